@@ -1,0 +1,17 @@
+"""Images for training: read, checked, split and binarised. Knows nothing of models."""
+
+from training.data.binarisation import Binarisation, binarise, observe
+from training.data.images import ImageData, ImageSet, to_unit_interval
+from training.data.mnist import load_mnist
+from training.data.splits import split_train_validation
+
+__all__ = [
+    "Binarisation",
+    "ImageData",
+    "ImageSet",
+    "binarise",
+    "load_mnist",
+    "observe",
+    "split_train_validation",
+    "to_unit_interval",
+]
