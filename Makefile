@@ -1,0 +1,73 @@
+# Every target says what it does; `make help` lists them.
+# Nothing is installed outside .venv, and a second call installs nothing.
+
+PYTHON ?= python3
+HOST   ?= 127.0.0.1
+PORT   ?= 8000
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Pinned, because Debian's own pip is too old to know dependency groups.
+PIP_VERSION := 26.3
+
+SERVER_READY := $(VENV)/.server-installed
+DEV_READY    := $(VENV)/.dev-installed
+
+.DEFAULT_GOAL := help
+.PHONY: help serve install-dev test test-hard test-docker lock clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+serve: $(SERVER_READY) ## install the server (no torch) and serve the bundled model on 127.0.0.1:8000
+	@echo "serve: starting vae-serve on $(HOST):$(PORT) (Ctrl-C ends it)"
+	@exec $(BIN)/vae-serve run --host $(HOST) --port $(PORT) $(ARGS)
+
+test: $(DEV_READY) ## install everything, then ruff, mypy, import contracts and the tests
+	@echo "test: ruff check"
+	@$(BIN)/ruff check .
+	@echo "test: ruff format --check"
+	@$(BIN)/ruff format --check .
+	@echo "test: mypy --strict"
+	@$(BIN)/mypy
+	@echo "test: import contracts"
+	@$(BIN)/lint-imports
+	@echo "test: pytest (warnings are errors)"
+	@$(BIN)/python -m pytest -m "not hard and not benchmark" -n 2 --dist loadfile $(ARGS)
+
+test-hard: $(DEV_READY) ## the long suites: fuzz, kill and race in the hundreds (minutes)
+	@$(BIN)/python -m pytest -m hard --timeout 900 $(ARGS)
+
+test-docker: ## build the image, bring compose up, use every endpoint, look inside, take it down
+	@tests/docker/test-docker
+
+lock: $(DEV_READY) ## write constraints.txt anew from what is installed in .venv
+	@{ echo "# Every version that the server, the trainer and the development tools are tested with."; \
+	   echo "# Written by \`make lock\`; names versions only, so that each machine uses its own package index."; \
+	   $(BIN)/python -m pip --disable-pip-version-check freeze --exclude-editable 2>/dev/null \
+	     | sed -E 's/\+cpu$$//' | grep -v -i -E '^(pip|setuptools|wheel|editables)[=-]'; } > constraints.txt.new
+	@mv constraints.txt.new constraints.txt
+
+install-dev: $(DEV_READY) ## install server, trainer and development tools into .venv
+
+clean: ## remove .venv and every cache
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@echo "setup: creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "setup: Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	    || { rm -rf $(VENV); echo "setup: no virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
+
+$(SERVER_READY): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "setup: installing the server into $(VENV)"
+	@$(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+$(DEV_READY): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "setup: installing server, trainer and development tools into $(VENV) (torch is large: a minute or more)"
+	@$(PIP) install pip==$(PIP_VERSION)
+	@$(PIP) install --constraint constraints.txt --group dev --editable '.[train]'
+	@touch $@ $(SERVER_READY)
