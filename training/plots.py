@@ -141,11 +141,15 @@ def _draw_panel(axes: Axes, quantity: str, parts: Mapping[str, npt.NDArray[np.fl
 def _leave_out_the_first_plunge(axes: Axes, parts: Mapping[str, npt.NDArray[np.float64]]) -> None:
     """Show the part of the scale where the work is done: the first epochs are ten times the rest."""
     values = np.concatenate([points[:, 1] for points in parts.values()])
-    low, high = float(values.min()), float(values.max())
-    usual = float(np.quantile(values, 0.9))
-    if len(values) >= 10 and high - low > 3.0 * (usual - low) > 0.0:
-        margin = 0.08 * (usual - low)
-        axes.set_ylim(low - margin, usual + 3.0 * margin)
+    if len(values) < 10:
+        return
+    lowest, low, high, highest = np.quantile(values, (0.0, 0.1, 0.9, 1.0)).tolist()
+    # A cost plunges from above, a bound climbs from below: either end may hold the outliers.
+    bottom = low if high - lowest > 3.0 * (high - low) > 0.0 else lowest
+    top = high if highest - low > 3.0 * (high - low) > 0.0 else highest
+    if (bottom, top) != (lowest, highest):
+        margin = 0.1 * (top - bottom)
+        axes.set_ylim(bottom - margin, top + margin)
 
 
 def _read_log(log_csv: Path) -> tuple[str, dict[str, npt.NDArray[np.float64]]]:
