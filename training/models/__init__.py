@@ -1,0 +1,80 @@
+"""Models: posterior, likelihoods, networks, and the two kinds built from them.
+
+`build_model` is the only place where a recipe's words become layers.
+"""
+
+from torch import nn
+
+from training.config import GaussianConfig, MLPTrunk, ModelConfig
+from training.models.autoencoder import AutoEncoder
+from training.models.likelihoods import Bernoulli, Gaussian, Likelihood
+from training.models.networks import (
+    ImageShape,
+    ResidualDecoder,
+    ResidualEncoder,
+    mlp_decoder,
+    mlp_encoder,
+)
+from training.models.posterior import DiagonalGaussian
+from training.models.vae import VAE, LatentImageModel
+
+__all__ = [
+    "VAE",
+    "AutoEncoder",
+    "Bernoulli",
+    "DiagonalGaussian",
+    "Gaussian",
+    "LatentImageModel",
+    "Likelihood",
+    "build_model",
+]
+
+
+def build_model(config: ModelConfig, image_shape: ImageShape) -> VAE | AutoEncoder:
+    """A freshly initialised model for images of `image_shape` (channels, height, width).
+
+    Weights are drawn from torch's global generator: seed it first.
+    """
+    model_class = {"vae": VAE, "ae": AutoEncoder}[config.kind]
+    numbers_per_latent = {"vae": 2, "ae": 1}[config.kind]
+    encoder, decoder = _trunks(config, image_shape, encoder_outputs=numbers_per_latent * config.latent_size)
+    return model_class(
+        encoder=encoder,
+        decoder=decoder,
+        likelihood=_likelihood(config),
+        image_shape=image_shape,
+        latent_size=config.latent_size,
+        logvar_bounds=(config.logvar_min, config.logvar_max),
+    )
+
+
+def _trunks(
+    config: ModelConfig, image_shape: ImageShape, *, encoder_outputs: int
+) -> tuple[nn.Module, nn.Module]:
+    trunk = config.trunk
+    if isinstance(trunk, MLPTrunk):
+        return (
+            mlp_encoder(image_shape=image_shape, hidden=trunk.encoder_hidden, outputs=encoder_outputs),
+            mlp_decoder(image_shape=image_shape, hidden=trunk.decoder_hidden, latent_size=config.latent_size),
+        )
+    return (
+        ResidualEncoder(
+            image_shape=image_shape,
+            channels=trunk.encoder_channels,
+            blocks=trunk.encoder_blocks,
+            outputs=encoder_outputs,
+        ),
+        ResidualDecoder(
+            image_shape=image_shape,
+            channels=trunk.decoder_channels,
+            blocks=trunk.decoder_blocks,
+            latent_size=config.latent_size,
+        ),
+    )
+
+
+def _likelihood(config: ModelConfig) -> Likelihood:
+    chosen = config.likelihood
+    if isinstance(chosen, GaussianConfig):
+        return Gaussian(sigma=chosen.sigma, learned=chosen.learned)
+    return Bernoulli()

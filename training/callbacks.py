@@ -1,0 +1,215 @@
+"""What happens around the steps of a run: the epoch log, checkpoints, pictures, alarms, stopping.
+
+Knows Lightning's hooks and the run directory. Knows nothing of objectives.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import signal
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, Checkpoint, EMAWeightAveraging
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from training.errors import NonFiniteTraining, TrainingInterrupted
+from training.models import LatentImageModel
+from training.module import FittingModule, averaged_model
+from training.run_directory import RunDirectory, save_model, write_atomically, write_text
+
+Row = dict[str, float | int]
+_SUMMED = ("reconstruction_nll", "kl")
+
+
+class EpochLog(Callback):
+    """`log.csv`: one line per epoch, each figure the mean over the epoch's images, in nats per image.
+
+    Lines and running sums live in the checkpoint and the file is written from them, so a resumed
+    run's log has neither gaps nor repetitions.
+    """
+
+    def __init__(self, directory: RunDirectory, announce: Callable[[Row], None]) -> None:
+        """`announce` is told each line."""
+        self._directory = directory
+        self._announce = announce
+        self._rows: list[Row] = []
+        self._train = _no_sums()
+        self._validation = _no_sums()
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The lines so far."""
+        return tuple(self._rows)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        _add(self._train, outputs, images=len(batch))
+        if pl_module.logger is not None and trainer.global_step % trainer.log_every_n_steps == 0:
+            figures = {f"step/{name}": float(outputs[name]) for name in ("loss", *_SUMMED)}
+            pl_module.logger.log_metrics(figures, trainer.global_step)
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validation = _no_sums()
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        _add(self._validation, outputs, images=len(batch))
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, FittingModule)
+        row: Row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
+        for part, sums in (("train", self._train), ("validation", self._validation)):
+            reconstruction_nll, kl = (sums[name] / max(1.0, sums["images"]) for name in _SUMMED)
+            row[f"{part}_negative_elbo"] = reconstruction_nll + kl
+            row[f"{part}_reconstruction_nll"] = reconstruction_nll
+            row[f"{part}_kl"] = kl
+        # Of the epoch's last step.
+        row["beta"] = pl_module.beta(trainer.global_step - 1)
+        row["learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
+        self._rows.append(row)
+        self._train = _no_sums()
+        self._write()
+        if pl_module.logger is not None:
+            pl_module.logger.log_metrics({f"epoch/{k}": v for k, v in row.items()}, trainer.global_step)
+        self._announce(row)
+
+    def _write(self) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(self._rows[0]), lineterminator="\n")
+        writer.writeheader()
+        for row in self._rows:
+            writer.writerow({k: v if isinstance(v, int) else f"{v:.6g}" for k, v in row.items()})
+        write_text(self._directory.log, text.getvalue())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": list(self._rows), "train": dict(self._train)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._rows = list(state_dict["rows"])
+        self._train = dict(state_dict["train"])
+
+
+def _no_sums() -> dict[str, float]:
+    return dict.fromkeys(("images", *_SUMMED), 0.0)
+
+
+def _add(sums: dict[str, float], outputs: Any, *, images: int) -> None:
+    sums["images"] += images
+    for name in _SUMMED:
+        sums[name] += images * float(outputs[name])
+
+
+class RunCheckpoint(Checkpoint):
+    """`checkpoints/last.ckpt` and `model.pt`: at the end of each epoch, every so many minutes, on request.
+
+    Lightning calls callbacks of this base class after all others, so what is saved is complete.
+    """
+
+    def __init__(
+        self, directory: RunDirectory, *, minutes: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`minutes` between checkpoints within an epoch, on a monotonic clock in seconds."""
+        self._directory = directory
+        self._interval_s = 60.0 * minutes
+        self._clock = clock
+        self._saved_at = clock()
+        self.stop_requested = False
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx + 1 >= trainer.num_training_batches:
+            return  # The end of the epoch saves in a moment, after validation.
+        if self.stop_requested:
+            self._stop(trainer)
+        if self._clock() - self._saved_at >= self._interval_s:
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._save(trainer)
+        save_model(self._directory, weights_to_keep(trainer), epochs=trainer.current_epoch + 1)
+        if self.stop_requested:
+            self._stop(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        if not all(torch.isfinite(p).all() for p in trainer.lightning_module.parameters()):
+            raise NonFiniteTraining(
+                f"step {trainer.global_step}: expected finite weights, got NaN or infinity. The last "
+                "checkpoint is kept. Start a new run with a lower optimiser.learning_rate or "
+                "optimiser.gradient_clip_norm."
+            )
+        trainer.save_checkpoint(self._directory.checkpoint)
+        self._saved_at = self._clock()
+
+    def _stop(self, trainer: Trainer) -> None:
+        self._save(trainer)
+        raise TrainingInterrupted(
+            f"{self._directory.root}: stopped at step {trainer.global_step} and saved. Go on with "
+            "the same command and --resume."
+        )
+
+
+def weights_to_keep(trainer: Trainer) -> LatentImageModel:
+    """The model to draw with and to keep: the running mean where the run has one."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it on every trainer
+        if isinstance(callback, EMAWeightAveraging):
+            assert callback._average_model is not None
+            return averaged_model(callback._average_model.module)
+    return averaged_model(trainer.lightning_module)
+
+
+class DurableCheckpoints(TorchCheckpointIO):
+    """Lightning's checkpoint files, written by temporary file, fsync and rename."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        write_atomically(path, lambda file: torch.save(checkpoint, file))
+
+
+class StopOnSignal(Callback):
+    """Ctrl-C and SIGTERM end the run after the current step, with its state saved.
+
+    A second Ctrl-C ends it at once, at the cost of what came after the last checkpoint.
+    """
+
+    def __init__(self, checkpoint: RunCheckpoint, notice: Callable[[str], None]) -> None:
+        self._checkpoint = checkpoint
+        self._notice = notice
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._checkpoint.stop_requested:
+            raise TrainingInterrupted(
+                "stopped at once; what came after the last checkpoint is lost. Go on with the same "
+                "command and --resume."
+            )
+        self._checkpoint.stop_requested = True
+        self._notice("stopping after this step; press Ctrl-C again to stop at once")
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._restore()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._restore()

@@ -1,0 +1,304 @@
+"""One frozen configuration per run, read from a recipe (TOML): every knob of training is here.
+
+Knows words, numbers and their bounds. Knows nothing of torch: it can be read without it.
+Every section refuses unknown keys and does not coerce; a mistake becomes a `ConfigError` naming
+the file, the key, what was expected and what came, by `training.config_errors`.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from training.config_errors import explain
+from training.errors import ConfigError
+
+Positive = Annotated[float, Field(gt=0.0, le=1e6, allow_inf_nan=False)]
+Width = Annotated[int, Field(ge=1, le=65_536)]
+Stages = Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=1, max_length=3)]
+Widths = Annotated[tuple[Width, ...], Field(min_length=1, max_length=16)]
+
+
+class Section(BaseModel):
+    """Frozen, no unknown keys, no coercion."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+class DataConfig(Section):
+    """Which images are learned from, and what their grey levels mean."""
+
+    dataset: Literal["mnist"] = "mnist"
+    """Format of the folder given by `--data`: the four IDX files of MNIST or of its look-alikes."""
+    validation_size: Annotated[int, Field(ge=1, le=1_000_000)] = 5000
+    """Training images held back to validate on; the test images are kept for the final evaluation."""
+    binarisation: Literal["dynamic", "grey"] = "dynamic"
+    """`dynamic`: each pixel is drawn from Bernoulli(grey level), anew in every batch. `grey`: as it is."""
+    grey_fraction: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Share of each batch that the encoder sees in grey while the target stays binarised. The bound
+    holds for any q, so also for one that looks at the grey image; it readies `encode` for pictures
+    that nobody has binarised."""
+
+
+class MLPTrunk(Section):
+    """Fully connected encoder and decoder."""
+
+    type: Literal["mlp"] = "mlp"
+    encoder_hidden: Widths = (256, 256)
+    """Width of each hidden layer, from the image inwards."""
+    decoder_hidden: Widths = (512, 512)
+    """Width of each hidden layer, from the latent outwards."""
+
+
+class ResidualTrunk(Section):
+    """Residual convolutions; each stage halves (encoder) or doubles (decoder) the sides."""
+
+    type: Literal["residual"] = "residual"
+    encoder_channels: Stages = (16, 32)
+    """Maps of each stage, from the image inwards."""
+    encoder_blocks: Annotated[int, Field(ge=0, le=32)] = 1
+    """Residual blocks in each encoder stage."""
+    decoder_channels: Stages = (32, 64)
+    """Maps of each stage, from the image inwards (the decoder runs through them backwards)."""
+    decoder_blocks: Annotated[int, Field(ge=0, le=32)] = 2
+    """Residual blocks in each decoder stage."""
+
+
+class BernoulliConfig(Section):
+    """Cross-entropy."""
+
+    name: Literal["bernoulli"] = "bernoulli"
+
+
+class GaussianConfig(Section):
+    """Squared error in units of 2σ², with its normaliser."""
+
+    name: Literal["gaussian"] = "gaussian"
+    sigma: Annotated[float, Field(gt=0.01, le=100.0)] = 0.1
+    """Standard deviation of a pixel, in units of the pixel range; the start value when learned."""
+    learned: bool = False
+    """Fit σ with the weights; it then stays above 0.01."""
+
+
+class ModelConfig(Section):
+    """What is fitted."""
+
+    kind: Literal["vae", "ae"] = "vae"
+    """`vae`: variational autoencoder. `ae`: plain autoencoder, without noise and without KL."""
+    latent_size: Annotated[int, Field(ge=1, le=65_536)] = 32
+    """Dimensions of z."""
+    logvar_min: Annotated[float, Field(ge=-30.0, le=0.0)] = -8.0
+    """Lowest log σ² of the posterior (soft bound); an autoencoder's constant `logvar`."""
+    logvar_max: Annotated[float, Field(gt=0.0, le=30.0)] = 2.0
+    """Highest log σ² of the posterior (soft bound)."""
+    trunk: Annotated[MLPTrunk | ResidualTrunk, Field(discriminator="type")] = ResidualTrunk()
+    """Layers of encoder and decoder."""
+    likelihood: Annotated[BernoulliConfig | GaussianConfig, Field(discriminator="name")] = BernoulliConfig()
+    """p(x|z)."""
+
+
+class ObjectiveConfig(Section):
+    """-ELBO with a weight on its KL term."""
+
+    beta: Annotated[float, Field(ge=0.0, le=1000.0)] = 1.0
+    """Weight of the KL term after the warm-up; 1 is the ELBO itself."""
+    beta_warmup_epochs: Annotated[float, Field(ge=0.0, le=100_000.0)] = 0.0
+    """Epochs over which the weight rises linearly from 0 to `beta`; 0 starts at `beta`."""
+
+
+class OptimiserConfig(Section):
+    """AdamW with a linear warm-up and a cosine that ends at the last step."""
+
+    learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 2e-3
+    """Highest learning rate."""
+    warmup_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 100
+    """Steps over which the learning rate rises linearly to its highest value."""
+    final_fraction: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Learning rate of the last step, as a fraction of the highest; 1 keeps it constant."""
+    weight_decay: Annotated[float, Field(ge=0.0, le=10.0)] = 0.01
+    """AdamW's decoupled weight decay; biases and scalars are spared."""
+    beta2: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.999
+    """Decay of AdamW's running squared gradient."""
+    gradient_clip_norm: Positive = 100.0
+    """Largest norm of the gradient of the mean loss; larger ones are scaled down to it."""
+
+
+class TrainerConfig(Section):
+    """How long, how fast, and what is kept on the way."""
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 20
+    """Passes over the training images; the learning rate ends with the last of them."""
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
+    """Images per step; the last, smaller batch of an epoch is left out."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Of everything random: initial weights, split, order, binarisation, noise."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """`bfloat16`: autocast. `auto`: that where the CPU computes in bfloat16, float32 elsewhere."""
+    channels_last: bool = True
+    """Memory layout of convolutions; about twice as fast together with bfloat16."""
+    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
+    """Per step, of the running mean of the weights that is validated, evaluated and exported; 0 turns
+    it off."""
+    checkpoint_minutes: Annotated[float, Field(gt=0.0, le=10_000.0)] = 2.0
+    """Longest time between checkpoints, beside the one at the end of every epoch."""
+    pictures_every_epochs: Annotated[int, Field(ge=1, le=100_000)] = 1
+    """Epochs between reconstructions, samples and curves."""
+    early_stopping_epochs: Annotated[int, Field(ge=0, le=100_000)] = 0
+    """Stop after this many epochs without a better validation -ELBO; 0 never does."""
+
+
+class EvaluationConfig(Section):
+    """The figures at the end of a run, measured on the test images."""
+
+    importance_samples: Annotated[int, Field(ge=1, le=100_000)] = 200
+    """K of the importance-weighted bound on the log-likelihood."""
+    importance_images: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    """Test images, drawn at random by the seed, that the importance-weighted bound is measured on."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Of binarisation, noise and the choice of images."""
+
+
+class Expectation(Section):
+    """What the recipe's author measured; printed at the start so that a user knows what to wait for."""
+
+    minutes: Positive
+    """Wall-clock time of `fit` with its final evaluation."""
+    negative_elbo: Annotated[float, Field(allow_inf_nan=False)]
+    """-ELBO on the test images, nats per image."""
+    measured_on: Annotated[str, Field(min_length=1, max_length=300)]
+    """Data and machine behind the two figures."""
+
+
+class RunConfig(Section):
+    """Everything that decides a run, apart from the images themselves."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$")]
+    """Of the recipe."""
+    description: Annotated[str, Field(max_length=1000)] = ""
+    """What the recipe is for, in a sentence."""
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    expect: Expectation | None = None
+    """Time and figure to expect of this very recipe; left out when unknown."""
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        """Combinations that would be a mistake even though each key is in range."""
+        if self.data.grey_fraction > 0.0 and self.data.binarisation == "grey":
+            raise ValueError(
+                "data.grey_fraction: expected 0 when data.binarisation is 'grey', where all images "
+                f"are grey already; got {self.data.grey_fraction}"
+            )
+        if self.model.likelihood.name == "gaussian" and self.data.binarisation == "dynamic":
+            raise ValueError(
+                "data.binarisation: expected 'grey' with model.likelihood.name = 'gaussian', got "
+                "'dynamic'; a Gaussian on zeros and ones says nothing about grey levels"
+            )
+        if self.model.kind == "ae" and self.objective.beta_warmup_epochs > 0.0:
+            raise ValueError(
+                "objective.beta_warmup_epochs: expected 0 with model.kind = 'ae', which has no KL term; "
+                f"got {self.objective.beta_warmup_epochs}"
+            )
+        return self
+
+    def to_json(self) -> str:
+        """The whole configuration, defaults included, as kept in a run directory."""
+        return self.model_dump_json(indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, *, where: str = "config.json") -> RunConfig:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ConfigError: It is not JSON, or not a configuration of this version.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise ConfigError(explain(error, cls, where=where)) from error
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("training").joinpath("recipes")
+    return tuple(sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")))
+
+
+def load_recipe(name_or_path: str | Path, *, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a recipe that comes with the package, by name, or any TOML file, by path.
+
+    Args:
+        name_or_path: `quick`, or `my/recipe.toml`; whatever ends in `.toml` is a path.
+        overrides: `section.key=value` pairs that replace the recipe's, values written as in TOML; a
+            bare word is taken as a string.
+
+    Raises:
+        ConfigError: There is no such recipe, it is not TOML, or a key or value is refused.
+    """
+    where, text = _read_recipe(str(name_or_path))
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where}: expected TOML, got a syntax error: {error}.") from error
+    if overrides:
+        where = f"{where} with --set"
+        # The stated expectation is of the recipe as it stands, not of a changed one.
+        raw.pop("expect", None)
+    for override in overrides:
+        _apply_override(raw, override)
+    return parse_config(raw, where=where)
+
+
+def parse_config(raw: Mapping[str, Any], *, where: str) -> RunConfig:
+    """Check a nested mapping, as TOML gives it.
+
+    Raises:
+        ConfigError: A key or value is refused; up to ten reasons are told.
+    """
+    try:
+        # Through JSON, whose strict mode takes an array for a tuple and nothing else for anything.
+        return RunConfig.model_validate_json(json.dumps(raw, default=str))
+    except ValidationError as error:
+        raise ConfigError(explain(error, RunConfig, where=where)) from error
+
+
+def _read_recipe(name_or_path: str) -> tuple[str, str]:
+    if name_or_path.endswith(".toml"):
+        try:
+            return name_or_path, Path(name_or_path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{name_or_path}: expected a readable TOML file, got: {error}.") from error
+    if name_or_path not in recipe_names():
+        raise ConfigError(
+            f"--recipe: expected one of {', '.join(recipe_names())}, or a path ending in .toml; "
+            f"got {name_or_path!r}."
+        )
+    file = resources.files("training").joinpath("recipes", f"{name_or_path}.toml")
+    return f"recipes/{name_or_path}.toml", file.read_text(encoding="utf-8")
+
+
+def _apply_override(raw: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise ConfigError(f"--set: expected section.key=value, got {override!r}.")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for key in keys[:-1]:
+        inner = raw.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set: {override!r} goes into {key!r}, which is a value and not a section.")
+        raw = inner
+    raw[keys[-1]] = value

@@ -1,0 +1,86 @@
+"""Turning pydantic's findings about a recipe into sentences a user can act on.
+
+Knows pydantic's error records and how to walk nested models. Knows no particular key.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+_MAX_REASONS = 10
+_MAX_GOT_CHARACTERS = 80
+
+
+def explain(error: ValidationError, model: type[BaseModel], *, where: str) -> str:
+    """One line per refused key: file, key, what was expected, what came, the nearest valid key."""
+    details = error.errors(include_url=False)
+    lines = [f"{where}: {_reason(detail, model)}" for detail in details[:_MAX_REASONS]]
+    if len(details) > _MAX_REASONS:
+        lines.append(f"{where}: and {len(details) - _MAX_REASONS} more.")
+    return "\n".join(lines)
+
+
+def _reason(detail: ErrorDetails, model: type[BaseModel]) -> str:
+    path, section = _walk(detail["loc"], model)
+    key = ".".join(path)
+    if detail["type"] == "extra_forbidden":
+        return f"{key}: unknown key. {_nearest(path[-1], section)}"
+    if detail["type"] == "missing":
+        return f"{key}: expected a value, got nothing. Add the key."
+    if detail["type"] == "value_error":
+        # Raised by our own validators, which name the keys themselves.
+        return f"{detail['msg'].removeprefix('Value error, ')}."
+    expected = detail["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    got = repr(detail["input"])
+    if len(got) > _MAX_GOT_CHARACTERS:
+        got = got[: _MAX_GOT_CHARACTERS - 1] + "…"
+    return f"{key or 'the file'}: expected {expected}, got {got}."
+
+
+def _nearest(key: str, section: type[BaseModel] | None) -> str:
+    known = sorted(section.model_fields) if section is not None else []
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    nearest = f"Did you mean {close[0]!r}? " if close else ""
+    return f"{nearest}Valid here: {', '.join(known)}."
+
+
+def _walk(
+    location: Sequence[str | int], model: type[BaseModel]
+) -> tuple[list[str], type[BaseModel] | None]:
+    """The key path as it is written in the file, and the section that holds its last key.
+
+    pydantic puts the tag of a tagged union into the location, which no file contains: it selects
+    the section and is dropped.
+    """
+    path: list[str] = []
+    section: type[BaseModel] | None = model
+    choices: list[type[BaseModel]] = [model]
+    for step in location:
+        tagged = [choice for choice in choices if len(choices) > 1 and step in _tags(choice)]
+        if tagged:
+            choices = tagged[:1]
+            continue
+        if isinstance(step, int):
+            path[-1] += f"[{step}]"
+            continue
+        section = choices[0] if len(choices) == 1 else None
+        path.append(str(step))
+        field = section.model_fields.get(step) if section is not None else None
+        choices = list(_models(field.annotation)) if field is not None else []
+    return path, section
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)
+
+
+def _tags(model: type[BaseModel]) -> set[object]:
+    return {value for field in model.model_fields.values() for value in get_args(field.annotation)}

@@ -1,0 +1,250 @@
+"""One run from configuration and images to weights, pictures and figures.
+
+Knows which parts a run is made of and in what order they act. Each part lives in a module of its
+own: batches, the Lightning module, callbacks, the run directory. Knows nothing of arguments or
+exit codes.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, RichProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from training.batches import OrderedBatches, ShuffledBatches
+from training.callbacks import (
+    DurableCheckpoints,
+    EpochLog,
+    Row,
+    RunCheckpoint,
+    StopOnSignal,
+    weights_to_keep,
+)
+from training.config import RunConfig, TrainerConfig
+from training.data import ImageData, split_train_validation
+from training.errors import DataError, RunDirectoryError
+from training.models import build_model
+from training.module import FittingModule
+from training.pictures import Pictures
+from training.provenance import describe_provenance
+from training.run_directory import FittedRun, RunDirectory, load_run, save_provenance
+from training.seeding import generator_for
+
+__all__ = ["FittedRun", "RunDirectory", "fit", "load_run", "resolve_precision"]
+
+Precision = Literal["float32", "bfloat16"]
+
+#: Below this many nats per image a posterior says nothing about its image.
+COLLAPSED_KL = 1.0
+
+
+@dataclass(frozen=True)
+class Console:
+    """Where a run talks to the person who started it."""
+
+    say: Callable[[str], None]
+    progress_bar: bool
+    """A live bar, for a terminal; otherwise one line per epoch."""
+
+
+def fit(
+    config: RunConfig, data: ImageData, out: Path, *, resume: bool = False, console: Console
+) -> FittedRun:
+    """Train, or go on training, until the last epoch; leaves everything but the final figures.
+
+    A resumed run ends with the same bits as an uninterrupted one, on the same machine with the
+    same number of threads.
+
+    Args:
+        config: Of a new run; with `resume` it must be the one the run was started with.
+        data: The images; the test part is not looked at.
+        out: The run directory.
+        resume: Continue what is in `out` from its last checkpoint.
+        console: Where progress is told.
+
+    Raises:
+        RunDirectoryError: `out` is not what `resume` or its absence expects.
+        DataError: Too few images, or others than the run was started with.
+        NonFiniteTraining: Loss or weights became NaN or infinite.
+        TrainingInterrupted: Ctrl-C or SIGTERM; the state was saved.
+    """
+    directory = RunDirectory(out)
+    precision = resolve_precision(config.trainer)
+    train, validation = split_train_validation(
+        data.train, validation_size=config.data.validation_size, seed=config.trainer.seed
+    )
+    assert validation is not None  # the configuration holds at least one image back
+    batches = ShuffledBatches(
+        train.images, batch_size=config.trainer.batch_size, seed=config.trainer.seed
+    )
+    if len(batches) == 0:
+        raise DataError(
+            f"{train.name}: expected at least trainer.batch_size = {config.trainer.batch_size} training "
+            f"images, got {len(train)}. Lower trainer.batch_size or data.validation_size."
+        )
+    provenance = describe_provenance(
+        config, data, precision=precision, threads=torch.get_num_threads()
+    )
+    if resume:
+        _check_resumable(directory, config, provenance.data_fingerprint)
+        directory.remove_leftovers()
+    else:
+        directory.start(config)
+        save_provenance(directory, provenance)
+
+    # Weights are drawn by torch's global generator, which is put back afterwards.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator_for(config.trainer.seed, "weights").initial_seed())
+        model = build_model(config.model, data.image_shape)
+    if config.trainer.channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module = FittingModule(model, config, steps_per_epoch=len(batches))
+
+    epoch_log = EpochLog(directory, _announcer(config, console))
+    pictures = Pictures(
+        directory,
+        validation,
+        every_epochs=config.trainer.pictures_every_epochs,
+        epochs=config.trainer.epochs,
+        seed=config.evaluation.seed,
+        weights=weights_to_keep,
+    )
+    with _quiet_lightning():
+        trainer = _trainer(config, directory, precision, [epoch_log, pictures], console, len(batches))
+        trainer.fit(
+            module,
+            train_dataloaders=batches,
+            val_dataloaders=OrderedBatches(validation.images, batch_size=512),
+            ckpt_path=directory.checkpoint if resume and directory.checkpoint.is_file() else None,
+            weights_only=True,
+        )
+    if epoch_log.rows and _collapsed(config, epoch_log.rows[-1]):
+        console.say(_collapse_warning(epoch_log.rows[-1]))
+    return load_run(out)
+
+
+def resolve_precision(config: TrainerConfig) -> Precision:
+    """What `auto` means on this machine: bfloat16 where the CPU multiplies it in hardware."""
+    if config.precision != "auto":
+        return config.precision
+    capabilities = torch.cpu.get_capabilities()
+    native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16")
+    return "bfloat16" if native else "float32"
+
+
+def _check_resumable(directory: RunDirectory, config: RunConfig, data_fingerprint: str) -> None:
+    """Refuse to go on with another configuration or other images than the run was started with."""
+    if directory.read_config() != config:
+        raise RunDirectoryError(
+            f"{directory.config}: expected the configuration given now, got another one. Resume with the "
+            "recipe, seed and --set options the run was started with, or start a new run in another --out."
+        )
+    stored = directory.read_provenance()
+    if stored.data_fingerprint != data_fingerprint:
+        raise DataError(
+            f"{directory.root}: the run was started on images with fingerprint "
+            f"{stored.data_fingerprint[:12]}…, these have {data_fingerprint[:12]}…. Resume with the "
+            "--data it was started with."
+        )
+
+
+def _trainer(
+    config: RunConfig,
+    directory: RunDirectory,
+    precision: Precision,
+    callbacks: list[Callback],
+    console: Console,
+    steps_per_epoch: int,
+) -> Trainer:
+    chosen = config.trainer
+    checkpoint = RunCheckpoint(directory, minutes=chosen.checkpoint_minutes)
+    callbacks = [*callbacks, checkpoint, StopOnSignal(checkpoint, console.say)]
+    if chosen.ema_decay > 0.0:
+        # First, so that every other callback sees the averaged weights of the same step.
+        callbacks.insert(0, EMAWeightAveraging(decay=chosen.ema_decay))
+    if chosen.early_stopping_epochs > 0:
+        callbacks.append(
+            EarlyStopping("validation_negative_elbo", mode="min", patience=chosen.early_stopping_epochs)
+        )
+    if console.progress_bar:
+        callbacks.append(RichProgressBar())
+    return Trainer(
+        accelerator="cpu",
+        devices=1,
+        precision="bf16-mixed" if precision == "bfloat16" else "32-true",
+        max_epochs=chosen.epochs,
+        gradient_clip_val=config.optimiser.gradient_clip_norm,
+        gradient_clip_algorithm="norm",
+        callbacks=callbacks,
+        logger=TensorBoardLogger(directory.root, name="tensorboard", version="", default_hp_metric=False),
+        plugins=[DurableCheckpoints()],
+        log_every_n_steps=min(50, steps_per_epoch),
+        enable_progress_bar=console.progress_bar,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        barebones=False,
+    )
+
+
+def _announcer(config: RunConfig, console: Console) -> Callable[[Row], None]:
+    """Says one line per epoch, and warns once when the posterior has collapsed."""
+    started = time.monotonic()
+    warned = False
+
+    def announce(row: Row) -> None:
+        nonlocal warned
+        console.say(
+            f"epoch {row['epoch']}/{config.trainer.epochs}  "
+            f"-ELBO train {row['train_negative_elbo']:.2f}  validation {row['validation_negative_elbo']:.2f} "
+            f"(reconstruction {row['validation_reconstruction_nll']:.2f} + KL {row['validation_kl']:.2f})  "
+            f"beta {row['beta']:.2f}  {time.monotonic() - started:.0f} s"
+        )
+        if not warned and _collapsed(config, row):
+            warned = True
+            console.say(_collapse_warning(row))
+
+    return announce
+
+
+def _collapsed(config: RunConfig, row: Row) -> bool:
+    """A VAE whose KL is below a nat although its weight has reached full height."""
+    return (
+        config.model.kind == "vae"
+        and row["beta"] >= config.objective.beta
+        and row["validation_kl"] < COLLAPSED_KL
+    )
+
+
+def _collapse_warning(row: Row) -> str:
+    return (
+        f"warning: the posterior has collapsed: KL {row['validation_kl']:.3f} nats per image, expected at "
+        f"least {COLLAPSED_KL:g}. The latents say nothing about the image. Lower objective.beta or raise "
+        "objective.beta_warmup_epochs."
+    )
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Silence notices about hardware, loaders and products that a run here has no use for."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

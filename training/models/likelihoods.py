@@ -1,0 +1,131 @@
+"""The likelihood p(x|z): what a decoder's output says about the pixels.
+
+Knows tensors and nats. Knows nothing of networks or latents: a decoder gives `params`, one real
+number per pixel, and a likelihood turns them into a mean picture and a log density.
+Costs are summed over pixels and never averaged over them: an average would hide a β of hundreds.
+"""
+
+import math
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model_store.manifest import BernoulliLikelihood, GaussianLikelihood
+from training.models.posterior import LOG_2PI
+
+
+class Likelihood(nn.Module):
+    """What every likelihood offers; `params` are the decoder's raw outputs, any real number."""
+
+    def mean(
+        self, params: Float[Tensor, "batch channel height width"]
+    ) -> Float[Tensor, "batch channel height width"]:
+        """x_hat = E[x|z], in [0, 1]."""
+        raise NotImplementedError
+
+    def log_prob(
+        self,
+        x: Float[Tensor, "batch channel height width"],
+        params: Float[Tensor, "batch channel height width"],
+    ) -> Float[Tensor, " batch"]:
+        """log p(x|z) in nats, summed over channels and pixels, one value per example."""
+        raise NotImplementedError
+
+    def spec(self) -> BernoulliLikelihood | GaussianLikelihood:
+        """What the manifest says about this likelihood."""
+        raise NotImplementedError
+
+
+class Bernoulli(Likelihood):
+    """Every pixel is a coin with probability sigmoid(params): cross-entropy.
+
+    A log-likelihood when x is binary. For grey x in [0, 1] the cost is a cross-entropy that no
+    normalised density stands behind; it is finite and its gradient is right, but it must never
+    be reported as a likelihood.
+    """
+
+    def mean(
+        self, params: Float[Tensor, "batch channel height width"]
+    ) -> Float[Tensor, "batch channel height width"]:
+        """Probability of ink, in [0, 1]."""
+        return torch.sigmoid(params)
+
+    def log_prob(
+        self,
+        x: Float[Tensor, "batch channel height width"],
+        params: Float[Tensor, "batch channel height width"],
+    ) -> Float[Tensor, " batch"]:
+        """x·log p + (1 - x)·log(1 - p), from logits, so that no probability of 0 or 1 gives infinity.
+
+        Source:
+            Kingma & Welling 2013, arXiv:1312.6114, appendix C.1, equation 11.
+        """
+        # float32 whatever autocast made of the logits: 784 terms are summed.
+        cost = functional.binary_cross_entropy_with_logits(params.float(), x.float(), reduction="none")
+        return -cost.flatten(start_dim=1).sum(dim=-1)
+
+    def spec(self) -> BernoulliLikelihood:
+        """`bernoulli`, which has nothing to state."""
+        return BernoulliLikelihood()
+
+
+class Gaussian(Likelihood):
+    """Every pixel is N(sigmoid(params), σ²) with one σ for all: squared error in units of 2σ².
+
+    σ is stated by the recipe or learned with the weights; a learned one cannot fall below
+    `sigma_min`, because a density without a floor grows without bound on the constant border of
+    an image.
+    """
+
+    sigma_parameter: Tensor
+
+    def __init__(self, *, sigma: float, learned: bool, sigma_min: float = 0.01) -> None:
+        """Start from `sigma` (pixel range units), and keep it there unless `learned`."""
+        super().__init__()
+        self.learned = learned
+        self.sigma_min = sigma_min if learned else 0.0
+        above = sigma - self.sigma_min
+        if above <= 0.0:
+            raise ValueError(f"sigma: expected a value above sigma_min = {sigma_min}, got {sigma}")
+        # Inverse softplus, so that softplus gives `sigma` back: log(expm1(y)), steady for large y.
+        start = torch.tensor(above + math.log(-math.expm1(-above)) if learned else sigma)
+        if learned:
+            self.sigma_parameter = nn.Parameter(start)
+        else:
+            self.register_buffer("sigma_parameter", start)
+
+    @property
+    def sigma(self) -> Float[Tensor, ""]:
+        """Standard deviation of a pixel, in units of the pixel range."""
+        if not self.learned:
+            return self.sigma_parameter
+        return self.sigma_min + functional.softplus(self.sigma_parameter)
+
+    def mean(
+        self, params: Float[Tensor, "batch channel height width"]
+    ) -> Float[Tensor, "batch channel height width"]:
+        """Mean grey level, in [0, 1]."""
+        return torch.sigmoid(params)
+
+    def log_prob(
+        self,
+        x: Float[Tensor, "batch channel height width"],
+        params: Float[Tensor, "batch channel height width"],
+    ) -> Float[Tensor, " batch"]:
+        """-(x - x_hat)²/(2σ²) - log σ - ½ log 2π, summed: a log density, which may be positive.
+
+        Source:
+            Kingma & Welling 2013, arXiv:1312.6114, appendix C.2, equation 12; one learned σ for
+            all pixels as in Rybkin et al. 2020, arXiv:2006.13202, section 3.1.
+        """
+        # float32 whatever autocast made of the parameters: 784 terms are summed.
+        residual = (x.float() - self.mean(params.float())) / self.sigma
+        per_pixel = -0.5 * (residual.square() + LOG_2PI) - self.sigma.log()
+        return per_pixel.flatten(start_dim=1).sum(dim=-1)
+
+    def spec(self) -> GaussianLikelihood:
+        """`gaussian` with its σ."""
+        return GaussianLikelihood(sigma=cast(float, self.sigma.item()), learned=self.learned)

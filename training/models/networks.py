@@ -1,0 +1,137 @@
+"""Trunks: from an image to features, and from a latent vector to one number per pixel.
+
+Knows shapes and layers. Knows nothing of posteriors, likelihoods or objectives.
+No batch normalisation anywhere: an example's answer must not depend on its batch-mates.
+Every shape is derived from the image's, so any side from 8 pixels works.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import prod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+ImageShape = tuple[int, int, int]
+
+
+def mlp_encoder(*, image_shape: ImageShape, hidden: Sequence[int], outputs: int) -> nn.Module:
+    """Image → `outputs` numbers through fully connected layers of the given widths."""
+    return nn.Sequential(nn.Flatten(), _mlp([prod(image_shape), *hidden, outputs]))
+
+
+def mlp_decoder(*, image_shape: ImageShape, hidden: Sequence[int], latent_size: int) -> nn.Module:
+    """Latent vector → one number per pixel through fully connected layers of the given widths."""
+    return nn.Sequential(
+        _mlp([latent_size, *hidden, prod(image_shape)]), nn.Unflatten(1, image_shape)
+    )
+
+
+def _mlp(sizes: Sequence[int]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes):
+        layers += [nn.Linear(inputs, outputs), nn.SiLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(SiLU(conv(SiLU(x)))): two 3 × 3 convolutions that start as the identity.
+
+    Source:
+        He et al. 2016, arXiv:1603.05027, figure 4e (pre-activation), without normalisation; the
+        last convolution starts at zero as in Zhang et al. 2019, arXiv:1901.09321, section 3.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.activation = nn.SiLU()
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]  # bias=True above
+
+    def forward(
+        self, x: Float[Tensor, "batch channel height width"]
+    ) -> Float[Tensor, "batch channel height width"]:
+        residual: Tensor = self.second(self.activation(self.first(self.activation(x))))
+        return x + residual
+
+
+def halved(side: int, times: int) -> int:
+    """Side of an image after `times` stride-2 convolutions that round up."""
+    for _ in range(times):
+        side = (side + 1) // 2
+    return side
+
+
+class ResidualEncoder(nn.Module):
+    """Image → numbers, through stages that halve the sides.
+
+    ::
+
+        x (C, H, W) ─ conv 3×3 /2 ─ blocks ─ conv 3×3 /2 ─ blocks ─ SiLU ─ flatten ─ linear
+                      channels[0]            channels[1]             (h·w·channels[-1]) → outputs
+    """
+
+    def __init__(self, *, image_shape: ImageShape, channels: Sequence[int], blocks: int, outputs: int) -> None:
+        """`channels` of each stage from the image inwards, `blocks` residual blocks in each."""
+        super().__init__()
+        image_channels, height, width = image_shape
+        stages: list[nn.Module] = []
+        for inside, outside in pairwise([image_channels, *channels]):
+            stages.append(nn.Conv2d(inside, outside, 3, stride=2, padding=1))
+            stages += [ResidualBlock(outside) for _ in range(blocks)]
+        self.stages = nn.Sequential(*stages, nn.SiLU(), nn.Flatten())
+        features = channels[-1] * halved(height, len(channels)) * halved(width, len(channels))
+        self.head = nn.Linear(features, outputs)
+
+    def forward(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch output"]:
+        out: Tensor = self.head(self.stages(x))
+        return out
+
+
+class ResidualDecoder(nn.Module):
+    """Latent vector → one number per pixel, the encoder's stages in reverse.
+
+    ::
+
+        z ─ linear ─ (channels[-1], h, w) ─ blocks ─ conv 1×1, ×2 ─ blocks ─ SiLU ─ conv 3×3, ×2 ─ crop
+                                                     channels[0]                    C
+
+    "×2" is a sub-pixel shuffle: four maps at half the side become one at the full side, so that
+    nothing is computed at full resolution (Shi et al. 2016, arXiv:1609.05158, equation 4).
+    """
+
+    def __init__(self, *, image_shape: ImageShape, channels: Sequence[int], blocks: int, latent_size: int) -> None:
+        """`channels` of each stage from the image inwards, `blocks` residual blocks in each."""
+        super().__init__()
+        image_channels, self.height, self.width = image_shape
+        inwards = len(channels)
+        start = (channels[-1], halved(self.height, inwards), halved(self.width, inwards))
+        layers: list[nn.Module] = [nn.Linear(latent_size, prod(start)), nn.Unflatten(1, start)]
+        for inside, outside in pairwise(reversed(channels)):
+            layers += [ResidualBlock(inside) for _ in range(blocks)]
+            layers += [nn.Conv2d(inside, 4 * outside, 1), nn.PixelShuffle(2)]
+        layers += [ResidualBlock(channels[0]) for _ in range(blocks)]
+        layers += [nn.SiLU(), nn.Conv2d(channels[0], 4 * image_channels, 3, padding=1), nn.PixelShuffle(2)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch channel height width"]:
+        out: Tensor = self.layers(z)
+        # Sides that were rounded up on the way in are cropped here; a no-op for multiples of 4.
+        return out[:, :, : self.height, : self.width]
+
+
+def soft_bound(
+    raw: Float[Tensor, "batch latent"], *, low: float, high: float
+) -> Float[Tensor, "batch latent"]:
+    """Squash real numbers into [low, high] by a tanh whose slope is 1 in the middle.
+
+    Unlike a clamp it keeps a gradient near the bounds, so a unit that strayed there comes back.
+    exp(logvar) can then neither overflow nor reach zero.
+    """
+    middle, half = 0.5 * (low + high), 0.5 * (high - low)
+    return middle + half * torch.tanh((raw - middle) / half)
+
+

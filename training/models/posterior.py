@@ -1,0 +1,93 @@
+"""The approximate posterior q(z|x): a Gaussian with a mean and a log variance per latent dimension.
+
+Knows tensors, nats and the standard-normal prior. Knows nothing of images or networks.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+LOG_2PI = math.log(2.0 * math.pi)
+
+
+@dataclass(frozen=True)
+class DiagonalGaussian:
+    """N(mu, diag(exp(logvar))) for each example of a batch.
+
+    Two numbers per latent dimension, so four in two dimensions: a region, where an autoencoder
+    has a point. `logvar` is log σ² (not log σ): σ = exp(0.5 · logvar) is positive whatever a
+    network puts out.
+    """
+
+    mu: Float[Tensor, "batch latent"]
+    logvar: Float[Tensor, "batch latent"]
+
+    @property
+    def sigma(self) -> Float[Tensor, "batch latent"]:
+        """Standard deviation, σ = exp(0.5 · log σ²)."""
+        return torch.exp(0.5 * self.logvar)
+
+    def rsample(
+        self,
+        *,
+        eps: Float[Tensor, "batch latent"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "batch latent"]:
+        """One z per example by the reparameterisation trick, z = mu + σ · eps.
+
+        The gradient reaches mu and logvar because the noise does not depend on them.
+
+        Args:
+            eps: Standard-normal noise; drawn here when left out.
+            generator: Where the noise is drawn from when `eps` is left out; `None` is torch's
+                global generator.
+
+        Source:
+            Kingma & Welling 2013, arXiv:1312.6114, section 2.4 and equation 10.
+        """
+        if eps is None:
+            eps = torch.randn(self.mu.shape, generator=generator, dtype=self.mu.dtype, device=self.mu.device)
+        return self.mu + self.sigma * eps
+
+    def log_prob(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, " batch"]:
+        """log q(z|x) in nats, summed over latent dimensions.
+
+        Source:
+            Kingma & Welling 2013, arXiv:1312.6114, appendix C.2, equation 9 (diagonal Gaussian).
+        """
+        scaled = (z - self.mu).square() * torch.exp(-self.logvar)
+        return -0.5 * (LOG_2PI + self.logvar + scaled).sum(dim=-1)
+
+    def kl_per_dimension(self) -> Float[Tensor, "batch latent"]:
+        """KL(q(z_j|x) ‖ N(0, 1)) of each latent dimension, in nats, always >= 0.
+
+        Written with expm1, so that a posterior close to the prior does not lose its divergence,
+        nor gain a negative one, to rounding.
+
+        Source:
+            Kingma & Welling 2013, arXiv:1312.6114, appendix B (sign flipped: the paper states -KL).
+        """
+        return 0.5 * (self.mu.square() + (torch.expm1(self.logvar) - self.logvar))
+
+    def kl_to_standard_normal(self) -> Float[Tensor, " batch"]:
+        """KL(q(z|x) ‖ p(z)) for p(z) = N(0, I), in nats, summed over latent dimensions.
+
+        Never averaged over the batch: the caller decides how. Zero exactly when mu = 0 and
+        logvar = 0.
+
+        Source:
+            Kingma & Welling 2013, arXiv:1312.6114, appendix B (sign flipped: the paper states -KL).
+        """
+        return self.kl_per_dimension().sum(dim=-1)
+
+
+def standard_normal_log_prob(z: Float[Tensor, "batch latent"]) -> Float[Tensor, " batch"]:
+    """log p(z) in nats under the prior N(0, I), summed over latent dimensions.
+
+    Source:
+        Kingma & Welling 2013, arXiv:1312.6114, section 3 (the prior of the example).
+    """
+    return -0.5 * (LOG_2PI + z.square()).sum(dim=-1)

@@ -1,0 +1,119 @@
+"""The Lightning module: one training step, one validation step, one optimiser.
+
+Knows the model, the objective and the schedules. Knows nothing of files, pictures or checkpoints.
+All noise comes from generators seeded by (seed, step), never from a global one.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from training.config import RunConfig
+from training.data import observe, to_unit_interval
+from training.errors import NonFiniteTraining
+from training.models import LatentImageModel
+from training.objectives import beta_at, elbo_terms
+from training.seeding import generator_for
+
+
+class FittingModule(LightningModule):
+    """The model, and how a batch of uint8 images becomes a loss in nats per image."""
+
+    def __init__(self, model: LatentImageModel, config: RunConfig, *, steps_per_epoch: int) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.steps_per_epoch = steps_per_epoch
+
+    def beta(self, step: int) -> float:
+        """Weight of the KL term at a step counted from 0."""
+        objective = self.config.objective
+        return beta_at(
+            step, beta=objective.beta, warmup_steps=objective.beta_warmup_epochs * self.steps_per_epoch
+        )
+
+    def training_step(self, images: Tensor, batch_index: int) -> dict[str, Tensor]:
+        """Observe → encode → sample → decode → cost."""
+        seed, step = self.config.trainer.seed, self.trainer.global_step
+        grey = to_unit_interval(images)
+        x = observe(grey, self.config.data.binarisation, generator_for(seed, "binarisation", step))
+        terms = elbo_terms(
+            self.model,
+            x,
+            seen=self._partly_grey(x, grey, step),
+            beta=self.beta(step),
+            generator=generator_for(seed, "posterior", step),
+        )
+        if not torch.isfinite(terms.loss):
+            raise NonFiniteTraining(
+                f"step {step}, epoch {self.trainer.current_epoch}: expected a finite loss, got "
+                f"{terms.loss.item()}. The last checkpoint is kept. Start a new run with a lower "
+                "optimiser.learning_rate or optimiser.gradient_clip_norm."
+            )
+        return {
+            "loss": terms.loss,
+            "reconstruction_nll": terms.reconstruction_nll.detach().mean(),
+            "kl": terms.kl.detach().mean(),
+        }
+
+    def _partly_grey(self, x: Tensor, grey: Tensor, step: int) -> Tensor:
+        """What the encoder looks at: `x`, with `data.grey_fraction` of the images left grey."""
+        fraction = self.config.data.grey_fraction
+        if fraction == 0.0:
+            return x
+        draw = torch.rand(len(x), generator=generator_for(self.config.trainer.seed, "grey", step))
+        return torch.where((draw < fraction).view(-1, 1, 1, 1), grey, x)
+
+    def validation_step(self, images: Tensor, batch_index: int) -> dict[str, Tensor | int]:
+        """The ELBO itself (β = 1), on the same binarisation and noise in every epoch."""
+        seed = self.config.evaluation.seed
+        x = observe(
+            to_unit_interval(images),
+            self.config.data.binarisation,
+            generator_for(seed, "binarisation", batch_index),
+        )
+        terms = elbo_terms(self.model, x, generator=generator_for(seed, "posterior", batch_index))
+        self.log("validation_negative_elbo", -terms.elbo.mean(), on_epoch=True, batch_size=len(x))
+        return {
+            "images": len(x),
+            "reconstruction_nll": terms.reconstruction_nll.mean(),
+            "kl": terms.kl.mean(),
+        }
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW; linear warm-up, then a cosine that ends with the last step."""
+        chosen = self.config.optimiser
+        matrices = [p for p in self.parameters() if p.ndim >= 2]
+        rest = [p for p in self.parameters() if p.ndim < 2]
+        optimiser = torch.optim.AdamW(
+            [{"params": matrices, "weight_decay": chosen.weight_decay}, {"params": rest, "weight_decay": 0.0}],
+            lr=chosen.learning_rate,
+            betas=(0.9, chosen.beta2),
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self._learning_rate_fraction)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _learning_rate_fraction(self, step: int) -> float:
+        """Of the highest learning rate, at a step counted from 0.
+
+        Source:
+            Loshchilov & Hutter 2016, arXiv:1608.03983, equation 5, without restarts.
+        """
+        chosen, total = self.config.optimiser, self.config.trainer.epochs * self.steps_per_epoch
+        if step < chosen.warmup_steps:
+            return (step + 1) / chosen.warmup_steps
+        progress = min(1.0, (step - chosen.warmup_steps) / max(1, total - chosen.warmup_steps))
+        cosine = 0.5 * (1.0 + math.cos(math.pi * progress))
+        return chosen.final_fraction + (1.0 - chosen.final_fraction) * cosine
+
+
+def averaged_model(module: nn.Module) -> LatentImageModel:
+    """The model inside a `FittingModule`, or inside Lightning's running average of one."""
+    inner = module.get_submodule("model")
+    assert isinstance(inner, LatentImageModel)
+    return inner

@@ -1,0 +1,71 @@
+"""Pictures of a run while it trains: reconstructions, samples, curves.
+
+Knows the model's interface, the run directory and the plots. Knows nothing of objectives.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from training.data import ImageSet, to_unit_interval
+from training.models import LatentImageModel
+from training.run_directory import RunDirectory
+from training.seeding import generator_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PAIRS = 32
+_SAMPLES = 64
+
+
+class Pictures(Callback):
+    """Redraws `reconstructions.png`, `samples.png` and `curves.png` every few epochs.
+
+    The same images and the same z every time, so that two pictures differ by the weights alone.
+    """
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        validation: ImageSet,
+        *,
+        every_epochs: int,
+        epochs: int,
+        seed: int,
+        weights: Callable[[Trainer], LatentImageModel],
+    ) -> None:
+        """`weights` finds the weights to draw with, the averaged ones where there are any."""
+        self._directory = directory
+        self._x = to_unit_interval(validation.images[:_PAIRS])
+        self._every_epochs = every_epochs
+        self._epochs = epochs
+        self._seed = seed
+        self._weights = weights
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        done = trainer.current_epoch + 1
+        if done % self._every_epochs == 0 or done == self._epochs:
+            self.draw(self._weights(trainer))
+
+    @torch.inference_mode()
+    def draw(self, model: LatentImageModel) -> None:
+        """Write the three pictures; an autoencoder has no prior, so no samples are drawn from it."""
+        # Imported here: matplotlib takes a second to load and a failed start should not wait for it.
+        from training import plots  # noqa: PLC0415
+
+        plots.reconstruction_grid(
+            self._directory.reconstructions, self._x, model.decode(model.encode(self._x).mu)
+        )
+        if model.kind == "vae":
+            z = torch.randn(
+                _SAMPLES, model.latent_size, generator=generator_for(self._seed, "pictures")
+            )
+            plots.sample_grid(self._directory.samples, model.decode(z))
+        plots.curves(self._directory.curves, self._directory.log)
+
+

@@ -1,0 +1,239 @@
+"""The run directory: which file lies where, written so that a crash leaves the old or the new one.
+
+Knows paths, configurations and weights. Knows nothing of how a run is fitted or measured.
+
+::
+
+    runs/x/
+      config.json          the whole configuration, defaults included
+      provenance.json      data fingerprint, library versions, seed, git revision
+      log.csv              one line per epoch
+      tensorboard/         events, one value per step and per epoch
+      curves.png  reconstructions.png  samples.png
+      checkpoints/last.ckpt   everything needed to go on
+      model.pt             the weights to evaluate and export (their running mean), tensors only
+      evaluation.json      the figures at the end
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from training.config import RunConfig
+from training.errors import RunDirectoryError, RunNotFinished
+from training.models import LatentImageModel, build_model
+from training.provenance import Provenance
+
+_MODEL_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths of one run."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.root / "config.json"
+
+    @property
+    def provenance(self) -> Path:
+        """Where the run came from."""
+        return self.root / "provenance.json"
+
+    @property
+    def log(self) -> Path:
+        """One line per epoch."""
+        return self.root / "log.csv"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Everything needed to go on."""
+        return self.root / "checkpoints" / "last.ckpt"
+
+    @property
+    def model(self) -> Path:
+        """The weights to evaluate and export."""
+        return self.root / "model.pt"
+
+    @property
+    def evaluation(self) -> Path:
+        """The figures at the end."""
+        return self.root / "evaluation.json"
+
+    @property
+    def curves(self) -> Path:
+        """Picture of the log."""
+        return self.root / "curves.png"
+
+    @property
+    def reconstructions(self) -> Path:
+        """Picture of validation images above what the model gives back."""
+        return self.root / "reconstructions.png"
+
+    @property
+    def samples(self) -> Path:
+        """Picture of decoded draws from N(0, I)."""
+        return self.root / "samples.png"
+
+    def start(self, config: RunConfig) -> None:
+        """Make the directory and record the configuration.
+
+        Raises:
+            RunDirectoryError: Something is in the way.
+        """
+        if self.root.is_dir() and any(self.root.iterdir()):
+            if self.config.is_file():
+                raise RunDirectoryError(
+                    f"{self.root}: expected an empty or new directory, got one with a run in it. Continue "
+                    "that run with --resume, or choose another --out."
+                )
+            raise RunDirectoryError(
+                f"{self.root}: expected an empty or new directory, got one with other files. Choose "
+                "another --out."
+            )
+        try:
+            self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunDirectoryError(
+                f"{self.root}: expected a directory that can be made, got: {error.strerror}. Choose "
+                "another --out."
+            ) from error
+        write_text(self.config, config.to_json())
+
+    def read_config(self) -> RunConfig:
+        """The configuration the run was started with.
+
+        Raises:
+            RunDirectoryError: This is not a run directory.
+            ConfigError: The file is of another version of this package.
+        """
+        if not self.config.is_file():
+            raise RunDirectoryError(
+                f"{self.root}: expected a run directory, found no config.json in it. Give the --out of "
+                "an earlier `vae-train fit`."
+            )
+        return RunConfig.from_json(self.config.read_text(encoding="utf-8"), where=str(self.config))
+
+    def read_provenance(self) -> Provenance:
+        """Where the run came from.
+
+        Raises:
+            RunDirectoryError: The file is missing or is not what `fit` writes.
+        """
+        try:
+            return Provenance(**json.loads(self.provenance.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise RunDirectoryError(
+                f"{self.provenance}: expected what `vae-train fit` wrote, got {type(error).__name__}: "
+                f"{error}. Use the run directory as it was left, or start a new one."
+            ) from error
+
+    def remove_leftovers(self) -> None:
+        """Delete the temporary files that a killed process could not rename."""
+        for folder in (self.root, self.checkpoint.parent):
+            for leftover in folder.glob(".*.part"):
+                leftover.unlink()
+
+
+@dataclass(frozen=True)
+class FittedRun:
+    """A run read back: what to evaluate and export."""
+
+    directory: RunDirectory
+    config: RunConfig
+    model: LatentImageModel
+    """With the averaged weights, in evaluation mode, float32."""
+    provenance: Provenance
+    epochs: int
+    """Passes over the training images behind these weights."""
+
+
+def load_run(run_dir: Path) -> FittedRun:
+    """Read a run directory; works as soon as one epoch is done.
+
+    Weights are read with `weights_only=True`: a run directory from elsewhere can hold wrong
+    numbers but no code.
+
+    Raises:
+        RunDirectoryError: Not a run directory, or its files do not belong together.
+        RunNotFinished: No weights are there yet.
+        ConfigError: It was written by another version of this package.
+    """
+    directory = RunDirectory(run_dir)
+    config = directory.read_config()
+    if not directory.model.is_file():
+        raise RunNotFinished(
+            f"{run_dir}: expected weights in model.pt, found none; they appear after the first epoch. "
+            "Wait, or continue the run with --resume."
+        )
+    provenance = directory.read_provenance()
+    try:
+        stored = torch.load(directory.model, map_location="cpu", weights_only=True)
+        channels, height, width = stored["image_shape"]
+        model = build_model(config.model, (channels, height, width))
+        model.load_state_dict(stored["state_dict"])
+        epochs = int(stored["epochs"])
+    except Exception as error:  # torch alone raises five kinds; each is handed to the caller
+        raise RunDirectoryError(
+            f"{run_dir}: model.pt cannot be read or does not belong to config.json: "
+            f"{type(error).__name__}: {error}. Use the run directory as `vae-train fit` left it."
+        ) from error
+    return FittedRun(
+        directory=directory, config=config, model=model.eval(), provenance=provenance, epochs=epochs
+    )
+
+
+def save_model(directory: RunDirectory, model: LatentImageModel, *, epochs: int) -> None:
+    """Write `model.pt`: tensors, the image shape and the number of epochs behind them."""
+    stored = {
+        "format": _MODEL_FORMAT,
+        "image_shape": list(model.image_shape),
+        "epochs": epochs,
+        "state_dict": {
+            name: tensor.detach().to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+            for name, tensor in model.state_dict().items()
+        },
+    }
+    write_atomically(directory.model, lambda file: torch.save(stored, file))
+
+
+def save_provenance(directory: RunDirectory, provenance: Provenance) -> None:
+    """Write `provenance.json`."""
+    write_text(directory.provenance, json.dumps(asdict(provenance), indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file atomically and durably."""
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Write a file so that a crash or a full disk leaves either the old content or the new.
+
+    Temporary file in the same directory, fsync, rename, fsync of the directory.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
