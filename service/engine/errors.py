@@ -1,0 +1,103 @@
+"""What can go wrong between an array and a model's answer.
+
+    EngineError
+    ├── InvalidInput            an array or a number that the model cannot take; found before anything runs
+    ├── InvalidModelReference   text that is not name, name@version or name@alias
+    ├── UnknownModel            a well-formed reference to nothing that exists
+    ├── ModelUnavailable        it exists, but cannot answer: failed its checks, or nothing is loaded yet
+    ├── ModelRejected           why one version failed its checks; seen by whoever loads it, never by a caller
+    ├── NoPrior                 an autoencoder asked to sample
+    └── InferenceFailed         the runtime gave up, or gave back something that is not a number
+
+Knows no status codes. Every message says where, what was expected, what came and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_MOST_NAMES_LISTED = 10
+
+
+class EngineError(Exception):
+    """Base of everything the engine raises on purpose."""
+
+
+class InvalidInput(EngineError):
+    """The caller's own arrays or numbers do not fit; no other caller is affected.
+
+    Attributes:
+        where: Place in the caller's terms, such as `images[2]` or `temperature`.
+        expected: What fits.
+        got: What came, bounded in length and never the data itself.
+        remedy: What to send instead.
+    """
+
+    def __init__(self, where: str, expected: str, got: str, remedy: str) -> None:
+        self.where = where
+        self.expected = expected
+        self.got = got
+        self.remedy = remedy
+        super().__init__(f"{where}: expected {expected}, got {got}. {remedy}")
+
+
+class InvalidModelReference(EngineError):
+    """The text names a model in no form that exists."""
+
+    def __init__(self, reference: str) -> None:
+        self.length = len(reference)
+        super().__init__(
+            f"model: expected name, name@version or name@alias (lower-case letters, digits and hyphens), "
+            f"got {len(reference)} characters of another form. Ask for the list of models, and use one of its names."
+        )
+
+
+class UnknownModel(EngineError):
+    """Nothing of that name, version or alias exists.
+
+    Attributes:
+        reference: The reference; it matched the pattern of names, so it is safe to repeat.
+        available: What could have been asked for, at most ten entries.
+    """
+
+    def __init__(self, reference: str, available: Sequence[str]) -> None:
+        self.reference = reference
+        self.available = tuple(available[:_MOST_NAMES_LISTED])
+        more = len(available) - len(self.available)
+        listed = ", ".join(self.available) + (f" and {more} more" if more > 0 else "")
+        super().__init__(
+            f"model: expected one of [{listed}], got '{reference}'. Use a name, version or alias that exists."
+        )
+
+
+class ModelUnavailable(EngineError):
+    """The model exists, or is the default, but cannot answer now.
+
+    Attributes:
+        reference: What was asked for.
+        reason: Why it cannot answer.
+    """
+
+    def __init__(self, reference: str, reason: str) -> None:
+        self.reference = reference
+        self.reason = reason
+        super().__init__(f"model '{reference}' cannot answer: {reason}")
+
+
+class ModelRejected(EngineError):
+    """A version that verified on disk, but whose graphs do not do what its manifest says."""
+
+
+class NoPrior(EngineError):
+    """The model has no density over z to draw from."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        super().__init__(
+            f"model '{model}': expected a variational autoencoder, got an autoencoder, which has no distribution over z "
+            "to draw from. Use a model of kind 'vae', or reconstruct without sampling."
+        )
+
+
+class InferenceFailed(EngineError):
+    """The runtime raised, or an output was not finite. The fault is the model's, not the caller's."""

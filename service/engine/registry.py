@@ -1,0 +1,352 @@
+"""Which models are loaded, under which names, and why some are not.
+
+Knows the store, references and versions. Knows nothing of HTTP or of how a model computes. A reference is
+matched against its grammar and looked up; it is never joined into a path here.
+
+Two shelves:
+
+* what `load_all` loads, the default and every version that an alias points to, stays until the next `load_all`;
+  look-ups read one immutable snapshot and take no lock;
+* a version that exists but has no alias is loaded when it is first asked for, once however many ask, and the
+  least recently used of these goes when there are too many.
+
+`load_all` may be called again: it reads names and aliases anew, keeps what is loaded already (a version never
+changes), and swaps the snapshot at the end. Callers keep the model they have got until they are done with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from model_store import InvalidReference, ModelNotFound, ModelReference, ModelStore, StoreError, VersionId
+from service.engine.errors import EngineError, InvalidModelReference, ModelUnavailable, UnknownModel
+from service.engine.events import fields
+from service.engine.model import DEFAULT_MAX_BATCH, LoadedModel
+
+#: A version that was refused is not tried again for every request that names it.
+_REFUSAL_S = 30.0
+_MOST_REFUSALS_KEPT = 64
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoadFailure:
+    """Something in the store that cannot be served, and why."""
+
+    model: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Whether requests that name no model can be answered; `remedy` is empty when they can."""
+
+    ready: bool
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    """What one `load_all` found. Never changed, only replaced."""
+
+    models: Mapping[VersionId, LoadedModel] = field(default_factory=dict)
+    by_reference: Mapping[str, LoadedModel] = field(default_factory=dict)
+    failures: tuple[LoadFailure, ...] = ()
+    failed_references: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    until_s: float
+    reason: str
+
+
+class ModelRegistry:
+    """Every loaded model by every name it answers to. All methods may be called from any thread."""
+
+    def __init__(
+        self,
+        store: ModelStore,
+        *,
+        default: str,
+        threads: int,
+        max_loaded: int,
+        max_batch: int = DEFAULT_MAX_BATCH,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Nothing is read yet; see `load_all`.
+
+        Args:
+            store: Where published versions are.
+            default: Reference of the model that answers when none is named.
+            threads: Threads of one model run.
+            max_loaded: Most versions held beside those that `load_all` loads.
+            max_batch: Most rows that one call of a model takes.
+            clock: Monotonic seconds.
+
+        Raises:
+            InvalidModelReference: `default` is no reference.
+        """
+        _parse(default)
+        self._store = store
+        self._default = default
+        self._threads = threads
+        self._max_loaded = max_loaded
+        self._max_batch = max_batch
+        self._clock = clock
+        self._snapshot: _Snapshot | None = None
+        self._reload = threading.Lock()  # one load_all at a time
+        self._shelf = threading.Lock()  # guards the three below; never held while a model loads
+        self._on_demand: OrderedDict[VersionId, LoadedModel] = OrderedDict()
+        self._loading: dict[VersionId, Future[LoadedModel]] = {}
+        self._refused: OrderedDict[VersionId, _Refusal] = OrderedDict()
+
+    @property
+    def default(self) -> str:
+        """The reference that stands in when a caller names none."""
+        return self._default
+
+    def load_all(self) -> None:
+        """Load the default and every aliased version, then put them in service together.
+
+        Never raises for what is in the store: a version that fails is recorded, logged and left out.
+        """
+        with self._reload:
+            previous = self._snapshot.models if self._snapshot else {}
+            references, failures = self._read_references()
+            models: dict[VersionId, LoadedModel] = {}
+            reasons: dict[VersionId, str] = {}
+            for version in sorted(set(references.values())):
+                aliases = _aliases_of(version, references)
+                known = previous.get(version) or self._take(version)
+                if known is not None:
+                    models[version] = known.with_aliases(aliases)
+                    continue
+                try:
+                    models[version] = self._load(version, aliases)
+                except ModelUnavailable as error:
+                    reasons[version] = error.reason
+            failures.extend(LoadFailure(str(version), reason) for version, reason in reasons.items())
+            self._snapshot = _Snapshot(
+                models=MappingProxyType(models),
+                by_reference=MappingProxyType(
+                    {text: models[v] for text, v in references.items() if v in models}
+                    | {str(v): model for v, model in models.items()}
+                ),
+                failures=tuple(failures),
+                failed_references=MappingProxyType(
+                    {text: reasons[v] for text, v in references.items() if v in reasons}
+                    | {str(v): reason for v, reason in reasons.items()}
+                ),
+            )
+            with self._shelf:
+                self._refused.clear()
+
+    def get(self, reference: str | None = None) -> LoadedModel:
+        """The model for a reference, loading it if it exists and nobody has asked for it before.
+
+        Loading takes up to seconds, in the calling thread; `peek` tells whether it would be needed.
+
+        Args:
+            reference: `name`, `name@version`, `name@alias`, or None for the default.
+
+        Raises:
+            InvalidModelReference: Not of these forms.
+            UnknownModel: Nothing of that name exists.
+            ModelUnavailable: It exists, or is the default, but cannot answer.
+        """
+        loaded = self.peek(reference)
+        if loaded is not None:
+            return loaded
+        if reference is None:
+            readiness = self.readiness()
+            raise ModelUnavailable(self._default, f"{readiness.reason} {readiness.remedy}")
+        parsed = _parse(reference)
+        snapshot = self._snapshot or _Snapshot()
+        if reference in snapshot.failed_references:
+            raise ModelUnavailable(reference, snapshot.failed_references[reference])
+        version = self._resolve(parsed)
+        return snapshot.models.get(version) or self._get_on_demand(version)
+
+    def peek(self, reference: str | None = None) -> LoadedModel | None:
+        """The model for a reference if one dictionary look-up finds it: never loads, never blocks."""
+        snapshot = self._snapshot
+        if snapshot is None:
+            return None
+        return snapshot.by_reference.get(self._default if reference is None else reference)
+
+    def loaded(self) -> tuple[LoadedModel, ...]:
+        """Every model in memory, by name and version."""
+        snapshot = self._snapshot or _Snapshot()
+        with self._shelf:
+            everything = {**self._on_demand, **snapshot.models}
+        return tuple(everything[version] for version in sorted(everything))
+
+    def failures(self) -> tuple[LoadFailure, ...]:
+        """What `load_all` found in the store and could not serve."""
+        return self._snapshot.failures if self._snapshot else ()
+
+    def readiness(self) -> Readiness:
+        """Whether the default model is loaded, which includes having reproduced its golden vectors."""
+        snapshot = self._snapshot
+        if snapshot is None:
+            return Readiness(False, "The models are still being loaded.", "Wait a moment.")
+        model = snapshot.by_reference.get(self._default)
+        if model is not None:
+            return Readiness(True, f"{model.label} reproduced its golden vectors.", "")
+        reason = snapshot.failed_references.get(self._default)
+        if reason is not None:
+            return Readiness(
+                False,
+                f"The default model '{self._default}' was refused: {reason}",
+                "Publish a sound version or move the alias to one (vae-store promote), or choose another default model.",
+            )
+        unreadable = "; ".join(failure.reason for failure in snapshot.failures[:3])
+        why = f"The store could not be read: {unreadable}" if unreadable and not snapshot.models else ""
+        return Readiness(
+            False,
+            why or f"The default model '{self._default}' is not in the store.",
+            "Publish it (vae-train export), point to a store that has it (VAE_MODEL_STORE), "
+            "or choose another default model (VAE_DEFAULT_MODEL).",
+        )
+
+    def _read_references(self) -> tuple[dict[str, VersionId], list[LoadFailure]]:
+        """Every reference that `load_all` serves, except plain versions, and what could not be read."""
+        references: dict[str, VersionId] = {}
+        failures: list[LoadFailure] = []
+        try:
+            names = self._store.names()
+        except (StoreError, OSError) as error:
+            return {}, [_failure("store", error)]
+        for name in names:
+            try:
+                aliases = self._store.aliases(name)
+                references.update({f"{name}@{alias}": VersionId(name, v) for alias, v in aliases.items()})
+                references[name] = self._store.resolve(name)
+            except ModelNotFound:
+                continue  # a name whose first version is still being published
+            except (StoreError, OSError) as error:
+                failures.append(_failure(name, error))
+        if self._default not in references:
+            try:
+                references[self._default] = self._store.resolve(self._default)
+            except ModelNotFound:
+                pass  # told by `readiness`
+            except (StoreError, OSError) as error:
+                if all(failure.model != _parse(self._default).name for failure in failures):
+                    failures.append(_failure(self._default, error))
+        return references, failures
+
+    def _resolve(self, reference: ModelReference) -> VersionId:
+        try:
+            return self._store.resolve(reference)
+        except ModelNotFound:
+            raise UnknownModel(str(reference), self._known_references()) from None
+        except (StoreError, OSError) as error:
+            raise ModelUnavailable(str(reference), _reason(error)) from error
+
+    def _known_references(self) -> tuple[str, ...]:
+        snapshot = self._snapshot or _Snapshot()
+        return tuple(sorted(snapshot.by_reference))
+
+    def _get_on_demand(self, version: VersionId) -> LoadedModel:
+        """From the shelf, or from whoever is loading it, or loaded here and put on the shelf."""
+        with self._shelf:
+            shelved = self._on_demand.get(version)
+            if shelved is not None:
+                self._on_demand.move_to_end(version)
+                return shelved
+            refusal = self._refused.get(version)
+            if refusal is not None and self._clock() < refusal.until_s:
+                raise ModelUnavailable(str(version), refusal.reason)
+            pending = self._loading.get(version)
+            mine: Future[LoadedModel] = Future()
+            if pending is None:
+                self._loading[version] = mine
+        if pending is not None:
+            return pending.result()
+        try:
+            model = self._load(version, ())
+        except BaseException as error:
+            with self._shelf:
+                del self._loading[version]
+                if isinstance(error, ModelUnavailable):
+                    self._refuse(version, error.reason)
+            mine.set_exception(error)
+            raise
+        with self._shelf:
+            del self._loading[version]
+            self._on_demand[version] = model
+            while len(self._on_demand) > self._max_loaded:
+                evicted, _ = self._on_demand.popitem(last=False)
+                _log.info("model evicted", extra=fields(model=str(evicted)))
+        mine.set_result(model)
+        return model
+
+    def _take(self, version: VersionId) -> LoadedModel | None:
+        """A version loaded on demand that has got an alias since: it moves to the other shelf."""
+        with self._shelf:
+            return self._on_demand.pop(version, None)
+
+    def _refuse(self, version: VersionId, reason: str) -> None:
+        self._refused[version] = _Refusal(self._clock() + _REFUSAL_S, reason)
+        while len(self._refused) > _MOST_REFUSALS_KEPT:
+            self._refused.popitem(last=False)
+
+    def _load(self, version: VersionId, aliases: tuple[str, ...]) -> LoadedModel:
+        """Verify, load, warm, compare with the golden vectors.
+
+        Raises:
+            ModelUnavailable: Any of it failed; the log has the reason too.
+        """
+        started_s = time.perf_counter()
+        try:
+            published = self._store.open(version)
+            model = LoadedModel(published, threads=self._threads, max_batch=self._max_batch, aliases=aliases)
+        except (StoreError, EngineError, OSError, MemoryError) as error:
+            reason = _reason(error)
+            _log.error("model refused", extra=fields(model=str(version), reason=reason))
+            raise ModelUnavailable(str(version), reason) from error
+        _log.info(
+            "model loaded",
+            extra=fields(
+                model=str(version),
+                aliases=",".join(aliases),
+                load_ms=(time.perf_counter() - started_s) * 1e3,
+                threads=self._threads,
+                batch_sizes=" ".join(f"{file}:{sizes[0]}" for file, sizes in model.batch_sizes.items()),
+            ),
+        )
+        return model
+
+
+def _parse(text: str) -> ModelReference:
+    try:
+        return ModelReference.parse(text)
+    except InvalidReference:
+        raise InvalidModelReference(text) from None
+
+
+def _aliases_of(version: VersionId, references: Mapping[str, VersionId]) -> tuple[str, ...]:
+    selectors = (text.partition("@")[2] for text, v in references.items() if v == version)
+    return tuple(sorted(selector for selector in selectors if selector and not selector[0].isdigit()))
+
+
+def _failure(model: str, error: Exception) -> LoadFailure:
+    reason = _reason(error)
+    _log.error("store entry unreadable", extra=fields(model=model, reason=reason))
+    return LoadFailure(model, reason)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, StoreError | EngineError):
+        return str(error)[:600]
+    return f"{type(error).__name__}: {error}"[:600]

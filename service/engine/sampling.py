@@ -1,0 +1,147 @@
+"""Standard-normal noise that is the same for ever: row i of seed s, whatever is drawn around it.
+
+Knows seeds, rows and bits. Knows nothing of models or of who asked.
+
+Two halves, so that no library may change an image that somebody remembers by its seed:
+
+* Bits come from Philox 4x64-10, a counter-based generator (Salmon et al. 2011, "Parallel random numbers:
+  as easy as 1, 2, 3", section 3.3). The key is the seed, and each row owns its own block of counters, so a row
+  is computed without the rows before it. NumPy promises the raw bits of its bit generators for ever (NEP 19);
+  a test compares them with an implementation of the paper.
+* Bits become normal deviates here, because NumPy does *not* promise `Generator.standard_normal` across
+  versions. Only +, -, ×, ÷, √ and comparisons of float64 are used, each of which IEEE 754 rounds in one way
+  only; logarithms of the C library or of a vector unit differ in the last bit between machines.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: JSON readers, JavaScript's above all, carry integers exactly up to here.
+LARGEST_SEED: Final = 2**53 - 1
+_WORDS_PER_COUNTER = 4
+
+
+def new_seed() -> int:
+    """A seed nobody chose, 0 … 2⁵³ - 1, from the operating system."""
+    return int.from_bytes(os.urandom(8), "little") & LARGEST_SEED
+
+
+def standard_normal(*, seed: int, first_row: int, rows: int, size: int) -> NDArray[np.float32]:
+    """Noise eps ~ N(0, I) for rows `first_row` … `first_row + rows - 1` of a seed.
+
+    Args:
+        seed: 0 … 2⁵³ - 1.
+        first_row: Index of the first row wanted; asking for rows 5 … 9 gives what rows 0 … 9 would hold there.
+        rows: How many rows.
+        size: Values in one row, the latent size. Part of a row's identity: rows of another size are other draws.
+
+    Returns:
+        float32, shape (rows, size), every value within ±8.3.
+    """
+    counters_per_row = -(-size // _WORDS_PER_COUNTER)
+    generator = np.random.Philox(key=seed, counter=first_row * counters_per_row)
+    words = generator.random_raw(rows * counters_per_row * _WORDS_PER_COUNTER)
+    bits = np.asarray(words, dtype=np.uint64).reshape(rows, -1)[:, :size]
+    return _normal_from_bits(bits).astype(np.float32)
+
+
+def _normal_from_bits(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """The normal quantile of p = (k + ½) / 2⁵², where k is the upper 52 bits: exact, symmetric, never 0 or 1.
+
+    Source:
+        Wichura 1988, "The percentage points of the normal distribution", Applied Statistics 37(3),
+        algorithm AS 241, PPND16: relative error about 1e-16.
+    """
+    k = (bits >> np.uint64(12)).astype(np.float64)
+    # p - ½, exact: k + ½ - 2⁵¹ has at most 53 significant bits.
+    q = (k - (2.0**51 - 0.5)) * 2.0**-52
+    q = q.ravel()
+    normal = q * _ratio(0.180625 - q * q, _CENTRE)
+    tails = np.abs(q) > 0.425
+    q_tail = q[tails]
+    normal[tails] = np.copysign(_upper_tail(0.5 - np.abs(q_tail)), q_tail)
+    return normal.reshape(bits.shape)
+
+
+def _upper_tail(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The positive deviate whose upper tail holds p, for 0 < p < 0.075."""
+    r = np.sqrt(-_log(p))
+    deviate = _ratio(r - 1.6, _NEAR)
+    far = r > 5.0
+    if far.any():  # once in 4 · 10¹⁰ values
+        deviate[far] = _ratio(r[far] - 5.0, _FAR)
+    return deviate
+
+
+def _log(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Natural logarithm of 0 < p < 1 out of exactly rounded operations only; relative error below 1e-15.
+
+    p = m · 2ᵉ with m in [√½, √2), and log m = 2 artanh((m - 1) / (m + 1)) as its series.
+    """
+    mantissa, exponent = np.frexp(p)
+    small = mantissa < 0.7071067811865476
+    mantissa = np.where(small, 2.0 * mantissa, mantissa)
+    exponent = exponent - small
+    s = (mantissa - 1.0) / (mantissa + 1.0)
+    s2 = s * s
+    series = np.full_like(s2, 1.0 / 23.0)
+    for odd in range(21, 0, -2):
+        series = series * s2 + 1.0 / odd
+    return 2.0 * s * series + exponent * 0.6931471805599453
+
+
+def _ratio(r: NDArray[np.float64], coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Numerator over denominator, both by Horner's rule in one array: rows of coefficients, highest power first.
+
+    Multiplying and adding are two NumPy calls, so that nothing can fuse them into one rounding.
+    """
+    value = np.empty((2, *r.shape))
+    value[:] = coefficients[0]
+    for pair in coefficients[1:]:
+        value *= r
+        value += pair
+    quotient: NDArray[np.float64] = value[0] / value[1]
+    return quotient
+
+
+def _pairs(numerator: tuple[float, ...], denominator: tuple[float, ...]) -> NDArray[np.float64]:
+    """One row per power, ready to broadcast against (2, values): shape (powers, 2, 1)."""
+    return np.array([numerator, denominator]).T[:, :, np.newaxis]
+
+
+# AS 241, PPND16, highest power first: |p - ½| ≤ 0.425, then r ≤ 5 and r > 5 of the tails.
+_CENTRE: Final = _pairs(
+    (
+        2.5090809287301226727e3, 3.3430575583588128105e4, 6.7265770927008700853e4, 4.5921953931549871457e4,
+        1.3731693765509461125e4, 1.9715909503065514427e3, 1.3314166789178437745e2, 3.3871328727963666080e0,
+    ),
+    (
+        5.2264952788528545610e3, 2.8729085735721942674e4, 3.9307895800092710610e4, 2.1213794301586595867e4,
+        5.3941960214247511077e3, 6.8718700749205790830e2, 4.2313330701600911252e1, 1.0,
+    ),
+)  # fmt: skip
+_NEAR: Final = _pairs(
+    (
+        7.74545014278341407640e-4, 2.27238449892691845833e-2, 2.41780725177450611770e-1, 1.27045825245236838258e0,
+        3.64784832476320460504e0, 5.76949722146069140550e0, 4.63033784615654529590e0, 1.42343711074968357734e0,
+    ),
+    (
+        1.05075007164441684324e-9, 5.47593808499534494600e-4, 1.51986665636164571966e-2, 1.48103976427480074590e-1,
+        6.89767334985100004550e-1, 1.67638483018380384940e0, 2.05319162663775882187e0, 1.0,
+    ),
+)  # fmt: skip
+_FAR: Final = _pairs(
+    (
+        2.01033439929228813265e-7, 2.71155556874348757815e-5, 1.24266094738807843860e-3, 2.65321895265761230930e-2,
+        2.96560571828504891230e-1, 1.78482653991729133580e0, 5.46378491116411436990e0, 6.65790464350110377720e0,
+    ),
+    (
+        2.04426310338993978564e-15, 1.42151175831644588870e-7, 1.84631831751005468180e-5, 7.86869131145613259100e-4,
+        1.48753612908506148525e-2, 1.36929880922735805310e-1, 5.99832206555887937690e-1, 1.0,
+    ),
+)  # fmt: skip

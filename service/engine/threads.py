@@ -1,0 +1,120 @@
+"""How many threads this process may use: its CPU affinity and its cgroup quota, whichever is less.
+
+Knows /proc and /sys/fs/cgroup of Linux (versions 1 and 2). Knows nothing of onnxruntime, which would
+otherwise size its pool from the cores of the host and be throttled by the container's quota
+(microsoft/onnxruntime#29510). Reads a few small files, and only when asked.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+_V2_MOUNTS = ("sys/fs/cgroup", "sys/fs/cgroup/unified")
+_V1_MOUNTS = ("sys/fs/cgroup/cpu", "sys/fs/cgroup/cpu,cpuacct")
+
+
+@dataclass(frozen=True)
+class ThreadBudget:
+    """Threads that can really run at once, and the sentence that explains the number."""
+
+    threads: int
+    why: str
+
+
+@dataclass(frozen=True)
+class _Quota:
+    cpus: float
+    file: PurePosixPath
+
+
+def allowed_threads(*, root: Path = Path("/")) -> ThreadBudget:
+    """The smaller of the affinity mask and the tightest cgroup quota, rounded up, at least one.
+
+    Rounded up because a quota of 1.5 CPUs is used fully by two threads and never by one.
+
+    Args:
+        root: Where `proc` and `sys` lie; another directory in tests.
+    """
+    cores = _cores_in_affinity()
+    quota = min(_quotas(root), key=lambda found: found.cpus, default=None)
+    if quota is None:
+        return ThreadBudget(cores, f"{cores} by CPU affinity; no cgroup quota")
+    by_quota = max(1, math.ceil(quota.cpus))
+    return ThreadBudget(
+        min(cores, by_quota),
+        f"{cores} by CPU affinity, {by_quota} by a cgroup quota of {quota.cpus:.2f} CPUs (/{quota.file})",
+    )
+
+
+def _cores_in_affinity() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return max(1, os.cpu_count() or 1)
+
+
+def _quotas(root: Path) -> list[_Quota]:
+    """Every quota that applies: that of this process's group and of each group above it."""
+    quotas: list[_Quota] = []
+    for controllers, path in _memberships(root):
+        if controllers is None:
+            mounts, read = _V2_MOUNTS, _read_v2
+        elif "cpu" in controllers:
+            mounts, read = _V1_MOUNTS, _read_v1
+        else:
+            continue
+        for mount in mounts:
+            for group in _upwards(path):
+                directory = PurePosixPath(mount) / group
+                cpus = read(root, directory)
+                if cpus is not None:
+                    quotas.append(_Quota(cpus, directory))
+    return quotas
+
+
+def _memberships(root: Path) -> list[tuple[frozenset[str] | None, PurePosixPath]]:
+    """(controllers, path) of each hierarchy; controllers is None for version 2."""
+    found: list[tuple[frozenset[str] | None, PurePosixPath]] = []
+    for line in (_read(root / "proc/self/cgroup") or "").splitlines():
+        hierarchy, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        group = PurePosixPath(path.lstrip("/"))
+        # Seen from inside a container the path can lead out of what is mounted: only the mount's root remains.
+        if ".." in group.parts:
+            group = PurePosixPath()
+        is_v2 = hierarchy == "0" and not controllers
+        found.append((None if is_v2 else frozenset(controllers.split(",")), group))
+    return found
+
+
+def _upwards(path: PurePosixPath) -> list[PurePosixPath]:
+    """The group itself, its parents, and the root of the mount, which is the container's own group."""
+    return [path, *path.parents] if path.parts else [path]
+
+
+def _read_v2(root: Path, directory: PurePosixPath) -> float | None:
+    """`cpu.max` is "<quota µs> <period µs>", or "max …" without a limit."""
+    fields = (_read(root / directory / "cpu.max") or "").split()
+    return _ratio(fields[0], fields[1]) if len(fields) == 2 else None
+
+
+def _read_v1(root: Path, directory: PurePosixPath) -> float | None:
+    """A quota of -1 means no limit."""
+    quota = _read(root / directory / "cpu.cfs_quota_us")
+    period = _read(root / directory / "cpu.cfs_period_us")
+    return _ratio(quota.strip(), period.strip()) if quota and period else None
+
+
+def _ratio(quota: str, period: str) -> float | None:
+    if not (quota.isdecimal() and period.isdecimal()) or int(period) == 0 or int(quota) == 0:
+        return None
+    return int(quota) / int(period)
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")[:65_536]
+    except OSError:
+        return None
