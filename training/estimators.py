@@ -20,10 +20,9 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from training.data.binarisation import Binarisation
-from training.data.images import ImageSet, to_unit_interval
-from training.models.posterior import DiagonalGaussian, standard_normal_log_prob
-from training.models.vae import LatentImageModel
+from training.data import Binarisation, ImageSet, to_unit_interval
+from training.models import DiagonalGaussian, LatentImageModel
+from training.models.posterior import standard_normal_log_prob
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being measured, images done, images in all)."""

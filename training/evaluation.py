@@ -6,8 +6,8 @@ Knows nothing of training steps; files only in `evaluate_run`.
 
 from __future__ import annotations
 
+import hashlib
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +17,9 @@ from jaxtyping import Float64, Int64
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from model_store.manifest import FiniteFloat, Metric
-from training.data.binarisation import Binarisation
-from training.data.images import ImageSet
-from training.errors import ConfigError, DataError, NonFiniteTraining
+from model_store.manifest import FiniteFloat, Metric, Sha256
+from training.data import Binarisation, ImageSet, load_mnist
+from training.errors import ConfigError, DataError, NonFiniteTraining, RunDirectoryError
 from training.estimators import (
     ElboParts,
     Observations,
@@ -30,7 +29,8 @@ from training.estimators import (
     importance_weighted_log_px,
     squared_error,
 )
-from training.models.vae import LatentImageModel
+from training.models import LatentImageModel
+from training.run_directory import RunDirectory, load_run, write_text
 
 #: A latent is active when the variance of its posterior mean over the data exceeds this
 #: (Burda et al. 2015, arXiv:1509.00519, section 5.2).
@@ -50,6 +50,8 @@ class Evaluation(BaseModel):
     """Mean KL of each latent dimension, in nats; empty for an autoencoder."""
     warnings: tuple[str, ...]
     """What a reader must know before believing in the model; empty when nothing is wrong."""
+    weights_sha256: Sha256
+    """Of the weights that were measured, so that the figures cannot pass for those of others."""
 
     def __getitem__(self, name: str) -> float:
         """The value of the metric with this name; KeyError when it was not measured."""
@@ -70,6 +72,15 @@ class Evaluation(BaseModel):
         ]
         lines += [f"\n**Warning:** {warning}" for warning in self.warnings]
         return "\n".join(lines) + "\n"
+
+
+def weights_sha256(model: LatentImageModel) -> str:
+    """Digest over every parameter and buffer: name, type, shape and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def format_value(metric: Metric) -> str:
@@ -155,6 +166,7 @@ def evaluate(
         metrics=tuple(metrics),
         kl_per_dimension=tuple(kl_per_dimension),
         warnings=tuple(_warnings(model, metrics)),
+        weights_sha256=weights_sha256(model),
     )
 
 
@@ -300,10 +312,6 @@ def evaluate_run(
     Raises:
         TrainingError: The run, the data or a figure is unusable; nothing was written.
     """
-    # Here and not above: the training loop imports this module to evaluate at its end.
-    from training.data.mnist import load_mnist  # noqa: PLC0415
-    from training.fit import load_run  # noqa: PLC0415
-
     run = load_run(run_dir)
     settings = run.config.evaluation
     evaluation = evaluate(
@@ -319,26 +327,25 @@ def evaluate_run(
 
 
 def write_evaluation(run_dir: Path, evaluation: Evaluation) -> None:
-    """Write `evaluation.json` and `evaluation.md`, each replaced in one step."""
-    contents = {
-        "evaluation.json": evaluation.model_dump_json(indent=2) + "\n",
-        "evaluation.md": evaluation.to_markdown(),
-    }
-    for name, text in contents.items():
-        temporary = run_dir / f".{name}.{os.getpid()}"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(run_dir / name)
+    """Write `evaluation.json` and, for people, `evaluation.md`; each is replaced in one step."""
+    path = RunDirectory(run_dir).evaluation
+    write_text(path, evaluation.model_dump_json(indent=2) + "\n")
+    write_text(path.with_suffix(".md"), evaluation.to_markdown())
 
 
 def read_evaluation(run_dir: Path) -> Evaluation | None:
-    """The figures last written for this run, or None when it was never evaluated."""
-    path = run_dir / "evaluation.json"
+    """The figures last written for this run, or None when it was never evaluated.
+
+    Raises:
+        RunDirectoryError: The file holds something else.
+    """
+    path = RunDirectory(run_dir).evaluation
     if not path.exists():
         return None
     try:
         return Evaluation.model_validate_json(path.read_bytes())
     except ValueError as error:
-        raise DataError(
-            f"{path}: expected the figures of an evaluation, got something else ({error}). "
+        raise RunDirectoryError(
+            f"{path}: expected the figures of an evaluation, got something else: {str(error)[:300]}. "
             "Write it again with `vae-train evaluate`."
         ) from error
