@@ -6,6 +6,7 @@ Knows nothing of models. Everything is checked here, before any training.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +35,16 @@ _MAX_SIDE = 1024
 _LISTED_FILES = 8
 
 
-def load_mnist(folder: Path | None, cache_dir: Path | None = None) -> ImageData:
+def load_mnist(
+    folder: Path | None, cache_dir: Path | None = None, *, tell: Callable[[str], None] = lambda _: None
+) -> ImageData:
     """Read MNIST, or other images packed the same way, from a folder or from the download cache.
 
     Args:
         folder: Holds the four files, gzipped or plain. None: the originals are downloaded once
             into the cache and read from there.
         cache_dir: Where downloads are kept; None is the user's cache directory. Unused with a folder.
+        tell: Given a line for people at each step of a download.
 
     Returns:
         Training and test images (N, 1, H, W) with labels 0 to 9. Its name is `mnist` only when all
@@ -53,7 +57,7 @@ def load_mnist(folder: Path | None, cache_dir: Path | None = None) -> ImageData:
         # Here and not above: someone with a folder needs no network code.
         from training.data.download import ensure_mnist  # noqa: PLC0415
 
-        folder = ensure_mnist(cache_dir)
+        folder = ensure_mnist(cache_dir, tell=tell)
     if not folder.is_dir():
         raise DataError(
             f"{folder}: expected a folder with the four MNIST files, got "
