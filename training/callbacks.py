@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, Checkpoint, EMAWeightAveraging
+from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from training.averaging import weights_to_keep
 from training.errors import NonFiniteTraining, TrainingInterrupted
-from training.models import LatentImageModel
-from training.module import FittingModule, averaged_model
+from training.module import FittingModule
 from training.run_directory import RunDirectory, save_model, write_atomically, write_text
 
 Row = dict[str, float | int]
@@ -161,15 +161,6 @@ class RunCheckpoint(Checkpoint):
             f"{self._directory.root}: stopped at step {trainer.global_step} and saved. Go on with "
             "the same command and --resume."
         )
-
-
-def weights_to_keep(trainer: Trainer) -> LatentImageModel:
-    """The model to draw with and to keep: the running mean where the run has one."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it on every trainer
-        if isinstance(callback, EMAWeightAveraging):
-            assert callback._average_model is not None
-            return averaged_model(callback._average_model.module)
-    return averaged_model(trainer.lightning_module)
 
 
 class DurableCheckpoints(TorchCheckpointIO):

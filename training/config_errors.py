@@ -49,9 +49,7 @@ def _nearest(key: str, section: type[BaseModel] | None) -> str:
     return f"{nearest}Valid here: {', '.join(known)}."
 
 
-def _walk(
-    location: Sequence[str | int], model: type[BaseModel]
-) -> tuple[list[str], type[BaseModel] | None]:
+def _walk(location: Sequence[str | int], model: type[BaseModel]) -> tuple[list[str], type[BaseModel] | None]:
     """The key path as it is written in the file, and the section that holds its last key.
 
     pydantic puts the tag of a tagged union into the location, which no file contains: it selects

@@ -18,9 +18,10 @@ from typing import Literal
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, RichProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from training.averaging import RunningMeanOfWeights, weights_to_keep
 from training.batches import OrderedBatches, ShuffledBatches
 from training.callbacks import (
     DurableCheckpoints,
@@ -28,7 +29,6 @@ from training.callbacks import (
     Row,
     RunCheckpoint,
     StopOnSignal,
-    weights_to_keep,
 )
 from training.config import RunConfig, TrainerConfig
 from training.data import ImageData, split_train_validation
@@ -84,17 +84,13 @@ def fit(
         data.train, validation_size=config.data.validation_size, seed=config.trainer.seed
     )
     assert validation is not None  # the configuration holds at least one image back
-    batches = ShuffledBatches(
-        train.images, batch_size=config.trainer.batch_size, seed=config.trainer.seed
-    )
+    batches = ShuffledBatches(train.images, batch_size=config.trainer.batch_size, seed=config.trainer.seed)
     if len(batches) == 0:
         raise DataError(
             f"{train.name}: expected at least trainer.batch_size = {config.trainer.batch_size} training "
             f"images, got {len(train)}. Lower trainer.batch_size or data.validation_size."
         )
-    provenance = describe_provenance(
-        config, data, precision=precision, threads=torch.get_num_threads()
-    )
+    provenance = describe_provenance(config, data, precision=precision, threads=torch.get_num_threads())
     if resume:
         _check_resumable(directory, config, provenance.data_fingerprint)
         directory.remove_leftovers()
@@ -171,7 +167,7 @@ def _trainer(
     callbacks = [*callbacks, checkpoint, StopOnSignal(checkpoint, console.say)]
     if chosen.ema_decay > 0.0:
         # First, so that every other callback sees the averaged weights of the same step.
-        callbacks.insert(0, EMAWeightAveraging(decay=chosen.ema_decay))
+        callbacks.insert(0, RunningMeanOfWeights(chosen.ema_decay))
     if chosen.early_stopping_epochs > 0:
         callbacks.append(
             EarlyStopping("validation_negative_elbo", mode="min", patience=chosen.early_stopping_epochs)

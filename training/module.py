@@ -91,7 +91,10 @@ class FittingModule(LightningModule):
         matrices = [p for p in self.parameters() if p.ndim >= 2]
         rest = [p for p in self.parameters() if p.ndim < 2]
         optimiser = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": chosen.weight_decay}, {"params": rest, "weight_decay": 0.0}],
+            [
+                {"params": matrices, "weight_decay": chosen.weight_decay},
+                {"params": rest, "weight_decay": 0.0},
+            ],
             lr=chosen.learning_rate,
             betas=(0.9, chosen.beta2),
         )

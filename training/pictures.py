@@ -62,10 +62,6 @@ class Pictures(Callback):
             self._directory.reconstructions, self._x, model.decode(model.encode(self._x).mu)
         )
         if model.kind == "vae":
-            z = torch.randn(
-                _SAMPLES, model.latent_size, generator=generator_for(self._seed, "pictures")
-            )
+            z = torch.randn(_SAMPLES, model.latent_size, generator=generator_for(self._seed, "pictures"))
             plots.sample_grid(self._directory.samples, model.decode(z))
         plots.curves(self._directory.curves, self._directory.log)
-
-

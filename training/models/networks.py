@@ -23,9 +23,7 @@ def mlp_encoder(*, image_shape: ImageShape, hidden: Sequence[int], outputs: int)
 
 def mlp_decoder(*, image_shape: ImageShape, hidden: Sequence[int], latent_size: int) -> nn.Module:
     """Latent vector → one number per pixel through fully connected layers of the given widths."""
-    return nn.Sequential(
-        _mlp([latent_size, *hidden, prod(image_shape)]), nn.Unflatten(1, image_shape)
-    )
+    return nn.Sequential(_mlp([latent_size, *hidden, prod(image_shape)]), nn.Unflatten(1, image_shape))
 
 
 def _mlp(sizes: Sequence[int]) -> nn.Sequential:
@@ -74,7 +72,9 @@ class ResidualEncoder(nn.Module):
                       channels[0]            channels[1]             (h·w·channels[-1]) → outputs
     """
 
-    def __init__(self, *, image_shape: ImageShape, channels: Sequence[int], blocks: int, outputs: int) -> None:
+    def __init__(
+        self, *, image_shape: ImageShape, channels: Sequence[int], blocks: int, outputs: int
+    ) -> None:
         """`channels` of each stage from the image inwards, `blocks` residual blocks in each."""
         super().__init__()
         image_channels, height, width = image_shape
@@ -103,7 +103,9 @@ class ResidualDecoder(nn.Module):
     nothing is computed at full resolution (Shi et al. 2016, arXiv:1609.05158, equation 4).
     """
 
-    def __init__(self, *, image_shape: ImageShape, channels: Sequence[int], blocks: int, latent_size: int) -> None:
+    def __init__(
+        self, *, image_shape: ImageShape, channels: Sequence[int], blocks: int, latent_size: int
+    ) -> None:
         """`channels` of each stage from the image inwards, `blocks` residual blocks in each."""
         super().__init__()
         image_channels, self.height, self.width = image_shape
@@ -133,5 +135,3 @@ def soft_bound(
     """
     middle, half = 0.5 * (low + high), 0.5 * (high - low)
     return middle + half * torch.tanh((raw - middle) / half)
-
-

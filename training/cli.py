@@ -1,0 +1,147 @@
+"""`vae-train`: the command line of the trainer.
+
+Knows arguments, exit codes and which module runs which command. Knows nothing of training: each
+command lives in `training.commands` and is imported when it is asked for, so that `--help` and a
+misspelt option need no torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from model_store.errors import StoreError, StoreWriteFailed
+from training.errors import (
+    ConfigError,
+    DataError,
+    ExportError,
+    NonFiniteTraining,
+    RunDirectoryError,
+    TrainingError,
+    TrainingInterrupted,
+)
+
+#: Exit codes by the class that ends a command; the first match counts.
+EXIT_CODES: tuple[tuple[type[BaseException], int, str], ...] = (
+    (ConfigError, 2, "command line or recipe refused (nothing was started)"),
+    (DataError, 65, "images missing, damaged or not what was expected"),
+    (RunDirectoryError, 73, "run directory cannot be used as asked"),
+    (NonFiniteTraining, 70, "training diverged; the last checkpoint is kept"),
+    (ExportError, 70, "exported graphs disagree with the model; nothing was published"),
+    (TrainingInterrupted, 130, "stopped by Ctrl-C or SIGTERM; the state was saved"),
+    (KeyboardInterrupt, 130, "stopped by Ctrl-C before anything was worth saving"),
+    (StoreWriteFailed, 74, "the disk is full or cannot be written"),
+    (StoreError, 1, "the model store refused"),
+    (TrainingError, 1, "anything else this package tells about"),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        command = importlib.import_module(f"training.commands.{arguments.command}")
+        code: int = command.run(arguments)
+        return code
+    except (TrainingError, StoreError, KeyboardInterrupt) as error:
+        code = next(code for kind, code, _ in EXIT_CODES if isinstance(error, kind))
+        print(f"vae-train: {error or 'stopped before anything was worth saving'}", file=sys.stderr)
+        return code
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES):
+            raise
+        print(
+            f"vae-train: {error.filename or 'the disk'}: expected to be able to write, got: "
+            f"{error.strerror}. Make room or choose another directory.",
+            file=sys.stderr,
+        )
+        return 74
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line, without torch."""
+    parser = argparse.ArgumentParser(
+        prog="vae-train",
+        description="Train, evaluate and export variational autoencoders.",
+        epilog=_exit_code_table(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    fit = commands.add_parser(
+        "fit", help="train a model from images into a run directory", allow_abbrev=False
+    )
+    fit.add_argument(
+        "--recipe",
+        metavar="NAME|FILE",
+        help="a recipe that comes with the package, or a path ending in .toml; may be left out with --resume",
+    )
+    _add_data(fit)
+    fit.add_argument("--out", metavar="DIR", required=True, type=Path, help="the run directory")
+    fit.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
+    fit.add_argument("--seed", type=int, metavar="N", help="in place of the recipe's trainer.seed")
+    fit.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="replace one value of the recipe; may be given several times",
+    )
+
+    evaluate = commands.add_parser(
+        "evaluate", help="measure a run's model on the test images", allow_abbrev=False
+    )
+    evaluate.add_argument("run", metavar="RUN", type=Path, help="a run directory")
+    _add_data(evaluate)
+    evaluate.add_argument(
+        "--importance-samples",
+        type=int,
+        metavar="K",
+        help="in place of the recipe's evaluation.importance_samples",
+    )
+    evaluate.add_argument(
+        "--importance-images",
+        type=int,
+        metavar="N",
+        help="in place of the recipe's evaluation.importance_images",
+    )
+    evaluate.add_argument("--seed", type=int, metavar="N", help="in place of the recipe's evaluation.seed")
+
+    export = commands.add_parser(
+        "export", help="publish a run's model in the model store", allow_abbrev=False
+    )
+    export.add_argument("run", metavar="RUN", type=Path, help="a run directory")
+    export.add_argument("--name", required=True, help="of the model in the store")
+    export.add_argument("--alias", metavar="ALIAS", help="such as stable: point it at the new version")
+    export.add_argument(
+        "--store", metavar="DIR", type=Path, help="in place of VAE_MODEL_STORE or the bundled store"
+    )
+    return parser
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        type=Path,
+        help="folder with the four MNIST files (IDX, gzipped or plain); left out, they are downloaded once",
+    )
+
+
+def _exit_code_table() -> str:
+    lines = ["exit codes:", "    0  done"]
+    by_code: dict[int, list[str]] = {}
+    for _, code, meaning in EXIT_CODES:
+        by_code.setdefault(code, []).append(meaning)
+    lines += [f"{code:>5}  {'; '.join(meanings)}" for code, meanings in sorted(by_code.items())]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

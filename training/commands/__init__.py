@@ -1,0 +1,1 @@
+"""The commands of `vae-train`, one module each, imported when asked for."""

@@ -1,0 +1,20 @@
+"""`vae-train evaluate`: measure a run's model again, with other samples or another seed if wanted."""
+
+from __future__ import annotations
+
+import argparse
+
+from training.evaluation import evaluate_run
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, write the figures into the run directory, print the table."""
+    evaluation = evaluate_run(
+        arguments.run,
+        arguments.data,
+        importance_samples=arguments.importance_samples,
+        importance_images=arguments.importance_images,
+        seed=arguments.seed,
+    )
+    print(evaluation.to_markdown(), end="")  # noqa: T201  # this is what the command is for
+    return 0

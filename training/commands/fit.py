@@ -1,0 +1,110 @@
+"""`vae-train fit`: recipe and images in, run directory and figures out.
+
+Knows what to tell the person who waits. The work is in `training.fit` and `training.evaluation`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from training.config import RunConfig, load_recipe
+from training.data import ImageData, load_mnist
+from training.errors import ConfigError
+from training.evaluation import Evaluation, evaluate, format_value, write_evaluation
+from training.fit import Console, fit, resolve_precision
+from training.models import build_model
+from training.run_directory import RunDirectory
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Fit, evaluate, and say what to do next."""
+    started = time.monotonic()
+    out: Path = arguments.out
+    config = _configuration(arguments)
+    data = load_mnist(arguments.data)
+    console = Console(say=_say, progress_bar=sys.stdout.isatty())
+    _say(_plan(config, data, out, resume=arguments.resume))
+    fitted = fit(config, data, out, resume=arguments.resume, console=console)
+
+    settings = config.evaluation
+    _say(
+        f"evaluating on {len(data.test):,} test images, then K = {settings.importance_samples} importance "
+        f"samples for {min(settings.importance_images, len(data.test)):,} of them"
+    )
+    evaluation = evaluate(
+        fitted.model,
+        data.test,
+        importance_samples=settings.importance_samples,
+        importance_images=settings.importance_images,
+        seed=settings.seed,
+    )
+    write_evaluation(out, evaluation)
+    _say(_report(evaluation))
+    minutes = (time.monotonic() - started) / 60.0
+    _say(f"done in {minutes:.1f} minutes; the protocol of each figure is in {out}/evaluation.md")
+    _say(f"publish it: vae-train export {out} --name {config.name} --alias stable")
+    return 0
+
+
+def _configuration(arguments: argparse.Namespace) -> RunConfig:
+    """The recipe with its overrides; for `--resume` without `--recipe`, the run's own."""
+    if arguments.recipe is None:
+        if not arguments.resume:
+            raise ConfigError("--recipe: expected a recipe name or a .toml file, got nothing.")
+        if arguments.overrides or arguments.seed is not None:
+            raise ConfigError(
+                "--set, --seed: expected none of them with --resume and no --recipe; a run goes on with "
+                "the configuration it was started with."
+            )
+        return RunDirectory(arguments.out).read_config()
+    overrides = list(arguments.overrides)
+    if arguments.seed is not None:
+        overrides.append(f"trainer.seed={arguments.seed}")
+    return load_recipe(arguments.recipe, overrides=overrides)
+
+
+def _plan(config: RunConfig, data: ImageData, out: Path, *, resume: bool) -> str:
+    """What is about to happen, how long it takes, what to expect, where to look."""
+    trainer = config.trainer
+    model = build_model(config.model, data.image_shape)
+    weights = [sum(p.numel() for p in part.parameters()) for part in (model.encoder, model.decoder)]
+    images = len(data.train) - config.data.validation_size
+    expected = (
+        "unknown for this configuration"
+        if config.expect is None
+        else f"about {config.expect.minutes:g} minutes and -ELBO {config.expect.negative_elbo:g} nats on the "
+        f"test images ({config.expect.measured_on})"
+    )
+    return "\n".join(
+        [
+            f"recipe {config.name}: {config.description}",
+            f"  data      {data.name}, {images:,} images to train on, {config.data.validation_size:,} held "
+            f"back, shape {data.image_shape}",
+            f"  model     {config.model.kind}, {config.model.trunk.type}, {config.model.latent_size} latents, "
+            f"{config.model.likelihood.name}; encoder {weights[0]:,} and decoder {weights[1]:,} weights",
+            f"  training  {trainer.epochs} epochs of {images // trainer.batch_size} steps, seed {trainer.seed}, "
+            f"{resolve_precision(trainer)}, {torch.get_num_threads()} threads",
+            f"  expect    {expected}",
+            f"  watch     {out}/reconstructions.png, samples.png, curves.png, log.csv; "
+            f"tensorboard --logdir {out}/tensorboard",
+            f"  stop      Ctrl-C saves; {'resuming from' if resume else '--resume goes on from'} "
+            f"{RunDirectory(out).checkpoint}",
+        ]
+    )
+
+
+def _report(evaluation: Evaluation) -> str:
+    lines = [
+        f"  {metric.name:<20} {format_value(metric):>10}  {metric.unit}" for metric in evaluation.metrics
+    ]
+    lines += [f"  warning: {warning}" for warning in evaluation.warnings]
+    return "\n".join(lines)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201  # this is what the command is for
