@@ -1,0 +1,93 @@
+"""The contract between training and serving: a directory of published, immutable, verified models.
+
+Knows the manifest, how a version is published, found, verified and read. Knows nothing of torch, onnxruntime
+or HTTP: standard library, pydantic and NumPy only. `SPEC.md` beside this file says the same in MUST and MAY.
+"""
+
+from model_store.aliases import LATEST, STABLE
+from model_store.collecting import CollectionReport
+from model_store.errors import (
+    CorruptAliases,
+    CorruptVersion,
+    DigestMismatch,
+    ExtraFile,
+    GoldenMismatch,
+    HostileGraph,
+    InvalidDraft,
+    InvalidGolden,
+    InvalidManifest,
+    InvalidReference,
+    MissingFile,
+    ModelNotFound,
+    SizeMismatch,
+    StoreError,
+    StoreWriteFailed,
+    UnreadableFile,
+    UnsafeFile,
+)
+from model_store.golden import GoldenVectors
+from model_store.integrity import SizeLimits
+from model_store.manifest import (
+    BernoulliLikelihood,
+    FileEntry,
+    GaussianLikelihood,
+    GoldenSpec,
+    GraphSpec,
+    ImageSpec,
+    Manifest,
+    ManifestDraft,
+    Metric,
+    StandardNormalPrior,
+    TensorSpec,
+    TrainingProvenance,
+    graph_specs,
+)
+from model_store.reference import ModelReference, VersionId
+from model_store.store import BUNDLED_STORE, STORE_VARIABLE, ModelStore, default_store_root
+from model_store.verification import Examination, PublishedModel
+
+__all__ = [
+    "BUNDLED_STORE",
+    "LATEST",
+    "STABLE",
+    "STORE_VARIABLE",
+    "BernoulliLikelihood",
+    "CollectionReport",
+    "CorruptAliases",
+    "CorruptVersion",
+    "DigestMismatch",
+    "Examination",
+    "ExtraFile",
+    "FileEntry",
+    "GaussianLikelihood",
+    "GoldenMismatch",
+    "GoldenSpec",
+    "GoldenVectors",
+    "GraphSpec",
+    "HostileGraph",
+    "ImageSpec",
+    "InvalidDraft",
+    "InvalidGolden",
+    "InvalidManifest",
+    "InvalidReference",
+    "Manifest",
+    "ManifestDraft",
+    "Metric",
+    "MissingFile",
+    "ModelNotFound",
+    "ModelReference",
+    "ModelStore",
+    "PublishedModel",
+    "SizeLimits",
+    "SizeMismatch",
+    "StandardNormalPrior",
+    "StoreError",
+    "StoreWriteFailed",
+    "TensorSpec",
+    "TrainingProvenance",
+    "UnreadableFile",
+    "UnsafeFile",
+    "VersionId",
+    "default_store_root",
+    "graph_specs",
+]

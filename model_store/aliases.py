@@ -1,0 +1,127 @@
+"""Aliases of one model: names for versions that may move, and where each pointed before.
+
+Knows the content of `aliases.json` and the rules of moving an alias. Knows nothing of directories, locks or
+how the file is replaced. A table is a value: moving an alias gives another table.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from model_store.errors import CorruptAliases, ModelNotFound, defect, quoted
+from model_store.manifest import AliasName, StrictModel, VersionNumber
+from model_store.strict_json import parse_object
+
+ALIASES_FILE = "aliases.json"
+#: The highest version of a model; kept by every publication and never moved by hand.
+LATEST = "latest"
+#: What a bare name means where it is set.
+STABLE = "stable"
+#: How many earlier targets an alias remembers: enough to go back, too few to grow without bound.
+MAX_HISTORY = 16
+
+_REMEDY = (
+    "Set the aliases again with 'vae-store promote', after moving the file away; "
+    "versions themselves are untouched and answer to name@number."
+)
+
+
+class AliasEntry(StrictModel):
+    """Where one alias points, and where it pointed before."""
+
+    version: VersionNumber
+    history: Annotated[tuple[VersionNumber, ...], Field(max_length=MAX_HISTORY)] = ()
+    """Earlier targets, the most recent last."""
+
+
+class AliasTable(StrictModel):
+    """The content of `aliases.json`."""
+
+    schema_version: Literal[1] = 1
+    aliases: dict[AliasName, AliasEntry] = Field(default_factory=dict)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, where: str) -> AliasTable:
+        """Read the file strictly.
+
+        Raises:
+            CorruptAliases: Not UTF-8, not JSON, or not such a table.
+        """
+        try:
+            parse_object(data)
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            told = "; ".join(
+                f"{quoted('.'.join(map(str, item['loc'])))}: {item['msg'][:300]}"
+                for item in error.errors()[:10]
+            )
+            raise CorruptAliases(
+                defect(where, expected="aliases as SPEC.md defines them", got=told, remedy=_REMEDY)
+            ) from error
+        except (ValueError, RecursionError) as error:
+            raise CorruptAliases(
+                defect(where, expected="unambiguous UTF-8 JSON", got=quoted(str(error)), remedy=_REMEDY)
+            ) from error
+
+    def to_bytes(self) -> bytes:
+        """The file, with aliases in alphabetical order: equal tables give equal bytes."""
+        ordered = self.model_copy(update={"aliases": dict(sorted(self.aliases.items()))})
+        return (ordered.model_dump_json(indent=2) + "\n").encode()
+
+    def versions(self) -> dict[str, int]:
+        """Alias to version, in alphabetical order."""
+        return {alias: entry.version for alias, entry in sorted(self.aliases.items())}
+
+    def moved(self, alias: str, version: int) -> AliasTable:
+        """The table with `alias` on `version`; the place it leaves is remembered."""
+        before = self.aliases.get(alias)
+        if before is None:
+            entry = AliasEntry(version=version)
+        elif before.version == version:
+            return self
+        else:
+            history = (*before.history, before.version)[-MAX_HISTORY:]
+            entry = AliasEntry(version=version, history=history)
+        return self.model_copy(update={"aliases": {**self.aliases, alias: entry}})
+
+    def with_latest(self, version: int) -> AliasTable:
+        """The table with `latest` on `version`; it needs no history, being the highest at any time."""
+        entry = AliasEntry(version=version)
+        return self.model_copy(update={"aliases": {**self.aliases, LATEST: entry}})
+
+    def rolled_back(self, alias: str, existing: frozenset[int], *, model: str) -> AliasTable:
+        """The table with `alias` on its most recent earlier target that still exists.
+
+        The version left behind is not remembered, so that rolling back again goes further back.
+
+        Raises:
+            ModelNotFound: No such alias, or nothing earlier that still exists.
+        """
+        entry = self.aliases.get(alias)
+        if entry is None:
+            raise ModelNotFound(
+                f"'{model}' has no alias {quoted(alias)}; it has {', '.join(self.versions()) or 'none'}. "
+                f"Set it with 'vae-store promote {model} ALIAS VERSION'."
+            )
+        history = entry.history
+        while history and (history[-1] not in existing or history[-1] == entry.version):
+            history = history[:-1]
+        if not history:
+            raise ModelNotFound(
+                f"'{model}@{alias}' points to version {entry.version} and to no earlier one that exists. "
+                f"Choose the version with 'vae-store promote {model} {alias} VERSION'."
+            )
+        before = AliasEntry(version=history[-1], history=history[:-1])
+        return self.model_copy(update={"aliases": {**self.aliases, alias: before}})
+
+    def protected(self) -> frozenset[int]:
+        """Versions that may not be collected: every target, and the one each alias would go back to."""
+        back = {version for entry in self.aliases.values() for version in entry.history[-1:]}
+        return frozenset(back | {entry.version for entry in self.aliases.values()})
+
+    def highest(self) -> int:
+        """The highest version it has ever heard of; numbers are not used twice. 0 when empty."""
+        known = (number for entry in self.aliases.values() for number in (entry.version, *entry.history))
+        return max(known, default=0)

@@ -1,0 +1,293 @@
+"""Reading from directories that nobody trusts: by descriptor, without following links, within ceilings.
+
+Knows directories, files, sizes and digests. Knows nothing of manifests, ONNX or models. A file is reached
+only through an entry that listing its directory returned and a descriptor of that directory, so no text of
+a client or a manifest ever becomes part of a path; the bytes that are hashed are the bytes that are returned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from types import TracebackType
+
+from model_store.errors import (
+    DigestMismatch,
+    ExtraFile,
+    MissingFile,
+    SizeMismatch,
+    UnreadableFile,
+    UnsafeFile,
+    defect,
+    quoted,
+)
+from model_store.manifest import (
+    CARD_FILE,
+    DECODER_FILE,
+    ENCODER_FILE,
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    FileEntry,
+)
+
+_KIB, _MIB = 1024, 1024 * 1024
+_READ_CHUNK_BYTES = 4 * _MIB
+RESTORE = (
+    "Nothing of this version is used. Restore it from where it was published, or publish the model again "
+    "and remove this version's directory."
+)
+_COPY = (
+    "Replace it by a copy of its content: the store follows no links. "
+    "If a package installer made hard links into its cache, install in copy mode."
+)
+
+
+@dataclass(frozen=True)
+class SizeLimits:
+    """Ceilings in bytes, checked before a file is read; a version above them is refused, not truncated."""
+
+    manifest_bytes: int = _MIB
+    """A manifest with a whole recipe is some kilobytes."""
+    aliases_bytes: int = 256 * _KIB
+    card_bytes: int = _MIB
+    golden_bytes: int = 64 * _MIB
+    """Packed; the unpacked ceiling is the same number."""
+    graph_bytes: int = 512 * _MIB
+    """Each graph. Protocol buffers end at 2 GiB; both graphs are held in memory while they load."""
+
+    def of(self, file: str) -> int:
+        """The ceiling for a file of a version."""
+        return {
+            MANIFEST_FILE: self.manifest_bytes,
+            CARD_FILE: self.card_bytes,
+            GOLDEN_FILE: self.golden_bytes,
+            ENCODER_FILE: self.graph_bytes,
+            DECODER_FILE: self.graph_bytes,
+        }[file]
+
+
+class EntryKind(Enum):
+    """What a directory entry is, links not followed."""
+
+    FILE = "a regular file"
+    DIRECTORY = "a directory"
+    LINK = "a symbolic link"
+    OTHER = "neither a file nor a directory"
+
+
+class OpenDirectory:
+    """A directory held open, so that what is read stays inside it whatever is renamed meanwhile."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        self.descriptor = descriptor
+        self.path = path
+
+    @classmethod
+    def at(cls, path: Path) -> OpenDirectory:
+        """Open the root of a store; the operator chose it, so links on the way are followed.
+
+        Raises:
+            FileNotFoundError: It does not exist.
+            UnreadableFile: It is no directory, or the operating system refuses.
+        """
+        try:
+            return cls(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), path)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise _unreadable(path, error) from error
+
+    def subdirectory(self, name: str) -> OpenDirectory:
+        """Open a directory that `entries` listed.
+
+        Raises:
+            UnsafeFile: It is a link or no directory.
+            FileNotFoundError: It is gone.
+            UnreadableFile: The operating system refuses.
+        """
+        path = self.path / name
+        kind = self.entries().get(name)
+        if kind is None:
+            raise FileNotFoundError(path)
+        if kind is not EntryKind.DIRECTORY:
+            raise UnsafeFile(defect(path, expected="a directory", got=kind.value, remedy=_COPY))
+        try:
+            descriptor = os.open(
+                name,
+                os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC,
+                dir_fd=self.descriptor,
+            )
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        return OpenDirectory(descriptor, path)
+
+    def entries(self) -> dict[str, EntryKind]:
+        """Names and kinds of everything in it."""
+        try:
+            with os.scandir(self.descriptor) as listing:
+                return {entry.name: _kind(entry) for entry in listing}
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
+
+    def read(self, name: str, *, ceiling_bytes: int, expected_bytes: int | None = None) -> bytes:
+        """The whole of a regular file that has one name and lies directly in this directory.
+
+        Args:
+            name: An entry of this directory.
+            ceiling_bytes: The most that is ever read.
+            expected_bytes: The size that the manifest states, where there is one.
+
+        Raises:
+            MissingFile: No such entry.
+            UnsafeFile: A link, a second hard link, or no regular file.
+            SizeMismatch: Above the ceiling, not the expected size, or it changed while it was read.
+            UnreadableFile: The operating system refuses.
+        """
+        path = self.path / name
+        kind = self.entries().get(name)
+        if kind is None:
+            raise MissingFile(defect(path, expected="a regular file", got="nothing", remedy=RESTORE))
+        if kind is not EntryKind.FILE:
+            raise UnsafeFile(defect(path, expected="a regular file", got=kind.value, remedy=_COPY))
+        try:
+            # O_NONBLOCK: should a pipe have taken the file's place, opening it must not wait.
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            with _closing(os.open(name, flags, dir_fd=self.descriptor)) as descriptor:
+                return _read_descriptor(descriptor, path, ceiling_bytes, expected_bytes)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        os.close(self.descriptor)
+
+    def __enter__(self) -> OpenDirectory:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def check_entries(directory: OpenDirectory, required: tuple[str, ...]) -> list[MissingFile | ExtraFile]:
+    """One error for each required file that is absent and each entry that does not belong."""
+    found = directory.entries()
+    missing = [
+        MissingFile(defect(directory.path / name, expected="a regular file", got="nothing", remedy=RESTORE))
+        for name in required
+        if name not in found
+    ]
+    extra = [
+        ExtraFile(
+            f"{directory.path}: expected only {', '.join(required)}, got also {quoted(name)} "
+            f"({found[name].value}). Remove it: a published version never changes."
+        )
+        for name in sorted(set(found) - set(required))[:10]
+    ]
+    return [*missing, *extra]
+
+
+def check_entry(data: bytes, entry: FileEntry, path: Path) -> None:
+    """Hold the bytes against the manifest's size and digest.
+
+    Raises:
+        SizeMismatch: Another number of bytes.
+        DigestMismatch: Another SHA-256; the message holds both.
+    """
+    if len(data) != entry.size_bytes:
+        raise _wrong_size(path, entry.size_bytes, len(data))
+    digest = sha256(data)
+    if digest != entry.sha256:
+        raise DigestMismatch(
+            defect(
+                path,
+                expected=f"sha256 {entry.sha256} (manifest.json)",
+                got=f"sha256 {digest}",
+                remedy=RESTORE,
+            )
+        )
+
+
+def sha256(data: bytes) -> str:
+    """Lower-case hexadecimal digest."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def file_entries(files: Mapping[str, bytes]) -> dict[str, FileEntry]:
+    """What the manifest states about each file."""
+    return {name: FileEntry(sha256=sha256(data), size_bytes=len(data)) for name, data in files.items()}
+
+
+def _wrong_size(path: Path, expected_bytes: int, got_bytes: int) -> SizeMismatch:
+    return SizeMismatch(
+        defect(
+            path, expected=f"{expected_bytes} bytes (manifest.json)", got=f"{got_bytes} bytes", remedy=RESTORE
+        )
+    )
+
+
+def _kind(entry: os.DirEntry[str]) -> EntryKind:
+    if entry.is_symlink():
+        return EntryKind.LINK
+    if entry.is_dir(follow_symlinks=False):
+        return EntryKind.DIRECTORY
+    return EntryKind.FILE if entry.is_file(follow_symlinks=False) else EntryKind.OTHER
+
+
+def _read_descriptor(descriptor: int, path: Path, ceiling_bytes: int, expected_bytes: int | None) -> bytes:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise UnsafeFile(defect(path, expected="a regular file", got="something else", remedy=_COPY))
+    if status.st_nlink != 1:
+        raise UnsafeFile(
+            defect(path, expected="a file with one name", got=f"{status.st_nlink} hard links", remedy=_COPY)
+        )
+    if status.st_size > ceiling_bytes:
+        raise SizeMismatch(
+            defect(
+                path,
+                expected=f"at most {ceiling_bytes} bytes",
+                got=f"{status.st_size} bytes",
+                remedy=RESTORE,
+            )
+        )
+    if expected_bytes is not None and status.st_size != expected_bytes:
+        raise _wrong_size(path, expected_bytes, status.st_size)
+    chunks: list[bytes] = []
+    left = status.st_size + 1
+    while left > 0:
+        chunk = os.read(descriptor, min(left, _READ_CHUNK_BYTES))
+        if not chunk:
+            return b"".join(chunks)
+        chunks.append(chunk)
+        left -= len(chunk)
+    raise SizeMismatch(
+        defect(path, expected=f"{status.st_size} bytes", got="a file that grew while read", remedy=RESTORE)
+    )
+
+
+@contextmanager
+def _closing(descriptor: int) -> Iterator[int]:
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _unreadable(path: Path, error: OSError) -> UnreadableFile:
+    return UnreadableFile(
+        f"{path}: expected to read it, got {error.strerror} (errno {error.errno}). "
+        "Check that the path is what you meant, its owner and permissions, and the disk."
+    )

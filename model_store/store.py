@@ -1,0 +1,366 @@
+"""The model store: list, resolve, open, publish, promote, roll back, collect.
+
+Knows models, versions and aliases below one directory. Knows nothing of torch, onnxruntime or HTTP. It caches
+nothing and holds nothing open between calls, so it may be used from any thread, and a version published by
+another process is there at the next call.
+
+    root/
+      mnist/
+        1/  encoder.onnx  decoder.onnx  manifest.json  golden.npz  MODEL_CARD.md
+        2/  …
+        aliases.json
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from model_store.aliases import ALIASES_FILE, LATEST, STABLE, AliasTable
+from model_store.collecting import DEFAULT_OLDER_THAN_S, CollectionReport, CollectionRules, collect
+from model_store.errors import (
+    CorruptAliases,
+    CorruptVersion,
+    InvalidReference,
+    ModelNotFound,
+    UnsafeFile,
+    quoted,
+)
+from model_store.golden import GoldenVectors
+from model_store.integrity import OpenDirectory, SizeLimits
+from model_store.layout import highest_number, model_names, read_aliases, stray_numbers, version_numbers
+from model_store.manifest import Manifest, ManifestDraft
+from model_store.publishing import check_candidate, publish
+from model_store.reference import ModelReference, VersionId, is_alias_name, is_model_name
+from model_store.verification import Examination, PublishedModel, examine
+from model_store.writing import LOCK_FILE, lock, remove, rename, sync_directory, temporary_name, write_file
+
+#: Environment variable that names another store than the bundled one.
+STORE_VARIABLE = "VAE_MODEL_STORE"
+BUNDLED_STORE = Path(__file__).parent / "models"
+
+Reference = str | ModelReference | VersionId
+
+_MAX_LISTED = 20
+
+
+def default_store_root() -> Path:
+    """`VAE_MODEL_STORE` where it is set and not empty, else the store that came with this package."""
+    stated = os.environ.get(STORE_VARIABLE, "")
+    return Path(stated) if stated else BUNDLED_STORE
+
+
+class ModelStore:
+    """All published models below `root`. An absent root is an empty store until something is published."""
+
+    def __init__(self, root: Path, *, limits: SizeLimits | None = None) -> None:
+        self.root = Path(root)
+        self.limits = limits or SizeLimits()
+
+    def names(self) -> tuple[str, ...]:
+        """Models with at least one version, in alphabetical order."""
+        try:
+            with OpenDirectory.at(self.root) as store:
+                return tuple(name for name in model_names(store) if _has_versions(store, name))
+        except FileNotFoundError:
+            return ()
+
+    def versions(self, name: str) -> tuple[int, ...]:
+        """Version numbers, ascending.
+
+        Raises:
+            ModelNotFound: No such model.
+        """
+        with self._model(name) as model:
+            return version_numbers(model)
+
+    def aliases(self, name: str) -> Mapping[str, int]:
+        """Alias to version, `latest` included, in alphabetical order; a target may have gone missing.
+
+        Raises:
+            ModelNotFound: No such model.
+            CorruptAliases: `aliases.json` cannot be read.
+        """
+        with self._model(name) as model:
+            targets = read_aliases(model, self.limits).versions()
+            if numbers := version_numbers(model):
+                # What is there decides, whatever the file recorded before a crash.
+                targets[LATEST] = numbers[-1]
+            return dict(sorted(targets.items()))
+
+    def resolve(self, reference: Reference) -> VersionId:
+        """The version that a reference means at this moment.
+
+        A bare name means its alias `stable` where that is set, else the highest version.
+
+        Raises:
+            InvalidReference: The text is no reference.
+            ModelNotFound: No such model, version or alias.
+            CorruptAliases: The alias cannot be read or points to a version that does not exist.
+        """
+        asked = _parsed(reference)
+        with self._model(asked.name) as model:
+            return VersionId(asked.name, self._number(model, asked))
+
+    def open(self, reference: Reference) -> PublishedModel:
+        """The version's content, every byte of it verified.
+
+        Raises:
+            InvalidReference, ModelNotFound, CorruptAliases: As `resolve`.
+            CorruptVersion: By its own subclass, for the first thing that is wrong.
+        """
+        return self._examination(reference).verified()
+
+    def verify(self, reference: Reference) -> PublishedModel:
+        """The same as `open`, for callers who want the check and not the content."""
+        return self.open(reference)
+
+    def problems(self, reference: Reference) -> tuple[CorruptVersion, ...]:
+        """Everything that is wrong with one version; empty when it is sound.
+
+        Raises:
+            InvalidReference, ModelNotFound, CorruptAliases: As `resolve`.
+        """
+        return self._examination(reference).problems
+
+    def model_problems(self, name: str) -> tuple[CorruptVersion, ...]:
+        """What is wrong with a model beside its versions: its aliases, and entries posing as versions.
+
+        Raises:
+            ModelNotFound: No such model.
+        """
+        with self._model(name) as model:
+            found: list[CorruptVersion] = [
+                UnsafeFile(f"{model.path / str(number)}: expected a directory, got {kind.value}. Remove it.")
+                for number, kind in stray_numbers(model).items()
+            ]
+            try:
+                table = read_aliases(model, self.limits)
+            except CorruptVersion as error:
+                return (*found, error)
+            numbers = version_numbers(model)
+            return (
+                *found,
+                *(
+                    _dangling(model, name, alias, number)
+                    for alias, number in table.versions().items()
+                    if number not in numbers
+                ),
+            )
+
+    def publish(
+        self,
+        draft: ManifestDraft,
+        *,
+        encoder: bytes,
+        decoder: bytes,
+        golden: GoldenVectors,
+        card: str | Callable[[Manifest], str],
+        aliases: Sequence[str] = (),
+    ) -> VersionId:
+        """Publish a version under the next number: all of it or nothing, durable when this returns.
+
+        Args:
+            draft: Everything the manifest states except the number and the digests.
+            encoder: ONNX graph `x` → `mu`, `logvar`.
+            decoder: ONNX graph `z` → `x_hat`.
+            golden: Recorded inputs and outputs of both.
+            card: `MODEL_CARD.md`, or a function of the manifest that writes it once the number is known.
+            aliases: Names to move to this version; `latest` moves by itself.
+
+        Raises:
+            InvalidDraft: Something in it may not be published; nothing was written.
+            CorruptAliases: `aliases.json` of this model must be mended first; nothing was published.
+            StoreWriteFailed: Disk full, read-only, input/output error; nothing was published unless the
+                error's `published` says otherwise.
+        """
+        candidate = check_candidate(
+            draft,
+            encoder=encoder,
+            decoder=decoder,
+            golden=golden,
+            card=card,
+            aliases=aliases,
+            limits=self.limits,
+        )
+        return publish(self.root, candidate, self.limits)
+
+    def promote(self, name: str, alias: str, version: int) -> VersionId:
+        """Point an alias to a version, which is verified first; the place it leaves is remembered.
+
+        Raises:
+            InvalidReference: Not an alias, or `latest`, which moves by itself.
+            ModelNotFound: No such model or version.
+            CorruptVersion: The version does not verify; the alias stays where it was.
+            StoreWriteFailed: The alias could not be written; it stays where it was.
+        """
+        _check_movable(alias)
+        identity = VersionId(name, version)
+        with self._changing(name) as model:
+            self._examination(identity).verified()
+            table = read_aliases(model, self.limits).moved(alias, version)
+            self._replace_aliases(model, table)
+        return identity
+
+    def rollback(self, name: str, alias: str) -> int:
+        """Point an alias to where it pointed before, verified first, and give that version.
+
+        Raises:
+            InvalidReference: Not an alias, or `latest`.
+            ModelNotFound: No such model or alias, or no earlier version that still exists.
+            CorruptVersion: The earlier version does not verify; the alias stays where it was.
+            StoreWriteFailed: The alias could not be written; it stays where it was.
+        """
+        _check_movable(alias)
+        with self._changing(name) as model:
+            existing = frozenset(version_numbers(model))
+            table = read_aliases(model, self.limits).rolled_back(alias, existing, model=name)
+            version = table.aliases[alias].version
+            self._examination(VersionId(name, version)).verified()
+            self._replace_aliases(model, table)
+        return version
+
+    def gc(
+        self,
+        *,
+        keep: int | None = None,
+        older_than_s: float = DEFAULT_OLDER_THAN_S,
+        dry_run: bool = False,
+    ) -> CollectionReport:
+        """Remove what crashed publishers left, and with `keep` old versions that no alias needs.
+
+        Args:
+            keep: Newest versions without an alias to leave in each model; None removes no version.
+            older_than_s: Least age of a temporary, in seconds; 0 takes all that no live publisher holds.
+            dry_run: Tell only.
+
+        Raises:
+            StoreWriteFailed: Something could not be removed.
+        """
+        rules = CollectionRules(keep=keep, older_than_s=older_than_s, dry_run=dry_run)
+        try:
+            with OpenDirectory.at(self.root) as store:
+                return collect(store, rules, self.limits)
+        except FileNotFoundError:
+            return CollectionReport(dry_run, (), (), ())
+
+    @contextmanager
+    def _model(self, name: str) -> Iterator[OpenDirectory]:
+        """The directory of a model that has something named like a version."""
+        if not is_model_name(name):
+            raise self._unknown_model(name)
+        try:
+            with OpenDirectory.at(self.root) as store:
+                # A look-up in what the directory lists: a name that is not there is never opened.
+                model = store.subdirectory(name)
+        except FileNotFoundError as error:
+            raise self._unknown_model(name) from error
+        with model:
+            if highest_number(model) == 0:
+                raise self._unknown_model(name)
+            yield model
+
+    @contextmanager
+    def _changing(self, name: str) -> Iterator[OpenDirectory]:
+        """The same, with the lock that everyone holds who changes aliases."""
+        with self._model(name) as model, OpenDirectory.at(self.root) as store, lock(store, LOCK_FILE):
+            yield model
+
+    def _number(self, model: OpenDirectory, asked: ModelReference) -> int:
+        if asked.version is not None:
+            return asked.version
+        numbers = version_numbers(model)
+        if asked.alias != LATEST:
+            targets = read_aliases(model, self.limits).versions()
+            number = targets.get(asked.alias or STABLE)
+            if number is not None:
+                if number not in numbers:
+                    raise _dangling(model, asked.name, asked.alias or STABLE, number)
+                return number
+            if asked.alias is not None:
+                known = _listed(sorted({*targets, LATEST}))
+                raise ModelNotFound(
+                    f"model {quoted(asked.name)} has no alias {quoted(asked.alias)}; it has {known}. "
+                    f"Set it with 'vae-store promote {asked.name} {asked.alias} VERSION'."
+                )
+        # Nothing but links and files that pose as versions: name one, so that it is refused by its kind.
+        return numbers[-1] if numbers else max(stray_numbers(model))
+
+    def _examination(self, reference: Reference) -> Examination:
+        asked = _parsed(reference)
+        with self._model(asked.name) as model:
+            identity = VersionId(asked.name, self._number(model, asked))
+            try:
+                with model.subdirectory(str(identity.version)) as version:
+                    examination = examine(version, identity, self.limits)
+            except FileNotFoundError as error:
+                raise _unknown_version(model, identity) from error
+            # The collector may have taken it while it was read: then it is gone, not corrupt.
+            if examination.problems and str(identity.version) not in model.entries():
+                raise _unknown_version(model, identity)
+            return examination
+
+    def _replace_aliases(self, model: OpenDirectory, table: AliasTable) -> None:
+        temporary = temporary_name()
+        try:
+            write_file(model, temporary, table.to_bytes())
+            rename(model, temporary, ALIASES_FILE)
+            sync_directory(model)
+        finally:
+            remove(model, temporary)
+
+    def _unknown_model(self, name: str) -> ModelNotFound:
+        return ModelNotFound(
+            f"no model {quoted(name)} in {self.root}; there is {_listed(self.names())}. "
+            "Publish one with 'vae-train export', or point --store or VAE_MODEL_STORE to the store you meant."
+        )
+
+
+def _parsed(reference: Reference) -> ModelReference:
+    if isinstance(reference, VersionId):
+        return ModelReference(reference.name, version=reference.version)
+    return reference if isinstance(reference, ModelReference) else ModelReference.parse(reference)
+
+
+def _has_versions(store: OpenDirectory, name: str) -> bool:
+    try:
+        with store.subdirectory(name) as model:
+            return highest_number(model) > 0
+    except FileNotFoundError:
+        return False
+
+
+def _check_movable(alias: str) -> None:
+    if not is_alias_name(alias):
+        raise InvalidReference(
+            f"alias: {quoted(alias)} is none. Use lower-case letters, digits and hyphens, a letter first."
+        )
+    if alias == LATEST:
+        raise InvalidReference(
+            f"alias: {LATEST!r} always names the highest version and moves by publishing only. "
+            f"Promote {STABLE!r} or an alias of your own."
+        )
+
+
+def _dangling(model: OpenDirectory, name: str, alias: str, number: int) -> CorruptAliases:
+    move = "publish the model again" if alias == LATEST else f"run 'vae-store promote {name} {alias} VERSION'"
+    return CorruptAliases(
+        f"{model.path / ALIASES_FILE}: expected {alias!r} to name a version that exists, got {number}; "
+        f"there is {_listed(version_numbers(model))}. Restore {name}@{number}, or {move}."
+    )
+
+
+def _unknown_version(model: OpenDirectory, identity: VersionId) -> ModelNotFound:
+    return ModelNotFound(
+        f"model {quoted(identity.name)} has no version {identity.version}; "
+        f"there is {_listed(version_numbers(model))}."
+    )
+
+
+def _listed(items: Sequence[object]) -> str:
+    """At most twenty of them, the last ones: of versions those are the newest."""
+    shown = ", ".join(map(str, items[-_MAX_LISTED:]))
+    hidden = len(items) - _MAX_LISTED
+    return (f"… ({hidden} more), {shown}" if hidden > 0 else shown) or "none"

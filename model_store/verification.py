@@ -1,0 +1,175 @@
+"""One version's directory, checked in full, and the verified bytes it holds.
+
+Knows what a version consists of and the order in which it is believed: entries, manifest, sizes and digests,
+graphs, golden vectors. Knows nothing of other versions, aliases or how a version comes to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from model_store.errors import (
+    CorruptVersion,
+    InvalidGolden,
+    InvalidManifest,
+    defect,
+    quoted,
+)
+from model_store.golden import GoldenVectors
+from model_store.integrity import RESTORE, OpenDirectory, SizeLimits, check_entries, check_entry
+from model_store.manifest import (
+    CARD_FILE,
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    REQUIRED_FILES,
+    GraphSpec,
+    Manifest,
+)
+from model_store.onnx_guard import check_graph
+from model_store.reference import VersionId
+from model_store.strict_json import parse_object
+
+_MAX_ERRORS_TOLD = 10
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, eq=False)
+class PublishedModel:
+    """A version whose every byte has been verified; use these bytes and read no file again."""
+
+    id: VersionId
+    manifest: Manifest
+    encoder: bytes
+    decoder: bytes
+    golden: GoldenVectors
+    card: str
+
+
+@dataclass(frozen=True)
+class Examination:
+    """Everything wrong with a version, and its content when nothing is."""
+
+    problems: tuple[CorruptVersion, ...]
+    model: PublishedModel | None
+
+    def verified(self) -> PublishedModel:
+        """The content.
+
+        Raises:
+            CorruptVersion: The first problem, by its own class.
+        """
+        if self.model is None:
+            raise self.problems[0]
+        return self.model
+
+
+def examine(directory: OpenDirectory, identity: VersionId, limits: SizeLimits) -> Examination:
+    """Check a version completely; every problem is collected, not only the first."""
+    problems: list[CorruptVersion] = list(check_entries(directory, (MANIFEST_FILE, *REQUIRED_FILES)))
+
+    def attempt(step: Callable[[], _Value]) -> _Value | None:
+        try:
+            return step()
+        except CorruptVersion as error:
+            # A missing file is usually among the problems that the listing showed already.
+            if str(error) not in map(str, problems):
+                problems.append(error)
+            return None
+
+    manifest = attempt(lambda: read_manifest(directory, identity, limits))
+    if manifest is None:
+        return Examination(tuple(problems), None)
+    encoder = attempt(lambda: _read_graph(directory, manifest, manifest.encoder, limits))
+    decoder = attempt(lambda: _read_graph(directory, manifest, manifest.decoder, limits))
+    golden = attempt(lambda: _read_golden(directory, manifest, limits))
+    card = attempt(lambda: _read_card(directory, manifest, limits))
+    if problems or encoder is None or decoder is None or golden is None or card is None:
+        return Examination(tuple(problems), None)
+    return Examination((), PublishedModel(identity, manifest, encoder, decoder, golden, card))
+
+
+def read_manifest(directory: OpenDirectory, identity: VersionId, limits: SizeLimits) -> Manifest:
+    """The manifest of the version that lies in `directory`, which must be the one it speaks of.
+
+    Raises:
+        MissingFile, UnsafeFile, SizeMismatch, UnreadableFile: As for any file.
+        InvalidManifest: Not valid, or of another name or version.
+    """
+    path = directory.path / MANIFEST_FILE
+    data = directory.read(MANIFEST_FILE, ceiling_bytes=limits.manifest_bytes)
+    manifest = parse_manifest(data, where=str(path))
+    if (manifest.name, manifest.version) != (identity.name, identity.version):
+        raise InvalidManifest(
+            defect(
+                path,
+                expected=f"the manifest of {identity}",
+                got=f"that of {manifest.name}@{manifest.version}",
+                remedy=RESTORE,
+            )
+        )
+    return manifest
+
+
+def parse_manifest(data: bytes, *, where: str) -> Manifest:
+    """Read `manifest.json` strictly.
+
+    Raises:
+        InvalidManifest: Says which keys are wrong and how, at most ten of them, without their values.
+    """
+    try:
+        parse_object(data)
+        # From the bytes and not from the parsed object: only then does strict mode know JSON's own types.
+        return Manifest.model_validate_json(data)
+    except ValidationError as error:
+        raise InvalidManifest(
+            defect(where, expected="a manifest as SPEC.md defines it", got=_told(error), remedy=RESTORE)
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidManifest(
+            defect(where, expected="unambiguous UTF-8 JSON", got=quoted(str(error)), remedy=RESTORE)
+        ) from error
+
+
+def _told(error: ValidationError) -> str:
+    defects = error.errors(include_url=False, include_context=False, include_input=False)
+    told = [
+        f"{quoted('.'.join(map(str, item['loc'])) or 'the whole')}: {item['msg'][:300]}"
+        for item in defects[:_MAX_ERRORS_TOLD]
+    ]
+    more = len(defects) - len(told)
+    return "; ".join(told) + (f"; and {more} more" if more else "")
+
+
+def _read(directory: OpenDirectory, manifest: Manifest, name: str, limits: SizeLimits) -> bytes:
+    entry = manifest.files[name]
+    data = directory.read(name, ceiling_bytes=limits.of(name), expected_bytes=entry.size_bytes)
+    check_entry(data, entry, directory.path / name)
+    return data
+
+
+def _read_graph(directory: OpenDirectory, manifest: Manifest, spec: GraphSpec, limits: SizeLimits) -> bytes:
+    data = _read(directory, manifest, spec.file, limits)
+    check_graph(data, spec, where=str(directory.path / spec.file))
+    return data
+
+
+def _read_golden(directory: OpenDirectory, manifest: Manifest, limits: SizeLimits) -> GoldenVectors:
+    data = _read(directory, manifest, GOLDEN_FILE, limits)
+    try:
+        return GoldenVectors.from_bytes(data, manifest, max_unpacked_bytes=limits.golden_bytes)
+    except InvalidGolden as error:
+        raise InvalidGolden(f"{directory.path}: {error}") from error
+
+
+def _read_card(directory: OpenDirectory, manifest: Manifest, limits: SizeLimits) -> str:
+    data = _read(directory, manifest, CARD_FILE, limits)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidManifest(
+            defect(directory.path / CARD_FILE, expected="UTF-8 text", got=str(error), remedy=RESTORE)
+        ) from error
