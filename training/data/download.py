@@ -27,7 +27,6 @@ from training.errors import DataError
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
-    "https://raw.githubusercontent.com/fgnt/mnist/master/",
 )
 #: Of one connection attempt and of each wait for more bytes.
 TIMEOUT_S = 30.0

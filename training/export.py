@@ -1,0 +1,239 @@
+"""From a run directory to a published version: export, compare, record, describe, publish.
+
+Knows in what order that happens, and that a failed check publishes nothing. The parts are elsewhere:
+graphs in `training.onnx_graphs`, comparison in `training.parity`, words in `training.model_card`.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from model_store import ModelStore, VersionId
+from model_store.manifest import (
+    GoldenSpec,
+    ImageSpec,
+    ManifestDraft,
+    StandardNormalPrior,
+    TrainingProvenance,
+    graph_specs,
+)
+from model_store.reference import is_alias_name, is_model_name
+from training.data import load_mnist, to_unit_interval
+from training.data.download import cached_mnist
+from training.errors import ConfigError, ExportError
+from training.evaluation import Evaluation, read_evaluation, weights_sha256
+from training.model_card import Evidence, model_card
+from training.models import LatentImageModel
+from training.onnx_graphs import OPSET, export_graphs
+from training.parity import BATCH_SIZES, GOLDEN_EXAMPLES, OnnxPair, check_parity, record_golden_vectors
+from training.run_directory import FittedRun, load_run
+
+#: Images and latents to compare on: no batch sees another's.
+_PROBES = sum(BATCH_SIZES)
+_PROBE_SEED = 0
+_EXPORTING_LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Probes:
+    """What both halves are compared on."""
+
+    x: Float[Tensor, "n c h w"]
+    z: Float[Tensor, "n latent"]
+    origin: str
+    """Where `x` comes from, for the model card."""
+
+
+def export_run(
+    run_dir: Path,
+    *,
+    name: str,
+    store: ModelStore,
+    aliases: Sequence[str] = (),
+    data_dir: Path | None = None,
+    cache_dir: Path | None = None,
+    description: str | None = None,
+    licence: str = "MIT",
+    tell: Tell = print,
+) -> VersionId:
+    """Export a run's averaged weights, check them, and publish them as the next version of `name`.
+
+    Args:
+        run_dir: What `vae-train fit` wrote, evaluated.
+        name: Model to publish under.
+        store: Where to publish.
+        aliases: To move to the new version; `latest` moves by itself.
+        data_dir: Folder with test images to compare torch and onnxruntime on. Left out: those in the
+            download cache, or else images that the model draws itself.
+        cache_dir: Of downloads; never downloaded into here.
+        description: For the manifest; left out, a sentence from the recipe.
+        licence: SPDX expression for the weights.
+        tell: Given a line for people at each step.
+
+    Returns:
+        The published version.
+
+    Raises:
+        ConfigError: The name or an alias is malformed.
+        RunDirectoryError: The run cannot be used.
+        ExportError: The figures are missing or of other weights, or a check failed; nothing was published.
+        StoreError: The store refused or could not be written; nothing was published.
+    """
+    _check_names(name, aliases)
+    run = load_run(run_dir)
+    evaluation = _figures_of(run)
+    probes = make_probes(run.model, _test_images(run.model, data_dir, cache_dir))
+    graphs = export_graphs(run.model)
+    runtime = OnnxPair(graphs)
+    spec = GoldenSpec()
+    parity = check_parity(run.model, runtime, x=probes.x, z=probes.z, spec=spec)
+    tell(f"exported; torch and onnxruntime differ by at most {parity}")
+    golden = record_golden_vectors(runtime, x=probes.x[:GOLDEN_EXAMPLES], z=probes.z[:GOLDEN_EXAMPLES])
+    draft = _draft(run, evaluation, name=name, description=description, licence=licence, golden=spec)
+    evidence = Evidence(evaluation=evaluation, parity=parity, golden_origin=probes.origin, run=run)
+    version = store.publish(
+        draft,
+        encoder=graphs.encoder,
+        decoder=graphs.decoder,
+        golden=golden,
+        card=lambda manifest: model_card(manifest, evidence),
+        aliases=tuple(aliases),
+    )
+    moved = ", ".join(sorted({*aliases, "latest"}))
+    tell(f"published {version} in {store.root} ({moved})")
+    tell(f"serve it: {serve_command(version, store)}")
+    return version
+
+
+def serve_command(version: VersionId, store: ModelStore) -> str:
+    """The command line that serves a version; a running server takes it up at its next start."""
+    return f"vae-serve run --store {shlex.quote(str(store.root))} --default-model {version}"
+
+
+def make_probes(model: LatentImageModel, images: Float[Tensor, "n c h w"] | None) -> Probes:
+    """Images and latents from where the service will be asked: data, prior, posterior means, and the edges.
+
+    Args:
+        model: Draws images from N(0, I) where there are none.
+        images: Real ones in [0, 1], or None.
+    """
+    generator = torch.Generator().manual_seed(_PROBE_SEED)
+    prior = torch.randn(_PROBES, model.latent_size, generator=generator)
+    with torch.inference_mode():
+        if images is None:
+            x, origin = model.decode(prior), "images that the model drew itself"
+        else:
+            spread = torch.linspace(0, len(images) - 1, _PROBES).long()
+            x, origin = images[spread], "images of the test set"
+        # An all-black and an all-white image last: valid requests, though no digits.
+        x = torch.cat([x[:-2], torch.zeros_like(x[:1]), torch.ones_like(x[:1])]).contiguous()
+        means = model.encode(x).mu
+    every_other = (torch.arange(_PROBES) % 2 == 0).unsqueeze(-1)
+    return Probes(x=x.clone(), z=torch.where(every_other, prior, means).clone(), origin=origin)
+
+
+def _check_names(name: str, aliases: Sequence[str]) -> None:
+    if not is_model_name(name):
+        raise ConfigError(
+            f"--name: expected 1 to 64 lower-case letters, digits and inner hyphens, got {name[:100]!r}."
+        )
+    for alias in aliases:
+        if not is_alias_name(alias):
+            raise ConfigError(
+                "--alias: expected a lower-case letter, then letters, digits and inner hyphens, "
+                f"got {alias[:100]!r}."
+            )
+
+
+def _figures_of(run: FittedRun) -> Evaluation:
+    """The run's evaluation, if it is of these weights: a version never shows another model's figures."""
+    remedy = f"Run `vae-train evaluate {run.directory.root} --data DIR` first. Nothing was published."
+    evaluation = read_evaluation(run.directory.root)
+    if evaluation is None:
+        raise ExportError(
+            f"{run.directory.evaluation}: expected the figures of this run, found none. {remedy}"
+        )
+    if evaluation.weights_sha256 != weights_sha256(run.model):
+        raise ExportError(
+            f"{run.directory.evaluation}: expected the figures of the weights in model.pt, got those of "
+            f"others: the run went on after its evaluation. {remedy}"
+        )
+    return evaluation
+
+
+def _test_images(
+    model: LatentImageModel, data_dir: Path | None, cache_dir: Path | None
+) -> Float[Tensor, "n c h w"] | None:
+    folder = data_dir or cached_mnist(cache_dir)
+    if folder is None:
+        return None
+    test = load_mnist(folder).test
+    if test.image_shape == model.image_shape:
+        return to_unit_interval(test.images)
+    if data_dir is None:
+        return None  # what happens to lie in the cache is no demand of the user's
+    raise ConfigError(
+        f"{folder}: expected images shaped {model.image_shape}, as the model takes, got {test.image_shape}. "
+        "Give the data the run was trained on, or leave --data out."
+    )
+
+
+def _draft(
+    run: FittedRun,
+    evaluation: Evaluation,
+    *,
+    name: str,
+    description: str | None,
+    licence: str,
+    golden: GoldenSpec,
+) -> ManifestDraft:
+    model, provenance = run.model, run.provenance
+    encoder, decoder = graph_specs(image_shape=model.image_shape, latent_size=model.latent_size, opset=OPSET)
+    exporting = {library: metadata.version(library) for library in _EXPORTING_LIBRARIES}
+    return ManifestDraft(
+        name=name,
+        kind=model.kind,
+        description=description if description is not None else _describe(run),
+        image=ImageSpec(shape=model.image_shape),
+        latent_size=model.latent_size,
+        likelihood=model.likelihood.spec(),
+        encoder=encoder,
+        decoder=decoder,
+        golden=golden,
+        metrics=evaluation.metrics,
+        provenance=TrainingProvenance(
+            recipe=run.config.model_dump(mode="json"),
+            data=provenance.data,
+            data_fingerprint=provenance.data_fingerprint,
+            libraries={**provenance.libraries, **exporting},
+            seed=provenance.seed,
+            epochs=run.epochs,
+            git_revision=provenance.git_revision,
+            created_at=datetime.now(UTC).replace(microsecond=0),
+        ),
+        priors=(StandardNormalPrior(),) if model.kind == "vae" else (),
+        licence=licence,
+    )
+
+
+def _describe(run: FittedRun) -> str:
+    model = run.model
+    channels, height, width = model.image_shape
+    what = {"vae": "Variational autoencoder", "ae": "Deterministic autoencoder"}[model.kind]
+    colour = "grey" if channels == 1 else f"{channels}-channel"
+    return (
+        f"{what} of {height} × {width} {colour} images, {model.latent_size} latents, "
+        f"{run.config.model.trunk.type} networks, {model.likelihood.spec().name} likelihood; "
+        f"recipe '{run.config.name}'."
+    )

@@ -1,0 +1,174 @@
+"""The model card: what a published version is, how it was made, how good it is and what it is not for.
+
+Knows words and figures. Knows nothing of torch, ONNX or files. Every figure comes from the manifest or from
+the evidence of the export; nothing here is measured or guessed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from model_store.manifest import GaussianLikelihood, Manifest
+from training.config import RunConfig, load_recipe, recipe_names
+from training.evaluation import Evaluation
+from training.parity import Parity
+from training.run_directory import FittedRun
+
+_MNIST_AUTHORS = "Yann LeCun, Corinna Cortes and Christopher Burges"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the export saw, beside what the manifest says."""
+
+    evaluation: Evaluation
+    parity: Parity
+    golden_origin: str
+    run: FittedRun
+
+
+def model_card(manifest: Manifest, evidence: Evidence) -> str:
+    """The card of one version, in Markdown."""
+    sections = (
+        _heading(manifest),
+        _facts(manifest),
+        _figures(evidence),
+        _training(manifest, evidence),
+        _graphs(manifest, evidence),
+        _use(manifest),
+        _licence(manifest),
+    )
+    return "\n\n".join(sections) + "\n"
+
+
+def _heading(manifest: Manifest) -> str:
+    return f"# {manifest.name}, version {manifest.version}\n\n{manifest.description}"
+
+
+def _facts(manifest: Manifest) -> str:
+    channels, height, width = manifest.image.shape
+    likelihood = manifest.likelihood
+    if isinstance(likelihood, GaussianLikelihood):
+        sigma = "fitted with the weights" if likelihood.learned else "stated by the recipe"
+        density = f"Gaussian around `x_hat`, σ = {likelihood.sigma:.4g} ({sigma})"
+    else:
+        density = "Bernoulli of each pixel; `x_hat` is the probability of ink"
+    if manifest.kind == "vae":
+        posterior = "Gaussian with a mean `mu` and a log variance `logvar` for each latent dimension"
+        prior = "N(0, I): draw `z` from it to get a new image"
+    else:
+        posterior = "none: `mu` is the code, `logvar` is a constant without meaning"
+        prior = "none: sampling is refused, since decoding random codes is not generation"
+    return _table(
+        ("", ""),
+        [
+            ("images", f"{channels} × {height} × {width} (channels, height, width), float32 in [0, 1]"),
+            ("latents", str(manifest.latent_size)),
+            ("posterior q(z∣x)", posterior),
+            ("likelihood p(x∣z)", density),
+            ("prior p(z)", prior),
+        ],
+    )
+
+
+def _figures(evidence: Evidence) -> str:
+    text = f"## Figures\n\n{evidence.evaluation.to_markdown().rstrip()}"
+    kl = sorted(evidence.evaluation.kl_per_dimension, reverse=True)
+    if kl:
+        shown = ", ".join(f"{value:.2f}" for value in kl[:8])
+        text += (
+            f"\n\nLower is better for every cost. KL by latent dimension, largest first: {shown}"
+            f"{f', … {kl[-1]:.2f}' if len(kl) > 8 else ''} nats."
+        )
+    return text
+
+
+def _training(manifest: Manifest, evidence: Evidence) -> str:
+    provenance, config, run = manifest.provenance, evidence.run.config, evidence.run.provenance
+    warmup = config.objective.beta_warmup_epochs
+    objective = f"-ELBO, β = {config.objective.beta:g}"
+    if warmup:
+        objective += f" after a warm-up over {warmup:g} epochs"
+    if manifest.kind == "ae":
+        objective = "reconstruction alone"
+    averaging = (
+        f"running mean with decay {config.trainer.ema_decay:g}" if config.trainer.ema_decay else "last step"
+    )
+    libraries = ", ".join(f"{name} {version}" for name, version in sorted(provenance.libraries.items()))
+    rows = [
+        ("data", provenance.data),
+        ("data fingerprint", f"`{provenance.data_fingerprint}`"),
+        (
+            "pixels in training",
+            "binarised anew in every batch" if config.data.binarisation == "dynamic" else "grey",
+        ),
+        ("objective", objective),
+        ("epochs, batch size", f"{provenance.epochs}, {config.trainer.batch_size}"),
+        ("optimiser", f"AdamW, learning rate {config.optimiser.learning_rate:g}"),
+        ("weights published", averaging),
+        ("weights sha256", f"`{evidence.evaluation.weights_sha256}`"),
+        ("seed", str(provenance.seed)),
+        ("precision, threads", f"{run.precision}, {run.threads}"),
+        ("source revision", f"`{provenance.git_revision}`"),
+        ("libraries", libraries),
+    ]
+    return f"## Training\n\n{_table(('', ''), rows)}\n\n{_reproduction(manifest, config)}"
+
+
+def _reproduction(manifest: Manifest, config: RunConfig) -> str:
+    bundled = config.name in recipe_names() and load_recipe(config.name) == config
+    recipe = config.name if bundled else f"{config.name}.toml"
+    where = "" if bundled else f" `{recipe}` is `provenance.recipe` of `manifest.json`, written as TOML."
+    return (
+        "To train it again (equal bits need the same processor type, threads and libraries; otherwise the "
+        f"figures agree to about the noise of training):{where}\n\n"
+        "```sh\n"
+        f"vae-train fit --recipe {recipe} --data DIR --out runs/{manifest.name}\n"
+        f"vae-train export runs/{manifest.name} --name {manifest.name}\n"
+        "```"
+    )
+
+
+def _graphs(manifest: Manifest, evidence: Evidence) -> str:
+    return (
+        "## Files\n\n"
+        f"`encoder.onnx` computes `x` → `mu`, `logvar` and `decoder.onnx` computes `z` → `x_hat`: ONNX "
+        f"opset {manifest.encoder.opset}, float32, batch axis first and of any size, no randomness inside. "
+        "`logvar` is log σ² (not log σ): σ = exp(0.5 · logvar).\n\n"
+        f"Largest difference between torch and onnxruntime at export: {evidence.parity}. `golden.npz` holds "
+        f"answers of onnxruntime for {evidence.golden_origin} and for latents; another machine may differ "
+        f"from them by {manifest.golden.latent_atol:g} (latents) and {manifest.golden.pixel_atol:g} (pixels)."
+    )
+
+
+def _use(manifest: Manifest) -> str:
+    _, height, width = manifest.image.shape
+    limits = [
+        f"It knows images like its training data and no others. Of any other {height} × {width} picture it "
+        "makes the nearest thing it knows, without saying so.",
+        "Do not use the ELBO or the reconstruction error to detect anomalies without measuring that on your "
+        "own data: simple unfamiliar images often score better than familiar ones.",
+        "Latent dimensions have no names. What one coordinate means is for you to find out.",
+        "It was not made for, and not measured on, reading handwriting or any decision about people.",
+    ]
+    if isinstance(manifest.likelihood, GaussianLikelihood):
+        limits.append("Its densities are of continuous grey levels and compare with no Bernoulli model's.")
+    purpose = (
+        "Drawing new images, turning images into a few numbers and back, moving between images, teaching."
+        if manifest.kind == "vae"
+        else "Turning images into a few numbers and back; a baseline to compare a VAE with."
+    )
+    return f"## Use and limits\n\n{purpose}\n\n" + "\n".join(f"- {limit}" for limit in limits)
+
+
+def _licence(manifest: Manifest) -> str:
+    if manifest.provenance.data.startswith("mnist:"):
+        data = f"The training images are MNIST, by {_MNIST_AUTHORS}: CC BY-SA 3.0."
+    else:
+        data = "The training images have a licence of their own; ask whoever gave them out."
+    return f"## Licence\n\nWeights: {manifest.licence}. {data}"
+
+
+def _table(header: tuple[str, str], rows: list[tuple[str, str]]) -> str:
+    lines = [f"| {header[0]} | {header[1]} |", "| --- | --- |"]
+    return "\n".join(lines + [f"| {left} | {right} |" for left, right in rows])
