@@ -1,8 +1,8 @@
 """A published version, loaded and checked: encode, decode, sample, reconstruct on arrays.
 
-Knows the two graphs, the noise and the golden vectors. Knows nothing of HTTP, JSON, pictures or where versions
-come from. Each operation exists once, here, and needs no request; every method may be called from any
-thread and runs in the caller's.
+Knows the two graphs, the noise and the golden vectors. Knows nothing of HTTP, JSON, pictures or where
+versions come from. Each operation exists once, here, and needs no request; every method may be called from
+any thread and runs in the caller's.
 
     x ──encoder──▶ mu, logvar ──▶ z = mu + exp(½ logvar) · eps ──decoder──▶ x_hat
                                   z = temperature · eps        ──decoder──▶ x_hat
@@ -88,7 +88,8 @@ class LoadedModel:
             aliases: Names that point here, without the model's own.
 
         Raises:
-            ModelRejected: A graph does not load, is not what the manifest says, or disagrees with the golden vectors.
+            ModelRejected: A graph does not load, is not what the manifest says, or disagrees with the golden
+                vectors.
         """
         self._manifest = published.manifest
         self._id = published.id
@@ -201,7 +202,8 @@ class LoadedModel:
         Args:
             x: Images, float32 (1 … max_batch, C, H, W) in [0, 1].
             sample: False decodes z = mu; True draws z from the posterior.
-            seed: For drawing, as in `sample`; image i of a request takes row i of the seed. Unused without `sample`.
+            seed: For drawing, as in `sample`; image i of a request takes row i of the seed. Unused without
+                `sample`.
 
         Raises:
             InvalidInput: `x` or `seed` does not fit.

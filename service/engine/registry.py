@@ -5,8 +5,8 @@ matched against its grammar and looked up; it is never joined into a path here.
 
 Two shelves:
 
-* what `load_all` loads, the default and every version that an alias points to, stays until the next `load_all`;
-  look-ups read one immutable snapshot and take no lock;
+* what `load_all` loads, the default and every version that an alias points to, stays until the next
+  `load_all`; look-ups read one immutable snapshot and take no lock;
 * a version that exists but has no alias is loaded when it is first asked for, once however many ask, and the
   least recently used of these goes when there are too many.
 

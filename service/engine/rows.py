@@ -2,16 +2,17 @@
 
 Knows arrays and one session. Knows nothing of what the rows mean.
 
-onnxruntime computes most layers of a row alike whatever the batch, but not all: Elu, Celu, Softplus and what is
-built on them (Mish) go through vector instructions whose remainder is computed by another formula, so a value
-changes in its last bit (6e-8) with its place in the batch. Matrix products, convolutions, Relu, Sigmoid, Silu, Gelu, Tanh,
-layer and group normalisation and attention gave equal bits for every batch from 1 to 65 on 1, 2 and 4 threads.
+onnxruntime computes most layers of a row alike whatever the batch, but not all: Elu, Celu, Softplus and what
+is built on them (Mish) go through vector instructions whose remainder is computed by another formula, so a
+value changes in its last bit (6e-8) with its place in the batch. Matrix products, convolutions, Relu,
+Sigmoid, Silu, Gelu, Tanh, layer and group normalisation and attention gave equal bits for every batch from 1
+to 65 on 1, 2 and 4 threads.
 
 A seed must give the same image for ever, so nothing is left to belief. Only the batch sizes in
 `BATCH_SIZES` are ever run, and each is compared, on this machine, when the model is loaded, with the same
-rows run one by one. A graph that passes runs in chunks of these sizes; one that does not runs row by row, which
-costs a small MLP 6 times and a residual decoder 1.1 times as much per image (36 against 6 µs, 260 against 231 µs).
-Chunks also keep memory flat: a request of any length needs the activations of 32 rows.
+rows run one by one. A graph that passes runs in chunks of these sizes; one that does not runs row by row,
+which costs a small MLP 6 times and a residual decoder 1.1 times as much per image (36 against 6 µs, 260
+against 231 µs). Chunks also keep memory flat: a request of any length needs the activations of 32 rows.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ class RowRunner:
     def allow_exact_batches(self, rows: NDArray[np.float32]) -> None:
         """Compare every batch size with the rows run alone, bit for bit; use them if all agree.
 
-        Also warms the session for each size it will meet. All or nothing: a graph that fails at one size has a
-        layer whose arithmetic depends on the place in the batch, and may pass at another by luck.
+        Also warms the session for each size it will meet. All or nothing: a graph that fails at one size has
+        a layer whose arithmetic depends on the place in the batch, and may pass at another by luck.
 
         Args:
             rows: At least `BATCH_SIZES[0]` different inputs, such as the graph will see.

@@ -5,9 +5,9 @@ Knows seeds, rows and bits. Knows nothing of models or of who asked.
 Two halves, so that no library may change an image that somebody remembers by its seed:
 
 * Bits come from Philox 4x64-10, a counter-based generator (Salmon et al. 2011, "Parallel random numbers:
-  as easy as 1, 2, 3", section 3.3). The key is the seed, and each row owns its own block of counters, so a row
-  is computed without the rows before it. NumPy promises the raw bits of its bit generators for ever (NEP 19);
-  a test compares them with an implementation of the paper.
+  as easy as 1, 2, 3", section 3.3). The key is the seed, and each row owns its own block of counters, so a
+  row is computed without the rows before it. NumPy promises the raw bits of its bit generators for ever (NEP
+  19); a test compares them with an implementation of the paper.
 * Bits become normal deviates here, because NumPy does *not* promise `Generator.standard_normal` across
   versions. Only +, -, ×, ÷, √ and comparisons of float64 are used, each of which IEEE 754 rounds in one way
   only; logarithms of the C library or of a vector unit differ in the last bit between machines.
@@ -36,9 +36,11 @@ def standard_normal(*, seed: int, first_row: int, rows: int, size: int) -> NDArr
 
     Args:
         seed: 0 … 2⁵³ - 1.
-        first_row: Index of the first row wanted; asking for rows 5 … 9 gives what rows 0 … 9 would hold there.
+        first_row: Index of the first row wanted; asking for rows 5 … 9 gives what rows 0 … 9 would hold
+            there.
         rows: How many rows.
-        size: Values in one row, the latent size. Part of a row's identity: rows of another size are other draws.
+        size: Values in one row, the latent size. Part of a row's identity: rows of another size are other
+            draws.
 
     Returns:
         float32, shape (rows, size), every value within ±8.3.
@@ -96,7 +98,8 @@ def _log(p: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _ratio(r: NDArray[np.float64], coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Numerator over denominator, both by Horner's rule in one array: rows of coefficients, highest power first.
+    """Numerator over denominator, both by Horner's rule in one array: rows of coefficients, highest power
+    first.
 
     Multiplying and adding are two NumPy calls, so that nothing can fuse them into one rounding.
     """

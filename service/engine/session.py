@@ -107,7 +107,8 @@ def _options(threads: int) -> onnxruntime.SessionOptions:
 
 
 def _compare(file: str, side: str, wanted: tuple[TensorSpec, ...], found: list[Any]) -> None:
-    """Names, element type and shape; the batch axis must be dynamic, or one batch size would be all it takes."""
+    """Names, element type and shape; the batch axis must be dynamic, or one batch size would be all it
+    takes."""
     expected = {tensor.name: ("tensor(float)", list(tensor.shape)) for tensor in wanted}
     got = {
         node.name: (node.type, ["batch" if not isinstance(d, int) else d for d in node.shape])

@@ -81,7 +81,8 @@ def _memberships(root: Path) -> list[tuple[frozenset[str] | None, PurePosixPath]
         hierarchy, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         group = PurePosixPath(path.lstrip("/"))
-        # Seen from inside a container the path can lead out of what is mounted: only the mount's root remains.
+        # Seen from inside a container the path can lead out of what is mounted: only the mount's root
+        # remains.
         if ".." in group.parts:
             group = PurePosixPath()
         is_v2 = hierarchy == "0" and not controllers

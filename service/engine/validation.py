@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from service.engine.errors import InvalidInput
 from service.engine.sampling import LARGEST_SEED
 
-#: Largest |z|. A prior draw beyond 8.3 does not exist and encoders stay within tens; far beyond, products of float32
-#: overflow inside a decoder and come back as NaN.
+#: Largest |z|. A prior draw beyond 8.3 does not exist and encoders stay within tens; far beyond, products of
+#: float32 overflow inside a decoder and come back as NaN.
 LATENT_BOUND: Final = 10_000.0
 #: Largest temperature: eps is multiplied by it, and beyond a few units every decoder saturates.
 LARGEST_TEMPERATURE: Final = 10.0
@@ -44,7 +44,8 @@ def validate_images(
 
 
 def validate_latents(z: NDArray[np.float32], *, size: int, max_batch: int, model: str) -> NDArray[np.float32]:
-    """`z` as the decoder takes it: C-contiguous float32 of shape (batch, latent), each |value| ≤ `LATENT_BOUND`.
+    """`z` as the decoder takes it: C-contiguous float32 of shape (batch, latent), each |value| ≤
+    `LATENT_BOUND`.
 
     Raises:
         InvalidInput: Names the array or the first value at fault.

@@ -1,0 +1,149 @@
+"""NumPy's own file formats: `.npy` in and out, `.npz` out.
+
+Knows the layout of npy 1.0 to 3.0 (numpy.lib.format). Knows nothing of models. The header is matched by a
+pattern and never evaluated, sizes are compared before anything is allocated, and there is no way to a pickle.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.codecs.describe import shape_text
+from service.codecs.errors import InvalidValue, MalformedBody
+from service.codecs.ranges import finite_float32, unit_interval
+from service.codecs.shapes import image_axes, latent_axes
+
+_MAGIC: Final = b"\x93NUMPY"
+_MAX_HEADER_BYTES: Final = 4096
+_ITEM = (
+    r"""\s*(?:['"]descr['"]\s*:\s*['"](?P<descr{0}>[<>|=]?[a-zA-Z][0-9]{{1,4}})['"]"""
+    r"""|['"]fortran_order['"]\s*:\s*(?P<fortran{0}>True|False)"""
+    r"""|['"]shape['"]\s*:\s*\((?P<shape{0}>[0-9,\s]{{0,200}})\))\s*"""
+)
+_HEADER: Final = re.compile(r"\s*\{" + ",".join(_ITEM.format(i) for i in range(3)) + r",?\s*\}\s*")
+_PIXEL_TYPES: Final = ("u1", "f2", "f4", "f8")
+_LATENT_TYPES: Final = ("f2", "f4", "f8")
+#: So that equal arrays give equal bytes.
+_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class _Header:
+    descr: str
+    fortran_order: bool
+    shape: tuple[int, ...]
+    offset: int
+
+
+def decode_npy(data: bytes, shape: Sequence[int], *, max_images: int) -> NDArray[np.float32]:
+    """Images or latents from an npy file, in either byte order and either memory order.
+
+    Args:
+        data: The whole file.
+        shape: (C, H, W) for images, as uint8 0 … 255 or floats in [0, 1]; (latent,) for latents, as floats.
+        max_images: Most rows.
+
+    Returns:
+        float32, C-contiguous, shape (N, *shape), pixels in [0, 1].
+
+    Raises:
+        MalformedBody: Not an npy file, or cut short.
+        InvalidValue: Another dtype or shape, or a value out of range.
+    """
+    axes = image_axes(shape) if len(shape) == 3 else latent_axes(shape[0])
+    header = _read_header(data)
+    is_image = len(shape) == 3
+    kinds = _PIXEL_TYPES if is_image else _LATENT_TYPES
+    kind = header.descr.lstrip("<>|=")
+    if kind not in kinds:
+        raise InvalidValue(
+            f"{axes.where}: dtype",
+            "uint8, float16, float32 or float64" if is_image else "float16, float32 or float64",
+            header.descr,
+            "Convert it with .astype(numpy.float32) before saving.",
+        )
+    full = axes.accept(header.shape, max_rows=max_images, is_file=True)
+    dtype = np.dtype(header.descr)
+    expected_bytes = math.prod(header.shape) * dtype.itemsize
+    got_bytes = len(data) - header.offset
+    if got_bytes != expected_bytes:
+        raise MalformedBody(
+            "body",
+            f"{expected_bytes} bytes of values for shape {shape_text(header.shape)}",
+            f"{got_bytes} bytes",
+            "Send the file whole and nothing after it.",
+        )
+    flat = np.frombuffer(data, dtype=dtype, offset=header.offset)
+    values = flat.reshape(header.shape, order="F" if header.fortran_order else "C").reshape(full)
+    if kind == "u1":
+        return np.ascontiguousarray(values, dtype=np.float32) / np.float32(255.0)
+    native = values.astype(dtype.newbyteorder("="), copy=False)
+    return unit_interval(native, where=axes.where) if is_image else finite_float32(native, where=axes.where)
+
+
+def encode_npy(array: NDArray[Any]) -> bytes:
+    """One array as an npy 1.0 file, C-ordered."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.asarray(array, order="C"), version=(1, 0), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def encode_npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Named arrays as an uncompressed npz file; equal arrays give equal bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", date_time=_EPOCH), encode_npy(array))
+    return buffer.getvalue()
+
+
+def _read_header(data: bytes) -> _Header:
+    if not data.startswith(_MAGIC) or len(data) < 12:
+        raise MalformedBody(
+            "body",
+            "an npy file",
+            f"{len(data)} bytes that do not begin like one",
+            "Write it with numpy.save, or send JSON with Content-Type: application/json.",
+        )
+    major = data[6]
+    if major not in (1, 2, 3):
+        raise MalformedBody("body", "npy version 1, 2 or 3", f"version {major}", "Write it with numpy.save.")
+    length_bytes = 2 if major == 1 else 4
+    start = 8 + length_bytes
+    length = int.from_bytes(data[8:start], "little")
+    text = data[start : start + min(length, _MAX_HEADER_BYTES)]
+    if length > _MAX_HEADER_BYTES or len(text) < length:
+        raise MalformedBody(
+            "body",
+            f"an npy header of at most {_MAX_HEADER_BYTES} bytes",
+            f"{length} stated, {len(data) - start} there",
+            "Send the file whole.",
+        )
+    return _parse_header(text.decode("latin-1"), offset=start + length)
+
+
+def _parse_header(text: str, *, offset: int) -> _Header:
+    matched = _HEADER.fullmatch(text)
+    found = {k.rstrip("012"): v for k, v in matched.groupdict().items() if v is not None} if matched else {}
+    if set(found) != {"descr", "fortran", "shape"}:
+        raise MalformedBody(
+            "body",
+            "an npy header with descr, fortran_order and shape of a plain array",
+            "another header",
+            "Save one array of numbers, not of objects or records.",
+        )
+    sizes = [size.strip() for size in found["shape"].split(",")]
+    if sizes and not sizes[-1]:
+        sizes.pop()
+    if not all(size.isdecimal() and len(size) <= 10 for size in sizes):
+        raise MalformedBody("body", "a shape of whole numbers", "another shape", "Write it with numpy.save.")
+    return _Header(found["descr"], found["fortran"] == "True", tuple(map(int, sizes)), offset)

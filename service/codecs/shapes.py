@@ -1,0 +1,86 @@
+"""Which shapes stand for images and latents, and what to tell those who send another.
+
+Knows axes. Knows neither JSON nor npy: both ask here, so that both accept the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from service.codecs.describe import shape_text
+from service.codecs.errors import InvalidValue
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The rows that a model takes: their name in messages and the fixed sizes of one row."""
+
+    where: str
+    row: tuple[int, ...]
+
+    @property
+    def text(self) -> str:
+        """`(N, 1, 28, 28) or (N, 28, 28)`"""
+        forms = [shape_text(("N", *self.row))]
+        if self._is_grey:
+            forms.append(shape_text(("N", *self.row[1:])))
+        return " or ".join(forms)
+
+    @property
+    def _is_grey(self) -> bool:
+        return len(self.row) == 3 and self.row[0] == 1
+
+    def accept(self, shape: tuple[int, ...], *, max_rows: int, is_file: bool = False) -> tuple[int, ...]:
+        """The full shape (N, *row) that `shape` stands for: for one channel its axis may be left out.
+
+        Args:
+            shape: What came.
+            max_rows: Most rows.
+            is_file: The remedy speaks of NumPy rather than of lists.
+
+        Raises:
+            InvalidValue: Another shape, no rows, or too many.
+        """
+        grey = self._is_grey and shape[1:] == self.row[1:]
+        if not shape or not (shape[1:] == self.row or grey):
+            raise InvalidValue(
+                self.where,
+                f"shape {self.text}",
+                f"shape {shape_text(shape)}",
+                self.remedy(shape, is_file=is_file),
+            )
+        self.check_count(shape[0], max_rows=max_rows)
+        return (shape[0], *self.row)
+
+    def check_count(self, count: int, *, max_rows: int) -> None:
+        """1 … max_rows.
+
+        Raises:
+            InvalidValue: None, or too many.
+        """
+        if not 1 <= count <= max_rows:
+            remedy = "Send at least one." if count == 0 else "Send them in several requests."
+            raise InvalidValue(self.where, f"1 to {max_rows} entries", str(count), remedy)
+
+    def remedy(self, shape: tuple[int, ...], *, is_file: bool = False) -> str:
+        """What to do about a shape that is not accepted."""
+        if shape in (self.row, self.row[1:] if self._is_grey else self.row):
+            return (
+                "Add the first axis: array[None]."
+                if is_file
+                else "Wrap it in a list, even a single one: [...]."
+            )
+        if len(self.row) == 3 and shape[-3:] == (*self.row[1:], self.row[0]):
+            return "Put the channels first."
+        return f"Send {self.text}."
+
+
+def image_axes(shape: Sequence[int]) -> Axes:
+    """For images of (C, H, W)."""
+    return Axes("images", tuple(shape))
+
+
+def latent_axes(size: int) -> Axes:
+    """For latents of `size` numbers."""
+    return Axes("z", (size,))

@@ -1,0 +1,84 @@
+"""Images and latents from JSON values and npy files; arrays to npy and npz.
+
+The one door to the number codecs: parsing is in `json_body.py`, nested lists in `nested.py`, files in
+`npy.py`. Knows shapes and ranges. Knows nothing of models or HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.codecs.describe import describe, shape_text
+from service.codecs.errors import InvalidValue
+from service.codecs.json_body import parse_json_object
+from service.codecs.nested import array_from_nested, nesting
+from service.codecs.npy import decode_npy, encode_npy, encode_npz
+from service.codecs.ranges import finite_float32, unit_interval
+from service.codecs.shapes import Axes, image_axes, latent_axes
+
+__all__ = [
+    "decode_npy",
+    "encode_npy",
+    "encode_npz",
+    "images_from_json",
+    "latents_from_json",
+    "parse_json_object",
+]
+
+
+def images_from_json(value: object, shape: Sequence[int], *, max_images: int) -> NDArray[np.float32]:
+    """Images from nested lists of numbers in [0, 1], (N, C, H, W), or (N, H, W) where C is 1.
+
+    Args:
+        value: What the JSON parser gave.
+        shape: (C, H, W) of one image.
+        max_images: Most images.
+
+    Returns:
+        float32, C-contiguous, shape (N, C, H, W).
+
+    Raises:
+        InvalidValue: Up to ten defects, each with its index path.
+    """
+    axes = image_axes(shape)
+    return unit_interval(_array(value, axes, max_images), where=axes.where)
+
+
+def latents_from_json(value: object, size: int, *, max_images: int) -> NDArray[np.float32]:
+    """Latents from a list of lists of `size` finite numbers.
+
+    Returns:
+        float32, C-contiguous, shape (N, size).
+
+    Raises:
+        InvalidValue: Up to ten defects, each with its index path.
+    """
+    axes = latent_axes(size)
+    return finite_float32(_array(value, axes, max_images), where=axes.where)
+
+
+def _array(value: object, axes: Axes, max_rows: int) -> NDArray[np.float64]:
+    """float64 of shape (N, *row); the nesting of the first row says which form was meant."""
+    if not isinstance(value, list):
+        raise InvalidValue(
+            axes.where, f"lists of numbers, {axes.text}", describe(value), f"Send {axes.text}."
+        )
+    axes.check_count(len(value), max_rows=max_rows)
+    full = (len(value), *axes.row)
+    lengths, bottom = nesting(value, deepest=len(full) + 1)
+    grey = len(full) == 4 and axes.row[0] == 1 and len(lengths) == 3
+    if len(lengths) != len(full) and not grey:
+        bottom_is_number = type(bottom) in (int, float)
+        got = shape_text(lengths) if bottom_is_number or isinstance(bottom, list) else describe(bottom)
+        deeper = "at least " if len(lengths) > len(full) else ""
+        raise InvalidValue(
+            axes.where,
+            f"lists nested as {axes.text}",
+            f"{got}, {deeper}{len(lengths)} deep",
+            axes.remedy(lengths),
+        )
+    sizes = (full[0], *full[2:]) if grey else full
+    return array_from_nested(value, sizes, where=axes.where).reshape(full)

@@ -1,0 +1,76 @@
+"""Images as braille characters, for terminals.
+
+Knows pixels and Unicode. Knows nothing of models or HTTP. One cell shows 2 × 4 dots, so 28 × 28 pixels are
+14 × 7 cells; larger images are averaged down to fit.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+MAX_CELLS_WIDE: Final = 14
+MAX_CELLS_HIGH: Final = 7
+_DOTS_WIDE: Final = 2
+_DOTS_HIGH: Final = 4
+_FIRST_BRAILLE: Final = 0x2800
+#: Bit of each dot of a cell, by (row, column) (Unicode Standard, Braille Patterns).
+_BITS: Final = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]], dtype=np.uint32)
+_GAP: Final = "  "
+_LUMA: Final = (0.299, 0.587, 0.114)
+
+
+def braille(images: NDArray[np.float32], *, columns: int = 5) -> str:
+    """Images side by side, `columns` to a row, rows of them under one another.
+
+    Args:
+        images: float32 (N, C, H, W) in [0, 1]; C other than 1 is averaged, 3 by luma.
+        columns: Images in one row; 5 of 14 cells fit a terminal of 80.
+
+    Returns:
+        Lines joined by newlines, none at the end; images of a row are two spaces apart, rows an empty line.
+    """
+    columns = max(1, columns)
+    blocks = [_cells(image) for image in images]
+    rows = []
+    for start in range(0, len(blocks), columns):
+        beside = blocks[start : start + columns]
+        rows.append("\n".join(_GAP.join(line) for line in zip(*beside, strict=True)))
+    return "\n\n".join(rows)
+
+
+def _cells(image: NDArray[np.float32]) -> list[str]:
+    """The lines of one image."""
+    dots = _dots(_fitted(_grey(image)))
+    height, width = dots.shape
+    padded = np.zeros(
+        (-(-height // _DOTS_HIGH) * _DOTS_HIGH, -(-width // _DOTS_WIDE) * _DOTS_WIDE), np.uint32
+    )
+    padded[:height, :width] = dots
+    cells = padded.reshape(
+        padded.shape[0] // _DOTS_HIGH, _DOTS_HIGH, padded.shape[1] // _DOTS_WIDE, _DOTS_WIDE
+    )
+    codes = _FIRST_BRAILLE + (cells * _BITS[np.newaxis, :, np.newaxis, :]).sum(axis=(1, 3))
+    return ["".join(map(chr, row)) for row in codes.tolist()]
+
+
+def _grey(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    weights = _LUMA if image.shape[0] == 3 else (1.0 / image.shape[0],) * image.shape[0]
+    return np.tensordot(np.array(weights, np.float32), image, axes=1)
+
+
+def _fitted(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Averaged down, keeping its proportions, until it fits; small images stay as they are."""
+    height, width = plane.shape
+    shrink = max(width / (MAX_CELLS_WIDE * _DOTS_WIDE), height / (MAX_CELLS_HIGH * _DOTS_HIGH))
+    if shrink <= 1.0:
+        return plane
+    size = (max(1, int(width / shrink + 1e-6)), max(1, int(height / shrink + 1e-6)))
+    return np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize(size, Image.Resampling.BOX))
+
+
+def _dots(plane: NDArray[np.float32]) -> NDArray[np.bool_]:
+    return plane > 0.5
