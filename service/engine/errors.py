@@ -48,7 +48,7 @@ class InvalidModelReference(EngineError):
         self.length = len(reference)
         super().__init__(
             f"model: expected name, name@version or name@alias (lower-case letters, digits and hyphens), "
-            f"got {len(reference)} characters of another form. Ask for the list of models, and use one of its names."
+            f"got {len(reference)} characters of another form. Ask for the list of models and use its names."
         )
 
 
@@ -94,8 +94,8 @@ class NoPrior(EngineError):
     def __init__(self, model: str) -> None:
         self.model = model
         super().__init__(
-            f"model '{model}': expected a variational autoencoder, got an autoencoder, which has no distribution over z "
-            "to draw from. Use a model of kind 'vae', or reconstruct without sampling."
+            f"model '{model}': expected a variational autoencoder, got an autoencoder, which has no "
+            "distribution over z to draw from. Use a model of kind 'vae', or reconstruct without sampling."
         )
 
 

@@ -207,7 +207,8 @@ class ModelRegistry:
             return Readiness(
                 False,
                 f"The default model '{self._default}' was refused: {reason}",
-                "Publish a sound version or move the alias to one (vae-store promote), or choose another default model.",
+                "Publish a sound version, move the alias to one (vae-store promote), or choose another "
+                "default model (VAE_DEFAULT_MODEL).",
             )
         unreadable = "; ".join(failure.reason for failure in snapshot.failures[:3])
         why = f"The store could not be read: {unreadable}" if unreadable and not snapshot.models else ""
@@ -247,11 +248,14 @@ class ModelRegistry:
 
     def _resolve(self, reference: ModelReference) -> VersionId:
         try:
-            return self._store.resolve(reference)
+            version = self._store.resolve(reference)
+            if version.version in self._store.versions(version.name):
+                return version
         except ModelNotFound:
-            raise UnknownModel(str(reference), self._known_references()) from None
+            pass
         except (StoreError, OSError) as error:
             raise ModelUnavailable(str(reference), _reason(error)) from error
+        raise UnknownModel(str(reference), self._known_references())
 
     def _known_references(self) -> tuple[str, ...]:
         snapshot = self._snapshot or _Snapshot()

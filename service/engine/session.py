@@ -57,8 +57,8 @@ class GraphSession:
             )
         except Exception as error:
             raise ModelRejected(
-                f"{spec.file}: expected a graph that onnxruntime {onnxruntime.__version__} can load, "
-                f"got {type(error).__name__}: {_one_line(error)}. Export the model again with a supported opset."
+                f"{spec.file}: expected a graph that onnxruntime {onnxruntime.__version__} can load, got "
+                f"{type(error).__name__}: {_one_line(error)}. Export the model again with a supported opset."
             ) from error
         _compare(self._file, "input", spec.inputs, self._session.get_inputs())
         _compare(self._file, "output", spec.outputs, self._session.get_outputs())
@@ -109,7 +109,9 @@ def _options(threads: int) -> onnxruntime.SessionOptions:
 def _compare(file: str, side: str, wanted: tuple[TensorSpec, ...], found: list[Any]) -> None:
     """Names, element type and shape; the batch axis must be dynamic, or one batch size would be all it
     takes."""
-    expected = {tensor.name: ("tensor(float)", list(tensor.shape)) for tensor in wanted}
+    expected: dict[str, tuple[str, list[Any]]] = {
+        tensor.name: ("tensor(float)", list(tensor.shape)) for tensor in wanted
+    }
     got = {
         node.name: (node.type, ["batch" if not isinstance(d, int) else d for d in node.shape])
         for node in found

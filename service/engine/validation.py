@@ -100,7 +100,7 @@ def _validate_rows(
     rows: NDArray[np.float32], *, where: str, axes: str, shape: Sequence[int], max_batch: int, model: str
 ) -> NDArray[np.float32]:
     """Type, dtype, rank, shape and batch size; then C-contiguous."""
-    wanted = f"'{model}' takes float32 of shape (batch, {', '.join(map(str, shape))}), {axes}"
+    wanted = f"float32 of shape (batch, {', '.join(map(str, shape))}), {axes}, for '{model}'"
     if not isinstance(rows, np.ndarray):
         raise InvalidInput(where, wanted, type(rows).__name__, "Give a NumPy array.")
     if rows.dtype != np.float32:
