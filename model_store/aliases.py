@@ -103,7 +103,7 @@ class AliasTable(StrictModel):
         if entry is None:
             raise ModelNotFound(
                 f"'{model}' has no alias {quoted(alias)}; it has {', '.join(self.versions()) or 'none'}. "
-                f"Set it with 'vae-store promote {model} ALIAS VERSION'."
+                f"Set it with 'vae-store promote {model}@VERSION ALIAS'."
             )
         history = entry.history
         while history and (history[-1] not in existing or history[-1] == entry.version):
@@ -111,7 +111,7 @@ class AliasTable(StrictModel):
         if not history:
             raise ModelNotFound(
                 f"'{model}@{alias}' points to version {entry.version} and to no earlier one that exists. "
-                f"Choose the version with 'vae-store promote {model} {alias} VERSION'."
+                f"Choose the version with 'vae-store promote {model}@VERSION {alias}'."
             )
         before = AliasEntry(version=history[-1], history=history[:-1])
         return self.model_copy(update={"aliases": {**self.aliases, alias: before}})

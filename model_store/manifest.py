@@ -8,10 +8,9 @@ defect to be told, never a default to be guessed. `SPEC.md` says the same in MUS
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 SCHEMA_VERSION = 1
 
@@ -38,7 +37,14 @@ Text = Annotated[str, Field(max_length=4000)]
 class StrictModel(BaseModel):
     """Frozen, no unknown keys, no coercion beyond what JSON itself needs (lists to tuples, dates)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        use_attribute_docstrings=True,
+        # A default spares the publisher's code, never the file: what is published says everything.
+        json_schema_serialization_defaults_required=True,
+    )
 
 
 class ImageSpec(StrictModel):
@@ -140,7 +146,7 @@ class TrainingProvenance(StrictModel):
     epochs: Annotated[int, Field(ge=0)]
     """Passes over the training data behind these weights."""
     git_revision: Annotated[str, Field(pattern=r"^(?:[0-9a-f]{40}(?:-dirty)?|unknown)$")]
-    created_at: Annotated[datetime, Field(strict=False)]
+    created_at: AwareDatetime
     """When the version was exported, with its UTC offset."""
 
 

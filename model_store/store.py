@@ -34,7 +34,7 @@ from model_store.layout import highest_number, model_names, read_aliases, stray_
 from model_store.manifest import Manifest, ManifestDraft
 from model_store.publishing import check_candidate, publish
 from model_store.reference import ModelReference, VersionId, is_alias_name, is_model_name
-from model_store.verification import Examination, PublishedModel, examine
+from model_store.verification import Examination, PublishedModel, examine, read_manifest
 from model_store.writing import LOCK_FILE, lock, remove, rename, sync_directory, temporary_name, write_file
 
 #: Environment variable that names another store than the bundled one.
@@ -116,6 +116,19 @@ class ModelStore:
     def verify(self, reference: Reference) -> PublishedModel:
         """The same as `open`, for callers who want the check and not the content."""
         return self.open(reference)
+
+    def manifest(self, reference: Reference) -> Manifest:
+        """The manifest alone, for listings: valid and of that version, but no other file has been looked at.
+
+        Raises:
+            InvalidReference, ModelNotFound, CorruptAliases: As `resolve`.
+            CorruptVersion: The manifest cannot be read, by its own subclass.
+        """
+        asked = _parsed(reference)
+        with self._model(asked.name) as model:
+            identity = VersionId(asked.name, self._number(model, asked))
+            with self._version(model, identity) as version:
+                return read_manifest(version, identity, self.limits)
 
     def problems(self, reference: Reference) -> tuple[CorruptVersion, ...]:
         """Everything that is wrong with one version; empty when it is sound.
@@ -283,7 +296,7 @@ class ModelStore:
                 known = _listed(sorted({*targets, LATEST}))
                 raise ModelNotFound(
                     f"model {quoted(asked.name)} has no alias {quoted(asked.alias)}; it has {known}. "
-                    f"Set it with 'vae-store promote {asked.name} {asked.alias} VERSION'."
+                    f"Set it with 'vae-store promote {asked.name}@VERSION {asked.alias}'."
                 )
         # Nothing but links and files that pose as versions: name one, so that it is refused by its kind.
         return numbers[-1] if numbers else max(stray_numbers(model))
@@ -292,15 +305,18 @@ class ModelStore:
         asked = _parsed(reference)
         with self._model(asked.name) as model:
             identity = VersionId(asked.name, self._number(model, asked))
-            try:
-                with model.subdirectory(str(identity.version)) as version:
-                    examination = examine(version, identity, self.limits)
-            except FileNotFoundError as error:
-                raise _unknown_version(model, identity) from error
+            with self._version(model, identity) as version:
+                examination = examine(version, identity, self.limits)
             # The collector may have taken it while it was read: then it is gone, not corrupt.
             if examination.problems and str(identity.version) not in model.entries():
                 raise _unknown_version(model, identity)
             return examination
+
+    def _version(self, model: OpenDirectory, identity: VersionId) -> OpenDirectory:
+        try:
+            return model.subdirectory(str(identity.version))
+        except FileNotFoundError as error:
+            raise _unknown_version(model, identity) from error
 
     def _replace_aliases(self, model: OpenDirectory, table: AliasTable) -> None:
         temporary = temporary_name()
@@ -345,7 +361,7 @@ def _check_movable(alias: str) -> None:
 
 
 def _dangling(model: OpenDirectory, name: str, alias: str, number: int) -> CorruptAliases:
-    move = "publish the model again" if alias == LATEST else f"run 'vae-store promote {name} {alias} VERSION'"
+    move = "publish the model again" if alias == LATEST else f"run 'vae-store promote {name}@VERSION {alias}'"
     return CorruptAliases(
         f"{model.path / ALIASES_FILE}: expected {alias!r} to name a version that exists, got {number}; "
         f"there is {_listed(version_numbers(model))}. Restore {name}@{number}, or {move}."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -121,17 +121,34 @@ def parse_manifest(data: bytes, *, where: str) -> Manifest:
         InvalidManifest: Says which keys are wrong and how, at most ten of them, without their values.
     """
     try:
-        parse_object(data)
+        stated = parse_object(data)
         # From the bytes and not from the parsed object: only then does strict mode know JSON's own types.
-        return Manifest.model_validate_json(data)
+        manifest = Manifest.model_validate_json(data)
+        _refuse_unstated(stated, manifest.model_dump(mode="json"))
+        return manifest
     except ValidationError as error:
         raise InvalidManifest(
             defect(where, expected="a manifest as SPEC.md defines it", got=_told(error), remedy=RESTORE)
         ) from error
     except (ValueError, RecursionError) as error:
         raise InvalidManifest(
-            defect(where, expected="unambiguous UTF-8 JSON", got=quoted(str(error)), remedy=RESTORE)
+            defect(
+                where, expected="complete and unambiguous UTF-8 JSON", got=quoted(str(error)), remedy=RESTORE
+            )
         ) from error
+
+
+def _refuse_unstated(stated: Any, complete: Any, path: str = "") -> None:
+    """A published manifest says everything itself: a reader with other defaults must read the same."""
+    if isinstance(complete, dict):
+        unstated = sorted(set(complete) - set(stated))
+        if unstated:
+            raise ValueError(f"{path or 'the manifest'} lacks {unstated}")
+        for key, value in complete.items():
+            _refuse_unstated(stated[key], value, f"{path}.{key}" if path else key)
+    elif isinstance(complete, list):
+        for index, (mine, value) in enumerate(zip(stated, complete, strict=True)):
+            _refuse_unstated(mine, value, f"{path}[{index}]")
 
 
 def _told(error: ValidationError) -> str:

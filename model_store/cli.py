@@ -1,0 +1,243 @@
+"""`vae-store`: look at a model store and move its aliases, from a terminal or a script.
+
+Knows arguments, streams and exit codes; the table below is the whole of them. What is said is made in
+`presentation.py`, what is done in `store.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from model_store import presentation
+from model_store.aliases import STABLE
+from model_store.collecting import DEFAULT_OLDER_THAN_S
+from model_store.errors import (
+    CorruptVersion,
+    InvalidReference,
+    ModelNotFound,
+    StoreError,
+    StoreWriteFailed,
+    UnreadableFile,
+    quoted,
+)
+from model_store.presentation import Answer
+from model_store.reference import ModelReference, VersionId
+from model_store.store import STORE_VARIABLE, ModelStore, default_store_root
+
+EXIT_OK = 0
+EXIT_USAGE = 2
+EXIT_CORRUPT = 65
+EXIT_NOT_FOUND = 66
+EXIT_INPUT_OUTPUT = 74
+
+_EXIT_CODES = """\
+exit codes:
+  0   done; verify: everything is sound
+  2   the command line is wrong, or a name is no reference
+  65  corrupt: a version or its aliases do not verify; nothing was changed
+  66  no such store, model, version or alias
+  74  cannot read or write: disk full, read-only, permissions, input/output error
+
+A reference is NAME, NAME@VERSION or NAME@ALIAS; NAME alone means NAME@stable where that is set, else the
+highest version. With --json, one document goes to standard output, and an error to standard error as
+{"error": CLASS, "message": TEXT, "exit_code": N}.
+"""
+
+Command = Callable[[ModelStore, argparse.Namespace], tuple[Answer, int]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code."""
+    arguments = _parser().parse_args(argv)
+    as_json: bool = arguments.json
+    # A file name on disk may hold anything; saying so must not be what fails.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        store = _store(arguments.store)
+        command: Command = arguments.command
+        answer, exit_code = command(store, arguments)
+        print(json.dumps(answer.document, indent=2) if as_json else answer.text, flush=True)
+    except BrokenPipeError:
+        # The reader of our output has seen enough; Python's own flush at exit must not complain about it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except StoreError as error:
+        exit_code = _exit_code(error)
+        document = {"error": type(error).__name__, "message": str(error), "exit_code": exit_code}
+        print(json.dumps(document) if as_json else f"vae-store: {error}", file=sys.stderr)
+    return exit_code
+
+
+def _exit_code(error: StoreError) -> int:
+    """The table in `_EXIT_CODES`, by class."""
+    for kind, code in (
+        (InvalidReference, EXIT_USAGE),
+        (ModelNotFound, EXIT_NOT_FOUND),
+        (StoreWriteFailed, EXIT_INPUT_OUTPUT),
+        (UnreadableFile, EXIT_INPUT_OUTPUT),
+    ):
+        if isinstance(error, kind):
+            return code
+    return EXIT_CORRUPT
+
+
+def _store(root: Path | None) -> ModelStore:
+    chosen = root or default_store_root()
+    if not chosen.exists():
+        raise ModelNotFound(
+            f"{chosen}: expected a model store, got nothing there. Check --store and {STORE_VARIABLE}; "
+            "the first 'vae-train export' into it creates it."
+        )
+    return ModelStore(chosen)
+
+
+def _list(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
+    if arguments.name is None:
+        return presentation.listing(store, store.names()), EXIT_OK
+    store.versions(arguments.name)  # raises for a model that is not there
+    return presentation.listing(store, [arguments.name]), EXIT_OK
+
+
+def _show(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
+    model = store.open(arguments.reference)
+    return presentation.details(model, store.aliases(model.id.name)), EXIT_OK
+
+
+def _verify(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
+    found: dict[str, Sequence[CorruptVersion]] = {}
+    for reference in arguments.references:
+        identity = store.resolve(reference)
+        found[str(identity)] = store.problems(identity)
+    if not arguments.references:
+        for name in store.names():
+            for number in store.versions(name):
+                identity = VersionId(name, number)
+                found[str(identity)] = store.problems(identity)
+            if beside := store.model_problems(name):
+                found[name] = beside
+    failed = [error for errors in found.values() for error in errors]
+    if failed and all(isinstance(error, UnreadableFile) for error in failed):
+        return presentation.verification(found), EXIT_INPUT_OUTPUT
+    return presentation.verification(found), EXIT_CORRUPT if failed else EXIT_OK
+
+
+def _promote(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
+    identity = store.resolve(arguments.reference)
+    store.promote(identity.name, arguments.alias, identity.version)
+    return presentation.moved(identity.name, arguments.alias, identity.version), EXIT_OK
+
+
+def _rollback(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
+    reference = ModelReference.parse(arguments.reference)
+    if reference.version is not None:
+        raise InvalidReference(
+            f"rollback: expected NAME@ALIAS, got the version {reference}. A version never moves; to point an "
+            f"alias to it, run 'vae-store promote {reference} {STABLE}'."
+        )
+    alias = reference.alias or STABLE
+    version = store.rollback(reference.name, alias)
+    return presentation.moved(reference.name, alias, version), EXIT_OK
+
+
+def _gc(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
+    report = store.gc(
+        keep=arguments.keep,
+        older_than_s=0.0 if arguments.all else arguments.older_than,
+        dry_run=arguments.dry_run,
+    )
+    return presentation.collection(report), EXIT_OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    # SUPPRESS in the commands, so that --store and --json work on either side of the command's name.
+    common = argparse.ArgumentParser(add_help=False)
+    _add_common(common, store=argparse.SUPPRESS, as_json=argparse.SUPPRESS)
+    parser = argparse.ArgumentParser(
+        prog="vae-store",
+        description="Look at published models, verify them, and move their aliases.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_common(parser, store=None, as_json=False)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            parents=[common],
+            epilog=_EXIT_CODES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        added.set_defaults(command=command)
+        return added
+
+    listing = add("list", _list, "every version with its aliases, from the manifests alone")
+    listing.add_argument("name", nargs="?", help="only this model")
+    show = add("show", _show, "facts, figures and origin of one version, after verifying it")
+    show.add_argument("reference", help="NAME, NAME@VERSION or NAME@ALIAS")
+    verify = add("verify", _verify, "check every byte and tell every failure, not only the first")
+    verify.add_argument("references", nargs="*", metavar="REFERENCE", help="none: the whole store")
+    promote = add("promote", _promote, "verify a version and point an alias to it")
+    promote.add_argument("reference", help="the version: NAME@VERSION or NAME@ALIAS")
+    promote.add_argument("alias", help="such as stable; 'latest' moves by itself")
+    rollback = add("rollback", _rollback, "point an alias to where it pointed before")
+    rollback.add_argument("reference", metavar="NAME@ALIAS", help="NAME alone means NAME@stable")
+    collect = add("gc", _gc, "remove what crashed publishers left; with --keep, old versions without alias")
+    collect.add_argument(
+        "--keep",
+        type=_count,
+        metavar="N",
+        help="remove versions without alias, all but the newest N of each model",
+    )
+    collect.add_argument(
+        "--older-than",
+        type=_seconds,
+        default=DEFAULT_OLDER_THAN_S,
+        metavar="S",
+        help="leave leftovers younger than this many seconds (default %(default)g)",
+    )
+    collect.add_argument("--all", action="store_true", help="take leftovers of any age")
+    collect.add_argument("--dry-run", action="store_true", help="tell, and remove nothing")
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, *, store: object, as_json: object) -> None:
+    parser.add_argument(
+        "--store",
+        type=Path,
+        default=store,
+        metavar="DIR",
+        help=f"the store's directory (default: {STORE_VARIABLE}, else the bundled one)",
+    )
+    parser.add_argument(
+        "--json", action="store_true", default=as_json, help="one JSON document instead of text"
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {quoted(text)}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= 1e9:
+        raise argparse.ArgumentTypeError(f"expected seconds from 0 to 1e9, got {quoted(text)}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
