@@ -1,0 +1,98 @@
+"""The composition root: the only place where everything meets.
+
+`create_app(settings)` gives a complete application that reads nothing else: no environment, no globals.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from model_store import ModelStore, default_store_root
+from service.engine import ModelRegistry, allowed_threads
+from service.handlers import EXCEPTION_HANDLERS
+from service.lifespan import run_services
+from service.metrics import Metrics
+from service.middleware import BodyCeiling, Envelope
+from service.openapi import openapi_document
+from service.routes.models import ModelRoutes
+from service.routes.native import NativeRoutes
+from service.routes.operations import OperatorRoutes
+from service.routes.people import PeopleRoutes
+from service.schemas.base import Limits
+from service.schemas.bodies import ExampleModel
+from service.services import Lifecycle, Services
+from service.settings import Settings
+from service.work import WorkPool
+
+__all__ = ["create_app"]
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application. Models are loaded when its lifespan starts, not here."""
+    store = ModelStore(settings.model_store or default_store_root())
+    threads = settings.threads or allowed_threads().threads
+    limits = Limits(max_images=settings.max_images)
+    services = Services(
+        settings=settings,
+        store=store,
+        limits=limits,
+        registry=ModelRegistry(
+            store,
+            default=settings.default_model,
+            threads=threads,
+            max_loaded=settings.max_loaded_models,
+            max_batch=settings.max_images,
+        ),
+        pool=WorkPool(max(2, threads)),
+        metrics=Metrics(),
+        lifecycle=Lifecycle(),
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with run_services(services):
+            yield
+
+    app = FastAPI(
+        title="vae-service",
+        version=version("vae-service"),
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        exception_handlers=EXCEPTION_HANDLERS,
+        middleware=[
+            Middleware(
+                Envelope,
+                metrics=services.metrics,
+                access_log=settings.access_log,
+                is_draining=lambda: services.lifecycle.draining,
+            ),
+            Middleware(BodyCeiling, max_bytes=settings.max_body_bytes),
+        ],
+    )
+    app.openapi = lambda: openapi_document(limits, version=app.version, model=_example(services))  # type: ignore[method-assign]
+    app.state.services = services
+    for part in (
+        NativeRoutes(services),
+        OperatorRoutes(services),
+        ModelRoutes(services),
+        PeopleRoutes(services, app.openapi),
+    ):
+        app.router.routes.extend(part.routes())
+    return app
+
+
+def _example(services: Services) -> ExampleModel:
+    """Name and sizes of the default model, so that the document's examples can be sent as they stand."""
+    name = services.settings.default_model
+    model = services.registry.peek(None)
+    if model is None:
+        return ExampleModel(name=name)
+    return ExampleModel(name=name, image_shape=model.image_shape, latent_size=model.latent_size)

@@ -1,0 +1,130 @@
+"""What kind of body came, and its bytes.
+
+Knows headers, the first bytes of a file and `curl`'s habits. Knows nothing of pixels, arrays or models.
+
+`curl --data` calls everything `application/x-www-form-urlencoded`; a body sent so, or without any type, is
+known by its first bytes. What cannot be known is refused with a command that works.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from starlette.requests import Request
+
+from service.problems import Item, ProblemError
+from service.trace import current_trace
+
+_SAFE_HOST = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,98}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?\Z"
+)
+#: Types that say nothing about the body: curl's own, and "some bytes".
+_SAYS_NOTHING = ("", "application/x-www-form-urlencoded", "application/octet-stream")
+_CHARSET = re.compile(r"charset\s*=\s*\"?([^\s;\"]*)")
+_NAMED_IN_ANSWERS = (
+    "multipart/form-data",
+    "text/plain",
+    "application/xml",
+    "image/jpeg",
+    "image/webp",
+    "image/gif",
+)
+
+
+class BodyKind(Enum):
+    """A kind of request body: its media type and how its first bytes look."""
+
+    JSON = ("application/json", b"{")
+    PNG = ("image/png", b"\x89PNG\r\n\x1a\n")
+    NPY = ("application/x-npy", b"\x93NUMPY")
+
+    def __init__(self, media_type: str, magic: bytes) -> None:
+        self.media_type = media_type
+        self.magic = magic
+
+
+@dataclass(frozen=True)
+class Body:
+    """A request body, whole."""
+
+    kind: BodyKind
+    data: bytes
+
+
+def base_url(request: Request) -> str:
+    """Address the client used, for commands it can paste; `localhost` when the Host header is odd."""
+    host = request.headers.get("host", "")
+    scheme = "https" if request.url.scheme == "https" else "http"
+    return f"{scheme}://{host if _SAFE_HOST.match(host) else 'localhost:8000'}"
+
+
+async def read_body(request: Request, *, path: str, kinds: Mapping[BodyKind, str]) -> Body:
+    """The body and its kind, read to its end.
+
+    Args:
+        path: The endpoint's path, for the command in a refusal.
+        kinds: What this endpoint takes, each with the argument by which curl sends it.
+
+    Raises:
+        ProblemError: `media-type-not-supported`, with a command for each kind that is taken.
+        ClientDisconnect: The client left before the end.
+    """
+    refuse = _Refusal(url=f"{base_url(request)}{path}", kinds=kinds)
+    declared = _declared_kind(request, refuse)
+    with current_trace().phase("read"):
+        data = b"".join([chunk async for chunk in request.stream()])
+    if declared is not None:
+        return Body(declared, data)
+    if not data:
+        return Body(next(iter(kinds)), data)
+    for kind in kinds:
+        start = data.lstrip(b" \t\r\n") if kind is BodyKind.JSON else data
+        if start.startswith(kind.magic):
+            return Body(kind, data)
+    raise refuse.because("a body of no known type")
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """What to answer when a body cannot be taken."""
+
+    url: str
+    kinds: Mapping[BodyKind, str]
+
+    def because(self, got: str) -> ProblemError:
+        listed = " or ".join(kind.media_type for kind in self.kinds)
+        items = [
+            Item(
+                "Content-Type",
+                kind.media_type,
+                got,
+                f"curl -H 'Content-Type: {kind.media_type}' {argument} {self.url}",
+            )
+            for kind, argument in self.kinds.items()
+        ]
+        return ProblemError(
+            "media-type-not-supported",
+            f"Content-Type: expected {listed}, got {got}. errors[] holds a command for each.",
+            items=items,
+            headers={"Accept-Post": ", ".join(kind.media_type for kind in self.kinds)},
+        )
+
+
+def _declared_kind(request: Request, refuse: _Refusal) -> BodyKind | None:
+    """The kind that the headers name, or None when they leave it to the body."""
+    if request.headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
+        raise refuse.because("a compressed body")
+    media_type, _, parameters = request.headers.get("content-type", "").partition(";")
+    media_type = media_type.strip().lower()
+    if media_type in _SAYS_NOTHING:
+        return None
+    for kind in refuse.kinds:
+        if media_type == kind.media_type:
+            charset = _CHARSET.search(parameters.lower())
+            if kind is BodyKind.JSON and charset and charset[1] not in ("utf-8", "utf8", "us-ascii"):
+                raise refuse.because("JSON in another charset than UTF-8")
+            return kind
+    raise refuse.because(media_type if media_type in _NAMED_IN_ANSWERS else "another media type")

@@ -1,0 +1,208 @@
+"""`vae-serve run | check | openapi | healthcheck`.
+
+Knows flags, exit codes and what a person reads. The work is done elsewhere, and imported when it is needed.
+
+Exit codes: 0 done; 1 not healthy; 2 wrong usage; 65 the store is corrupt; 66 there is no model to serve;
+69 the address cannot be listened on; 78 a setting does not fit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import http.client
+import json
+import sys
+import textwrap
+import time
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from service.settings import Settings, SettingsError, describe_settings, load_settings
+
+EXIT_NOT_HEALTHY = 1
+EXIT_CORRUPT_STORE = 65
+EXIT_NO_MODEL = 66
+EXIT_ADDRESS = 69
+EXIT_SETTINGS = 78
+
+_EXIT_CODES = "exit codes: " + __doc__.partition("Exit codes: ")[2].replace("\n", " ").strip()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and gives its exit code."""
+    started_s = time.perf_counter()
+    parser = _parser()
+    arguments = _parse(parser, sys.argv[1:] if argv is None else argv)
+    fields = {d.field for d in describe_settings()}
+    overrides = {
+        name: value for name, value in vars(arguments).items() if name in fields and value is not None
+    }
+    try:
+        settings = load_settings(overrides)
+    except SettingsError as error:
+        print(f"vae-serve: {error}", file=sys.stderr)
+        return EXIT_SETTINGS
+    if arguments.command == "run":
+        return _run(settings, started_s)
+    if arguments.command == "check":
+        return _check(settings)
+    if arguments.command == "openapi":
+        return _openapi(settings)
+    return _healthcheck(settings, timeout_s=arguments.timeout_s)
+
+
+def _run(settings: Settings, started_s: float) -> int:
+    from service.app import create_app  # noqa: PLC0415  (onnxruntime takes longer to import than --help may)
+    from service.logs import configure_logging  # noqa: PLC0415
+    from service.server import AddressError, serve  # noqa: PLC0415
+
+    configure_logging(log_format=settings.log_format, level=settings.log_level)
+    try:
+        serve(create_app(settings), settings, started_s=started_s)
+    except AddressError as error:
+        print(f"vae-serve: {error}", file=sys.stderr)
+        return EXIT_ADDRESS
+    return 0
+
+
+def _check(settings: Settings) -> int:
+    """Verifies every version in the store and runs its golden vectors, as a start would, without serving."""
+    from model_store import StoreError  # noqa: PLC0415
+    from service.app import create_app  # noqa: PLC0415
+    from service.engine import EngineError  # noqa: PLC0415
+    from service.logs import configure_logging  # noqa: PLC0415
+    from service.services import Services  # noqa: PLC0415
+
+    configure_logging(log_format="text", level="critical")
+    services: Services = create_app(settings).state.services
+    registry, store = services.registry, services.store
+    print(f"store {services.store_root}")
+    registry.load_all()
+    corrupt = False
+    for failure in registry.failures():
+        print(f"refused {failure.model}: {failure.reason}", file=sys.stderr)
+        corrupt = True
+    told = {failure.model for failure in registry.failures()}
+    names: Sequence[str] = ()
+    try:
+        names = store.names()
+    except (StoreError, OSError) as error:
+        print(f"refused store: {error}", file=sys.stderr)
+        corrupt = True
+    for name in names:
+        for version in store.versions(name):
+            label = f"{name}@{version}"
+            try:
+                model = registry.get(label)
+            except EngineError as error:
+                corrupt = True
+                if label not in told:
+                    print(f"refused {label}: {error}", file=sys.stderr)
+            else:
+                aliases = f" ({', '.join(model.aliases)})" if model.aliases else ""
+                print(f"ok {label}{aliases}: digests and golden vectors agree")
+    readiness = registry.readiness()
+    print(f"{'ready' if readiness.ready else 'not ready'}: {readiness.reason} {readiness.remedy}".rstrip())
+    if corrupt:
+        return EXIT_CORRUPT_STORE
+    return 0 if readiness.ready else EXIT_NO_MODEL
+
+
+def _openapi(settings: Settings) -> int:
+    """Prints the document with examples for the default model, if there is one."""
+    from service.app import create_app  # noqa: PLC0415
+    from service.logs import configure_logging  # noqa: PLC0415
+
+    configure_logging(log_format="text", level="critical")
+    app = create_app(settings)
+    app.state.services.registry.load_all()
+    print(json.dumps(app.openapi(), indent=2, ensure_ascii=False))
+    return 0
+
+
+def _healthcheck(settings: Settings, *, timeout_s: float) -> int:
+    """Asks /readyz of the server on this machine; made for containers, which have no curl."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
+    connection = http.client.HTTPConnection(host, settings.port, timeout=timeout_s)
+    try:
+        connection.request("GET", "/readyz", headers={"Accept": "application/json"})
+        answer = connection.getresponse()
+        body = json.loads(answer.read(64 * 1024))
+        said = body.get("reason") or body.get("detail") or body.get("status")
+    except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
+        print(f"not healthy: {host}:{settings.port}: {type(error).__name__}: {error}", file=sys.stderr)
+        return EXIT_NOT_HEALTHY
+    finally:
+        connection.close()
+    if answer.status == 200:
+        print(f"healthy: {said}")
+        return 0
+    print(f"not healthy: {answer.status}: {said}", file=sys.stderr)
+    return EXIT_NOT_HEALTHY
+
+
+def _parser() -> argparse.ArgumentParser:
+    settings = _settings_parser()
+    parser = argparse.ArgumentParser(
+        prog="vae-serve",
+        description="Serve variational autoencoders over HTTP.",
+        epilog=textwrap.fill(_EXIT_CODES, 100),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary in (
+        ("run", "serve until SIGTERM or Ctrl-C"),
+        ("check", "verify the store and run every model's golden vectors, without serving"),
+        ("openapi", "print the OpenAPI document"),
+        ("healthcheck", "ask /readyz of the server on this machine"),
+    ):
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}. A flag wins over its environment variable.",
+            epilog=textwrap.fill(_EXIT_CODES, 100),
+            formatter_class=argparse.RawTextHelpFormatter,
+            parents=[settings],
+            allow_abbrev=False,
+        )
+        if name == "healthcheck":
+            command.add_argument(
+                "--timeout-s", type=float, default=3.0, metavar="SECONDS", help="how long to wait; default 3"
+            )
+    return parser
+
+
+def _settings_parser() -> argparse.ArgumentParser:
+    """One flag per setting. Values stay text: the settings class alone says what fits."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    group = parser.add_argument_group("settings (flag, environment variable, unit, default, reason)")
+    for setting in describe_settings():
+        head = f"{setting.variable}   unit: {setting.unit}   default: {setting.default}"
+        group.add_argument(
+            setting.flag,
+            dest=setting.field,
+            metavar=setting.field.rpartition("_")[2].upper(),
+            help="\n".join([head, *textwrap.wrap(setting.reason, 76), ""]).replace("%", "%%"),
+        )
+    return parser
+
+
+def _parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """Unknown flags are refused with the nearest one."""
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        _refuse(parser, unknown[0])
+    return arguments
+
+
+def _refuse(parser: argparse.ArgumentParser, unknown: str) -> NoReturn:
+    flags = [setting.flag for setting in describe_settings()]
+    nearest: list[Any] = difflib.get_close_matches(unknown.partition("=")[0], flags, n=1, cutoff=0.4)
+    hint = f" Did you mean {nearest[0]}?" if nearest else ""
+    parser.error(f"unknown argument {unknown[:80]!r}.{hint}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""Exceptions to answers: every one that has a row in the table of problems.
+
+What has none reaches the middleware, which logs it and answers `internal-error`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.logs import fields
+from service.middleware import problem_response
+from service.problems import DOMAIN_ERRORS, Item, ProblemError, problem_of
+
+_log = logging.getLogger(__name__)
+
+
+async def _problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ProblemError)
+    return problem_response(error)
+
+
+async def _domain(_: Request, error: Exception) -> Response:
+    problem = problem_of(error)
+    if problem.kind.status >= 500:
+        _log.warning("no answer", extra=fields(code=problem.kind.code, reason=str(error)))
+    return problem_response(problem)
+
+
+async def _routing(_: Request, error: Exception) -> Response:
+    """Starlette's own: no route, or a route without the method."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").replace(",", " ").split()))
+        item = Item("method", f"one of {allowed}", "another", "GET / lists commands that work.")
+        problem = ProblemError(
+            "method-not-allowed",
+            f"This path takes {allowed}.",
+            items=(item,),
+            headers={"Allow": allowed},
+        )
+        return problem_response(problem)
+    if error.status_code == 404:
+        return problem_response(ProblemError("unknown-path", "No endpoint has this path."))
+    raise error  # nothing of ours raises another: the middleware logs it
+
+
+EXCEPTION_HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
+    ProblemError: _problem,
+    HTTPException: _routing,
+    **{kind: _domain for kind, _ in DOMAIN_ERRORS},
+}

@@ -1,0 +1,180 @@
+"""What every request passes on its way in and every answer on its way out, as pure ASGI.
+
+Knows headers, byte counts and the problem table. Knows nothing of models or codecs.
+
+    Envelope      request id, timing headers, one log line, metrics; the last resort for any exception
+      BodyCeiling   counts body bytes as they arrive, declared or chunked
+        application
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.logs import fields
+from service.metrics import Metrics
+from service.problems import MEDIA_TYPE, Item, ProblemError, problem_body, problem_headers
+from service.trace import Trace, begin_trace, current_trace, end_trace
+
+_log = logging.getLogger(__name__)
+
+#: Status that the log and the metrics give to a request whose client left before the answer.
+CLIENT_LEFT = 499
+
+
+def problem_response(error: ProblemError) -> Response:
+    """The answer for one problem, with the request id of the request in hand."""
+    trace = current_trace()
+    trace.code = error.kind.code
+    return Response(
+        problem_body(error, request_id=trace.request_id),
+        status_code=error.kind.status,
+        media_type=MEDIA_TYPE,
+        headers=problem_headers(error),
+    )
+
+
+class Envelope:
+    """Outermost: gives every answer its id, timing and safety headers, and lets no exception out.
+
+    An exception that nobody else turned into an answer is logged once, with its traceback, and answered
+    as `internal-error`. When the server stops and a request outlives the grace time, its cancellation
+    is answered as `shutting-down`.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, metrics: Metrics, access_log: bool, is_draining: Callable[[], bool]
+    ) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._access_log = access_log
+        self._is_draining = is_draining
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        trace, token = begin_trace(Headers(scope=scope).get("x-request-id"))
+        status = 0
+
+        async def send_enveloped(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                _add_headers(MutableHeaders(scope=message), trace)
+            await send(message)
+
+        self._metrics.in_flight.inc()
+        try:
+            await self._app(scope, receive, send_enveloped)
+        except ClientDisconnect:
+            status = CLIENT_LEFT
+        except asyncio.CancelledError:
+            if status or not self._is_draining():
+                raise
+            error = ProblemError("shutting-down", "The server stopped before this request was done.")
+            await problem_response(error)(scope, receive, send_enveloped)
+        except Exception as error:
+            if status:
+                raise  # half an answer cannot be taken back: the server closes the connection
+            _log.error("request failed", exc_info=error)
+            answer = ProblemError("internal-error", "An unexpected error stopped this request.")
+            await problem_response(answer)(scope, receive, send_enveloped)
+        finally:
+            self._metrics.in_flight.dec()
+            self._record(scope, trace, status)
+            end_trace(token)
+
+    def _record(self, scope: Scope, trace: Trace, status: int) -> None:
+        """One line and one count per request."""
+        trace.route = getattr(scope.get("endpoint"), "route_template", None)
+        duration_s = trace.elapsed_s()
+        self._metrics.observe_request(
+            route=trace.route,
+            method=scope["method"],
+            status=status,
+            duration_s=duration_s,
+            phases=trace.phases,
+            code=trace.code,
+            model=trace.model,
+            images=trace.images,
+            body_bytes=trace.body_bytes,
+        )
+        if not self._access_log:
+            return
+        values: dict[str, object] = {
+            "method": scope["method"][:16],
+            "path": scope["path"][:120],
+            "status": status,
+            "ms": 1e3 * duration_s,
+        }
+        if trace.model is not None:
+            values |= {"model": trace.model, "images": trace.images}
+        if trace.body_bytes:
+            values["body_bytes"] = trace.body_bytes
+        if trace.code is not None:
+            values["code"] = trace.code
+        if scope.get("client"):
+            values["client"] = scope["client"][0]
+        _log.info("client left" if status == CLIENT_LEFT else "request", extra=fields(**values))
+
+
+def _add_headers(headers: MutableHeaders, trace: Trace) -> None:
+    headers["X-Request-Id"] = trace.request_id
+    headers["Server-Timing"] = trace.server_timing()
+    if trace.model is not None:
+        headers["X-Model"] = trace.model
+    if trace.seed is not None:
+        headers["X-Seed"] = str(trace.seed)
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers.setdefault("Cache-Control", "no-store")
+
+
+class BodyCeiling:
+    """Refuses a body longer than `max_bytes`, by the declared length if there is one, else by counting.
+
+    Both ways raise the same problem, so both give the same answer. What arrives after the refusal is
+    dropped by the server without being kept.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "")
+        if declared.isascii() and declared.isdigit() and int(declared[:20]) > self._max_bytes:
+            await problem_response(self._too_large())(scope, receive, send)
+            return
+        trace = current_trace()
+
+        async def receive_counted() -> Message:
+            message = await receive()
+            if message["type"] == "http.request":
+                trace.body_bytes += len(message.get("body", b""))
+                if trace.body_bytes > self._max_bytes:
+                    raise self._too_large()
+            return message
+
+        await self._app(scope, receive_counted, send)
+
+    def _too_large(self) -> ProblemError:
+        return ProblemError.of_item(
+            "body-too-large",
+            Item(
+                "body",
+                f"at most {self._max_bytes} bytes",
+                "more",
+                "Split the images over several requests, or send them as application/x-npy.",
+            ),
+        )

@@ -1,0 +1,375 @@
+"""The OpenAPI 3.1 document: every path, parameter, body, form, status and header.
+
+Generated from what the routes themselves read (`routes.contract`, `schemas`, `problems`), so that it cannot
+promise what they do not do. Knows nothing of requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from service.bodies import BodyKind
+from service.negotiation import Form
+from service.problems import MEDIA_TYPE, PROBLEMS, ProblemKind, statuses
+from service.routes.contract import DECODE, EVERYWHERE, MODEL, MODELS, NATIVE, RECONSTRUCT, SAMPLE, Operation
+from service.schemas.base import Limits, Scalars
+from service.schemas.bodies import (
+    ExampleModel,
+    Schema,
+    answer_schema,
+    component_schemas,
+    example_image,
+    example_latent,
+    list_of,
+    model_facts_schema,
+    models_schema,
+    problem_row_schema,
+    scalar_schemas,
+    seed_fact,
+    status_schema,
+)
+
+_DESCRIPTION = """\
+A variational autoencoder behind HTTP: encode images, decode latents, draw new images, reconstruct.
+
+A suffix (`.json`, `.png`, `.npy`, `.npz`, `.txt`) or an `Accept` header chooses the form of an answer; the
+suffix wins, and JSON is the default. `?model=` chooses the model. Every error is a problem body (RFC 9457), and
+its `code` is one of those at `/problems`. Nothing is coerced and nothing unknown is ignored.
+"""
+_BINARY: Mapping[Form, str] = {
+    Form.PNG: "One image, or a contact sheet, row by row.",
+    Form.NPY: "`images`, float32 (N, C, H, W), as numpy.save writes it.",
+    Form.NPZ: "The arrays of the JSON answer as float32, and its numbers, as numpy.savez writes them.",
+}
+_PLAIN_HEADERS = {
+    "X-Request-Id": "Id in the server's log: the client's own if that is 1 to 64 of A-Z a-z 0-9 . _ : -",
+    "Server-Timing": "Milliseconds spent reading, waiting, parsing, running and encoding, and in total.",
+    "X-Model": "Label of the version that answered, `name@version`.",
+    "X-Seed": "The seed behind the answer; send it again to get the same bytes.",
+    "X-Temperature": "The temperature behind the answer.",
+    "X-Z": "For one image of at most 128 latents: its z, comma-separated.",
+    "Allow": "Methods that the path takes.",
+    "Accept-Post": "Media types that the path takes.",
+    "Retry-After": "Seconds after which to try again.",
+}
+_HEADERS_BY_STATUS = {405: ("Allow",), 415: ("Accept-Post",), 503: ("Retry-After",)}
+
+
+def openapi_document(limits: Limits, *, version: str, model: ExampleModel | None = None) -> dict[str, Any]:
+    """The whole document.
+
+    Args:
+        limits: Bounds from the settings, stated as maxima.
+        version: Version of the package.
+        model: Name and sizes of the default model, for examples that work with it.
+    """
+    builder = _Builder(limits, model or ExampleModel())
+    paths: dict[str, Any] = {}
+    for operation in NATIVE:
+        paths[operation.path] = builder.path_item(operation, suffixed=False)
+        if len(operation.forms) > 1:
+            paths[operation.path + ".{suffix}"] = builder.path_item(operation, suffixed=True)
+    paths |= builder.operator_paths() | builder.people_paths()
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "vae-service",
+            "version": version,
+            "description": _DESCRIPTION,
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [
+            {"name": "model", "description": "What a variational autoencoder does."},
+            {"name": "operation", "description": "For whoever runs the server."},
+            {"name": "people", "description": "Help and documentation."},
+        ],
+        "paths": paths,
+        "components": {
+            "schemas": component_schemas(limits),
+            "headers": {
+                name: {"description": text, "schema": {"type": "string"}}
+                for name, text in _PLAIN_HEADERS.items()
+            },
+            "responses": builder.problem_responses,
+        },
+    }
+
+
+class _Builder:
+    """Builds path items and gathers the problem responses they refer to."""
+
+    def __init__(self, limits: Limits, model: ExampleModel) -> None:
+        self._limits = limits
+        self._model = model
+        self.problem_responses: dict[str, Schema] = {}
+
+    def path_item(self, operation: Operation, *, suffixed: bool) -> Schema:
+        return {
+            method.lower(): self._native(operation, method, suffixed=suffixed) for method in operation.methods
+        }
+
+    def operator_paths(self) -> Schema:
+        return {
+            "/livez": self._simple("livez", "operation", "Is the process alive?", status_schema("alive")),
+            "/readyz": self._simple(
+                "readyz",
+                "operation",
+                "Can it answer? The default model reproduced its golden vectors.",
+                status_schema("ready", reason=True),
+                problems=("not-ready",),
+            ),
+            "/metrics": self._simple(
+                "metrics",
+                "operation",
+                "Prometheus text, format 0.0.4.",
+                {"type": "string"},
+                media="text/plain",
+            ),
+        }
+
+    def people_paths(self) -> Schema:
+        text: Schema = {"type": "string"}
+        code = _path_parameter(
+            "code", "Code of a problem.", {"type": "string", "enum": list(PROBLEMS)}, "not-ready"
+        )
+        problems = self._simple(
+            "problems",
+            "people",
+            "Every problem that an answer can tell of.",
+            list_of("problems", problem_row_schema()),
+            problems=("form-not-available",),
+        )
+        problems["get"]["responses"]["200"]["content"]["text/plain"] = {"schema": text}
+        return {
+            "/": self._simple("help", "people", "Commands that work.", text, media="text/plain"),
+            "/docs": self._simple("docs", "people", "This page.", text, media="text/html"),
+            "/openapi.json": self._simple("openapi", "people", "This document.", {"type": "object"}),
+            "/problems": problems,
+            "/problems/{code}": self._simple(
+                "problem",
+                "people",
+                "One of them.",
+                problem_row_schema(),
+                problems=("unknown-path",),
+                parameters=[code],
+            ),
+        }
+
+    def _native(self, operation: Operation, method: str, *, suffixed: bool) -> Schema:
+        name = operation.path.strip("/").replace("/{name}", "_by_name")
+        parameters = (
+            []
+            if not suffixed
+            else [
+                _path_parameter(
+                    "suffix",
+                    "Form of the answer; wins over Accept.",
+                    {"type": "string", "enum": [form.suffix for form in operation.forms]},
+                    operation.forms[0].suffix,
+                )
+            ]
+        )
+        if operation is MODEL:
+            parameters.append(
+                _path_parameter(
+                    "name", "`name`, `name@version` or `name@alias`.", {"type": "string"}, self._model.name
+                )
+            )
+        parameters += self._query_parameters(operation.query)
+        described: Schema = {
+            "operationId": "_".join(filter(None, (name, method.lower(), "as" if suffixed else ""))),
+            "tags": ["model"],
+            "summary": operation.summary,
+            "description": operation.description,
+            "parameters": parameters,
+            "responses": {
+                "200": self._answer(operation),
+                **self._problems((*operation.problems, *EVERYWHERE)),
+            },
+        }
+        if method == "POST":
+            described["requestBody"] = self._request_body(operation)
+        return described
+
+    def _answer(self, operation: Operation) -> Schema:
+        headers = ["X-Request-Id", "Server-Timing"]
+        if operation is not MODELS:
+            headers.append("X-Model")
+        if operation.seeded:
+            headers += ["X-Seed", "X-Z"]
+        if operation is SAMPLE:
+            headers.append("X-Temperature")
+        content: Schema = {}
+        for form in operation.forms:
+            if form is Form.JSON:
+                content[form.media_type] = {"schema": self._json_answer(operation)}
+            elif form is Form.TEXT:
+                content[form.media_type] = {
+                    "schema": {
+                        "type": "string",
+                        "description": "Braille, at most 14 × 7 characters per image.",
+                    }
+                }
+            else:
+                content[form.media_type] = {"schema": _binary(form.media_type, _BINARY[form])}
+        return {"description": operation.summary + ".", "headers": _header_refs(headers), "content": content}
+
+    def _json_answer(self, operation: Operation) -> Schema:
+        if operation is MODELS:
+            return models_schema()
+        if operation is MODEL:
+            return model_facts_schema()
+        facts: dict[str, Schema] = {}
+        if operation is SAMPLE:
+            facts = {
+                "seed": seed_fact(nullable=False),
+                "temperature": {"type": "number", "description": "Factor on the noise."},
+            }
+        elif operation is RECONSTRUCT:
+            facts = {
+                "sample": {"type": "boolean", "description": "Whether z was drawn rather than set to mu."},
+                "seed": seed_fact(nullable=True),
+            }
+        return answer_schema(operation.gives, facts)
+
+    def _request_body(self, operation: Operation) -> Schema:
+        content: Schema = {}
+        for kind in operation.bodies:
+            if kind is BodyKind.JSON:
+                content[kind.media_type] = self._json_body(operation)
+            elif kind is BodyKind.PNG:
+                content[kind.media_type] = {
+                    "schema": _binary(
+                        kind.media_type, "One image, of exactly the model's size unless `resize` is true."
+                    )
+                }
+            else:
+                content[kind.media_type] = {
+                    "schema": _binary(
+                        kind.media_type,
+                        "float32 or float64 (N, latent)."
+                        if operation is DECODE
+                        else "uint8 0 to 255 or float 0 to 1, (N, C, H, W), or (N, H, W) for one channel.",
+                    )
+                }
+        return {"required": operation.takes is not None, "content": content}
+
+    def _json_body(self, operation: Operation) -> Schema:
+        properties = scalar_schemas(operation.body_scalars, self._limits)
+        example: Schema = {"n": 4, "seed": 7}
+        required: list[str] = []
+        if operation.takes is not None:
+            array = "Latents" if operation is DECODE else "ImagesIn"
+            properties = {operation.takes: {"$ref": f"#/components/schemas/{array}"}, **properties}
+            required = [operation.takes]
+            value = [example_latent(self._model)] if operation is DECODE else [example_image(self._model)]
+            example = {operation.takes: value}
+        return {
+            "schema": {
+                "type": "object",
+                "properties": properties,
+                "required": required,
+                "additionalProperties": False,
+            },
+            "example": example,
+        }
+
+    def _query_parameters(self, model: type[Scalars]) -> list[Schema]:
+        parameters = []
+        for name, schema in scalar_schemas(model, self._limits).items():
+            rest = {key: value for key, value in schema.items() if key not in ("description", "examples")}
+            parameters.append(
+                {
+                    "name": name,
+                    "in": "query",
+                    "required": False,
+                    "description": schema["description"],
+                    "schema": rest,
+                }
+            )
+        return parameters
+
+    def _simple(
+        self,
+        operation_id: str,
+        tag: str,
+        summary: str,
+        schema: Schema,
+        *,
+        media: str = "application/json",
+        problems: tuple[str, ...] = (),
+        parameters: Iterable[Schema] = (),
+    ) -> Schema:
+        """A path that takes GET, without a body or query."""
+        described: Schema = {
+            "operationId": operation_id,
+            "tags": [tag],
+            "summary": summary,
+            "parameters": list(parameters),
+            "responses": {
+                "200": {
+                    "description": summary,
+                    "headers": _header_refs(["X-Request-Id", "Server-Timing"]),
+                    "content": {media: {"schema": schema}},
+                },
+                **self._problems(("invalid-parameter", *problems, *EVERYWHERE)),
+            },
+        }
+        return {"get": described}
+
+    def _problems(self, codes: Iterable[str]) -> Schema:
+        """One response per status, each described once under `components.responses`."""
+        references: Schema = {}
+        for status, rows in sorted(statuses(codes).items()):
+            name = f"{status}_" + "_or_".join(row.code for row in rows)
+            self.problem_responses.setdefault(name, _problem_response(status, rows))
+            references[str(status)] = {"$ref": f"#/components/responses/{name}"}
+        return references
+
+
+def _problem_response(status: int, rows: tuple[ProblemKind, ...]) -> Schema:
+    headers = ["X-Request-Id", "Server-Timing", *_HEADERS_BY_STATUS.get(status, ())]
+    return {
+        "description": "\n\n".join(f"`{row.code}`: {row.title}. {row.remedy}" for row in rows),
+        "headers": _header_refs(headers),
+        "content": {
+            MEDIA_TYPE: {
+                "schema": {"$ref": "#/components/schemas/Problem"},
+                "examples": {row.code: {"value": _problem_example(row)} for row in rows},
+            }
+        },
+    }
+
+
+def _problem_example(row: ProblemKind) -> Schema:
+    return {
+        "type": f"/problems/{row.code}",
+        "title": row.title,
+        "status": row.status,
+        "code": row.code,
+        "detail": row.title + ".",
+        "remedy": row.remedy,
+        "request_id": "9f2c1d7a40b3e856",
+        "errors": [],
+    }
+
+
+def _path_parameter(name: str, description: str, schema: Schema, example: str) -> Schema:
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "description": description,
+        "schema": schema,
+        "example": example,
+    }
+
+
+def _binary(media_type: str, description: str) -> Schema:
+    return {"type": "string", "format": "binary", "contentMediaType": media_type, "description": description}
+
+
+def _header_refs(names: Iterable[str]) -> Schema:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}

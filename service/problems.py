@@ -1,0 +1,273 @@
+"""What went wrong, told as RFC 9457 problem bodies: the one table from error to status.
+
+Knows every error class of the engine, the codecs and the edge, and the status, code and remedy of each.
+Knows nothing of how an error came about. No other module writes a status of 400 or above.
+
+A body is at most `MAX_BODY_BYTES` long whatever was sent, holds at most `MAX_ITEMS` items, and never
+repeats a client's text: a number that was out of range may be shown, a string only by its length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import orjson
+
+from service.codecs.errors import CodecError, MalformedBody
+from service.engine.errors import (
+    EngineError,
+    InferenceFailed,
+    InvalidInput,
+    InvalidModelReference,
+    ModelUnavailable,
+    NoPrior,
+    UnknownModel,
+)
+
+MEDIA_TYPE = "application/problem+json"
+MAX_BODY_BYTES = 8_000
+MAX_ITEMS = 10
+_MAX_DETAIL_BYTES = 1_200
+_MAX_PART_BYTES = 240
+
+
+@dataclass(frozen=True)
+class ProblemKind:
+    """One row of the table: a code that never changes, its status, and what a caller does about it."""
+
+    code: str
+    status: int
+    title: str
+    remedy: str
+
+
+def _table(*rows: ProblemKind) -> Mapping[str, ProblemKind]:
+    return MappingProxyType({row.code: row for row in rows})
+
+
+PROBLEMS: Mapping[str, ProblemKind] = _table(
+    ProblemKind(
+        "malformed-request",
+        400,
+        "The request is not valid HTTP",
+        "Send a well-formed HTTP/1.1 request.",
+    ),
+    ProblemKind(
+        "malformed-body",
+        400,
+        "The body cannot be read as what it says it is",
+        "Send the body whole and in the form that its Content-Type names; errors[] says where it broke.",
+    ),
+    ProblemKind(
+        "unknown-path",
+        404,
+        "There is nothing at this path",
+        "GET / lists the endpoints, /docs describes them.",
+    ),
+    ProblemKind(
+        "unknown-model",
+        404,
+        "No such model, version or alias",
+        "GET /models lists what is there; ?model= takes name, name@version or name@alias.",
+    ),
+    ProblemKind(
+        "method-not-allowed",
+        405,
+        "The path exists, but not for this method",
+        "Use a method that the Allow header names.",
+    ),
+    ProblemKind(
+        "form-not-available",
+        406,
+        "The answer does not exist in the form asked for",
+        "Ask for one of the forms that errors[] lists, by suffix or by Accept.",
+    ),
+    ProblemKind(
+        "body-too-large",
+        413,
+        "The body is longer than this server takes",
+        "Send fewer images per request, or send them as application/x-npy, which is several times shorter.",
+    ),
+    ProblemKind(
+        "media-type-not-supported",
+        415,
+        "The body is in a form that this endpoint does not take",
+        "Send one of the forms that errors[] lists, uncompressed and not as multipart.",
+    ),
+    ProblemKind(
+        "invalid-parameter",
+        422,
+        "A parameter is unknown, repeated or has a value that does not fit",
+        "Correct the parameter that errors[] names.",
+    ),
+    ProblemKind(
+        "invalid-value",
+        422,
+        "The body can be read, but a value in it does not fit",
+        "Correct the value that errors[] names.",
+    ),
+    ProblemKind(
+        "no-prior",
+        422,
+        "This model has no prior to sample from",
+        "Sample a model of kind `vae` (GET /models), or use /reconstruct with this one.",
+    ),
+    ProblemKind(
+        "internal-error",
+        500,
+        "The server made a mistake",
+        "Report the request id to the operator: the log tells more under it. Trying again rarely helps.",
+    ),
+    ProblemKind(
+        "inference-failed",
+        500,
+        "The model could not be run on this input",
+        "Report the request id to the operator: the log tells more under it.",
+    ),
+    ProblemKind(
+        "model-unavailable",
+        503,
+        "The model exists, but cannot answer",
+        "Use another version (GET /models), or have the operator run `vae-store verify`.",
+    ),
+    ProblemKind(
+        "not-ready",
+        503,
+        "The server is not ready to answer",
+        "Try again later; detail says what it waits for.",
+    ),
+    ProblemKind(
+        "shutting-down",
+        503,
+        "The server is stopping",
+        "Send the request to another instance, or try again in a few seconds.",
+    ),
+)
+
+#: Domain error → code. The first row that fits counts, so a class stands before its parent.
+DOMAIN_ERRORS: tuple[tuple[type[Exception], str], ...] = (
+    (MalformedBody, "malformed-body"),
+    (CodecError, "invalid-value"),
+    (InvalidInput, "invalid-value"),
+    (InvalidModelReference, "invalid-parameter"),
+    (UnknownModel, "unknown-model"),
+    (ModelUnavailable, "model-unavailable"),
+    (NoPrior, "no-prior"),
+    (InferenceFailed, "inference-failed"),
+    (EngineError, "internal-error"),
+)
+
+#: Statuses that a caller may simply try again, and after how many seconds.
+_RETRY_AFTER_S: Mapping[int, int] = MappingProxyType({503: 5})
+
+
+@dataclass(frozen=True)
+class Item:
+    """One defect: where it is, what was expected, what came, and what to do."""
+
+    where: str
+    expected: str
+    got: str
+    remedy: str
+
+
+class ProblemError(Exception):
+    """Raised anywhere at the edge; becomes the answer."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        items: Iterable[Item] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.kind = PROBLEMS[code]
+        self.detail = detail
+        self.items = tuple(items)
+        self.headers = dict(headers or {})
+        super().__init__(f"{code}: {detail}")
+
+    @classmethod
+    def of_item(cls, code: str, item: Item) -> ProblemError:
+        """A problem with one defect, whose sentence is also the detail."""
+        return cls(code, sentence(item), items=(item,))
+
+
+def problem_of(error: Exception) -> ProblemError:
+    """The problem that a domain error is, with each of its defects as an item."""
+    code = next(code for kind, code in DOMAIN_ERRORS if isinstance(error, kind))
+    if isinstance(error, CodecError):
+        items = tuple(Item(d.where, d.expected, d.got, d.remedy) for d in error.defects)
+        more = f" And {len(items) - 1} more." if len(items) > 1 else ""
+        return ProblemError(code, sentence(items[0]) + more, items=items)
+    if isinstance(error, InvalidInput):
+        return ProblemError.of_item(code, Item(error.where, error.expected, error.got, error.remedy))
+    return ProblemError(code, str(error))
+
+
+def sentence(item: Item) -> str:
+    """`images[2]: expected …, got …. Do …`"""
+    return f"{item.where}: expected {item.expected}, got {item.got}. {item.remedy}".strip()
+
+
+def problem_body(error: ProblemError, *, request_id: str) -> bytes:
+    """The JSON of one problem: at most `MAX_BODY_BYTES` bytes, whatever the error carries."""
+    kind = error.kind
+    items = [
+        {
+            "where": _clip(item.where),
+            "expected": _clip(item.expected),
+            "got": _clip(item.got),
+            "remedy": _clip(item.remedy),
+        }
+        for item in error.items[:MAX_ITEMS]
+    ]
+    document: dict[str, object] = {
+        "type": f"/problems/{kind.code}",
+        "title": kind.title,
+        "status": kind.status,
+        "code": kind.code,
+        "detail": _clip(error.detail, _MAX_DETAIL_BYTES),
+        "remedy": kind.remedy,
+        "request_id": request_id,
+        "errors": items,
+    }
+    body = orjson.dumps(document)
+    while len(body) > MAX_BODY_BYTES and items:
+        items.pop()
+        body = orjson.dumps(document)
+    return body
+
+
+def problem_headers(error: ProblemError) -> dict[str, str]:
+    """Headers that go with a problem: never cached, and when to come back where that is known."""
+    headers = {"Cache-Control": "no-store", **error.headers}
+    if error.kind.status in _RETRY_AFTER_S:
+        headers.setdefault("Retry-After", str(_RETRY_AFTER_S[error.kind.status]))
+    return headers
+
+
+def table_text() -> str:
+    """The table as people read it."""
+    rows = [f"{row.status}  {row.code:<26}{row.title}.\n{'':31}{row.remedy}" for row in PROBLEMS.values()]
+    return "\n".join(rows) + "\n"
+
+
+def statuses(codes: Iterable[str]) -> Mapping[int, tuple[ProblemKind, ...]]:
+    """The rows of `codes` by status, in the order of the table."""
+    wanted = set(codes)
+    grouped: dict[int, list[ProblemKind]] = {}
+    for row in PROBLEMS.values():
+        if row.code in wanted:
+            grouped.setdefault(row.status, []).append(row)
+    return {status: tuple(rows) for status, rows in grouped.items()}
+
+
+def _clip(text: str, limit: int = _MAX_PART_BYTES) -> str:
+    """`text` cut to `limit` UTF-8 bytes, without characters that JSON would swell."""
+    clean = "".join(c if c.isprintable() else "?" for c in text[: limit + 1])
+    data = clean.encode("utf-8", "replace")
+    return clean if len(data) <= limit else data[: limit - 3].decode("utf-8", "ignore") + "..."

@@ -1,0 +1,70 @@
+"""For whoever operates the server: /livez, /readyz and /metrics.
+
+None of them queues behind work: they run on the event loop and read what is known already.
+"""
+
+from __future__ import annotations
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.metrics import CONTENT_TYPE
+from service.problems import ProblemError
+from service.routes.routing import route
+from service.schemas.base import read_query
+from service.schemas.native import NoParameters
+from service.services import Services
+
+
+class OperatorRoutes:
+    """Health and metrics of one application."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def routes(self) -> list[Route]:
+        return [
+            *route("/livez", self.livez),
+            *route("/readyz", self.readyz),
+            *route("/metrics", self.metrics),
+        ]
+
+    async def livez(self, request: Request) -> Response:
+        """The process runs and its event loop turns: that this line is reached is the evidence."""
+        self._no_parameters(request)
+        return _json({"status": "alive"})
+
+    async def readyz(self, request: Request) -> Response:
+        """Evidence, not a constant: the golden vectors of the default model agreed when it was loaded."""
+        self._no_parameters(request)
+        lifecycle = self._services.lifecycle
+        if lifecycle.draining:
+            raise ProblemError("shutting-down", "The server got the signal to stop and takes no new work.")
+        if not lifecycle.loaded:
+            raise ProblemError("not-ready", "The models are being loaded and checked. Try again in a second.")
+        readiness = self._services.registry.readiness()
+        if not readiness.ready:
+            raise ProblemError("not-ready", f"{readiness.reason} {readiness.remedy}")
+        return _json({"status": "ready", "reason": readiness.reason})
+
+    async def metrics(self, request: Request) -> Response:
+        """Prometheus text; the gauges about models are set at the moment of asking."""
+        self._no_parameters(request)
+        services = self._services
+        services.metrics.observe_models(
+            loaded=[(model.label, model.manifest.kind) for model in services.registry.loaded()],
+            failures=len(services.registry.failures()),
+            ready=services.lifecycle.loaded
+            and not services.lifecycle.draining
+            and services.registry.readiness().ready,
+        )
+        return Response(services.metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+
+    def _no_parameters(self, request: Request) -> None:
+        read_query(request.scope["query_string"], NoParameters, self._services.limits)
+
+
+def _json(document: dict[str, object]) -> Response:
+    return Response(orjson.dumps(document), media_type="application/json")

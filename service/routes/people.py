@@ -1,0 +1,185 @@
+"""For people: the help at /, the OpenAPI page at /docs, and the table of problems.
+
+Everything a page needs comes from this server: the policy sent with /docs names no other.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+from service.bodies import base_url
+from service.negotiation import Form, choose_form
+from service.problems import PROBLEMS, ProblemError, ProblemKind, table_text
+from service.routes.routing import route
+from service.schemas.base import read_query
+from service.schemas.native import NoParameters
+from service.services import Services
+
+HELP = """\
+A variational autoencoder behind HTTP. Default model: {model}
+
+Draw
+  curl {url}/sample.txt
+  curl '{url}/sample.txt?n=5&seed=7&temperature=0.8'
+  curl -o digits.png '{url}/sample.png?n=64&seed=7&scale=4'
+  curl '{url}/sample?n=2&seed=7'
+  curl -H 'Content-Type: application/json' -d '{{"n": 2, "seed": 7}}' {url}/sample
+
+Send images: JSON, PNG or npy
+  curl -o digit.png '{url}/sample.png?seed=7'
+  curl -H 'Content-Type: image/png' --data-binary @digit.png {url}/reconstruct.txt
+  curl -H 'Content-Type: image/png' --data-binary @digit.png {url}/encode
+  curl -o digits.npy '{url}/sample.npy?n=5&seed=7'
+  curl -H 'Content-Type: application/x-npy' --data-binary @digits.npy '{url}/reconstruct.txt?sample=true'
+
+Send latents: JSON or npy
+  curl -H 'Content-Type: application/json' -d '{{"z": [{zeros}]}}' {url}/decode.txt
+
+Look around
+  curl {url}/models
+  curl {url}/models/{model}
+  curl {url}/readyz
+  curl {url}/livez
+  curl {url}/metrics
+  curl {url}/problems
+
+{url}/docs describes every body, parameter, status and header.
+A suffix (.json .png .npy .npz .txt) or an Accept header chooses the form; ?model= chooses the model.
+"""
+
+_PAGE = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>vae-service</title>
+<link rel="stylesheet" href="docs/swagger-ui.css">
+<link rel="icon" href="data:,">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script>{script}</script>
+</body>
+</html>
+"""
+_SCRIPT = (
+    "SwaggerUIBundle({url:'openapi.json',dom_id:'#swagger-ui',deepLinking:true,"
+    "presets:[SwaggerUIBundle.presets.apis],layout:'BaseLayout',validatorUrl:null});"
+)
+_SCRIPT_HASH = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
+#: Scripts from here only, the one inline by its digest; the interface sets styles inline and draws its icons
+#: from data: addresses; requests and everything else go nowhere but here.
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        f"script-src 'self' 'sha256-{_SCRIPT_HASH}'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+_ASSETS = {
+    "swagger-ui.css": "text/css; charset=utf-8",
+    "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
+}
+
+
+class PeopleRoutes:
+    """Pages of one application."""
+
+    def __init__(self, services: Services, document: Callable[[], dict[str, Any]]) -> None:
+        """`document` gives the OpenAPI document; its examples depend on which model is loaded."""
+        self._services = services
+        self._document = document
+        self._assets = _assets_directory()
+
+    def routes(self) -> list[Route]:
+        return [
+            *route("/", self.help),
+            *route("/docs", self.docs),
+            *route("/docs/{asset}", self.asset),
+            *route("/openapi.json", self.openapi),
+            *route("/problems", self.problems),
+            *route("/problems/{code}", self.problem),
+        ]
+
+    async def help(self, request: Request) -> Response:
+        """Text with commands that work as they stand, on the address that the client used."""
+        self._no_parameters(request)
+        model = self._services.registry.peek(None)
+        text = HELP.format(
+            url=base_url(request),
+            model=self._services.settings.default_model,
+            # Without a model the command cannot work anyway, and a single number says what it looks like.
+            zeros=[0] * (model.latent_size if model else 1),
+        )
+        return Response(text, media_type="text/plain")
+
+    async def docs(self, request: Request) -> Response:
+        self._no_parameters(request)
+        return Response(
+            _PAGE.format(script=_SCRIPT),
+            media_type="text/html",
+            headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Referrer-Policy": "no-referrer"},
+        )
+
+    async def asset(self, request: Request) -> Response:
+        """Two files, looked up by name: a path never leads to the disk."""
+        name = request.path_params["asset"]
+        if name not in _ASSETS:
+            raise ProblemError("unknown-path", "Only the files that /docs itself names lie here.")
+        return FileResponse(
+            self._assets / name,
+            headers={"Content-Type": _ASSETS[name], "Cache-Control": "public, max-age=86400"},
+        )
+
+    async def openapi(self, request: Request) -> Response:
+        self._no_parameters(request)
+        return Response(orjson.dumps(self._document()), media_type="application/json")
+
+    async def problems(self, request: Request) -> Response:
+        """The table of problems, as text for people and JSON for programs that ask for it."""
+        self._no_parameters(request)
+        accept = ", ".join(request.headers.getlist("accept")) or None
+        if choose_form(suffix=None, accept=accept, forms=(Form.TEXT, Form.JSON)) is Form.TEXT:
+            return Response(table_text(), media_type="text/plain", headers={"Vary": "Accept"})
+        rows = orjson.dumps({"problems": [_row(kind) for kind in PROBLEMS.values()]})
+        return Response(rows, media_type="application/json", headers={"Vary": "Accept"})
+
+    async def problem(self, request: Request) -> Response:
+        """What the `type` of a problem body leads to."""
+        self._no_parameters(request)
+        kind = PROBLEMS.get(request.path_params["code"])
+        if kind is None:
+            raise ProblemError("unknown-path", "There is no problem of that code; /problems lists them.")
+        return Response(orjson.dumps(_row(kind)), media_type="application/json")
+
+    def _no_parameters(self, request: Request) -> None:
+        read_query(request.scope["query_string"], NoParameters, self._services.limits)
+
+
+def _assets_directory() -> Path:
+    """Where the Swagger UI files are installed; the package that carries them is not imported."""
+    found = find_spec("fastapi_offline")
+    assert found is not None, "fastapi-offline is a dependency of this package"
+    (place,) = found.submodule_search_locations or [""]
+    return Path(place) / "static"
+
+
+def _row(kind: ProblemKind) -> dict[str, object]:
+    return {"code": kind.code, "status": kind.status, "title": kind.title, "remedy": kind.remedy}

@@ -1,0 +1,234 @@
+"""Strict scalars: what a parameter may be, and the sentence that says so when it is not.
+
+Knows pydantic and plain values. Knows nothing of requests, models or arrays.
+Nothing is coerced: `true` is no number, `"1.5"` is no float, `1.0` is no integer, and what is not in the
+class is refused by its nearest name. A client's text is never repeated, only its kind and length.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, Union, get_args, get_origin
+from urllib.parse import parse_qsl
+
+from annotated_types import Ge, Le, MaxLen
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+
+from service.codecs.describe import describe as json_words
+from service.problems import Item, ProblemError
+
+MAX_QUERY_BYTES = 4_096
+_MAX_QUERY_FIELDS = 64
+_INTEGER = re.compile(r"-?[0-9]{1,40}\Z")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,40})(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,6})?\Z")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds that come from the settings rather than from the class."""
+
+    max_images: int
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """Marks a number whose upper bound is the named member of `Limits`."""
+
+    limit: str
+
+
+class Scalars(BaseModel):
+    """Parent of every set of parameters: frozen, strict, nothing unknown."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+        protected_namespaces=(),
+    )
+
+
+S = TypeVar("S", bound=Scalars)
+
+
+def read_query(query: bytes, model: type[S], limits: Limits) -> S:
+    """The parameters in a query string.
+
+    Raises:
+        ProblemError: `invalid-parameter`, naming up to ten unknown, repeated or ill-valued parameters.
+    """
+    values: dict[str, object] = {}
+    items: list[Item] = []
+    for position, (name, text) in enumerate(_split_query(query), start=1):
+        if name not in model.model_fields:
+            items.append(_unknown(f"query parameter {position}", name, model.model_fields))
+        elif name in values:
+            items.append(Item(f"query: {name}", "one value", "more than one", f"Send {name} once."))
+        else:
+            values[name] = _from_text(text, model.model_fields[name])
+    return _validated(values, model, limits, code="invalid-parameter", where="query: ", items=items)
+
+
+def read_object(
+    values: Mapping[str, object], model: type[S], limits: Limits, *, also: Iterable[str] = ()
+) -> S:
+    """The scalars in a JSON object; names in `also` are known, but are somebody else's to read.
+
+    Raises:
+        ProblemError: `invalid-value`, naming up to ten defects.
+    """
+    elsewhere = tuple(also)
+    known = (*elsewhere, *model.model_fields)
+    items = [
+        _unknown(f"body: key {position}", name, known)
+        for position, name in enumerate(values, start=1)
+        if name not in known
+    ]
+    own = {name: value for name, value in values.items() if name in model.model_fields}
+    return _validated(own, model, limits, code="invalid-value", where="body: ", items=items)
+
+
+def expectation(field: FieldInfo, limits: Limits) -> str:
+    """What the field takes, in words: `an integer from 1 to 256`."""
+    kind = scalar_type(field)
+    if kind is bool:
+        return "true or false"
+    low, high = bounds(field, limits)
+    if kind is int or kind is float:
+        noun = "an integer" if kind is int else "a finite number"
+        return f"{noun} from {low} to {high}"
+    longest = next((m.max_length for m in field.metadata if isinstance(m, MaxLen)), None)
+    return f"text of at most {longest} characters" if longest else "text"
+
+
+def bounds(field: FieldInfo, limits: Limits) -> tuple[Any, Any]:
+    """(smallest, largest) value of a numeric field; None where there is none."""
+    low = next((m.ge for m in field.metadata if isinstance(m, Ge)), None)
+    high = next((m.le for m in field.metadata if isinstance(m, Le)), None)
+    dynamic = next((getattr(limits, m.limit) for m in field.metadata if isinstance(m, AtMost)), None)
+    return low, dynamic if dynamic is not None else high
+
+
+def scalar_type(field: FieldInfo) -> Any:
+    """bool, int, float or str, whether the field may be left out or not."""
+    annotation = field.annotation
+    if get_origin(annotation) in (Union, types.UnionType):
+        annotation = next(a for a in get_args(annotation) if a is not type(None))
+    assert annotation in (bool, int, float, str), f"not a scalar: {annotation}"
+    return annotation
+
+
+def describe(value: object) -> str:
+    """What came, without repeating it: numbers are shown when they are short, text never."""
+    if isinstance(value, _Unreadable):
+        return value.got
+    return json_words(value)
+
+
+@dataclass(frozen=True)
+class _Unreadable:
+    """Stands for text that is no value of the field's type; no strict field accepts it."""
+
+    got: str
+
+
+def _split_query(query: bytes) -> list[tuple[str, str]]:
+    if len(query) > MAX_QUERY_BYTES:
+        raise ProblemError.of_item(
+            "invalid-parameter",
+            Item(
+                "query", f"at most {MAX_QUERY_BYTES} bytes", f"{len(query)} bytes", "Send images in a body."
+            ),
+        )
+    if not query:
+        return []
+    try:
+        return parse_qsl(
+            query.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=True,
+            encoding="utf-8",
+            errors="strict",
+            max_num_fields=_MAX_QUERY_FIELDS,
+        )
+    except ValueError:  # UnicodeDecodeError among them
+        raise ProblemError.of_item(
+            "invalid-parameter",
+            Item(
+                "query",
+                f"at most {_MAX_QUERY_FIELDS} name=value pairs, joined by &, percent-encoded UTF-8",
+                "something else",
+                "Such as ?n=4&seed=7.",
+            ),
+        ) from None
+
+
+def _from_text(text: str, field: FieldInfo) -> object:
+    """A query's text as a value of the field's type, read as strictly as JSON would be."""
+    kind = scalar_type(field)
+    if kind is str:
+        return text
+    if kind is bool and text in ("true", "false"):
+        return text == "true"
+    if kind is int and _INTEGER.match(text):
+        return int(text)
+    if kind is float and _NUMBER.match(text):
+        return float(text)
+    return _Unreadable("nothing" if not text else f"text of {len(text)} characters that is none")
+
+
+def _validated(
+    values: Mapping[str, object],
+    model: type[S],
+    limits: Limits,
+    *,
+    code: str,
+    where: str,
+    items: list[Item],
+) -> S:
+    wrong: list[str] = []
+    parsed: S | None = None
+    try:
+        parsed = model.model_validate(dict(values), strict=True)
+    except ValidationError as error:
+        wrong = [str(e["loc"][0]) for e in error.errors(include_input=False, include_url=False)]
+    for name, field in model.model_fields.items():
+        value = values.get(name)
+        high = bounds(field, limits)[1]
+        too_large = (
+            isinstance(value, int) and not isinstance(value, bool) and high is not None and value > high
+        )
+        if name in wrong or too_large:
+            items.append(_misfit(where, name, field, value, limits))
+    if items or parsed is None:
+        detail = f"{items[0].where}: expected {items[0].expected}, got {items[0].got}."
+        more = len(items) - 1
+        raise ProblemError(code, detail + (f" And {more} more." if more else ""), items=items)
+    return parsed
+
+
+def _misfit(where: str, name: str, field: FieldInfo, value: object, limits: Limits) -> Item:
+    example = field.examples[0] if field.examples else None
+    shown = str(example).lower() if isinstance(example, bool) else example
+    remedy = f"Such as {name}={shown}." if where.startswith("query") else f'Such as {{"{name}": {shown}}}.'
+    return Item(f"{where}{name}", expectation(field, limits), describe(value), remedy)
+
+
+def _unknown(where: str, name: str, known: Iterable[str]) -> Item:
+    names = sorted(known)
+    # Names are short, so only short ones can be near; a long one would cost time to compare.
+    nearest = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.4) if len(name) <= 64 else []
+    remedy = f"Did you mean {nearest[0]}? " if nearest else ""
+    return Item(
+        where,
+        "one of " + ", ".join(names) if names else "none",
+        f"an unknown name of {len(name)} characters",
+        remedy + ("Correct or leave it out."),
+    )

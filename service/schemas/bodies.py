@@ -1,0 +1,260 @@
+"""JSON schemas of the bodies, and examples of them that work.
+
+Knows shapes as numbers and JSON schema (2020-12, as OpenAPI 3.1 has it). Knows nothing of requests or models.
+Arrays are described here and nowhere parsed: their numbers go through orjson and NumPy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from annotated_types import MaxLen
+
+from service.problems import PROBLEMS
+from service.schemas.base import Limits, Scalars, bounds, scalar_type
+
+Schema = dict[str, Any]
+
+#: Strokes of a figure seven on a 7 × 7 grid, scaled to whatever size the model takes.
+_SEVEN = ("0000000", "0111110", "0000010", "0000100", "0001000", "0010000", "0010000")
+
+
+@dataclass(frozen=True)
+class ExampleModel:
+    """What the default model is called and takes, so that the examples can be sent as they stand."""
+
+    name: str = "mnist"
+
+    image_shape: tuple[int, int, int] = (1, 28, 28)
+    latent_size: int = 32
+
+
+def example_image(model: ExampleModel) -> list[list[list[int]]]:
+    """One image (C, H, W) of zeros and ones: a seven."""
+    channels, height, width = model.image_shape
+    plane = [[int(_SEVEN[7 * y // height][7 * x // width]) for x in range(width)] for y in range(height)]
+    return [plane] * channels
+
+
+def example_latent(model: ExampleModel) -> list[float]:
+    """One z, well within the prior."""
+    return [round(0.5 - (i % 5) * 0.25, 2) for i in range(model.latent_size)]
+
+
+def scalar_schemas(model: type[Scalars], limits: Limits) -> dict[str, Schema]:
+    """One schema per field, in the order of the class."""
+    names = {bool: "boolean", int: "integer", float: "number", str: "string"}
+    schemas: dict[str, Schema] = {}
+    for name, field in model.model_fields.items():
+        schema: Schema = {
+            "type": names[scalar_type(field)],
+            "description": " ".join((field.description or "").split()),
+        }
+        low, high = bounds(field, limits)
+        if low is not None:
+            schema["minimum"] = low
+        if high is not None:
+            schema["maximum"] = high
+        for bound in field.metadata:
+            if isinstance(bound, MaxLen):
+                schema["maxLength"] = bound.max_length
+        if field.default is not None:
+            schema["default"] = field.default
+        if field.examples:
+            schema["examples"] = list(field.examples)
+        schemas[name] = schema
+    return schemas
+
+
+def component_schemas(limits: Limits) -> dict[str, Schema]:
+    """Everything under `components.schemas` that does not depend on a path."""
+    return {
+        "Images": _array(
+            ("image", limits.max_images),
+            ("channel", None),
+            ("row", None),
+            ("pixel", None),
+            leaf={"type": "number", "minimum": 0, "maximum": 1},
+            description="(N, C, H, W), each pixel in [0, 1].",
+        ),
+        "ImagesIn": {
+            "description": "(N, C, H, W), or (N, H, W) for one channel; each pixel a number in [0, 1].",
+            "anyOf": [
+                {"$ref": "#/components/schemas/Images"},
+                _array(
+                    ("image", limits.max_images),
+                    ("row", None),
+                    ("pixel", None),
+                    leaf={"type": "number", "minimum": 0, "maximum": 1},
+                    description="(N, H, W) for a model of one channel.",
+                ),
+            ],
+        },
+        "Latents": _array(
+            ("latent", limits.max_images),
+            ("dimension", None),
+            leaf={"type": "number"},
+            description="(N, latent), one row per image.",
+        ),
+        "Problem": _problem_schema(),
+        "ModelSummary": _object(
+            {
+                "model": _text("Label of the version, `name@version`."),
+                "name": _text("Name of the model."),
+                "version": {"type": "integer", "minimum": 1, "description": "Number of the version."},
+                "aliases": _list(_text("Names that point to this version, such as `stable`.")),
+                "kind": {"type": "string", "enum": ["vae", "ae"], "description": "`ae` cannot be sampled."},
+                "image_shape": _list({"type": "integer", "minimum": 1}, "(channels, height, width)."),
+                "latent_size": {"type": "integer", "minimum": 1, "description": "Length of one z."},
+                "priors": _list(_text("Densities over z to sample from.")),
+                "description": _text("What the publisher says about it."),
+            }
+        ),
+        "Metric": _object(
+            {
+                "name": _text("Such as `negative_elbo`."),
+                "value": {"type": "number"},
+                "unit": _text("Such as `nats per image`."),
+                "protocol": _text("Data, number of images, binarisation, samples, seed."),
+            }
+        ),
+        "LoadFailure": _object(
+            {"model": _text("Name or label."), "reason": _text("What was wrong, with the file named.")}
+        ),
+    }
+
+
+def answer_schema(gives: tuple[str, ...], facts: dict[str, Schema]) -> Schema:
+    """The JSON answer of an operation: its facts, then its arrays."""
+    kinds = {"images": "Images", "z": "Latents", "mu": "Latents", "logvar": "Latents"}
+    arrays = {name: {"$ref": f"#/components/schemas/{kinds[name]}"} for name in gives}
+    return _object({"model": _text("Label of the version that answered."), **facts, **arrays})
+
+
+def seed_fact(*, nullable: bool) -> Schema:
+    return {
+        "type": ["integer", "null"] if nullable else "integer",
+        "minimum": 0,
+        "maximum": 2**53 - 1,
+        "description": "Send it again to get the same bytes."
+        + (" Null when nothing was drawn." if nullable else ""),
+    }
+
+
+def model_facts_schema() -> Schema:
+    """`GET /models/{name}`: the summary and more."""
+    provenance = _object(
+        {
+            "data": _text("Name and size of the training data."),
+            "data_fingerprint": _text("SHA-256 over the training images."),
+            "epochs": {"type": "integer", "minimum": 0},
+            "seed": {"type": "integer", "minimum": 0},
+            "git_revision": _text("Revision of the training code."),
+            "created_at": {"type": "string", "format": "date-time"},
+            "libraries": {"type": "object", "additionalProperties": {"type": "string"}},
+        }
+    )
+    more = _object(
+        {
+            "image_range": _list({"type": "number"}, "Smallest and largest pixel value."),
+            "likelihood": {
+                "type": "object",
+                "required": ["name"],
+                "properties": {"name": {"type": "string"}},
+            },
+            "metrics": _list({"$ref": "#/components/schemas/Metric"}),
+            "licence": _text("SPDX expression for the weights."),
+            "provenance": provenance,
+        }
+    )
+    summary = component_schemas(Limits(max_images=1))["ModelSummary"]
+    return _object({**summary["properties"], **more["properties"]})
+
+
+def models_schema() -> Schema:
+    """`GET /models`."""
+    return _object(
+        {
+            "default": _text("Reference that answers when none is named."),
+            "models": _list({"$ref": "#/components/schemas/ModelSummary"}),
+            "failures": _list({"$ref": "#/components/schemas/LoadFailure"}, "Versions that were refused."),
+        }
+    )
+
+
+def status_schema(*values: str, reason: bool = False) -> Schema:
+    """`/livez` and `/readyz`."""
+    properties: dict[str, Schema] = {"status": {"type": "string", "enum": list(values)}}
+    if reason:
+        properties["reason"] = _text("The evidence.")
+    return _object(properties)
+
+
+def problem_row_schema() -> Schema:
+    """One row of `/problems`."""
+    return _object(
+        {
+            "code": {"type": "string", "enum": list(PROBLEMS)},
+            "status": {"type": "integer", "minimum": 400, "maximum": 599},
+            "title": _text("What it means."),
+            "remedy": _text("What to do about it."),
+        }
+    )
+
+
+def list_of(name: str, item: Schema) -> Schema:
+    """`{name: [item, …]}`"""
+    return _object({name: _list(item)})
+
+
+def _problem_schema() -> Schema:
+    item = _object(
+        {
+            "where": _text("Such as `images[2]` or `query: n`."),
+            "expected": _text("What fits."),
+            "got": _text("What came; never the text itself."),
+            "remedy": _text("What to send instead."),
+        }
+    )
+    schema = _object(
+        {
+            "type": _text("Address, on this server, of what the code means."),
+            "title": _text("What the code means, in words."),
+            "status": {"type": "integer", "minimum": 400, "maximum": 599},
+            "code": {"type": "string", "enum": list(PROBLEMS), "description": "Stable; made for programs."},
+            "detail": _text("What was wrong with this request."),
+            "remedy": _text("What to do about problems of this code."),
+            "request_id": _text("The same as X-Request-Id."),
+            "errors": {**_list(item), "maxItems": 10},
+        }
+    )
+    schema["description"] = "RFC 9457. At most 8,000 bytes; never repeats what was sent."
+    return schema
+
+
+def _array(*axes: tuple[str, int | None], leaf: Schema, description: str) -> Schema:
+    """Nested arrays, outermost axis first; None is a length that the model fixes."""
+    schema = leaf
+    for name, most in reversed(axes):
+        schema = {"type": "array", "items": schema, "minItems": 1, "title": f"{name}s"}
+        if most is not None:
+            schema["maxItems"] = most
+    return {**schema, "description": description}
+
+
+def _object(properties: dict[str, Schema]) -> Schema:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _list(items: Schema, description: str = "") -> Schema:
+    return {"type": "array", "items": items, **({"description": description} if description else {})}
+
+
+def _text(description: str) -> Schema:
+    return {"type": "string", "description": description}

@@ -1,0 +1,78 @@
+"""Parameters of the native API: what a query or a small JSON body may hold beside arrays.
+
+Knows names, bounds and reasons. Knows nothing of requests, models or arrays.
+The OpenAPI document is generated from these classes, so the docstrings are what users read.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from service.schemas.base import AtMost, Scalars
+
+#: JSON numbers beyond this lose digits in JavaScript and other readers that know only float64.
+MAX_SEED = 2**53 - 1
+
+ModelReference = Annotated[str, Field(max_length=200, examples=["mnist"])]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED, examples=[7])]
+
+
+class ModelChoice(Scalars):
+    """Which model answers."""
+
+    model: ModelReference | None = None
+    """The model to use, as `name`, `name@version` or `name@alias`. Left out: the server's default model."""
+
+
+class Drawing(ModelChoice):
+    """How images are drawn for people; JSON, npy and npz take no notice of it."""
+
+    scale: Annotated[int, Field(ge=1, le=64, examples=[4])] = 1
+    """PNG only: side of the square that each pixel becomes."""
+    columns: Annotated[int | None, Field(ge=1, le=256, examples=[8])] = None
+    """PNG and text: images per row. Left out: as square as possible in a PNG, five in text."""
+
+
+class SampleScalars(Scalars):
+    """What to draw."""
+
+    n: Annotated[int | None, Field(ge=1, examples=[4]), AtMost("max_images")] = None
+    """How many images. Left out: 1, or 10 as text, which is two rows on a terminal."""
+    seed: Seed | None = None
+    """Where the randomness comes from: the same seed gives the same bytes, and image *i* does not depend on
+    `n`. Left out: one is drawn, and told in the answer and in `X-Seed`."""
+    temperature: Annotated[float | None, Field(ge=0.0, le=10.0, allow_inf_nan=False, examples=[0.8])] = None
+    """Standard deviation of z. Left out: 1, the prior itself; less is more typical, more is stranger."""
+
+
+class SampleQuery(Drawing, SampleScalars):
+    """Query of /sample."""
+
+
+class ImagesQuery(ModelChoice):
+    """How an image in the body is to be read."""
+
+    resize: Annotated[bool, Field(examples=[True])] = False
+    """PNG only: scale the picture to the size the model takes, instead of refusing another size."""
+    invert: Annotated[bool, Field(examples=[True])] = False
+    """PNG only: the picture is black on white; the model's digits are white on black."""
+
+
+class ReconstructScalars(Scalars):
+    """How z is chosen from the posterior."""
+
+    sample: Annotated[bool | None, Field(examples=[True])] = None
+    """False or left out: z = mu, the same for every request. True: z = mu + sigma * eps."""
+    seed: Seed | None = None
+    """Where eps comes from when `sample` is true; drawn and told when left out. Without `sample` it plays no
+    part."""
+
+
+class ReconstructQuery(Drawing, ImagesQuery, ReconstructScalars):
+    """Query of /reconstruct."""
+
+
+class NoParameters(Scalars):
+    """For paths that take no parameters."""

@@ -1,0 +1,166 @@
+"""One uvicorn process around the application: socket, signals, start and stop.
+
+Knows uvicorn and the settings. Knows nothing of routes, models or codecs.
+The places where uvicorn would answer for itself, in plain text, answer with problem bodies.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import signal
+import socket
+import sys
+import time
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.engine import ThreadBudget, allowed_threads
+from service.logs import fields
+from service.problems import MEDIA_TYPE, ProblemError, problem_body
+from service.services import Services
+from service.settings import Settings
+from service.trace import new_request_id
+
+_log = logging.getLogger(__name__)
+
+
+class AddressError(Exception):
+    """The address cannot be listened on; the message says why and what to do."""
+
+
+class ProblemProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1, except that what is no HTTP is told so in the one form that errors have."""
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  (uvicorn's own words)
+        request_id = new_request_id()
+        body = problem_body(
+            ProblemError("malformed-request", "What came is not HTTP/1.1."), request_id=request_id
+        )
+        head = (
+            "HTTP/1.1 400 Bad Request\r\n"
+            f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
+            f"x-request-id: {request_id}\r\nx-content-type-options: nosniff\r\n"
+            "cache-control: no-store\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode("ascii") + body)
+        self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which tells the application as soon as it is to stop."""
+
+    def __init__(self, config: uvicorn.Config, *, services: Services, started_s: float) -> None:
+        super().__init__(config)
+        self._services = services
+        self._started_s = started_s
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        # Everything alive now stays alive: taken out of the collector's rounds, which cost p99 latency.
+        gc.collect()
+        gc.freeze()
+        _announce(self._services, sockets or [], self._started_s)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._services.lifecycle.draining = True
+        super().handle_exit(sig, frame)
+
+
+def serve(app: FastAPI, settings: Settings, *, started_s: float) -> None:
+    """Listens until SIGTERM or SIGINT, lets running requests finish, and returns.
+
+    Args:
+        started_s: When the process began its work, on the clock of `time.perf_counter`.
+
+    Raises:
+        AddressError: Before anything was loaded.
+    """
+    services: Services = app.state.services
+    listener = bind(settings.host, settings.port)
+    config = uvicorn.Config(
+        app,
+        http=ProblemProtocol,
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=settings.keep_alive_s,
+        timeout_graceful_shutdown=settings.shutdown_grace_s,
+    )
+    # uvicorn raises the signal again once it is done, and ours makes 0 of that too.
+    signal.signal(signal.SIGTERM, _exit_cleanly)
+    try:
+        Server(config, services=services, started_s=started_s).run(sockets=[listener])
+    except KeyboardInterrupt:
+        pass
+    finally:
+        listener.close()
+        _log.info("stopped")
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket bound to the address, not listening yet.
+
+    Raises:
+        AddressError: In use, not allowed, or no address of this machine.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            # Listening already makes a second server fail here rather than later.
+            listener.listen(2048)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise AddressError(
+            f"--host {host} --port {port}: cannot listen there: {error.strerror or error}. "
+            "Stop what uses the port, or choose another with --port or VAE_PORT."
+        ) from None
+    listener.setblocking(False)
+    return listener
+
+
+def thread_budget(settings: Settings) -> ThreadBudget:
+    """Threads of one model run, and why so many."""
+    if settings.threads is not None:
+        return ThreadBudget(settings.threads, "set by --threads or VAE_THREADS")
+    return allowed_threads()
+
+
+def _announce(services: Services, sockets: list[socket.socket], started_s: float) -> None:
+    """What an operator wants to see first."""
+    budget = thread_budget(services.settings)
+    readiness = services.registry.readiness()
+    host, port = sockets[0].getsockname()[:2] if sockets else (services.settings.host, services.settings.port)
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    values: dict[str, Any] = {
+        "address": url,
+        "models": ",".join(model.label for model in services.registry.loaded()) or "none",
+        "threads": budget.threads,
+        "why": budget.why,
+        "store": services.store_root,
+        "start_ms": 1e3 * (time.perf_counter() - started_s),
+    }
+    if readiness.ready:
+        _log.info("serving", extra=fields(**values, try_it=f"curl {url}/sample.txt"))
+    else:
+        _log.error(
+            "serving, but not ready", extra=fields(**values, reason=readiness.reason, remedy=readiness.remedy)
+        )
+
+
+def _exit_cleanly(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(0)

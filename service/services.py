@@ -1,0 +1,43 @@
+"""What the routes are handed: the parts that `create_app` puts together.
+
+Knows names only; it holds the parts and does nothing with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from model_store import ModelStore
+from service.engine import ModelRegistry
+from service.metrics import Metrics
+from service.schemas.base import Limits
+from service.settings import Settings
+from service.work import WorkPool
+
+
+@dataclass
+class Lifecycle:
+    """Where the process is in its life; the one thing here that changes."""
+
+    loaded: bool = False
+    """The registry has looked at the store once."""
+    draining: bool = False
+    """SIGTERM or SIGINT came: no new work is wanted."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything a route may use."""
+
+    settings: Settings
+    store: ModelStore
+    limits: Limits
+    registry: ModelRegistry
+    pool: WorkPool
+    metrics: Metrics
+    lifecycle: Lifecycle
+
+    @property
+    def store_root(self) -> str:
+        """Where the models come from, for logs and people."""
+        return str(self.store.root)

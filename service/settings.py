@@ -1,0 +1,200 @@
+"""Every knob of the server, in one frozen object.
+
+Knows names, units, bounds and reasons. Knows nothing of HTTP, models or the command line.
+Read once, in `create_app` or in the command line; importing this module reads nothing.
+A value comes from a `VAE_…` environment variable or from a flag, and the flag wins.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+ENV_PREFIX = "VAE_"
+
+#: Read by the training package, which may share a shell with the server: left alone here.
+FOREIGN_VARIABLES = frozenset({"VAE_DATA", "VAE_DATA_DIR", "VAE_CACHE", "VAE_CACHE_DIR"})
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; the message says where, expected, got and what to do."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a setting's number counts, for the help text."""
+
+    name: str
+
+
+class Settings(BaseSettings):
+    """The server's settings. The docstring under each field is its reason."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+        protected_namespaces=(),
+    )
+
+    model_store: Annotated[Path | None, Unit("directory")] = None
+    """Where the published models lie. Left out: the store that is part of the package."""
+
+    default_model: Annotated[
+        str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9@-]{0,127}$"), Unit("name[@version|@alias]")
+    ] = "mnist"
+    """The model that answers a request that names none."""
+
+    host: Annotated[str, StringConstraints(min_length=1, max_length=255), Unit("address")] = "127.0.0.1"
+    """Address to listen on. This machine only, because the server has no notion of users; a container sets
+    0.0.0.0."""
+
+    port: Annotated[int, Field(ge=0, le=65_535), Unit("TCP port")] = 8000
+    """Port to listen on; 0 lets the system choose one, which is then printed."""
+
+    threads: Annotated[int | None, Field(ge=1, le=256), Unit("threads")] = None
+    """Threads of one model run. Left out: the cores this process may use (affinity and cgroup quota), because
+    onnxruntime itself would count the cores of the host."""
+
+    max_loaded_models: Annotated[int, Field(ge=1, le=1024), Unit("models")] = 8
+    """Model versions kept in memory beside the aliased ones; the least recently used goes first, so that
+    naming old versions cannot fill the memory."""
+
+    max_images: Annotated[int, Field(ge=1, le=65_536), Unit("images")] = 256
+    """Most images in one request or answer: bounds the memory and the time of a single request."""
+
+    max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 30), Unit("bytes")] = 8 * 1024 * 1024
+    """Longest request body, counted as it arrives. 256 images of 784 floats are about 4 MB of JSON."""
+
+    max_png_pixels: Annotated[int, Field(ge=1024, le=1 << 28), Unit("pixels")] = 4_194_304
+    """Most pixels of a PNG that is drawn: `scale` grows it by its square, and compressing takes time."""
+
+    log_format: Annotated[Literal["auto", "text", "json"], Unit("auto | text | json")] = "auto"
+    """`auto` writes text to a terminal and one JSON object per line to anything else."""
+
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Unit("level")] = "info"
+    """Quietest event that is still written. Info is one line per request and one per change."""
+
+    access_log: Annotated[bool, Unit("true | false")] = True
+    """Write one line per request. Off for those who count requests by /metrics alone."""
+
+    keep_alive_s: Annotated[int, Field(ge=1, le=3600), Unit("seconds")] = 75
+    """How long an idle connection stays open. Longer than any proxy's own limit: with uvicorn's 5 s a proxy
+    reuses a connection just as it closes, and answers 502."""
+
+    shutdown_grace_s: Annotated[int, Field(ge=1, le=3600), Unit("seconds")] = 20
+    """How long running requests may take to finish after SIGTERM; without a bound one stalled client would
+    hold the process for ever."""
+
+    @classmethod
+    def settings_customise_sources(  # the names are pydantic's
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then environment; no .env file is looked for, because none was asked for."""
+        return init_settings, env_settings
+
+
+class SettingDescription(BaseModel):
+    """One line of the help: everything a person needs to set it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    field: str
+    flag: str
+    variable: str
+    unit: str
+    default: str
+    reason: str
+
+
+def describe_settings() -> tuple[SettingDescription, ...]:
+    """Every setting with its flag, variable, unit, default and reason, in the order of the class."""
+    described = []
+    for name, field in Settings.model_fields.items():
+        unit = next((item.name for item in field.metadata if isinstance(item, Unit)), "")
+        default = "left out" if field.default is None else _text(field.default)
+        described.append(
+            SettingDescription(
+                field=name,
+                flag=flag_of(name),
+                variable=f"{ENV_PREFIX}{name.upper()}",
+                unit=unit,
+                default=default,
+                reason=" ".join((field.description or "").split()),
+            )
+        )
+    return tuple(described)
+
+
+def flag_of(field: str) -> str:
+    """`max_images` → `--max-images`; the store is `--store`, as everywhere in the project."""
+    return "--store" if field == "model_store" else "--" + field.replace("_", "-")
+
+
+def load_settings(
+    overrides: Mapping[str, Any] | None = None, *, environ: Mapping[str, str] | None = None
+) -> Settings:
+    """The settings of this process: `overrides` (flags), then the environment, then the defaults.
+
+    Raises:
+        SettingsError: An unknown `VAE_…` variable, with the nearest name, or a value that does not fit.
+    """
+    environment = os.environ if environ is None else environ
+    refuse_unknown_variables(environment)
+    given = dict(overrides or {})
+    try:
+        if environ is None:
+            return Settings(**given)
+        from_environment = {
+            name: environment[variable]
+            for name in Settings.model_fields
+            if (variable := f"{ENV_PREFIX}{name.upper()}") in environment
+        }
+        return Settings(**{**from_environment, **given})
+    except ValidationError as error:
+        raise SettingsError(_explain(error, given)) from None
+
+
+def refuse_unknown_variables(environment: Mapping[str, str]) -> None:
+    """A misspelt variable would otherwise be a default that nobody notices."""
+    known = {f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields}
+    for variable in sorted(environment):
+        if not variable.startswith(ENV_PREFIX) or variable in known or variable in FOREIGN_VARIABLES:
+            continue
+        nearest = difflib.get_close_matches(variable, sorted(known), n=1, cutoff=0.4)
+        hint = f"Did you mean {nearest[0]}?" if nearest else "See `vae-serve run --help`."
+        raise SettingsError(
+            f"environment: {variable[:80]!r} is no setting; expected one of the "
+            f"{len(known)} names that `vae-serve run --help` lists. {hint} Unset it or correct it."
+        )
+
+
+def _explain(error: ValidationError, given: Mapping[str, Any]) -> str:
+    """One line per wrong value, naming the flag or variable it came from. The value is not repeated."""
+    lines = []
+    for item in error.errors(include_input=False, include_url=False):
+        field = str(item["loc"][0]) if item["loc"] else "settings"
+        if field in Settings.model_fields:
+            source = flag_of(field) if field in given else f"{ENV_PREFIX}{field.upper()}"
+        else:
+            source = field
+        lines.append(f"{source}: {item['msg']}. See `vae-serve run --help` for its unit and default.")
+    return "\n".join(lines)
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

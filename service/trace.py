@@ -1,0 +1,85 @@
+"""What is known about the request in hand: its id, its timings, the model that answers it.
+
+Knows names and seconds on the monotonic clock. Knows nothing of HTTP, models or logging.
+One `Trace` is made per request by the middleware and found again through a context variable, which the
+worker threads inherit; the middleware turns it into headers, a log line and metrics.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar, Token
+from dataclasses import dataclass, field
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}\Z")
+
+
+@dataclass
+class Trace:
+    """The facts of one request, filled in as they become known."""
+
+    request_id: str
+    started: float = field(default_factory=time.perf_counter)
+    route: str | None = None
+    """Template of the matched route, such as `/models/{name}`; never the path itself."""
+    model: str | None = None
+    """Label of the version that answered, such as `mnist@3`."""
+    seed: int | None = None
+    images: int = 0
+    """How many images went in or came out, whichever is more."""
+    code: str | None = None
+    """Code of the problem that was answered."""
+    body_bytes: int = 0
+    """Bytes of request body that arrived."""
+    phases: dict[str, float] = field(default_factory=dict)
+    """Seconds per phase: `read`, `wait`, `parse`, `run`, `encode`."""
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Adds the time spent inside to the phase `name`."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.phases[name] = self.phases.get(name, 0.0) + time.perf_counter() - begun
+
+    def elapsed_s(self) -> float:
+        return time.perf_counter() - self.started
+
+    def server_timing(self) -> str:
+        """Value of the Server-Timing header: milliseconds per phase, then the total so far."""
+        parts = [f"{name};dur={1e3 * seconds:.3f}" for name, seconds in self.phases.items()]
+        return ", ".join([*parts, f"total;dur={1e3 * self.elapsed_s():.3f}"])
+
+
+_current: ContextVar[Trace | None] = ContextVar("vae_service_trace", default=None)
+
+
+def current_trace() -> Trace:
+    """The trace of the request being answered; a detached one outside of any request."""
+    return _current.get() or Trace(request_id="-")
+
+
+def current_request_id() -> str | None:
+    trace = _current.get()
+    return trace.request_id if trace else None
+
+
+def new_request_id() -> str:
+    """16 hexadecimal digits that nobody used before."""
+    return secrets.token_hex(8)
+
+
+def begin_trace(client_request_id: str | None) -> tuple[Trace, Token[Trace | None]]:
+    """A new trace, current until `end_trace`. A client's id is kept when it is short and plain."""
+    kept = client_request_id is not None and _REQUEST_ID.match(client_request_id) is not None
+    trace = Trace(request_id=client_request_id if kept and client_request_id else new_request_id())
+    return trace, _current.set(trace)
+
+
+def end_trace(token: Token[Trace | None]) -> None:
+    _current.reset(token)
