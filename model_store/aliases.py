@@ -50,7 +50,9 @@ class AliasTable(StrictModel):
             CorruptAliases: Not UTF-8, not JSON, or not such a table.
         """
         try:
-            parse_object(data)
+            stated = parse_object(data)
+            if missing := sorted(set(cls.model_fields) - set(stated)):
+                raise ValueError(f"it lacks {missing}")
             return cls.model_validate_json(data)
         except ValidationError as error:
             told = "; ".join(

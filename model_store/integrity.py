@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -20,6 +21,7 @@ from types import TracebackType
 from model_store.errors import (
     DigestMismatch,
     ExtraFile,
+    InvalidManifest,
     MissingFile,
     SizeMismatch,
     UnreadableFile,
@@ -46,6 +48,11 @@ _COPY = (
     "Replace it by a copy of its content: the store follows no links. "
     "If a package installer made hard links into its cache, install in copy mode."
 )
+
+#: What stands for a manifest's own digest while that digest is computed.
+UNSEALED = "0" * 64
+# Inside a string the quotes would be escaped, so this finds keys only.
+_SEAL = re.compile(rb'("manifest_sha256"[ \t\r\n]*:[ \t\r\n]*")([0-9a-f]{64})"')
 
 
 @dataclass(frozen=True)
@@ -166,8 +173,9 @@ class OpenDirectory:
             raise _unreadable(path, error) from error
 
     def close(self) -> None:
-        """Give the descriptor back."""
-        os.close(self.descriptor)
+        """Give the descriptor back; nothing was written through it, so an error has nothing to tell."""
+        with suppress(OSError):
+            os.close(self.descriptor)
 
     def __enter__(self) -> OpenDirectory:
         return self
@@ -218,6 +226,49 @@ def check_entry(data: bytes, entry: FileEntry, path: Path) -> None:
                 remedy=RESTORE,
             )
         )
+
+
+def seal(data: bytes) -> bytes:
+    """The bytes of a manifest with their own digest written over the zeros of `manifest_sha256`.
+
+    Raises:
+        ValueError: The key does not occur exactly once.
+    """
+    unsealed, _ = _unsealed(data)
+    return _SEAL.sub(lambda found: found[1] + sha256(unsealed).encode() + b'"', unsealed)
+
+
+def check_seal(data: bytes, path: object) -> None:
+    """Hold a manifest's bytes against the digest that they state themselves.
+
+    Raises:
+        DigestMismatch: Some byte differs from what was published; the message holds both digests.
+        InvalidManifest: The key `manifest_sha256` does not occur exactly once.
+    """
+    try:
+        unsealed, stated = _unsealed(data)
+    except ValueError as error:
+        raise InvalidManifest(
+            defect(path, expected="its own digest", got=str(error), remedy=RESTORE)
+        ) from error
+    digest = sha256(unsealed)
+    if digest != stated:
+        raise DigestMismatch(
+            defect(
+                path,
+                expected=f"sha256 {stated} (its own manifest_sha256)",
+                got=f"sha256 {digest}",
+                remedy=RESTORE,
+            )
+        )
+
+
+def _unsealed(data: bytes) -> tuple[bytes, str]:
+    """The bytes with zeros for their digest, and the digest that stood there."""
+    stated = _SEAL.findall(data)
+    if len(stated) != 1:
+        raise ValueError(f"the key manifest_sha256 {len(stated)} times instead of once")
+    return _SEAL.sub(lambda found: found[1] + UNSEALED.encode() + b'"', data), stated[0][1].decode()
 
 
 def sha256(data: bytes) -> str:
@@ -283,7 +334,8 @@ def _closing(descriptor: int) -> Iterator[int]:
     try:
         yield descriptor
     finally:
-        os.close(descriptor)
+        with suppress(OSError):
+            os.close(descriptor)
 
 
 def _unreadable(path: Path, error: OSError) -> UnreadableFile:

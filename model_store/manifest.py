@@ -213,6 +213,8 @@ class Manifest(ManifestDraft):
     version: VersionNumber
     files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")], FileEntry]
     """Every file of the version except the manifest itself."""
+    manifest_sha256: Sha256
+    """Digest of `manifest.json` itself, taken with these 64 digits written as zeros."""
 
     @model_validator(mode="after")
     def _files_are_the_required_ones(self) -> Manifest:

@@ -30,7 +30,7 @@ from model_store.errors import (
     quoted,
 )
 from model_store.golden import GoldenVectors
-from model_store.integrity import OpenDirectory, SizeLimits, file_entries
+from model_store.integrity import UNSEALED, OpenDirectory, SizeLimits, file_entries, seal
 from model_store.layout import highest_number, read_aliases
 from model_store.manifest import (
     CARD_FILE,
@@ -64,6 +64,7 @@ Card = str | Callable[[Manifest], str]
 
 #: Numbers tried when others appear without the lock; more means something is wrong with the directory.
 _MAX_ATTEMPTS = 64
+_GIVEN_BY_THE_STORE = {"version", "files", "manifest_sha256"}
 _CARD_PLACEHOLDER = FileEntry(sha256="0" * 64, size_bytes=1)
 
 
@@ -204,16 +205,15 @@ class _Publication:
 
     def _write_description(self, version: OpenDirectory, identity: VersionId) -> None:
         """Card and manifest for this number, then everything read back and verified."""
-        files = file_entries(self._candidate.payload)
-        fields = self._candidate.draft.model_dump()
-        provisional = Manifest.model_validate(
-            {**fields, "version": identity.version, "files": _dumped({**files, CARD_FILE: _CARD_PLACEHOLDER})}
-        )
-        card = render_card(self._candidate.card, provisional)
+        files = {**file_entries(self._candidate.payload), CARD_FILE: _CARD_PLACEHOLDER}
+        card = render_card(self._candidate.card, _manifest(self._candidate.draft, identity, files))
         _check_size(CARD_FILE, card, self._limits)
         files |= file_entries({CARD_FILE: card})
-        manifest = Manifest.model_validate({**fields, "version": identity.version, "files": _dumped(files)})
-        data = (manifest.model_dump_json(indent=2) + "\n").encode()
+        manifest = _manifest(self._candidate.draft, identity, files)
+        try:
+            data = seal((manifest.model_dump_json(indent=2) + "\n").encode())
+        except ValueError as error:
+            raise InvalidDraft(f"draft of {self._name!r}: recipe: {error}. Rename that key.") from error
         _check_size(MANIFEST_FILE, data, self._limits)
         for name, content in ((CARD_FILE, card), (MANIFEST_FILE, data)):
             remove(version, name)
@@ -286,11 +286,11 @@ def _check_size(name: str, data: bytes, limits: SizeLimits) -> None:
 def _checked_draft(draft: ManifestDraft, where: str) -> ManifestDraft:
     """The draft as every reader will see it: through JSON and back, without loss."""
     try:
-        data = draft.model_dump_json(exclude={"version", "files"}, warnings="error")
+        data = draft.model_dump_json(exclude=_GIVEN_BY_THE_STORE, warnings="error")
         checked = ManifestDraft.model_validate_json(data)
     except (ValidationError, PydanticSerializationError, ValueError, AttributeError) as error:
         raise InvalidDraft(f"{where}: expected a valid ManifestDraft, got: {quoted(str(error))}") from error
-    if checked.model_dump() != draft.model_dump(exclude={"version", "files"}):
+    if checked.model_dump() != draft.model_dump(exclude=_GIVEN_BY_THE_STORE):
         raise InvalidDraft(
             f"{where}: expected values that JSON can carry, got some that change on the way "
             "(NaN or infinity in the recipe, perhaps). Put plain finite values there."
@@ -298,5 +298,13 @@ def _checked_draft(draft: ManifestDraft, where: str) -> ManifestDraft:
     return checked
 
 
-def _dumped(files: dict[str, FileEntry]) -> dict[str, dict[str, object]]:
-    return {name: entry.model_dump() for name, entry in files.items()}
+def _manifest(draft: ManifestDraft, identity: VersionId, files: dict[str, FileEntry]) -> Manifest:
+    """Everything but its own digest, which `seal` writes over the zeros once the text is final."""
+    return Manifest.model_validate(
+        {
+            **draft.model_dump(),
+            "version": identity.version,
+            "files": {name: entry.model_dump() for name, entry in files.items()},
+            "manifest_sha256": UNSEALED,
+        }
+    )

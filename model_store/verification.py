@@ -20,7 +20,7 @@ from model_store.errors import (
     quoted,
 )
 from model_store.golden import GoldenVectors
-from model_store.integrity import RESTORE, OpenDirectory, SizeLimits, check_entries, check_entry
+from model_store.integrity import RESTORE, OpenDirectory, SizeLimits, check_entries, check_entry, check_seal
 from model_store.manifest import (
     CARD_FILE,
     GOLDEN_FILE,
@@ -119,13 +119,13 @@ def parse_manifest(data: bytes, *, where: str) -> Manifest:
 
     Raises:
         InvalidManifest: Says which keys are wrong and how, at most ten of them, without their values.
+        DigestMismatch: Valid, but not the bytes that were published.
     """
     try:
         stated = parse_object(data)
         # From the bytes and not from the parsed object: only then does strict mode know JSON's own types.
         manifest = Manifest.model_validate_json(data)
         _refuse_unstated(stated, manifest.model_dump(mode="json"))
-        return manifest
     except ValidationError as error:
         raise InvalidManifest(
             defect(where, expected="a manifest as SPEC.md defines it", got=_told(error), remedy=RESTORE)
@@ -136,6 +136,8 @@ def parse_manifest(data: bytes, *, where: str) -> Manifest:
                 where, expected="complete and unambiguous UTF-8 JSON", got=quoted(str(error)), remedy=RESTORE
             )
         ) from error
+    check_seal(data, where)
+    return manifest
 
 
 def _refuse_unstated(stated: Any, complete: Any, path: str = "") -> None:
