@@ -35,7 +35,7 @@ _NATS = ("elbo", "kl", "nll", "loss")
 def reconstruction_grid(
     path: Path,
     x: Float[Tensor, "n c h w"],
-    x_hat: Float[Tensor, "n c h w"],
+    x_hat: Float[Tensor, "m c h w"],
     *,
     columns: int = 16,
     scale: int = 3,

@@ -63,7 +63,7 @@ def cached_mnist(cache_dir: Path | None = None) -> Path | None:
 def ensure_mnist(
     cache_dir: Path | None = None,
     *,
-    mirrors: Sequence[str] = MIRRORS,
+    mirrors: Sequence[str] | None = None,
     timeout_s: float = TIMEOUT_S,
     lock_timeout_s: float = LOCK_TIMEOUT_S,
     tell: Tell = lambda _: None,
@@ -74,7 +74,7 @@ def ensure_mnist(
 
     Args:
         cache_dir: Parent of the folder; None is `default_cache_dir()`.
-        mirrors: Base addresses ending in a slash.
+        mirrors: Base addresses ending in a slash; None is `MIRRORS`.
         timeout_s: Of each wait for a mirror.
         lock_timeout_s: Of the wait for another process.
         tell: Given a line for people at each step that takes time.
@@ -91,11 +91,11 @@ def ensure_mnist(
         folder.mkdir(parents=True, exist_ok=True)
         with _only_one(folder / ".lock", lock_timeout_s, tell):
             for stem in MNIST_SHA256:
-                _ensure(folder, stem, mirrors, timeout_s, tell)
+                _ensure(folder, stem, MIRRORS if mirrors is None else mirrors, timeout_s, tell)
     except OSError as error:
         raise DataError(
-            f"{folder}: expected a cache that can be written, got: {error}. Choose another with --cache, or "
-            "give a folder that holds the four files with --data."
+            f"{folder}: expected a cache that can be written, got: {error}. Choose another place with "
+            "XDG_CACHE_HOME, or give a folder that holds the four files with --data."
         ) from error
     return folder
 
@@ -232,7 +232,7 @@ def _only_one(lock: Path, timeout_s: float, tell: Tell) -> Iterator[None]:
                 if time.monotonic() > deadline:
                     raise DataError(
                         f"{lock.parent}: another process has been downloading into this cache for more than "
-                        f"{timeout_s:g} s. Wait for it or end it, or choose another with --cache."
+                        f"{timeout_s:g} s. Wait for it or end it, or set XDG_CACHE_HOME to another place."
                     ) from None
                 if not told:
                     tell(f"waiting for another process that downloads into {lock.parent}")
