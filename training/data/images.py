@@ -25,7 +25,8 @@ class ImageSet:
     name: str
     """What the images are, for people: such as `mnist test`."""
     images: UInt8[Tensor, "n c h w"]
-    labels: Int64[Tensor, " n"] | None = None
+    labels: Int64[Tensor, " m"] | None = None
+    """One for each image."""
     fingerprint: str = field(init=False)
     """SHA-256 over the shape and the pixel bytes, in order; labels have no part in it."""
 

@@ -1,8 +1,7 @@
-"""The small MNIST of the repository, and the digests that stand in for the original's."""
+"""Digests of the small MNIST, which stand in for the original's."""
 
 import gzip
 import hashlib
-from pathlib import Path
 
 import pytest
 
@@ -12,12 +11,6 @@ STEMS = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
-
-
-@pytest.fixture(scope="session")
-def mnist_folder() -> Path:
-    """1,600 training and 400 test digits, as IDX files."""
-    return Path(__file__).parents[2] / "data" / "mnist"
 
 
 @pytest.fixture(scope="session")
