@@ -63,6 +63,10 @@ class Axes:
             remedy = "Send at least one." if count == 0 else "Send them in several requests."
             raise InvalidValue(self.where, f"1 to {max_rows} entries", str(count), remedy)
 
+    def is_channels_last(self, shape: tuple[int, ...]) -> bool:
+        """Whether `shape` is that of images with their channels at the end."""
+        return len(self.row) == 3 and shape[1:] == (*self.row[1:], self.row[0]) != self.row
+
     def remedy(self, shape: tuple[int, ...], *, is_file: bool = False) -> str:
         """What to do about a shape that is not accepted."""
         if shape in (self.row, self.row[1:] if self._is_grey else self.row):
@@ -71,7 +75,7 @@ class Axes:
                 if is_file
                 else "Wrap it in a list, even a single one: [...]."
             )
-        if len(self.row) == 3 and shape[-3:] == (*self.row[1:], self.row[0]):
+        if self.is_channels_last(shape):
             return "Put the channels first."
         return f"Send {self.text}."
 

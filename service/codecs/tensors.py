@@ -66,19 +66,18 @@ def _array(value: object, axes: Axes, max_rows: int) -> NDArray[np.float64]:
         raise InvalidValue(
             axes.where, f"lists of numbers, {axes.text}", describe(value), f"Send {axes.text}."
         )
-    axes.check_count(len(value), max_rows=max_rows)
     full = (len(value), *axes.row)
     lengths, bottom = nesting(value, deepest=len(full) + 1)
     grey = len(full) == 4 and axes.row[0] == 1 and len(lengths) == 3
-    if len(lengths) != len(full) and not grey:
-        bottom_is_number = type(bottom) in (int, float)
-        got = shape_text(lengths) if bottom_is_number or isinstance(bottom, list) else describe(bottom)
+    if value and (len(lengths) != len(full) or axes.is_channels_last(lengths)) and not grey:
+        shape_is_all = isinstance(bottom, list) or type(bottom) in (int, float)
         deeper = "at least " if len(lengths) > len(full) else ""
         raise InvalidValue(
             axes.where,
             f"lists nested as {axes.text}",
-            f"{got}, {deeper}{len(lengths)} deep",
+            f"{shape_text(lengths) if shape_is_all else describe(bottom)}, {deeper}{len(lengths)} deep",
             axes.remedy(lengths),
         )
+    axes.check_count(len(value), max_rows=max_rows)
     sizes = (full[0], *full[2:]) if grey else full
     return array_from_nested(value, sizes, where=axes.where).reshape(full)
