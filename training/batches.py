@@ -3,6 +3,7 @@
 Knows uint8 images, batch sizes and positions. Knows nothing of models or of what pixels mean.
 """
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -65,7 +66,8 @@ class OrderedBatches:
         self._batch_size = batch_size
 
     def __len__(self) -> int:
-        return -(-len(self._images) // self._batch_size)
+        return math.ceil(len(self._images) / self._batch_size)
 
     def __iter__(self) -> Iterator[UInt8[Tensor, "batch c h w"]]:
-        yield from self._images.split(self._batch_size)
+        for start in range(0, len(self._images), self._batch_size):
+            yield self._images[start : start + self._batch_size]

@@ -3,13 +3,17 @@
 Knows Lightning's hooks and the run directory. Knows nothing of objectives.
 """
 
+# ruff: noqa: ARG002  # Lightning decides what its hooks are given
+
 from __future__ import annotations
 
 import csv
 import io
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -21,7 +25,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from training.averaging import weights_to_keep
 from training.errors import NonFiniteTraining, TrainingInterrupted
 from training.module import FittingModule
-from training.run_directory import RunDirectory, save_model, write_atomically, write_text
+from training.run_directory import RunDirectory, save_model, write_tensors, write_text
 
 Row = dict[str, float | int]
 _SUMMED = ("reconstruction_nll", "kl")
@@ -34,9 +38,10 @@ class EpochLog(Callback):
     run's log has neither gaps nor repetitions.
     """
 
-    def __init__(self, directory: RunDirectory, announce: Callable[[Row], None]) -> None:
-        """`announce` is told each line."""
+    def __init__(self, directory: RunDirectory, *, every_steps: int, announce: Callable[[Row], None]) -> None:
+        """`announce` is told each line; TensorBoard gets a step's figures `every_steps`."""
         self._directory = directory
+        self._every_steps = every_steps
         self._announce = announce
         self._rows: list[Row] = []
         self._train = _no_sums()
@@ -51,14 +56,14 @@ class EpochLog(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         _add(self._train, outputs, images=len(batch))
-        if pl_module.logger is not None and trainer.global_step % trainer.log_every_n_steps == 0:
+        if pl_module.logger is not None and trainer.global_step % self._every_steps == 0:
             figures = {f"step/{name}": float(outputs[name]) for name in ("loss", *_SUMMED)}
             pl_module.logger.log_metrics(figures, trainer.global_step)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._validation = _no_sums()
 
-    def on_validation_batch_end(
+    def on_validation_batch_end(  # noqa: PLR0917  # Lightning's signature
         self,
         trainer: Trainer,
         pl_module: LightningModule,
@@ -167,40 +172,33 @@ class DurableCheckpoints(TorchCheckpointIO):
     """Lightning's checkpoint files, written by temporary file, fsync and rename."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        write_atomically(path, lambda file: torch.save(checkpoint, file))
+        """Write the whole state, or leave the old file."""
+        write_tensors(path, checkpoint)
 
 
-class StopOnSignal(Callback):
+@contextmanager
+def stopping_on_signals(checkpoint: RunCheckpoint, notice: Callable[[str], None]) -> Iterator[None]:
     """Ctrl-C and SIGTERM end the run after the current step, with its state saved.
 
-    A second Ctrl-C ends it at once, at the cost of what came after the last checkpoint.
+    A second one ends it at once, at the cost of what came after the last checkpoint. Outside the
+    main thread, where Python allows no handlers, signals are left as they are.
     """
 
-    def __init__(self, checkpoint: RunCheckpoint, notice: Callable[[str], None]) -> None:
-        self._checkpoint = checkpoint
-        self._notice = notice
-        self._before: dict[int, Any] = {}
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._handle)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._checkpoint.stop_requested:
+    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # Python's signature
+        if checkpoint.stop_requested:
             raise TrainingInterrupted(
                 "stopped at once; what came after the last checkpoint is lost. Go on with the same "
                 "command and --resume."
             )
-        self._checkpoint.stop_requested = True
-        self._notice("stopping after this step; press Ctrl-C again to stop at once")
+        checkpoint.stop_requested = True
+        notice("stopping after this step; press Ctrl-C again to stop at once")
 
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
             signal.signal(number, handler)
-        self._before = {}
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._restore()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._restore()

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -192,7 +192,7 @@ class RunConfig(Section):
     """Time and figure to expect of this very recipe; left out when unknown."""
 
     @model_validator(mode="after")
-    def _sections_agree(self) -> Self:
+    def _sections_agree(self) -> RunConfig:
         """Combinations that would be a mistake even though each key is in range."""
         if self.data.grey_fraction > 0.0 and self.data.binarisation == "grey":
             raise ValueError(

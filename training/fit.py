@@ -17,18 +17,19 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from training.averaging import RunningMeanOfWeights, weights_to_keep
+from training.averaging import RunningMeanOfWeights
 from training.batches import OrderedBatches, ShuffledBatches
 from training.callbacks import (
     DurableCheckpoints,
     EpochLog,
     Row,
     RunCheckpoint,
-    StopOnSignal,
+    stopping_on_signals,
 )
 from training.config import RunConfig, TrainerConfig
 from training.data import ImageData, split_train_validation
@@ -36,7 +37,7 @@ from training.errors import DataError, RunDirectoryError
 from training.models import build_model
 from training.module import FittingModule
 from training.pictures import Pictures
-from training.provenance import describe_provenance
+from training.provenance import Provenance, describe_provenance
 from training.run_directory import FittedRun, RunDirectory, load_run, save_provenance
 from training.seeding import generator_for
 
@@ -92,7 +93,7 @@ def fit(
         )
     provenance = describe_provenance(config, data, precision=precision, threads=torch.get_num_threads())
     if resume:
-        _check_resumable(directory, config, provenance.data_fingerprint)
+        _check_resumable(directory, config, provenance, console)
         directory.remove_leftovers()
     else:
         directory.start(config)
@@ -106,26 +107,32 @@ def fit(
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module = FittingModule(model, config, steps_per_epoch=len(batches))
 
-    epoch_log = EpochLog(directory, _announcer(config, console))
+    every_steps = min(50, len(batches))
+    epoch_log = EpochLog(directory, every_steps=every_steps, announce=_announcer(config, console))
     pictures = Pictures(
         directory,
         validation,
         every_epochs=config.trainer.pictures_every_epochs,
         epochs=config.trainer.epochs,
         seed=config.evaluation.seed,
-        weights=weights_to_keep,
     )
-    with _quiet_lightning():
-        trainer = _trainer(config, directory, precision, [epoch_log, pictures], console, len(batches))
+    checkpoint = RunCheckpoint(directory, minutes=config.trainer.checkpoint_minutes)
+    with _quiet_lightning(), stopping_on_signals(checkpoint, console.say):
+        trainer = _trainer(
+            config,
+            directory,
+            precision=precision,
+            callbacks=[epoch_log, pictures, checkpoint],
+            progress_bar=console.progress_bar,
+            every_steps=every_steps,
+        )
         trainer.fit(
             module,
             train_dataloaders=batches,
             val_dataloaders=OrderedBatches(validation.images, batch_size=512),
-            ckpt_path=directory.checkpoint if resume and directory.checkpoint.is_file() else None,
+            ckpt_path=directory.checkpoint if directory.checkpoint.is_file() else None,
             weights_only=True,
         )
-    if epoch_log.rows and _collapsed(config, epoch_log.rows[-1]):
-        console.say(_collapse_warning(epoch_log.rows[-1]))
     return load_run(out)
 
 
@@ -138,42 +145,56 @@ def resolve_precision(config: TrainerConfig) -> Precision:
     return "bfloat16" if native else "float32"
 
 
-def _check_resumable(directory: RunDirectory, config: RunConfig, data_fingerprint: str) -> None:
-    """Refuse to go on with another configuration or other images than the run was started with."""
-    if directory.read_config() != config:
+def _check_resumable(directory: RunDirectory, config: RunConfig, now: Provenance, console: Console) -> None:
+    """Refuse another configuration, other images or a damaged checkpoint; tell what changes the bits."""
+    if _decisive(directory.read_config()) != _decisive(config):
         raise RunDirectoryError(
             f"{directory.config}: expected the configuration given now, got another one. Resume with the "
             "recipe, seed and --set options the run was started with, or start a new run in another --out."
         )
-    stored = directory.read_provenance()
-    if stored.data_fingerprint != data_fingerprint:
+    then = directory.read_provenance()
+    if then.data_fingerprint != now.data_fingerprint:
         raise DataError(
-            f"{directory.root}: the run was started on images with fingerprint "
-            f"{stored.data_fingerprint[:12]}…, these have {data_fingerprint[:12]}…. Resume with the "
+            f"{directory.root}: expected the images the run was started on (fingerprint "
+            f"{then.data_fingerprint[:12]}…), got others ({now.data_fingerprint[:12]}…). Resume with the "
             "--data it was started with."
         )
+    for what in ("precision", "threads", "libraries"):
+        before, after = getattr(then, what), getattr(now, what)
+        if before != after:
+            console.say(
+                f"note: {what} was {before} when the run was started and is {after} now; the weights will "
+                "not be bit for bit those of an uninterrupted run"
+            )
+    if directory.checkpoint.is_file():
+        directory.check_checkpoint()
+
+
+def _decisive(config: RunConfig) -> RunConfig:
+    """The configuration without the words that change no run."""
+    return config.model_copy(update={"description": "", "expect": None})
 
 
 def _trainer(
     config: RunConfig,
     directory: RunDirectory,
+    *,
     precision: Precision,
     callbacks: list[Callback],
-    console: Console,
-    steps_per_epoch: int,
+    progress_bar: bool,
+    every_steps: int,
 ) -> Trainer:
     chosen = config.trainer
-    checkpoint = RunCheckpoint(directory, minutes=chosen.checkpoint_minutes)
-    callbacks = [*callbacks, checkpoint, StopOnSignal(checkpoint, console.say)]
     if chosen.ema_decay > 0.0:
         # First, so that every other callback sees the averaged weights of the same step.
-        callbacks.insert(0, RunningMeanOfWeights(chosen.ema_decay))
+        callbacks = [RunningMeanOfWeights(chosen.ema_decay), *callbacks]
     if chosen.early_stopping_epochs > 0:
-        callbacks.append(
-            EarlyStopping("validation_negative_elbo", mode="min", patience=chosen.early_stopping_epochs)
-        )
-    if console.progress_bar:
-        callbacks.append(RichProgressBar())
+        callbacks = [
+            *callbacks,
+            EarlyStopping("validation_negative_elbo", mode="min", patience=chosen.early_stopping_epochs),
+        ]
+    if progress_bar:
+        callbacks = [*callbacks, RichProgressBar()]
     return Trainer(
         accelerator="cpu",
         devices=1,
@@ -183,13 +204,13 @@ def _trainer(
         gradient_clip_algorithm="norm",
         callbacks=callbacks,
         logger=TensorBoardLogger(directory.root, name="tensorboard", version="", default_hp_metric=False),
-        plugins=[DurableCheckpoints()],
-        log_every_n_steps=min(50, steps_per_epoch),
-        enable_progress_bar=console.progress_bar,
+        # One process, whatever cluster this machine may belong to.
+        plugins=[DurableCheckpoints(), LightningEnvironment()],
+        log_every_n_steps=every_steps,
+        enable_progress_bar=progress_bar,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
-        barebones=False,
     )
 
 

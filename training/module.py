@@ -4,6 +4,8 @@ Knows the model, the objective and the schedules. Knows nothing of files, pictur
 All noise comes from generators seeded by (seed, step), never from a global one.
 """
 
+# ruff: noqa: ARG002  # Lightning decides what its hooks are given
+
 from __future__ import annotations
 
 import math
@@ -55,6 +57,7 @@ class FittingModule(LightningModule):
                 f"{terms.loss.item()}. The last checkpoint is kept. Start a new run with a lower "
                 "optimiser.learning_rate or optimiser.gradient_clip_norm."
             )
+        self.log("loss", terms.loss, prog_bar=True, logger=False)
         return {
             "loss": terms.loss,
             "reconstruction_nll": terms.reconstruction_nll.detach().mean(),
@@ -98,7 +101,11 @@ class FittingModule(LightningModule):
             lr=chosen.learning_rate,
             betas=(0.9, chosen.beta2),
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self._learning_rate_fraction)
+        # A plain function, because torch puts any other callable's attributes into the checkpoint.
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimiser,
+            lambda step: self._learning_rate_fraction(step),  # noqa: PLW0108
+        )
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _learning_rate_fraction(self, step: int) -> float:

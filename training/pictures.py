@@ -5,19 +5,15 @@ Knows the model's interface, the run directory and the plots. Knows nothing of o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from training.averaging import weights_to_keep
 from training.data import ImageSet, to_unit_interval
 from training.models import LatentImageModel
 from training.run_directory import RunDirectory
 from training.seeding import generator_for
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _PAIRS = 32
 _SAMPLES = 64
@@ -37,20 +33,22 @@ class Pictures(Callback):
         every_epochs: int,
         epochs: int,
         seed: int,
-        weights: Callable[[Trainer], LatentImageModel],
     ) -> None:
-        """`weights` finds the weights to draw with, the averaged ones where there are any."""
+        """Every `every_epochs` and after the last of `epochs`; `seed` is that of the samples' z."""
         self._directory = directory
         self._x = to_unit_interval(validation.images[:_PAIRS])
         self._every_epochs = every_epochs
         self._epochs = epochs
         self._seed = seed
-        self._weights = weights
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,  # noqa: ARG002  # Lightning decides what its hooks are given
+    ) -> None:
         done = trainer.current_epoch + 1
         if done % self._every_epochs == 0 or done == self._epochs:
-            self.draw(self._weights(trainer))
+            self.draw(weights_to_keep(trainer))
 
     @torch.inference_mode()
     def draw(self, model: LatentImageModel) -> None:

@@ -17,12 +17,12 @@ Knows paths, configurations and weights. Knows nothing of how a run is fitted or
 
 from __future__ import annotations
 
+import io
 import json
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
@@ -138,6 +138,20 @@ class RunDirectory:
                 f"{error}. Use the run directory as it was left, or start a new one."
             ) from error
 
+    def check_checkpoint(self) -> None:
+        """Read the checkpoint as tensors and plain values only.
+
+        Raises:
+            RunDirectoryError: It is damaged, or holds something else.
+        """
+        try:
+            torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises many kinds; each is handed to the caller
+            raise RunDirectoryError(
+                f"{self.checkpoint}: expected a checkpoint of `vae-train fit`, got a file that cannot be "
+                f"read: {type(error).__name__}. Start a new run in another --out."
+            ) from error
+
     def remove_leftovers(self) -> None:
         """Delete the temporary files that a killed process could not rename."""
         for folder in (self.root, self.checkpoint.parent):
@@ -204,7 +218,7 @@ def save_model(directory: RunDirectory, model: LatentImageModel, *, epochs: int)
             for name, tensor in model.state_dict().items()
         },
     }
-    write_atomically(directory.model, lambda file: torch.save(stored, file))
+    write_tensors(directory.model, stored)
 
 
 def save_provenance(directory: RunDirectory, provenance: Provenance) -> None:
@@ -214,10 +228,18 @@ def save_provenance(directory: RunDirectory, provenance: Provenance) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file atomically and durably."""
-    write_atomically(path, lambda file: file.write(text.encode()))
+    _write_atomically(path, text.encode())
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+def write_tensors(path: Path, stored: dict[str, Any]) -> None:
+    """Write tensors and plain values in torch's format, atomically and durably."""
+    # Through memory (10 MB), so that a full disk is an OSError and not torch's own kind of error.
+    buffer = io.BytesIO()
+    torch.save(stored, buffer)
+    _write_atomically(path, buffer.getbuffer())
+
+
+def _write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Write a file so that a crash or a full disk leaves either the old content or the new.
 
     Temporary file in the same directory, fsync, rename, fsync of the directory.
@@ -225,7 +247,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     temporary = path.with_name(f".{path.name}.part")
     try:
         with temporary.open("wb") as file:
-            write(file)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -14,7 +14,7 @@ import torch
 
 from training.config import RunConfig, load_recipe
 from training.data import ImageData, load_mnist
-from training.errors import ConfigError
+from training.errors import ConfigError, TrainingInterrupted
 from training.evaluation import Evaluation, evaluate, format_value, write_evaluation
 from training.fit import Console, fit, resolve_precision
 from training.models import build_model
@@ -36,13 +36,19 @@ def run(arguments: argparse.Namespace) -> int:
         f"evaluating on {len(data.test):,} test images, then K = {settings.importance_samples} importance "
         f"samples for {min(settings.importance_images, len(data.test)):,} of them"
     )
-    evaluation = evaluate(
-        fitted.model,
-        data.test,
-        importance_samples=settings.importance_samples,
-        importance_images=settings.importance_images,
-        seed=settings.seed,
-    )
+    try:
+        evaluation = evaluate(
+            fitted.model,
+            data.test,
+            importance_samples=settings.importance_samples,
+            importance_images=settings.importance_images,
+            seed=settings.seed,
+        )
+    except KeyboardInterrupt:
+        raise TrainingInterrupted(
+            f"{out}: stopped while evaluating; training is complete and its weights are kept. Measure them "
+            f"with: vae-train evaluate {out}"
+        ) from None
     write_evaluation(out, evaluation)
     _say(_report(evaluation))
     minutes = (time.monotonic() - started) / 60.0
@@ -83,12 +89,13 @@ def _plan(config: RunConfig, data: ImageData, out: Path, *, resume: bool) -> str
     return "\n".join(
         [
             f"recipe {config.name}: {config.description}",
-            f"  data      {data.name}, {images:,} images to train on, {config.data.validation_size:,} held "
-            f"back, shape {data.image_shape}",
-            f"  model     {config.model.kind}, {config.model.trunk.type}, {config.model.latent_size} latents, "
-            f"{config.model.likelihood.name}; encoder {weights[0]:,} and decoder {weights[1]:,} weights",
-            f"  training  {trainer.epochs} epochs of {images // trainer.batch_size} steps, seed {trainer.seed}, "
-            f"{resolve_precision(trainer)}, {torch.get_num_threads()} threads",
+            f"  data      {data.name}, {images:,} images to train on, {config.data.validation_size:,} "
+            f"held back, shape {data.image_shape}",
+            f"  model     {config.model.kind}, {config.model.trunk.type}, {config.model.latent_size} "
+            f"latents, {config.model.likelihood.name}; {weights[0]:,} weights in the encoder, "
+            f"{weights[1]:,} in the decoder",
+            f"  training  {trainer.epochs} epochs of {images // trainer.batch_size} steps, "
+            f"seed {trainer.seed}, {resolve_precision(trainer)}, {torch.get_num_threads()} threads",
             f"  expect    {expected}",
             f"  watch     {out}/reconstructions.png, samples.png, curves.png, log.csv; "
             f"tensorboard --logdir {out}/tensorboard",

@@ -35,8 +35,9 @@ def build_model(config: ModelConfig, image_shape: ImageShape) -> VAE | AutoEncod
 
     Weights are drawn from torch's global generator: seed it first.
     """
-    model_class = {"vae": VAE, "ae": AutoEncoder}[config.kind]
-    numbers_per_latent = {"vae": 2, "ae": 1}[config.kind]
+    model_class: type[VAE] | type[AutoEncoder]
+    # Mean and log variance of each latent, or the code alone.
+    model_class, numbers_per_latent = (VAE, 2) if config.kind == "vae" else (AutoEncoder, 1)
     encoder, decoder = _trunks(config, image_shape, encoder_outputs=numbers_per_latent * config.latent_size)
     return model_class(
         encoder=encoder,
