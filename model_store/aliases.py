@@ -6,12 +6,12 @@ how the file is replaced. A table is a value: moving an alias gives another tabl
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, ValidationError
 
 from model_store.errors import CorruptAliases, ModelNotFound, defect, quoted
-from model_store.manifest import AliasName, StrictModel, VersionNumber
+from model_store.manifest import SCHEMA_VERSION, AliasName, SchemaVersion, StrictModel, VersionNumber
 from model_store.strict_json import parse_object
 
 ALIASES_FILE = "aliases.json"
@@ -39,7 +39,7 @@ class AliasEntry(StrictModel):
 class AliasTable(StrictModel):
     """The content of `aliases.json`."""
 
-    schema_version: Literal[1] = 1
+    schema_version: SchemaVersion = SCHEMA_VERSION
     aliases: dict[AliasName, AliasEntry] = Field(default_factory=dict)
 
     @classmethod

@@ -8,9 +8,11 @@ defect to be told, never a default to be guessed. `SPEC.md` says the same in MUS
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 SCHEMA_VERSION = 1
 
@@ -25,6 +27,8 @@ REQUIRED_FILES = (ENCODER_FILE, DECODER_FILE, GOLDEN_FILE, CARD_FILE)
 NAME_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$"
 ALIAS_PATTERN = r"^[a-z](?:[a-z0-9-]{0,62}[a-z0-9])?$"
 
+#: Not a Literal: `true` equals 1 and would pass for it.
+SchemaVersion = Annotated[int, Field(ge=SCHEMA_VERSION, le=SCHEMA_VERSION)]
 ModelName = Annotated[str, Field(pattern=NAME_PATTERN)]
 #: Starts with a letter, so that `name@3` is always a version and never an alias.
 AliasName = Annotated[str, Field(pattern=ALIAS_PATTERN)]
@@ -131,6 +135,13 @@ class Metric(StrictModel):
     """Data, how many images and which, binarisation, samples K, seed: enough to repeat it."""
 
 
+def _refuse_numbers_as_time(value: object) -> object:
+    """pydantic reads 1 and "1" as a second after 1970; in a manifest either is a mistake."""
+    if isinstance(value, datetime) or (isinstance(value, str) and re.match(r"\d{4}-\d{2}-\d{2}T", value)):
+        return value
+    raise ValueError("expected a time such as 2024-01-31T12:00:00+00:00")
+
+
 class TrainingProvenance(StrictModel):
     """Where the weights came from: enough to train them again."""
 
@@ -146,8 +157,8 @@ class TrainingProvenance(StrictModel):
     epochs: Annotated[int, Field(ge=0)]
     """Passes over the training data behind these weights."""
     git_revision: Annotated[str, Field(pattern=r"^(?:[0-9a-f]{40}(?:-dirty)?|unknown)$")]
-    created_at: AwareDatetime
-    """When the version was exported, with its UTC offset."""
+    created_at: Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_refuse_numbers_as_time)]
+    """When the version was exported: ISO 8601 with its UTC offset."""
 
 
 class StandardNormalPrior(StrictModel):
@@ -160,7 +171,7 @@ class StandardNormalPrior(StrictModel):
 class ManifestDraft(StrictModel):
     """All that a publisher knows before the store has given the version its number."""
 
-    schema_version: Literal[1] = 1
+    schema_version: SchemaVersion = SCHEMA_VERSION
     name: ModelName
     kind: Literal["vae", "ae"]
     """`ae` is deterministic: its encoder's `logvar` has no meaning and sampling it is not generation."""
