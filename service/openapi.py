@@ -34,8 +34,8 @@ _DESCRIPTION = """\
 A variational autoencoder behind HTTP: encode images, decode latents, draw new images, reconstruct.
 
 A suffix (`.json`, `.png`, `.npy`, `.npz`, `.txt`) or an `Accept` header chooses the form of an answer; the
-suffix wins, and JSON is the default. `?model=` chooses the model. Every error is a problem body (RFC 9457), and
-its `code` is one of those at `/problems`. Nothing is coerced and nothing unknown is ignored.
+suffix wins, and JSON is the default. `?model=` chooses the model. Every error is a problem body (RFC 9457)
+whose `code` is one of those at `/problems`. Nothing is coerced and nothing unknown is ignored.
 """
 _BINARY: Mapping[Form, str] = {
     Form.PNG: "One image, or a contact sheet, row by row.",

@@ -12,6 +12,7 @@ import re
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar, Union, get_args, get_origin
 from urllib.parse import parse_qsl
 
@@ -20,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from service.codecs.describe import describe as json_words
-from service.problems import Item, ProblemError
+from service.problems import MAX_ITEMS, Item, ProblemError
 
 MAX_QUERY_BYTES = 4_096
 _MAX_QUERY_FIELDS = 64
@@ -86,11 +87,8 @@ def read_object(
     """
     elsewhere = tuple(also)
     known = (*elsewhere, *model.model_fields)
-    items = [
-        _unknown(f"body: key {position}", name, known)
-        for position, name in enumerate(values, start=1)
-        if name not in known
-    ]
+    unknown = ((at, name) for at, name in enumerate(values, start=1) if name not in known)
+    items = [_unknown(f"body: key {at}", name, known) for at, name in islice(unknown, MAX_ITEMS)]
     own = {name: value for name, value in values.items() if name in model.model_fields}
     return _validated(own, model, limits, code="invalid-value", where="body: ", items=items)
 

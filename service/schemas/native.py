@@ -15,14 +15,14 @@ from service.schemas.base import AtMost, Scalars
 #: JSON numbers beyond this lose digits in JavaScript and other readers that know only float64.
 MAX_SEED = 2**53 - 1
 
-ModelReference = Annotated[str, Field(max_length=200, examples=["mnist"])]
-Seed = Annotated[int, Field(ge=0, le=MAX_SEED, examples=[7])]
+ModelReference = Annotated[str | None, Field(max_length=200, examples=["mnist"])]
+Seed = Annotated[int | None, Field(ge=0, le=MAX_SEED, examples=[7])]
 
 
 class ModelChoice(Scalars):
     """Which model answers."""
 
-    model: ModelReference | None = None
+    model: ModelReference = None
     """The model to use, as `name`, `name@version` or `name@alias`. Left out: the server's default model."""
 
 
@@ -40,7 +40,7 @@ class SampleScalars(Scalars):
 
     n: Annotated[int | None, Field(ge=1, examples=[4]), AtMost("max_images")] = None
     """How many images. Left out: 1, or 10 as text, which is two rows on a terminal."""
-    seed: Seed | None = None
+    seed: Seed = None
     """Where the randomness comes from: the same seed gives the same bytes, and image *i* does not depend on
     `n`. Left out: one is drawn, and told in the answer and in `X-Seed`."""
     temperature: Annotated[float | None, Field(ge=0.0, le=10.0, allow_inf_nan=False, examples=[0.8])] = None
@@ -65,7 +65,7 @@ class ReconstructScalars(Scalars):
 
     sample: Annotated[bool | None, Field(examples=[True])] = None
     """False or left out: z = mu, the same for every request. True: z = mu + sigma * eps."""
-    seed: Seed | None = None
+    seed: Seed = None
     """Where eps comes from when `sample` is true; drawn and told when left out. Without `sample` it plays no
     part."""
 

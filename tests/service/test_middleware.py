@@ -1,0 +1,168 @@
+"""What happens around every request, and when something goes wrong in it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from http_calls import Caller
+
+from service.app import create_app
+from service.engine import LoadedModel
+from service.logs import JsonFormatter, TextFormatter, fields
+from service.settings import Settings
+
+
+class Lines(logging.Handler):
+    """Formatted lines, as the server writes them."""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+    @property
+    def documents(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.lines]
+
+
+@contextlib.contextmanager
+def listening(formatter: logging.Formatter) -> Iterator[Lines]:
+    handler = Lines(formatter)
+    logger = logging.getLogger("service")
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield handler
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
+
+
+@pytest.fixture
+def log() -> Iterator[Lines]:
+    with listening(JsonFormatter()) as handler:
+        yield handler
+
+
+def test_one_request_is_one_line_with_its_id_and_no_pixels(api: Caller, log: Lines) -> None:
+    body = json.dumps({"z": [[0.123456] * 8]}).encode()
+    answer = api.post("/decode?model=mnist@2", body)
+    (line,) = log.documents
+    assert line["event"] == "request"
+    assert line["request_id"] == answer.headers["x-request-id"]
+    assert (line["method"], line["path"], line["status"]) == ("POST", "/decode", 200)
+    assert (line["model"], line["images"], line["body_bytes"]) == ("mnist@2", 1, len(body))
+    assert line["ms"] > 0
+    assert "0.1234" not in log.lines[0]
+    api.post("/decode", b'{"z": "secret"}')
+    assert log.documents[1]["code"] == "invalid-value"
+    assert "secret" not in log.lines[1]
+
+
+def test_line_cannot_be_forged_by_a_path(api: Caller) -> None:
+    with listening(TextFormatter()) as log:
+        api.get("/a%0a12:00:00.000 error forged%1b[31m" + "x" * 1000)
+        (line,) = log.lines
+    assert "\n" not in line
+    assert "\x1b" not in line
+    assert len(line) < 400
+
+
+def test_text_lines_are_short_phrases_and_fields() -> None:
+    record = logging.makeLogRecord({"msg": "batch done", "levelno": logging.INFO, "levelname": "INFO"})
+    record.__dict__.update(fields(size=8, run_ms=11.43219, why="2 cores", ok=True))
+    line = TextFormatter().format(record)
+    assert line.endswith('info    batch done size=8 run_ms=11.432 why="2 cores" ok=true')
+
+
+def test_unexpected_error_is_one_line_and_a_problem_without_its_text(
+    api: Caller, log: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("internal detail")
+
+    monkeypatch.setattr(LoadedModel, "decode", broken)
+    answer = api.post_json("/decode", {"z": [[0.0] * 8]})
+    assert (answer.status, answer.code) == (500, "internal-error")
+    assert "internal detail" not in answer.body.decode()
+    failed, request = log.documents
+    assert failed["event"] == "request failed"
+    assert "RuntimeError: internal detail" in failed["traceback"]
+    assert failed["request_id"] == request["request_id"] == answer.json()["request_id"]
+    assert request["status"] == 500
+
+
+def test_worker_threads_log_under_the_request_id(
+    api: Caller, log: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def talkative(*_: object, **__: object) -> None:
+        logging.getLogger("service.engine").warning("odd")
+        raise RuntimeError
+
+    monkeypatch.setattr(LoadedModel, "decode", talkative)
+    answer = api.post_json("/decode", {"z": [[0.0] * 8]})
+    assert log.documents[0]["event"] == "odd"
+    assert log.documents[0]["request_id"] == answer.headers["x-request-id"]
+
+
+def test_client_that_leaves_costs_one_line(api: Caller, log: Lines) -> None:
+    answer = api.run(api.acall("POST", "/encode", body=[b'{"ima', b"ges"], leave_after=1))
+    assert answer.status == 0
+    (line,) = log.documents
+    assert (line["event"], line["status"], line["level"]) == ("client left", 499, "info")
+
+
+def test_request_cancelled_while_the_server_stops_gets_503_and_otherwise_nothing(tiny_store: Path) -> None:
+    async def cancelled(api: Caller) -> int:
+        async def never() -> Any:
+            return await api.acall("POST", "/encode", body=iter_never())
+
+        task = asyncio.ensure_future(never())
+        await asyncio.sleep(0.02)
+        task.cancel()
+        try:
+            return int((await task).status)
+        except asyncio.CancelledError:
+            return -1
+
+    def iter_never() -> list[bytes]:
+        return []
+
+    with Caller(create_app(Settings(model_store=tiny_store, threads=1))) as api:
+        assert api.run(cancelled(api)) == -1
+        api.app.state.services.lifecycle.draining = True
+        assert api.run(cancelled(api)) == 503
+
+
+def test_access_log_can_be_turned_off(tiny_store: Path, log: Lines) -> None:
+    settings = Settings(model_store=tiny_store, threads=1, access_log=False)
+    with Caller(create_app(settings)) as api:
+        log.lines.clear()
+        api.get("/sample")
+    assert not [d for d in log.documents if d["event"] == "request"]
+
+
+def test_traceback_is_one_json_line() -> None:
+    try:
+        raise ValueError("x\ny")
+    except ValueError:
+        record = logging.LogRecord("n", logging.ERROR, "f", 1, "failed", (), None)
+        import sys
+
+        record.exc_info = sys.exc_info()
+    buffer = io.StringIO(JsonFormatter().format(record))
+    assert len(buffer.readlines()) == 1

@@ -1,0 +1,333 @@
+"""The OpenAPI document tells the truth, its examples work, and its page needs nobody else."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import numpy as np
+import pytest
+from http_calls import Answer, Caller
+
+from service.problems import PROBLEMS
+from service.routes.contract import NATIVE
+from service.schemas import native
+
+Document = Mapping[str, Any]
+
+
+@pytest.fixture(scope="module")
+def document(api: Caller) -> Document:
+    answer = api.get("/openapi.json")
+    assert answer.headers["content-type"] == "application/json"
+    loaded: Document = answer.json()
+    return loaded
+
+
+def resolve(document: Document, node: Any) -> Any:
+    while isinstance(node, dict) and "$ref" in node:
+        target: Any = document
+        for part in node["$ref"].removeprefix("#/").split("/"):
+            target = target[part]
+        node = target
+    return node
+
+
+def operations(document: Document) -> Iterator[tuple[str, str, Any]]:
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            yield method.upper(), path, operation
+
+
+def defects(document: Document, schema: Any, value: Any, where: str = "$") -> list[str]:
+    """A small JSON schema validator: the words that this document uses, and no others."""
+    schema = resolve(document, schema)
+    known = {
+        "type", "properties", "required", "additionalProperties", "items", "minItems", "maxItems", "minimum",
+        "maximum", "enum", "anyOf", "description", "title", "format", "default", "examples", "maxLength",
+        "contentMediaType",
+    }  # fmt: skip
+    assert set(schema) <= known, set(schema) - known
+    found: list[str] = []
+    kinds = {
+        "object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "boolean": bool,
+        "null": type(None),
+    }  # fmt: skip
+    if "anyOf" in schema:
+        ways = [defects(document, way, value, where) for way in schema["anyOf"]]
+        return [] if any(not way for way in ways) else ways[0]
+    if "type" in schema:
+        types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+        fits = any(
+            isinstance(value, kinds[t]) and not (isinstance(value, bool) and t in ("integer", "number"))
+            for t in types
+        )
+        if not fits:
+            return [f"{where}: {type(value).__name__} is not {types}"]
+    if "enum" in schema and value not in schema["enum"]:
+        found.append(f"{where}: not one of the enum")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and not schema.get("minimum", value) <= value <= schema.get("maximum", value):
+        found.append(f"{where}: out of range")
+    if isinstance(value, list):
+        if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
+            found.append(f"{where}: {len(value)} items")
+        for i, element in enumerate(value):
+            found += defects(document, schema.get("items", {}), element, f"{where}[{i}]")
+    if isinstance(value, dict):
+        properties = schema.get("properties", {})
+        found += [f"{where}: {name} is missing" for name in schema.get("required", []) if name not in value]
+        for name, element in value.items():
+            if name in properties:
+                found += defects(document, properties[name], element, f"{where}.{name}")
+            elif schema.get("additionalProperties") is False:
+                found.append(f"{where}: {name} is undocumented")
+            elif isinstance(schema.get("additionalProperties"), dict):
+                found += defects(document, schema["additionalProperties"], element, f"{where}.{name}")
+    return found
+
+
+def assert_documented(document: Document, method: str, path: str, answer: Answer) -> None:
+    """Status, media type, headers and body are all in the document."""
+    operation = document["paths"][path][method.lower()]
+    assert str(answer.status) in operation["responses"], (method, path, answer.status)
+    response = resolve(document, operation["responses"][str(answer.status)])
+    media_type = answer.headers["content-type"].partition(";")[0]
+    assert media_type in response["content"]
+    # X-Z is there only for one image, and X-Seed only where something was drawn.
+    for name in set(response["headers"]) - {"X-Z", "X-Seed"}:
+        assert name.lower() in answer.headers, (path, name)
+    named = {name.lower() for name in response["headers"]}
+    standard = {
+        "content-type", "content-length", "cache-control", "vary", "x-content-type-options", "etag",
+        "last-modified", "content-security-policy", "referrer-policy", "accept-ranges", "date",
+    }  # fmt: skip
+    undocumented = set(answer.headers) - named - standard - {"x-model"}
+    assert undocumented == set(), (path, undocumented)
+    if media_type.endswith("json"):
+        assert defects(document, response["content"][media_type]["schema"], answer.json()) == []
+
+
+def test_the_validator_finds_defects(document: Document) -> None:
+    """The twin: a validator that finds nothing proves nothing."""
+    schema = document["paths"]["/sample"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    good = {
+        "model": "m@1",
+        "seed": 1,
+        "temperature": 1.0,
+        "z": [[0.5]],
+        "images": [[[[0.5]]]],
+    }
+    assert defects(document, schema, good) == []
+    for change in (
+        {"seed": "1"}, {"seed": True}, {"seed": -1}, {"extra": 1}, {"images": [[[["x"]]]]},
+        {"images": [[[[2]]]]}, {"z": []}, {"model": None},
+    ):  # fmt: skip
+        assert defects(document, schema, {**good, **change}) != [], change
+    assert defects(document, schema, {k: v for k, v in good.items() if k != "z"}) != []
+
+
+def test_references_resolve_and_operations_are_named_once(document: Document) -> None:
+    text = json.dumps(document)
+    for reference in set(re.findall(r'"\$ref": "([^"]+)"', text)):
+        assert resolve(document, {"$ref": reference})
+    names = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(names) == len(set(names))
+    assert document["openapi"] == "3.1.0"
+
+
+def test_every_route_is_in_the_document_and_every_path_is_a_route(api: Caller, document: Document) -> None:
+    routes = {route.path for route in api.app.router.routes}
+    # The files of the page itself are no interface.
+    assert routes - {"/docs/{asset}"} == set(document["paths"])
+    for path in document["paths"]:
+        methods = {m for route in api.app.router.routes if route.path == path for m in route.methods} - {
+            "HEAD"
+        }
+        assert methods == {method.upper() for method in document["paths"][path]}
+
+
+def test_every_parameter_and_problem_is_described(document: Document) -> None:
+    for method, path, operation in operations(document):
+        assert operation["summary"]
+        assert {"200", "400", "405", "500", "503"} <= set(operation["responses"]), (method, path)
+        for parameter in operation["parameters"]:
+            assert parameter["description"], (path, parameter["name"])
+            assert parameter["schema"]["type"]
+        for status, response in operation["responses"].items():
+            resolved = resolve(document, response)
+            assert resolved["description"]
+            if status != "200":
+                assert list(resolved["content"]) == ["application/problem+json"]
+    text = json.dumps(document)
+    for code in PROBLEMS:
+        assert f"`{code}`" in text, f"no operation documents {code}"
+    for operation in NATIVE:
+        listed = {
+            p["name"] for p in document["paths"][operation.path][operation.methods[0].lower()]["parameters"]
+        }
+        assert set(operation.query.model_fields) <= listed
+    (n,) = (p for p in document["paths"]["/sample"]["get"]["parameters"] if p["name"] == "n")
+    assert (n["schema"]["minimum"], n["schema"]["maximum"]) == (1, 64)
+
+
+def test_examples_of_bodies_work_as_they_stand(api: Caller, document: Document) -> None:
+    tried = 0
+    for method, path, operation in operations(document):
+        body = operation.get("requestBody", {}).get("content", {}).get("application/json")
+        if method != "POST" or body is None:
+            continue
+        assert defects(document, body["schema"], body["example"]) == []
+        answer = api.post_json(path.replace("{suffix}", "json"), body["example"])
+        assert answer.status == 200, (path, answer.body[:300])
+        assert_documented(document, method, path, answer)
+        tried += 1
+    assert tried == 8
+
+
+def test_answers_to_get_are_as_documented(api: Caller, document: Document) -> None:
+    for method, path, operation in operations(document):
+        if method != "GET":
+            continue
+        values = {p["name"]: p["example"] for p in operation["parameters"] if p["in"] == "path"}
+        answer = api.get(path.format(**values))
+        assert answer.status == 200, path
+        assert_documented(document, method, path, answer)
+        refused = api.get(path.format(**values) + "?nonsense=1")
+        assert refused.status == 422
+        assert_documented(document, method, path, refused)
+
+
+def test_every_form_and_refusal_is_as_documented(api: Caller, document: Document) -> None:
+    images = {"images": np.zeros((2, 28, 28)).tolist()}
+    for method, path, target, body, status in (
+        ("GET", "/sample.{suffix}", "/sample.png", None, 200),
+        ("GET", "/sample.{suffix}", "/sample.npz?n=2", None, 200),
+        ("GET", "/sample.{suffix}", "/sample.txt", None, 200),
+        ("GET", "/sample.{suffix}", "/sample.gif", None, 406),
+        ("GET", "/sample", "/sample?model=none", None, 404),
+        ("GET", "/sample", "/sample?model=plain", None, 422),
+        ("POST", "/reconstruct", "/reconstruct?sample=true", images, 200),
+        ("POST", "/reconstruct.{suffix}", "/reconstruct.npy", images, 200),
+        ("POST", "/encode", "/encode", images, 200),
+        ("POST", "/encode", "/encode", [], 400),
+        ("POST", "/encode", "/encode", {"images": 3}, 422),
+        ("GET", "/models/{name}", "/models/mnist@2", None, 200),
+        ("GET", "/models/{name}", "/models/none", None, 404),
+        ("GET", "/problems", "/problems", None, 200),
+        ("GET", "/problems/{code}", "/problems/none", None, 404),
+    ):
+        answer = api.get(target) if body is None else api.post_json(target, body)
+        assert answer.status == status, (target, answer.body[:300])
+        assert_documented(document, method, path, answer)
+    for target in ("/sample", "/encode", "/readyz"):
+        answer = api.call("PUT", target)
+        assert answer.status == 405
+        method = "POST" if target == "/encode" else "GET"
+        assert_documented(document, method, target, answer)
+    unsupported = api.post("/encode", b"x", "text/plain")
+    assert unsupported.status == 415
+    assert_documented(document, "POST", "/encode", unsupported)
+
+
+class Links(HTMLParser):
+    """Every address that a page loads or leads to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.scripts: list[str] = []
+        self._in_script = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = dict(attrs)
+        self.addresses += [named[name] or "" for name in ("src", "href", "action", "data") if name in named]
+        self._in_script = tag == "script" and "src" not in named
+
+    def handle_data(self, data: str) -> None:
+        if self._in_script and data.strip():
+            self.scripts.append(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_script = False
+
+
+def test_docs_page_needs_no_other_server(api: Caller) -> None:
+    answer = api.get("/docs")
+    assert answer.status == 200
+    page = Links()
+    page.feed(answer.body.decode())
+    (script,) = page.scripts
+    addresses = [*page.addresses, *re.findall(r"url:'([^']*)'", script)]
+    assert len(addresses) >= 4
+    for address in addresses:
+        whole = urlsplit(urljoin("http://server/docs", address))
+        if whole.scheme == "data":
+            continue
+        assert whole.netloc == "server", address
+        assert api.get(whole.path).status == 200, address
+    for asset in ("swagger-ui.css", "swagger-ui-bundle.js"):
+        fetched = api.get(f"/docs/{asset}")
+        assert len(fetched.body) > 100_000
+        assert "text/" in fetched.headers["content-type"]
+    assert "//" not in answer.body.decode().replace("</", "")
+
+
+def test_docs_page_forbids_other_servers(api: Caller) -> None:
+    policy = dict(
+        part.split(" ", 1) for part in api.get("/docs").headers["content-security-policy"].split("; ")
+    )
+    assert policy["default-src"] == "'none'"
+    assert policy["connect-src"] == "'self'"
+    assert "unsafe" not in policy["script-src"]
+    sources = " ".join(policy.values()).split()
+    assert set(sources) <= {
+        "'none'", "'self'", "data:", "blob:", "'unsafe-inline'",
+        next(s for s in sources if s.startswith("'sha256-")),
+    }  # fmt: skip
+
+
+def test_policy_admits_the_script_that_the_page_holds(api: Caller) -> None:
+    import base64
+    import hashlib
+
+    answer = api.get("/docs")
+    page = Links()
+    page.feed(answer.body.decode())
+    digest = base64.b64encode(hashlib.sha256(page.scripts[0].encode()).digest()).decode()
+    assert f"'sha256-{digest}'" in answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    "name", ["../settings.py", "..%2f..%2fsettings.py", "redoc.standalone.js", "", "%00"]
+)
+def test_docs_serve_their_own_two_files_only(api: Caller, name: str) -> None:
+    assert api.get(f"/docs/{name}").status == 404
+
+
+def test_redoc_is_off(api: Caller) -> None:
+    assert api.get("/redoc").status == 404
+
+
+def test_openapi_command_prints_the_same_document(api: Caller, document: Document) -> None:
+    store = api.app.state.services.store_root
+    done = subprocess.run(
+        [sys.executable, "-m", "service.cli", "openapi", "--store", store, "--max-images", "64"],
+        capture_output=True,
+        timeout=30,
+        check=True,
+    )
+    assert json.loads(done.stdout) == document
+    assert done.stderr == b""
+
+
+def test_fields_of_the_schemas_all_have_reasons() -> None:
+    for model in (native.SampleQuery, native.ReconstructQuery, native.ImagesQuery, native.Drawing):
+        for name, field in model.model_fields.items():
+            assert field.description, name

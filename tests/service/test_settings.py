@@ -1,0 +1,113 @@
+"""Every knob: where it comes from, what it may be, and that a person can find it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.cli import main
+from service.settings import Settings, SettingsError, describe_settings, load_settings
+
+
+def test_flag_wins_over_environment_and_environment_over_default() -> None:
+    assert load_settings({}, environ={}).port == 8000
+    assert load_settings({}, environ={"VAE_PORT": "9001"}).port == 9001
+    assert load_settings({"port": "9002"}, environ={"VAE_PORT": "9001"}).port == 9002
+
+
+def test_environment_of_the_process_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAE_MAX_IMAGES", "17")
+    monkeypatch.setenv("VAE_MODEL_STORE", "/srv/models")
+    monkeypatch.setenv("VAE_ACCESS_LOG", "false")
+    settings = load_settings()
+    assert (settings.max_images, settings.model_store, settings.access_log) == (
+        17,
+        Path("/srv/models"),
+        False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "nearest"),
+    [("VAE_PROT", "VAE_PORT"), ("VAE_MAX_IMAGE", "VAE_MAX_IMAGES"), ("VAE_MODELSTORE", "VAE_MODEL_STORE")],
+)
+def test_unknown_variable_is_refused_with_the_nearest_name(variable: str, nearest: str) -> None:
+    with pytest.raises(SettingsError, match=f"{variable}.*Did you mean {nearest}?"):
+        load_settings({}, environ={variable: "1"})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("VAE_PORT", "65536"),
+        ("VAE_PORT", "eight"),
+        ("VAE_THREADS", "0"),
+        ("VAE_MAX_IMAGES", "0"),
+        ("VAE_LOG_FORMAT", "xml"),
+        ("VAE_DEFAULT_MODEL", "../mnist"),
+        ("VAE_KEEP_ALIVE_S", "-1"),
+    ],
+)
+def test_value_out_of_bounds_is_refused_by_the_name_it_came_from(variable: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=variable) as caught:
+        load_settings({}, environ={variable: value})
+    assert value not in str(caught.value).replace(variable, "") or value == "0"
+    flag = "--" + variable.removeprefix("VAE_").lower().replace("_", "-")
+    with pytest.raises(SettingsError, match=flag):
+        load_settings({variable.removeprefix("VAE_").lower(): value}, environ={})
+
+
+def test_settings_cannot_be_changed_or_invented() -> None:
+    settings = Settings()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.port = 1  # type: ignore[misc]
+    with pytest.raises(ValueError, match="prot"):
+        Settings(prot=1)  # type: ignore[call-arg]
+
+
+def test_help_lists_every_setting_with_flag_variable_unit_default_and_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as done:
+        main(["run", "--help"])
+    assert done.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    described = describe_settings()
+    assert {d.field for d in described} == set(Settings.model_fields)
+    for setting in described:
+        assert setting.unit
+        assert len(setting.reason) > 20
+        for part in (setting.flag, setting.variable, f"unit: {setting.unit}", f"default: {setting.default}"):
+            assert part in text, part
+        assert setting.reason in text
+
+
+def test_unknown_flag_is_refused_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        main(["run", "--max-image", "3"])
+    assert done.value.code == 2
+    assert "Did you mean --max-images?" in capsys.readouterr().err
+
+
+def test_wrong_setting_ends_with_78_and_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["check", "--port", "99999"]) == 78
+    monkeypatch.setenv("VAE_PROT", "1")
+    assert main(["run"]) == 78
+    assert "Did you mean VAE_PORT?" in capsys.readouterr().err
+
+
+def test_help_needs_no_runtime() -> None:
+    """A person who asks for help does not wait for onnxruntime; and importing a module reads nothing."""
+    code = (
+        "import sys, service.cli\n"
+        "try: service.cli.main(['run', '--help'])\n"
+        "except SystemExit: pass\n"
+        "sys.exit(bool({'onnxruntime', 'fastapi', 'uvicorn'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr.decode()
