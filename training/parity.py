@@ -57,15 +57,22 @@ class OnnxPair:
         self._decoder = _session("decoder", graphs.decoder)
 
     def encode(self, x: Array) -> tuple[Array, Array]:
-        """(mu, logvar) of images (N, C, H, W)."""
-        mu, logvar = self._encoder.run(["mu", "logvar"], {"x": x})
+        """(mu, logvar) of images (N, C, H, W).
+
+        Raises:
+            ExportError: onnxruntime cannot run the file on this batch.
+        """
+        mu, logvar = _run("encoder", self._encoder, ["mu", "logvar"], {"x": x})
         return mu, logvar
 
     def decode(self, z: Array) -> Array:
-        """x_hat of latents (M, L)."""
-        (x_hat,) = self._decoder.run(["x_hat"], {"z": z})
-        image: Array = x_hat
-        return image
+        """x_hat of latents (M, L).
+
+        Raises:
+            ExportError: onnxruntime cannot run the file on this batch.
+        """
+        (x_hat,) = _run("decoder", self._decoder, ["x_hat"], {"z": z})
+        return x_hat
 
 
 def check_parity(
@@ -160,9 +167,25 @@ def _session(role: str, graph: bytes) -> Any:
         return runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a class per status code, without a common base
         raise ExportError(
-            f"{role}: onnxruntime {runtime.__version__} refuses the exported file: {str(error)[:300]}. "
+            f"{role}: onnxruntime {runtime.__version__} refuses the exported file: {_one_line(error)} "
             "Nothing was published. Install the versions of the constraints file."
         ) from error
+
+
+def _run(role: str, session: Any, outputs: list[str], inputs: dict[str, Array]) -> list[Array]:
+    try:
+        answers: list[Array] = session.run(outputs, inputs)
+    except Exception as error:  # as above
+        batch = len(next(iter(inputs.values())))
+        raise ExportError(
+            f"{role}: onnxruntime {_runtime().__version__} fails on a batch of {batch}: {_one_line(error)} "
+            "Nothing was published. Install the versions of the constraints file."
+        ) from error
+    return answers
+
+
+def _one_line(error: Exception) -> str:
+    return f"{' '.join(str(error).split())[:300].rstrip('.')}."
 
 
 def _cyclic(examples: Tensor, offset: int, size: int) -> Tensor:

@@ -1,0 +1,97 @@
+"""The card says what the manifest says, in words, and claims nothing else."""
+
+from dataclasses import replace
+
+import pytest
+
+from model_store import ModelStore
+from training import export as export_module
+from training.config import load_recipe, recipe_names
+from training.export import export_run
+from training.model_card import Evidence, model_card
+
+from .finished_runs import export_once, make_finished_run
+
+
+@pytest.fixture
+def publish(tmp_path, tiny, digits, monkeypatch):
+    """(manifest, evidence, card) of a run with these settings."""
+
+    def make(**sections):
+        seen = []
+        monkeypatch.setattr(
+            export_module,
+            "model_card",
+            lambda manifest, evidence: seen.append((manifest, evidence)) or model_card(manifest, evidence),
+        )
+        monkeypatch.setattr(export_module, "export_graphs", export_once)
+        run_dir = make_finished_run(tmp_path / "run", tiny(**sections), digits)
+        store = ModelStore(tmp_path / "store")
+        export_run(run_dir, name="digits", store=store, cache_dir=tmp_path, tell=lambda _: None)
+        return *seen[-1], store.open("digits").card
+
+    return make
+
+
+def test_card_states_figures_training_and_agreement(publish):
+    manifest, evidence, card = publish()
+    assert card.startswith("# digits, version 1\n\nVariational autoencoder of 28 × 28 grey images, 4 latents")
+    for metric in manifest.metrics:
+        assert f"| {metric.name} | " in card
+        assert metric.protocol in card
+    for fact in (
+        manifest.provenance.data_fingerprint,
+        manifest.provenance.git_revision,
+        manifest.provenance.data,
+        evidence.evaluation.weights_sha256,
+        str(evidence.parity),
+        "torch 2.",
+        "Weights: MIT.",
+        "Bernoulli of each pixel",
+        "## Use and limits",
+        "float32, 1",
+    ):
+        assert fact in card, fact
+
+
+def test_warnings_of_the_evaluation_stand_in_the_card(publish):
+    """An untrained model hardly uses its latents; whoever downloads it must read so."""
+    _, evidence, card = publish()
+    assert evidence.evaluation.warnings
+    assert all(f"**Warning:** {warning}" in card for warning in evidence.evaluation.warnings)
+
+
+def test_autoencoder_s_card_promises_no_new_images(publish):
+    _, _, card = publish(model={"kind": "ae"})
+    assert "Deterministic autoencoder" in card
+    assert "sampling is refused" in card
+    assert "Drawing new images" not in card
+    assert "KL by latent" not in card
+    assert "reconstruction alone" in card
+
+
+def test_gaussian_s_card_states_sigma_and_that_densities_do_not_compare(publish):
+    _, _, card = publish(
+        data={"binarisation": "grey"}, model={"likelihood": {"name": "gaussian", "sigma": 0.25}}
+    )
+    assert "σ = 0.25 (stated by the recipe)" in card
+    assert "compare with no Bernoulli model's" in card
+
+
+def test_data_licence_is_named_for_mnist_and_left_open_for_other_data(publish):
+    manifest, evidence, card = publish()
+    assert "CC BY-SA 3.0" not in card
+    provenance = manifest.provenance.model_copy(update={"data": "mnist: 55,000 images to train on"})
+    mnist = manifest.model_copy(update={"provenance": provenance})
+    assert "MNIST, by Yann LeCun, Corinna Cortes and Christopher Burges: CC BY-SA 3.0" in model_card(
+        mnist, evidence
+    )
+
+
+def test_commands_name_a_bundled_recipe_only_where_it_is_the_one_used(publish):
+    manifest, evidence, card = publish()
+    assert "vae-train fit --recipe tiny.toml --data DIR --out runs/digits" in card
+    bundled = recipe_names()[0]
+    run = replace(evidence.run, config=load_recipe(bundled))
+    card = model_card(manifest, Evidence(**{**vars(evidence), "run": run}))
+    assert f"vae-train fit --recipe {bundled} --data DIR --out runs/digits" in card
