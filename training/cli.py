@@ -122,6 +122,13 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--store", metavar="DIR", type=Path, help="in place of VAE_MODEL_STORE or the bundled store"
     )
+    export.add_argument(
+        "--data",
+        metavar="DIR",
+        type=Path,
+        help="folder with images to compare torch and onnxruntime on; left out, those downloaded earlier, or "
+        "else images that the model draws",
+    )
     return parser
 
 

@@ -1,0 +1,20 @@
+"""`vae-train export`: publish a run's model in the model store."""
+
+from __future__ import annotations
+
+import argparse
+
+from model_store import ModelStore, default_store_root
+from training.export import export_run
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export, check, publish, and say how to serve it."""
+    export_run(
+        arguments.run,
+        name=arguments.name,
+        aliases=[arguments.alias] if arguments.alias is not None else [],
+        data_dir=arguments.data,
+        store=ModelStore(arguments.store or default_store_root()),
+    )
+    return 0
