@@ -7,11 +7,11 @@ Two shelves:
 
 * what `load_all` loads, the default and every version that an alias points to, stays until the next
   `load_all`; look-ups read one immutable snapshot and take no lock;
-* a version that exists but has no alias is loaded when it is first asked for, once however many ask, and the
-  least recently used of these goes when there are too many.
+* a version that exists but has no alias is loaded when it is first asked for (`on_demand.py`).
 
-`load_all` may be called again: it reads names and aliases anew, keeps what is loaded already (a version never
-changes), and swaps the snapshot at the end. Callers keep the model they have got until they are done with it.
+`load_all` may be called again, to see what has been published since: it reads names and aliases anew, keeps
+what is loaded already (a version never changes), leaves in service what a broken successor would have
+replaced, and swaps the snapshot at the end. Callers keep the model they have got until they are done with it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -29,10 +27,10 @@ from model_store import InvalidReference, ModelNotFound, ModelReference, ModelSt
 from service.engine.errors import EngineError, InvalidModelReference, ModelUnavailable, UnknownModel
 from service.engine.events import fields
 from service.engine.model import DEFAULT_MAX_BATCH, LoadedModel
+from service.engine.on_demand import OnDemandModels
 
-#: A version that was refused is not tried again for every request that names it.
-_REFUSAL_S = 30.0
-_MOST_REFUSALS_KEPT = 64
+#: Stands among names for the whole store; the space keeps it apart from every name.
+_STORE = "the store"
 _log = logging.getLogger(__name__)
 
 
@@ -41,6 +39,7 @@ class LoadFailure:
     """Something in the store that cannot be served, and why."""
 
     model: str
+    """`name@version`, a name whose aliases cannot be read, or `the store`."""
     reason: str
 
 
@@ -54,19 +53,25 @@ class Readiness:
 
 
 @dataclass(frozen=True)
-class _Snapshot:
-    """What one `load_all` found. Never changed, only replaced."""
+class _Listing:
+    """What the store says there is."""
 
-    models: Mapping[VersionId, LoadedModel] = field(default_factory=dict)
-    by_reference: Mapping[str, LoadedModel] = field(default_factory=dict)
-    failures: tuple[LoadFailure, ...] = ()
-    failed_references: Mapping[str, str] = field(default_factory=dict)
+    references: Mapping[str, VersionId]
+    unreadable: Mapping[str, str]
+    """Reason by name; `the store` stands for all of them."""
 
 
 @dataclass(frozen=True)
-class _Refusal:
-    until_s: float
-    reason: str
+class _Snapshot:
+    """What one `load_all` found. Never changed, only replaced."""
+
+    by_reference: Mapping[str, LoadedModel] = field(default_factory=dict)
+    failed_references: Mapping[str, str] = field(default_factory=dict)
+    failures: tuple[LoadFailure, ...] = ()
+
+    @property
+    def models(self) -> Mapping[VersionId, LoadedModel]:
+        return {model.id: model for model in self.by_reference.values()}
 
 
 class ModelRegistry:
@@ -99,15 +104,12 @@ class ModelRegistry:
         self._store = store
         self._default = default
         self._threads = threads
-        self._max_loaded = max_loaded
         self._max_batch = max_batch
-        self._clock = clock
         self._snapshot: _Snapshot | None = None
         self._reload = threading.Lock()  # one load_all at a time
-        self._shelf = threading.Lock()  # guards the three below; never held while a model loads
-        self._on_demand: OrderedDict[VersionId, LoadedModel] = OrderedDict()
-        self._loading: dict[VersionId, Future[LoadedModel]] = {}
-        self._refused: OrderedDict[VersionId, _Refusal] = OrderedDict()
+        self._on_demand = OnDemandModels(
+            lambda version: self._load(version, ()), limit=max_loaded, clock=clock
+        )
 
     @property
     def default(self) -> str:
@@ -117,38 +119,33 @@ class ModelRegistry:
     def load_all(self) -> None:
         """Load the default and every aliased version, then put them in service together.
 
-        Never raises for what is in the store: a version that fails is recorded, logged and left out.
+        Never raises for what is in the store: what fails is recorded and logged, and whatever answered to
+        the same reference before goes on answering.
         """
         with self._reload:
-            previous = self._snapshot.models if self._snapshot else {}
-            references, failures = self._read_references()
-            models: dict[VersionId, LoadedModel] = {}
-            reasons: dict[VersionId, str] = {}
-            for version in sorted(set(references.values())):
-                aliases = _aliases_of(version, references)
-                known = previous.get(version) or self._take(version)
-                if known is not None:
-                    models[version] = known.with_aliases(aliases)
-                    continue
-                try:
-                    models[version] = self._load(version, aliases)
-                except ModelUnavailable as error:
-                    reasons[version] = error.reason
-            failures.extend(LoadFailure(str(version), reason) for version, reason in reasons.items())
+            previous = self._snapshot or _Snapshot()
+            listing = self._list()
+            models, reasons = self._load_listed(listing.references, previous.models)
+            kept = {
+                text: model
+                for text, model in previous.by_reference.items()
+                if listing.references.get(text) in reasons
+                or not listing.unreadable.keys().isdisjoint((_STORE, model.id.name))
+            }
+            found = {text: models[v] for text, v in listing.references.items() if v in models}
+            by_reference = {**kept, **found}
+            by_reference |= {model.label: model for model in by_reference.values()}
+            failed = {text: reasons[v] for text, v in listing.references.items() if v in reasons}
+            failed |= {str(version): reason for version, reason in reasons.items()}
             self._snapshot = _Snapshot(
-                models=MappingProxyType(models),
-                by_reference=MappingProxyType(
-                    {text: models[v] for text, v in references.items() if v in models}
-                    | {str(v): model for v, model in models.items()}
-                ),
-                failures=tuple(failures),
-                failed_references=MappingProxyType(
-                    {text: reasons[v] for text, v in references.items() if v in reasons}
-                    | {str(v): reason for v, reason in reasons.items()}
+                by_reference=MappingProxyType(by_reference),
+                failed_references=MappingProxyType(failed),
+                failures=(
+                    *(LoadFailure(name, reason) for name, reason in listing.unreadable.items()),
+                    *(LoadFailure(str(version), reason) for version, reason in reasons.items()),
                 ),
             )
-            with self._shelf:
-                self._refused.clear()
+            self._on_demand.forget_refusals()
 
     def get(self, reference: str | None = None) -> LoadedModel:
         """The model for a reference, loading it if it exists and nobody has asked for it before.
@@ -174,7 +171,7 @@ class ModelRegistry:
         if reference in snapshot.failed_references:
             raise ModelUnavailable(reference, snapshot.failed_references[reference])
         version = self._resolve(parsed)
-        return snapshot.models.get(version) or self._get_on_demand(version)
+        return snapshot.by_reference.get(str(version)) or self._on_demand.get(version)
 
     def peek(self, reference: str | None = None) -> LoadedModel | None:
         """The model for a reference if one dictionary look-up finds it: never loads, never blocks."""
@@ -186,8 +183,7 @@ class ModelRegistry:
     def loaded(self) -> tuple[LoadedModel, ...]:
         """Every model in memory, by name and version."""
         snapshot = self._snapshot or _Snapshot()
-        with self._shelf:
-            everything = {**self._on_demand, **snapshot.models}
+        everything = {**self._on_demand.models(), **snapshot.models}
         return tuple(everything[version] for version in sorted(everything))
 
     def failures(self) -> tuple[LoadFailure, ...]:
@@ -210,41 +206,57 @@ class ModelRegistry:
                 "Publish a sound version, move the alias to one (vae-store promote), or choose another "
                 "default model (VAE_DEFAULT_MODEL).",
             )
-        unreadable = "; ".join(failure.reason for failure in snapshot.failures[:3])
-        why = f"The store could not be read: {unreadable}" if unreadable and not snapshot.models else ""
+        parsed = _parse(self._default)
+        unreadable = [f for f in snapshot.failures if f.model in (_STORE, parsed.name)]
+        if unreadable:
+            return Readiness(
+                False,
+                f"The default model '{self._default}' cannot be looked up: {unreadable[0].reason}",
+                "Mend what it names, or point to another store (VAE_MODEL_STORE).",
+            )
         return Readiness(
             False,
-            why or f"The default model '{self._default}' is not in the store.",
-            "Publish it (vae-train export), point to a store that has it (VAE_MODEL_STORE), "
-            "or choose another default model (VAE_DEFAULT_MODEL).",
+            f"The default model '{self._default}' is not in the store.",
+            "Publish it (vae-train export), point to a store that has it (VAE_MODEL_STORE), or choose "
+            "another default model (VAE_DEFAULT_MODEL).",
         )
 
-    def _read_references(self) -> tuple[dict[str, VersionId], list[LoadFailure]]:
+    def _list(self) -> _Listing:
         """Every reference that `load_all` serves, except plain versions, and what could not be read."""
         references: dict[str, VersionId] = {}
-        failures: list[LoadFailure] = []
+        unreadable: dict[str, str] = {}
         try:
             names = self._store.names()
         except (StoreError, OSError) as error:
-            return {}, [_failure("store", error)]
+            return _Listing({}, {_STORE: _unreadable(_STORE, error)})
         for name in names:
             try:
                 aliases = self._store.aliases(name)
-                references.update({f"{name}@{alias}": VersionId(name, v) for alias, v in aliases.items()})
+                references |= {f"{name}@{alias}": VersionId(name, v) for alias, v in aliases.items()}
                 references[name] = self._store.resolve(name)
             except ModelNotFound:
                 continue  # a name whose first version is still being published
             except (StoreError, OSError) as error:
-                failures.append(_failure(name, error))
-        if self._default not in references:
+                unreadable[name] = _unreadable(name, error)
+        default = _parse(self._default)
+        if default.version is not None and default.name in names:
+            references[self._default] = VersionId(default.name, default.version)
+        return _Listing(references, unreadable)
+
+    def _load_listed(
+        self, references: Mapping[str, VersionId], previous: Mapping[VersionId, LoadedModel]
+    ) -> tuple[dict[VersionId, LoadedModel], dict[VersionId, str]]:
+        """Models by version, taken over where they are in memory, and why the others failed."""
+        models: dict[VersionId, LoadedModel] = {}
+        reasons: dict[VersionId, str] = {}
+        for version in sorted(set(references.values())):
+            aliases = _aliases_of(version, references)
+            known = previous.get(version) or self._on_demand.take(version)
             try:
-                references[self._default] = self._store.resolve(self._default)
-            except ModelNotFound:
-                pass  # told by `readiness`
-            except (StoreError, OSError) as error:
-                if all(failure.model != _parse(self._default).name for failure in failures):
-                    failures.append(_failure(self._default, error))
-        return references, failures
+                models[version] = known.with_aliases(aliases) if known else self._load(version, aliases)
+            except ModelUnavailable as error:
+                reasons[version] = error.reason
+        return models, reasons
 
     def _resolve(self, reference: ModelReference) -> VersionId:
         try:
@@ -260,50 +272,6 @@ class ModelRegistry:
     def _known_references(self) -> tuple[str, ...]:
         snapshot = self._snapshot or _Snapshot()
         return tuple(sorted(snapshot.by_reference))
-
-    def _get_on_demand(self, version: VersionId) -> LoadedModel:
-        """From the shelf, or from whoever is loading it, or loaded here and put on the shelf."""
-        with self._shelf:
-            shelved = self._on_demand.get(version)
-            if shelved is not None:
-                self._on_demand.move_to_end(version)
-                return shelved
-            refusal = self._refused.get(version)
-            if refusal is not None and self._clock() < refusal.until_s:
-                raise ModelUnavailable(str(version), refusal.reason)
-            pending = self._loading.get(version)
-            mine: Future[LoadedModel] = Future()
-            if pending is None:
-                self._loading[version] = mine
-        if pending is not None:
-            return pending.result()
-        try:
-            model = self._load(version, ())
-        except BaseException as error:
-            with self._shelf:
-                del self._loading[version]
-                if isinstance(error, ModelUnavailable):
-                    self._refuse(version, error.reason)
-            mine.set_exception(error)
-            raise
-        with self._shelf:
-            del self._loading[version]
-            self._on_demand[version] = model
-            while len(self._on_demand) > self._max_loaded:
-                evicted, _ = self._on_demand.popitem(last=False)
-                _log.info("model evicted", extra=fields(model=str(evicted)))
-        mine.set_result(model)
-        return model
-
-    def _take(self, version: VersionId) -> LoadedModel | None:
-        """A version loaded on demand that has got an alias since: it moves to the other shelf."""
-        with self._shelf:
-            return self._on_demand.pop(version, None)
-
-    def _refuse(self, version: VersionId, reason: str) -> None:
-        self._refused[version] = _Refusal(self._clock() + _REFUSAL_S, reason)
-        while len(self._refused) > _MOST_REFUSALS_KEPT:
-            self._refused.popitem(last=False)
 
     def _load(self, version: VersionId, aliases: tuple[str, ...]) -> LoadedModel:
         """Verify, load, warm, compare with the golden vectors.
@@ -344,10 +312,10 @@ def _aliases_of(version: VersionId, references: Mapping[str, VersionId]) -> tupl
     return tuple(sorted(selector for selector in selectors if selector and not selector[0].isdigit()))
 
 
-def _failure(model: str, error: Exception) -> LoadFailure:
+def _unreadable(model: str, error: Exception) -> str:
     reason = _reason(error)
     _log.error("store entry unreadable", extra=fields(model=model, reason=reason))
-    return LoadFailure(model, reason)
+    return reason
 
 
 def _reason(error: BaseException) -> str:

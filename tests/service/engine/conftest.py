@@ -1,0 +1,42 @@
+"""Tiny models, published and loaded, for the engine's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny_models import TinyModel, publish_tiny
+
+from model_store import ModelStore, PublishedModel
+from service.engine import LoadedModel
+
+SHAPE = (1, 6, 7)
+LATENT = 5
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    return ModelStore(tmp_path / "store")
+
+
+@pytest.fixture(scope="session")
+def tiny() -> TinyModel:
+    """Odd sizes on purpose: 42 pixels leave a remainder in every vector instruction."""
+    return TinyModel.make(image_shape=SHAPE, latent_size=LATENT, seed=3)
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., PublishedModel]:
+    """`published(model, encoder=…, decoder=…, golden=…)`: through a store and its verification."""
+
+    def publish(model: TinyModel, **parts: object) -> PublishedModel:
+        own = ModelStore(tmp_path_factory.mktemp("store"))
+        return own.open(publish_tiny(own, model=model, kind=model.kind, **parts))
+
+    return publish
+
+
+@pytest.fixture(scope="session")
+def loaded(tiny: TinyModel, published: Callable[..., PublishedModel]) -> LoadedModel:
+    return LoadedModel(published(tiny), threads=1, max_batch=64)
