@@ -11,9 +11,9 @@ import csv
 import io
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from types import FrameType
 from typing import Any
 
@@ -124,14 +124,11 @@ class RunCheckpoint(Checkpoint):
     Lightning calls callbacks of this base class after all others, so what is saved is complete.
     """
 
-    def __init__(
-        self, directory: RunDirectory, *, minutes: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        """`minutes` between checkpoints within an epoch, on a monotonic clock in seconds."""
+    def __init__(self, directory: RunDirectory, *, minutes: float) -> None:
+        """`minutes` between checkpoints within an epoch, by the monotonic clock."""
         self._directory = directory
         self._interval_s = 60.0 * minutes
-        self._clock = clock
-        self._saved_at = clock()
+        self._saved_at = monotonic()
         self.stop_requested = False
 
     def on_train_batch_end(
@@ -141,7 +138,7 @@ class RunCheckpoint(Checkpoint):
             return  # The end of the epoch saves in a moment, after validation.
         if self.stop_requested:
             self._stop(trainer)
-        if self._clock() - self._saved_at >= self._interval_s:
+        if monotonic() - self._saved_at >= self._interval_s:
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -158,7 +155,7 @@ class RunCheckpoint(Checkpoint):
                 "optimiser.gradient_clip_norm."
             )
         trainer.save_checkpoint(self._directory.checkpoint)
-        self._saved_at = self._clock()
+        self._saved_at = monotonic()
 
     def _stop(self, trainer: Trainer) -> None:
         self._save(trainer)

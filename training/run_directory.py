@@ -194,7 +194,9 @@ def load_run(run_dir: Path) -> FittedRun:
     try:
         stored = torch.load(directory.model, map_location="cpu", weights_only=True)
         channels, height, width = stored["image_shape"]
-        model = build_model(config.model, (channels, height, width))
+        # The weights drawn here are thrown away, so the caller's generator must not notice.
+        with torch.random.fork_rng(devices=[]):
+            model = build_model(config.model, (channels, height, width))
         model.load_state_dict(stored["state_dict"])
         epochs = int(stored["epochs"])
     except Exception as error:  # torch alone raises five kinds; each is handed to the caller

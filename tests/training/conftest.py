@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import csv
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from training.fit import Console
 #: Half a second of training: two epochs of nine steps.
 TINY: dict[str, Any] = {
     "name": "tiny",
-    "data": {"validation_size": 1000},
+    "data": {"validation_size": 100},
     "model": {
         "latent_size": 4,
         "trunk": {"type": "mlp", "encoder_hidden": [32], "decoder_hidden": [32]},
@@ -35,8 +36,22 @@ def mnist_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def digits(mnist_folder: Path) -> ImageData:
-    """The same, read."""
-    return load_mnist(mnist_folder)
+    """The same, read, and fewer of them: 676 to train on, of which tests hold back 100, and 100 to test."""
+    data = load_mnist(mnist_folder)
+    return ImageData(
+        name=data.name,
+        train=data.train.take(torch.arange(676)),
+        test=data.test.take(torch.arange(100)),
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Models this small are slower on two threads, above all while other tests run."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -68,3 +83,42 @@ def console(heard: list[str]) -> Console:
 def generator() -> torch.Generator:
     """Noise that is the same in every run of the suite."""
     return torch.Generator().manual_seed(20)
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves out drawing, which takes longer than a tiny run's training."""
+    monkeypatch.setattr("training.pictures.Pictures.draw", lambda self, model: None)
+
+
+@pytest.fixture(scope="session")
+def log_of() -> Callable[[Path], list[dict[str, float]]]:
+    """Reads the log of a run directory."""
+
+    def read(directory: Path) -> list[dict[str, float]]:
+        with (directory / "log.csv").open() as file:
+            return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def weights_of() -> Callable[[Path], dict[str, torch.Tensor]]:
+    """Reads the kept weights of a run directory."""
+
+    def read(directory: Path) -> dict[str, torch.Tensor]:
+        stored: dict[str, torch.Tensor] = torch.load(directory / "model.pt", weights_only=True)["state_dict"]
+        return stored
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def same_weights(weights_of: Callable[[Path], dict[str, torch.Tensor]]) -> Callable[[Path, Path], bool]:
+    """Whether two runs ended with the same bits."""
+
+    def compare(first: Path, second: Path) -> bool:
+        a, b = weights_of(first), weights_of(second)
+        return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+    return compare

@@ -25,7 +25,9 @@ def refusal(raw: dict[str, object]) -> str:
 
 def test_a_misspelt_key_is_told_with_the_nearest_valid_one():
     message = refusal({"model": {"latent_sise": 8}})
-    assert message.startswith("mine.toml: model.latent_sise: unknown key. Did you mean 'latent_size'? Valid here: ")
+    assert message.startswith(
+        "mine.toml: model.latent_sise: unknown key. Did you mean 'latent_size'? Valid here: "
+    )
 
 
 def test_a_misspelt_section_is_told_with_the_nearest_valid_one():
@@ -117,7 +119,7 @@ def test_a_missing_file_is_told(tmp_path):
 
 
 def test_an_unknown_recipe_name_is_told_with_the_known_ones():
-    with pytest.raises(ConfigError, match="expected one of mnist, .*quick.*got 'quik'"):
+    with pytest.raises(ConfigError, match=r"expected one of mnist, .*quick.*got 'quik'"):
         load_recipe("quik")
 
 
@@ -142,7 +144,12 @@ def test_a_damaged_config_json_is_told():
 def test_overrides_replace_values_and_are_read_as_toml():
     config = load_recipe(
         "quick",
-        overrides=["trainer.epochs=3", "model.kind=ae", "objective.beta_warmup_epochs=0", "data.grey_fraction=0.0"],
+        overrides=[
+            "trainer.epochs=3",
+            "model.kind=ae",
+            "objective.beta_warmup_epochs=0",
+            "data.grey_fraction=0.0",
+        ],
     )
     assert (config.trainer.epochs, config.model.kind) == (3, "ae")
 
@@ -176,8 +183,10 @@ def test_a_configuration_cannot_be_changed():
 def test_every_key_says_what_it_means():
     for section, name in keys_of(RunConfig):
         described = section.model_fields[name].description
-        assert described or name in ("data", "model", "objective", "optimiser", "trainer", "evaluation", "name") or (
-            section.__name__ != "RunConfig" and name in ("type", "name")
+        assert (
+            described
+            or name in ("data", "model", "objective", "optimiser", "trainer", "evaluation", "name")
+            or (section.__name__ != "RunConfig" and name in ("type", "name"))
         ), f"{section.__name__}.{name}"
 
 

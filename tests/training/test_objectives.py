@@ -74,9 +74,7 @@ def linear_model(generator: torch.Generator, *, shift: float = 0.0, widen: float
     weight = basis * torch.tensor([1.5, 0.8, 0.3])
     offset = torch.randn(PIXELS, generator=generator)
     m = weight.square().sum(dim=0) + SIGMA**2
-    encoder = LinearEncoder(
-        weight.T / m[:, None], offset - shift, torch.log(SIGMA**2 / m) + widen
-    )
+    encoder = LinearEncoder(weight.T / m[:, None], offset - shift, torch.log(SIGMA**2 / m) + widen)
     model = CubatureVAE(
         encoder=encoder,
         decoder=LinearDecoder(weight, offset),
