@@ -1,6 +1,6 @@
 """The composition root: the only place where everything meets.
 
-`create_app(settings)` gives a complete application that reads nothing else: no environment, no globals.
+`create_app(settings)` gives a complete application; what varies is in the settings and in the store.
 """
 
 from __future__ import annotations

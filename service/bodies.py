@@ -57,7 +57,7 @@ class Body:
 def base_url(request: Request) -> str:
     """Address the client used, for commands it can paste; `localhost` when the Host header is odd."""
     host = request.headers.get("host", "")
-    scheme = "https" if request.url.scheme == "https" else "http"
+    scheme = "https" if request.scope.get("scheme") == "https" else "http"
     return f"{scheme}://{host if _SAFE_HOST.match(host) else 'localhost:8000'}"
 
 

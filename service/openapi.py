@@ -36,6 +36,8 @@ A variational autoencoder behind HTTP: encode images, decode latents, draw new i
 A suffix (`.json`, `.png`, `.npy`, `.npz`, `.txt`) or an `Accept` header chooses the form of an answer; the
 suffix wins, and JSON is the default. `?model=` chooses the model. Every error is a problem body (RFC 9457)
 whose `code` is one of those at `/problems`. Nothing is coerced and nothing unknown is ignored.
+
+A body without a Content-Type, or with the one that `curl --data` sends by itself, is known by how it begins.
 """
 _BINARY: Mapping[Form, str] = {
     Form.PNG: "One image, or a contact sheet, row by row.",

@@ -205,6 +205,10 @@ def problem_of(error: Exception) -> ProblemError:
         return ProblemError(code, sentence(items[0]) + more, items=items)
     if isinstance(error, InvalidInput):
         return ProblemError.of_item(code, Item(error.where, error.expected, error.got, error.remedy))
+    if isinstance(error, UnknownModel):
+        listed = ", ".join(error.available) or "none is loaded"
+        item = Item("model", f"one of [{listed}]", "another name", "GET /models lists what is loaded.")
+        return ProblemError.of_item(code, item)
     return ProblemError(code, str(error))
 
 

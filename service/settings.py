@@ -19,9 +19,6 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 ENV_PREFIX = "VAE_"
 
-#: Read by the training package, which may share a shell with the server: left alone here.
-FOREIGN_VARIABLES = frozenset({"VAE_DATA", "VAE_DATA_DIR", "VAE_CACHE", "VAE_CACHE_DIR"})
-
 
 class SettingsError(Exception):
     """A setting that cannot be used; the message says where, expected, got and what to do."""
@@ -39,6 +36,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
+        env_ignore_empty=True,  # compose files pass what is unset as an empty text
         frozen=True,
         extra="forbid",
         use_attribute_docstrings=True,
@@ -162,7 +160,7 @@ def load_settings(
         from_environment = {
             name: environment[variable]
             for name in Settings.model_fields
-            if (variable := f"{ENV_PREFIX}{name.upper()}") in environment
+            if environment.get(variable := f"{ENV_PREFIX}{name.upper()}")
         }
         return Settings(**{**from_environment, **given})
     except ValidationError as error:
@@ -173,7 +171,7 @@ def refuse_unknown_variables(environment: Mapping[str, str]) -> None:
     """A misspelt variable would otherwise be a default that nobody notices."""
     known = {f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields}
     for variable in sorted(environment):
-        if not variable.startswith(ENV_PREFIX) or variable in known or variable in FOREIGN_VARIABLES:
+        if not variable.startswith(ENV_PREFIX) or variable in known:
             continue
         nearest = difflib.get_close_matches(variable, sorted(known), n=1, cutoff=0.4)
         hint = f"Did you mean {nearest[0]}?" if nearest else "See `vae-serve run --help`."

@@ -203,7 +203,8 @@ def _validated(
         too_large = (
             isinstance(value, int) and not isinstance(value, bool) and high is not None and value > high
         )
-        if name in wrong or too_large:
+        is_null = name in values and value is None  # a value that is left out is left out
+        if name in wrong or too_large or is_null:
             items.append(_misfit(where, name, field, value, limits))
     if items or parsed is None:
         detail = f"{items[0].where}: expected {items[0].expected}, got {items[0].got}."

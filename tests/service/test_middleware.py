@@ -15,7 +15,7 @@ import pytest
 from http_calls import Caller
 
 from service.app import create_app
-from service.engine import LoadedModel
+from service.engine import InferenceFailed, LoadedModel
 from service.logs import JsonFormatter, TextFormatter, fields
 from service.settings import Settings
 
@@ -104,6 +104,20 @@ def test_unexpected_error_is_one_line_and_a_problem_without_its_text(
     assert "RuntimeError: internal detail" in failed["traceback"]
     assert failed["request_id"] == request["request_id"] == answer.json()["request_id"]
     assert request["status"] == 500
+
+
+def test_model_that_gives_up_is_a_500_of_its_own_code(
+    api: Caller, log: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise InferenceFailed("mnist@1: decoder.onnx: expected finite outputs, got NaN or infinity.")
+
+    monkeypatch.setattr(LoadedModel, "decode", broken)
+    answer = api.post_json("/decode", {"z": [[0.0] * 8]})
+    assert (answer.status, answer.code) == (500, "inference-failed")
+    assert "decoder.onnx" in answer.json()["detail"]
+    assert log.documents[0]["level"] == "warning"
+    assert "Traceback" not in log.lines[0]
 
 
 def test_worker_threads_log_under_the_request_id(

@@ -335,9 +335,21 @@ def test_unsupported_body_is_told_the_exact_command(
 def test_host_header_is_repeated_only_when_it_is_a_host(api: Caller) -> None:
     assert "http://box.lan:81/sample.txt" in api.get("/", {"host": "box.lan:81"}).body.decode()
     assert "http://[::1]:8000/sample" in api.get("/", {"host": "[::1]:8000"}).body.decode()
-    for odd in ("evil.example/$(id)", "a'b", "x" * 200, "a b", "-x"):
+    for odd in (
+        "evil.example/$(id)",
+        "a'b",
+        "x" * 200,
+        "a b",
+        "-x",
+        "[::1",
+        "[",
+        "]",
+        "a:b:c",
+        ":",
+        "a:99999999",
+    ):
         text = api.get("/", {"host": odd}).body.decode()
-        assert odd not in text
+        assert f"http://{odd}" not in text
         assert "http://localhost:8000/sample.txt" in text
 
 

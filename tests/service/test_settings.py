@@ -30,6 +30,14 @@ def test_environment_of_the_process_is_read(monkeypatch: pytest.MonkeyPatch) -> 
     )
 
 
+def test_empty_variable_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose files pass what is unset as an empty text; an empty path would be the working directory."""
+    monkeypatch.setenv("VAE_MODEL_STORE", "")
+    monkeypatch.setenv("VAE_PORT", "")
+    assert (load_settings().model_store, load_settings().port) == (None, 8000)
+    assert load_settings({}, environ={"VAE_MODEL_STORE": ""}).model_store is None
+
+
 @pytest.mark.parametrize(
     ("variable", "nearest"),
     [("VAE_PROT", "VAE_PORT"), ("VAE_MAX_IMAGE", "VAE_MAX_IMAGES"), ("VAE_MODELSTORE", "VAE_MODEL_STORE")],
