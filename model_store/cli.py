@@ -37,7 +37,7 @@ EXIT_INPUT_OUTPUT = 74
 
 _EXIT_CODES = """\
 exit codes:
-  0   done; verify: everything is sound
+  0   done; for verify: everything is sound
   2   the command line is wrong, or a name is no reference
   65  corrupt: a version or its aliases do not verify; nothing was changed
   66  no such store, model, version or alias
@@ -63,16 +63,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         store = _store(arguments.store)
         command: Command = arguments.command
         answer, exit_code = command(store, arguments)
-        print(json.dumps(answer.document, indent=2) if as_json else answer.text, flush=True)
-    except BrokenPipeError:
-        # The reader of our output has seen enough; Python's own flush at exit must not complain about it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OK
+        _say(json.dumps(answer.document, indent=2) if as_json else answer.text)
     except StoreError as error:
         exit_code = _exit_code(error)
         document = {"error": type(error).__name__, "message": str(error), "exit_code": exit_code}
         print(json.dumps(document) if as_json else f"vae-store: {error}", file=sys.stderr)
     return exit_code
+
+
+def _say(text: str) -> None:
+    """Write to standard output, whose reader may have gone or whose disk may be full."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        # What is still buffered goes nowhere, so that Python's own flush at exit does not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise StoreWriteFailed(
+                f"standard output: expected to write the answer, got {error.strerror}. Write it elsewhere.",
+                errno=error.errno,
+            ) from error
 
 
 def _exit_code(error: StoreError) -> int:

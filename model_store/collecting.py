@@ -11,7 +11,7 @@ import os
 import time
 from dataclasses import dataclass, field
 
-from model_store.errors import CorruptAliases, StoreError, StoreWriteFailed
+from model_store.errors import CorruptAliases, StoreError, StoreLocked, StoreWriteFailed
 from model_store.integrity import OpenDirectory, SizeLimits
 from model_store.layout import model_names, read_aliases, version_numbers
 from model_store.reference import VersionId
@@ -77,9 +77,7 @@ def collect(store: OpenDirectory, rules: CollectionRules, limits: SizeLimits) ->
             # No publisher is alive while this is held, so every temporary old enough is an orphan.
             with lock(store, PUBLISHERS_FILE, wait_s=0.0):
                 _collect_temporaries(store, rules, findings)
-        except StoreWriteFailed as error:
-            if error.errno is not None:
-                raise
+        except StoreLocked:
             findings.skipped.append("temporaries: someone is publishing; run it again afterwards")
         with lock(store, LOCK_FILE):
             _collect_versions(store, rules, limits, findings)

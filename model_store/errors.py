@@ -16,7 +16,8 @@
     │   ├── CorruptAliases      aliases.json cannot be read, or an alias points nowhere
     │   └── UnreadableFile      the operating system refused to read
     ├── GoldenMismatch          a runtime's answers differ from the recorded ones
-    └── StoreWriteFailed        disk full, read-only, input/output error, lock not obtained
+    └── StoreWriteFailed        disk full, read-only, input/output error
+        └── StoreLocked         someone else is changing the store and did not finish in time
 
 Every message says where, what was expected, what came and what to do. Knows nothing of HTTP status
 codes; the exit codes of `vae-store` are in `cli.py`.
@@ -102,7 +103,7 @@ class StoreWriteFailed(StoreError):
     """The store could not be changed; the message says whether anything became visible.
 
     Attributes:
-        errno: The operating system's error number, or None when it was a lock that timed out.
+        errno: The operating system's error number, or None where it gave none.
         path: The file or directory that was being written.
         published: The version that had become visible before the failure, or None: then nothing did.
     """
@@ -119,6 +120,10 @@ class StoreWriteFailed(StoreError):
         self.errno = errno
         self.path = path
         self.published = published
+
+
+class StoreLocked(StoreWriteFailed):
+    """The lock was held by someone else for longer than it was waited for."""
 
 
 def quoted(value: object) -> str:

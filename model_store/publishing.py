@@ -25,6 +25,7 @@ from model_store.errors import (
     CorruptVersion,
     InvalidDraft,
     StoreError,
+    StoreLocked,
     StoreWriteFailed,
     UnreadableFile,
     quoted,
@@ -121,7 +122,7 @@ def publish(root: Path, candidate: Candidate, limits: SizeLimits) -> VersionId:
 
     Raises:
         StoreWriteFailed: Nothing became visible, unless the error's `published` says otherwise.
-        CorruptAliases: `aliases.json` of this model must be mended first.
+        CorruptAliases, UnsafeFile: This model's `aliases.json` or directory must be mended first.
         InvalidDraft: The card that was rendered for the number may not be published.
     """
     attempt = _Publication(candidate, limits)
@@ -131,7 +132,8 @@ def publish(root: Path, candidate: Candidate, limits: SizeLimits) -> VersionId:
             return attempt.run(store)
     except (StoreWriteFailed, UnreadableFile, OSError) as error:
         cause = error.__cause__ if isinstance(error, UnreadableFile) else error
-        raise StoreWriteFailed(
+        kind = StoreLocked if isinstance(error, StoreLocked) else StoreWriteFailed
+        raise kind(
             f"{error} {attempt.outcome()}",
             errno=getattr(cause, "errno", None),
             path=getattr(error, "path", None) or str(root),

@@ -185,7 +185,7 @@ class ModelStore:
 
         Raises:
             InvalidDraft: Something in it may not be published; nothing was written.
-            CorruptAliases: `aliases.json` of this model must be mended first; nothing was published.
+            CorruptAliases, UnsafeFile: This model's `aliases.json` or directory must be mended first.
             StoreWriteFailed: Disk full, read-only, input/output error; nothing was published unless the
                 error's `published` says otherwise.
         """
@@ -282,9 +282,11 @@ class ModelStore:
             yield model
 
     def _number(self, model: OpenDirectory, asked: ModelReference) -> int:
-        if asked.version is not None:
-            return asked.version
         numbers = version_numbers(model)
+        if asked.version is not None:
+            if asked.version not in (*numbers, *stray_numbers(model)):
+                raise _unknown_version(model, VersionId(asked.name, asked.version))
+            return asked.version
         if asked.alias != LATEST:
             targets = read_aliases(model, self.limits).versions()
             number = targets.get(asked.alias or STABLE)

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from model_store.errors import StoreWriteFailed
+from model_store.errors import StoreLocked, StoreWriteFailed
 from model_store.integrity import OpenDirectory
 
 #: Everything unfinished starts with this; no model, version or alias can.
@@ -148,7 +148,8 @@ def lock(
     """Hold a lock file of the store; other threads and other processes are kept out alike.
 
     Raises:
-        StoreWriteFailed: The file cannot be made, or the lock was not obtained in `wait_s` seconds.
+        StoreLocked: It was not obtained in `wait_s` seconds.
+        StoreWriteFailed: The file cannot be made.
     """
     path = root.path / name
     with writing(path):
@@ -174,7 +175,7 @@ def _acquire(descriptor: int, path: Path, *, shared: bool, wait_s: float) -> Non
             except BlockingIOError:
                 pass
         if time.monotonic() >= deadline:
-            raise StoreWriteFailed(
+            raise StoreLocked(
                 f"{path}: expected the lock within {wait_s:g} s, got none: someone else holds it. "
                 "Let the other publisher finish, or end it; a lock ends with its process.",
                 path=str(path),
