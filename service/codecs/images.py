@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Final
 
@@ -151,10 +150,8 @@ def to_uint8(images: NDArray[np.float32]) -> NDArray[np.uint8]:
 def _open(still: bytes) -> Image.Image:
     """Unpack a picture whose size is known to be harmless; whatever Pillow objects to becomes one error."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            picture = Image.open(io.BytesIO(still), formats=["PNG"])
-            picture.load()
+        picture = Image.open(io.BytesIO(still), formats=["PNG"])
+        picture.load()
     except Exception as error:
         # OSError, ValueError, SyntaxError, UnidentifiedImageError, DecompressionBombError, struct.error,
         # zlib.error …
