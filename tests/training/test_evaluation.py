@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from training.config import GaussianConfig, MLPTrunk, ModelConfig
-from training.data import ImageSet, to_unit_interval
+from training.data import ImageSet, load_mnist, to_unit_interval
 from training.errors import ConfigError, DataError, NonFiniteTraining, RunDirectoryError, TrainingError
 from training.evaluation import (
     Evaluation,
@@ -36,8 +36,9 @@ def make_model(**changes):
 
 
 @pytest.fixture(scope="module")
-def test_images(digits):
-    return digits.test
+def test_images(mnist_folder):
+    """All 400."""
+    return load_mnist(mnist_folder).test
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from model_store import ModelStore
 from model_store.errors import StoreError
 from training import export as export_module
-from training.data import to_unit_interval
+from training.data import load_mnist, to_unit_interval
 from training.errors import ConfigError, ExportError, RunDirectoryError
 from training.export import export_run, make_probes, serve_command
 from training.onnx_graphs import Graphs
@@ -134,9 +134,10 @@ def test_gaussian_sigma_reaches_the_manifest(make_run, export, store):
     assert likelihood.sigma == pytest.approx(0.25)
 
 
-def test_golden_images_are_real_ones_where_there_are_some(make_run, export, store, digits):
+def test_golden_images_are_real_ones_where_there_are_some(make_run, export, store, mnist_folder):
     export(make_run())
-    known = {image.tobytes() for image in to_unit_interval(digits.test.images).numpy()}
+    test = load_mnist(mnist_folder).test
+    known = {image.tobytes() for image in to_unit_interval(test.images).numpy()}
     assert all(image.tobytes() in known for image in store.open("digits").golden.x)
     assert "for images of the test set" in store.open("digits").card
 
