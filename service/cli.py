@@ -183,7 +183,7 @@ def _settings_parser() -> argparse.ArgumentParser:
         group.add_argument(
             setting.flag,
             dest=setting.field,
-            metavar=setting.field.rpartition("_")[2].upper(),
+            metavar=setting.unit.upper() if setting.unit.isidentifier() else "VALUE",
             help="\n".join([head, *textwrap.wrap(setting.reason, 76), ""]).replace("%", "%%"),
         )
     return parser

@@ -16,7 +16,6 @@ from itertools import islice
 from typing import Any, TypeVar, Union, get_args, get_origin
 from urllib.parse import parse_qsl
 
-from annotated_types import Ge, Le, MaxLen
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
@@ -102,16 +101,25 @@ def expectation(field: FieldInfo, limits: Limits) -> str:
     if kind is int or kind is float:
         noun = "an integer" if kind is int else "a finite number"
         return f"{noun} from {low} to {high}"
-    longest = next((m.max_length for m in field.metadata if isinstance(m, MaxLen)), None)
+    longest = longest_text(field)
     return f"text of at most {longest} characters" if longest else "text"
 
 
 def bounds(field: FieldInfo, limits: Limits) -> tuple[Any, Any]:
     """(smallest, largest) value of a numeric field; None where there is none."""
-    low = next((m.ge for m in field.metadata if isinstance(m, Ge)), None)
-    high = next((m.le for m in field.metadata if isinstance(m, Le)), None)
+    low, high = _constraint(field, "ge"), _constraint(field, "le")
     dynamic = next((getattr(limits, m.limit) for m in field.metadata if isinstance(m, AtMost)), None)
     return low, dynamic if dynamic is not None else high
+
+
+def longest_text(field: FieldInfo) -> int | None:
+    """Most characters of a text field, if it has a bound."""
+    longest: int | None = _constraint(field, "max_length")
+    return longest
+
+
+def _constraint(field: FieldInfo, name: str) -> Any:
+    return next((getattr(m, name) for m in field.metadata if getattr(m, name, None) is not None), None)
 
 
 def scalar_type(field: FieldInfo) -> Any:

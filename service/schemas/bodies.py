@@ -9,10 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from annotated_types import MaxLen
-
 from service.problems import PROBLEMS
-from service.schemas.base import Limits, Scalars, bounds, scalar_type
+from service.schemas.base import Limits, Scalars, bounds, longest_text, scalar_type
 
 Schema = dict[str, Any]
 
@@ -56,9 +54,9 @@ def scalar_schemas(model: type[Scalars], limits: Limits) -> dict[str, Schema]:
             schema["minimum"] = low
         if high is not None:
             schema["maximum"] = high
-        for bound in field.metadata:
-            if isinstance(bound, MaxLen):
-                schema["maxLength"] = bound.max_length
+        longest = longest_text(field)
+        if longest is not None:
+            schema["maxLength"] = longest
         if field.default is not None:
             schema["default"] = field.default
         if field.examples:
