@@ -99,9 +99,15 @@ def configure_logging(
         uvicorn_logger.propagate = True
         # Its own start and stop lines say less than ours; its warnings and errors are kept.
         uvicorn_logger.setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(_is_not_told_by_us)
     access = logging.getLogger("uvicorn.access")
     access.handlers[:] = []
     access.propagate = False  # one request is one line, and that line is ours
+
+
+def _is_not_told_by_us(record: logging.LogRecord) -> bool:
+    """Malformed requests are logged by `service.server`, with the id that the client was given."""
+    return record.msg != "Invalid HTTP request received."
 
 
 def _plain(value: object) -> object:

@@ -196,8 +196,12 @@ def test_what_is_no_http_is_told_so_as_a_problem(server: Running) -> None:
         head, _, body = answer.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 400 ")
         assert b"content-type: application/problem+json" in head
-        assert json.loads(body)["code"] == "malformed-request"
-        assert b"x-request-id" in head
+        problem = json.loads(body)
+        assert problem["code"] == "malformed-request"
+        assert f"x-request-id: {problem['request_id']}".encode() in head
+        (line,) = (json.loads(line) for line in server.log.splitlines() if problem["request_id"] in line)
+        assert (line["event"], line["status"], line["level"]) == ("malformed request", 400, "info")
+    assert "Invalid HTTP" not in server.log
 
 
 def test_body_over_the_limit_is_not_kept(server: Running) -> None:
