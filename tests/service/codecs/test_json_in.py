@@ -155,10 +155,10 @@ def test_any_bytes_are_an_object_or_malformed(body):
     ids=["list", "key", "nested", "duplicate", "lists"],
 )
 def test_a_mebibyte_of_bad_body_is_refused_quickly_without_an_echo(body):
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(MalformedBody) as caught:
         parse_json_object(body)
-    assert time.perf_counter() - started < 0.2
+    assert time.thread_time() - started < 0.2
     assert "secret-secret" not in str(caught.value)
     assert len(str(caught.value)) < 400
 
@@ -424,17 +424,17 @@ def test_64_images_are_read_in_a_few_milliseconds():
     body = orjson.dumps({"images": digits(64)}, option=orjson.OPT_SERIALIZE_NUMPY)
     times = []
     for _ in range(5):
-        started = time.perf_counter()
+        started = time.thread_time()
         images_from_json(parse_json_object(body)["images"], SHAPE, max_images=64)
-        times.append(time.perf_counter() - started)
+        times.append(time.thread_time() - started)
     assert min(times) < 0.012
 
 
 def test_a_mebibyte_of_wrong_values_is_refused_quickly():
     bad = [None] * 784
     for value in ([bad] * 250, [[bad] * 250], [[[b] * 28] * 28 for b in ("x", True, None)] * 80, [[]] * 250):
-        started = time.perf_counter()
+        started = time.thread_time()
         error = refused(value, most=250)
-        assert time.perf_counter() - started < 0.2
+        assert time.thread_time() - started < 0.2
         assert len(str(error)) < 4000
         assert isinstance(error, CodecError)
