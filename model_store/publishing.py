@@ -14,6 +14,7 @@ Whatever can run out of space is written before the first rename.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -244,9 +245,11 @@ class _Publication:
             with store.subdirectory(self._name) as model:
                 for name in temporary & set(model.entries()):
                     remove(model, name)
-                self._left_behind = bool(temporary & set(model.entries()))
-            if self.published is None:
-                with lock(store, LOCK_FILE):
+                left = set(model.entries())
+            self._left_behind = bool(temporary & left)
+            if not left:
+                # Never a version here. The lock, because another publisher may be about to fill it.
+                with suppress(StoreLocked), lock(store, LOCK_FILE, wait_s=1.0):
                     remove_if_empty(store, self._name)
         except FileNotFoundError:
             pass  # The model's directory was never made.

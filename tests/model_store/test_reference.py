@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_store import InvalidReference, ModelReference
@@ -87,6 +87,7 @@ def test_a_reference_made_by_hand_obeys_the_same_grammar(fields: dict[str, objec
         ModelReference(**fields)  # type: ignore[arg-type]
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_whatever_parses_is_safe_to_print_and_holds_no_separator(text: str) -> None:
     try:

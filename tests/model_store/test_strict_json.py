@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_store.strict_json import MAX_DEPTH, parse_object
@@ -61,6 +61,7 @@ def test_a_megabyte_of_hostile_text_is_refused_in_linear_time(unit: bytes) -> No
     assert time.monotonic() - started < 5.0
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.text(),
