@@ -38,9 +38,10 @@ class ProblemProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  (uvicorn's own words)
         request_id = new_request_id()
-        body = problem_body(
-            ProblemError("malformed-request", "What came is not HTTP/1.1."), request_id=request_id
-        )
+        error = ProblemError("malformed-request", "What came is not HTTP/1.1.")
+        body = problem_body(error, request_id=request_id)
+        client = self.client[0] if self.client else None
+        _log.info("malformed request", extra=fields(request_id=request_id, status=400, client=client))
         head = (
             "HTTP/1.1 400 Bad Request\r\n"
             f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
