@@ -17,8 +17,7 @@ class ShuffledBatches:
     """Endless epochs of shuffled full batches, which can be put back to any batch exactly.
 
     The order of an epoch depends on the seed and the epoch's number alone, so a position is one
-    number: the batches served since the beginning. Lightning keeps it in its checkpoints through
-    `state_dict` and `load_state_dict`.
+    number: the batches served since the beginning, which is the optimiser's step.
     """
 
     def __init__(self, images: UInt8[Tensor, "n c h w"], *, batch_size: int, seed: int) -> None:
@@ -49,13 +48,9 @@ class ShuffledBatches:
             self._order = (epoch, order)
         return self._order[1]
 
-    def state_dict(self) -> dict[str, int]:
-        """The position."""
-        return {"served": self._served}
-
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Go back to a position."""
-        self._served = state_dict["served"]
+    def go_to(self, step: int) -> None:
+        """Serve next what comes after `step` batches; holds for an iterator that has not begun, too."""
+        self._served = step
 
 
 class OrderedBatches:

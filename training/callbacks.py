@@ -23,6 +23,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from training.averaging import weights_to_keep
+from training.batches import ShuffledBatches
 from training.errors import NonFiniteTraining, TrainingInterrupted
 from training.module import FittingModule
 from training.run_directory import RunDirectory, save_model, write_tensors, write_text
@@ -116,6 +117,20 @@ def _add(sums: dict[str, float], outputs: Any, *, images: int) -> None:
     sums["images"] += images
     for name in _SUMMED:
         sums[name] += images * float(outputs[name])
+
+
+class PositionOfBatches(Callback):
+    """Puts the batches where the optimiser is.
+
+    Lightning restores a loader's own state only from checkpoints within an epoch, not from those at
+    its end; the step is right in both.
+    """
+
+    def __init__(self, batches: ShuffledBatches) -> None:
+        self._batches = batches
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._batches.go_to(trainer.global_step)
 
 
 class RunCheckpoint(Checkpoint):

@@ -27,6 +27,7 @@ from training.batches import OrderedBatches, ShuffledBatches
 from training.callbacks import (
     DurableCheckpoints,
     EpochLog,
+    PositionOfBatches,
     Row,
     RunCheckpoint,
     stopping_on_signals,
@@ -122,7 +123,7 @@ def fit(
             config,
             directory,
             precision=precision,
-            callbacks=[epoch_log, pictures, checkpoint],
+            callbacks=[PositionOfBatches(batches), epoch_log, pictures, checkpoint],
             progress_bar=console.progress_bar,
             every_steps=every_steps,
         )

@@ -14,7 +14,7 @@ from training.config import RunConfig, parse_config
 from training.data import ImageData, load_mnist
 from training.fit import Console
 
-#: Half a second of training: two epochs of nine steps.
+#: Two epochs of nine steps.
 TINY: dict[str, Any] = {
     "name": "tiny",
     "data": {"validation_size": 100},
@@ -54,9 +54,9 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny() -> Callable[..., RunConfig]:
-    """A run of about a second; keyword arguments replace keys of a section."""
+    """A run of half a second; keyword arguments replace keys of a section."""
 
     def make(**sections: dict[str, Any]) -> RunConfig:
         raw = {key: dict(value) if isinstance(value, dict) else value for key, value in TINY.items()}

@@ -1,0 +1,241 @@
+"""Killed at any moment, a run goes on and ends with the bits it would have had anyway."""
+
+# ruff: noqa: PLR0917  # a test asks for as many fixtures as it needs
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.callbacks import RunCheckpoint
+from training.data import ImageData
+from training.errors import DataError, RunDirectoryError
+from training.fit import Console, fit, load_run
+
+#: A checkpoint after every step, two epochs of warm-up for beta and for the running mean to matter.
+OFTEN = {
+    "trainer": {"epochs": 4, "checkpoint_minutes": 1e-6, "early_stopping_epochs": 3},
+    "objective": {"beta_warmup_epochs": 3.0},
+    "data": {"grey_fraction": 0.5},
+}
+
+
+class PowerCutError(Exception):
+    """Stands for the process being gone: nothing after it runs."""
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tiny, digits, tmp_path_factory) -> Path:
+    """The run that every interrupted one is compared with."""
+    directory = tmp_path_factory.mktemp("uninterrupted") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.pictures.Pictures.draw", lambda self, model: None)
+        fit(tiny(**OFTEN), digits, directory, console=Console(say=lambda text: None, progress_bar=False))
+    return directory
+
+
+# 9 steps an epoch: inside the first epoch, at and around its end, inside and at the end of later ones.
+@pytest.mark.parametrize("saves", [1, 5, 8, 9, 10, 14, 18, 27, 31, 35])
+def test_a_run_cut_off_after_any_checkpoint_ends_with_the_same_bits(
+    saves, tiny, digits, tmp_path, console, no_pictures, monkeypatch, uninterrupted, same_weights, log_of
+):
+    """Optimiser, schedule, position, noise, running mean, log and early stopping all go on exactly."""
+    original = RunCheckpoint._save
+    count = 0
+
+    def cut_off(self, trainer):
+        nonlocal count
+        original(self, trainer)
+        count += 1
+        if count == saves:
+            raise PowerCutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunCheckpoint, "_save", cut_off)
+        with pytest.raises(PowerCutError):
+            fit(tiny(**OFTEN), digits, tmp_path / "run", console=console)
+    torch.manual_seed(saves)  # whatever the next process's generator holds
+    fit(tiny(**OFTEN), digits, tmp_path / "run", resume=True, console=console)
+    assert same_weights(tmp_path / "run", uninterrupted)
+    assert log_of(tmp_path / "run") == log_of(uninterrupted)
+
+
+def test_the_comparison_can_fail(tiny, digits, tmp_path, console, no_pictures, uninterrupted, same_weights):
+    """Its twin: a run that resumes with one number of its state wrong does not pass for the same."""
+    fit(
+        tiny(**{**OFTEN, "trainer": {**OFTEN["trainer"], "epochs": 3}}),
+        digits,
+        tmp_path / "run",
+        console=console,
+    )
+    assert not same_weights(tmp_path / "run", uninterrupted)
+
+
+def test_resuming_before_the_first_checkpoint_starts_from_the_beginning(
+    tiny, digits, tmp_path, console, no_pictures, monkeypatch, uninterrupted, same_weights
+):
+    def cut_off(self, trainer):
+        raise PowerCutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunCheckpoint, "_save", cut_off)
+        with pytest.raises(PowerCutError):
+            fit(tiny(**OFTEN), digits, tmp_path / "run", console=console)
+    fit(tiny(**OFTEN), digits, tmp_path / "run", resume=True, console=console)
+    assert same_weights(tmp_path / "run", uninterrupted)
+
+
+def test_resuming_a_finished_run_changes_nothing(
+    tiny, digits, tmp_path, console, no_pictures, same_weights, heard
+):
+    fit(tiny(), digits, tmp_path / "run", console=console)
+    before = (tmp_path / "run" / "model.pt").read_bytes()
+    said = len(heard)
+    assert fit(tiny(), digits, tmp_path / "run", resume=True, console=console).epochs == 2
+    assert (tmp_path / "run" / "model.pt").read_bytes() == before
+    assert len(heard) == said
+
+
+def test_resuming_with_another_configuration_is_refused(tiny, digits, tmp_path, console, no_pictures):
+    fit(tiny(), digits, tmp_path / "run", console=console)
+    with pytest.raises(RunDirectoryError, match="expected the configuration given now, got another one"):
+        fit(tiny(trainer={"seed": 9}), digits, tmp_path / "run", resume=True, console=console)
+
+
+def test_words_that_change_no_run_do_not_keep_it_from_resuming(tiny, digits, tmp_path, console, no_pictures):
+    fit(tiny(), digits, tmp_path / "run", console=console)
+    reworded = tiny().model_copy(update={"description": "the same, said better"})
+    assert fit(reworded, digits, tmp_path / "run", resume=True, console=console).epochs == 2
+
+
+def test_resuming_on_other_images_is_refused(tiny, digits, tmp_path, console, no_pictures):
+    fit(tiny(), digits, tmp_path / "run", console=console)
+    train = digits.train.take(torch.arange(len(digits.train)).flip(0))
+    with pytest.raises(DataError, match="expected the images the run was started on"):
+        fit(
+            tiny(), ImageData(digits.name, train, digits.test), tmp_path / "run", resume=True, console=console
+        )
+
+
+def test_resuming_where_nothing_was_started_is_refused(tiny, digits, tmp_path, console):
+    with pytest.raises(RunDirectoryError, match=r"found no config\.json"):
+        fit(tiny(), digits, tmp_path / "run", resume=True, console=console)
+
+
+def test_resuming_with_another_number_of_threads_is_told(tiny, digits, tmp_path, console, no_pictures, heard):
+    fit(tiny(), digits, tmp_path / "run", console=console)
+    torch.set_num_threads(2)
+    try:
+        fit(tiny(), digits, tmp_path / "run", resume=True, console=console)
+    finally:
+        torch.set_num_threads(1)
+    assert heard[-1].startswith("note: threads was 1 when the run was started and is 2 now")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
+def test_a_damaged_checkpoint_is_told(damage, tiny, digits, tmp_path, console, no_pictures):
+    fit(tiny(), digits, tmp_path / "run", console=console)
+    file = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    content = file.read_bytes()
+    file.write_bytes({"truncated": content[:-200], "flipped": b"PK" + content[9:], "empty": b""}[damage])
+    with pytest.raises(RunDirectoryError, match=r"last\.ckpt: expected a checkpoint .* cannot be read"):
+        fit(tiny(), digits, tmp_path / "run", resume=True, console=console)
+
+
+def test_what_a_killed_process_could_not_rename_is_cleared_away(tiny, digits, tmp_path, console, no_pictures):
+    fit(tiny(), digits, tmp_path / "run", console=console)
+    leftovers = [tmp_path / "run" / ".model.pt.part", tmp_path / "run" / "checkpoints" / ".last.ckpt.part"]
+    for leftover in leftovers:
+        leftover.write_bytes(b"half")
+    fit(tiny(), digits, tmp_path / "run", resume=True, console=console)
+    assert not any(leftover.exists() for leftover in leftovers)
+
+
+RECIPE = """
+name = "killed"
+[data]
+validation_size = 100
+grey_fraction = 0.3
+[model]
+latent_size = 4
+[model.trunk]
+type = "mlp"
+encoder_hidden = [32]
+decoder_hidden = [32]
+[objective]
+beta_warmup_epochs = 5.0
+[trainer]
+epochs = 12
+batch_size = 32
+checkpoint_minutes = 0.0005
+pictures_every_epochs = 1000
+[evaluation]
+importance_samples = 2
+importance_images = 10
+"""
+
+
+def command(folder: Path, mnist_folder: Path, *more: str) -> list[str]:
+    """`vae-train fit` in a process of its own, on one thread."""
+    recipe = folder / "killed.toml"
+    recipe.write_text(RECIPE)
+    script = "import sys, torch; torch.set_num_threads(1); from training.cli import main; sys.exit(main())"
+    fixed = ["--recipe", str(recipe), "--data", str(mnist_folder), "--out", str(folder / "run")]
+    return [sys.executable, "-c", script, "fit", *fixed, *more]
+
+
+def run_killing(folder: Path, mnist_folder: Path, *, kills: int, rng: random.Random) -> None:
+    """Kill the process `kills` times, each at a random moment of its training, then let it end."""
+    resume: tuple[str, ...] = ()
+    for _ in range(kills):
+        with subprocess.Popen(
+            command(folder, mnist_folder, *resume),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.startswith("epoch") and rng.random() < 0.3:
+                    break
+            time.sleep(rng.uniform(0.0, 0.05))
+            process.send_signal(signal.SIGKILL)
+        resume = ("--resume",)
+    done = subprocess.run(
+        command(folder, mnist_folder, *resume), capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def one_way_and_the_other(tmp_path, mnist_folder, same_weights, log_of, *, seeds) -> None:
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    run_killing(whole, mnist_folder, kills=0, rng=random.Random(0))
+    for seed in seeds:
+        killed = tmp_path / f"killed-{seed}"
+        killed.mkdir()
+        run_killing(killed, mnist_folder, kills=1, rng=random.Random(seed))
+        assert same_weights(killed / "run", whole / "run"), f"seed {seed}"
+        assert log_of(killed / "run") == log_of(whole / "run"), f"seed {seed}"
+        assert load_run(killed / "run").epochs == 12
+
+
+def test_a_process_killed_at_a_random_moment_resumes_to_the_same_bits(
+    tmp_path, mnist_folder, same_weights, log_of
+):
+    one_way_and_the_other(tmp_path, mnist_folder, same_weights, log_of, seeds=[random.randrange(10**6)])
+
+
+@pytest.mark.hard
+@pytest.mark.timeout(900)
+def test_twenty_processes_killed_at_random_moments_resume_to_the_same_bits(
+    tmp_path, mnist_folder, same_weights, log_of
+):
+    one_way_and_the_other(tmp_path, mnist_folder, same_weights, log_of, seeds=range(20))
