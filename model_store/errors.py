@@ -23,7 +23,6 @@ Every message says where, what was expected, what came and what to do. Knows not
 codes; the exit codes of `vae-store` are in `cli.py`.
 """
 
-# ruff: noqa: N818 - the names say what happened; that they are errors is said where they are raised.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

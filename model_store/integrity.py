@@ -44,10 +44,7 @@ RESTORE = (
     "Nothing of this version is used. Restore it from where it was published, or publish the model again "
     "and remove this version's directory."
 )
-_COPY = (
-    "Replace it by a copy of its content: the store follows no links. "
-    "If a package installer made hard links into its cache, install in copy mode."
-)
+_COPY = "Replace it by a copy of its content: the store follows no links."
 
 #: What stands for a manifest's own digest while that digest is computed.
 UNSEALED = "0" * 64
@@ -91,20 +88,27 @@ class EntryKind(Enum):
 class OpenDirectory:
     """A directory held open, so that what is read stays inside it whatever is renamed meanwhile."""
 
-    def __init__(self, descriptor: int, path: Path) -> None:
+    def __init__(self, descriptor: int, path: Path, *, hard_links: bool = False) -> None:
         self.descriptor = descriptor
         self.path = path
+        self.hard_links = hard_links
 
     @classmethod
-    def at(cls, path: Path) -> OpenDirectory:
+    def at(cls, path: Path, *, hard_links: bool = False) -> OpenDirectory:
         """Open the root of a store; the operator chose it, so links on the way are followed.
+
+        Args:
+            path: The root.
+            hard_links: Files below it may have other names elsewhere. Only for a store that a package
+                installer wrote, which may link files from its cache instead of copying them.
 
         Raises:
             FileNotFoundError: It does not exist.
             UnreadableFile: It is no directory, or the operating system refuses.
         """
         try:
-            return cls(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), path)
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            return cls(descriptor, path, hard_links=hard_links)
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -134,7 +138,7 @@ class OpenDirectory:
             raise
         except OSError as error:
             raise _unreadable(path, error) from error
-        return OpenDirectory(descriptor, path)
+        return OpenDirectory(descriptor, path, hard_links=self.hard_links)
 
     def entries(self) -> dict[str, EntryKind]:
         """Names and kinds of everything in it."""
@@ -145,7 +149,7 @@ class OpenDirectory:
             raise _unreadable(self.path, error) from error
 
     def read(self, name: str, *, ceiling_bytes: int, expected_bytes: int | None = None) -> bytes:
-        """The whole of a regular file that has one name and lies directly in this directory.
+        """The whole of a regular file that lies directly in this directory, and nowhere else (see `at`).
 
         Args:
             name: An entry of this directory.
@@ -154,7 +158,7 @@ class OpenDirectory:
 
         Raises:
             MissingFile: No such entry.
-            UnsafeFile: A link, a second hard link, or no regular file.
+            UnsafeFile: A link, a second hard link (see `at`), or no regular file.
             SizeMismatch: Above the ceiling, not the expected size, or it changed while it was read.
             UnreadableFile: The operating system refuses.
         """
@@ -168,9 +172,20 @@ class OpenDirectory:
             # O_NONBLOCK: should a pipe have taken the file's place, opening it must not wait.
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             with _closing(os.open(name, flags, dir_fd=self.descriptor)) as descriptor:
+                self._check_kind(os.fstat(descriptor), path)
                 return _read_descriptor(descriptor, path, ceiling_bytes, expected_bytes)
         except OSError as error:
             raise _unreadable(path, error) from error
+
+    def _check_kind(self, status: os.stat_result, path: Path) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            raise UnsafeFile(defect(path, expected="a regular file", got="something else", remedy=_COPY))
+        if status.st_nlink != 1 and not self.hard_links:
+            raise UnsafeFile(
+                defect(
+                    path, expected="a file with one name", got=f"{status.st_nlink} hard links", remedy=_COPY
+                )
+            )
 
     def close(self) -> None:
         """Give the descriptor back; nothing was written through it, so an error has nothing to tell."""
@@ -299,12 +314,6 @@ def _kind(entry: os.DirEntry[str]) -> EntryKind:
 
 def _read_descriptor(descriptor: int, path: Path, ceiling_bytes: int, expected_bytes: int | None) -> bytes:
     status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        raise UnsafeFile(defect(path, expected="a regular file", got="something else", remedy=_COPY))
-    if status.st_nlink != 1:
-        raise UnsafeFile(
-            defect(path, expected="a file with one name", got=f"{status.st_nlink} hard links", remedy=_COPY)
-        )
     if status.st_size > ceiling_bytes:
         raise SizeMismatch(
             defect(

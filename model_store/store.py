@@ -62,7 +62,7 @@ class ModelStore:
     def names(self) -> tuple[str, ...]:
         """Models with at least one version, in alphabetical order."""
         try:
-            with OpenDirectory.at(self.root) as store:
+            with self._root() as store:
                 return tuple(name for name in model_names(store) if _has_versions(store, name))
         except FileNotFoundError:
             return ()
@@ -254,10 +254,15 @@ class ModelStore:
         """
         rules = CollectionRules(keep=keep, older_than_s=older_than_s, dry_run=dry_run)
         try:
-            with OpenDirectory.at(self.root) as store:
+            with self._root() as store:
                 return collect(store, rules, self.limits)
         except FileNotFoundError:
             return CollectionReport(dry_run, (), (), ())
+
+    def _root(self) -> OpenDirectory:
+        # An installer that links from its cache (uv does, where it can) gives the bundled store's files a
+        # second name. That store is as trusted as this code beside it; its digests are checked all the same.
+        return OpenDirectory.at(self.root, hard_links=self.root.resolve() == BUNDLED_STORE.resolve())
 
     @contextmanager
     def _model(self, name: str) -> Iterator[OpenDirectory]:
@@ -265,7 +270,7 @@ class ModelStore:
         if not is_model_name(name):
             raise self._unknown_model(name)
         try:
-            with OpenDirectory.at(self.root) as store:
+            with self._root() as store:
                 # A look-up in what the directory lists: a name that is not there is never opened.
                 model = store.subdirectory(name)
         except FileNotFoundError as error:
@@ -278,7 +283,7 @@ class ModelStore:
     @contextmanager
     def _changing(self, name: str) -> Iterator[OpenDirectory]:
         """The same, with the lock that everyone holds who changes aliases."""
-        with self._model(name) as model, OpenDirectory.at(self.root) as store, lock(store, LOCK_FILE):
+        with self._model(name) as model, self._root() as store, lock(store, LOCK_FILE):
             yield model
 
     def _number(self, model: OpenDirectory, asked: ModelReference) -> int:

@@ -183,9 +183,20 @@ def test_links_and_other_kinds_are_refused_even_with_the_right_content(
         store.open("tiny")
 
 
-def test_a_hard_link_made_by_an_installer_is_told_what_to_do(store: ModelStore, version_path: Path) -> None:
-    os.link(version_path / "golden.npz", store.root / "elsewhere")
-    with pytest.raises(UnsafeFile, match=r"2 hard links\. .*install in copy mode"):
+def test_hard_links_of_an_installer_are_accepted_in_the_bundled_store_and_nowhere_else(
+    store: ModelStore, version_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uv links installed files from its cache, so the model that comes with the package has two names."""
+    for name in FILES:
+        os.link(version_path / name, store.root / f"cache-{name}")
+    with pytest.raises(UnsafeFile, match="expected a file with one name, got 2 hard links"):
+        store.open("tiny")
+    monkeypatch.setattr(store_module, "BUNDLED_STORE", store.root)
+    assert store.open("tiny").id.version == 1
+    data = bytearray((version_path / "decoder.onnx").read_bytes())
+    data[-1] ^= 1
+    (version_path / "decoder.onnx").write_bytes(data)
+    with pytest.raises(DigestMismatch, match=r"decoder\.onnx"):
         store.open("tiny")
 
 
