@@ -13,8 +13,6 @@ Every message says where, what was expected, what came, and what to do. Knows no
 `training.cli` maps classes to codes in one table.
 """
 
-# ruff: noqa: N818  # names that say what happened need no suffix
-
 
 class TrainingError(Exception):
     """Anything this package tells a user about; its message is one readable paragraph."""
