@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from training.callbacks import RunCheckpoint
-from training.data import ImageData
+from training.config import load_recipe
+from training.data import ImageData, load_mnist
 from training.errors import DataError, RunDirectoryError
 from training.fit import Console, fit, load_run
 
@@ -215,15 +216,16 @@ def run_killing(folder: Path, mnist_folder: Path, *, kills: int, rng: random.Ran
 
 
 def one_way_and_the_other(tmp_path, mnist_folder, same_weights, log_of, *, seeds) -> None:
-    whole = tmp_path / "whole"
-    whole.mkdir()
-    run_killing(whole, mnist_folder, kills=0, rng=random.Random(0))
+    recipe = tmp_path / "killed.toml"
+    recipe.write_text(RECIPE)
+    silent = Console(say=lambda text: None, progress_bar=False)
+    fit(load_recipe(recipe), load_mnist(mnist_folder), tmp_path / "whole", console=silent)
     for seed in seeds:
         killed = tmp_path / f"killed-{seed}"
         killed.mkdir()
         run_killing(killed, mnist_folder, kills=1, rng=random.Random(seed))
-        assert same_weights(killed / "run", whole / "run"), f"seed {seed}"
-        assert log_of(killed / "run") == log_of(whole / "run"), f"seed {seed}"
+        assert same_weights(killed / "run", tmp_path / "whole"), f"seed {seed}"
+        assert log_of(killed / "run") == log_of(tmp_path / "whole"), f"seed {seed}"
         assert load_run(killed / "run").epochs == 12
 
 

@@ -1,0 +1,269 @@
+"""`vae-train` as typed: what it says, where it writes, and with which code it ends."""
+
+# ruff: noqa: PLR0917  # a test asks for as many fixtures as it needs
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from model_store.errors import InvalidReference, StoreWriteFailed
+from training import cli
+from training.errors import (
+    ConfigError,
+    DataError,
+    ExportError,
+    NonFiniteTraining,
+    RunDirectoryError,
+    TrainingError,
+    TrainingInterrupted,
+)
+from training.module import FittingModule
+
+TINY = """
+name = "tiny"
+description = "Half a second of training."
+[data]
+validation_size = 1000
+[model]
+latent_size = 2
+[model.trunk]
+type = "mlp"
+encoder_hidden = [16]
+decoder_hidden = [16]
+[trainer]
+epochs = 2
+batch_size = 64
+[evaluation]
+importance_samples = 2
+importance_images = 10
+[expect]
+minutes = 0.1
+negative_elbo = 300.0
+measured_on = "this test"
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> str:
+    file = tmp_path / "tiny.toml"
+    file.write_text(TINY)
+    return str(file)
+
+
+def fit_arguments(recipe, mnist_folder, out, *more: str) -> list[str]:
+    return ["fit", "--recipe", recipe, "--data", str(mnist_folder), "--out", str(out), *more]
+
+
+def test_fit_says_what_it_will_do_and_ends_with_figures_and_the_next_command(
+    recipe, mnist_folder, tmp_path, capsys, no_pictures
+):
+    out = tmp_path / "run"
+    assert cli.main(fit_arguments(recipe, mnist_folder, out)) == 0
+    said = capsys.readouterr().out
+    start, end = said.split("epoch 1/2")
+    assert "recipe tiny: Half a second of training." in start
+    assert "about 0.1 minutes and -ELBO 300 nats on the test images (this test)" in start
+    assert "2 epochs of 9 steps, seed 0" in start
+    assert f"{out}/reconstructions.png" in start
+    assert "negative_elbo" in end
+    assert "nll_iw" in end
+    assert end.rstrip().endswith(f"publish it: vae-train export {out} --name tiny --alias stable")
+    assert {"negative_elbo", "kl", "nll_iw", "active_units"} <= {
+        metric["name"] for metric in json.loads((out / "evaluation.json").read_text())["metrics"]
+    }
+
+
+def test_seed_and_set_replace_the_recipes_values(recipe, mnist_folder, tmp_path, capsys, no_pictures):
+    more = ["--seed", "7", "--set", "trainer.epochs=1", "--set", "model.latent_size=3"]
+    assert cli.main(fit_arguments(recipe, mnist_folder, tmp_path / "run", *more)) == 0
+    stored = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (stored["trainer"]["seed"], stored["trainer"]["epochs"], stored["model"]["latent_size"]) == (
+        7,
+        1,
+        3,
+    )
+    assert "unknown for this configuration" in capsys.readouterr().out
+
+
+def test_evaluate_measures_a_run_again_with_other_samples(
+    recipe, mnist_folder, tmp_path, capsys, no_pictures
+):
+    cli.main(fit_arguments(recipe, mnist_folder, tmp_path / "run"))
+    capsys.readouterr()
+    more = ["--data", str(mnist_folder), "--importance-samples", "5", "--importance-images", "7"]
+    assert cli.main(["evaluate", str(tmp_path / "run"), *more]) == 0
+    table = capsys.readouterr().out
+    assert "K = 5" in table
+    assert table == (tmp_path / "run" / "evaluation.md").read_text()
+
+
+def test_resume_needs_no_recipe_and_reports_the_finished_run(
+    recipe, mnist_folder, tmp_path, capsys, no_pictures
+):
+    out = tmp_path / "run"
+    cli.main(fit_arguments(recipe, mnist_folder, out))
+    (out / "evaluation.json").unlink()
+    assert cli.main(["fit", "--resume", "--data", str(mnist_folder), "--out", str(out)]) == 0
+    assert (out / "evaluation.json").exists()
+
+
+def test_a_second_run_into_the_same_directory_is_refused_in_one_line(
+    recipe, mnist_folder, tmp_path, capsys, no_pictures
+):
+    arguments = fit_arguments(recipe, mnist_folder, tmp_path / "run")
+    cli.main(arguments)
+    capsys.readouterr()
+    assert cli.main(arguments) == 73
+    told = capsys.readouterr().err
+    assert told.startswith(f"vae-train: {tmp_path / 'run'}: expected an empty or new directory")
+    assert "--resume" in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["--recipe", "quik"], 2, "--recipe: expected one of"),
+        (["--recipe", "quick", "--set", "model.latent_sise=3"], 2, "Did you mean 'latent_size'?"),
+        (["--recipe", "quick", "--seed", "-1"], 2, "trainer.seed: expected greater than or equal to 0"),
+        ([], 2, "--recipe: expected a recipe name or a .toml file, got nothing"),
+        (["--resume"], 73, "found no config.json in it"),
+        (["--resume", "--seed", "3"], 2, "--set, --seed: expected none of them with --resume"),
+        (["--recipe", "quick", "--data", "/nowhere"], 65, "/nowhere"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line_with_its_exit_code(
+    arguments, code, told, tmp_path, capsys, mnist_folder
+):
+    arguments = arguments if "--data" in arguments else [*arguments, "--data", str(mnist_folder)]
+    assert cli.main(["fit", "--out", str(tmp_path / "run"), *arguments]) == code
+    captured = capsys.readouterr()
+    assert told in captured.err
+    assert captured.err.startswith("vae-train: ")
+    assert captured.err.count("\n") == 1
+    assert "Traceback" not in captured.err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["fit"], ["train"], ["fit", "--out", "x", "--rec", "quick"], ["fit", "--out", "x", "--what"]],
+)
+def test_a_wrong_command_line_ends_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert "usage: vae-train" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("x"), 2),
+        (DataError("x"), 65),
+        (RunDirectoryError("x"), 73),
+        (NonFiniteTraining("x"), 70),
+        (ExportError("x"), 70),
+        (TrainingInterrupted("x"), 130),
+        (KeyboardInterrupt(), 130),
+        (StoreWriteFailed("x"), 74),
+        (InvalidReference("x"), 1),
+        (TrainingError("x"), 1),
+        (OSError(28, "No space left on device", "runs/x"), 74),
+    ],
+)
+def test_every_kind_of_end_has_its_exit_code_and_one_line(error, code, monkeypatch, capsys):
+    class Command:
+        @staticmethod
+        def run(arguments):
+            raise error
+
+    monkeypatch.setattr(cli.importlib, "import_module", lambda name: Command)
+    assert cli.main(["evaluate", "runs/x"]) == code
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_mistake_of_ours_is_not_dressed_up_as_the_users(monkeypatch):
+    class Command:
+        @staticmethod
+        def run(arguments):
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(cli.importlib, "import_module", lambda name: Command)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["evaluate", "runs/x"])
+
+
+def test_help_lists_every_exit_code(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    said = capsys.readouterr().out
+    for _, code, meaning in cli.EXIT_CODES:
+        assert f"{code}  " in said
+        assert meaning in said
+
+
+def test_stopping_during_the_evaluation_says_that_training_is_complete(
+    recipe, mnist_folder, tmp_path, capsys, no_pictures, monkeypatch
+):
+    def stopped(*arguments, **keywords):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.commands.fit.evaluate", stopped)
+    assert cli.main(fit_arguments(recipe, mnist_folder, tmp_path / "run")) == 130
+    assert f"Measure them with: vae-train evaluate {tmp_path / 'run'}" in capsys.readouterr().err
+
+
+def test_a_diverging_run_ends_with_70(recipe, mnist_folder, tmp_path, capsys, no_pictures, monkeypatch):
+    original = FittingModule.training_step
+
+    def poisoned(self, images, batch_index):
+        outputs = original(self, images, batch_index)
+        outputs["loss"] = outputs["loss"] * float("inf")
+        return outputs
+
+    monkeypatch.setattr(FittingModule, "training_step", poisoned)
+    assert cli.main(fit_arguments(recipe, mnist_folder, tmp_path / "run")) == 70
+    assert "expected a finite loss" in capsys.readouterr().err
+
+
+def test_ctrl_c_at_a_terminal_saves_and_ends_with_130(recipe, mnist_folder, tmp_path):
+    """A real process and a real signal."""
+    script = "import sys; from training.cli import main; sys.exit(main())"
+    arguments = fit_arguments(recipe, mnist_folder, tmp_path / "run", "--set", "trainer.epochs=10000")
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", script, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("epoch 1/"):
+                process.send_signal(signal.SIGINT)
+                break
+        rest, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert "stopping after this step" in rest
+    assert told.startswith(f"vae-train: {tmp_path / 'run'}: stopped at step ")
+    assert told.rstrip().endswith("Go on with the same command and --resume.")
+    assert told.count("\n") == 1
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
+
+
+def test_help_and_a_misspelt_recipe_need_no_torch():
+    script = (
+        "import sys\n"
+        "from training import cli\n"
+        "cli.build_parser().format_help()\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
