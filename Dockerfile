@@ -1,4 +1,4 @@
-# The server image: Python, the pinned server dependencies and the bundled models. No torch, no compiler, no pip.
+# The server image: Python, the pinned server dependencies and the bundled models. No torch, no compiler.
 #
 #   docker build -t vae-service .
 #   docker run --rm -p 127.0.0.1:8000:8000 vae-service
