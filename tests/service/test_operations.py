@@ -41,6 +41,15 @@ def metrics_of(api: Caller) -> dict[str, dict[tuple[str, ...], float]]:
     }
 
 
+def wait_until_ready(api: Caller, services: Services) -> None:
+    deadline = time.monotonic() + 10
+    while not services.registry.readiness().ready:
+        assert time.monotonic() < deadline
+        api.run(asyncio.sleep(0.005))
+    assert api.get("/readyz").status == 200
+    assert api.get("/sample").status == 200
+
+
 def test_livez_and_readyz_say_what_they_know(api: Caller) -> None:
     assert api.get("/livez").json() == {"status": "alive"}
     ready = api.get("/readyz")
@@ -62,12 +71,57 @@ def test_empty_store_starts_and_becomes_ready_when_a_model_appears(tmp_path: Pat
         refused = api.get("/sample")
         assert (refused.status, refused.code) == (503, "model-unavailable")
         publish_tiny(ModelStore(tmp_path / "models"), name="mnist")
-        deadline = time.monotonic() + 10
-        while not services.registry.readiness().ready:
-            assert time.monotonic() < deadline
-            api.run(asyncio.sleep(0.005))
-        assert api.get("/readyz").status == 200
-        assert api.get("/sample").status == 200
+        wait_until_ready(api, services)
+
+
+def test_model_that_appears_beside_a_broken_name_is_served(tmp_path: Path) -> None:
+    """One name whose aliases cannot be read must not hide what is published later."""
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "aliases.json").write_text("{")
+    app = create_app(Settings(model_store=tmp_path, threads=1))
+    services: Services = app.state.services
+    app.router.lifespan_context = lambda _: run_services(services, look_again_s=0.01)
+    with Caller(app) as api:
+        assert api.get("/readyz").status == 503
+        publish_tiny(ModelStore(tmp_path), name="mnist")
+        wait_until_ready(api, services)
+
+
+def test_version_whose_file_is_put_back_is_served(tmp_path: Path) -> None:
+    """The message of a refused version says to restore it: then that must be enough, without a restart."""
+    publish_tiny(ModelStore(tmp_path), name="mnist")
+    file = tmp_path / "mnist" / "1" / "decoder.onnx"
+    whole = file.read_bytes()
+    file.chmod(0o644)
+    file.write_bytes(whole[: len(whole) // 2])
+    app = create_app(Settings(model_store=tmp_path, threads=1))
+    services: Services = app.state.services
+    app.router.lifespan_context = lambda _: run_services(services, look_again_s=0.01)
+    with Caller(app) as api:
+        assert api.get("/readyz").status == 503
+        file.write_bytes(whole)
+        wait_until_ready(api, services)
+
+
+def test_store_that_stays_as_it_is_is_not_loaded_again(tmp_path: Path) -> None:
+    """What failed once would fail, and be logged, every two seconds."""
+    publish_tiny(ModelStore(tmp_path), name="mnist")
+    (tmp_path / "mnist" / "1" / "decoder.onnx").unlink()
+    app = create_app(Settings(model_store=tmp_path, threads=1))
+    services: Services = app.state.services
+    app.router.lifespan_context = lambda _: run_services(services, look_again_s=0.001)
+    loads = 0
+    load_all = services.registry.load_all
+
+    def counted() -> None:
+        nonlocal loads
+        loads += 1
+        load_all()
+
+    services.registry.load_all = counted  # type: ignore[method-assign]
+    with Caller(app) as api:
+        api.run(asyncio.sleep(0.1))
+    assert loads == 1
 
 
 def test_model_that_gives_nan_never_becomes_ready(tmp_path: Path) -> None:
