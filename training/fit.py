@@ -33,7 +33,7 @@ from training.callbacks import (
     stopping_on_signals,
 )
 from training.config import RunConfig, TrainerConfig
-from training.data import ImageData, split_train_validation
+from training.data import ImageData, ImageSet, split_train_validation
 from training.errors import DataError, RunDirectoryError
 from training.models import build_model
 from training.module import FittingModule
@@ -95,15 +95,29 @@ def fit(
     provenance = describe_provenance(config, data, precision=precision, threads=torch.get_num_threads())
     if resume:
         _check_resumable(directory, config, provenance, console)
-        directory.remove_leftovers()
     else:
         directory.start(config)
         save_provenance(directory, provenance)
+    with directory.locked():
+        directory.remove_leftovers()
+        _train(config, directory, batches, validation, precision=precision, console=console)
+    return load_run(out)
 
+
+def _train(
+    config: RunConfig,
+    directory: RunDirectory,
+    batches: ShuffledBatches,
+    validation: ImageSet,
+    *,
+    precision: Precision,
+    console: Console,
+) -> None:
+    """Put the parts of a run together and let Lightning train from the last checkpoint, if any."""
     # Weights are drawn by torch's global generator, which is put back afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator_for(config.trainer.seed, "weights").initial_seed())
-        model = build_model(config.model, data.image_shape)
+        model = build_model(config.model, validation.image_shape)
     if config.trainer.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module = FittingModule(model, config, steps_per_epoch=len(batches))
@@ -134,7 +148,6 @@ def fit(
             ckpt_path=directory.checkpoint if directory.checkpoint.is_file() else None,
             weights_only=True,
         )
-    return load_run(out)
 
 
 def resolve_precision(config: TrainerConfig) -> Precision:

@@ -17,9 +17,12 @@ Knows paths, configurations and weights. Knows nothing of how a run is fitted or
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -137,6 +140,23 @@ class RunDirectory:
                 f"{self.provenance}: expected what `vae-train fit` wrote, got {type(error).__name__}: "
                 f"{error}. Use the run directory as it was left, or start a new one."
             ) from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training in this directory; freed when the process ends, killed or not.
+
+        Raises:
+            RunDirectoryError: Another process is at it.
+        """
+        with self.config.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RunDirectoryError(
+                    f"{self.root}: expected no other process to train here, but one does. Wait for it, stop "
+                    "it with Ctrl-C, or choose another --out."
+                ) from error
+            yield
 
     def check_checkpoint(self) -> None:
         """Read the checkpoint as tensors and plain values only.

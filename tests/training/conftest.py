@@ -50,7 +50,9 @@ def one_thread() -> Iterator[None]:
     """Models this small are slower on two threads, above all while other tests run."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")  # for `vae-train` itself and for processes started by tests
+        yield
     torch.set_num_threads(before)
 
 

@@ -92,6 +92,14 @@ def test_seed_and_set_replace_the_recipes_values(recipe, mnist_folder, tmp_path,
     assert "unknown for this configuration" in capsys.readouterr().out
 
 
+def test_fit_uses_the_threads_it_is_given(recipe, mnist_folder, tmp_path, capsys, no_pictures, monkeypatch):
+    chosen = []
+    monkeypatch.setattr("training.commands.fit.allowed_threads", lambda: 3)
+    monkeypatch.setattr("training.commands.fit.torch.set_num_threads", chosen.append)
+    cli.main(fit_arguments(recipe, mnist_folder, tmp_path / "run"))
+    assert chosen == [3]
+
+
 def test_evaluate_measures_a_run_again_with_other_samples(
     recipe, mnist_folder, tmp_path, capsys, no_pictures
 ):

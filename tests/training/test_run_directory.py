@@ -105,3 +105,13 @@ def test_provenance_says_where_a_run_came_from(tiny, digits, tmp_path, console, 
     assert stored["data"] == "idx: 576 images to train on, 100 held back for validation, 100 for the test"
     assert stored["libraries"]["torch"] == torch.__version__
     assert (stored["recipe"], stored["seed"], stored["precision"]) == ("tiny", 0, "float32")
+
+
+def test_two_processes_cannot_train_in_the_same_directory(tiny, digits, tmp_path, console, no_pictures):
+    fit(tiny(), digits, tmp_path / "run", console=console)
+    with (
+        RunDirectory(tmp_path / "run").locked(),
+        pytest.raises(RunDirectoryError, match="expected no other process to train here, but one does"),
+    ):
+        fit(tiny(), digits, tmp_path / "run", resume=True, console=console)
+    assert fit(tiny(), digits, tmp_path / "run", resume=True, console=console).epochs == 2

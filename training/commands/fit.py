@@ -19,6 +19,7 @@ from training.evaluation import Evaluation, evaluate, format_value, write_evalua
 from training.fit import Console, fit, resolve_precision
 from training.models import build_model
 from training.run_directory import RunDirectory
+from training.threads import allowed_threads
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -26,6 +27,9 @@ def run(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
     out: Path = arguments.out
     config = _configuration(arguments)
+    threads = allowed_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
     data = load_mnist(arguments.data)
     console = Console(say=_say, progress_bar=sys.stdout.isatty())
     _say(_plan(config, data, out, resume=arguments.resume))
