@@ -208,7 +208,7 @@ def _trainer(
             EarlyStopping("validation_negative_elbo", mode="min", patience=chosen.early_stopping_epochs),
         ]
     if progress_bar:
-        callbacks = [*callbacks, RichProgressBar()]
+        callbacks = [*callbacks, EpochsFromOne()]
     return Trainer(
         accelerator="cpu",
         devices=1,
@@ -226,6 +226,13 @@ def _trainer(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
+
+
+class EpochsFromOne(RichProgressBar):
+    """Lightning's bar, counting epochs as the log does; its own would begin with "Epoch 0/4" for five."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"epoch {current_epoch + 1}/{self.trainer.max_epochs}"
 
 
 def _announcer(config: RunConfig, console: Console) -> Callable[[Row], None]:

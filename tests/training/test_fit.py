@@ -14,7 +14,7 @@ from training.config import parse_config
 from training.data import ImageData, ImageSet, split_train_validation, to_unit_interval
 from training.errors import DataError
 from training.evaluation import evaluate
-from training.fit import fit, resolve_precision
+from training.fit import Console, fit, resolve_precision
 
 
 def test_a_run_leaves_everything_a_stranger_needs(tiny, digits, tmp_path, console, heard):
@@ -111,6 +111,19 @@ def test_a_gaussian_likelihood_trains_on_grey_pixels(
     assert rows[-1]["validation_negative_elbo"] < rows[0]["validation_negative_elbo"] - 10.0
     sigma = run.model.likelihood.spec().sigma
     assert sigma < 0.49 if learned else sigma == 0.5
+
+
+def test_the_progress_bar_counts_epochs_as_the_log_does(
+    tiny, digits, tmp_path, capsys, no_pictures, monkeypatch
+):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich draws its bar although this is no terminal
+    console = Console(say=lambda line: None, progress_bar=True)
+    fit(tiny(), digits, tmp_path / "run", console=console)
+    drawn = capsys.readouterr().out
+    assert "epoch 1/2" in drawn
+    assert "epoch 2/2" in drawn
+    assert "epoch 0" not in drawn
+    assert "loss" in drawn
 
 
 def test_bfloat16_trains_as_well_as_float32(tiny, digits, tmp_path, console, no_pictures, log_of, weights_of):
