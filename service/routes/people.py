@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from service.bodies import base_url
@@ -139,13 +139,18 @@ class PeopleRoutes:
         )
 
     async def asset(self, request: Request) -> Response:
-        """Two files, looked up by name: a path never leads to the disk."""
+        """Two files, looked up by name: a path never leads to the disk.
+
+        Always whole. Starlette's own file response takes Range headers, and tells those that do not fit in
+        plain text, where every error here is a problem body.
+        """
         name = request.path_params["asset"]
         if name not in _ASSETS:
             raise ProblemError("unknown-path", "Only the files that /docs itself names lie here.")
-        return FileResponse(
-            self._assets / name,
-            headers={"Content-Type": _ASSETS[name], "Cache-Control": "public, max-age=86400"},
+        self._no_parameters(request)
+        data = await self._services.pool.run((self._assets / name).read_bytes)
+        return Response(
+            data, headers={"Content-Type": _ASSETS[name], "Cache-Control": "public, max-age=86400"}
         )
 
     async def openapi(self, request: Request) -> Response:
