@@ -150,8 +150,8 @@ PROBLEMS: Mapping[str, ProblemKind] = _table(
 DOMAIN_ERRORS: tuple[tuple[type[Exception], str], ...] = (
     (MalformedBody, "malformed-body"),
     (CodecError, "invalid-value"),
-    (InvalidInput, "invalid-value"),
     (InvalidModelReference, "invalid-parameter"),
+    (InvalidInput, "invalid-value"),
     (UnknownModel, "unknown-model"),
     (ModelUnavailable, "model-unavailable"),
     (NoPrior, "no-prior"),

@@ -2,7 +2,7 @@
 
     EngineError
     ├── InvalidInput            an array or a number that the model cannot take; found before anything runs
-    ├── InvalidModelReference   text that is not name, name@version or name@alias
+    │   └── InvalidModelReference   text that is not name, name@version or name@alias
     ├── UnknownModel            a well-formed reference to nothing that exists
     ├── ModelUnavailable        it exists, but cannot answer: failed its checks, or nothing is loaded yet
     ├── ModelRejected           why one version failed its checks; seen by whoever loads it, never by a caller
@@ -41,14 +41,15 @@ class InvalidInput(EngineError):
         super().__init__(f"{where}: expected {expected}, got {got}. {remedy}")
 
 
-class InvalidModelReference(EngineError):
+class InvalidModelReference(InvalidInput):
     """The text names a model in no form that exists."""
 
     def __init__(self, reference: str) -> None:
-        self.length = len(reference)
         super().__init__(
-            f"model: expected name, name@version or name@alias (lower-case letters, digits and hyphens), "
-            f"got {len(reference)} characters of another form. Ask for the list of models and use its names."
+            "model",
+            "name, name@version or name@alias (lower-case letters, digits and hyphens)",
+            f"{len(reference)} characters of another form",
+            "Ask for the list of models and use its names.",
         )
 
 

@@ -75,6 +75,28 @@ def test_domain_errors_keep_their_places_and_remedies() -> None:
     assert (item.where, item.remedy) == ("images[2]", "Add the channel axis.")
 
 
+@pytest.mark.parametrize(
+    ("target", "body"),
+    [
+        ("/models/..%5c", None),
+        ("/sample?model=a@b@c", None),
+        ("/sample?model=nobody", None),
+        ("/sample?n=0", None),
+        ("/sample?n=1&n=2", None),
+        ("/sample.gif", None),
+        ("/encode", b"[]"),
+        ("/encode", b'{"images": []}'),
+        ("/encode?model=%00", b"{}"),
+        ("/decode", b"\x93NUMPY"),
+    ],
+)
+def test_what_is_promised_in_errors_is_there(api: Caller, target: str, body: bytes | None) -> None:
+    """The remedies of the table say that errors[] names the place."""
+    problem = (api.get(target) if body is None else api.post(target, body)).json()
+    assert problem["errors"], problem
+    assert all(problem["errors"][0].values()), problem
+
+
 def test_table_can_be_read_by_people_and_programs(api: Caller) -> None:
     text = api.get("/problems", {"accept": "*/*"})
     assert text.headers["content-type"].startswith("text/plain")
