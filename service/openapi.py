@@ -12,6 +12,7 @@ from typing import Any
 from service.bodies import BodyKind
 from service.negotiation import Form
 from service.problems import MEDIA_TYPE, PROBLEMS, ProblemKind, statuses
+from service.references import REFERENCE_PATTERN
 from service.routes.contract import DECODE, EVERYWHERE, MODEL, MODELS, NATIVE, RECONSTRUCT, SAMPLE, Operation
 from service.schemas.base import Limits, Scalars
 from service.schemas.bodies import (
@@ -176,7 +177,10 @@ class _Builder:
         if operation is MODEL:
             parameters.append(
                 _path_parameter(
-                    "name", "`name`, `name@version` or `name@alias`.", {"type": "string"}, self._model.name
+                    "name",
+                    "`name`, `name@version` or `name@alias`.",
+                    {"type": "string", "pattern": REFERENCE_PATTERN},
+                    self._model.name,
                 )
             )
         parameters += self._query_parameters(operation.query)

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from service.references import REFERENCE_PATTERN
 
 ENV_PREFIX = "VAE_"
 
@@ -29,6 +33,15 @@ class Unit:
     """What a setting's number counts, for the help text."""
 
     name: str
+
+
+def _reference(text: str) -> str:
+    if re.fullmatch(REFERENCE_PATTERN, text) is None:
+        raise PydanticCustomError(
+            "reference",
+            "Expected name, name@version or name@alias, of lower-case letters, digits and inner hyphens",
+        )
+    return text
 
 
 class Settings(BaseSettings):
@@ -47,9 +60,7 @@ class Settings(BaseSettings):
     model_store: Annotated[Path | None, Unit("directory")] = None
     """Where the published models lie. Left out: the store that is part of the package."""
 
-    default_model: Annotated[
-        str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9@-]{0,127}$"), Unit("name[@version|@alias]")
-    ] = "mnist"
+    default_model: Annotated[str, AfterValidator(_reference), Unit("name[@version|@alias]")] = "mnist"
     """The model that answers a request that names none."""
 
     host: Annotated[str, StringConstraints(min_length=1, max_length=255), Unit("address")] = "127.0.0.1"

@@ -57,6 +57,8 @@ def scalar_schemas(model: type[Scalars], limits: Limits) -> dict[str, Schema]:
         longest = longest_text(field)
         if longest is not None:
             schema["maxLength"] = longest
+        if isinstance(field.json_schema_extra, dict):
+            schema |= field.json_schema_extra
         if field.default is not None:
             schema["default"] = field.default
         if field.examples:

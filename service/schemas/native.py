@@ -10,12 +10,21 @@ from typing import Annotated
 
 from pydantic import Field
 
+from service.references import MAX_REFERENCE_CHARACTERS, REFERENCE_PATTERN
 from service.schemas.base import AtMost, Scalars
 
 #: JSON numbers beyond this lose digits in JavaScript and other readers that know only float64.
 MAX_SEED = 2**53 - 1
 
-ModelReference = Annotated[str | None, Field(max_length=200, examples=["mnist"])]
+#: The pattern is for the document only: the registry answers for a name, and says more about it.
+ModelReference = Annotated[
+    str | None,
+    Field(
+        max_length=MAX_REFERENCE_CHARACTERS,
+        examples=["mnist"],
+        json_schema_extra={"pattern": REFERENCE_PATTERN},
+    ),
+]
 Seed = Annotated[int | None, Field(ge=0, le=MAX_SEED, examples=[7])]
 
 

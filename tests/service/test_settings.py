@@ -56,6 +56,7 @@ def test_unknown_variable_is_refused_with_the_nearest_name(variable: str, neares
         ("VAE_MAX_IMAGES", "0"),
         ("VAE_LOG_FORMAT", "xml"),
         ("VAE_DEFAULT_MODEL", "../mnist"),
+        ("VAE_DEFAULT_MODEL", "mnist@@3"),
         ("VAE_KEEP_ALIVE_S", "-1"),
     ],
 )
