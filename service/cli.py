@@ -3,15 +3,17 @@
 Knows flags, exit codes and what a person reads. The work is done elsewhere, and imported when it is needed.
 
 Exit codes: 0 done; 1 not healthy; 2 wrong usage; 65 the store is corrupt; 66 there is no model to serve;
-69 the address cannot be listened on; 78 a setting does not fit.
+69 the address cannot be listened on; 78 a setting does not fit; 141 nobody reads the output any more.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import http.client
 import json
+import os
 import sys
 import textwrap
 import time
@@ -25,6 +27,7 @@ EXIT_CORRUPT_STORE = 65
 EXIT_NO_MODEL = 66
 EXIT_ADDRESS = 69
 EXIT_SETTINGS = 78
+EXIT_BROKEN_PIPE = 141
 
 _EXIT_CODES = "exit codes: " + __doc__.partition("Exit codes: ")[2].replace("\n", " ").strip()
 
@@ -43,13 +46,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         print(f"vae-serve: {error}", file=sys.stderr)
         return EXIT_SETTINGS
-    if arguments.command == "run":
-        return _run(settings, started_s)
-    if arguments.command == "check":
-        return _check(settings)
-    if arguments.command == "openapi":
-        return _openapi(settings)
-    return _healthcheck(settings, timeout_s=arguments.timeout_s)
+    try:
+        if arguments.command == "run":
+            return _run(settings, started_s)
+        if arguments.command == "check":
+            return _check(settings)
+        if arguments.command == "openapi":
+            return _openapi(settings)
+        return _healthcheck(settings, timeout_s=arguments.timeout_s)
+    except BrokenPipeError:
+        # The reader has seen enough, as `| head` has; Python would complain once more while it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
 
 
 def _run(settings: Settings, started_s: float) -> int:
@@ -84,24 +92,19 @@ def _check(settings: Settings) -> int:
         print(f"refused {failure.model}: {failure.reason}", file=sys.stderr)
         corrupt = True
     told = {failure.model for failure in registry.failures()}
-    names: Sequence[str] = ()
-    try:
-        names = store.names()
-    except (StoreError, OSError) as error:
-        print(f"refused store: {error}", file=sys.stderr)
-        corrupt = True
-    for name in names:
-        for version in store.versions(name):
-            label = f"{name}@{version}"
-            try:
-                model = registry.get(label)
-            except EngineError as error:
-                corrupt = True
-                if label not in told:
-                    print(f"refused {label}: {error}", file=sys.stderr)
-            else:
-                aliases = f" ({', '.join(model.aliases)})" if model.aliases else ""
-                print(f"ok {label}{aliases}: digests and golden vectors agree")
+    labels: list[str] = []
+    with contextlib.suppress(StoreError, OSError):  # what cannot be listed is among the failures
+        labels = [f"{name}@{version}" for name in store.names() for version in store.versions(name)]
+    for label in labels:
+        try:
+            model = registry.get(label)
+        except EngineError as error:
+            corrupt = True
+            if label not in told:
+                print(f"refused {label}: {error}", file=sys.stderr)
+        else:
+            aliases = f" ({', '.join(model.aliases)})" if model.aliases else ""
+            print(f"ok {label}{aliases}: digests and golden vectors agree")
     readiness = registry.readiness()
     print(f"{'ready' if readiness.ready else 'not ready'}: {readiness.reason} {readiness.remedy}".rstrip())
     if corrupt:
@@ -117,7 +120,7 @@ def _openapi(settings: Settings) -> int:
     configure_logging(log_format="text", level="critical")
     app = create_app(settings)
     app.state.services.registry.load_all()
-    print(json.dumps(app.openapi(), indent=2, ensure_ascii=False))
+    print(json.dumps(app.openapi(), indent=2, ensure_ascii=False), flush=True)
     return 0
 
 

@@ -350,6 +350,26 @@ def test_check_passes_a_sound_store(tiny_store: Path) -> None:
         assert f"ok {label}" in done.stdout
 
 
+def test_store_that_is_no_directory_is_refused_once_with_its_path(tmp_path: Path) -> None:
+    file = tmp_path / "store"
+    file.write_text("not a store")
+    done = check_command(file)
+    assert done.returncode == 65
+    assert len(done.stderr.splitlines()) == 1
+    assert str(file) in done.stderr
+
+
+def test_reader_that_has_seen_enough_is_no_error(tiny_store: Path) -> None:
+    """`vae-serve openapi | head -1` ended in a traceback."""
+    command = [sys.executable, "-m", "service.cli", "openapi", "--store", str(tiny_store)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=30) == 141
+
+
 def test_corrupt_store_is_refused_by_check_and_told_by_a_server_that_runs(tmp_path: Path) -> None:
     store = ModelStore(tmp_path / "models")
     publish_tiny(store, name="mnist")
