@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from training.averaging import weights_to_keep
@@ -131,6 +131,17 @@ class PositionOfBatches(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._batches.go_to(trainer.global_step)
+
+
+class StopWhenNoBetter(EarlyStopping):
+    """Lightning's early stopping, which stays stopped when a run that it ended is resumed."""
+
+    def __init__(self, *, epochs: int) -> None:
+        """Stop after this many epochs without a better validation -ELBO."""
+        super().__init__("validation_negative_elbo", mode="min", patience=epochs)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        trainer.should_stop = self.wait_count >= self.patience
 
 
 class RunCheckpoint(Checkpoint):

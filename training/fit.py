@@ -19,7 +19,7 @@ from typing import Literal
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
+from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from training.averaging import RunningMeanOfWeights
@@ -30,6 +30,7 @@ from training.callbacks import (
     PositionOfBatches,
     Row,
     RunCheckpoint,
+    StopWhenNoBetter,
     stopping_on_signals,
 )
 from training.config import RunConfig, TrainerConfig
@@ -203,10 +204,7 @@ def _trainer(
         # First, so that every other callback sees the averaged weights of the same step.
         callbacks = [RunningMeanOfWeights(chosen.ema_decay), *callbacks]
     if chosen.early_stopping_epochs > 0:
-        callbacks = [
-            *callbacks,
-            EarlyStopping("validation_negative_elbo", mode="min", patience=chosen.early_stopping_epochs),
-        ]
+        callbacks = [*callbacks, StopWhenNoBetter(epochs=chosen.early_stopping_epochs)]
     if progress_bar:
         callbacks = [*callbacks, EpochsFromOne()]
     return Trainer(

@@ -93,6 +93,8 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(tiny, digits, tmp_pat
     )
     run = fit(config, digits, tmp_path / "run", console=console)
     assert run.epochs < 30
+    resumed = fit(config, digits, tmp_path / "run", resume=True, console=console)
+    assert resumed.epochs == run.epochs
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
