@@ -36,6 +36,7 @@ from training.callbacks import (
 from training.config import RunConfig, TrainerConfig
 from training.data import ImageData, ImageSet, split_train_validation
 from training.errors import DataError, RunDirectoryError
+from training.evaluation import COLLAPSED_KL_NATS
 from training.models import build_model
 from training.module import FittingModule
 from training.pictures import Pictures
@@ -46,9 +47,6 @@ from training.seeding import generator_for
 __all__ = ["FittedRun", "RunDirectory", "fit", "load_run", "resolve_precision"]
 
 Precision = Literal["float32", "bfloat16"]
-
-#: Below this many nats per image a posterior says nothing about its image.
-COLLAPSED_KL = 1.0
 
 
 @dataclass(frozen=True)
@@ -258,14 +256,14 @@ def _collapsed(config: RunConfig, row: Row) -> bool:
     return (
         config.model.kind == "vae"
         and row["beta"] >= config.objective.beta
-        and row["validation_kl"] < COLLAPSED_KL
+        and row["validation_kl"] < COLLAPSED_KL_NATS
     )
 
 
 def _collapse_warning(row: Row) -> str:
     return (
         f"warning: the posterior has collapsed: KL {row['validation_kl']:.3f} nats per image, expected at "
-        f"least {COLLAPSED_KL:g}. The latents say nothing about the image. Lower objective.beta or raise "
+        f"least {COLLAPSED_KL_NATS:g}. The latents say nothing about the image. Lower objective.beta or raise "
         "objective.beta_warmup_epochs."
     )
 
