@@ -153,7 +153,11 @@ class BodyCeiling:
             await self._app(scope, receive, send)
             return
         declared = Headers(scope=scope).get("content-length", "")
-        if declared.isascii() and declared.isdigit() and int(declared[:20]) > self._max_bytes:
+        if (
+            declared.isascii()
+            and declared.isdigit()
+            and int(declared.lstrip("0")[:20] or 0) > self._max_bytes
+        ):
             await problem_response(self._too_large())(scope, receive, send)
             return
         trace = current_trace()

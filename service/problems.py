@@ -115,6 +115,12 @@ PROBLEMS: Mapping[str, ProblemKind] = _table(
         "Sample a model of kind `vae` (GET /models), or use /reconstruct with this one.",
     ),
     ProblemKind(
+        "head-too-large",
+        431,
+        "Request line and headers are longer than this server takes",
+        "Send fewer and shorter headers; what is long belongs in the body.",
+    ),
+    ProblemKind(
         "internal-error",
         500,
         "The server made a mistake",

@@ -1,7 +1,6 @@
 """One uvicorn process around the application: socket, signals, start and stop.
 
 Knows uvicorn and the settings. Knows nothing of routes, models or codecs.
-The places where uvicorn would answer for itself, in plain text, answer with problem bodies.
 """
 
 from __future__ import annotations
@@ -17,42 +16,18 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.engine import ThreadBudget, allowed_threads
 from service.logs import fields
-from service.problems import MEDIA_TYPE, ProblemError, problem_body
+from service.protocol import ProblemProtocol
 from service.services import Services
 from service.settings import Settings
-from service.trace import new_request_id
 
 _log = logging.getLogger(__name__)
 
 
 class AddressError(Exception):
     """The address cannot be listened on; the message says why and what to do."""
-
-
-class ProblemProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1, except that what is no HTTP is told so in the one form that errors have."""
-
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  (uvicorn's own words)
-        request_id = new_request_id()
-        error = ProblemError("malformed-request", "What came is not HTTP/1.1.")
-        body = problem_body(error, request_id=request_id)
-        client = self.client[0] if self.client else None
-        _log.info("malformed request", extra=fields(request_id=request_id, status=400, client=client))
-        head = (
-            "HTTP/1.1 400 Bad Request\r\n"
-            f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
-            f"x-request-id: {request_id}\r\nx-content-type-options: nosniff\r\n"
-            "cache-control: no-store\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode("ascii") + body)
-        self.transport.close()
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Nothing: the request is answered as any other, and uvicorn's advice is of no use to an operator."""
 
 
 class Server(uvicorn.Server):
@@ -86,7 +61,7 @@ def serve(app: FastAPI, settings: Settings, *, started_s: float) -> None:
     listener = bind(settings.host, settings.port)
     config = uvicorn.Config(
         app,
-        http=ProblemProtocol,
+        http=ProblemProtocol.counted_in(services.metrics),
         loop="uvloop",
         ws="none",
         lifespan="on",

@@ -27,7 +27,14 @@ IMAGE_FORMS = (Form.JSON, Form.PNG, Form.NPY, Form.NPZ, Form.TEXT)
 ARRAY_FORMS = (Form.JSON, Form.NPZ)
 
 #: What any path can answer, whatever it does.
-EVERYWHERE = ("malformed-request", "method-not-allowed", "body-too-large", "internal-error", "shutting-down")
+EVERYWHERE = (
+    "malformed-request",
+    "method-not-allowed",
+    "body-too-large",
+    "head-too-large",
+    "internal-error",
+    "shutting-down",
+)
 _WITH_MODEL = (
     "invalid-parameter",
     "unknown-model",
