@@ -21,7 +21,8 @@ from service.trace import Trace, new_request_id
 #: Of a longer address the rest is dropped. No path that exists is a hundredth as long and no query may be
 #: a quarter as long, so what is left is refused like any other wrong name, and never taken for a right one.
 MAX_URL_BYTES: Final = 16_384
-#: Request line and headers together. uvicorn keeps whatever comes: 50 MB of headers took 350 MB (test_server_process).
+#: Request line and headers together. uvicorn keeps whatever comes: 50 MB of headers took 350 MB
+#: (test_server_process).
 MAX_HEAD_BYTES: Final = 131_072
 
 _log = logging.getLogger(__name__)

@@ -6,6 +6,7 @@ engine, codec. The second takes plain values and could be called without a reque
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -86,7 +87,7 @@ class NativeRoutes:
         stated = SampleScalars()
         if body is not None and body.data.strip():
             with trace.phase("parse"):
-                stated = read_object(parse_json_object(body.data), SampleScalars, self._limits)
+                stated = read_object(parse_json_object(body.data, max_values=0), SampleScalars, self._limits)
         model = self._model(query.model)
         n = _once("n", query.n, stated.n)
         if n is None:
@@ -163,7 +164,7 @@ class NativeRoutes:
         """The images of a body, float32 (N, C, H, W) in [0, 1], and the scalars of a JSON body."""
         shape, most = model.image_shape, self._limits.max_images
         if body.kind is BodyKind.JSON:
-            value, stated = _split(body, "images", scalars, self._limits)
+            value, stated = _split(body, "images", scalars, self._limits, row_size=math.prod(shape))
             return images_from_json(value, shape, max_images=most), stated
         if body.kind is BodyKind.PNG:
             return decode_png(body.data, shape=shape, resize=query.resize, invert=query.invert), scalars()
@@ -173,7 +174,7 @@ class NativeRoutes:
         """The latents of a body, float32 (N, latent)."""
         size, most = model.latent_size, self._limits.max_images
         if body.kind is BodyKind.JSON:
-            value, _ = _split(body, "z", NoParameters, self._limits)
+            value, _ = _split(body, "z", NoParameters, self._limits, row_size=size)
             return latents_from_json(value, size, max_images=most)
         return decode_npy(body.data, (size,), max_images=most)
 
@@ -193,9 +194,9 @@ class NativeRoutes:
         )
 
 
-def _split(body: Body, name: str, scalars: type[S], limits: Limits) -> tuple[object, S]:
+def _split(body: Body, name: str, scalars: type[S], limits: Limits, *, row_size: int) -> tuple[object, S]:
     """The array called `name` in a JSON body, and the scalars beside it; every key is known."""
-    values = parse_json_object(body.data)
+    values = parse_json_object(body.data, max_values=limits.max_images * row_size)
     parsed = read_object(values, scalars, limits, also=(name,))
     if name not in values:
         shape = "(N, latent)" if name == "z" else "(N, C, H, W)"

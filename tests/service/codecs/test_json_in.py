@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import time
+import tracemalloc
 
 import numpy as np
 import orjson
@@ -22,6 +23,8 @@ from service.codecs import (
 )
 
 SHAPE = (1, 28, 28)
+#: More values than any body here has, where their number is not the point.
+MOST = 1_000_000
 
 
 def nested(array: np.ndarray) -> list:
@@ -58,7 +61,6 @@ NOT_STRICT = {
     "bad UTF-8": b'{"a": "\xff"}',
     "100,000 levels of lists": b'{"a": ' + b"[" * 100_000,
     "100,000 levels, closed": b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-    "100,000 levels of objects": b'{"a":' * 100_000,
     "1,020 levels and a text": b'{"a": ' + b"[" * 1020 + b"]" * 1020 + b', "b": "c"}',
     "empty": b"",
     "blank": b" \n\t ",
@@ -84,7 +86,7 @@ NOT_STRICT = {
 @pytest.mark.parametrize("body", NOT_STRICT.values(), ids=NOT_STRICT.keys())
 def test_a_body_that_is_not_strict_json_is_refused(body):
     with pytest.raises(MalformedBody) as caught:
-        parse_json_object(body)
+        parse_json_object(body, max_values=MOST)
     assert caught.value.where == "body"
     assert caught.value.remedy
     assert len(str(caught.value)) < 400
@@ -107,16 +109,16 @@ DUPLICATES = {
 def test_a_key_that_comes_twice_is_refused(body):
     """Which of the two is meant depends on the parser, so two programs may read different requests."""
     with pytest.raises(MalformedBody, match="each key once"):
-        parse_json_object(body)
+        parse_json_object(body, max_values=MOST)
 
 
 def test_equal_keys_in_different_objects_are_no_duplicates():
     body = b'{"a": {"a": 1}, "b": [{"a": 2}, {"a": "b"}]}'
-    assert parse_json_object(body) == {"a": {"a": 1}, "b": [{"a": 2}, {"a": "b"}]}
+    assert parse_json_object(body, max_values=MOST) == {"a": {"a": 1}, "b": [{"a": 2}, {"a": "b"}]}
 
 
 def test_texts_that_look_like_keys_are_no_duplicates():
-    assert parse_json_object(b'{"a": "a", "b": "\\"a\\":"}') == {"a": "a", "b": '"a":'}
+    assert parse_json_object(b'{"a": "a", "b": "\\"a\\":"}', max_values=MOST) == {"a": "a", "b": '"a":'}
 
 
 SCALARS = st.text(max_size=5) | st.floats(allow_nan=False, allow_infinity=False) | st.booleans() | st.none()
@@ -130,14 +132,14 @@ VALUES = st.recursive(
 @settings(max_examples=200, deadline=None)
 @given(st.dictionaries(st.text(max_size=5), VALUES, max_size=4))
 def test_any_proper_object_is_read_as_it_was_written(value):
-    assert parse_json_object(orjson.dumps(value)) == value
+    assert parse_json_object(orjson.dumps(value), max_values=MOST) == value
 
 
 @settings(max_examples=1000, deadline=None)
 @given(st.binary(max_size=60) | st.text('{}[]",:0123456789.eE+-truefalsn\\u ', max_size=60).map(str.encode))
 def test_any_bytes_are_an_object_or_malformed(body):
     try:
-        outcome = parse_json_object(body)
+        outcome = parse_json_object(body, max_values=MOST)
     except MalformedBody as error:
         outcome = {"message": str(error)[:400]}
     assert isinstance(outcome, dict)
@@ -157,13 +159,51 @@ def test_any_bytes_are_an_object_or_malformed(body):
 def test_a_mebibyte_of_bad_body_is_refused_quickly_without_an_echo(body):
     started = time.thread_time()
     with pytest.raises(MalformedBody) as caught:
-        parse_json_object(body)
+        parse_json_object(body, max_values=MOST)
     assert time.thread_time() - started < 0.2
     assert "secret-secret" not in str(caught.value)
     assert len(str(caught.value)) < 400
 
 
 # Images
+
+
+HEAVY = {
+    "lists": b'{"images": [' + b"[]," * 350_000 + b"[]]}",
+    "texts": b'{"images": [' + b'"abcd",' * 150_000 + b'"abcd"]}',
+    "keys": b"{" + b",".join(b'"key%d":1' % i for i in range(100_000)) + b"}",
+    "objects": b'{"images": [' + b"{}," * 350_000 + b"{}]}",
+    "levels of objects": b'{"a":' * 100_000,
+    "levels": b'{"images": ' + b"[" * 500_000 + b"]" * 500_000 + b"}",
+}
+
+
+@pytest.mark.parametrize("body", HEAVY.values(), ids=HEAVY)
+def test_a_structure_far_heavier_than_any_batch_is_never_built(body):
+    """8 MiB of empty lists became 225 MB of memory, 8 MiB of small objects 3 s of work."""
+    tracemalloc.start()
+    begun = time.thread_time()
+    try:
+        with pytest.raises(InvalidValue, match=r"at most [0-9]+ (lists|texts|objects), got [0-9]+"):
+            parse_json_object(body, max_values=64 * 784)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 100_000
+    assert time.thread_time() - begun < 0.05
+
+
+def test_a_full_batch_in_its_heaviest_wrong_shape_is_told_its_shape():
+    """Every pixel in a list of its own, or in quotes: the message is about that, not about the amount."""
+    rng = np.random.default_rng(0)
+    pixels = rng.random((64, 28, 28, 1)).round(3)
+    lists = parse_json_object(orjson.dumps({"images": pixels.tolist()}), max_values=64 * 784)
+    with pytest.raises(InvalidValue, match="Put the channels first"):
+        images_from_json(lists["images"], SHAPE, max_images=64)
+    quoted = pixels[:, :, :, 0].astype(str).tolist()
+    texts = parse_json_object(orjson.dumps({"images": quoted}), max_values=64 * 784)
+    with pytest.raises(InvalidValue, match="without quotes"):
+        images_from_json(texts["images"], SHAPE, max_images=64)
 
 
 def test_images_keep_every_bit_on_their_way_through_json():
@@ -425,7 +465,7 @@ def test_64_images_are_read_in_a_few_milliseconds():
     times = []
     for _ in range(5):
         started = time.thread_time()
-        images_from_json(parse_json_object(body)["images"], SHAPE, max_images=64)
+        images_from_json(parse_json_object(body, max_values=MOST)["images"], SHAPE, max_images=64)
         times.append(time.thread_time() - started)
     assert min(times) < 0.012
 
