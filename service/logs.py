@@ -9,7 +9,9 @@ Bodies and pixels never come here: no caller passes them, and long values are cu
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 import sys
 import time
 from typing import Any, Literal, TextIO
@@ -20,6 +22,7 @@ from service.trace import current_request_id
 
 _MAX_VALUE_CHARACTERS = 400
 _MAX_TRACEBACK_CHARACTERS = 20_000
+_PLAIN = re.compile(r"""[^\s"'=\\]+""")
 #: Attribute of a record that holds its fields; the engine, which may not import this module, uses the same.
 FIELDS_ATTRIBUTE = "vae_fields"
 
@@ -125,5 +128,6 @@ def _one_line(text: str) -> str:
 
 
 def _quoted(value: object) -> str:
+    """As it is when it cannot be mistaken for more than one value, else as a JSON string."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
-    return f'"{text}"' if " " in text or not text else text
+    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)

@@ -332,8 +332,8 @@ def test_two_thousand_odd_model_names_open_nothing_outside_the_store(tmp_path: P
 
 
 def test_gzip_bomb_is_refused_unread(api: Caller) -> None:
-    """10 kB that would become 100 MB: the memory of the process stays where it was."""
-    bomb = gzip.compress(b"\0" * 10_000_000, 9)
+    """100 kB that would become 100 MB: the memory of the process stays where it was."""
+    bomb = gzip.compress(b"\0" * 100_000_000, 9)
 
     def resident_bytes() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096

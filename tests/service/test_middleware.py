@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import logging
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,17 @@ def test_line_cannot_be_forged_by_a_path(api: Caller) -> None:
     assert "\n" not in line
     assert "\x1b" not in line
     assert len(line) < 400
+
+
+def test_field_cannot_be_forged_by_a_path(api: Caller) -> None:
+    """Whoever greps for status=500 or client=… must find what the server said, not what a client wrote."""
+    with listening(TextFormatter()) as log:
+        api.get('/a"%20status=500%20client="10.0.0.1"%20b="\\')
+        api.get("/b=status=500")
+    for line in log.lines:
+        told = [word.partition("=") for word in shlex.split(line) if "=" in word]
+        assert [value for name, _, value in told if name == "status"] == ["404"], line
+        assert [value for name, _, value in told if name == "client"] == ["127.0.0.1"], line
 
 
 def test_text_lines_are_short_phrases_and_fields() -> None:
