@@ -262,9 +262,9 @@ def _collapsed(config: RunConfig, row: Row) -> bool:
 
 def _collapse_warning(row: Row) -> str:
     return (
-        f"warning: the posterior has collapsed: KL {row['validation_kl']:.3f} nats per image, expected at "
-        f"least {COLLAPSED_KL_NATS:g}. The latents say nothing about the image. Lower objective.beta or raise "
-        "objective.beta_warmup_epochs."
+        f"warning: the posterior has collapsed: KL {row['validation_kl']:.3f} nats per image, expected "
+        f"at least {COLLAPSED_KL_NATS:g}. The latents say nothing about the image. Lower objective.beta or "
+        "raise objective.beta_warmup_epochs."
     )
 
 
