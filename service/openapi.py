@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from service.bodies import BodyKind
+from service.codecs.images import MAX_PIXELS_IN
 from service.negotiation import Form
 from service.problems import MEDIA_TYPE, PROBLEMS, ProblemKind, statuses
 from service.references import REFERENCE_PATTERN
@@ -248,7 +249,9 @@ class _Builder:
             elif kind is BodyKind.PNG:
                 content[kind.media_type] = {
                     "schema": _binary(
-                        kind.media_type, "One image, of exactly the model's size unless `resize` is true."
+                        kind.media_type,
+                        "One image, of exactly the model's size unless `resize` is true, and then of at "
+                        f"most {MAX_PIXELS_IN:,} pixels, which is 256 × 256.",
                     )
                 }
             else:

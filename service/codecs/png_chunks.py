@@ -2,12 +2,13 @@
 
 Knows the chunk layout (PNG specification, third edition, sections 5 and 11). Knows nothing of pixels. The
 picture handed on holds only the chunks that make pixels, so that no compressed text, colour profile or
-animation frame is ever
-unpacked: they are the cheapest way to make a decoder spend seconds and hundreds of megabytes.
+animation frame is ever unpacked: they are the cheapest way to make a decoder spend seconds and hundreds of
+megabytes.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from dataclasses import dataclass
@@ -51,7 +52,8 @@ def minimal_png(data: bytes, *, max_pixels: int) -> tuple[PngHeader, bytes]:
             "body",
             f"at most {max_pixels} pixels",
             f"{header.width} × {header.height}",
-            "Scale the picture down before sending it.",
+            f"Scale the picture down before sending it, to {math.isqrt(max_pixels)} × "
+            f"{math.isqrt(max_pixels)} or less.",
         )
     kept = [SIGNATURE]
     position = len(SIGNATURE)

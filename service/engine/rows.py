@@ -46,11 +46,6 @@ class RowRunner:
         return self._sizes
 
     @property
-    def largest_batch(self) -> int:
-        """Most rows that one run takes."""
-        return self._sizes[0]
-
-    @property
     def file(self) -> str:
         """File name of the graph, for messages."""
         return self._session.file
