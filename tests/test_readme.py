@@ -187,7 +187,7 @@ def enough_for_the_quick_recipe(folder: Path) -> None:
 def test_picture_is_what_the_bundled_model_draws(
     server: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """The caption under the picture names the command; another processor may differ in the last grey level."""
+    """The caption names the command; another processor may differ in the last grey level."""
     caption = re.search(r"`curl \"localhost:8000(/sample\.png[^\"]*)\"`", README)
     picture = re.search(r"!\[[^\]]*\]\(([^)]*)\)", README)
     assert caption
