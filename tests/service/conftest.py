@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from http_calls import Caller
+from server_process import Running, serving
 from tiny_models import TinyModel, publish_tiny
 
 from model_store import ModelStore
@@ -39,3 +40,12 @@ def api(tiny_store: Path) -> Iterator[Caller]:
     """The application with its usual settings; it keeps no state that a test could spoil."""
     with Caller(create_app(Settings(model_store=tiny_store, threads=1, max_images=64))) as caller:
         yield caller
+
+
+@pytest.fixture(scope="module")
+def server(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A real server over the tiny store, one for each module of tests; its log lies in its home."""
+    home = tmp_path_factory.mktemp("home")
+    environment = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "PYTHONWARNINGS": "error"}
+    with serving(tiny_store, home / "log", environment=environment) as running:
+        yield running

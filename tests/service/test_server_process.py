@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import re
 import shlex
 import signal
@@ -14,76 +13,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from server_process import Running, free_port, serving
 from tiny_models import publish_tiny
 
 from model_store import ModelStore
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@dataclass
-class Running:
-    """One server process."""
-
-    process: subprocess.Popen[bytes]
-    port: int
-    log_path: Path
-    ready_s: float
-
-    @property
-    def log(self) -> str:
-        return self.log_path.read_text()
-
-    def get(self, target: str, *, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        try:
-            connection.request(method, target)
-            answer = connection.getresponse()
-            return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
-        finally:
-            connection.close()
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=20)
-
-
-@contextlib.contextmanager
-def serving(
-    store: Path, log_path: Path, *arguments: str, environment: dict[str, str] | None = None
-) -> Iterator[Running]:
-    """A server on a free port, ended by its process id whatever happens."""
-    port = free_port()
-    command = [
-        sys.executable, "-m", "service.cli", "run", "--store", str(store), "--port", str(port), *arguments,
-    ]  # fmt: skip
-    begun = time.monotonic()
-    with log_path.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **(environment or {})})
-    try:
-        while True:
-            with contextlib.suppress(OSError):
-                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-                connection.request("GET", "/livez")
-                connection.getresponse().read()
-                connection.close()
-                break
-            assert process.poll() is None, log_path.read_text()
-            assert time.monotonic() - begun < 30, log_path.read_text()
-            time.sleep(0.02)
-        yield Running(process, port, log_path, time.monotonic() - begun)
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait(timeout=10)
 
 
 @contextlib.contextmanager
@@ -114,14 +50,6 @@ def wait_until_refused(port: int) -> None:
             return
         time.sleep(0.01)
     pytest.fail("the port is still open")
-
-
-@pytest.fixture(scope="module")
-def server(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    home = tmp_path_factory.mktemp("home")
-    environment = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "PYTHONWARNINGS": "error"}
-    with serving(tiny_store, home / "log", environment=environment) as running:
-        yield running
 
 
 def test_start_tells_address_model_threads_store_and_a_command(server: Running, tiny_store: Path) -> None:
@@ -184,79 +112,6 @@ def urlsplit_path(command: str) -> str:
     matched = re.search(r"http://[^/\s]+(/[^?'\s]*)", command)
     assert matched, command
     return matched[1]
-
-
-def raw_answer(server: Running, *parts: bytes) -> tuple[bytes, bytes]:
-    """Head and body of what a server answers to bytes that end the connection."""
-    answer = b""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as raw:
-        # A server that has refused closes while we still send.
-        with contextlib.suppress(ConnectionError):
-            for part in parts:
-                raw.sendall(part)
-        with contextlib.suppress(ConnectionError):
-            while part := raw.recv(65_536):
-                answer += part
-    head, _, body = answer.partition(b"\r\n\r\n")
-    return head, body
-
-
-def test_what_is_no_http_is_told_so_as_a_problem(server: Running) -> None:
-    for rubbish in (b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n"):
-        head, body = raw_answer(server, rubbish + b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 400 ")
-        assert b"content-type: application/problem+json" in head
-        assert b"server-timing: total;dur=" in head
-        problem = json.loads(body)
-        assert problem["code"] == "malformed-request"
-        assert f"x-request-id: {problem['request_id']}".encode() in head
-        (line,) = (json.loads(line) for line in server.log.splitlines() if problem["request_id"] in line)
-        assert (line["event"], line["status"], line["level"]) == ("malformed request", 400, "info")
-    assert "Invalid HTTP" not in server.log
-    counted = re.search(rb'vae_problems_total{code="malformed-request"} (\d+)', server.get("/metrics")[2])
-    assert counted
-    assert int(counted[1]) >= 3
-
-
-@pytest.mark.parametrize("length", [16_000, 65_000, 65_536, 100_000])
-@pytest.mark.parametrize(
-    "target", ["/models/{}", "/sample?model={}", "/{}", "/sample?{}=1", "/models/mnist?{}"]
-)
-def test_address_of_any_length_is_refused_as_a_wrong_name(server: Running, target: str, length: int) -> None:
-    """The parser gives up at 64 kB, and a name that long was told to be no HTTP at all."""
-    status, headers, body = server.get(target.format("a" * length))
-    assert status in (404, 422), body
-    assert headers["content-type"] == "application/problem+json"
-
-
-@pytest.mark.parametrize(
-    "parts",
-    [
-        pytest.param([b"X-Long: ", *[b"a" * 65_536] * 200], id="one header without end"),
-        pytest.param([b"X-Many: aaaaaaaaaaaaaaaa\r\n" * 3_000] * 160, id="headers without end"),
-        pytest.param([b"X-Long: " + b"a" * 200_000 + b"\r\n\r\n"], id="one whole header"),
-    ],
-)
-def test_head_of_any_length_takes_little_memory(server: Running, parts: list[bytes]) -> None:
-    """uvicorn keeps every header that comes, however many, before anybody is asked."""
-
-    def resident_bytes() -> int:
-        return int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]) * 4096
-
-    raw_answer(server, b"GET /livez HTTP/1.1\r\n", *parts)
-    before = resident_bytes()
-    head, body = raw_answer(server, b"GET /livez HTTP/1.1\r\n", *parts)
-    assert resident_bytes() - before < 2_000_000
-    if head:  # else the connection was reset while we sent, and the answer with it
-        assert head.startswith(b"HTTP/1.1 431 ")
-        assert json.loads(body)["code"] == "head-too-large"
-
-
-def test_headers_of_usual_length_are_taken(server: Running) -> None:
-    """Proxies and single sign-on add kilobytes."""
-    request = b"GET /livez HTTP/1.1\r\n" + b"X: %s\r\n" % (b"a" * 60_000) + b"Connection: close\r\n\r\n"
-    head, _ = raw_answer(server, request)
-    assert head.startswith(b"HTTP/1.1 200 ")
 
 
 def test_body_over_the_limit_is_not_kept(server: Running) -> None:

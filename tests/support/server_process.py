@@ -1,0 +1,96 @@
+"""`vae-serve run` as a process of its own on a free port, and what it answers to bytes.
+
+Knows processes, ports and sockets. Knows nothing of what is tested.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Running:
+    """One server process."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log_path: Path
+    ready_s: float
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    def get(self, target: str, *, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request(method, target)
+            answer = connection.getresponse()
+            return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
+        finally:
+            connection.close()
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=20)
+
+
+@contextlib.contextmanager
+def serving(
+    store: Path, log_path: Path, *arguments: str, environment: dict[str, str] | None = None
+) -> Iterator[Running]:
+    """A server on a free port, ended by its process id whatever happens."""
+    port = free_port()
+    command = [
+        sys.executable, "-m", "service.cli", "run", "--store", str(store), "--port", str(port), *arguments,
+    ]  # fmt: skip
+    begun = time.monotonic()
+    with log_path.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **(environment or {})})
+    try:
+        while True:
+            with contextlib.suppress(OSError):
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+                connection.request("GET", "/livez")
+                connection.getresponse().read()
+                connection.close()
+                break
+            assert process.poll() is None, log_path.read_text()
+            assert time.monotonic() - begun < 30, log_path.read_text()
+            time.sleep(0.02)
+        yield Running(process, port, log_path, time.monotonic() - begun)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(timeout=10)
+
+
+def raw_answer(running: Running, *parts: bytes) -> tuple[bytes, bytes]:
+    """Head and body of what a server answers to bytes that end the connection."""
+    answer = b""
+    with socket.create_connection(("127.0.0.1", running.port), timeout=5) as raw:
+        # A server that has refused closes while we still send.
+        with contextlib.suppress(ConnectionError):
+            for part in parts:
+                raw.sendall(part)
+        with contextlib.suppress(ConnectionError):
+            while part := raw.recv(65_536):
+                answer += part
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return head, body
