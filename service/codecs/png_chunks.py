@@ -21,6 +21,7 @@ SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _KEPT: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 #: A picture of 65,536 pixels of 64 bits is 64 chunks of 8 kB; more are made to waste time.
 _MAX_CHUNKS: Final = 2_000
+_INDEXED: Final = 3
 _REMEDY: Final = "Save the picture again as PNG."
 
 
@@ -64,6 +65,7 @@ def minimal_png(data: bytes, *, max_pixels: int) -> tuple[PngHeader, bytes]:
         if kind in _KEPT:
             kept.append(data[position:end])
         if kind == b"IEND":
+            _check_palette(header, kept)
             return header, b"".join(kept)
         position = end
     raise MalformedBody("body", f"a PNG of at most {_MAX_CHUNKS} chunks", "more", _REMEDY)
@@ -86,6 +88,12 @@ def read_header(data: bytes) -> PngHeader:
     if not 1 <= width < 2**31 or not 1 <= height < 2**31:
         raise MalformedBody("body", "a PNG of at least one pixel", shape_text((width, height)), _REMEDY)
     return PngHeader(width, height, bit_depth, colour_type)
+
+
+def _check_palette(header: PngHeader, chunks: list[bytes]) -> None:
+    # Pillow would make one up, of greys.
+    if header.colour_type == _INDEXED and not any(chunk[4:8] == b"PLTE" for chunk in chunks):
+        raise MalformedBody("body", "a palette before the pixels that point into it", "none", _REMEDY)
 
 
 def _checked_chunk(data: bytes, position: int) -> tuple[bytes, int]:

@@ -227,6 +227,14 @@ def test_a_png_without_pixels_is_malformed(png_parts):
         decode_png(png_parts["png_of"](png_parts["header"](28, 28)), shape=GREY)
 
 
+def test_a_palette_png_without_its_palette_is_malformed(png_parts):
+    """Pillow makes one up, and the picture would be another."""
+    rows = zlib.compress(b"\0" * 29 * 28)
+    data = png_parts["png_of"](png_parts["header"](28, 28, colour=3), png_parts["chunk"](b"IDAT", rows))
+    with pytest.raises(MalformedBody, match="a palette"):
+        decode_png(data, shape=GREY)
+
+
 def test_a_zero_by_n_png_is_malformed(png_parts):
     with pytest.raises(MalformedBody, match="at least one pixel"):
         decode_png(png_parts["png_of"](png_parts["header"](0, 28)), shape=GREY)
