@@ -68,7 +68,8 @@ def openapi_document(limits: Limits, *, version: str, model: ExampleModel | None
         version: Version of the package.
         model: Name and sizes of the default model, for examples that work with it.
     """
-    builder = _Builder(limits, model or ExampleModel())
+    model = model or ExampleModel()
+    builder = _Builder(limits, model)
     paths: dict[str, Any] = {}
     for operation in NATIVE:
         paths[operation.path] = builder.path_item(operation, suffixed=False)
@@ -91,7 +92,7 @@ def openapi_document(limits: Limits, *, version: str, model: ExampleModel | None
         ],
         "paths": paths,
         "components": {
-            "schemas": component_schemas(limits),
+            "schemas": component_schemas(limits, model),
             "headers": {
                 name: {"description": text, "schema": {"type": "string"}}
                 for name, text in _PLAIN_HEADERS.items()
@@ -270,7 +271,7 @@ class _Builder:
         example: Schema = {"n": 4, "seed": 7}
         required: list[str] = []
         if operation.takes is not None:
-            array = "Latents" if operation is DECODE else "ImagesIn"
+            array = "LatentsIn" if operation is DECODE else "ImagesIn"
             properties = {operation.takes: {"$ref": f"#/components/schemas/{array}"}, **properties}
             required = [operation.takes]
             value = [example_latent(self._model)] if operation is DECODE else [example_image(self._model)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from service.engine import LATENT_BOUND
 from service.problems import PROBLEMS
 from service.schemas.base import Limits, Scalars, bounds, longest_text, scalar_type
 
@@ -67,8 +68,11 @@ def scalar_schemas(model: type[Scalars], limits: Limits) -> dict[str, Schema]:
     return schemas
 
 
-def component_schemas(limits: Limits) -> dict[str, Schema]:
-    """Everything under `components.schemas` that does not depend on a path."""
+def component_schemas(limits: Limits, model: ExampleModel) -> dict[str, Schema]:
+    """Everything under `components.schemas` that does not depend on a path.
+
+    Lengths that another model may have are told in words, for the default one, and not as bounds.
+    """
     return {
         "Images": _array(
             ("image", limits.max_images),
@@ -79,7 +83,8 @@ def component_schemas(limits: Limits) -> dict[str, Schema]:
             description="(N, C, H, W), each pixel in [0, 1].",
         ),
         "ImagesIn": {
-            "description": "(N, C, H, W), or (N, H, W) for one channel; each pixel a number in [0, 1].",
+            "description": "(N, C, H, W), or (N, H, W) for one channel; each pixel a number in [0, 1]. "
+            f"(C, H, W) of {model.name} is {model.image_shape}.",
             "anyOf": [
                 {"$ref": "#/components/schemas/Images"},
                 _array(
@@ -96,6 +101,13 @@ def component_schemas(limits: Limits) -> dict[str, Schema]:
             ("dimension", None),
             leaf={"type": "number"},
             description="(N, latent), one row per image.",
+        ),
+        "LatentsIn": _array(
+            ("latent", limits.max_images),
+            ("dimension", None),
+            leaf={"type": "number", "minimum": -LATENT_BOUND, "maximum": LATENT_BOUND},
+            description="(N, latent), one row per image. A row of "
+            f"{model.name} holds {model.latent_size} numbers.",
         ),
         "Problem": _problem_schema(),
         "ModelSummary": _object(
@@ -168,7 +180,7 @@ def model_facts_schema() -> Schema:
             "provenance": provenance,
         }
     )
-    summary = component_schemas(Limits(max_images=1))["ModelSummary"]
+    summary = component_schemas(Limits(max_images=1), ExampleModel())["ModelSummary"]
     return _object({**summary["properties"], **more["properties"]})
 
 

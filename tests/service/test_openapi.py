@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from http_calls import Answer, Caller
 
+from service.engine import LATENT_BOUND
 from service.problems import PROBLEMS
 from service.routes.contract import NATIVE
 from service.schemas import native
@@ -256,6 +257,18 @@ class Links(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         self._in_script = False
+
+
+def test_document_tells_the_bounds_of_what_comes_in(api: Caller) -> None:
+    """Whoever works from the document alone finds out the sizes there, not by being refused."""
+    schemas = api.get("/openapi.json").json()["components"]["schemas"]
+    number = schemas["LatentsIn"]["items"]["items"]
+    assert (number["minimum"], number["maximum"]) == (-LATENT_BOUND, LATENT_BOUND)
+    assert "mnist holds 8 numbers" in schemas["LatentsIn"]["description"]
+    assert "of mnist is (1, 28, 28)" in schemas["ImagesIn"]["description"]
+    edge = [[LATENT_BOUND] * 8]
+    assert api.post_json("/decode", {"z": edge}).status == 200
+    assert api.post_json("/decode", {"z": [[LATENT_BOUND * 1.001] * 8]}).status == 422
 
 
 def test_document_tells_how_large_a_picture_may_be(api: Caller) -> None:
