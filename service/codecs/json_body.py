@@ -29,12 +29,12 @@ def parse_json_object(body: bytes, *, max_values: int) -> dict[str, Any]:
 
     Args:
         body: The whole body.
-        max_values: Most numbers that it can hold to any purpose; lists and texts may be as many, and some
-            thousands, because a message about what is in the wrong shape is worth more than one about the
-            amount. Objects may be some hundreds.
+        max_values: Most numbers that it can hold to any purpose. Lists and texts may be as many, and some
+            thousands, and numbers four times as many, because a message about a wrong shape or about too many
+            images is worth more than one about the amount. Objects may be some hundreds.
 
     Raises:
-        InvalidValue: More lists, objects or texts than that, counted in the bytes.
+        InvalidValue: More than that, counted in the bytes.
         MalformedBody: No such object; the message gives the place, never the text.
     """
     if body[:3] == b"\xef\xbb\xbf" or body[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -65,13 +65,15 @@ def _refuse_structure(body: bytes, max_values: int) -> None:
         ("lists", body.count(b"["), most),
         ("texts", body.count(b'"') // 2, most),
         ("objects", body.count(b"{"), _MOST_OBJECTS),
+        ("values", body.count(b","), _SPARE_VALUES + 4 * max_values),
     ):
         if count > limit:
             raise InvalidValue(
                 "body",
                 f"at most {limit} {what}",
                 str(count),
-                "Send nested lists of plain numbers, or the array as application/x-npy.",
+                "Send nested lists of plain numbers, in several requests if they are many, or as "
+                "application/x-npy.",
             )
 
 

@@ -173,6 +173,7 @@ HEAVY = {
     "texts": b'{"images": [' + b'"abcd",' * 150_000 + b'"abcd"]}',
     "keys": b"{" + b",".join(b'"key%d":1' % i for i in range(100_000)) + b"}",
     "objects": b'{"images": [' + b"{}," * 350_000 + b"{}]}",
+    "numbers": b'{"images": [' + b"0.5," * 250_000 + b"1]}",
     "levels of objects": b'{"a":' * 100_000,
     "levels": b'{"images": ' + b"[" * 500_000 + b"]" * 500_000 + b"}",
 }
@@ -184,7 +185,7 @@ def test_a_structure_far_heavier_than_any_batch_is_never_built(body):
     tracemalloc.start()
     begun = time.thread_time()
     try:
-        with pytest.raises(InvalidValue, match=r"at most [0-9]+ (lists|texts|objects), got [0-9]+"):
+        with pytest.raises(InvalidValue, match=r"at most [0-9]+ (lists|texts|objects|values), got [0-9]+"):
             parse_json_object(body, max_values=64 * 784)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -204,6 +205,13 @@ def test_a_full_batch_in_its_heaviest_wrong_shape_is_told_its_shape():
     texts = parse_json_object(orjson.dumps({"images": quoted}), max_values=64 * 784)
     with pytest.raises(InvalidValue, match="without quotes"):
         images_from_json(texts["images"], SHAPE, max_images=64)
+
+
+def test_three_times_too_many_images_are_told_their_number():
+    body = orjson.dumps({"images": np.full((192, 28, 28), 0.123).tolist()})
+    value = parse_json_object(body, max_values=64 * 784)["images"]
+    with pytest.raises(InvalidValue, match="1 to 64 entries, got 192"):
+        images_from_json(value, SHAPE, max_images=64)
 
 
 def test_images_keep_every_bit_on_their_way_through_json():
