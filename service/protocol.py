@@ -77,6 +77,14 @@ class ProblemProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  (uvicorn's own words)
         """Called by uvicorn for whatever its parser, or one of the callbacks above, objects to."""
+        client = self.client[0] if self.client else None
+        if self.cycle is not None and not self.cycle.more_body and not self.cycle.response_complete:
+            # A whole request came before the rubbish and waits for its answer: a 400 sent now would be taken
+            # for it. It gets its own, and the connection ends with that.
+            self.cycle.keep_alive = False
+            self.flow.pause_reading()
+            _log.info("malformed request after another", extra=fields(client=client))
+            return
         error = (
             ProblemError("head-too-large", f"Request line and headers are more than {MAX_HEAD_BYTES} bytes.")
             if self._too_long
@@ -93,7 +101,6 @@ class ProblemProtocol(HttpToolsProtocol):
         )
         self.transport.write(head.encode("ascii") + body)
         self.transport.close()
-        client = self.client[0] if self.client else None
         values = {"request_id": trace.request_id, "status": int(status), "code": trace.code, "client": client}
         _log.info("malformed request", extra=fields(**values))
         if self.metrics is not None:

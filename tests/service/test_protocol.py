@@ -66,3 +66,19 @@ def test_headers_of_usual_length_are_taken(server: Running) -> None:
     request = b"GET /livez HTTP/1.1\r\n" + b"X: %s\r\n" % (b"a" * 60_000) + b"Connection: close\r\n\r\n"
     head, _ = raw_answer(server, request)
     assert head.startswith(b"HTTP/1.1 200 ")
+
+
+def test_rubbish_after_a_request_does_not_take_its_answer(server: Running) -> None:
+    """The first answer on a connection belongs to the first request, and it was a 400."""
+    good = b"POST /sample HTTP/1.1\r\nHost: a\r\nContent-Length: 16\r\n\r\n" + b'{"n":1,"seed":7}'
+    head, body = raw_answer(server, good + b"\x00\x01\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: close" in head
+    assert json.loads(body)["seed"] == 7
+
+
+def test_rubbish_within_a_body_is_the_answer_of_its_request(server: Running) -> None:
+    begun = b"POST /sample HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n"
+    head, body = raw_answer(server, begun + b'{"n":\r\nzz\r\n\r\n')
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(body)["code"] == "malformed-request"
