@@ -8,9 +8,11 @@ that imports one forbidden module on purpose: a probe that cannot fail proves no
 from __future__ import annotations
 
 import json
+import pkgutil
 import shutil
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +82,18 @@ def test_package_brings_nothing_forbidden(name: str) -> None:
 def test_probe_reports_a_forbidden_import(name: str) -> None:
     rule = RULES[name]
     assert rule.twin in brought_by(rule, rule.twin)
+
+
+@pytest.mark.parametrize(("package", "sibling"), [("engine", "codecs"), ("codecs", "engine")])
+def test_contracts_name_every_other_module_of_the_service(package: str, sibling: str) -> None:
+    """A module that is added later must not be a way round."""
+    contracts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"][
+        "contracts"
+    ]
+    (contract,) = [c for c in contracts if c["source_modules"] == [f"service.{package}"]]
+    others = {f"service.{module.name}" for module in pkgutil.iter_modules([str(REPOSITORY / "service")])}
+    assert others - {f"service.{package}"} <= set(contract["forbidden_modules"])
+    assert f"service.{sibling}" in contract["forbidden_modules"]
 
 
 @pytest.mark.parametrize(
