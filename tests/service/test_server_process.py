@@ -243,9 +243,9 @@ def test_interrupt_from_the_keyboard_is_no_error(tiny_store: Path, tmp_path: Pat
         assert "Traceback" not in running.log
 
 
-def check_command(store: Path) -> subprocess.CompletedProcess[str]:
+def check_command(store: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "service.cli", "check", "--store", str(store)],
+        [sys.executable, "-m", "service.cli", "check", "--store", str(store), *flags],
         capture_output=True,
         text=True,
         timeout=30,
@@ -258,6 +258,12 @@ def test_check_passes_a_sound_store(tiny_store: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     for label in ("mnist@1", "mnist@2", "plain@1", "colour@1"):
         assert f"ok {label}" in done.stdout
+
+
+def test_default_version_that_was_never_published_is_absent_and_not_corrupt(tiny_store: Path) -> None:
+    done = check_command(tiny_store, "--default-model", "mnist@9")
+    assert done.returncode == 66
+    assert "refused mnist@9: model 'mnist' has no version 9" in done.stderr
 
 
 def test_store_that_is_no_directory_is_refused_once_with_its_path(tmp_path: Path) -> None:
