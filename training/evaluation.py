@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -293,6 +293,7 @@ def evaluate_run(
     seed: int | None = None,
     cache_dir: Path | None = None,
     progress: Progress | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Evaluation:
     """Evaluate a run's averaged weights on the test images and write the figures into its directory.
 
@@ -305,6 +306,7 @@ def evaluate_run(
         seed: Of all noise; left out, what the recipe says.
         cache_dir: Of downloads, when `data_dir` is None.
         progress: Told after each batch.
+        tell: Given a line for people at each step of a download.
 
     Returns:
         The figures, also written to `evaluation.json` and `evaluation.md`.
@@ -316,7 +318,7 @@ def evaluate_run(
     settings = run.config.evaluation
     evaluation = evaluate(
         run.model,
-        load_mnist(data_dir, cache_dir).test,
+        load_mnist(data_dir, cache_dir, tell=tell).test,
         importance_samples=settings.importance_samples if importance_samples is None else importance_samples,
         importance_images=settings.importance_images if importance_images is None else importance_images,
         seed=settings.seed if seed is None else seed,

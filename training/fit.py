@@ -59,7 +59,13 @@ class Console:
 
 
 def fit(
-    config: RunConfig, data: ImageData, out: Path, *, resume: bool = False, console: Console
+    config: RunConfig,
+    data: ImageData,
+    out: Path,
+    *,
+    resume: bool = False,
+    console: Console,
+    before_training: Callable[[], None] = lambda: None,
 ) -> FittedRun:
     """Train, or go on training, until the last epoch; leaves everything but the final figures.
 
@@ -72,6 +78,7 @@ def fit(
         out: The run directory.
         resume: Continue what is in `out` from its last checkpoint.
         console: Where progress is told.
+        before_training: Called once nothing is left that could be refused.
 
     Raises:
         RunDirectoryError: `out` is not what `resume` or its absence expects.
@@ -99,6 +106,7 @@ def fit(
         save_provenance(directory, provenance)
     with directory.locked():
         directory.remove_leftovers()
+        before_training()
         _train(config, directory, batches, validation, precision=precision, console=console)
     return load_run(out)
 
@@ -238,17 +246,31 @@ def _announcer(config: RunConfig, console: Console) -> Callable[[Row], None]:
 
     def announce(row: Row) -> None:
         nonlocal warned
+        costs = _costs_of_vae(row) if config.model.kind == "vae" else _costs_of_autoencoder(row)
         console.say(
-            f"epoch {row['epoch']}/{config.trainer.epochs}  "
-            f"-ELBO train {row['train_negative_elbo']:.2f}  validation {row['validation_negative_elbo']:.2f} "
-            f"(reconstruction {row['validation_reconstruction_nll']:.2f} + KL {row['validation_kl']:.2f})  "
-            f"beta {row['beta']:.2f}  {time.monotonic() - started:.0f} s"
+            f"epoch {row['epoch']}/{config.trainer.epochs}  {costs}  {time.monotonic() - started:.0f} s"
         )
         if not warned and _collapsed(config, row):
             warned = True
             console.say(_collapse_warning(row))
 
     return announce
+
+
+def _costs_of_vae(row: Row) -> str:
+    return (
+        f"-ELBO train {row['train_negative_elbo']:.2f}  validation {row['validation_negative_elbo']:.2f} "
+        f"(reconstruction {row['validation_reconstruction_nll']:.2f} + KL {row['validation_kl']:.2f})  "
+        f"beta {row['beta']:.2f}"
+    )
+
+
+def _costs_of_autoencoder(row: Row) -> str:
+    """Without a prior there is no bound to speak of."""
+    return (
+        f"reconstruction train {row['train_reconstruction_nll']:.2f}  "
+        f"validation {row['validation_reconstruction_nll']:.2f}"
+    )
 
 
 def _collapsed(config: RunConfig, row: Row) -> bool:

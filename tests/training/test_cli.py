@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,49 @@ def test_fit_uses_the_threads_it_is_given(recipe, mnist_folder, tmp_path, capsys
     assert chosen == [3]
 
 
+def test_an_autoencoder_is_told_of_without_a_bound_or_samples(
+    recipe, mnist_folder, tmp_path, capsys, no_pictures
+):
+    assert cli.main(fit_arguments(recipe, mnist_folder, tmp_path / "run", "--set", "model.kind=ae")) == 0
+    said = capsys.readouterr().out
+    assert "epoch 2/2  reconstruction train " in said
+    assert "evaluating on 400 test images\n" in said
+    for word in ("ELBO", "KL", "beta", "importance", "samples.png"):
+        assert word not in said
+
+
+def test_fit_and_evaluate_tell_of_a_download(
+    recipe, mnist_folder, tmp_path, capsys, no_pictures, monkeypatch
+):
+    """Fifty megabytes on a slow line take minutes, in which nothing else is said."""
+
+    def downloaded(cache_dir, *, tell):
+        tell("downloading something")
+        return mnist_folder
+
+    monkeypatch.setattr("training.data.download.ensure_mnist", downloaded)
+    assert cli.main(["fit", "--recipe", recipe, "--out", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().out.startswith("downloading something\n")
+    assert cli.main(["evaluate", str(tmp_path / "run")]) == 0
+    said, told = capsys.readouterr()
+    assert told == "downloading something\n"
+    assert said.startswith("| figure |"), "standard output is the table alone"
+
+
+@pytest.mark.parametrize("arguments", [["fit", "--resume", "--out"], ["evaluate"]])
+def test_a_long_evaluation_tells_how_far_it_has_come(
+    arguments, recipe, mnist_folder, tmp_path, capsys, no_pictures, monkeypatch
+):
+    cli.main(fit_arguments(recipe, mnist_folder, tmp_path / "run"))
+    capsys.readouterr()
+    every_look_is_a_minute_later = count(step=60.0)
+    monkeypatch.setattr("training.commands.telling.monotonic", lambda: next(every_look_is_a_minute_later))
+    assert cli.main([*arguments, str(tmp_path / "run"), "--data", str(mnist_folder)]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert "  bound: 256 of 400 images" in told
+    assert "  likelihood: 10 of 10 images" in told
+
+
 def test_evaluate_measures_a_run_again_with_other_samples(
     recipe, mnist_folder, tmp_path, capsys, no_pictures
 ):
@@ -129,7 +173,8 @@ def test_a_second_run_into_the_same_directory_is_refused_in_one_line(
     cli.main(arguments)
     capsys.readouterr()
     assert cli.main(arguments) == 73
-    told = capsys.readouterr().err
+    said, told = capsys.readouterr()
+    assert said == "", "a plan of what will not be done"
     assert told.startswith(f"vae-train: {tmp_path / 'run'}: expected an empty or new directory")
     assert "--resume" in told
     assert told.count("\n") == 1
@@ -145,6 +190,12 @@ def test_a_second_run_into_the_same_directory_is_refused_in_one_line(
         (["--resume"], 73, "found no config.json in it"),
         (["--resume", "--seed", "3"], 2, "--set, --seed: expected none of them with --resume"),
         (["--recipe", "quick", "--data", "/nowhere"], 65, "/nowhere"),
+        (["--recipe", "quick"], 65, "--set data.validation_size=160 leaves nine tenths to train on"),
+        (
+            ["--recipe", "quick", "--set", "data.validation_size=1500"],
+            65,
+            "at least trainer.batch_size = 128",
+        ),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line_with_its_exit_code(
@@ -153,6 +204,7 @@ def test_what_is_wrong_is_told_in_one_line_with_its_exit_code(
     arguments = arguments if "--data" in arguments else [*arguments, "--data", str(mnist_folder)]
     assert cli.main(["fit", "--out", str(tmp_path / "run"), *arguments]) == code
     captured = capsys.readouterr()
+    assert captured.out == "", "a plan of what will not be done"
     assert told in captured.err
     assert captured.err.startswith("vae-train: ")
     assert captured.err.count("\n") == 1

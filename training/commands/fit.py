@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from training.commands.telling import progress_of_evaluation, say
 from training.config import RunConfig, load_recipe
 from training.data import ImageData, load_mnist
 from training.errors import ConfigError, TrainingInterrupted
@@ -30,34 +31,39 @@ def run(arguments: argparse.Namespace) -> int:
     threads = allowed_threads()
     if threads is not None:
         torch.set_num_threads(threads)
-    data = load_mnist(arguments.data)
-    console = Console(say=_say, progress_bar=sys.stdout.isatty())
-    _say(_plan(config, data, out, resume=arguments.resume))
-    fitted = fit(config, data, out, resume=arguments.resume, console=console)
+    data = load_mnist(arguments.data, tell=say)
+    console = Console(say=say, progress_bar=sys.stdout.isatty())
+    fitted = fit(
+        config,
+        data,
+        out,
+        resume=arguments.resume,
+        console=console,
+        before_training=lambda: say(_plan(config, data, out, resume=arguments.resume)),
+    )
 
     settings = config.evaluation
-    _say(
-        f"evaluating on {len(data.test):,} test images, then K = {settings.importance_samples} importance "
-        f"samples for {min(settings.importance_images, len(data.test)):,} of them"
-    )
+    say(_what_is_measured(config, len(data.test)))
     try:
-        evaluation = evaluate(
-            fitted.model,
-            data.test,
-            importance_samples=settings.importance_samples,
-            importance_images=settings.importance_images,
-            seed=settings.seed,
-        )
+        with progress_of_evaluation() as progress:
+            evaluation = evaluate(
+                fitted.model,
+                data.test,
+                importance_samples=settings.importance_samples,
+                importance_images=settings.importance_images,
+                seed=settings.seed,
+                progress=progress,
+            )
     except KeyboardInterrupt:
         raise TrainingInterrupted(
             f"{out}: stopped while evaluating; training is complete and its weights are kept. Measure them "
             f"with: vae-train evaluate {out}"
         ) from None
     write_evaluation(out, evaluation)
-    _say(_report(evaluation))
+    say(_report(evaluation))
     minutes = (time.monotonic() - started) / 60.0
-    _say(f"done in {minutes:.1f} minutes; the protocol of each figure is in {out}/evaluation.md")
-    _say(f"publish it: vae-train export {out} --name {config.name} --alias stable")
+    say(f"done in {minutes:.1f} minutes; the protocol of each figure is in {out}/evaluation.md")
+    say(f"publish it: vae-train export {out} --name {config.name} --alias stable")
     return 0
 
 
@@ -84,6 +90,7 @@ def _plan(config: RunConfig, data: ImageData, out: Path, *, resume: bool) -> str
     model = build_model(config.model, data.image_shape)
     weights = [sum(p.numel() for p in part.parameters()) for part in (model.encoder, model.decoder)]
     images = len(data.train) - config.data.validation_size
+    pictures = "samples.png, curves.png" if config.model.kind == "vae" else "curves.png"
     expected = (
         "unknown for this configuration"
         if config.expect is None
@@ -101,11 +108,21 @@ def _plan(config: RunConfig, data: ImageData, out: Path, *, resume: bool) -> str
             f"  training  {trainer.epochs} epochs of {images // trainer.batch_size} steps, "
             f"seed {trainer.seed}, {resolve_precision(trainer)}, {torch.get_num_threads()} threads",
             f"  expect    {expected}",
-            f"  watch     {out}/reconstructions.png, samples.png, curves.png, log.csv; "
+            f"  watch     {out}/reconstructions.png, {pictures}, log.csv; "
             f"tensorboard --logdir {out}/tensorboard",
             f"  stop      Ctrl-C saves; {'resuming from' if resume else '--resume goes on from'} "
             f"{RunDirectory(out).checkpoint}",
         ]
+    )
+
+
+def _what_is_measured(config: RunConfig, test_images: int) -> str:
+    if config.model.kind == "ae":
+        return f"evaluating on {test_images:,} test images"
+    settings = config.evaluation
+    return (
+        f"evaluating on {test_images:,} test images, then K = {settings.importance_samples} importance "
+        f"samples for {min(settings.importance_images, test_images):,} of them"
     )
 
 
@@ -115,7 +132,3 @@ def _report(evaluation: Evaluation) -> str:
     ]
     lines += [f"  warning: {warning}" for warning in evaluation.warnings]
     return "\n".join(lines)
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201  # this is what the command is for

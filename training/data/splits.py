@@ -31,8 +31,9 @@ def split_train_validation(
     """
     if not 0 <= validation_size < len(image_set):
         raise DataError(
-            f"validation size: expected 0 to {len(image_set) - 1:,} of the {len(image_set):,} images of "
-            f"{image_set.name}, got {validation_size:,}. Hold back fewer."
+            f"data.validation_size: expected 0 to {len(image_set) - 1:,} of the {len(image_set):,} images of "
+            f"{image_set.name}, got {validation_size:,}. Hold back fewer: "
+            f"--set data.validation_size={len(image_set) // 10} leaves nine tenths to train on."
         )
     if validation_size == 0:
         return image_set, None
