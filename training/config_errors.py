@@ -29,7 +29,7 @@ def _reason(detail: ErrorDetails, model: type[BaseModel]) -> str:
     path, section = _walk(detail["loc"], model)
     key = ".".join(path)
     if detail["type"] == "extra_forbidden":
-        return f"{key}: unknown key. {_nearest(path[-1], section)}"
+        return f"{key}: unknown key. {_nearest(path[-1], section, model)}"
     if detail["type"] == "missing":
         return f"{key}: expected a value, got nothing. Add the key."
     if detail["type"] == "value_error":
@@ -42,11 +42,23 @@ def _reason(detail: ErrorDetails, model: type[BaseModel]) -> str:
     return f"{key or 'the file'}: expected {expected}, got {got}."
 
 
-def _nearest(key: str, section: type[BaseModel] | None) -> str:
+def _nearest(key: str, section: type[BaseModel] | None, model: type[BaseModel]) -> str:
+    """The same key in another section, or the most similar one here, or the most similar one elsewhere."""
     known = sorted(section.model_fields) if section is not None else []
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    everywhere = {path.rpartition(".")[2]: path for path in _paths(model)}
+    close = [everywhere[key]] if key in everywhere else []
+    close = close or difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    close = close or [everywhere[name] for name in difflib.get_close_matches(key, everywhere, n=1)]
     nearest = f"Did you mean {close[0]!r}? " if close else ""
     return f"{nearest}Valid here: {', '.join(known)}."
+
+
+def _paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every key that can be written in the file, with its sections before it."""
+    for name, field in model.model_fields.items():
+        yield f"{prefix}{name}"
+        for section in _models(field.annotation):
+            yield from _paths(section, f"{prefix}{name}.")
 
 
 def _walk(location: Sequence[str | int], model: type[BaseModel]) -> tuple[list[str], type[BaseModel] | None]:

@@ -34,6 +34,15 @@ def test_a_misspelt_section_is_told_with_the_nearest_valid_one():
     assert "optimizer: unknown key. Did you mean 'optimiser'?" in refusal({"optimizer": {}})
 
 
+def test_a_key_of_another_section_is_told_with_its_section():
+    assert "epochs: unknown key. Did you mean 'trainer.epochs'?" in refusal({"epochs": 3})
+    assert "model.beta: unknown key. Did you mean 'objective.beta'?" in refusal({"model": {"beta": 2.0}})
+    assert "trainer.learning_rat: unknown key. Did you mean 'optimiser.learning_rate'?" in refusal(
+        {"trainer": {"learning_rat": 0.1}}
+    )
+    assert "trunk: unknown key. Did you mean 'model.trunk'?" in refusal({"trunk": {"type": "mlp"}})
+
+
 def test_a_misspelt_key_of_a_chosen_trunk_is_told_with_the_keys_of_that_trunk():
     message = refusal({"model": {"trunk": {"type": "mlp", "encoder_hiden": [8]}}})
     assert "model.trunk.encoder_hiden: unknown key. Did you mean 'encoder_hidden'?" in message
