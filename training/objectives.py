@@ -38,7 +38,8 @@ class ObjectiveTerms:
 
         Source:
             Higgins et al. 2017 (β-VAE), openreview Sy2fzU9gl, equation 4; with β rising from 0 as
-            in Sønderby et al. 2016, arXiv:1602.02282, section 2.2, equation 9.
+            in Sønderby et al. 2016, arXiv:1602.02282, section 2.2 ("Warm-up from deterministic to
+            variational autoencoder").
         """
         return -self.reconstruction_nll - self.beta * self.kl
 

@@ -12,7 +12,7 @@ Knows paths, configurations and weights. Knows nothing of how a run is fitted or
       curves.png  reconstructions.png  samples.png
       checkpoints/last.ckpt   everything needed to go on
       model.pt             the weights to evaluate and export (their running mean), tensors only
-      evaluation.json      the figures at the end
+      evaluation.json  evaluation.md   the figures at the end, for programs and for people
 """
 
 from __future__ import annotations

@@ -56,7 +56,8 @@ class DiagonalGaussian:
         """log q(z|x) in nats, summed over latent dimensions.
 
         Source:
-            Kingma & Welling 2013, arXiv:1312.6114, appendix C.2, equation 9 (diagonal Gaussian).
+            Kingma & Welling 2013, arXiv:1312.6114, section 3, equation 9 (a Gaussian with diagonal
+            covariance).
         """
         scaled = (z - self.mu).square() * torch.exp(-self.logvar)
         return -0.5 * (LOG_2PI + self.logvar + scaled).sum(dim=-1)
