@@ -39,6 +39,10 @@ EXIT_CODES: tuple[tuple[type[BaseException], int, str], ...] = (
     (TrainingError, 1, "anything else this package tells about"),
 )
 
+#: Import names of the extra `train`, without which only `--help` works.
+TRAINER_LIBRARIES = frozenset({"torch", "lightning", "jaxtyping", "onnx", "onnxscript", "matplotlib", "rich"})
+EXIT_NOT_INSTALLED = 69
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
@@ -51,6 +55,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = next(code for kind, code, _ in EXIT_CODES if isinstance(error, kind))
         print(f"vae-train: {error or 'stopped before anything was worth saving'}", file=sys.stderr)
         return code
+    except ModuleNotFoundError as error:
+        # The server is installed without the trainer's libraries, but with its command.
+        if (error.name or "").partition(".")[0] not in TRAINER_LIBRARIES:
+            raise
+        print(
+            f"vae-train: expected the trainer's libraries, found no {error.name}: only the server is "
+            "installed here. Install them by `make install-dev` in the source tree, or by "
+            "`pip install 'vae-service[train]'`.",
+            file=sys.stderr,
+        )
+        return EXIT_NOT_INSTALLED
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES):
             raise
@@ -144,6 +159,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 def _exit_code_table() -> str:
     lines = ["exit codes:", "    0  done"]
     by_code: dict[int, list[str]] = {}
+    by_code[EXIT_NOT_INSTALLED] = ["the trainer's libraries are not installed"]
     for _, code, meaning in EXIT_CODES:
         by_code.setdefault(code, []).append(meaning)
     lines += [f"{code:>5}  {'; '.join(meanings)}" for code, meanings in sorted(by_code.items())]
