@@ -11,7 +11,15 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from model_store.errors import CorruptAliases, ModelNotFound, defect, quoted
-from model_store.manifest import SCHEMA_VERSION, AliasName, SchemaVersion, StrictModel, VersionNumber
+from model_store.manifest import (
+    SCHEMA_VERSION,
+    AliasName,
+    SchemaVersion,
+    StrictModel,
+    VersionNumber,
+    findings,
+    of_a_later_contract,
+)
 from model_store.strict_json import parse_object
 
 ALIASES_FILE = "aliases.json"
@@ -51,16 +59,14 @@ class AliasTable(StrictModel):
         """
         try:
             stated = parse_object(data)
+            if newer := of_a_later_contract(stated, where=where):
+                raise CorruptAliases(newer)
             if missing := sorted(set(cls.model_fields) - set(stated)):
                 raise ValueError(f"it lacks {missing}")
             return cls.model_validate_json(data)
         except ValidationError as error:
-            told = "; ".join(
-                f"{quoted('.'.join(map(str, item['loc'])))}: {item['msg'][:300]}"
-                for item in error.errors()[:10]
-            )
             raise CorruptAliases(
-                defect(where, expected="aliases as SPEC.md defines them", got=told, remedy=_REMEDY)
+                defect(where, expected="aliases as SPEC.md defines them", got=findings(error), remedy=_REMEDY)
             ) from error
         except (ValueError, RecursionError) as error:
             raise CorruptAliases(

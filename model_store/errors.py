@@ -11,6 +11,7 @@
     │   ├── SizeMismatch        not the size the manifest states, or above the ceiling
     │   ├── DigestMismatch      not the SHA-256 the manifest states
     │   ├── InvalidManifest     manifest.json cannot be read or lies about its version
+    │   │   └── NewerSchema     it follows a later contract than this package knows, and may be sound
     │   ├── HostileGraph        an ONNX file that does what no published graph may do
     │   ├── InvalidGolden       golden.npz cannot be read or does not fit the manifest
     │   ├── CorruptAliases      aliases.json cannot be read, or an alias points nowhere
@@ -76,6 +77,10 @@ class DigestMismatch(CorruptVersion):
 
 class InvalidManifest(CorruptVersion):
     """`manifest.json` is not valid, or speaks of another version than the one it lies in."""
+
+
+class NewerSchema(InvalidManifest):
+    """`manifest.json` follows a later contract: a matter for a newer release, not damage to be repaired."""
 
 
 class HostileGraph(CorruptVersion):

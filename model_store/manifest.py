@@ -9,10 +9,22 @@ defect to be told, never a default to be guessed. `SPEC.md` says the same in MUS
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    model_validator,
+)
+
+from model_store.errors import defect, quoted
 
 SCHEMA_VERSION = 1
 
@@ -29,6 +41,37 @@ ALIAS_PATTERN = r"^[a-z](?:[a-z0-9-]{0,62}[a-z0-9])?$"
 
 #: Not a Literal: `true` equals 1 and would pass for it.
 SchemaVersion = Annotated[int, Field(ge=SCHEMA_VERSION, le=SCHEMA_VERSION)]
+_MAX_FINDINGS_TOLD = 10
+
+
+def of_a_later_contract(stated: Mapping[str, Any], *, where: str) -> str | None:
+    """What to say of a file with a higher schema version than this package knows; None for any other.
+
+    Such a file must not be taken for a damaged one, which an operator would remove.
+    """
+    version = stated.get("schema_version")
+    if type(version) is not int or version <= SCHEMA_VERSION:
+        return None
+    return defect(
+        where,
+        expected=f"schema_version {SCHEMA_VERSION}",
+        got=quoted(str(version)),
+        remedy="A newer release of vae-service wrote it, and nothing says that it is damaged: leave it as it "
+        "is, and read it with that release.",
+    )
+
+
+def findings(error: ValidationError) -> str:
+    """Which keys pydantic refused and why, at most ten of them, without their values."""
+    defects = error.errors(include_url=False, include_context=False, include_input=False)
+    told = [
+        f"{quoted('.'.join(map(str, item['loc'])) or 'the whole')}: {item['msg'][:300]}"
+        for item in defects[:_MAX_FINDINGS_TOLD]
+    ]
+    more = len(defects) - len(told)
+    return "; ".join(told) + (f"; and {more} more" if more else "")
+
+
 ModelName = Annotated[str, Field(pattern=NAME_PATTERN)]
 #: Starts with a letter, so that `name@3` is always a version and never an alias.
 AliasName = Annotated[str, Field(pattern=ALIAS_PATTERN)]

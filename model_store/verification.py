@@ -16,6 +16,7 @@ from model_store.errors import (
     CorruptVersion,
     InvalidGolden,
     InvalidManifest,
+    NewerSchema,
     defect,
     quoted,
 )
@@ -28,12 +29,13 @@ from model_store.manifest import (
     REQUIRED_FILES,
     GraphSpec,
     Manifest,
+    findings,
+    of_a_later_contract,
 )
 from model_store.onnx_guard import check_graph
 from model_store.reference import VersionId
 from model_store.strict_json import parse_object
 
-_MAX_ERRORS_TOLD = 10
 _Value = TypeVar("_Value")
 
 
@@ -82,7 +84,9 @@ def examine(directory: OpenDirectory, identity: VersionId, limits: SizeLimits) -
 
     manifest = attempt(lambda: read_manifest(directory, identity, limits))
     if manifest is None:
-        return Examination(tuple(problems), None)
+        # What else a later contract puts into a version is nothing to complain about.
+        newer = tuple(problem for problem in problems if isinstance(problem, NewerSchema))
+        return Examination(newer or tuple(problems), None)
     encoder = attempt(lambda: _read_graph(directory, manifest, manifest.encoder, limits))
     decoder = attempt(lambda: _read_graph(directory, manifest, manifest.decoder, limits))
     golden = attempt(lambda: _read_golden(directory, manifest, limits))
@@ -119,16 +123,19 @@ def parse_manifest(data: bytes, *, where: str) -> Manifest:
 
     Raises:
         InvalidManifest: Says which keys are wrong and how, at most ten of them, without their values.
+        NewerSchema: It follows a later contract; nothing else in it was looked at.
         DigestMismatch: Valid, but not the bytes that were published.
     """
     try:
         stated = parse_object(data)
+        if newer := of_a_later_contract(stated, where=where):
+            raise NewerSchema(newer)
         # From the bytes and not from the parsed object: only then does strict mode know JSON's own types.
         manifest = Manifest.model_validate_json(data)
         _refuse_unstated(stated, manifest.model_dump(mode="json"))
     except ValidationError as error:
         raise InvalidManifest(
-            defect(where, expected="a manifest as SPEC.md defines it", got=_told(error), remedy=RESTORE)
+            defect(where, expected="a manifest as SPEC.md defines it", got=findings(error), remedy=RESTORE)
         ) from error
     except (ValueError, RecursionError) as error:
         raise InvalidManifest(
@@ -151,16 +158,6 @@ def _refuse_unstated(stated: Any, complete: Any, path: str = "") -> None:
     elif isinstance(complete, list):
         for index, (mine, value) in enumerate(zip(stated, complete, strict=True)):
             _refuse_unstated(mine, value, f"{path}[{index}]")
-
-
-def _told(error: ValidationError) -> str:
-    defects = error.errors(include_url=False, include_context=False, include_input=False)
-    told = [
-        f"{quoted('.'.join(map(str, item['loc'])) or 'the whole')}: {item['msg'][:300]}"
-        for item in defects[:_MAX_ERRORS_TOLD]
-    ]
-    more = len(defects) - len(told)
-    return "; ".join(told) + (f"; and {more} more" if more else "")
 
 
 def _read(directory: OpenDirectory, manifest: Manifest, name: str, limits: SizeLimits) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from model_store import (
     BUNDLED_STORE,
     STORE_VARIABLE,
     CorruptAliases,
+    InvalidManifest,
     InvalidReference,
     ModelNotFound,
     ModelReference,
     ModelStore,
+    NewerSchema,
     StoreError,
     UnsafeFile,
     VersionId,
@@ -167,6 +170,44 @@ def test_a_corrupt_alias_file_is_told_and_leaves_versions_and_listing_alone(
     (problem,) = store.model_problems("tiny")
     assert "aliases.json" in str(problem)
     assert len(str(problem)) < 1500
+
+
+def test_a_version_of_a_later_contract_is_told_as_such_and_not_to_be_removed(
+    store: ModelStore, published: VersionId
+) -> None:
+    """It may hold keys and files that only a newer release knows; an operator must not throw it away."""
+    folder = store.root / "tiny" / "1"
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 2, "watermark": {}}))
+    (folder / "prior.npz").write_bytes(b"of a later contract")
+    with pytest.raises(NewerSchema) as caught:
+        store.open("tiny@1")
+    told = str(caught.value)
+    assert "tiny/1/manifest.json: expected schema_version 1, got '2'. A newer release" in told
+    assert "leave it as it is" in told
+    assert "emove" not in told
+    assert [type(problem) for problem in store.problems(published)] == [NewerSchema]
+
+
+@pytest.mark.parametrize("number", [0, -1, True, "2", 2.0, None])
+def test_a_schema_version_that_is_no_later_number_is_an_invalid_manifest(
+    store: ModelStore, published: VersionId, number: object
+) -> None:
+    file = store.root / "tiny" / "1" / "manifest.json"
+    file.write_text(json.dumps({**json.loads(file.read_bytes()), "schema_version": number}))
+    with pytest.raises(InvalidManifest) as caught:
+        store.open("tiny@1")
+    assert not isinstance(caught.value, NewerSchema)
+
+
+def test_aliases_of_a_later_contract_are_to_be_left_alone(store: ModelStore, published: VersionId) -> None:
+    content = b'{"schema_version": 2, "aliases": {}, "weights": {}}'
+    (store.root / "tiny" / "aliases.json").write_bytes(content)
+    with pytest.raises(CorruptAliases, match=r"expected schema_version 1, got '2'\..*leave it as it is"):
+        store.resolve("tiny")
+    with pytest.raises(CorruptAliases):
+        store.promote("tiny", "stable", 1)
+    assert (store.root / "tiny" / "aliases.json").read_bytes() == content
 
 
 def test_an_alias_of_a_missing_version_is_corrupt_and_nothing_else_is_served_for_it(
