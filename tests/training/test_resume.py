@@ -171,11 +171,11 @@ type = "mlp"
 encoder_hidden = [32]
 decoder_hidden = [32]
 [objective]
-beta_warmup_epochs = 5.0
+beta_warmup_epochs = 3.0
 [trainer]
-epochs = 12
+epochs = 6
 batch_size = 32
-checkpoint_minutes = 0.0005
+checkpoint_minutes = 0.001
 pictures_every_epochs = 1000
 [evaluation]
 importance_samples = 2
@@ -204,7 +204,7 @@ def run_killing(folder: Path, mnist_folder: Path, *, kills: int, rng: random.Ran
         ) as process:
             assert process.stdout is not None
             for line in process.stdout:
-                if line.startswith("epoch") and rng.random() < 0.3:
+                if line.startswith("epoch") and rng.random() < 0.4:
                     break
             time.sleep(rng.uniform(0.0, 0.05))
             process.send_signal(signal.SIGKILL)
@@ -226,7 +226,7 @@ def one_way_and_the_other(tmp_path, mnist_folder, same_weights, log_of, *, seeds
         run_killing(killed, mnist_folder, kills=1, rng=random.Random(seed))
         assert same_weights(killed / "run", tmp_path / "whole"), f"seed {seed}"
         assert log_of(killed / "run") == log_of(tmp_path / "whole"), f"seed {seed}"
-        assert load_run(killed / "run").epochs == 12
+        assert load_run(killed / "run").epochs == 6
 
 
 def test_a_process_killed_at_a_random_moment_resumes_to_the_same_bits(
