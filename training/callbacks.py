@@ -138,7 +138,10 @@ class StopWhenNoBetter(EarlyStopping):
 
     def __init__(self, *, epochs: int) -> None:
         """Stop after this many epochs without a better validation -ELBO."""
-        super().__init__("validation_negative_elbo", mode="min", patience=epochs)
+        # Decided after the validation: what ends the epoch then knows that it is the last.
+        super().__init__(
+            "validation_negative_elbo", mode="min", patience=epochs, check_on_train_epoch_end=False
+        )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         trainer.should_stop = self.wait_count >= self.patience

@@ -34,7 +34,10 @@ class Pictures(Callback):
         epochs: int,
         seed: int,
     ) -> None:
-        """Every `every_epochs` and after the last of `epochs`; `seed` is that of the samples' z."""
+        """Every `every_epochs` and after the last of `epochs`, or of a run that is stopped early.
+
+        `seed` is that of the samples' z.
+        """
         self._directory = directory
         self._x = to_unit_interval(validation.images[:_PAIRS])
         self._every_epochs = every_epochs
@@ -47,7 +50,7 @@ class Pictures(Callback):
         pl_module: LightningModule,  # noqa: ARG002  # Lightning decides what its hooks are given
     ) -> None:
         done = trainer.current_epoch + 1
-        if done % self._every_epochs == 0 or done == self._epochs:
+        if done % self._every_epochs == 0 or done == self._epochs or trainer.should_stop:
             self.draw(weights_to_keep(trainer))
 
     @torch.inference_mode()

@@ -97,6 +97,29 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(tiny, digits, tmp_pat
     assert resumed.epochs == run.epochs
 
 
+def test_the_pictures_of_a_run_that_stopped_early_are_those_of_its_last_epoch(
+    tiny, digits, tmp_path, console, heard, monkeypatch
+):
+    drawn = []
+
+    def note(self, model):
+        drawn.append(sum(line.startswith("epoch ") for line in heard))
+
+    monkeypatch.setattr("training.pictures.Pictures.draw", note)
+    config = tiny(
+        optimiser={"learning_rate": 1e-9},
+        trainer={
+            "epochs": 30,
+            "early_stopping_epochs": 2,
+            "ema_decay": 0.0,
+            "pictures_every_epochs": 20,
+        },
+    )
+    run = fit(config, digits, tmp_path / "run", console=console)
+    assert run.epochs < 20
+    assert drawn == [run.epochs]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_after_the_step_with_everything_saved(
     number, tiny, digits, tmp_path, console, heard, no_pictures, monkeypatch, log_of, same_weights
