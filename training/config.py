@@ -211,6 +211,10 @@ class RunConfig(Section):
             )
         return self
 
+    def decisive(self) -> RunConfig:
+        """The configuration without the words that change no run."""
+        return self.model_copy(update={"description": "", "expect": None})
+
     def to_json(self) -> str:
         """The whole configuration, defaults included, as kept in a run directory."""
         return self.model_dump_json(indent=2) + "\n"

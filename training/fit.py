@@ -168,7 +168,7 @@ def resolve_precision(config: TrainerConfig) -> Precision:
 
 def _check_resumable(directory: RunDirectory, config: RunConfig, now: Provenance, console: Console) -> None:
     """Refuse another configuration, other images or a damaged checkpoint; tell what changes the bits."""
-    if _decisive(directory.read_config()) != _decisive(config):
+    if directory.read_config().decisive() != config.decisive():
         raise RunDirectoryError(
             f"{directory.config}: expected the configuration given now, got another one. Resume with the "
             "recipe, seed and --set options the run was started with, or start a new run in another --out."
@@ -189,11 +189,6 @@ def _check_resumable(directory: RunDirectory, config: RunConfig, now: Provenance
             )
     if directory.checkpoint.is_file():
         directory.check_checkpoint()
-
-
-def _decisive(config: RunConfig) -> RunConfig:
-    """The configuration without the words that change no run."""
-    return config.model_copy(update={"description": "", "expect": None})
 
 
 def _trainer(

@@ -98,10 +98,7 @@ def _training(manifest: Manifest, evidence: Evidence) -> str:
     rows = [
         ("data", provenance.data),
         ("data fingerprint", f"`{provenance.data_fingerprint}`"),
-        (
-            "pixels in training",
-            "binarised anew in every batch" if config.data.binarisation == "dynamic" else "grey",
-        ),
+        ("pixels in training", _pixels(config)),
         ("objective", objective),
         ("epochs, batch size", f"{provenance.epochs}, {config.trainer.batch_size}"),
         ("optimiser", f"AdamW, learning rate {config.optimiser.learning_rate:g}"),
@@ -115,8 +112,19 @@ def _training(manifest: Manifest, evidence: Evidence) -> str:
     return f"## Training\n\n{_table(('', ''), rows)}\n\n{_reproduction(manifest, config)}"
 
 
+def _pixels(config: RunConfig) -> str:
+    if config.data.binarisation == "grey":
+        return "grey"
+    if config.data.grey_fraction == 0.0:
+        return "binarised anew in every batch"
+    return (
+        f"binarised anew in every batch; of {100 * config.data.grey_fraction:g} % of the images the encoder "
+        "saw the grey levels"
+    )
+
+
 def _reproduction(manifest: Manifest, config: RunConfig) -> str:
-    bundled = config.name in recipe_names() and load_recipe(config.name) == config
+    bundled = config.name in recipe_names() and load_recipe(config.name).decisive() == config.decisive()
     recipe = config.name if bundled else f"{config.name}.toml"
     where = "" if bundled else f" `{recipe}` is `provenance.recipe` of `manifest.json`, written as TOML."
     return (

@@ -95,3 +95,31 @@ def test_commands_name_a_bundled_recipe_only_where_it_is_the_one_used(publish):
     run = replace(evidence.run, config=load_recipe(bundled))
     card = model_card(manifest, Evidence(**{**vars(evidence), "run": run}))
     assert f"vae-train fit --recipe {bundled} --data DIR --out runs/digits" in card
+
+
+def test_a_bundled_recipe_stays_the_one_used_when_only_its_words_change(publish):
+    """What to expect of a recipe is written into it after the first run with it."""
+    manifest, evidence, _ = publish()
+    for name in recipe_names():
+        config = load_recipe(name).model_copy(update={"expect": None, "description": "As it was then."})
+        run = replace(evidence.run, config=config)
+        card = model_card(manifest, Evidence(**{**vars(evidence), "run": run}))
+        assert f"vae-train fit --recipe {name} --data DIR" in card
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({}, "| binarised anew in every batch |"),
+        (
+            {"grey_fraction": 0.1},
+            "| binarised anew in every batch; of 10 % of the images the encoder saw the grey levels |",
+        ),
+        ({"binarisation": "grey"}, "| grey |"),
+    ],
+)
+def test_card_states_what_the_pixels_were_in_training(publish, tiny, data, told):
+    manifest, evidence, _ = publish()
+    run = replace(evidence.run, config=tiny(data=data))
+    card = model_card(manifest, Evidence(**{**vars(evidence), "run": run}))
+    assert f"| pixels in training {told}" in card
