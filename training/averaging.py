@@ -14,23 +14,30 @@ from training.models import LatentImageModel
 from training.module import averaged_model
 
 
+def decay_after(updates: float, *, decay: float) -> float:
+    """Share of the old mean that the next update keeps: min(decay, (1 + n) / (10 + n)) for n = `updates`.
+
+    Source:
+        The schedule of TensorFlow's `tf.train.ExponentialMovingAverage(num_updates=…)`.
+    """
+    return min(decay, (1.0 + updates) / (10.0 + updates))
+
+
 class RunningMeanOfWeights(WeightAveraging):
     """Exponential mean whose memory grows with the run, so that early epochs are not held back.
 
-    After n updates the decay is min(decay, (1 + n) / (10 + n)): the mean forgets the initial weights within
+    By `decay_after` the mean forgets the initial weights within
     a few dozen steps instead of a few thousand.
 
     Source:
-        The schedule of TensorFlow's `tf.train.ExponentialMovingAverage(num_updates=…)`; the effect of
-        averaging is in Izmailov et al. 2018, arXiv:1803.05407, section 3.
+        The effect of averaging is in Izmailov et al. 2018, arXiv:1803.05407, section 3.
     """
 
     def __init__(self, decay: float) -> None:
         """`decay` per optimiser step, below 1."""
 
         def mean(averaged: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
-            n = float(updates)
-            return torch.lerp(averaged, current, 1.0 - min(decay, (1.0 + n) / (10.0 + n)))
+            return torch.lerp(averaged, current, 1.0 - decay_after(float(updates), decay=decay))
 
         super().__init__(avg_fn=mean)
 

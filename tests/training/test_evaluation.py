@@ -9,8 +9,11 @@ import torch
 from training.config import GaussianConfig, MLPTrunk, ModelConfig
 from training.data import ImageSet, load_mnist, to_unit_interval
 from training.errors import ConfigError, DataError, NonFiniteTraining, RunDirectoryError, TrainingError
+from training.estimators import ElboParts, Observations
 from training.evaluation import (
     Evaluation,
+    _active_units_metric,
+    _nll_metric,
     evaluate,
     evaluate_run,
     read_evaluation,
@@ -250,3 +253,27 @@ def test_evaluating_what_is_no_run_is_told(tmp_path, mnist_folder):
 def test_evaluation_survives_its_own_json(evaluation, tmp_path):
     write_evaluation(tmp_path, evaluation)
     assert Evaluation.model_validate_json((tmp_path / "evaluation.json").read_bytes()) == evaluation
+
+
+def parts_of(images: int, *, nll: float = 0.0, mu: torch.Tensor | None = None) -> ElboParts:
+    return ElboParts(
+        reconstruction_nll=torch.full((images,), nll, dtype=torch.float64),
+        kl_per_dimension=torch.zeros(images, 4, dtype=torch.float64),
+        mu=torch.zeros(images, 4, dtype=torch.float64) if mu is None else mu,
+    )
+
+
+def test_a_latent_is_active_by_the_variance_of_its_mean_and_not_by_its_deviation(digits):
+    """Variances 0.0025, 0.009, 0.011 and 4: two are above 0.01."""
+    deviations = torch.tensor([0.05, 0.009**0.5, 0.011**0.5, 2.0], dtype=torch.float64)
+    sign = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(50).unsqueeze(-1)
+    observations = Observations(digits.test, "dynamic", seed=0)
+    assert _active_units_metric(observations, parts_of(100, mu=7.0 + sign * deviations)).value == 2.0
+
+
+def test_the_error_of_a_subset_is_the_deviation_over_the_root_of_its_size(digits):
+    log_px = torch.tensor([-80.0, -90.0], dtype=torch.float64).repeat(8)  # deviation 5.164 of 16
+    observations = Observations(digits.test, "dynamic", seed=0)
+    metric = _nll_metric(observations, parts_of(100, nll=90.0), torch.arange(16), log_px, 3)
+    assert metric.value == 85.0
+    assert "standard error over images 1.29; -ELBO of the same images 90.00" in metric.protocol

@@ -62,8 +62,8 @@ def test_logvar_stays_within_its_bounds_for_absurd_images(trunk):
     assert logvar.max().item() <= 2.0
 
 
-def test_soft_bound_is_nearly_the_identity_in_the_middle_and_keeps_a_gradient_near_the_bounds():
-    raw = torch.tensor([[-3.5, -3.0, -2.5, 2.0, -8.0]], requires_grad=True)
+def test_soft_bound_is_nearly_the_identity_in_the_middle_and_keeps_a_gradient_beyond_the_bounds():
+    raw = torch.tensor([[-3.5, -3.0, -2.5, 2.0, -8.0, 4.0, -10.0]], requires_grad=True)
     bounded = soft_bound(raw, low=-8.0, high=2.0)
     torch.testing.assert_close(bounded[0, :3], raw.detach()[0, :3], atol=2e-3, rtol=0.0)
     bounded.sum().backward()
