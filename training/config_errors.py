@@ -45,11 +45,15 @@ def _reason(detail: ErrorDetails, model: type[BaseModel]) -> str:
 def _nearest(key: str, section: type[BaseModel] | None, model: type[BaseModel]) -> str:
     """The same key in another section, or the most similar one here, or the most similar one elsewhere."""
     known = sorted(section.model_fields) if section is not None else []
-    everywhere = {path.rpartition(".")[2]: path for path in _paths(model)}
-    close = [everywhere[key]] if key in everywhere else []
-    close = close or difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    close = close or [everywhere[name] for name in difflib.get_close_matches(key, everywhere, n=1)]
-    nearest = f"Did you mean {close[0]!r}? " if close else ""
+    everywhere: dict[str, list[str]] = {}
+    for path in dict.fromkeys(_paths(model)):
+        everywhere.setdefault(path.rpartition(".")[2], []).append(path)
+    close = everywhere.get(key) or difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    if not close:
+        close = [
+            path for name in difflib.get_close_matches(key, everywhere, n=1) for path in everywhere[name]
+        ]
+    nearest = f"Did you mean {' or '.join(map(repr, close))}? " if close else ""
     return f"{nearest}Valid here: {', '.join(known)}."
 
 

@@ -40,6 +40,7 @@ def test_a_key_of_another_section_is_told_with_its_section():
     assert "trainer.learning_rat: unknown key. Did you mean 'optimiser.learning_rate'?" in refusal(
         {"trainer": {"learning_rat": 0.1}}
     )
+    assert "seed: unknown key. Did you mean 'trainer.seed' or 'evaluation.seed'?" in refusal({"seed": 3})
     assert "trunk: unknown key. Did you mean 'model.trunk'?" in refusal({"trunk": {"type": "mlp"}})
 
 
