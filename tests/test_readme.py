@@ -8,6 +8,7 @@ within itself are listed with the script that runs them.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -164,6 +165,19 @@ def test_every_curl_line_works_against_make_serve(
     assert len(blocks) >= 6
     printed = [run_block(block, cwd=tmp_path, environment=environment, address=server) for block in blocks]
     assert sum("⠁" <= character <= "⣿" for character in printed[0]) > 100, "no braille digits in /sample.txt"
+
+
+def test_problem_shown_is_what_the_server_answers(server: str) -> None:
+    (shown,) = [
+        json.loads(text) for text in re.findall(r"^```json\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    ]
+    body = re.search(r"`(\{\"images\": [^`]*\})`, sent to `/encode`", README)
+    assert body
+    done = subprocess.run(
+        ["curl", "-s", "-d", body[1], f"http://{server}/encode"], capture_output=True, timeout=20, check=True
+    )
+    answered = json.loads(done.stdout)
+    assert {**answered, "request_id": ""} == {**shown, "request_id": ""}
 
 
 @pytest.mark.timeout(600)  # it trains two models for real
