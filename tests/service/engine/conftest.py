@@ -6,18 +6,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from engine_models import LATENT, SHAPE, convolutional_decoder, golden_of, softplus_decoder
+from registries import CountingStore
 from tiny_models import TinyModel, publish_tiny
 
 from model_store import ModelStore, PublishedModel
 from service.engine import LoadedModel
 
-SHAPE = (1, 6, 7)
-LATENT = 5
-
 
 @pytest.fixture
 def store(tmp_path: Path) -> ModelStore:
     return ModelStore(tmp_path / "store")
+
+
+@pytest.fixture
+def counting(tmp_path: Path) -> CountingStore:
+    """`store`, watched."""
+    return CountingStore(tmp_path / "store")
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +45,12 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Publish
 @pytest.fixture(scope="session")
 def loaded(tiny: TinyModel, published: Callable[..., PublishedModel]) -> LoadedModel:
     return LoadedModel(published(tiny), threads=1, max_batch=64)
+
+
+@pytest.fixture(scope="module", params=["linear", "softplus", "convolutional"])
+def any_model(request: pytest.FixtureRequest, tiny: TinyModel, published) -> LoadedModel:
+    """One for each kind of layers: a matrix product, a Softplus, convolutions."""
+    if request.param == "linear":
+        return LoadedModel(published(tiny), threads=2)
+    decoder = softplus_decoder() if request.param == "softplus" else convolutional_decoder()
+    return LoadedModel(published(tiny, decoder=decoder, golden=golden_of(tiny.golden(), decoder)), threads=2)

@@ -1,0 +1,195 @@
+"""The registry loaded, and loaded again: what it serves, what it refuses, and what it says of that."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+
+import pytest
+from registries import broken, labels, publish, registry
+
+from service.engine import LoadFailure, ModelRegistry, ModelUnavailable, UnknownModel
+
+# What cannot be served
+
+
+def test_an_empty_store_starts_and_says_what_to_do(store):
+    models = registry(store)
+    readiness = models.readiness()
+    assert not readiness.ready
+    assert "'tiny' is not in the store" in readiness.reason
+    assert "VAE_MODEL_STORE" in readiness.remedy
+    assert models.loaded() == models.failures() == ()
+    with pytest.raises(ModelUnavailable, match="is not in the store"):
+        models.get()
+    with pytest.raises(UnknownModel):
+        models.get("tiny")
+
+
+def test_before_loading_nothing_is_ready(store):
+    models = ModelRegistry(store, default="tiny", threads=1, max_loaded=1)
+    assert not models.readiness().ready
+    assert models.peek() is None
+    with pytest.raises(ModelUnavailable, match="still being loaded"):
+        models.get()
+
+
+def test_a_model_that_appears_makes_an_empty_store_ready(store):
+    models = registry(store)
+    publish(store)
+    models.load_all()
+    assert models.readiness().ready
+    assert "tiny@1 reproduced its golden vectors" in models.readiness().reason
+
+
+def test_a_default_that_answers_nan_is_not_ready_and_the_file_is_named(store, caplog):
+    broken(store)
+    with caplog.at_level(logging.ERROR):
+        models = registry(store)
+    assert not models.readiness().ready
+    assert "decoder.onnx" in models.readiness().reason
+    assert "vae-store promote" in models.readiness().remedy
+    assert [failure.model for failure in models.failures()] == ["tiny@1"]
+    for reference in (None, "tiny", "tiny@1", "tiny@latest"):
+        with pytest.raises(ModelUnavailable, match=r"decoder\.onnx: .*largest difference of nan"):
+            models.get(reference)
+    assert [record.getMessage() for record in caplog.records] == ["model refused"]
+
+
+def test_a_corrupt_file_is_refused_by_name_and_others_are_served(store):
+    publish(store)
+    identity = publish(store, name="other")
+    path = next(store.root.glob(f"{identity.name}/{identity.version}/encoder.onnx"))
+    path.chmod(0o644)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    models = registry(store)
+    assert models.readiness().ready
+    assert labels(models) == ["tiny@1"]
+    (failure,) = models.failures()
+    assert failure.model == "other@1"
+    assert "encoder.onnx" in failure.reason
+    with pytest.raises(ModelUnavailable, match=r"encoder\.onnx"):
+        models.get("other")
+
+
+def test_a_broken_version_without_an_alias_does_not_disturb_the_rest(store):
+    broken(store)
+    publish(store)
+    models = registry(store)
+    assert models.failures() == ()
+    assert models.readiness().ready
+
+
+def test_unreadable_aliases_are_reported_and_other_models_served(store):
+    publish(store)
+    publish(store, name="other")
+    (store.root / "other" / "aliases.json").write_text("{", encoding="utf-8")
+    models = registry(store)
+    assert models.readiness().ready
+    assert [failure.model for failure in models.failures()] == ["other"]
+    assert not registry(store, default="other").readiness().ready
+    assert "aliases.json" in registry(store, default="other").readiness().reason
+
+
+def test_a_store_that_cannot_be_read_starts_and_says_so(store, monkeypatch):
+    def unreadable():
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(store, "names", unreadable)
+    models = registry(store)
+    assert models.failures() == (LoadFailure("the store", "PermissionError: [Errno 13] Permission denied"),)
+    assert "cannot be looked up: PermissionError" in models.readiness().reason
+
+
+# Loading again
+
+
+def test_loading_again_takes_up_what_is_new_and_keeps_what_is_loaded(counting):
+    publish(counting, aliases=("stable",))
+    models = registry(counting)
+    publish(counting, seed=1)
+    models.load_all()
+    assert labels(models) == ["tiny@1", "tiny@2"]
+    assert models.get("tiny").label == "tiny@1"
+    counting.promote("tiny", "stable", 2)
+    models.load_all()
+    assert models.get("tiny").label == "tiny@2"
+    assert models.get("tiny").aliases == ("latest", "stable")
+    assert counting.opened["tiny@1"] == counting.opened["tiny@2"] == 1
+    assert models.get("tiny@1").label == "tiny@1"
+
+
+def test_a_model_in_use_outlives_its_replacement(store):
+    publish(store, aliases=("stable",))
+    models = registry(store)
+    held = models.get()
+    expected = held.sample(n=3, seed=1).x_hat.tobytes()
+    publish(store, seed=1, aliases=("stable",))
+    models.load_all()
+    assert models.get().label == "tiny@2"
+    assert held.sample(n=3, seed=1).x_hat.tobytes() == expected
+
+
+def test_a_broken_successor_leaves_the_old_version_in_service_and_says_why(store):
+    publish(store)
+    models = registry(store)
+    broken(store)
+    models.load_all()
+    assert models.get("tiny").label == models.get("tiny@latest").label == "tiny@1"
+    assert models.readiness().ready
+    assert [failure.model for failure in models.failures()] == ["tiny@2"]
+    with pytest.raises(ModelUnavailable):
+        models.get("tiny@2")
+
+
+def test_a_store_that_vanishes_behind_an_error_leaves_everything_in_service(store, monkeypatch):
+    publish(store)
+    models = registry(store)
+
+    def unreadable():
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(store, "names", unreadable)
+    models.load_all()
+    assert models.get().label == "tiny@1"
+    assert [failure.model for failure in models.failures()] == ["the store"]
+
+
+def test_a_model_that_is_gone_is_gone_after_loading_again(store):
+    publish(store)
+    publish(store, name="other")
+    models = registry(store)
+    shutil.rmtree(store.root / "other")
+    models.load_all()
+    with pytest.raises(UnknownModel):
+        models.get("other")
+
+
+def test_look_ups_while_loading_again_always_find_a_model(store):
+    publish(store, aliases=("stable",))
+    models = registry(store)
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                models.get("tiny@stable").sample(n=1, seed=1)
+            except Exception as error:
+                failures.append(error)
+                return
+
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    for asker in askers:
+        asker.start()
+    for seed in range(1, 6):
+        publish(store, seed=seed, aliases=("stable",))
+        models.load_all()
+    stop.set()
+    for asker in askers:
+        asker.join(timeout=30)
+    assert failures == []
+    assert models.get().label == "tiny@6"

@@ -1,0 +1,72 @@
+"""Registries over small stores, for the engine's tests: in one call, watched, and with a clock of their own.
+
+Knows the public names of the store and of the engine. Knows nothing of what is tested with them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from pathlib import Path
+
+from engine_models import LATENT, SHAPE
+from tiny_models import TinyModel, publish_tiny
+
+from model_store import ModelStore
+from service.engine import ModelRegistry
+
+
+class Clock:
+    """A monotonic clock that moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class CountingStore(ModelStore):
+    """Counts what is opened, and can hold openings up until it is told to go on."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.opened: Counter[str] = Counter()
+        self.resolved: Counter[str] = Counter()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.waiting = threading.Semaphore(0)
+
+    def open(self, reference):
+        self.opened[str(reference)] += 1
+        self.waiting.release()
+        assert self.gate.wait(30)
+        return super().open(reference)
+
+    def resolve(self, reference):
+        self.resolved[str(reference)] += 1
+        return super().resolve(reference)
+
+
+def publish(
+    store: ModelStore, name: str = "tiny", *, seed: int = 0, aliases: tuple[str, ...] = (), **parts: object
+):
+    return publish_tiny(
+        store, name=name, image_shape=SHAPE, latent_size=LATENT, seed=seed, aliases=aliases, **parts
+    )
+
+
+def broken(store: ModelStore, name: str = "tiny", *, aliases: tuple[str, ...] = ()):
+    """Intact on disk, and answers NaN."""
+    model = TinyModel.make(image_shape=SHAPE, latent_size=LATENT)
+    return publish_tiny(store, name=name, model=model, decoder=model.decoder_of_nan, aliases=aliases)
+
+
+def registry(store: ModelStore, default: str = "tiny", **settings: object) -> ModelRegistry:
+    made = ModelRegistry(store, **{"default": default, "threads": 1, "max_loaded": 2, **settings})
+    made.load_all()
+    return made
+
+
+def labels(models: ModelRegistry) -> list[str]:
+    return [model.label for model in models.loaded()]
