@@ -7,10 +7,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import onnx
 import pytest
 from tiny_models import TinyModel, publish_tiny
 
-from model_store import ModelStore, VersionId
+from model_store import GraphSpec, ModelStore, VersionId
+
+pytest.register_assert_rewrite("hostile_graphs")
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +47,15 @@ def published(store: ModelStore, tiny: TinyModel) -> VersionId:
 def version_path(store: ModelStore, published: VersionId) -> Path:
     """The directory of tiny@1, to be tampered with."""
     return store.root / "tiny" / "1"
+
+
+@pytest.fixture
+def spec(tiny: TinyModel) -> GraphSpec:
+    """What the manifest says of the honest encoder."""
+    return tiny.draft().encoder
+
+
+@pytest.fixture
+def proto(tiny: TinyModel) -> onnx.ModelProto:
+    """The honest encoder, to be changed."""
+    return tiny.encoder_proto()
