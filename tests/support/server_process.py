@@ -60,9 +60,11 @@ def serving(
     command = [
         sys.executable, "-m", "service.cli", "run", "--store", str(store), "--port", str(port), *arguments,
     ]  # fmt: skip
+    # As on a machine of its own: where CI is set, onnxruntime keeps its telemetry to itself.
+    inherited = {name: value for name, value in os.environ.items() if name != "CI"}
     begun = time.monotonic()
     with log_path.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **(environment or {})})
+        process = subprocess.Popen(command, stdout=out, stderr=out, env={**inherited, **(environment or {})})
     try:
         while True:
             with contextlib.suppress(OSError):
