@@ -9,7 +9,6 @@ and lists are not, 8 MiB of `[],` become 225 MB.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +20,6 @@ from service.codecs.errors import InvalidValue, MalformedBody
 _EXPECTED = "one JSON object in UTF-8"
 _SPARE_VALUES = 10_000
 _MOST_OBJECTS = 500
-_PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
 
 
 def parse_json_object(body: bytes, *, max_values: int) -> dict[str, Any]:
@@ -87,12 +85,12 @@ def _refuse_duplicate_keys(body: bytes) -> None:
         found = dict(pairs)
         if len(found) == len(pairs):
             return found
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                name = f"'{key}'" if _PLAIN_KEY.fullmatch(key) else "a key"
-                raise MalformedBody("body", "each key once", f"{name} more than once", "Send each key once.")
-            seen.add(key)
+        place: dict[str, int] = {}
+        for at, (key, _) in enumerate(pairs, start=1):
+            if key in place:
+                got = f"key {at} of an object equal to its key {place[key]}"
+                raise MalformedBody("body", "each key once", got, "Send each key once.")
+            place[key] = at
         return found
 
     try:

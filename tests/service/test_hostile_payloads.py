@@ -165,6 +165,7 @@ def test_nothing_that_was_sent_comes_back(api: Caller) -> None:
     marker = "MARKERmarker"
     for answer in (
         api.post_json("/sample", {marker: 1}),
+        api.post("/sample", f'{{"{marker}": 1, "{marker}": 2}}'.encode()),
         api.post_json("/sample", {"n": marker}),
         api.post_json("/encode", {"images": [[marker]]}),
         api.post_json("/encode", {"images": {marker: marker}}),
