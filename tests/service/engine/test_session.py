@@ -184,6 +184,34 @@ def test_the_idle_probe_can_fail(probe):
     assert probe(spinning + PROBE, ORT_DISABLE_TELEMETRY="1")[0] > 0.1
 
 
+#: Megabytes that stay after one large batch, whose hidden values alone take 67 MB.
+ARENA_PROBE = """
+import pathlib, sys
+import numpy as np
+from service.engine.session import GraphSession
+from model_store import graph_specs
+def resident_mb(): return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+spec = graph_specs(image_shape=(1, 6, 7), latent_size=5, opset=20)[1]
+session = GraphSession(pathlib.Path(sys.argv[1]).read_bytes(), spec, threads=1)
+session.run(np.zeros((1, 5), np.float32))
+before = resident_mb()
+session.run(np.zeros((200_000, 5), np.float32))
+print(resident_mb() - before)
+"""
+
+
+def test_memory_of_a_large_batch_is_given_back(probe):
+    assert probe(ARENA_PROBE)[0] < 15
+
+
+def test_the_arena_probe_can_fail(probe):
+    keeping = (
+        "import onnxruntime\n"
+        "onnxruntime.SessionOptions.enable_cpu_mem_arena = property(lambda _: True, lambda *_: None)\n"
+    )
+    assert probe(keeping + ARENA_PROBE, ORT_DISABLE_TELEMETRY="1")[0] > 50
+
+
 def test_nothing_else_in_the_server_imports_onnxruntime():
     """Whoever imports it first decides about telemetry."""
     importers = set()
