@@ -49,14 +49,16 @@ _BINARY: Mapping[Form, str] = {
 _PLAIN_HEADERS = {
     "X-Request-Id": "Id in the server's log: the client's own if that is 1 to 64 of A-Z a-z 0-9 . _ : -",
     "Server-Timing": "Milliseconds spent reading, waiting, parsing, running and encoding, and in total.",
-    "X-Model": "Label of the version that answered, `name@version`.",
-    "X-Seed": "The seed behind the answer; send it again to get the same bytes.",
+    "X-Model": "Label of the version that answered, `name@version`. On an error: if known by then.",
+    "X-Seed": "The seed behind the answer; send it again to get the same bytes. On an error: if known by then.",
     "X-Temperature": "The temperature behind the answer.",
     "X-Z": "For one image of at most 128 latents: its z, comma-separated.",
     "Allow": "Methods that the path takes.",
     "Accept-Post": "Media types that the path takes.",
     "Retry-After": "Seconds after which to try again.",
 }
+#: Problems that can arise once the model is chosen, or the seed, which the answer then tells.
+_AFTER_THE_CHOICE = {"malformed-body", "invalid-value", "inference-failed", "model-unavailable"}
 _HEADERS_BY_STATUS = {405: ("Allow",), 415: ("Accept-Post",), 503: ("Retry-After",)}
 
 
@@ -341,6 +343,8 @@ class _Builder:
 
 def _problem_response(status: int, rows: tuple[ProblemKind, ...]) -> Schema:
     headers = ["X-Request-Id", "Server-Timing", *_HEADERS_BY_STATUS.get(status, ())]
+    if any(row.code in _AFTER_THE_CHOICE for row in rows):
+        headers += ["X-Model", "X-Seed"]
     return {
         "description": "\n\n".join(f"`{row.code}`: {row.title}. {row.remedy}" for row in rows),
         "headers": _header_refs(headers),
