@@ -49,8 +49,8 @@ _BINARY: Mapping[Form, str] = {
 _PLAIN_HEADERS = {
     "X-Request-Id": "Id in the server's log: the client's own if that is 1 to 64 of A-Z a-z 0-9 . _ : -",
     "Server-Timing": "Milliseconds spent reading, waiting, parsing, running and encoding, and in total.",
-    "X-Model": "Label of the version that answered, `name@version`. On an error: if known by then.",
-    "X-Seed": "The seed behind the answer; send it again to get the same bytes. On an error: if known by then.",
+    "X-Model": "Label of the version that answered, `name@version`. On errors: if known by then.",
+    "X-Seed": "The seed behind the answer; sent again, it gives the same bytes. On errors: if known by then.",
     "X-Temperature": "The temperature behind the answer.",
     "X-Z": "For one image of at most 128 latents: its z, comma-separated.",
     "Allow": "Methods that the path takes.",
