@@ -135,7 +135,7 @@ PROBLEMS: Mapping[str, ProblemKind] = _table(
     ProblemKind(
         "model-unavailable",
         503,
-        "The model exists, but cannot answer",
+        "The model that was asked for cannot answer",
         "Use another version (GET /models), or have the operator run `vae-store verify`.",
     ),
     ProblemKind(
