@@ -23,7 +23,7 @@ serve: $(SERVER_READY) ## install the server (no torch) and serve the bundled mo
 	@echo "serve: starting vae-serve on $(HOST):$(PORT) (Ctrl-C ends it)"
 	@exec $(BIN)/vae-serve run --host $(HOST) --port $(PORT) $(ARGS)
 
-test: $(DEV_READY) ## install everything, then ruff, mypy, import contracts and the tests
+test: test-tools $(DEV_READY) ## install everything, then ruff, mypy, import contracts and the tests
 	@echo "test: ruff check"
 	@$(BIN)/ruff check .
 	@echo "test: ruff format --check"
@@ -65,6 +65,19 @@ $(SERVER_READY): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "setup: installing the server into $(VENV)"
 	@$(PIP) install --constraint constraints.txt --editable .
 	@touch $@
+
+# The tests run the README's curl lines and read git's list of files: Debian's packages, where they are missing.
+.PHONY: test-tools
+test-tools:
+	@missing=; for tool in curl git; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	if [ -n "$$missing" ]; then \
+	    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	        echo "setup: installing$$missing from Debian's packages"; \
+	        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
+	    else \
+	        echo "setup: the tests need$$missing; on Debian: apt-get install$$missing" >&2; exit 1; \
+	    fi; \
+	fi
 
 $(DEV_READY): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "setup: installing server, trainer and development tools into $(VENV) (torch is large: a minute or more)"
