@@ -6,6 +6,7 @@ Costs are summed over pixels and never averaged over them: an average would hide
 """
 
 import math
+from abc import ABC, abstractmethod
 from typing import cast
 
 import torch
@@ -17,26 +18,26 @@ from model_store.manifest import BernoulliLikelihood, GaussianLikelihood
 from training.models.posterior import LOG_2PI
 
 
-class Likelihood(nn.Module):
+class Likelihood(nn.Module, ABC):
     """What every likelihood offers; `params` are the decoder's raw outputs, any real number."""
 
+    @abstractmethod
     def mean(
         self, params: Float[Tensor, "batch channel height width"]
     ) -> Float[Tensor, "batch channel height width"]:
         """x_hat = E[x|z], in [0, 1]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def log_prob(
         self,
         x: Float[Tensor, "batch channel height width"],
         params: Float[Tensor, "batch channel height width"],
     ) -> Float[Tensor, " batch"]:
         """log p(x|z) in nats, summed over channels and pixels, one value per example."""
-        raise NotImplementedError
 
+    @abstractmethod
     def spec(self) -> BernoulliLikelihood | GaussianLikelihood:
         """What the manifest says about this likelihood."""
-        raise NotImplementedError
 
 
 class Bernoulli(Likelihood):

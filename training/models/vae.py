@@ -5,6 +5,7 @@ The noise is given from outside: neither `encode` nor `decode` draws any, so bot
 deterministic graphs.
 """
 
+from abc import ABC, abstractmethod
 from typing import ClassVar, Literal
 
 import torch
@@ -16,7 +17,7 @@ from training.models.networks import ImageShape, soft_bound
 from training.models.posterior import DiagonalGaussian
 
 
-class LatentImageModel(nn.Module):
+class LatentImageModel(nn.Module, ABC):
     """Encoder, decoder and likelihood; what differs between kinds is the posterior and its use.
 
     ::
@@ -45,19 +46,19 @@ class LatentImageModel(nn.Module):
         self.latent_size = latent_size
         self.logvar_bounds = logvar_bounds
 
+    @abstractmethod
     def encode(self, x: Float[Tensor, "batch channel height width"]) -> DiagonalGaussian:
         """q(z|x) of each image; x in [0, 1]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sample_posterior(
         self, posterior: DiagonalGaussian, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch latent"]:
         """The z that training decodes: drawn for a VAE, the mean for an autoencoder."""
-        raise NotImplementedError
 
+    @abstractmethod
     def divergence(self, posterior: DiagonalGaussian) -> Float[Tensor, " batch"]:
         """The KL term of the objective, in nats per example; zero for an autoencoder."""
-        raise NotImplementedError
 
     def decode_params(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch channel height width"]:
         """The likelihood's raw parameters, one real number per pixel."""
