@@ -137,12 +137,6 @@ def record_golden_vectors(
     return GoldenVectors(x=images, mu=mu, logvar=logvar, z=latents, x_hat=runtime.decode(latents))
 
 
-def onnxruntime_version() -> str:
-    """Version of the runtime that was compared with."""
-    version: str = _runtime().__version__
-    return version
-
-
 def _runtime() -> Any:
     # Telemetry is on by default since 1.29, and this is its only complete switch, before the first import.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"

@@ -138,9 +138,9 @@ def test_answers_do_not_depend_on_batch_mates(graphs, probes):
 
 TELEMETRY = """
 import sys
-from training.parity import onnxruntime_version
+from training.parity import _runtime
 assert "onnxruntime" not in sys.modules
-onnxruntime_version()
+_runtime()
 import numpy, onnx, onnxruntime
 """
 
