@@ -13,11 +13,12 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from model_store import ModelStore, default_store_root
-from service.engine import ModelRegistry, allowed_threads
+from service.dispatch import FastPaths
+from service.engine import Lanes, ModelRegistry, allowed_threads
 from service.handlers import EXCEPTION_HANDLERS
 from service.lifespan import run_services
 from service.metrics import Metrics
-from service.middleware import BodyCeiling, Envelope
+from service.middleware import BodyBudget, BodyCeiling, Envelope
 from service.openapi import openapi_document
 from service.routes.models import ModelRoutes
 from service.routes.native import NativeRoutes
@@ -36,17 +37,20 @@ def create_app(settings: Settings) -> FastAPI:
     """The application. Models are loaded when its lifespan starts, not here."""
     store = ModelStore(settings.model_store or default_store_root())
     threads = settings.threads or allowed_threads().threads
-    limits = Limits(max_images=settings.max_images)
+    limits = Limits(max_images=settings.max_images, max_stream_images=settings.max_stream_images)
+    lanes = Lanes(threads, max_waiting=settings.max_queue_images)
     services = Services(
         settings=settings,
         store=store,
         limits=limits,
+        lanes=lanes,
         registry=ModelRegistry(
             store,
             default=settings.default_model,
-            threads=threads,
+            threads=1,
             max_loaded=settings.max_loaded_models,
             max_batch=settings.max_images,
+            lanes=lanes,
         ),
         pool=WorkPool(max(2, threads)),
         metrics=Metrics(),
@@ -58,6 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
         async with run_services(services):
             yield
 
+    native = NativeRoutes(services)
     app = FastAPI(
         title="vae-service",
         version=version("vae-service"),
@@ -74,13 +79,18 @@ def create_app(settings: Settings) -> FastAPI:
                 access_log=settings.access_log,
                 is_draining=lambda: services.lifecycle.draining,
             ),
-            Middleware(BodyCeiling, max_bytes=settings.max_body_bytes),
+            Middleware(
+                BodyCeiling,
+                max_bytes=settings.max_body_bytes,
+                budget=BodyBudget(settings.max_buffered_bytes),
+            ),
+            Middleware(FastPaths, paths=native.fast_paths(), exception_handlers=EXCEPTION_HANDLERS),
         ],
     )
     app.openapi = lambda: openapi_document(limits, version=app.version, model=_example(services))  # type: ignore[method-assign]
     app.state.services = services
     for part in (
-        NativeRoutes(services),
+        native,
         OperatorRoutes(services),
         ModelRoutes(services),
         PeopleRoutes(services, app.openapi),

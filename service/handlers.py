@@ -10,9 +10,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from service.engine import CallerLeft
 from service.logs import fields
 from service.middleware import problem_response
 from service.problems import DOMAIN_ERRORS, Item, ProblemError, problem_of
@@ -26,6 +27,8 @@ async def _problem(_: Request, error: Exception) -> Response:
 
 
 async def _domain(_: Request, error: Exception) -> Response:
+    if isinstance(error, CallerLeft):
+        raise ClientDisconnect from error  # nobody reads an answer; the middleware logs it as such
     problem = problem_of(error)
     if problem.kind.status >= 500:
         _log.warning("no answer", extra=fields(code=problem.kind.code, reason=str(error)))

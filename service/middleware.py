@@ -137,16 +137,26 @@ def _add_headers(headers: MutableHeaders, trace: Trace) -> None:
     headers.setdefault("Cache-Control", "no-store")
 
 
+class BodyBudget:
+    """Bytes of request bodies that all requests together hold. One event loop, so plain arithmetic."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.held = 0
+
+
 class BodyCeiling:
     """Refuses a body longer than `max_bytes`, by the declared length if there is one, else by counting.
 
     Both ways raise the same problem, so both give the same answer. What arrives after the refusal is
-    dropped by the server without being kept.
+    dropped by the server without being kept. A body that fits, but for which all bodies together leave no
+    room, is refused as too busy.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, max_bytes: int, budget: BodyBudget) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._budget = budget
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -160,17 +170,36 @@ class BodyCeiling:
         ):
             await problem_response(self._too_large())(scope, receive, send)
             return
+        if not declared and scope["method"] in ("GET", "HEAD"):
+            # No body comes, or one that nobody reads: the server bounds what it keeps of it.
+            await self._app(scope, receive, send)
+            return
         trace = current_trace()
+        budget = self._budget
 
         async def receive_counted() -> Message:
             message = await receive()
             if message["type"] == "http.request":
-                trace.body_bytes += len(message.get("body", b""))
+                size = len(message.get("body", b""))
+                trace.body_bytes += size
+                budget.held += size
                 if trace.body_bytes > self._max_bytes:
                     raise self._too_large()
+                if budget.held > budget.most:
+                    raise self._no_room()
             return message
 
-        await self._app(scope, receive_counted, send)
+        try:
+            await self._app(scope, receive_counted, send)
+        finally:
+            budget.held -= trace.body_bytes
+
+    def _no_room(self) -> ProblemError:
+        return ProblemError(
+            "too-busy",
+            f"All request bodies together are more than {self._budget.most} bytes at the moment.",
+            headers={"Retry-After": "1"},
+        )
 
     def _too_large(self) -> ProblemError:
         return ProblemError.of_item(

@@ -58,8 +58,15 @@ _PLAIN_HEADERS = {
     "Retry-After": "Seconds after which to try again.",
 }
 #: Problems that can arise once the model is chosen, or the seed, which the answer then tells.
-_AFTER_THE_CHOICE = {"malformed-body", "invalid-value", "inference-failed", "model-unavailable"}
-_HEADERS_BY_STATUS = {405: ("Allow",), 415: ("Accept-Post",), 503: ("Retry-After",)}
+_AFTER_THE_CHOICE = {
+    "malformed-body",
+    "invalid-value",
+    "inference-failed",
+    "model-unavailable",
+    "too-busy",
+    "deadline-exceeded",
+}
+_HEADERS_BY_STATUS = {405: ("Allow",), 415: ("Accept-Post",), 429: ("Retry-After",), 503: ("Retry-After",)}
 
 
 def openapi_document(limits: Limits, *, version: str, model: ExampleModel | None = None) -> dict[str, Any]:

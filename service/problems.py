@@ -17,12 +17,15 @@ import orjson
 
 from service.codecs.errors import CodecError, MalformedBody
 from service.engine.errors import (
+    DeadlineExceeded,
     EngineError,
+    EngineStopped,
     InferenceFailed,
     InvalidInput,
     InvalidModelReference,
     ModelUnavailable,
     NoPrior,
+    TooBusy,
     UnknownModel,
 )
 
@@ -115,6 +118,12 @@ PROBLEMS: Mapping[str, ProblemKind] = _table(
         "Sample a model of kind `vae` (GET /models), or use /reconstruct with this one.",
     ),
     ProblemKind(
+        "too-busy",
+        429,
+        "More is asked for than this server can do",
+        "Send the request again after the seconds in Retry-After, or to another instance.",
+    ),
+    ProblemKind(
         "head-too-large",
         431,
         "Request line and headers are longer than this server takes",
@@ -150,6 +159,12 @@ PROBLEMS: Mapping[str, ProblemKind] = _table(
         "The server is stopping",
         "Send the request to another instance, or try again in a few seconds.",
     ),
+    ProblemKind(
+        "deadline-exceeded",
+        504,
+        "The time limit of the request came before its result",
+        "Send it again later or with fewer images; GET /limits tells the time limit.",
+    ),
 )
 
 #: Domain error → code. The first row that fits counts, so a class stands before its parent.
@@ -162,6 +177,9 @@ DOMAIN_ERRORS: tuple[tuple[type[Exception], str], ...] = (
     (ModelUnavailable, "model-unavailable"),
     (NoPrior, "no-prior"),
     (InferenceFailed, "inference-failed"),
+    (TooBusy, "too-busy"),
+    (DeadlineExceeded, "deadline-exceeded"),
+    (EngineStopped, "shutting-down"),
     (EngineError, "internal-error"),
 )
 
@@ -215,7 +233,8 @@ def problem_of(error: Exception) -> ProblemError:
         listed = ", ".join(error.available) or "none is loaded"
         item = Item("model", f"one of [{listed}]", "another name", "GET /models lists what is loaded.")
         return ProblemError.of_item(code, item)
-    return ProblemError(code, str(error))
+    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, TooBusy) else {}
+    return ProblemError(code, str(error), headers=headers)
 
 
 def sentence(item: Item) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model_store import ModelStore
-from service.engine import ModelRegistry
+from service.engine import Lanes, ModelRegistry
 from service.metrics import Metrics
 from service.schemas.base import Limits
 from service.settings import Settings
@@ -32,6 +32,7 @@ class Services:
     settings: Settings
     store: ModelStore
     limits: Limits
+    lanes: Lanes
     registry: ModelRegistry
     pool: WorkPool
     metrics: Metrics

@@ -81,6 +81,22 @@ class Settings(BaseSettings):
     max_images: Annotated[int, Field(ge=1, le=65_536), Unit("images")] = 256
     """Most images in one request or answer: bounds the memory and the time of a single request."""
 
+    max_stream_images: Annotated[int, Field(ge=1, le=1 << 24), Unit("images")] = 65_536
+    """Most images of an npy answer of /sample or /decode. It is computed and sent a part at a time, so it
+    takes no more memory than a small one; the bound is for the time it takes."""
+
+    max_queue_images: Annotated[int, Field(ge=1, le=1 << 24), Unit("images")] = 1024
+    """Most images that wait for a model; one more is answered 429 with the time to come back. What is
+    accepted waits for at most as many images, so this bounds the latency."""
+
+    request_timeout_s: Annotated[float, Field(gt=0.0, le=3600.0, allow_inf_nan=False), Unit("seconds")] = 30.0
+    """Longest that a request may take until its result, or until each part of a long one; then it is answered
+    504, and its images are not run any more."""
+
+    max_buffered_bytes: Annotated[int, Field(ge=1024, le=1 << 40), Unit("bytes")] = 64 * 1024 * 1024
+    """Bytes of request bodies held at any moment, all requests together; a body beyond them is answered 429.
+    A thousand connections may each send a body, and each of these is only bounded by itself."""
+
     max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 30), Unit("bytes")] = 8 * 1024 * 1024
     """Longest request body, counted as it arrives. 256 images of 784 floats are about 4 MB of JSON."""
 

@@ -14,11 +14,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
+from typing import Protocol
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}\Z")
 
 
-@dataclass
+class Caller(Protocol):
+    """What the engine tells of a caller."""
+
+    queued_s: float
+    run_s: float
+
+
+@dataclass(slots=True)
 class Trace:
     """The facts of one request, filled in as they become known."""
 
@@ -36,7 +44,7 @@ class Trace:
     body_bytes: int = 0
     """Bytes of request body that arrived."""
     phases: dict[str, float] = field(default_factory=dict)
-    """Seconds per phase: `read`, `wait`, `parse`, `run`, `encode`."""
+    """Seconds per phase: `read`, `parse`, `queue`, `run`, `encode`, and `pool`, which is part of `parse`."""
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -46,6 +54,11 @@ class Trace:
             yield
         finally:
             self.phases[name] = self.phases.get(name, 0.0) + time.perf_counter() - begun
+
+    def ran(self, caller: Caller) -> None:
+        """Takes over what a caller knows: how long its rows waited for a model, and ran."""
+        self.phases["queue"] = caller.queued_s
+        self.phases["run"] = caller.run_s
 
     def elapsed_s(self) -> float:
         return time.perf_counter() - self.started

@@ -1,4 +1,4 @@
-"""The threads that do what would hold up the event loop: parsing, model runs, pictures.
+"""The threads that do what would hold up the event loop: long bodies, big answers, pictures, loading.
 
 Knows callables and threads. Knows nothing of what they compute.
 The number of threads is bounded; one request is one call, so that it hops over once and back once.
@@ -29,7 +29,7 @@ class WorkPool:
     async def run(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Runs `function` in a thread that sees the caller's context variables, and waits for it.
 
-        The time before a thread was free is the phase `wait` of the request in hand. A caller that is
+        The time before a thread was free is the phase `pool` of the request in hand. A caller that is
         cancelled leaves at once; the call itself, once begun, runs to its end.
         """
         context = contextvars.copy_context()
@@ -38,7 +38,7 @@ class WorkPool:
         def timed() -> R:
             trace = current_trace()
             waited = time.perf_counter() - submitted
-            trace.phases["wait"] = trace.phases.get("wait", 0.0) + waited
+            trace.phases["pool"] = trace.phases.get("pool", 0.0) + waited
             return function(*args, **kwargs)
 
         loop = asyncio.get_running_loop()

@@ -97,6 +97,15 @@ def encode_npy(array: NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
+def npy_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
+    """The beginning of an npy 1.0 file whose values follow, C-ordered."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        buffer, {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    )
+    return buffer.getvalue()
+
+
 def encode_npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """Named arrays as an uncompressed npz file; equal arrays give equal bytes."""
     buffer = io.BytesIO()

@@ -15,7 +15,7 @@ from service.codecs.describe import describe, shape_text
 from service.codecs.errors import InvalidValue
 from service.codecs.json_body import parse_json_object
 from service.codecs.nested import array_from_nested, nesting
-from service.codecs.npy import decode_npy, encode_npy, encode_npz
+from service.codecs.npy import decode_npy, encode_npy, encode_npz, npy_header
 from service.codecs.ranges import finite_float32, unit_interval
 from service.codecs.shapes import Axes, image_axes, latent_axes
 
@@ -25,6 +25,7 @@ __all__ = [
     "encode_npz",
     "images_from_json",
     "latents_from_json",
+    "npy_header",
     "parse_json_object",
 ]
 

@@ -7,7 +7,12 @@
     ├── ModelUnavailable        it exists, but cannot answer: failed its checks, or nothing is loaded yet
     ├── ModelRejected           why one version failed its checks; seen by whoever loads it, never by a caller
     ├── NoPrior                 an autoencoder asked to sample
-    └── InferenceFailed         the runtime gave up, or gave back something that is not a number
+    ├── InferenceFailed         the runtime gave up, or gave back something that is not a number
+    └── NotRun                  nothing is wrong with the rows, but no model was run on them
+        ├── TooBusy                 too many images wait already
+        ├── DeadlineExceeded        the caller's deadline came first
+        ├── CallerLeft              nobody waits for the result any more
+        └── EngineStopped           the process is stopping
 
 Knows no status codes. Every message says where, what was expected, what came and what to do.
 """
@@ -102,3 +107,45 @@ class NoPrior(EngineError):
 
 class InferenceFailed(EngineError):
     """The runtime raised, or an output was not finite. The fault is the model's, not the caller's."""
+
+
+class NotRun(EngineError):
+    """The rows were fine and no model saw them: they can be sent again."""
+
+
+class TooBusy(NotRun):
+    """As many images wait as may.
+
+    Attributes:
+        retry_after_s: Whole seconds until what waits now will have been worked off, at least 1.
+    """
+
+    def __init__(self, retry_after_s: int) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(
+            f"as many images wait for a model as may; they take about {retry_after_s} s. Send it again after "
+            "that, or to another instance."
+        )
+
+
+class DeadlineExceeded(NotRun):
+    """The deadline came before the result."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the time limit of the request came before its turn. Send it again, or fewer at once."
+        )
+
+
+class CallerLeft(NotRun):
+    """Found out when its turn came."""
+
+    def __init__(self) -> None:
+        super().__init__("the caller left before its turn came.")
+
+
+class EngineStopped(NotRun):
+    """The lanes are closed."""
+
+    def __init__(self) -> None:
+        super().__init__("the models are being shut down. Send it to another instance.")

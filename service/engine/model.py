@@ -1,71 +1,39 @@
-"""A published version, loaded and checked: encode, decode, sample, reconstruct on arrays.
+"""A published version, loaded and checked.
 
-Knows the two graphs, the noise and the golden vectors. Knows nothing of HTTP, JSON, pictures or where
-versions come from. Each operation exists once, here, and needs no request; every method may be called from
-any thread and runs in the caller's.
-
-    x ──encoder──▶ mu, logvar ──▶ z = mu + exp(½ logvar) · eps ──decoder──▶ x_hat
-                                  z = temperature · eps        ──decoder──▶ x_hat
-
-Images are float32 (batch, C, H, W) in [0, 1]; latents float32 (batch, latent).
+Knows the two graphs, their queues and the golden vectors. Knows nothing of HTTP, JSON, pictures or where
+versions come from. What a version can do is in `operations.py`: `queued` is for many callers on an event
+loop; the methods of the same names here run in the calling thread, which may be any.
 """
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from model_store import GoldenMismatch, GoldenVectors, Manifest, PublishedModel, VersionId
-from service.engine.errors import InferenceFailed, ModelRejected, NoPrior
-from service.engine.rows import BATCH_SIZES, RowRunner
-from service.engine.sampling import new_seed, standard_normal
-from service.engine.session import GraphSession
-from service.engine.validation import (
-    validate_count,
-    validate_images,
-    validate_latents,
-    validate_seed,
-    validate_temperature,
+from service.engine.batcher import GraphQueue
+from service.engine.caller import Caller
+from service.engine.errors import InferenceFailed, ModelRejected
+from service.engine.lanes import Lanes
+from service.engine.observer import EngineObserver, Unobserved
+from service.engine.operations import (
+    Float32Array,
+    Operations,
+    Posterior,
+    Reconstruction,
+    RunGraph,
+    Samples,
+    at_once,
 )
+from service.engine.rows import BATCH_SIZES, RowRunner
+from service.engine.sampling import standard_normal
+from service.engine.session import GraphSession
 
 #: A ceiling for callers that set none: 65,536 images of 28×28 are 205 MB.
 DEFAULT_MAX_BATCH = 65_536
 #: Any seed would do; the rows it gives are the inputs on which batches are compared with single rows.
 _PROBE_SEED = 0
-
-Float32Array = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Posterior:
-    """q(z|x) = N(mu, exp(logvar)) of each image; `logvar` is log σ², and means nothing for an autoencoder."""
-
-    mu: Float32Array
-    logvar: Float32Array
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Images drawn from the prior, with all that is needed to draw them again."""
-
-    z: Float32Array
-    x_hat: Float32Array
-    seed: int
-    temperature: float
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """Images given back, the latents in between, and the seed if z was drawn rather than set to mu."""
-
-    z: Float32Array
-    x_hat: Float32Array
-    mu: Float32Array
-    logvar: Float32Array
-    seed: int | None
 
 
 class LoadedModel:
@@ -78,6 +46,8 @@ class LoadedModel:
         threads: int,
         max_batch: int = DEFAULT_MAX_BATCH,
         aliases: tuple[str, ...] = (),
+        lanes: Lanes | None = None,
+        observer: EngineObserver | None = None,
     ) -> None:
         """Load both graphs from their verified bytes, warm them, and compare them with the golden vectors.
 
@@ -86,6 +56,8 @@ class LoadedModel:
             threads: Threads of one run.
             max_batch: Most rows that one call takes.
             aliases: Names that point here, without the model's own.
+            lanes: Where the runs of `queued` happen; None for a version that is never used so.
+            observer: Told of those runs.
 
         Raises:
             ModelRejected: A graph does not load, is not what the manifest says, or disagrees with the golden
@@ -102,6 +74,15 @@ class LoadedModel:
             self._check_golden(published.golden)
         except InferenceFailed as error:
             raise ModelRejected(f"{self.label}: a graph loaded, but does not run. {error}") from error
+        self._at_once = self._operations(_AtOnce(self._encoder), _AtOnce(self._decoder))
+        self._queued: Operations | None = None
+        if lanes is not None:
+            watched = observer or Unobserved()
+            queues = (
+                GraphQueue(runner, lanes, model=self.label, observer=watched)
+                for runner in (self._encoder, self._decoder)
+            )
+            self._queued = self._operations(*(queue.run for queue in queues))
 
     @property
     def id(self) -> VersionId:
@@ -149,103 +130,38 @@ class LoadedModel:
         renamed._aliases = aliases
         return renamed
 
-    def encode(self, x: Float32Array) -> Posterior:
-        """The posterior of each image.
+    @property
+    def queued(self) -> Operations:
+        """The operations for many callers on one event loop: batched, bounded, with deadlines."""
+        assert self._queued is not None, "loaded without lanes"
+        return self._queued
 
-        Raises:
-            InvalidInput: `x` is not float32 (1 … max_batch, C, H, W) in [0, 1].
-            InferenceFailed: The runtime raised or gave something that is not finite.
-        """
-        return self._encode(
-            validate_images(x, shape=self.image_shape, max_batch=self._max_batch, model=self.label)
-        )
+    def encode(self, x: Float32Array) -> Posterior:
+        """`Operations.encode` in this thread, without any queue."""
+        return at_once(self._at_once.encode(x))
 
     def decode(self, z: Float32Array) -> Float32Array:
-        """The decoder's mean image of each latent, in [0, 1].
-
-        Raises:
-            InvalidInput: `z` is not float32 (1 … max_batch, latent), finite and within ±`LATENT_BOUND`.
-            InferenceFailed: The runtime raised or gave something that is not finite.
-        """
-        return self._decode(
-            validate_latents(z, size=self.latent_size, max_batch=self._max_batch, model=self.label)
-        )
+        """`Operations.decode` in this thread, without any queue."""
+        return at_once(self._at_once.decode(z))
 
     def sample(self, *, n: int = 1, seed: int | None = None, temperature: float = 1.0) -> Samples:
-        """Images of z = temperature · eps, eps ~ N(0, I).
-
-        Sample i of a seed is the same for every n, in every process and after every restart.
-
-        Args:
-            n: How many, 1 … max_batch.
-            seed: 0 … 2⁵³ - 1; None draws one, told in the answer.
-            temperature: Factor on eps, 0 … 10; 1 is the prior that the model was trained with.
-
-        Raises:
-            NoPrior: The model is an autoencoder.
-            InvalidInput: A number is out of its range.
-            InferenceFailed: The runtime raised or gave something that is not finite.
-        """
-        if not self._manifest.priors:
-            raise NoPrior(self.label)
-        n = validate_count(n, max_batch=self._max_batch)
-        temperature = validate_temperature(temperature)
-        seed = new_seed() if seed is None else validate_seed(seed)
-        z = np.float32(temperature) * self._noise(seed, n)
-        return Samples(z, self._decode(z), seed, temperature)
+        """`Operations.sample` in this thread, without any queue."""
+        return at_once(self._at_once.sample(n=n, seed=seed, temperature=temperature))
 
     def reconstruct(
         self, x: Float32Array, *, sample: bool = False, seed: int | None = None
     ) -> Reconstruction:
-        """Each image through both graphs.
+        """`Operations.reconstruct` in this thread, without any queue."""
+        return at_once(self._at_once.reconstruct(x, sample=sample, seed=seed))
 
-        Args:
-            x: Images, float32 (1 … max_batch, C, H, W) in [0, 1].
-            sample: False decodes z = mu; True draws z from the posterior.
-            seed: For drawing, as in `sample`; image i of a request takes row i of the seed. Unused without
-                `sample`.
-
-        Raises:
-            InvalidInput: `x` or `seed` does not fit.
-            NoPrior: Drawing from an autoencoder, whose `logvar` has no meaning.
-            InferenceFailed: The runtime raised or gave something that is not finite.
-
-        Source:
-            Kingma & Welling 2013, arXiv:1312.6114, section 2.4: z = mu + σ ⊙ eps, with σ = exp(½ logvar).
-        """
-        if sample and not self._manifest.priors:
-            raise NoPrior(self.label)
-        drawn = None
-        if sample:
-            drawn = new_seed() if seed is None else validate_seed(seed)
-        posterior = self.encode(x)
-        z = posterior.mu
-        if drawn is not None:
-            with np.errstate(over="ignore"):  # infinity is found by the check of the decoder's output
-                z = posterior.mu + np.exp(np.float32(0.5) * posterior.logvar) * self._noise(drawn, len(x))
-        return Reconstruction(z, self._decode(z), posterior.mu, posterior.logvar, drawn)
-
-    def _noise(self, seed: int, rows: int) -> Float32Array:
-        return standard_normal(seed=seed, first_row=0, rows=rows, size=self.latent_size)
-
-    def _encode(self, x: Float32Array) -> Posterior:
-        mu, logvar = self._encoder.run(x)
-        self._check_finite(self._encoder, mu, logvar)
-        return Posterior(mu, logvar)
-
-    def _decode(self, z: Float32Array) -> Float32Array:
-        (x_hat,) = self._decoder.run(z)
-        self._check_finite(self._decoder, x_hat)
-        # A Gaussian decoder may overshoot by a little; the contract promises pixels within [0, 1].
-        return np.clip(x_hat, 0.0, 1.0, out=x_hat)
-
-    def _check_finite(self, runner: RowRunner, *outputs: Float32Array) -> None:
-        for values in outputs:
-            if not np.isfinite(values).all():
-                raise InferenceFailed(
-                    f"{self.label}: {runner.file}: expected finite outputs, got NaN or infinity. "
-                    "Use another version of the model; the operator should look at this one."
-                )
+    def _operations(self, encoder: RunGraph, decoder: RunGraph) -> Operations:
+        return Operations(
+            self._manifest,
+            label=self.label,
+            max_batch=self._max_batch,
+            encoder=encoder,
+            decoder=decoder,
+        )
 
     def _allow_exact_batches(self) -> None:
         largest = BATCH_SIZES[0]
@@ -253,7 +169,9 @@ class LoadedModel:
         noise = standard_normal(seed=_PROBE_SEED, first_row=0, rows=largest, size=pixels)
         # Zeros, ones and everything between, as images have them.
         self._encoder.allow_exact_batches(np.clip(noise, 0.0, 1.0).reshape(largest, *self.image_shape))
-        self._decoder.allow_exact_batches(self._noise(_PROBE_SEED, largest))
+        self._decoder.allow_exact_batches(
+            standard_normal(seed=_PROBE_SEED, first_row=0, rows=largest, size=self.latent_size)
+        )
 
     def _check_golden(self, golden: GoldenVectors) -> None:
         """Through the same code as every request, so that what is proved here is what answers."""
@@ -268,3 +186,13 @@ class LoadedModel:
             golden.check_decoder(x_hat, spec)
         except GoldenMismatch as error:
             raise ModelRejected(f"{self.label}: {self._decoder.file}: {error}") from error
+
+
+class _AtOnce:
+    """A graph run in the calling thread, behind the face of a queue."""
+
+    def __init__(self, runner: RowRunner) -> None:
+        self._runner = runner
+
+    async def __call__(self, rows: Float32Array, _: Caller, /) -> tuple[Float32Array, ...]:
+        return self._runner.run(rows)

@@ -26,7 +26,9 @@ from types import MappingProxyType
 from model_store import InvalidReference, ModelNotFound, ModelReference, ModelStore, StoreError, VersionId
 from service.engine.errors import EngineError, InvalidModelReference, ModelUnavailable, UnknownModel
 from service.engine.events import fields
+from service.engine.lanes import Lanes
 from service.engine.model import DEFAULT_MAX_BATCH, LoadedModel
+from service.engine.observer import EngineObserver
 from service.engine.on_demand import OnDemandModels
 
 #: Stands among names for the whole store; the space keeps it apart from every name.
@@ -85,6 +87,8 @@ class ModelRegistry:
         threads: int,
         max_loaded: int,
         max_batch: int = DEFAULT_MAX_BATCH,
+        lanes: Lanes | None = None,
+        observer: EngineObserver | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Nothing is read yet; see `load_all`.
@@ -95,6 +99,8 @@ class ModelRegistry:
             threads: Threads of one model run.
             max_loaded: Most versions held beside those that `load_all` loads.
             max_batch: Most rows that one call of a model takes.
+            lanes: Where the models' queued runs happen.
+            observer: Told of those runs.
             clock: Monotonic seconds.
 
         Raises:
@@ -105,6 +111,8 @@ class ModelRegistry:
         self._default = default
         self._threads = threads
         self._max_batch = max_batch
+        self._lanes = lanes
+        self._observer = observer
         self._snapshot: _Snapshot | None = None
         self._reload = threading.Lock()  # one load_all at a time
         self._on_demand = OnDemandModels(
@@ -282,7 +290,14 @@ class ModelRegistry:
         started_s = time.perf_counter()
         try:
             published = self._store.open(version)
-            model = LoadedModel(published, threads=self._threads, max_batch=self._max_batch, aliases=aliases)
+            model = LoadedModel(
+                published,
+                threads=self._threads,
+                max_batch=self._max_batch,
+                aliases=aliases,
+                lanes=self._lanes,
+                observer=self._observer,
+            )
         except (StoreError, EngineError, OSError, MemoryError) as error:
             reason = _reason(error)
             _log.error("model refused", extra=fields(model=str(version), reason=reason))

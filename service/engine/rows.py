@@ -31,6 +31,8 @@ BATCH_SIZES = (16, 8, 4, 2, 1)
 ONE_BY_ONE = (1,)
 #: A graph that takes longer for one row gains little from batches; comparing it would delay the start.
 _SLOW_ROW_S = 0.010
+#: Weight of the latest run in the running estimate of what a run takes.
+_LATEST = 0.05
 
 
 class RowRunner:
@@ -39,6 +41,7 @@ class RowRunner:
     def __init__(self, session: GraphSession) -> None:
         self._session = session
         self._sizes: tuple[int, ...] = ONE_BY_ONE
+        self._seconds: dict[int, float] = {1: _SLOW_ROW_S}  # of one run, by size; a running estimate
 
     @property
     def batch_sizes(self) -> tuple[int, ...]:
@@ -64,16 +67,38 @@ class RowRunner:
         self._session.run(rows[:1])
         started_s = time.perf_counter()
         self._session.run(rows[:1])
-        if time.perf_counter() - started_s > _SLOW_ROW_S:
+        self._seconds[1] = time.perf_counter() - started_s
+        if self._seconds[1] > _SLOW_ROW_S:
             return
         alone = [self._session.run(rows[i : i + 1]) for i in range(largest)]
+        seconds: dict[int, float] = {}
         for size in BATCH_SIZES:
+            started_s = time.perf_counter()
             together = self._session.run(rows[:size])
+            seconds[size] = time.perf_counter() - started_s
             for output, values in enumerate(together):
                 if any(values[i].tobytes() != alone[i][output][0].tobytes() for i in range(size)):
                     self._sizes = ONE_BY_ONE
                     return
         self._sizes = BATCH_SIZES
+        self._seconds = seconds
+
+    def seconds(self, rows: int) -> float:
+        """About how long `rows` rows take in one thread, from the runs so far."""
+        whole, rest = divmod(rows, self._sizes[0])
+        estimate = whole * self._seconds[self._sizes[0]]
+        for size in self._sizes[1:]:
+            if rest >= size:
+                estimate += self._seconds[size]
+                rest -= size
+        return estimate
+
+    def rows_within(self, seconds: float) -> int:
+        """About how many rows can be run in that time, at least 1, in sizes that run well."""
+        whole = int(seconds / self._seconds[self._sizes[0]])
+        if whole:
+            return whole * self._sizes[0]
+        return next((size for size in self._sizes if self._seconds[size] <= seconds), 1)
 
     def run(self, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
         """All outputs for all rows, each row's bits the same as if it had come alone.
@@ -85,14 +110,23 @@ class RowRunner:
             InferenceFailed: onnxruntime raised.
         """
         if len(rows) in self._sizes:
-            return self._session.run(rows)
+            return self._run(rows)
         outputs: tuple[NDArray[np.float32], ...] = ()
         for start, size in chunks(len(rows), self._sizes):
-            part = self._session.run(rows[start : start + size])
+            part = self._run(rows[start : start + size])
             if not outputs:
                 outputs = tuple(np.empty((len(rows), *p.shape[1:]), np.float32) for p in part)
             for whole, piece in zip(outputs, part, strict=True):
                 whole[start : start + size] = piece
+        return outputs
+
+    def _run(self, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        size = len(rows)
+        started_s = time.perf_counter()
+        outputs = self._session.run(rows)
+        # Several threads may do this at once; one of them is lost then, and nothing depends on it.
+        known_s = self._seconds[size]
+        self._seconds[size] = known_s + _LATEST * (time.perf_counter() - started_s - known_s)
         return outputs
 
 

@@ -39,9 +39,9 @@ _WITH_MODEL = (
     "invalid-parameter",
     "unknown-model",
     "model-unavailable",
-    "inference-failed",
     "form-not-available",
 )
+_WITH_RUN = (*_WITH_MODEL, "inference-failed", "too-busy", "deadline-exceeded")
 _WITH_BODY = ("malformed-body", "body-too-large", "media-type-not-supported", "invalid-value")
 
 _AS_FILE: Mapping[BodyKind, str] = MappingProxyType(
@@ -87,7 +87,7 @@ ENCODE = Operation(
     query=ImagesQuery,
     forms=ARRAY_FORMS,
     gives=("mu", "logvar"),
-    problems=_WITH_MODEL + _WITH_BODY,
+    problems=_WITH_RUN + _WITH_BODY,
     bodies=_AS_FILE,
     takes="images",
 )
@@ -100,7 +100,7 @@ DECODE = Operation(
     query=Drawing,
     forms=IMAGE_FORMS,
     gives=("images",),
-    problems=_WITH_MODEL + _WITH_BODY,
+    problems=_WITH_RUN + _WITH_BODY,
     bodies=MappingProxyType({BodyKind.JSON: "-d @z.json", BodyKind.NPY: "--data-binary @z.npy"}),
     takes="z",
 )
@@ -115,7 +115,7 @@ SAMPLE = Operation(
     query=SampleQuery,
     forms=IMAGE_FORMS,
     gives=("z", "images"),
-    problems=(*_WITH_MODEL, "no-prior", *_WITH_BODY),
+    problems=(*_WITH_RUN, "no-prior", *_WITH_BODY),
     bodies=MappingProxyType({BodyKind.JSON: '-d \'{"n": 4, "seed": 7}\''}),
     body_scalars=SampleScalars,
     seeded=True,
@@ -130,7 +130,7 @@ RECONSTRUCT = Operation(
     query=ReconstructQuery,
     forms=IMAGE_FORMS,
     gives=("z", "images"),
-    problems=_WITH_MODEL + _WITH_BODY,
+    problems=_WITH_RUN + _WITH_BODY,
     bodies=_AS_FILE,
     takes="images",
     body_scalars=ReconstructScalars,

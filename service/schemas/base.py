@@ -33,6 +33,9 @@ class Limits:
     """Bounds that come from the settings rather than from the class."""
 
     max_images: int
+    """Most images of a request or an answer that is held whole."""
+    max_stream_images: int
+    """Most images of an answer that is sent part by part."""
 
 
 @dataclass(frozen=True)

@@ -180,7 +180,7 @@ def model_facts_schema() -> Schema:
             "provenance": provenance,
         }
     )
-    summary = component_schemas(Limits(max_images=1), ExampleModel())["ModelSummary"]
+    summary = component_schemas(Limits(max_images=1, max_stream_images=1), ExampleModel())["ModelSummary"]
     return _object({**summary["properties"], **more["properties"]})
 
 

@@ -47,8 +47,9 @@ class Drawing(ModelChoice):
 class SampleScalars(Scalars):
     """What to draw."""
 
-    n: Annotated[int | None, Field(ge=1, examples=[4]), AtMost("max_images")] = None
-    """How many images. Left out: 1, or 10 as text, which is two rows on a terminal."""
+    n: Annotated[int | None, Field(ge=1, examples=[4]), AtMost("max_stream_images")] = None
+    """How many images. Left out: 1, or 10 as text, which is two rows on a terminal. More than `max_images` of
+    GET /limits only as npy, which is sent part by part."""
     seed: Seed = None
     """Where the randomness comes from: the same seed gives the same bytes, and image *i* does not depend on
     `n`. Left out: one is drawn, and told in the answer and in `X-Seed`."""

@@ -16,7 +16,7 @@ import pytest
 from http_calls import Caller
 
 from service.app import create_app
-from service.engine import InferenceFailed, LoadedModel
+from service.engine import InferenceFailed, ModelRegistry, Operations
 from service.logs import JsonFormatter, TextFormatter, fields
 from service.settings import Settings
 
@@ -107,7 +107,7 @@ def test_unexpected_error_is_one_line_and_a_problem_without_its_text(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("internal detail")
 
-    monkeypatch.setattr(LoadedModel, "decode", broken)
+    monkeypatch.setattr(Operations, "decode", broken)
     answer = api.post_json("/decode", {"z": [[0.0] * 8]})
     assert (answer.status, answer.code) == (500, "internal-error")
     assert "internal detail" not in answer.body.decode()
@@ -124,7 +124,7 @@ def test_model_that_gives_up_is_a_500_of_its_own_code(
     def broken(*_: object, **__: object) -> None:
         raise InferenceFailed("mnist@1: decoder.onnx: expected finite outputs, got NaN or infinity.")
 
-    monkeypatch.setattr(LoadedModel, "decode", broken)
+    monkeypatch.setattr(Operations, "decode", broken)
     answer = api.post_json("/decode", {"z": [[0.0] * 8]})
     assert (answer.status, answer.code) == (500, "inference-failed")
     assert "decoder.onnx" in answer.json()["detail"]
@@ -139,8 +139,8 @@ def test_worker_threads_log_under_the_request_id(
         logging.getLogger("service.engine").warning("odd")
         raise RuntimeError
 
-    monkeypatch.setattr(LoadedModel, "decode", talkative)
-    answer = api.post_json("/decode", {"z": [[0.0] * 8]})
+    monkeypatch.setattr(ModelRegistry, "get", talkative)  # what is not loaded yet is loaded in a thread
+    answer = api.post_json("/decode?model=tiny@77", {"z": [[0.0] * 8]})
     assert log.documents[0]["event"] == "odd"
     assert log.documents[0]["request_id"] == answer.headers["x-request-id"]
 

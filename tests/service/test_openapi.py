@@ -177,7 +177,7 @@ def test_every_parameter_and_problem_is_described(document: Document) -> None:
         }
         assert set(operation.query.model_fields) <= listed
     (n,) = (p for p in document["paths"]["/sample"]["get"]["parameters"] if p["name"] == "n")
-    assert (n["schema"]["minimum"], n["schema"]["maximum"]) == (1, 64)
+    assert (n["schema"]["minimum"], n["schema"]["maximum"]) == (1, 65_536)
 
 
 def test_examples_of_bodies_work_as_they_stand(api: Caller, document: Document) -> None:

@@ -1,0 +1,34 @@
+"""What is known of the connection that a request came on.
+
+Knows three facts. Knows nothing of HTTP or of who asks. Set by the protocol on the event loop and read from
+any thread.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_KEY = "vae.connection"
+
+
+class Connection:
+    """One connection.
+
+    Attributes:
+        gone: It is lost or closing: nobody will read an answer.
+        timed_out: It was closed because a request was not received in time.
+        only_probes: It is beyond the cap on connections: work is refused on it.
+    """
+
+    __slots__ = ("gone", "only_probes", "timed_out")
+
+    def __init__(self) -> None:
+        self.gone = False
+        self.timed_out = False
+        self.only_probes = False
+
+
+def connection_of(scope: Any) -> Connection:
+    """The connection of a request; one of no consequence where the server tells of none."""
+    found = scope.get("extensions", {}).get(_KEY)
+    return found if isinstance(found, Connection) else Connection()

@@ -1,0 +1,63 @@
+"""The paths that carry the load, found by one dictionary look-up instead of by the router.
+
+Knows paths, methods and handlers. Knows nothing of what the handlers do. Everything else, wrong methods and
+unknown suffixes included, goes on to FastAPI's router, which has the same handlers: this is a short cut and
+never another answer. A route found by the router costs 64 µs more than one found here (bench-profile).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+Handler = Callable[[Request], Awaitable[Response]]
+ExceptionHandlers = Mapping[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]]
+
+
+@dataclass(frozen=True, slots=True)
+class FastPath:
+    """One exact path."""
+
+    handler: Handler
+    methods: frozenset[str]
+    path_params: Mapping[str, str]
+
+
+class FastPaths:
+    """Innermost middleware: answers the paths it knows, and hands on the rest."""
+
+    def __init__(
+        self, app: ASGIApp, *, paths: Mapping[str, FastPath], exception_handlers: ExceptionHandlers
+    ) -> None:
+        self._app = app
+        self._paths = paths
+        self._exception_handlers = exception_handlers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = self._paths.get(scope["path"]) if scope["type"] == "http" else None
+        if path is None or scope["method"] not in path.methods:
+            await self._app(scope, receive, send)
+            return
+        scope["endpoint"] = path.handler
+        scope["path_params"] = path.path_params
+        request = Request(scope, receive)
+        try:
+            response = await path.handler(request)
+        except Exception as error:
+            answer = self._handler_of(error)
+            if answer is None:
+                raise
+            response = await answer(request, error)
+        await response(scope, receive, send)
+
+    def _handler_of(self, error: Exception) -> Callable[[Request, Any], Awaitable[Response]] | None:
+        for kind in type(error).__mro__:
+            handler = self._exception_handlers.get(kind)
+            if handler is not None:
+                return handler
+        return None
