@@ -1,11 +1,14 @@
-"""What holds for every test: the shapes written in signatures are checked while tests run.
+"""What holds for every test: shapes written in signatures are checked, figures go into the hazard table.
 
-The hook must be in place before anything of `training` is imported, so it lies at the root.
+The hook must be in place before anything of `training` is imported, so it lies at the root; so does the
+table, because its rows are measured in every folder.
 """
 
 from __future__ import annotations
 
 import jaxtyping
+
+pytest_plugins = ("hazard_plugin",)
 
 #: Modules whose signatures state shapes; `tests/training/test_shapes_are_checked.py` holds it complete.
 SHAPED = (
