@@ -15,6 +15,8 @@ from tiny_models import OPSET, TinyModel, make_model
 from model_store import GraphSpec
 from model_store.onnx_guard import RANDOM_OPERATORS, UNBOUNDED_OPERATORS, check_graph
 
+pytestmark = pytest.mark.hazard_row("hostile-graph")
+
 # --- what must pass -------------------------------------------------------------------------------------
 
 

@@ -18,6 +18,8 @@ from model_store.onnx_guard import check_graph
 from model_store.onnx_schema import TABLE
 from model_store.protobuf import Budget, Kind, ProtobufError, parse
 
+pytestmark = pytest.mark.hazard_row("hostile-graph")
+
 # --- unusual encodings ----------------------------------------------------------------------------------
 
 

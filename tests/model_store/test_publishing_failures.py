@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from faults import SystemCalls, counting, failing_at, full_from
+from hazard_plugin import Hazard
 from store_checks import leftovers, sound
 from tiny_models import TinyModel, publish_tiny
 
@@ -36,6 +37,7 @@ def _publish_with(
     return None
 
 
+@pytest.mark.hazard_row("disk-faults")
 @pytest.mark.parametrize("fault", [failing_at, full_from])
 @pytest.mark.parametrize("name", ["tiny", "new"])
 @pytest.mark.parametrize(
@@ -43,7 +45,13 @@ def _publish_with(
 )
 @pytest.mark.usefixtures("published")
 def test_a_failure_at_any_system_call_leaves_nothing_corrupt_and_no_orphan(
-    store: ModelStore, tiny: TinyModel, turn: int, name: str, fault: Callable[[int, int], SystemCalls]
+    store: ModelStore,
+    tiny: TinyModel,
+    turn: int,
+    name: str,
+    fault: Callable[[int, int], SystemCalls],
+    *,
+    hazard: Hazard,
 ) -> None:
     """Each call of a publication fails in turn: of a model that has versions, and of a first one.
 
@@ -82,6 +90,10 @@ def test_a_failure_at_any_system_call_leaves_nothing_corrupt_and_no_orphan(
     assert failures > 20
     # Few calls come after the first rename: the directory's sync, the second rename, the second sync.
     assert 1 <= visible <= 6
+    if turn == 0:
+        way = "from then on" if fault is full_from else "once"
+        told = f"{name}: {steps - 1} calls failed {way}: {failures} refusals, 0 corrupt, 0 orphans"
+        hazard("disk-faults", figure=told, bar="0 corrupt, 0 orphans", met=True)
 
 
 def _without(store: ModelStore, name: str) -> ModelStore:
@@ -90,6 +102,7 @@ def _without(store: ModelStore, name: str) -> ModelStore:
     return store
 
 
+@pytest.mark.hazard_row("disk-faults")
 @pytest.mark.parametrize(
     ("number", "advice"),
     [
@@ -142,6 +155,7 @@ def test_a_failed_promotion_at_any_system_call_keeps_the_aliases(
 
 
 @pytest.mark.hard
+@pytest.mark.hazard_row("disk-faults")
 def test_a_disk_that_is_really_full_or_read_only_behaves_like_the_simulated_one(tmp_path: Path) -> None:
     """A file system of 128 KiB in a mount namespace of its own; skipped where none may be made."""
     script = f"""

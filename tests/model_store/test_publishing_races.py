@@ -12,6 +12,7 @@ from typing import Any
 
 import onnx
 import pytest
+from hazard_plugin import Hazard
 from store_checks import leftovers, sound
 from tiny_models import TinyModel, publish_tiny
 
@@ -141,8 +142,14 @@ def test_processes_get_distinct_numbers_and_keep_each_others_aliases(memory_path
 
 
 @pytest.mark.hard
-def test_eight_processes_publish_fifty_versions_each_without_losing_one(memory_path: Path) -> None:
-    check_race(torture("race", memory_path / "store", 8, 50), 8, 50)
+@pytest.mark.hazard_row("publishers-race")
+def test_eight_processes_publish_fifty_versions_each_without_losing_one(
+    memory_path: Path, hazard: Hazard
+) -> None:
+    result = torture("race", memory_path / "store", 8, 50)
+    check_race(result, 8, 50)
+    distinct = len(set(result["versions"]))
+    hazard("publishers-race", figure=f"{distinct} distinct", bar="8 × 50: 400 distinct", met=distinct == 400)
 
 
 def test_a_publisher_killed_before_any_of_its_system_calls_leaves_nothing_corrupt(memory_path: Path) -> None:
@@ -173,8 +180,16 @@ def test_a_publisher_killed_at_random_times_leaves_nothing_corrupt(memory_path: 
 
 
 @pytest.mark.hard
-def test_two_hundred_kills_leave_nothing_corrupt_and_orphans_are_collected(memory_path: Path) -> None:
-    check_kills(torture("kill-at-random", memory_path / "store", 200, 2), 200)
+@pytest.mark.hazard_row("publish-killed")
+def test_two_hundred_kills_leave_nothing_corrupt_and_orphans_are_collected(
+    memory_path: Path, hazard: Hazard
+) -> None:
+    result = torture("kill-at-random", memory_path / "store", 200, 2)
+    check_kills(result, 200)
+    orphans = sum(entry["orphans"] for entry in result["seen"])
+    corrupt, left = (sum(len(entry[key]) for entry in result["seen"]) for key in ("corrupt", "left"))
+    told = f"{corrupt} corrupt; {orphans} orphans collected, {left} left"
+    hazard("publish-killed", figure=told, bar="200 kills: 0 corrupt, 0 left", met=corrupt == left == 0)
 
 
 def test_the_onnx_package_is_not_needed_to_publish() -> None:

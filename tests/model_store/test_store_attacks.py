@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hazard_plugin import Hazard
 from tiny_models import TinyModel, publish_tiny
 
 from model_store import (
@@ -92,8 +93,12 @@ def test_one_hundred_flips_anywhere_are_all_refused(store: ModelStore, version_p
 
 
 @pytest.mark.hard
-def test_five_thousand_flips_anywhere_are_all_refused(store: ModelStore, version_path: Path) -> None:
-    assert flips_refused(store, version_path, 5_000, seed=2) == 5_000
+@pytest.mark.hazard_row("damaged-version")
+def test_five_thousand_flips_anywhere_are_all_refused(
+    store: ModelStore, version_path: Path, hazard: Hazard
+) -> None:
+    refused = flips_refused(store, version_path, 5_000, seed=2)
+    hazard("damaged-version", figure=f"{refused:,} of 5,000 flips", bar="all refused", met=refused == 5_000)
 
 
 @pytest.mark.parametrize("name", FILES)

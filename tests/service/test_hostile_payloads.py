@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hazard_plugin import Hazard
 from http_calls import Answer, Caller
 from tiny_models import publish_tiny
 
@@ -85,6 +86,7 @@ def assert_refused(answer: Answer, *, statuses: tuple[int, ...] = (400, 422)) ->
     assert len(answer.json()["errors"]) <= 10
 
 
+@pytest.mark.hazard_row("not-numbers")
 @pytest.mark.parametrize("field", FIELDS)
 @pytest.mark.parametrize("name", NOT_NUMBERS)
 def test_what_is_no_number_is_refused_in_every_numeric_field(api: Caller, field: str, name: str) -> None:
@@ -99,6 +101,7 @@ def test_numbers_that_fit_are_accepted_in_the_same_places(api: Caller, field: st
     assert api.post(path, (template % "1").encode()).status == 200
 
 
+@pytest.mark.hazard_row("not-numbers")
 @pytest.mark.parametrize("field", FIELDS)
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_bodies_are_refused(api: Caller, field: str, name: str) -> None:
@@ -189,6 +192,7 @@ def test_nothing_that_was_sent_comes_back(api: Caller) -> None:
         assert marker.lower() not in (answer.body.decode() + str(answer.headers)).lower()
 
 
+@pytest.mark.hazard_row("large-rubbish")
 @pytest.mark.parametrize(
     ("path", "body"),
     [
@@ -201,8 +205,11 @@ def test_nothing_that_was_sent_comes_back(api: Caller) -> None:
         ("/encode", b'{"images": "' + "é".encode() * 524_280 + b'"}'),
         ("/encode", b'{"images": ' + b"[" * 1_048_000),
     ],
+    ids=["texts", "ranges", "booleans", "one key", "many keys", "zero bytes", "no array", "levels"],
 )
-def test_a_mebibyte_of_rubbish_gets_a_short_answer_soon(api: Caller, path: str, body: bytes) -> None:
+def test_a_mebibyte_of_rubbish_gets_a_short_answer_soon(
+    api: Caller, path: str, body: bytes, hazard: Hazard, request: pytest.FixtureRequest
+) -> None:
     assert 0.9 * 2**20 < len(body) < 1.1 * 2**20
     threshold = gc.get_threshold()
     settle_collector()  # as the server does once it has started
@@ -216,7 +223,9 @@ def test_a_mebibyte_of_rubbish_gets_a_short_answer_soon(api: Caller, path: str, 
         gc.unfreeze()
         gc.set_threshold(*threshold)
     assert_refused(answer)
-    assert took_s < 0.2
+    told = f"{request.node.callspec.id}: {len(answer.body):,} bytes in {1e3 * took_s:.0f} ms"
+    small = len(answer.body) <= MAX_BODY_BYTES
+    hazard("large-rubbish", figure=told, bar="≤ 8,000 bytes in < 200 ms", met=small and took_s < 0.2)
 
 
 def random_value(rng: random.Random, depth: int = 0) -> object:
@@ -233,7 +242,8 @@ def shaped(rng: random.Random, sizes: list[int]) -> object:
     return [shaped(rng, sizes[1:]) for _ in range(sizes[0])]
 
 
-def test_five_thousand_shapes_are_answered_or_refused(api: Caller) -> None:
+@pytest.mark.hazard_row("odd-shapes")
+def test_five_thousand_shapes_are_answered_or_refused(api: Caller, hazard: Hazard) -> None:
     rng = random.Random(20)
     counts = {200: 0, 422: 0}
     for i in range(5_000):
@@ -266,6 +276,8 @@ def test_five_thousand_shapes_are_answered_or_refused(api: Caller) -> None:
             assert all(item["where"] and item["expected"] and item["got"] for item in answer.json()["errors"])
     assert counts[200] > 500
     assert counts[422] > 2_000
+    told = f"{counts[200]:,} × 200, {counts[422]:,} × 422, 0 others"
+    hazard("odd-shapes", figure=told, bar="5,000 shapes: only 200 and 422", met=sum(counts.values()) == 5_000)
 
 
 @pytest.mark.parametrize("count", [0, 1, 64, 65])
@@ -298,7 +310,8 @@ def odd_names() -> Iterator[str]:
         yield "".join(rng.choices(alphabet, k=rng.randint(1, 40)))
 
 
-def test_two_thousand_odd_model_names_open_nothing_outside_the_store(tmp_path: Path) -> None:
+@pytest.mark.hazard_row("odd-names")
+def test_two_thousand_odd_model_names_open_nothing_outside_the_store(tmp_path: Path, hazard: Hazard) -> None:
     """Names are looked up, never joined into paths: only 404 or 422, and no file opened but the store's."""
     root = tmp_path / "inside" / "models"
     publish_tiny(ModelStore(root), name="mnist")
@@ -330,9 +343,12 @@ def test_two_thousand_odd_model_names_open_nothing_outside_the_store(tmp_path: P
         if not path.startswith(str(root)) and ("/" in path or path in ("..", ".", "secret"))
     ]
     assert outside == []
+    told = f"{len(names):,} names twice: only 404 and 422; {len(outside)} files opened outside"
+    hazard("odd-names", figure=told, bar="2,000 names: only 404 and 422, 0 outside", met=len(names) >= 2_000)
 
 
-def test_gzip_bomb_is_refused_unread(api: Caller) -> None:
+@pytest.mark.hazard_row("packed-bodies")
+def test_gzip_bomb_is_refused_unread(api: Caller, hazard: Hazard) -> None:
     """100 kB that would become 100 MB: the memory of the process stays where it was."""
     bomb = gzip.compress(b"\0" * 100_000_000, 9)
 
@@ -344,9 +360,12 @@ def test_gzip_bomb_is_refused_unread(api: Caller) -> None:
     for _ in range(10):
         answer = api.post("/encode", bomb, headers={"content-encoding": "gzip"})
         assert (answer.status, answer.code) == (415, "media-type-not-supported")
-    assert resident_bytes() - before < 1_000_000
+    growth = resident_bytes() - before
+    told = f"10 × 415, RSS {growth / 1e6:+.2f} MB"
+    hazard("packed-bodies", figure=told, bar="bomb of 100 MB: 415, < +1 MB", met=growth < 1_000_000)
 
 
+@pytest.mark.hazard_row("pictures")
 def test_png_bomb_is_refused_by_its_header(api: Caller) -> None:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

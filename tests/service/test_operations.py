@@ -58,6 +58,7 @@ def test_livez_and_readyz_say_what_they_know(api: Caller) -> None:
     assert "mnist@1 reproduced its golden vectors" in ready.json()["reason"]
 
 
+@pytest.mark.hazard_row("empty-store")
 def test_empty_store_starts_and_becomes_ready_when_a_model_appears(tmp_path: Path) -> None:
     app = create_app(Settings(model_store=tmp_path / "models", threads=1))
     services: Services = app.state.services
@@ -124,6 +125,7 @@ def test_store_that_stays_as_it_is_is_not_loaded_again(tmp_path: Path) -> None:
     assert loads == 1
 
 
+@pytest.mark.hazard_row("nan-model")
 def test_model_that_gives_nan_never_becomes_ready(tmp_path: Path) -> None:
     model = TinyModel.make()
     publish_tiny(ModelStore(tmp_path), name="mnist", model=model, decoder=model.decoder_of_nan)

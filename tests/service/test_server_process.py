@@ -71,6 +71,7 @@ def test_ready_in_two_seconds(server: Running, record_property: pytest.RecordPro
     assert server.ready_s < 4.0
 
 
+@pytest.mark.hazard_row("quiet")
 def test_no_telemetry_and_nothing_written(server: Running) -> None:
     server.get("/sample")
     home = server.log_path.parent
@@ -307,6 +308,7 @@ def test_corrupt_store_is_refused_by_check_and_told_by_a_server_that_runs(tmp_pa
         assert "decoder.onnx" in running.log
 
 
+@pytest.mark.hazard_row("empty-store")
 def test_empty_store_is_served_but_fails_the_check(tmp_path: Path) -> None:
     assert check_command(tmp_path / "none").returncode == 66
     with serving(tmp_path / "none", tmp_path / "log") as running:

@@ -103,7 +103,7 @@ class Collector:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         whole = self._config.getoption("--hazard-table")
-        rows = [row for row in ROWS if whole or self._measured[row.id].figures]
+        rows = [row for row in ROWS if whole or self._measured[row.id].known]
         if not rows:
             return
         terminalreporter.section("hazard table")

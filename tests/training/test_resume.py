@@ -236,8 +236,12 @@ def test_a_process_killed_at_a_random_moment_resumes_to_the_same_bits(
 
 
 @pytest.mark.hard
+@pytest.mark.hazard_row("training-killed")
 @pytest.mark.timeout(900)
 def test_twenty_processes_killed_at_random_moments_resume_to_the_same_bits(
-    tmp_path, mnist_folder, same_weights, log_of
+    tmp_path, mnist_folder, same_weights, log_of, hazard
 ):
     one_way_and_the_other(tmp_path, mnist_folder, same_weights, log_of, seeds=range(20))
+    hazard(
+        "training-killed", figure="20 of 20 runs bit-identical", bar="20 × kill -9: bit-identical", met=True
+    )

@@ -318,11 +318,14 @@ def test_800_mutated_pngs_are_read_or_refused_and_nothing_else(png, ramp):
 
 
 @pytest.mark.hard
-def test_50_000_mutated_pngs_are_read_or_refused_and_nothing_else(png, ramp):
+@pytest.mark.hazard_row("pictures")
+def test_50_000_mutated_pngs_are_read_or_refused_and_nothing_else(png, ramp, hazard):
     read, refused, reached = _decode_mutants(png, ramp, count=50_000, seed=2)
     assert read > 1_000
     assert refused > 20_000
     assert reached > 10_000
+    told = f"{read:,} read, {refused:,} refused ({reached:,} by the decoder), 0 others"
+    hazard("pictures", figure=told, bar="50,000 mutants: read or refused", met=read + refused == 50_000)
 
 
 BOMBS = """
@@ -363,7 +366,8 @@ for name, data in bombs.items():
 """
 
 
-def test_bombs_cost_less_than_20_ms_and_4_mb():
+@pytest.mark.hazard_row("pictures")
+def test_bombs_cost_less_than_20_ms_and_4_mb(hazard):
     """The cheapest attack there is: some kilobytes in, seconds and hundreds of megabytes spent."""
     done = subprocess.run(
         [sys.executable, "-c", BOMBS], capture_output=True, text=True, check=True, timeout=100
@@ -373,6 +377,9 @@ def test_bombs_cost_less_than_20_ms_and_4_mb():
     for name, outcome, ms, growth_kb in lines:
         assert float(ms) < 20, (name, outcome, ms)
         assert int(growth_kb) < 4096, (name, outcome, growth_kb)
+    slowest, most = max(float(line[2]) for line in lines), max(int(line[3]) for line in lines) / 1024
+    told = f"{len(lines)} bombs: at most {slowest:.1f} ms and {most:+.1f} MB"
+    hazard("pictures", figure=told, bar="< 20 ms, < +4 MB", met=slowest < 20 and most < 4)
     outcomes = {name: outcome for name, outcome, _, _ in lines}
     assert outcomes["pixels"] == outcomes["pixels in one row"] == outcomes["chunks"] == "refused"
     assert outcomes["text"] == outcomes["profile"] == outcomes["largest allowed"] == "read"

@@ -189,6 +189,7 @@ def test_slices_of_one_request_may_run_on_several_lanes_at_once() -> None:
     bench.lanes.close()
 
 
+@pytest.mark.hazard_row("batch-mates")
 def test_cancelled_caller_does_not_strand_its_batch_mates(bench: Bench) -> None:
     async def test() -> None:
         blocker = await bench.block()
@@ -204,6 +205,7 @@ def test_cancelled_caller_does_not_strand_its_batch_mates(bench: Bench) -> None:
     assert bench.runner.runs[1:] == [[0.0, 2.0]]  # and costs no row
 
 
+@pytest.mark.hazard_row("batch-mates")
 def test_caller_cancelled_while_its_batch_runs_strands_nobody(bench: Bench) -> None:
     async def test() -> None:
         blocker = await bench.block()
@@ -215,6 +217,7 @@ def test_caller_cancelled_while_its_batch_runs_strands_nobody(bench: Bench) -> N
     together(test)
 
 
+@pytest.mark.hazard_row("batch-mates")
 def test_caller_who_has_left_is_dropped_when_its_turn_comes(bench: Bench) -> None:
     async def test() -> None:
         blocker = await bench.block()
@@ -258,6 +261,7 @@ def test_nobody_waits_beyond_the_deadline_behind_a_run_that_never_ends(bench: Be
     together(test)
 
 
+@pytest.mark.hazard_row("batch-mates")
 def test_one_bad_request_in_a_batch_fails_alone(bench: Bench) -> None:
     async def test() -> None:
         bench.runner.poison = 2.0

@@ -161,6 +161,7 @@ def probe(tiny: TinyModel, tmp_path: Path):
     return run
 
 
+@pytest.mark.hazard_row("quiet")
 def test_no_telemetry_is_written(probe):
     assert probe()[1] == []
 

@@ -13,6 +13,8 @@ import pytest
 
 from service.engine import ThreadBudget, allowed_threads, threads
 
+pytestmark = pytest.mark.hazard_row("cpu-quota")
+
 PROBE = "import json; from service.engine.threads import allowed_threads as a; print(json.dumps(a().threads))"
 
 
