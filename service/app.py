@@ -13,13 +13,18 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from model_store import ModelStore, default_store_root
+from service.access import Access, AccessGuard
+from service.cors import CrossOrigin
 from service.dispatch import FastPaths
 from service.engine import Lanes, ModelRegistry, allowed_threads
 from service.handlers import EXCEPTION_HANDLERS
 from service.lifespan import run_services
+from service.limits import limit_rows
 from service.metrics import Metrics
 from service.middleware import BodyBudget, BodyCeiling, Envelope
-from service.openapi import openapi_document
+from service.openapi import EXPOSED_HEADERS, openapi_document
+from service.routes.administration import AdministrationRoutes
+from service.routes.limits import LimitRoutes
 from service.routes.models import ModelRoutes
 from service.routes.native import NativeRoutes
 from service.routes.operations import OperatorRoutes
@@ -34,7 +39,11 @@ __all__ = ["create_app"]
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The application. Models are loaded when its lifespan starts, not here."""
+    """The application. Models are loaded when its lifespan starts, not here.
+
+    Raises:
+        SettingsError: The key file that the settings name cannot be used.
+    """
     store = ModelStore(settings.model_store or default_store_root())
     threads = settings.threads or allowed_threads().threads
     limits = Limits(max_images=settings.max_images, max_stream_images=settings.max_stream_images)
@@ -55,6 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
         pool=WorkPool(max(2, threads)),
         metrics=Metrics(),
         lifecycle=Lifecycle(),
+        access=Access.of(settings),
     )
 
     @contextlib.asynccontextmanager
@@ -78,7 +88,9 @@ def create_app(settings: Settings) -> FastAPI:
                 metrics=services.metrics,
                 access_log=settings.access_log,
                 is_draining=lambda: services.lifecycle.draining,
+                resource_policy="cross-origin" if settings.cors_origins == "*" else "same-site",
             ),
+            *_doors(services),
             Middleware(
                 BodyCeiling,
                 max_bytes=settings.max_body_bytes,
@@ -87,16 +99,35 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(FastPaths, paths=native.fast_paths(), exception_handlers=EXCEPTION_HANDLERS),
         ],
     )
-    app.openapi = lambda: openapi_document(limits, version=app.version, model=_example(services))  # type: ignore[method-assign]
+    app.openapi = lambda: openapi_document(  # type: ignore[method-assign]
+        limits,
+        version=app.version,
+        model=_example(services),
+        keys_required=services.access.keys_required,
+        limit_rows=limit_rows(settings),
+    )
     app.state.services = services
     for part in (
         native,
         OperatorRoutes(services),
         ModelRoutes(services),
+        AdministrationRoutes(services),
+        LimitRoutes(services),
         PeopleRoutes(services, app.openapi),
     ):
         app.router.routes.extend(part.routes())
     return app
+
+
+def _doors(services: Services) -> list[Middleware]:
+    """Who is let in, where that is not everybody. Browsers ask without a key if they may: that is first."""
+    doors = []
+    if services.settings.cors_origins is not None:
+        origins = services.settings.cors_origins
+        doors.append(Middleware(CrossOrigin, origins=origins, exposed_headers=EXPOSED_HEADERS))
+    if services.access.keys_required:
+        doors.append(Middleware(AccessGuard, access=services.access))
+    return doors
 
 
 def _example(services: Services) -> ExampleModel:

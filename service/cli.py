@@ -1,4 +1,4 @@
-"""`vae-serve run | check | openapi | healthcheck`.
+"""`vae-serve run | check | openapi | limits | healthcheck | key`.
 
 Knows flags, exit codes and what a person reads. The work is done elsewhere, and imported when it is needed.
 
@@ -20,9 +20,11 @@ import time
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from service.api_keys import LABEL_RULE, SCOPES, Scope, new_key
 from service.settings import Settings, SettingsError, describe_settings, load_settings
 
 EXIT_NOT_HEALTHY = 1
+EXIT_USAGE = 2
 EXIT_CORRUPT_STORE = 65
 EXIT_NO_MODEL = 66
 EXIT_ADDRESS = 69
@@ -37,6 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     started_s = time.perf_counter()
     parser = _parser()
     arguments = _parse(parser, sys.argv[1:] if argv is None else argv)
+    if arguments.command == "key":
+        return _key(scope=arguments.scope, label=arguments.label)
+    return _with_settings(arguments, started_s)
+
+
+def _with_settings(arguments: argparse.Namespace, started_s: float) -> int:
+    """Every command but the one that needs no settings."""
     fields = {d.field for d in describe_settings()}
     overrides = {
         name: value for name, value in vars(arguments).items() if name in fields and value is not None
@@ -49,11 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command == "run":
             return _run(settings, started_s)
-        if arguments.command == "check":
-            return _check(settings)
-        if arguments.command == "openapi":
-            return _openapi(settings)
-        return _healthcheck(settings, timeout_s=arguments.timeout_s)
+        if arguments.command == "healthcheck":
+            return _healthcheck(settings, timeout_s=arguments.timeout_s)
+        return {"check": _check, "openapi": _openapi, "limits": _limits}[arguments.command](settings)
+    except SettingsError as error:
+        print(f"vae-serve: {error}", file=sys.stderr)
+        return EXIT_SETTINGS
     except BrokenPipeError:
         # The reader has seen enough, as `| head` has; Python would complain once more while it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -131,6 +141,32 @@ def _openapi(settings: Settings) -> int:
     return 0
 
 
+def _limits(settings: Settings) -> int:
+    """Prints the table that the README holds and GET /limits tells, for these settings."""
+    from service.limits import limit_rows, table_markdown  # noqa: PLC0415
+
+    print(table_markdown(limit_rows(settings)), end="", flush=True)
+    return 0
+
+
+def _key(*, scope: Scope, label: str | None) -> int:
+    """The line for the file on standard output, which may be the file; the key itself beside it, once."""
+    try:
+        key, entry = new_key(scope, label)
+    except ValueError as error:
+        print(f"vae-serve: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    print(f"# The key, shown once and kept nowhere: {key}", file=sys.stderr)
+    print(f"# Clients send it as:  Authorization: Bearer {key}", file=sys.stderr)
+    print(
+        "# The line for the file that VAE_API_KEYS_FILE or --api-keys-file names:",
+        file=sys.stderr,
+        flush=True,
+    )
+    print(entry.line, flush=True)
+    return 0
+
+
 def _healthcheck(settings: Settings, *, timeout_s: float) -> int:
     """Asks /readyz of the server on this machine; made for containers, which have no curl."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
@@ -166,6 +202,7 @@ def _parser() -> argparse.ArgumentParser:
         ("run", "serve until SIGTERM or Ctrl-C"),
         ("check", "verify the store and run every model's golden vectors, without serving"),
         ("openapi", "print the OpenAPI document"),
+        ("limits", "print every limit with its value, as the table of the README"),
         ("healthcheck", "ask /readyz of the server on this machine"),
     ):
         command = commands.add_parser(
@@ -181,7 +218,25 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--timeout-s", type=float, default=3.0, metavar="SECONDS", help="how long to wait; default 3"
             )
+    _add_key_command(commands)
     return parser
+
+
+def _add_key_command(commands: Any) -> None:
+    command = commands.add_parser(
+        "key",
+        help="make an API key and the line for the key file",
+        description="Make an API key: the line for the file on standard output, the key on standard error.",
+        epilog="Such as: (umask 077; vae-serve key --label phone-app >> api-keys)",
+        allow_abbrev=False,
+    )
+    command.add_argument(
+        "--scope",
+        choices=SCOPES,
+        default="use",
+        help="use: everything but administration; admin: that too; default use",
+    )
+    command.add_argument("--label", metavar="NAME", help=f"whose key it is, for the log: {LABEL_RULE}")
 
 
 def _settings_parser() -> argparse.ArgumentParser:

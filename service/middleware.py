@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 
 #: Status that the log and the metrics give to a request whose client left before the answer.
 CLIENT_LEFT = 499
+#: Where `service.access` leaves what it knows of the key that was sent; of that, the log tells the label.
+API_KEY = "vae.api_key"
 
 
 def problem_response(error: ProblemError) -> Response:
@@ -50,12 +52,19 @@ class Envelope:
     """
 
     def __init__(
-        self, app: ASGIApp, *, metrics: Metrics, access_log: bool, is_draining: Callable[[], bool]
+        self,
+        app: ASGIApp,
+        *,
+        metrics: Metrics,
+        access_log: bool,
+        is_draining: Callable[[], bool],
+        resource_policy: str = "same-site",
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._access_log = access_log
         self._is_draining = is_draining
+        self._resource_policy = resource_policy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -68,7 +77,7 @@ class Envelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _add_headers(MutableHeaders(scope=message), trace)
+                _add_headers(MutableHeaders(scope=message), trace, self._resource_policy)
             await send(message)
 
         self._metrics.in_flight.inc()
@@ -121,12 +130,14 @@ class Envelope:
             values["body_bytes"] = trace.body_bytes
         if trace.code is not None:
             values["code"] = trace.code
+        if (key := scope.get(API_KEY)) is not None:
+            values["key"] = key.label or "unlabelled"
         if scope.get("client"):
             values["client"] = scope["client"][0]
         _log.info("client left" if status == CLIENT_LEFT else "request", extra=fields(**values))
 
 
-def _add_headers(headers: MutableHeaders, trace: Trace) -> None:
+def _add_headers(headers: MutableHeaders, trace: Trace, resource_policy: str) -> None:
     headers["X-Request-Id"] = trace.request_id
     headers["Server-Timing"] = trace.server_timing()
     if trace.model is not None:
@@ -134,6 +145,7 @@ def _add_headers(headers: MutableHeaders, trace: Trace) -> None:
     if trace.seed is not None:
         headers["X-Seed"] = str(trace.seed)
     headers["X-Content-Type-Options"] = "nosniff"
+    headers["Cross-Origin-Resource-Policy"] = resource_policy
     headers.setdefault("Cache-Control", "no-store")
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from service.access import is_open
 from service.bodies import BodyKind
 from service.codecs.images import MAX_PIXELS_IN
+from service.limits import LimitRow
 from service.negotiation import Form
 from service.problems import MEDIA_TYPE, PROBLEMS, ProblemKind, statuses
 from service.references import REFERENCE_PATTERN
@@ -23,10 +25,12 @@ from service.schemas.bodies import (
     component_schemas,
     example_image,
     example_latent,
+    limits_schema,
     list_of,
     model_facts_schema,
     models_schema,
     problem_row_schema,
+    reload_schema,
     scalar_schemas,
     seed_fact,
     status_schema,
@@ -56,7 +60,10 @@ _PLAIN_HEADERS = {
     "Allow": "Methods that the path takes.",
     "Accept-Post": "Media types that the path takes.",
     "Retry-After": "Seconds after which to try again.",
+    "WWW-Authenticate": "Bearer, and why the key that was sent is not enough.",
 }
+#: What a page of another origin may read of an answer, where `cors_origins` lets it.
+EXPOSED_HEADERS = tuple(_PLAIN_HEADERS)
 #: Problems that can arise once the model is chosen, or the seed, which the answer then tells.
 _AFTER_THE_CHOICE = {
     "malformed-body",
@@ -66,25 +73,41 @@ _AFTER_THE_CHOICE = {
     "too-busy",
     "deadline-exceeded",
 }
-_HEADERS_BY_STATUS = {405: ("Allow",), 415: ("Accept-Post",), 429: ("Retry-After",), 503: ("Retry-After",)}
+_HEADERS_BY_STATUS = {
+    401: ("WWW-Authenticate",),
+    405: ("Allow",),
+    415: ("Accept-Post",),
+    429: ("Retry-After",),
+    503: ("Retry-After",),
+}
 
 
-def openapi_document(limits: Limits, *, version: str, model: ExampleModel | None = None) -> dict[str, Any]:
+def openapi_document(
+    limits: Limits,
+    *,
+    version: str,
+    model: ExampleModel | None = None,
+    keys_required: bool = False,
+    limit_rows: Iterable[LimitRow] = (),
+) -> dict[str, Any]:
     """The whole document.
 
     Args:
         limits: Bounds from the settings, stated as maxima.
         version: Version of the package.
         model: Name and sizes of the default model, for examples that work with it.
+        keys_required: Whether this server takes API keys.
+        limit_rows: What `GET /limits` tells.
     """
     model = model or ExampleModel()
-    builder = _Builder(limits, model)
+    builder = _Builder(limits, model, tuple(limit_rows))
     paths: dict[str, Any] = {}
     for operation in NATIVE:
         paths[operation.path] = builder.path_item(operation, suffixed=False)
         if len(operation.forms) > 1:
             paths[operation.path + ".{suffix}"] = builder.path_item(operation, suffixed=True)
-    paths |= builder.operator_paths() | builder.people_paths()
+    paths |= builder.operator_paths() | builder.administration_paths() | builder.people_paths()
+    builder.add_access(paths, keys_required=keys_required)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -94,9 +117,12 @@ def openapi_document(limits: Limits, *, version: str, model: ExampleModel | None
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
+        # An empty requirement beside the other one says that it may be left out.
+        "security": [{"key": []}] if keys_required else [{}, {"key": []}],
         "tags": [
             {"name": "model", "description": "What a variational autoencoder does."},
             {"name": "operation", "description": "For whoever runs the server."},
+            {"name": "administration", "description": "What changes a running server."},
             {"name": "people", "description": "Help and documentation."},
         ],
         "paths": paths,
@@ -107,6 +133,7 @@ def openapi_document(limits: Limits, *, version: str, model: ExampleModel | None
                 for name, text in _PLAIN_HEADERS.items()
             },
             "responses": builder.problem_responses,
+            "securitySchemes": {"key": _KEY_SCHEME},
         },
     }
 
@@ -114,9 +141,10 @@ def openapi_document(limits: Limits, *, version: str, model: ExampleModel | None
 class _Builder:
     """Builds path items and gathers the problem responses they refer to."""
 
-    def __init__(self, limits: Limits, model: ExampleModel) -> None:
+    def __init__(self, limits: Limits, model: ExampleModel, limit_rows: tuple[LimitRow, ...]) -> None:
         self._limits = limits
         self._model = model
+        self._limit_rows = limit_rows
         self.problem_responses: dict[str, Schema] = {}
 
     def path_item(self, operation: Operation, *, suffixed: bool) -> Schema:
@@ -143,6 +171,24 @@ class _Builder:
             ),
         }
 
+    def administration_paths(self) -> Schema:
+        parameter = _path_parameter(
+            "name", "Name of a model.", {"type": "string", "pattern": REFERENCE_PATTERN}, self._model.name
+        )
+        path = self._simple(
+            "reload",
+            "administration",
+            "Load what the store has for this name now.",
+            reload_schema(),
+            problems=("administration-off", "insufficient-scope", "origin-not-allowed", "unknown-model"),
+            parameters=[parameter],
+        )
+        path["get"]["description"] = (
+            "Takes a key of the scope `admin` where keys are required, and administration to be on. A "
+            "version that cannot be loaded is told under `failures`; what answered before goes on answering."
+        )
+        return {"/models/{name}/reload": {"post": path["get"]}}
+
     def people_paths(self) -> Schema:
         text: Schema = {"type": "string"}
         code = _path_parameter(
@@ -156,7 +202,16 @@ class _Builder:
             problems=("form-not-available",),
         )
         problems["get"]["responses"]["200"]["content"]["text/plain"] = {"schema": text}
+        limits = self._simple(
+            "limits",
+            "people",
+            "Every limit: its value, what happens beyond it, and which setting changes it.",
+            limits_schema(),
+        )
+        content = limits["get"]["responses"]["200"]["content"]["application/json"]
+        content["example"] = {"limits": [row.document() for row in self._limit_rows]}
         return {
+            "/limits": limits,
             "/": self._simple("help", "people", "Commands that work.", text, media="text/plain"),
             "/docs": self._simple("docs", "people", "This page.", text, media="text/html"),
             "/openapi.json": self._simple("openapi", "people", "This document.", {"type": "object"}),
@@ -170,6 +225,18 @@ class _Builder:
                 parameters=[code],
             ),
         }
+
+    def add_access(self, paths: Schema, *, keys_required: bool) -> None:
+        """What takes no key says so, the rest says how one is refused, and administration says which."""
+        for path, item in paths.items():
+            for operation in item.values():
+                if is_open(path):
+                    operation["security"] = []
+                    continue
+                refused = self._problems(("missing-key", "unknown-key"))
+                operation["responses"] = dict(sorted({**operation["responses"], **refused}.items()))
+                if keys_required and "administration" in operation["tags"]:
+                    operation["security"] = [{"key": ["admin"]}]
 
     def _native(self, operation: Operation, method: str, *, suffixed: bool) -> Schema:
         name = operation.path.strip("/").replace("/{name}", "_by_name")
@@ -346,6 +413,13 @@ class _Builder:
             self.problem_responses.setdefault(name, _problem_response(status, rows))
             references[str(status)] = {"$ref": f"#/components/responses/{name}"}
         return references
+
+
+_KEY_SCHEME: Schema = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "An API key, of the scope `use` or `admin`, where the server takes keys.",
+}
 
 
 def _problem_response(status: int, rows: tuple[ProblemKind, ...]) -> Schema:

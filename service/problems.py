@@ -64,6 +64,36 @@ PROBLEMS: Mapping[str, ProblemKind] = _table(
         "Send the body whole and in the form that its Content-Type names; errors[] says where it broke.",
     ),
     ProblemKind(
+        "missing-key",
+        401,
+        "This server takes API keys, and none was sent",
+        "Send the header `Authorization: Bearer KEY`; whoever runs the server has the key.",
+    ),
+    ProblemKind(
+        "unknown-key",
+        401,
+        "The Authorization header holds no key of this server",
+        "Send the key whole and once, as `Authorization: Bearer KEY`, or ask for another.",
+    ),
+    ProblemKind(
+        "administration-off",
+        403,
+        "This server takes no administration over HTTP",
+        "Start it with a key file that holds a key of the scope admin (`vae-serve key --scope admin`).",
+    ),
+    ProblemKind(
+        "insufficient-scope",
+        403,
+        "The key that was sent may not do this",
+        "Send a key of the scope that WWW-Authenticate names.",
+    ),
+    ProblemKind(
+        "origin-not-allowed",
+        403,
+        "A page of this origin may not make this call from a browser",
+        "Have whoever runs the server add the origin to cors_origins, and send only the headers it allows.",
+    ),
+    ProblemKind(
         "unknown-path",
         404,
         "There is nothing at this path",

@@ -149,6 +149,7 @@ def _announce(services: Services, sockets: list[socket.socket], started_s: float
         _log.error(
             "serving, but not ready", extra=fields(**values, reason=readiness.reason, remedy=readiness.remedy)
         )
+    services.access.warn_when_exposed(host)
 
 
 def _exit_cleanly(_signal: int, _frame: FrameType | None) -> None:

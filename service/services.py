@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model_store import ModelStore
+from service.access import Access
 from service.engine import Lanes, ModelRegistry
 from service.metrics import Metrics
 from service.schemas.base import Limits
@@ -37,6 +38,7 @@ class Services:
     pool: WorkPool
     metrics: Metrics
     lifecycle: Lifecycle
+    access: Access
 
     @property
     def store_root(self) -> str:

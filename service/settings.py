@@ -22,6 +22,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from service.references import REFERENCE_PATTERN
 
 ENV_PREFIX = "VAE_"
+_ORIGIN = re.compile(
+    r"https?://(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?"
+)
 
 
 class SettingsError(Exception):
@@ -44,6 +47,21 @@ def _reference(text: str) -> str:
     return text
 
 
+def _origins(text: str) -> str:
+    if text != "*" and not all(_ORIGIN.fullmatch(origin) for origin in split_origins(text)):
+        raise PydanticCustomError(
+            "origins",
+            "Expected origins such as https://a.example or http://localhost:3000, lower-case, without a path "
+            "or a slash at the end, separated by commas, or * alone",
+        )
+    return text
+
+
+def split_origins(text: str) -> tuple[str, ...]:
+    """`a, b` → `("a", "b")`"""
+    return tuple(origin.strip() for origin in text.split(","))
+
+
 class Settings(BaseSettings):
     """The server's settings. The docstring under each field is its reason."""
 
@@ -64,8 +82,8 @@ class Settings(BaseSettings):
     """The model that answers a request that names none."""
 
     host: Annotated[str, StringConstraints(min_length=1, max_length=255), Unit("address")] = "127.0.0.1"
-    """Address to listen on. This machine only, because the server has no notion of users; a container sets
-    0.0.0.0."""
+    """Address to listen on. This machine only: anything else wants `api_keys_file` or a proxy that knows its
+    users, and the server says so when it starts. A container sets 0.0.0.0."""
 
     port: Annotated[int, Field(ge=0, le=65_535), Unit("TCP port")] = 8000
     """Port to listen on; 0 lets the system choose one, which is then printed."""
@@ -119,6 +137,17 @@ class Settings(BaseSettings):
     shutdown_grace_s: Annotated[int, Field(ge=1, le=3600), Unit("seconds")] = 20
     """How long running requests may take to finish after SIGTERM; without a bound one stalled client would
     hold the process for ever."""
+
+    api_keys_file: Annotated[Path | None, Unit("file")] = None
+    """API keys, one `SHA-256 scope [label]` a line; `vae-serve key` makes one. Left out: nobody needs one."""
+
+    admin: Annotated[bool | None, Unit("true | false")] = None
+    """Let models be administrated over HTTP (POST /models/{name}/reload). Left out: when the key file holds a
+    key of the scope admin. True without a key file lets everybody do it who reaches the server."""
+
+    cors_origins: Annotated[Annotated[str, AfterValidator(_origins)] | None, Unit("origins | *")] = None
+    """Origins whose pages may call this server from a browser, such as `https://a.example,http://localhost:3000`,
+    or `*` for all. Left out: none but its own."""
 
     @classmethod
     def settings_customise_sources(  # the names are pydantic's

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from service.codecs.describe import describe
 from service.codecs.errors import InvalidValue, MalformedBody
 
+#: Levels of lists and objects that orjson parses; it is compiled into it.
+MAX_LEVELS: Final = 1_024
 _EXPECTED = "one JSON object in UTF-8"
 _SPARE_VALUES = 10_000
 _MOST_OBJECTS = 500

@@ -23,7 +23,7 @@ from service.codecs.describe import describe as json_words
 from service.problems import MAX_ITEMS, Item, ProblemError
 
 MAX_QUERY_BYTES = 4_096
-_MAX_QUERY_FIELDS = 64
+MAX_QUERY_FIELDS = 64
 _INTEGER = re.compile(r"-?[0-9]{1,40}\Z")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,40})(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,6})?\Z")
 
@@ -165,14 +165,14 @@ def _split_query(query: bytes) -> list[tuple[str, str]]:
             strict_parsing=True,
             encoding="utf-8",
             errors="strict",
-            max_num_fields=_MAX_QUERY_FIELDS,
+            max_num_fields=MAX_QUERY_FIELDS,
         )
     except ValueError:  # UnicodeDecodeError among them
         raise ProblemError.of_item(
             "invalid-parameter",
             Item(
                 "query",
-                f"at most {_MAX_QUERY_FIELDS} name=value pairs, joined by &, percent-encoded UTF-8",
+                f"at most {MAX_QUERY_FIELDS} name=value pairs, joined by &, percent-encoded UTF-8",
                 "something else",
                 "Such as ?n=4&seed=7.",
             ),

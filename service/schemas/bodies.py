@@ -215,6 +215,48 @@ def problem_row_schema() -> Schema:
     )
 
 
+def limits_schema() -> Schema:
+    """`GET /limits`."""
+    row = _object(
+        {
+            "name": _text("The setting's own name, where one changes it."),
+            "value": {"type": "number", "description": "The limit."},
+            "unit": _text("What the value counts; empty where it is a plain number."),
+            "of": _text("What it bounds."),
+            "beyond": _text("What happens beyond it."),
+            "status": {
+                "type": ["integer", "null"],
+                "description": "Status that is answered then, if any is.",
+            },
+            "codes": _list({"type": "string", "enum": list(PROBLEMS)}, "Problems that are answered then."),
+            "setting": {
+                "anyOf": [
+                    _object({"flag": _text("Of `vae-serve run`."), "variable": _text("In the environment.")}),
+                    {"type": "null"},
+                ],
+                "description": "What changes it; null: nothing does.",
+            },
+        }
+    )
+    return list_of("limits", row)
+
+
+def reload_schema() -> Schema:
+    """`POST /models/{name}/reload`."""
+    return _object(
+        {
+            "name": _text("The name that was asked for."),
+            "loaded": _list(_text("Label of a version, `name@version`."), "What was loaded now."),
+            "kept": _list(_text("Label of a version, `name@version`."), "What was loaded before and stays."),
+            "failures": _list({"$ref": "#/components/schemas/LoadFailure"}, "What could not be loaded."),
+            "others_told": {
+                "type": "boolean",
+                "description": "Whether there are other workers, which were told to do the same.",
+            },
+        }
+    )
+
+
 def list_of(name: str, item: Schema) -> Schema:
     """`{name: [item, …]}`"""
     return _object({name: _list(item)})

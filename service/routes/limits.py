@@ -1,0 +1,30 @@
+"""GET /limits: what this server takes, and what it answers beyond that."""
+
+from __future__ import annotations
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.limits import limit_rows
+from service.routes.routing import route
+from service.schemas.base import read_query
+from service.schemas.native import NoParameters
+from service.services import Services
+
+
+class LimitRoutes:
+    """The limits of one application; they never change while it runs."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        rows = limit_rows(services.settings)
+        self._body = orjson.dumps({"limits": [row.document() for row in rows]})
+
+    def routes(self) -> list[Route]:
+        return [*route("/limits", self.limits)]
+
+    async def limits(self, request: Request) -> Response:
+        read_query(request.scope["query_string"], NoParameters, self._services.limits)
+        return Response(self._body, media_type="application/json")
