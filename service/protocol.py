@@ -97,7 +97,8 @@ class ProblemProtocol(HttpToolsProtocol):
             f"HTTP/1.1 {status} {status.phrase}\r\n"
             f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
             f"x-request-id: {trace.request_id}\r\nserver-timing: {trace.server_timing()}\r\n"
-            "x-content-type-options: nosniff\r\ncache-control: no-store\r\nconnection: close\r\n\r\n"
+            "x-content-type-options: nosniff\r\ncross-origin-resource-policy: same-site\r\n"
+            "cache-control: no-store\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(head.encode("ascii") + body)
         self.transport.close()

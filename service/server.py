@@ -5,6 +5,7 @@ Knows uvicorn and the settings. Knows nothing of routes, models or codecs.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import signal
@@ -40,8 +41,13 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._read_again)
         settle_collector()
         _announce(self._services, sockets or [], self._started_s)
+
+    def _read_again(self) -> None:
+        """SIGHUP: what an operator may change while the server runs."""
+        self._services.access.reread()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._services.lifecycle.draining = True

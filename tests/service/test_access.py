@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import json
 import logging
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -446,6 +447,35 @@ def test_real_server_with_a_key_file(tiny_store: Path, key_file: Path, tmp_path:
         assert USE not in running.log
         assert '"key":"phone-app"' in running.log
         assert "anybody who reaches" not in running.log
+
+
+def test_hangup_makes_a_real_server_read_the_file_again(tiny_store: Path, tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text(USE_ENTRY.line)
+    path.chmod(0o600)
+    with serving(tiny_store, tmp_path / "log", "--api-keys-file", str(path)) as running:
+
+        def status(key: str) -> int:
+            connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
+            connection.request("GET", "/models", headers=bearer(key))
+            answer = connection.getresponse().status
+            connection.close()
+            return answer
+
+        def after_hangup(text: str, event: str) -> None:
+            path.write_text(text)
+            running.process.send_signal(signal.SIGHUP)
+            deadline = time.monotonic() + 10
+            while event not in running.log:
+                assert time.monotonic() < deadline, running.log
+                time.sleep(0.01)
+
+        assert (status(USE), status(ADMIN)) == (200, 401)
+        after_hangup(ADMIN_ENTRY.line, "key file read")
+        assert (status(USE), status(ADMIN)) == (401, 200)
+        after_hangup("broken", "key file refused")
+        assert (status(USE), status(ADMIN)) == (401, 200)
+        assert running.stop() == 0
 
 
 def test_server_for_everybody_says_so_when_it_starts(tiny_store: Path, tmp_path: Path) -> None:
