@@ -1,0 +1,103 @@
+"""What a caller is answered does not depend on who else is in the batch: queues against plain calls."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from engine_models import convolutional_decoder, golden_of
+from hazard_plugin import Hazard
+from tiny_models import TinyModel, publish_tiny
+
+from model_store import ModelStore, default_store_root
+from service.engine import Lanes, LoadedModel
+from service.engine.observer import Unobserved
+
+ROUNDS, CALLERS = 12, 24
+
+
+class Company(Unobserved):
+    """Counts the runs that several callers shared."""
+
+    shared = 0
+
+    def run(self, model: str, file: str, *, jobs: int, **_: object) -> None:
+        self.shared += jobs > 1
+
+
+@pytest.fixture
+def company() -> Company:
+    return Company()
+
+
+@pytest.fixture(params=["bundled", "linear", "convolutional"])
+def model(request: pytest.FixtureRequest, tmp_path: Path, company: Company) -> Iterator[LoadedModel]:
+    lanes = Lanes(2)
+    store, name = ModelStore(tmp_path / "models"), "tiny"
+    tiny = TinyModel.make(image_shape=(1, 6, 7), latent_size=5, seed=3)
+    if request.param == "bundled":
+        store, name = ModelStore(default_store_root()), "mnist"
+    elif request.param == "linear":
+        publish_tiny(store, model=tiny)
+    else:
+        decoder = convolutional_decoder()
+        publish_tiny(store, model=tiny, decoder=decoder, golden=golden_of(tiny.golden(), decoder))
+    yield LoadedModel(store.open(name), threads=1, lanes=lanes, observer=company)
+    lanes.close()
+
+
+@pytest.mark.hazard_row("batching-exact")
+def test_batched_answers_are_those_of_each_request_alone(
+    model: LoadedModel, company: Company, hazard: Hazard, request: pytest.FixtureRequest
+) -> None:
+    """Rounds of callers that come in random order and company; each compares with its own request, alone."""
+    rng = random.Random(31)
+    worst = 0.0
+    same = seeded = 0
+
+    async def caller(operation: str, size: int, seed: int, turns: int) -> None:
+        nonlocal worst, same, seeded
+        noise = np.random.default_rng(seed)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if operation == "sample":
+            batched = (await model.queued.sample(n=size, seed=seed)).x_hat
+            alone = model.sample(n=size, seed=seed).x_hat
+        elif operation == "encode":
+            x = noise.random((size, *model.image_shape), dtype=np.float32)
+            batched, alone = (await model.queued.encode(x)).mu, model.encode(x).mu
+        elif operation == "reconstruct":
+            x = noise.random((size, *model.image_shape), dtype=np.float32)
+            batched = (await model.queued.reconstruct(x, sample=True, seed=seed)).x_hat
+            alone = model.reconstruct(x, sample=True, seed=seed).x_hat
+        else:
+            z = noise.standard_normal((size, model.latent_size), dtype=np.float32)
+            batched, alone = await model.queued.decode(z), model.decode(z)
+        worst = max(worst, float(np.abs(batched - alone).max()))
+        if operation in ("sample", "reconstruct"):
+            seeded += 1
+            same += batched.tobytes() == alone.tobytes()
+
+    async def one_round() -> None:
+        await asyncio.gather(
+            *(
+                caller(
+                    rng.choice(["sample", "encode", "reconstruct", "decode"]),
+                    rng.choice([1, 1, 1, 2, 5, 17, 33, 70]),
+                    rng.randrange(2**53),
+                    rng.randrange(4),
+                )
+                for _ in range(CALLERS)
+            )
+        )
+
+    for _ in range(ROUNDS):
+        asyncio.run(one_round())
+    assert company.shared > ROUNDS, "hardly anyone shared a run"
+    name = request.node.callspec.id
+    told = f"{name}: {company.shared} shared runs, furthest {worst:.1e}; {same} of {seeded} seeded identical"
+    hazard("batching-exact", figure=told, bar="≤ 1e-5; all identical", met=worst <= 1e-5 and same == seeded)

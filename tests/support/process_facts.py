@@ -1,0 +1,39 @@
+"""What /proc tells of a process: memory, descriptors, threads.
+
+Knows Linux. Knows nothing of what runs there.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+def resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+
+
+def descriptors(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def threads(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+def settled(value: Callable[[], int], wanted: Callable[[int], bool], *, within_s: float = 10.0) -> int:
+    """`value()` as soon as it is as wanted, or what it is in the end."""
+    deadline = time.monotonic() + within_s
+    while not wanted(found := value()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The smallest value that `share` of them do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, -int(-share * len(ordered) // 1) - 1)]
