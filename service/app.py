@@ -80,6 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         redirect_slashes=False,
         exception_handlers=EXCEPTION_HANDLERS,
         middleware=[

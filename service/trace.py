@@ -10,13 +10,28 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import Protocol
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}\Z")
+
+
+class Phase:
+    """Times one block. A class, because a generator's context manager takes three times as long."""
+
+    __slots__ = ("_begun", "_name", "_phases")
+
+    def __init__(self, phases: dict[str, float], name: str) -> None:
+        self._phases = phases
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._begun = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        seconds = time.perf_counter() - self._begun
+        self._phases[self._name] = self._phases.get(self._name, 0.0) + seconds
 
 
 class Caller(Protocol):
@@ -46,14 +61,9 @@ class Trace:
     phases: dict[str, float] = field(default_factory=dict)
     """Seconds per phase: `read`, `parse`, `queue`, `run`, `encode`, and `pool`, which is part of `parse`."""
 
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Adds the time spent inside to the phase `name`."""
-        begun = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.phases[name] = self.phases.get(name, 0.0) + time.perf_counter() - begun
+    def phase(self, name: str) -> Phase:
+        """`with` it: adds the time spent inside to the phase `name`."""
+        return Phase(self.phases, name)
 
     def ran(self, caller: Caller) -> None:
         """Takes over what a caller knows: how long its rows waited for a model, and ran."""
@@ -65,8 +75,8 @@ class Trace:
 
     def server_timing(self) -> str:
         """Value of the Server-Timing header: milliseconds per phase, then the total so far."""
-        parts = [f"{name};dur={1e3 * seconds:.3f}" for name, seconds in self.phases.items()]
-        return ", ".join([*parts, f"total;dur={1e3 * self.elapsed_s():.3f}"])
+        parts = [f"{name};dur={1e3 * seconds:.3f}, " for name, seconds in self.phases.items()]
+        return f"{''.join(parts)}total;dur={1e3 * self.elapsed_s():.3f}"
 
 
 _current: ContextVar[Trace | None] = ContextVar("vae_service_trace", default=None)

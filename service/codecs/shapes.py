@@ -42,8 +42,7 @@ class Axes:
         Raises:
             InvalidValue: Another shape, no rows, or too many.
         """
-        grey = self._is_grey and shape[1:] == self.row[1:]
-        if not shape or not (shape[1:] == self.row or grey):
+        if not self.takes(shape):
             raise InvalidValue(
                 self.where,
                 f"shape {self.text}",
@@ -52,6 +51,10 @@ class Axes:
             )
         self.check_count(shape[0], max_rows=max_rows)
         return (shape[0], *self.row)
+
+    def takes(self, shape: tuple[int, ...]) -> bool:
+        """Whether `shape` is N rows, with or without the axis of a single channel."""
+        return bool(shape) and (shape[1:] == self.row or (self._is_grey and shape[1:] == self.row[1:]))
 
     def check_count(self, count: int, *, max_rows: int) -> None:
         """1 … max_rows.

@@ -37,6 +37,24 @@ _QUICK_COPIES = 500_000
 Arrays = Mapping[str, NDArray[np.float32]]
 
 
+_CONTENT_TYPES = {form: (b"content-type", form.content_type.encode("ascii")) for form in Form}
+#: What was negotiated by Accept may not be reused for a request with another Accept.
+_VARY = (b"vary", b"Accept")
+
+
+class Answer(Response):
+    """A whole answer, status 200, its headers ready to send: a fifth of the time of Starlette's own."""
+
+    def __init__(
+        self, body: bytes, form: Form, *headers: tuple[bytes, bytes], length: int | None = None
+    ) -> None:
+        self.body = body
+        self.status_code = 200
+        self.background = None
+        size = len(body) if length is None else length
+        self.raw_headers = [_CONTENT_TYPES[form], (b"content-length", b"%d" % size), _VARY, *headers]
+
+
 def is_quick(form: Form, arrays: Arrays, drawing: Drawing | None) -> bool:
     """Whether `answer` may be called on the event loop."""
     if form is Form.JSON:
@@ -71,15 +89,15 @@ def answer(
     """
     with current_trace().phase("encode"):
         body = _encode(form, facts, arrays, drawing, max_png_pixels)
-    # What was negotiated by Accept may not be reused for a request with another Accept.
-    headers = {"Vary": "Accept"}
     latent = arrays.get("z")
     if latent is not None and latent.shape[0] == 1 and latent.shape[1] <= MAX_HEADER_LATENT:
-        headers["X-Z"] = ",".join(f"{value:.9g}" for value in latent[0].tolist())
-    if facts.get("temperature") is not None:
-        headers["X-Temperature"] = f"{facts['temperature']:g}"
-    # Content-Type is set as a header: Starlette would append a charset of its own to text.
-    return Response(body, headers={"Content-Type": form.content_type, **headers})
+        x_z = ",".join([f"{value:.9g}" for value in latent[0].tolist()])
+        return Answer(body, form, (b"x-z", x_z.encode("ascii")), *_temperature(facts.get("temperature")))
+    return Answer(body, form, *_temperature(facts.get("temperature")))
+
+
+def _temperature(value: object) -> tuple[tuple[bytes, bytes], ...]:
+    return () if value is None else ((b"x-temperature", f"{value:g}".encode("ascii")),)
 
 
 def _encode(
@@ -112,7 +130,7 @@ def _numbers(facts: Mapping[str, object]) -> dict[str, NDArray[np.generic]]:
     }
 
 
-class NpyInParts(Response):
+class NpyInParts(Answer):
     """A long npy file, sent as its parts are computed.
 
     Its length is known beforehand, so a client sees whether it is whole. A part that fails after the first
@@ -132,10 +150,7 @@ class NpyInParts(Response):
         self._has_left = has_left
         self._head = npy_header((parts.count, *shape), np.dtype(np.float32))
         length = len(self._head) + parts.count * int(np.prod(shape)) * 4
-        headers = {"Content-Type": Form.NPY.content_type, "Content-Length": str(length), "Vary": "Accept"}
-        if parts.temperature is not None:
-            headers["X-Temperature"] = f"{parts.temperature:g}"
-        super().__init__(headers=headers)
+        super().__init__(b"", Form.NPY, *_temperature(parts.temperature), length=length)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})

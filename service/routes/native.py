@@ -19,7 +19,13 @@ from starlette.routing import Route
 
 from service.bodies import Body, BodyKind, read_body
 from service.codecs.images import decode_png
-from service.codecs.tensors import decode_npy, images_from_json, latents_from_json, parse_json_object
+from service.codecs.tensors import (
+    decode_npy,
+    holds_only_numbers,
+    images_from_json,
+    latents_from_json,
+    parse_json_object,
+)
 from service.connection import connection_of
 from service.dispatch import FastPath
 from service.engine import Caller, LoadedModel, Parts
@@ -223,8 +229,8 @@ class NativeRoutes:
         """The images of a body, float32 (N, C, H, W) in [0, 1], and the scalars of a JSON body."""
         shape, most = model.image_shape, self._limits.max_images
         if body.kind is BodyKind.JSON:
-            value, stated = _split(body, "images", scalars, self._limits, row_size=math.prod(shape))
-            return images_from_json(value, shape, max_images=most), stated
+            value, stated, plain = _split(body, "images", scalars, self._limits, row_size=math.prod(shape))
+            return images_from_json(value, shape, max_images=most, only_numbers=plain), stated
         if body.kind is BodyKind.PNG:
             return decode_png(body.data, shape=shape, resize=query.resize, invert=query.invert), scalars()
         return decode_npy(body.data, shape, max_images=most), scalars()
@@ -233,8 +239,8 @@ class NativeRoutes:
         """The latents of a body, float32 (N, latent)."""
         size, most = model.latent_size, self._limits.max_images
         if body.kind is BodyKind.JSON:
-            value, _ = _split(body, "z", NoParameters, self._limits, row_size=size)
-            return latents_from_json(value, size, max_images=most)
+            value, _, plain = _split(body, "z", NoParameters, self._limits, row_size=size)
+            return latents_from_json(value, size, max_images=most, only_numbers=plain)
         return decode_npy(body.data, (size,), max_images=max(most, self._limits.max_stream_images))
 
     def _refuse_long(self, form: Form, count: int) -> None:
@@ -275,8 +281,13 @@ class NativeRoutes:
         )
 
 
-def _split(body: Body, name: str, scalars: type[S], limits: Limits, *, row_size: int) -> tuple[object, S]:
-    """The array called `name` in a JSON body, and the scalars beside it; every key is known."""
+def _split(
+    body: Body, name: str, scalars: type[S], limits: Limits, *, row_size: int
+) -> tuple[object, S, bool]:
+    """The array called `name` in a JSON body, the scalars beside it, and whether there is but numbers in it.
+
+    Every key is known.
+    """
     values = parse_json_object(body.data, max_values=limits.max_images * row_size)
     parsed = read_object(values, scalars, limits, also=(name,))
     if name not in values:
@@ -285,7 +296,7 @@ def _split(body: Body, name: str, scalars: type[S], limits: Limits, *, row_size:
             "invalid-value",
             Item(f"body: {name}", f"an array of numbers, {shape}", "nothing", f'Send {{"{name}": [...]}}.'),
         )
-    return values[name], parsed
+    return values[name], parsed, holds_only_numbers(body.data, values)
 
 
 def _once(name: str, in_query: Any, in_body: Any) -> Any:

@@ -67,6 +67,8 @@ def read_query(query: bytes, model: type[S], limits: Limits) -> S:
     Raises:
         ProblemError: `invalid-parameter`, naming up to ten unknown, repeated or ill-valued parameters.
     """
+    if not query:
+        return _defaults(model)
     values: dict[str, object] = {}
     items: list[Item] = []
     for position, (name, text) in enumerate(_split_query(query), start=1):
@@ -88,11 +90,25 @@ def read_object(
         ProblemError: `invalid-value`, naming up to ten defects.
     """
     elsewhere = tuple(also)
+    if all(name in elsewhere for name in values):
+        return _defaults(model)
     known = (*elsewhere, *model.model_fields)
     unknown = ((at, name) for at, name in enumerate(values, start=1) if name not in known)
     items = [_unknown(f"body: key {at}", name, known) for at, name in islice(unknown, MAX_ITEMS)]
     own = {name: value for name, value in values.items() if name in model.model_fields}
     return _validated(own, model, limits, code="invalid-value", where="body: ", items=items)
+
+
+def _defaults(model: type[S]) -> S:
+    """What a request without any of these parameters means; frozen, so one for all."""
+    found = _DEFAULTS.get(model)
+    if found is None:
+        found = _DEFAULTS[model] = model()
+    assert isinstance(found, model)
+    return found
+
+
+_DEFAULTS: dict[type[Scalars], Scalars] = {}
 
 
 def expectation(field: FieldInfo, limits: Limits) -> str:
