@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from importlib.metadata import version
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
+from starlette.types import ASGIApp
 
 from model_store import ModelStore, default_store_root
 from service.access import Access, AccessGuard
@@ -73,7 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield
 
     native = NativeRoutes(services)
-    app = FastAPI(
+    app = _Application(
         title="vae-service",
         version=version("vae-service"),
         lifespan=lifespan,
@@ -83,22 +84,6 @@ def create_app(settings: Settings) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
         redirect_slashes=False,
         exception_handlers=EXCEPTION_HANDLERS,
-        middleware=[
-            Middleware(
-                Envelope,
-                metrics=services.metrics,
-                access_log=settings.access_log,
-                is_draining=lambda: services.lifecycle.draining,
-                resource_policy="cross-origin" if settings.cors_origins == "*" else "same-site",
-            ),
-            *_doors(services),
-            Middleware(
-                BodyCeiling,
-                max_bytes=settings.max_body_bytes,
-                budget=BodyBudget(settings.max_buffered_bytes),
-            ),
-            Middleware(FastPaths, paths=native.fast_paths(), exception_handlers=EXCEPTION_HANDLERS),
-        ],
     )
     app.openapi = lambda: openapi_document(  # type: ignore[method-assign]
         limits,
@@ -108,6 +93,22 @@ def create_app(settings: Settings) -> FastAPI:
         limit_rows=limit_rows(settings),
     )
     app.state.services = services
+    app.edge = (
+        Middleware(
+            Envelope,
+            metrics=services.metrics,
+            access_log=settings.access_log,
+            is_draining=lambda: services.lifecycle.draining,
+            resource_policy="cross-origin" if settings.cors_origins == "*" else "same-site",
+        ),
+        *_doors(services),
+        Middleware(
+            BodyCeiling,
+            max_bytes=settings.max_body_bytes,
+            budget=BodyBudget(settings.max_buffered_bytes),
+        ),
+        Middleware(FastPaths, paths=native.fast_paths(), exception_handlers=EXCEPTION_HANDLERS),
+    )
     for part in (
         native,
         OperatorRoutes(services),
@@ -129,6 +130,19 @@ def _doors(services: Services) -> list[Middleware]:
     if services.access.keys_required:
         doors.append(Middleware(AccessGuard, access=services.access))
     return doors
+
+
+class _Application(FastAPI):
+    """FastAPI with our middleware outside of its own, so that a fast path passes through none of that."""
+
+    edge: Sequence[Middleware] = ()
+    """The outermost first."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        app = super().build_middleware_stack()
+        for layer in reversed(self.edge):
+            app = layer.cls(app, *layer.args, **layer.kwargs)
+        return app
 
 
 def _example(services: Services) -> ExampleModel:

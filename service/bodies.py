@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from service.problems import Item, ProblemError
 from service.trace import current_trace
@@ -46,7 +46,7 @@ class BodyKind(Enum):
         self.magic = magic
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Body:
     """A request body, whole."""
 
@@ -72,10 +72,10 @@ async def read_body(request: Request, *, path: str, kinds: Mapping[BodyKind, str
         ProblemError: `media-type-not-supported`, with a command for each kind that is taken.
         ClientDisconnect: The client left before the end.
     """
-    refuse = _Refusal(url=f"{base_url(request)}{path}", kinds=kinds)
+    refuse = _Refusal(request, path=path, kinds=kinds)
     declared = _declared_kind(request, refuse)
     with current_trace().phase("read"):
-        data = b"".join([chunk async for chunk in request.stream()])
+        data = await _read_all(request)
     if declared is not None:
         return Body(declared, data)
     if not data:
@@ -87,21 +87,36 @@ async def read_body(request: Request, *, path: str, kinds: Mapping[BodyKind, str
     raise refuse.because("a body of no known type")
 
 
-@dataclass(frozen=True)
+async def _read_all(request: Request) -> bytes:
+    """The whole body; in one piece, as most come, it is not copied."""
+    parts: list[bytes] = []
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part = message.get("body", b"")
+        if not message.get("more_body", False):
+            return b"".join([*parts, part]) if parts else part
+        parts.append(part)
+
+
 class _Refusal:
     """What to answer when a body cannot be taken."""
 
-    url: str
-    kinds: Mapping[BodyKind, str]
+    def __init__(self, request: Request, *, path: str, kinds: Mapping[BodyKind, str]) -> None:
+        self._request = request
+        self._path = path
+        self.kinds = kinds
 
     def because(self, got: str) -> ProblemError:
+        url = f"{base_url(self._request)}{self._path}"
         listed = " or ".join(kind.media_type for kind in self.kinds)
         items = [
             Item(
                 "Content-Type",
                 kind.media_type,
                 got,
-                f"curl -H 'Content-Type: {kind.media_type}' {argument} {self.url}",
+                f"curl -H 'Content-Type: {kind.media_type}' {argument} {url}",
             )
             for kind, argument in self.kinds.items()
         ]

@@ -40,6 +40,7 @@ async def run_services(services: Services, *, look_again_s: float = LOOK_AGAIN_S
         with contextlib.suppress(asyncio.CancelledError):
             await watcher
         await asyncio.to_thread(services.pool.close)
+        await asyncio.to_thread(services.lanes.close)
 
 
 async def _look_until_ready(services: Services, seen: _Contents, look_again_s: float) -> None:

@@ -63,7 +63,7 @@ class Envelope:
         self._metrics = metrics
         self._access_log = access_log
         self._is_draining = is_draining
-        self._resource_policy = resource_policy
+        self._resource_policy = resource_policy.encode("ascii")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -65,6 +65,7 @@ class LoadedModel:
         """
         self._manifest = published.manifest
         self._id = published.id
+        self._label = str(published.id)
         self._aliases = aliases
         self._max_batch = max_batch
         self._encoder = RowRunner(GraphSession(published.encoder, self._manifest.encoder, threads=threads))
@@ -92,7 +93,7 @@ class LoadedModel:
     @property
     def label(self) -> str:
         """`name@version`, as answers carry it."""
-        return str(self._id)
+        return self._label
 
     @property
     def manifest(self) -> Manifest:

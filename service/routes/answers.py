@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from service.codecs.images import encode_png
 from service.codecs.tensors import encode_npy, encode_npz, npy_header
 from service.codecs.text_art import braille
-from service.engine import Parts
+from service.engine import CallerLeft, Parts
 from service.negotiation import Form
 from service.schemas.native import Drawing
 from service.trace import current_trace
@@ -163,5 +163,7 @@ class NpyInParts(Answer):
                     raise ClientDisconnect
                 left -= len(images)
                 await send({"type": "http.response.body", "body": images.tobytes(), "more_body": left > 0})
+        except CallerLeft as error:
+            raise ClientDisconnect from error
         finally:
             await self._parts.images.aclose()

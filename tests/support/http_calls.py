@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
@@ -94,11 +94,17 @@ class Caller:
         target: str,
         *,
         headers: Mapping[str, str] | None = None,
-        body: bytes | Iterable[bytes] = b"",
+        body: bytes | Iterable[bytes] | AsyncIterator[bytes] = b"",
         leave_after: int | None = None,
+        extensions: Mapping[str, Any] | None = None,
+        on_body: Callable[[], None] = lambda: None,
     ) -> Answer:
-        """As `call`; with `leave_after`, the client is gone after that many parts of the body."""
-        chunks = [body] if isinstance(body, bytes) else list(body)
+        """As `call`; with `leave_after`, the client is gone after that many parts of the body.
+
+        An asynchronous body arrives as it is made. `extensions` are those of the server; `on_body` is called
+        for each part of the answer.
+        """
+        chunks = _parts(body)
         sent = {"host": "localhost:8000", **{k.lower(): v for k, v in (headers or {}).items()}}
         if isinstance(body, bytes) and body:
             sent.setdefault("content-length", str(len(body)))
@@ -117,18 +123,20 @@ class Caller:
             "client": ("127.0.0.1", 50000),
             "server": ("127.0.0.1", 8000),
             "state": {},
+            "extensions": dict(extensions or {}),
         }
         received = 0
+        part = await anext(chunks, None)
 
         async def receive() -> dict[str, Any]:
-            nonlocal received
+            nonlocal received, part
             if leave_after is not None and received >= leave_after:
                 return {"type": "http.disconnect"}
-            if received >= len(chunks):
+            if part is None:
                 await asyncio.Event().wait()
-            part = chunks[received]
+            this, part = part, await anext(chunks, None)
             received += 1
-            return {"type": "http.request", "body": part, "more_body": received < len(chunks)}
+            return {"type": "http.request", "body": this, "more_body": part is not None}
 
         status = 0
         answered: dict[str, str] = {}
@@ -141,6 +149,18 @@ class Caller:
                 answered.update({k.decode("latin-1"): v.decode("latin-1") for k, v in message["headers"]})
             else:
                 parts.append(message.get("body", b""))
+                on_body()
 
         await self.app(scope, receive, send)
         return Answer(status, answered, b"".join(parts))
+
+
+async def _parts(body: bytes | Iterable[bytes] | AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    if isinstance(body, bytes):
+        yield body
+    elif isinstance(body, Iterable):
+        for part in body:
+            yield part
+    else:
+        async for part in body:
+            yield part

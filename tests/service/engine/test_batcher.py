@@ -158,19 +158,22 @@ def test_what_waits_while_the_model_is_busy_becomes_one_batch(bench: Bench) -> N
 
 
 def test_a_large_request_goes_in_slices_with_the_small_ones_between(bench: Bench) -> None:
+    quantum = bench.runner.rows_within(batcher.QUANTUM_S)
+    count = 2 * quantum + 7
+
     async def test() -> None:
         blocker = await bench.block()
-        large = bench.ask(*[float(i) for i in range(40)])
-        small = [bench.ask(100.0), bench.ask(101.0)]
+        large = bench.ask(*[float(i) for i in range(count)])
+        small = [bench.ask(1000.0), bench.ask(1001.0)]
         await asyncio.sleep(0)
         bench.runner.gate.set()
         await asyncio.gather(blocker, large, *small)
-        np.testing.assert_array_equal(large.result()[0][:, 0], 2 * np.arange(40, dtype=np.float32))
-        np.testing.assert_array_equal(large.result()[1][:, 0], -np.arange(40, dtype=np.float32))
+        np.testing.assert_array_equal(large.result()[0][:, 0], 2 * np.arange(count, dtype=np.float32))
+        np.testing.assert_array_equal(large.result()[1][:, 0], -np.arange(count, dtype=np.float32))
 
     together(test)
-    assert [len(run) for run in bench.runner.runs] == [15, 15, 15, 12]
-    assert bench.runner.runs[2][:2] == [100.0, 101.0]  # after one slice of the large one, not after all
+    assert [len(run) for run in bench.runner.runs] == [quantum, quantum, quantum, 9]
+    assert bench.runner.runs[2][:2] == [1000.0, 1001.0]  # after one slice of the large one, not after all
 
 
 def test_slices_of_one_request_may_run_on_several_lanes_at_once() -> None:
