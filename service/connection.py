@@ -6,16 +6,17 @@ any thread.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-_KEY = "vae.connection"
+#: Where a request's scope holds its connection, among the extensions.
+SCOPE_KEY: Final = "vae.connection"
 
 
 class Connection:
     """One connection.
 
     Attributes:
-        gone: It is lost or closing: nobody will read an answer.
+        gone: It is lost: nobody will read an answer.
         timed_out: It was closed because a request was not received in time.
         only_probes: It is beyond the cap on connections: work is refused on it.
     """
@@ -30,5 +31,6 @@ class Connection:
 
 def connection_of(scope: Any) -> Connection:
     """The connection of a request; one of no consequence where the server tells of none."""
-    found = scope.get("extensions", {}).get(_KEY)
+    extensions = scope.get("extensions")
+    found = extensions.get(SCOPE_KEY) if extensions else None
     return found if isinstance(found, Connection) else Connection()

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.connection import connection_of
 from service.logs import fields
 from service.metrics import Metrics
 from service.problems import MEDIA_TYPE, Item, ProblemError, problem_body, problem_headers
@@ -26,6 +27,8 @@ _log = logging.getLogger(__name__)
 
 #: Status that the log and the metrics give to a request whose client left before the answer.
 CLIENT_LEFT = 499
+#: Answered whatever else is refused.
+PROBES = ("/livez", "/readyz", "/metrics")
 #: Where `service.access` leaves what it knows of the key that was sent; of that, the log tells the label.
 API_KEY = "vae.api_key"
 
@@ -81,14 +84,28 @@ class Envelope:
 
         self._metrics.in_flight.inc()
         try:
+            if connection_of(scope).only_probes and scope["path"] not in PROBES:
+                raise ProblemError(
+                    "too-many-connections",
+                    "More connections are open than this server takes.",
+                    headers={"Retry-After": "1", "Connection": "close"},
+                )
             await self._app(scope, receive, send_enveloped)
+        except ProblemError as problem:
+            if status:
+                raise
+            await problem_response(problem)(scope, receive, send_enveloped)
         except ClientDisconnect:
-            status = CLIENT_LEFT
+            if status == 0 and connection_of(scope).timed_out:
+                late = ProblemError("receipt-timeout", "The body was not whole within the time limit.")
+                await problem_response(late)(scope, receive, send_enveloped)
+            else:
+                status = CLIENT_LEFT
         except asyncio.CancelledError:
             if status or not self._is_draining():
                 raise
-            error = ProblemError("shutting-down", "The server stopped before this request was done.")
-            await problem_response(error)(scope, receive, send_enveloped)
+            stopped = ProblemError("shutting-down", "The server stopped before this request was done.")
+            await problem_response(stopped)(scope, receive, send_enveloped)
         except Exception as error:
             if status:
                 raise  # half an answer cannot be taken back: the server closes the connection

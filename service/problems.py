@@ -118,6 +118,12 @@ PROBLEMS: Mapping[str, ProblemKind] = _table(
         "Ask for one of the forms that errors[] lists, by suffix or by Accept.",
     ),
     ProblemKind(
+        "receipt-timeout",
+        408,
+        "The request did not come whole within the time limit",
+        "Send the request at once and without pauses; GET /limits tells the time limit.",
+    ),
+    ProblemKind(
         "body-too-large",
         413,
         "The body is longer than this server takes",
@@ -152,6 +158,12 @@ PROBLEMS: Mapping[str, ProblemKind] = _table(
         429,
         "More is asked for than this server can do",
         "Send the request again after the seconds in Retry-After, or to another instance.",
+    ),
+    ProblemKind(
+        "too-many-connections",
+        429,
+        "More connections are open than this server takes",
+        "Use fewer connections and keep them open, or go to another instance.",
     ),
     ProblemKind(
         "head-too-large",

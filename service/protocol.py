@@ -6,13 +6,18 @@ What it answers itself never becomes a request: no middleware sees it, so it is 
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import time
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import ClassVar, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.connection import SCOPE_KEY, Connection
+from service.cycle import Cycle
 from service.logs import fields
 from service.metrics import Metrics
 from service.problems import MEDIA_TYPE, ProblemError, problem_body
@@ -25,14 +30,35 @@ MAX_URL_BYTES: Final = 16_384
 #: (test_server_process).
 MAX_HEAD_BYTES: Final = 131_072
 
+#: How often connections are looked at for what is late.
+SWEEP_S: Final = 0.25
+#: Connections beyond the cap that are still taken, for probes.
+RESERVED_CONNECTIONS: Final = 32
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class ConnectionBounds:
+    """What one connection, and all of them, may take. Times are in seconds."""
+
+    receipt_s: float = math.inf
+    """From the first byte of a request, or from the connection, to the last byte of the request's body."""
+    stall_s: float = math.inf
+    """How long an answer may wait for a client that takes none of it."""
+    connections: int = 1 << 30
+    """How many are taken; a few more are taken for probes alone."""
+
+
 class ProblemProtocol(HttpToolsProtocol):
-    """One connection. What is no HTTP, or too long a head, is answered in the one form that errors have."""
+    """One connection. What is no HTTP, too long or too slow is answered in the one form that errors have.
+
+    Deadlines are plain numbers that `sweep` looks at a few times a second: a timer for each request would
+    cost as much as its routing.
+    """
 
     metrics: ClassVar[Metrics | None] = None
-    """Where answers are counted; set by `counted_in`."""
+    """Where answers are counted; set by `bounded`."""
+    bounds: ClassVar[ConnectionBounds] = ConnectionBounds()
 
     _heads = 0
     _in_head = False
@@ -41,13 +67,35 @@ class ProblemProtocol(HttpToolsProtocol):
     _came_s = 0.0
     _too_long = False
 
+    _closes_next = False
+    _receive_by_s = math.inf
+    _stalled_bytes = 0
+    _stalled_until_s = math.inf
+
     @classmethod
-    def counted_in(cls, metrics: Metrics) -> type[ProblemProtocol]:
-        """The same protocol, counting in `metrics`."""
-        return type(cls.__name__, (cls,), {"metrics": metrics})
+    def bounded(cls, metrics: Metrics, bounds: ConnectionBounds) -> type[ProblemProtocol]:
+        """The same protocol within `bounds`, counting in `metrics`."""
+        return type(cls.__name__, (cls,), {"metrics": metrics, "bounds": bounds})
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.connection = Connection()
+        self._extensions = {SCOPE_KEY: self.connection}
+        self._came_s = time.perf_counter()
+        self._receive_by_s = time.monotonic() + self.bounds.receipt_s
+        count = len(self.connections)
+        if count > self.bounds.connections:
+            self.connection.only_probes = True
+            if count > self.bounds.connections + RESERVED_CONNECTIONS:
+                self._make_room()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.connection.gone = True
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         self._came_s = time.perf_counter()
+        self._begin_receipt()
         head = self._heads if self._in_head else None
         super().data_received(data)
         if self._in_head and head == self._heads and not self.transport.is_closing():
@@ -61,7 +109,9 @@ class ProblemProtocol(HttpToolsProtocol):
         self._heads += 1
         self._in_head = True
         self._head_bytes = self._waiting_bytes = 0
+        self._begin_receipt()
         super().on_message_begin()
+        self.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url))
@@ -74,22 +124,95 @@ class ProblemProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         super().on_headers_complete()
+        self.cycle.__class__ = Cycle
+        if self._closes_next:
+            self.cycle.keep_alive = False
+
+    def on_message_complete(self) -> None:
+        self._receive_by_s = math.inf
+        super().on_message_complete()
+
+    def drain(self) -> None:
+        """The server stops: an answer under way, or the next one, is the last on this connection."""
+        self._closes_next = True
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+
+    def sweep(self, now_s: float) -> None:
+        """Closes the connection if its request, or its client's reading of the answer, is late.
+
+        Args:
+            now_s: On the clock of `time.monotonic`.
+        """
+        if now_s >= self._receive_by_s:
+            self._receive_by_s = math.inf
+            self._receipt_is_late()
+        waiting = self.transport.get_write_buffer_size()
+        if waiting == 0:
+            self._stalled_until_s = math.inf
+        elif waiting != self._stalled_bytes or self._stalled_until_s == math.inf:
+            self._stalled_until_s = now_s + self.bounds.stall_s
+        elif now_s >= self._stalled_until_s:
+            _log.info("client reads nothing", extra=fields(client=self._client(), unread_bytes=waiting))
+            self.transport.abort()
+        self._stalled_bytes = waiting
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  (uvicorn's own words)
         """Called by uvicorn for whatever its parser, or one of the callbacks above, objects to."""
-        client = self.client[0] if self.client else None
         if self.cycle is not None and not self.cycle.more_body and not self.cycle.response_complete:
             # A whole request came before the rubbish and waits for its answer: a 400 sent now would be taken
             # for it. It gets its own, and the connection ends with that.
             self.cycle.keep_alive = False
             self.flow.pause_reading()
-            _log.info("malformed request after another", extra=fields(client=client))
+            _log.info("malformed request after another", extra=fields(client=self._client()))
             return
         error = (
             ProblemError("head-too-large", f"Request line and headers are more than {MAX_HEAD_BYTES} bytes.")
             if self._too_long
             else ProblemError("malformed-request", "What came is not HTTP/1.1.")
         )
+        self._answer(error, event="malformed request")
+
+    def _begin_receipt(self) -> None:
+        if self._receive_by_s == math.inf:
+            self._receive_by_s = time.monotonic() + self.bounds.receipt_s
+
+    def _receipt_is_late(self) -> None:
+        cycle = self.cycle
+        if cycle is None or (cycle.response_complete and not cycle.more_body):
+            self.connection.timed_out = True
+            self._answer(
+                ProblemError(
+                    "receipt-timeout", f"The request was not whole within {self.bounds.receipt_s:g} seconds."
+                ),
+                event="request came too slowly",
+            )
+        elif cycle.response_complete:
+            self.transport.close()  # it was answered before its body was whole, and nothing reads the rest
+        else:
+            # What answers now is the application, and that answer is the last. If it waits for the body, it
+            # is told that none will come, and why.
+            self.connection.timed_out = cycle.more_body
+            cycle.keep_alive = False
+            if cycle.more_body and isinstance(cycle, Cycle):
+                cycle.give_up()
+
+    def _make_room(self) -> None:
+        """Closes one connection for a new one: an idle one if there is one, else what will be late first."""
+        others = [each for each in self.connections if each is not self and isinstance(each, ProblemProtocol)]
+        idle = [each for each in others if each._receive_by_s == math.inf and not each._is_answering()]
+        oldest = min(idle or others, key=lambda each: (each._receive_by_s, each._came_s), default=None)
+        if oldest is not None:
+            oldest.transport.abort()
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _client(self) -> str | None:
+        return self.client[0] if self.client else None
+
+    def _answer(self, error: ProblemError, *, event: str) -> None:
+        """Answers past the application, which knows of no request: written, logged, counted, closed."""
         status = HTTPStatus(error.kind.status)
         trace = Trace(new_request_id(), started=self._came_s, code=error.kind.code)
         body = problem_body(error, request_id=trace.request_id)
@@ -102,8 +225,8 @@ class ProblemProtocol(HttpToolsProtocol):
         )
         self.transport.write(head.encode("ascii") + body)
         self.transport.close()
-        values = {"request_id": trace.request_id, "status": int(status), "code": trace.code, "client": client}
-        _log.info("malformed request", extra=fields(**values))
+        values = {"request_id": trace.request_id, "status": int(status), "code": trace.code}
+        _log.info(event, extra=fields(**values, client=self._client()))
         if self.metrics is not None:
             self.metrics.observe_request(
                 route=None,

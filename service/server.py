@@ -6,8 +6,10 @@ Knows uvicorn and the settings. Knows nothing of routes, models or codecs.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -18,12 +20,18 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from service import draining
 from service.engine import ThreadBudget, allowed_threads
 from service.logs import fields
-from service.protocol import ProblemProtocol
+from service.protocol import RESERVED_CONNECTIONS, SWEEP_S, ConnectionBounds, ProblemProtocol
 from service.services import Services
 from service.settings import Settings
 
+#: Open files that are no connections: listener, log, store, libraries.
+_OTHER_FILES = 64
+#: A client may take this many times the receipt deadline to read anything of its answer: it may be busy with
+#: what it has read, whereas one that sends has nothing else to do.
+_STALL_FACTOR = 3.0
 _log = logging.getLogger(__name__)
 
 
@@ -38,9 +46,11 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._services = services
         self._started_s = started_s
+        self._delay_s = 0.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self._sweeper = asyncio.create_task(self._sweep())
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._read_again)
         settle_collector()
         _announce(self._services, sockets or [], self._started_s)
@@ -51,29 +61,58 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._services.lifecycle.draining = True
+        self._delay_s = self._services.settings.drain_delay_s if sig == signal.SIGTERM else 0.0
         super().handle_exit(sig, frame)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Lets everybody who was heard be answered, in the order that loses nobody; see `draining.py`."""
+        await draining.linger(
+            self._protocols,
+            listeners=sockets or [],
+            servers=self.servers,
+            delay_s=self._delay_s,
+            is_forced=lambda: self.force_exit,
+        )
+        await super().shutdown(sockets)
+        self._sweeper.cancel()
 
-def serve(app: FastAPI, settings: Settings, *, started_s: float) -> None:
+    def _protocols(self) -> list[ProblemProtocol]:
+        return [each for each in self.server_state.connections if isinstance(each, ProblemProtocol)]
+
+    async def _sweep(self) -> None:
+        """Looks for late connections, also while the server stops."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now_s = time.monotonic()
+            for protocol in self._protocols():
+                protocol.sweep(now_s)
+
+
+def serve(
+    app: FastAPI, settings: Settings, *, started_s: float, listener: socket.socket | None = None
+) -> None:
     """Listens until SIGTERM or SIGINT, lets running requests finish, and returns.
 
     Args:
+        listener: A socket that listens already, to be used instead of the address in the settings.
         started_s: When the process began its work, on the clock of `time.perf_counter`.
 
     Raises:
         AddressError: Before anything was loaded.
     """
     services: Services = app.state.services
-    listener = bind(settings.host, settings.port)
+    listener = listener or bind(settings.host, settings.port)
     config = uvicorn.Config(
         app,
-        http=ProblemProtocol.counted_in(services.metrics),
+        http=ProblemProtocol.bounded(services.metrics, connection_bounds(settings)),
         loop="uvloop",
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies,
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=settings.shutdown_grace_s,
     )
@@ -114,6 +153,22 @@ def bind(host: str, port: int) -> socket.socket:
         ) from None
     listener.setblocking(False)
     return listener
+
+
+def connection_bounds(settings: Settings) -> ConnectionBounds:
+    """The bounds of the settings, after this process was allowed as many open files as it may have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    connections = settings.max_connections
+    if files != resource.RLIM_INFINITY:
+        connections = min(connections, max(1, files - RESERVED_CONNECTIONS - _OTHER_FILES))
+    return ConnectionBounds(
+        receipt_s=settings.receipt_timeout_s,
+        stall_s=_STALL_FACTOR * settings.receipt_timeout_s,
+        connections=connections,
+    )
 
 
 def settle_collector() -> None:

@@ -134,6 +134,25 @@ class Settings(BaseSettings):
     """How long an idle connection stays open. Longer than any proxy's own limit: with uvicorn's 5 s a proxy
     reuses a connection just as it closes, and answers 502."""
 
+    receipt_timeout_s: Annotated[float, Field(gt=0.0, le=3600.0, allow_inf_nan=False), Unit("seconds")] = 10.0
+    """How long a request may take to arrive, from its first byte, or from the connection, to the last byte of
+    its body; then 408. A client that drips would hold a connection for ever otherwise. A client that reads
+    nothing of its answer for three times as long is cut off."""
+
+    max_connections: Annotated[int, Field(ge=1, le=1 << 20), Unit("connections")] = 1000
+    """Most open connections; a few more are taken, on which only the probes are answered. Fewer where the
+    process may not open as many files."""
+
+    trusted_proxies: Annotated[
+        str, StringConstraints(max_length=4096), Unit("addresses, comma separated")
+    ] = ""
+    """Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed: addresses, networks, or `*`. Left
+    out, none is: anybody can send these headers."""
+
+    drain_delay_s: Annotated[float, Field(ge=0.0, le=3600.0, allow_inf_nan=False), Unit("seconds")] = 0.0
+    """How long after SIGTERM new connections are still taken while /readyz says no: as long as a load
+    balancer needs to notice. Ctrl-C does not wait."""
+
     shutdown_grace_s: Annotated[int, Field(ge=1, le=3600), Unit("seconds")] = 20
     """How long running requests may take to finish after SIGTERM; without a bound one stalled client would
     hold the process for ever."""

@@ -32,6 +32,8 @@ EVERYWHERE = (
     "method-not-allowed",
     "body-too-large",
     "head-too-large",
+    "receipt-timeout",
+    "too-many-connections",
     "internal-error",
     "shutting-down",
 )

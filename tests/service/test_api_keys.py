@@ -166,7 +166,10 @@ def test_command_refuses_a_label_that_the_file_would_not_take(
     assert "1 to 64 letters" in capsys.readouterr().err
 
 
-def test_wrong_key_file_ends_the_start_with_78(capsys: pytest.CaptureFixture[str], path: Path) -> None:
+def test_wrong_key_file_ends_the_start_with_78(
+    capsys: pytest.CaptureFixture[str], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.logs.configure_logging", lambda **_: None)  # this process is the tests' own
     for command in ("run", "check"):
         assert main([command, "--api-keys-file", str(write(path, "nonsense"))]) == 78
         assert f"{path}, line 1" in capsys.readouterr().err

@@ -1,0 +1,111 @@
+"""One request and its answer on a connection: uvicorn's, but head and body leave in one write.
+
+Knows the two messages of an ASGI answer and the bytes of HTTP/1.1. Knows nothing of routes or models.
+
+uvicorn matches every header against two regular expressions and writes the head by itself, a system call of
+its own. Every header here is made by this package or by Starlette, so one look at the finished head is
+enough, and it waits for the first part of the body.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+#: Longer bodies are not copied to stand behind their head.
+_LARGEST_JOINED_BYTES = 65_536
+_NO_BODY = (204, 304)
+
+
+class Cycle(RequestResponseCycle):
+    """What the application calls `send` of. A cycle of uvicorn becomes one by its class alone."""
+
+    _head: bytes | None = None
+    _given_up = False
+
+    def give_up(self) -> None:
+        """No more of the body will be taken: whoever waits for it learns that, and can still answer."""
+        self._given_up = True
+        self.flow.pause_reading()
+        self.message_event.set()
+
+    async def receive(self) -> Any:
+        """The next part of the body, or `http.disconnect`."""
+        message = await super().receive()
+        if self._given_up and message["type"] == "http.request" and message["more_body"]:
+            return {"type": "http.disconnect"}
+        return message
+
+    async def send(self, message: Any) -> None:
+        """Takes `http.response.start`, then `http.response.body` until there is no more.
+
+        Raises:
+            RuntimeError: Messages in another order, more or fewer bytes than announced, or a header that
+                would break out of its line: defects of the application.
+        """
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        kind = message["type"]
+        if kind == "http.response.start" and not self.response_started:
+            self.response_started = True
+            self.waiting_for_100_continue = False
+            self._head = self._made_head(message["status"], message.get("headers", ()))
+        elif kind == "http.response.body" and self.response_started and not self.response_complete:
+            self._write(message.get("body", b""), more=message.get("more_body", False))
+        else:
+            raise RuntimeError(f"unexpected ASGI message {kind!r}")
+
+    def _made_head(self, status: int, headers: Any) -> bytes:
+        lines = [STATUS_LINE[status]]
+        closes = False
+        for name, value in (*self.default_headers, *headers):
+            if name == b"content-length":
+                self.chunked_encoding = False
+                self.expected_content_length = int(value)
+            elif name == b"connection" and b"close" in value.lower():
+                closes = True
+                self.keep_alive = False
+            lines += (name, b": ", value, b"\r\n")
+        if not (self.keep_alive or closes):
+            lines.append(b"connection: close\r\n")
+            closes = True
+        if self.chunked_encoding is None and self.scope["method"] != "HEAD" and status not in _NO_BODY:
+            self.chunked_encoding = True
+            lines.append(b"transfer-encoding: chunked\r\n")
+        lines.append(b"\r\n")
+        head = b"".join(lines)
+        if head.count(b"\n") != head.count(b"\r\n") or head.index(b"\r\n\r\n") != len(head) - 4:
+            raise RuntimeError("a header holds a line break")
+        return head
+
+    def _write(self, body: bytes, *, more: bool) -> None:
+        if self.scope["method"] == "HEAD":
+            self.expected_content_length = 0
+            body = b""
+        elif self.chunked_encoding:
+            body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            if not more:
+                body += b"0\r\n\r\n"
+        else:
+            self.expected_content_length -= len(body)
+            if self.expected_content_length < 0:
+                raise RuntimeError("answer longer than its Content-Length")
+        if self._head is not None:
+            if len(body) <= _LARGEST_JOINED_BYTES:
+                body = self._head + body
+            else:
+                self.transport.write(self._head)
+            self._head = None
+        if body:
+            self.transport.write(body)
+        if not more:
+            if self.expected_content_length:
+                raise RuntimeError("answer shorter than its Content-Length")
+            self.response_complete = True
+            self.message_event.set()
+            if not self.keep_alive:
+                self.transport.close()
+            self.on_response()

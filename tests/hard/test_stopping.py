@@ -1,0 +1,133 @@
+"""SIGTERM under load, fifty times: whoever was heard is answered, and the process ends as it should."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hazard_plugin import Hazard
+from server_process import serving
+from tiny_models import publish_tiny
+
+from model_store import ModelStore
+
+STOPS = 50
+KEPT, ONE_SHOT = 8, 4
+REQUEST = b"GET /sample?n=4 HTTP/1.1\r\nHost: a\r\n"
+STALLED, GRACE_S = 100, 2
+
+
+@dataclass
+class Seen:
+    """What all clients saw."""
+
+    answered: int = 0
+    lost: int = 0
+    errors: int = 0
+
+
+async def client(port: int, seen: Seen, *, keep: bool) -> None:
+    """Asks again and again, until it is refused a connection."""
+    request = REQUEST + (b"\r\n" if keep else b"Connection: close\r\n\r\n")
+    while True:
+        try:
+            async with asyncio.timeout(5):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        except (OSError, TimeoutError):
+            return
+        with contextlib.closing(writer):
+            while True:
+                whole, last = await asked(reader, writer, request)
+                seen.answered += whole is not None
+                seen.lost += whole is None
+                seen.errors += whole is not None and not whole.startswith(b"HTTP/1.1 200 ")
+                if whole is None or last:
+                    break
+
+
+async def asked(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes
+) -> tuple[bytes | None, bool]:
+    """One whole answer, or None if it was lost, and whether it is the last of its connection."""
+    try:
+        writer.write(request)
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.partition(b"content-length: ")[2].split(b"\r\n")[0])
+        await reader.readexactly(length)
+    except (OSError, asyncio.IncompleteReadError):
+        return None, True
+    return head.upper()[:13] + head[13:], b"connection: close" in head
+
+
+@pytest.mark.hard
+@pytest.mark.hazard_row("sigterm")
+@pytest.mark.timeout(300)
+def test_nobody_who_was_heard_is_lost(tmp_path: Path, hazard: Hazard) -> None:
+    publish_tiny(ModelStore(tmp_path / "models"), name="mnist", image_shape=(1, 4, 4), latent_size=2)
+    seen, codes, slowest_s = Seen(), [], 0.0
+
+    async def load(port: int, pid: int) -> None:
+        async with asyncio.TaskGroup() as group:
+            for number in range(KEPT + ONE_SHOT):
+                group.create_task(client(port, seen, keep=number < KEPT))
+            await asyncio.sleep(0.2)
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pid, signal.SIGTERM)
+
+    for _ in range(STOPS):
+        with serving(tmp_path / "models", tmp_path / "log", "--access-log", "false") as running:
+            descriptor = os.pidfd_open(running.process.pid)
+            asyncio.run(load(running.port, descriptor))
+            begun = time.monotonic()
+            codes.append(running.process.wait(timeout=10))
+            slowest_s = max(slowest_s, time.monotonic() - begun)
+            os.close(descriptor)
+            assert "Traceback" not in running.log
+    hazard(
+        "sigterm",
+        figure=f"{STOPS} stops: {seen.lost} of {seen.answered + seen.lost} lost, {seen.errors} not 200",
+        bar="0 lost",
+        met=seen.lost == seen.errors == 0 and seen.answered > 20 * STOPS,
+    )
+    hazard("sigterm", figure=f"exit codes {sorted(set(codes))}", bar="0", met=set(codes) == {0})
+
+
+@pytest.mark.hard
+@pytest.mark.hazard_row("sigterm")
+def test_stalled_clients_hold_the_process_for_the_grace_time_at_most(tmp_path: Path, hazard: Hazard) -> None:
+    publish_tiny(ModelStore(tmp_path / "models"), name="mnist", image_shape=(1, 4, 4), latent_size=2)
+    stalled = (
+        b"POST /encode HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+    )
+
+    async def measured(running: object, port: int) -> list[bytes]:
+        streams = [await asyncio.open_connection("127.0.0.1", port) for _ in range(STALLED)]
+        for _, writer in streams:
+            writer.write(stalled)
+        await asyncio.sleep(0.3)
+        running.process.send_signal(signal.SIGTERM)  # type: ignore[attr-defined]
+        answers = await asyncio.gather(*(reader.read(-1) for reader, _ in streams))
+        for _, writer in streams:
+            writer.close()
+        return answers
+
+    arguments = ("--shutdown-grace-s", str(GRACE_S), "--receipt-timeout-s", "60")
+    with serving(tmp_path / "models", tmp_path / "log", *arguments) as running:
+        begun = time.monotonic()
+        answers = asyncio.run(measured(running, running.port))
+        code = running.process.wait(timeout=20)
+        took_s = time.monotonic() - begun - 0.3
+    told = sum(answer.startswith(b"HTTP/1.1 503 ") for answer in answers)
+    hazard(
+        "sigterm",
+        figure=f"{STALLED} stalled clients: exit {code} after {took_s:.2f} s, {told} told 503",
+        bar=f"0 within {GRACE_S} + 1 s, 503",
+        met=code == 0 and took_s <= GRACE_S + 1.0 and told == STALLED,
+    )
+    assert "Traceback" not in running.log
