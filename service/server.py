@@ -22,6 +22,7 @@ from fastapi import FastAPI
 
 from service import draining
 from service.engine import ThreadBudget, allowed_threads
+from service.lifespan import reload_models
 from service.logs import fields
 from service.protocol import RESERVED_CONNECTIONS, SWEEP_S, ConnectionBounds, ProblemProtocol
 from service.services import Services
@@ -58,6 +59,7 @@ class Server(uvicorn.Server):
     def _read_again(self) -> None:
         """SIGHUP: what an operator may change while the server runs."""
         self._services.access.reread()
+        self._reading = asyncio.get_running_loop().create_task(reload_models(self._services))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._services.lifecycle.draining = True

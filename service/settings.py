@@ -81,6 +81,13 @@ class Settings(BaseSettings):
     default_model: Annotated[str, AfterValidator(_reference), Unit("name[@version|@alias]")] = "mnist"
     """The model that answers a request that names none."""
 
+    store_poll_s: Annotated[float, Field(ge=0.01, le=3600.0, allow_inf_nan=False), Unit("seconds")] = 0.5
+    """How often the store is looked at for what was published, promoted or rolled back. A look costs a few
+    file attributes; polling works on every file system, network ones included."""
+
+    model_idle_s: Annotated[float, Field(gt=0.0, le=1e9, allow_inf_nan=False), Unit("seconds")] = 600.0
+    """How long a version without an alias stays in memory after it was last asked for."""
+
     host: Annotated[str, StringConstraints(min_length=1, max_length=255), Unit("address")] = "127.0.0.1"
     """Address to listen on. This machine only: anything else wants `api_keys_file` or a proxy that knows its
     users, and the server says so when it starts. A container sets 0.0.0.0."""

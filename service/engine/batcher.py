@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import weakref
 from collections import deque
 from collections.abc import Iterable
 
@@ -171,7 +172,8 @@ class GraphQueue:
             self._sweep.cancel()
         self._sweep_at_s = earliest.caller.deadline_s
         wait_s = max(0.0, self._sweep_at_s - self._lanes.clock())
-        self._sweep = earliest.loop.call_later(wait_s, self._expire)
+        # Weakly: a timer that runs for half a minute must not keep a retired model in memory.
+        self._sweep = earliest.loop.call_later(wait_s, _expire, weakref.ref(self))
 
     def _expire(self) -> None:
         self._sweep, self._sweep_at_s = None, math.inf
@@ -285,6 +287,12 @@ class _Batch:
             job.run_s += run_s
             if job.finished == job.count:
                 self._finished.append(job)
+
+
+def _expire(queue: weakref.ref[GraphQueue]) -> None:
+    alive = queue()
+    if alive is not None:
+        alive._expire()
 
 
 _REASONS: dict[type[Exception], str] = {

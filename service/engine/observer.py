@@ -19,6 +19,9 @@ class EngineObserver(Protocol):
         """One batch of `rows` rows for `jobs` callers ran for `run_s`; those of them that had not been served
         before had waited `wait_s` together."""
 
+    def loaded(self, model: str, result: str, seconds: float) -> None:
+        """Loading a version took `seconds` and ended `loaded` or `refused`."""
+
     def dropped(self, model: str, graph: str, reason: str, images: int) -> None:
         """`images` were never run: `deadline`, `left` (the caller) or `stopped`."""
 
@@ -30,6 +33,9 @@ class Unobserved:
         pass
 
     def run(self, model: str, graph: str, *, rows: int, jobs: int, wait_s: float, run_s: float) -> None:
+        pass
+
+    def loaded(self, model: str, result: str, seconds: float) -> None:
         pass
 
     def dropped(self, model: str, graph: str, reason: str, images: int) -> None:

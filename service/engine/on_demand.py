@@ -51,6 +51,7 @@ class OnDemandModels:
         self._models: OrderedDict[VersionId, LoadedModel] = OrderedDict()
         self._loading: dict[VersionId, Future[LoadedModel]] = {}
         self._refused: OrderedDict[VersionId, _Refusal] = OrderedDict()
+        self._used_s: dict[VersionId, float] = {}
 
     def get(self, version: VersionId) -> LoadedModel:
         """The model, from memory, from whoever is loading it just now, or loaded here.
@@ -63,6 +64,7 @@ class OnDemandModels:
             model = self._models.get(version)
             if model is not None:
                 self._models.move_to_end(version)
+                self._used_s[version] = self._clock()
                 return model
             refusal = self._refused.get(version)
             if refusal is not None and self._clock() < refusal.until_s:
@@ -73,7 +75,17 @@ class OnDemandModels:
     def take(self, version: VersionId) -> LoadedModel | None:
         """Remove and give a model, if it is here."""
         with self._lock:
+            self._used_s.pop(version, None)
             return self._models.pop(version, None)
+
+    def retire(self, idle_s: float) -> list[VersionId]:
+        """Removes what nobody has asked for in the last `idle_s` seconds."""
+        with self._lock:
+            oldest_s = self._clock() - idle_s
+            idle = [version for version, used_s in self._used_s.items() if used_s <= oldest_s]
+            for version in idle:
+                del self._models[version], self._used_s[version]
+            return idle
 
     def models(self) -> Mapping[VersionId, LoadedModel]:
         """What is in memory now."""
@@ -100,8 +112,10 @@ class OnDemandModels:
         with self._lock:
             del self._loading[version]
             self._models[version] = model
+            self._used_s[version] = self._clock()
             while len(self._models) > self._limit:
                 evicted, _ = self._models.popitem(last=False)
+                self._used_s.pop(evicted, None)
                 _log.info("model evicted", extra=fields(model=str(evicted)))
         mine.set_result(model)
         return model

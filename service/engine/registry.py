@@ -11,7 +11,9 @@ Two shelves:
 
 `load_all` may be called again, to see what has been published since: it reads names and aliases anew, keeps
 what is loaded already (a version never changes), leaves in service what a broken successor would have
-replaced, and swaps the snapshot at the end. Callers keep the model they have got until they are done with it.
+replaced, and swaps the snapshot at the end. Callers keep the model they have got until they are done with it;
+then its memory goes back to the system. `refresh` is the same for a watcher: what was refused is not tried
+again before its files change.
 """
 
 from __future__ import annotations
@@ -26,11 +28,17 @@ from types import MappingProxyType
 from model_store import InvalidReference, ModelNotFound, ModelReference, ModelStore, StoreError, VersionId
 from service.engine.errors import EngineError, InvalidModelReference, ModelUnavailable, UnknownModel
 from service.engine.events import fields
+from service.engine.files import Files, look_at
 from service.engine.lanes import Lanes
+from service.engine.memory import return_memory
 from service.engine.model import DEFAULT_MAX_BATCH, LoadedModel
-from service.engine.observer import EngineObserver
+from service.engine.observer import EngineObserver, Unobserved
 from service.engine.on_demand import OnDemandModels
 
+_GONE = (
+    "It is no longer in the store; the version that was loaded from there goes on answering. Publish it "
+    "again, or choose another default model (VAE_DEFAULT_MODEL)."
+)
 #: Stands among names for the whole store; the space keeps it apart from every name.
 _STORE = "the store"
 _log = logging.getLogger(__name__)
@@ -64,12 +72,22 @@ class _Listing:
 
 
 @dataclass(frozen=True)
+class _Refused:
+    """Why a version was refused, and what its files looked like then."""
+
+    reason: str
+    files: Files
+
+
+@dataclass(frozen=True)
 class _Snapshot:
     """What one `load_all` found. Never changed, only replaced."""
 
     by_reference: Mapping[str, LoadedModel] = field(default_factory=dict)
     failed_references: Mapping[str, str] = field(default_factory=dict)
     failures: tuple[LoadFailure, ...] = ()
+
+    refused: Mapping[VersionId, _Refused] = field(default_factory=dict)
 
     @property
     def models(self) -> Mapping[VersionId, LoadedModel]:
@@ -112,7 +130,7 @@ class ModelRegistry:
         self._threads = threads
         self._max_batch = max_batch
         self._lanes = lanes
-        self._observer = observer
+        self._observer = observer or Unobserved()
         self._snapshot: _Snapshot | None = None
         self._reload = threading.Lock()  # one load_all at a time
         self._on_demand = OnDemandModels(
@@ -130,10 +148,49 @@ class ModelRegistry:
         Never raises for what is in the store: what fails is recorded and logged, and whatever answered to
         the same reference before goes on answering.
         """
+        self._read_store(again=True)
+
+    def refresh(self) -> bool:
+        """`load_all` for a watcher, who calls it whenever the store may have changed.
+
+        A version that was refused is not tried, nor told of, again before its files change.
+
+        Returns:
+            Whether anything is served or refused now that was not before, or the other way round.
+        """
+        return self._read_store(again=False)
+
+    def retire_idle(self, idle_s: float) -> None:
+        """Lets go of versions that are there only because somebody once named them, and nobody has since.
+
+        Args:
+            idle_s: Seconds without use.
+        """
+        retired = self._on_demand.retire(idle_s)
+        for version in retired:
+            _log.info("model retired", extra=fields(model=str(version), idle_s=idle_s))
+        if retired:
+            return_memory()
+
+    def signature(self) -> Files:
+        """What the store looks like from outside: it changes when something is published, moved or mended.
+
+        Cheap enough to be asked for several times a second: of versions only the directories are looked at,
+        and the files only of those that were refused.
+        """
+        snapshot = self._snapshot or _Snapshot()
+        files = set(look_at(self._store.root, depth=2))
+        for version in snapshot.refused:
+            files |= look_at(self._store.root / version.name / str(version.version), depth=1)
+        return frozenset(files)
+
+    def _read_store(self, *, again: bool) -> bool:
         with self._reload:
             previous = self._snapshot or _Snapshot()
             listing = self._list()
-            models, reasons = self._load_listed(listing.references, previous.models)
+            refused = {} if again else self._still_refused(previous.refused)
+            models, refusals = self._load_listed(listing.references, previous.models, refused)
+            reasons = {version: refusal.reason for version, refusal in refusals.items()}
             kept = {
                 text: model
                 for text, model in previous.by_reference.items()
@@ -142,18 +199,41 @@ class ModelRegistry:
             }
             found = {text: models[v] for text, v in listing.references.items() if v in models}
             by_reference = {**kept, **found}
+            lost = previous.by_reference.get(self._default)
+            failures = [
+                *(LoadFailure(name, reason) for name, reason in listing.unreadable.items()),
+                *(LoadFailure(str(version), reason) for version, reason in reasons.items()),
+            ]
+            if lost is not None and self._default not in by_reference:
+                # Requests that name no model are most requests: what answered them goes on answering.
+                by_reference[self._default] = lost
+                failures.append(LoadFailure(self._default, _GONE))
             by_reference |= {model.label: model for model in by_reference.values()}
             failed = {text: reasons[v] for text, v in listing.references.items() if v in reasons}
             failed |= {str(version): reason for version, reason in reasons.items()}
-            self._snapshot = _Snapshot(
+            self._snapshot = current = _Snapshot(
                 by_reference=MappingProxyType(by_reference),
                 failed_references=MappingProxyType(failed),
-                failures=(
-                    *(LoadFailure(name, reason) for name, reason in listing.unreadable.items()),
-                    *(LoadFailure(str(version), reason) for version, reason in reasons.items()),
-                ),
+                failures=tuple(failures),
+                refused=MappingProxyType(refusals),
             )
             self._on_demand.forget_refusals()
+            gone = previous.models.keys() - current.models.keys()
+            for version in sorted(gone):
+                _log.info("model retired", extra=fields(model=str(version)))
+            changed = (_names(previous), previous.failures) != (_names(current), current.failures)
+            # The last names of what is retired; its memory can go once the callers who hold it are done.
+            del previous, models, kept, found, lost
+            if gone:
+                return_memory()
+            return changed
+
+    def _still_refused(self, refused: Mapping[VersionId, _Refused]) -> dict[VersionId, _Refused]:
+        """Those whose files are as they were."""
+        return {v: known for v, known in refused.items() if self._files_of(v) == known.files}
+
+    def _files_of(self, version: VersionId) -> Files:
+        return look_at(self._store.root / version.name / str(version.version), depth=1)
 
     def get(self, reference: str | None = None) -> LoadedModel:
         """The model for a reference, loading it if it exists and nobody has asked for it before.
@@ -252,19 +332,26 @@ class ModelRegistry:
         return _Listing(references, unreadable)
 
     def _load_listed(
-        self, references: Mapping[str, VersionId], previous: Mapping[VersionId, LoadedModel]
-    ) -> tuple[dict[VersionId, LoadedModel], dict[VersionId, str]]:
+        self,
+        references: Mapping[str, VersionId],
+        previous: Mapping[VersionId, LoadedModel],
+        refused: Mapping[VersionId, _Refused],
+    ) -> tuple[dict[VersionId, LoadedModel], dict[VersionId, _Refused]]:
         """Models by version, taken over where they are in memory, and why the others failed."""
         models: dict[VersionId, LoadedModel] = {}
-        reasons: dict[VersionId, str] = {}
+        refusals: dict[VersionId, _Refused] = {}
         for version in sorted(set(references.values())):
             aliases = _aliases_of(version, references)
+            if version in refused:
+                refusals[version] = refused[version]
+                continue
+            files = self._files_of(version)  # before it is read: what changes meanwhile is read again
             known = previous.get(version) or self._on_demand.take(version)
             try:
                 models[version] = known.with_aliases(aliases) if known else self._load(version, aliases)
             except ModelUnavailable as error:
-                reasons[version] = error.reason
-        return models, reasons
+                refusals[version] = _Refused(error.reason, files)
+        return models, refusals
 
     def _resolve(self, reference: ModelReference) -> VersionId:
         try:
@@ -288,6 +375,7 @@ class ModelRegistry:
             ModelUnavailable: Any of it failed; the log has the reason too.
         """
         started_s = time.perf_counter()
+        result = "refused"
         try:
             published = self._store.open(version)
             model = LoadedModel(
@@ -302,6 +390,10 @@ class ModelRegistry:
             reason = _reason(error)
             _log.error("model refused", extra=fields(model=str(version), reason=reason))
             raise ModelUnavailable(str(version), reason) from error
+        else:
+            result = "loaded"
+        finally:
+            self._observer.loaded(str(version), result, time.perf_counter() - started_s)
         _log.info(
             "model loaded",
             extra=fields(
@@ -313,6 +405,10 @@ class ModelRegistry:
             ),
         )
         return model
+
+
+def _names(snapshot: _Snapshot) -> Mapping[str, VersionId]:
+    return {text: model.id for text, model in snapshot.by_reference.items()}
 
 
 def _parse(text: str) -> ModelReference:

@@ -17,7 +17,6 @@ from tiny_models import TinyModel, publish_tiny
 import service.metrics
 from model_store import ModelStore
 from service.app import create_app
-from service.lifespan import run_services
 from service.services import Services
 from service.settings import Settings
 
@@ -60,9 +59,8 @@ def test_livez_and_readyz_say_what_they_know(api: Caller) -> None:
 
 @pytest.mark.hazard_row("empty-store")
 def test_empty_store_starts_and_becomes_ready_when_a_model_appears(tmp_path: Path) -> None:
-    app = create_app(Settings(model_store=tmp_path / "models", threads=1))
+    app = create_app(Settings(model_store=tmp_path / "models", threads=1, store_poll_s=0.05))
     services: Services = app.state.services
-    app.router.lifespan_context = lambda _: run_services(services, look_again_s=0.01)
     with Caller(app) as api:
         not_ready = api.get("/readyz")
         assert (not_ready.status, not_ready.code) == (503, "not-ready")
@@ -79,9 +77,8 @@ def test_model_that_appears_beside_a_broken_name_is_served(tmp_path: Path) -> No
     """One name whose aliases cannot be read must not hide what is published later."""
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "aliases.json").write_text("{")
-    app = create_app(Settings(model_store=tmp_path, threads=1))
+    app = create_app(Settings(model_store=tmp_path, threads=1, store_poll_s=0.05))
     services: Services = app.state.services
-    app.router.lifespan_context = lambda _: run_services(services, look_again_s=0.01)
     with Caller(app) as api:
         assert api.get("/readyz").status == 503
         publish_tiny(ModelStore(tmp_path), name="mnist")
@@ -95,34 +92,35 @@ def test_version_whose_file_is_put_back_is_served(tmp_path: Path) -> None:
     whole = file.read_bytes()
     file.chmod(0o644)
     file.write_bytes(whole[: len(whole) // 2])
-    app = create_app(Settings(model_store=tmp_path, threads=1))
+    app = create_app(Settings(model_store=tmp_path, threads=1, store_poll_s=0.05))
     services: Services = app.state.services
-    app.router.lifespan_context = lambda _: run_services(services, look_again_s=0.01)
     with Caller(app) as api:
         assert api.get("/readyz").status == 503
         file.write_bytes(whole)
         wait_until_ready(api, services)
 
 
-def test_store_that_stays_as_it_is_is_not_loaded_again(tmp_path: Path) -> None:
+def test_what_was_refused_is_not_tried_again_before_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What failed once would fail, and be logged, every two seconds."""
     publish_tiny(ModelStore(tmp_path), name="mnist")
     (tmp_path / "mnist" / "1" / "decoder.onnx").unlink()
-    app = create_app(Settings(model_store=tmp_path, threads=1))
+    app = create_app(Settings(model_store=tmp_path, threads=1, store_poll_s=0.05))
     services: Services = app.state.services
-    app.router.lifespan_context = lambda _: run_services(services, look_again_s=0.001)
-    loads = 0
-    load_all = services.registry.load_all
-
-    def counted() -> None:
-        nonlocal loads
-        loads += 1
-        load_all()
-
-    services.registry.load_all = counted  # type: ignore[method-assign]
+    opened: list[object] = []
+    original = services.store.open
+    monkeypatch.setattr(
+        ModelStore, "open", lambda store, version: opened.append(version) or original(version)
+    )
     with Caller(app) as api:
-        api.run(asyncio.sleep(0.1))
-    assert loads == 1
+        api.run(asyncio.sleep(0.4))
+        publish_tiny(ModelStore(tmp_path), name="other")  # the store has changed, but not the refused version
+        api.run(asyncio.sleep(0.4))
+        assert api.get("/sample?model=other").status == 200
+        assert [str(version) for version in opened] == ["mnist@1", "other@1"]
+        services.registry.load_all()  # whoever asks for it has it tried again
+    assert [str(version) for version in opened] == ["mnist@1", "other@1", "mnist@1"]
 
 
 @pytest.mark.hazard_row("nan-model")

@@ -193,3 +193,78 @@ def test_look_ups_while_loading_again_always_find_a_model(store):
         asker.join(timeout=30)
     assert failures == []
     assert models.get().label == "tiny@6"
+
+
+# Kept up to date
+
+
+def test_refresh_takes_a_promotion_over_and_retires_what_no_alias_names(store):
+    for seed in (1, 2, 3):
+        publish(store, seed=seed)
+    store.promote("tiny", "stable", 1)
+    models = registry(store)
+    assert {"tiny@1", "tiny@3"} == set(labels(models))
+    held = models.get("tiny@stable")
+    store.promote("tiny", "stable", 2)
+    assert models.refresh()
+    assert models.get("tiny@stable").label == "tiny@2"
+    assert {"tiny@2", "tiny@3"} == set(labels(models))
+    assert held.sample(n=1, seed=1).x_hat.shape[0] == 1  # whoever holds the old one is done with it in peace
+    assert not models.refresh()
+
+
+def test_signature_changes_with_whatever_refresh_would_see(store):
+    publish(store)
+    publish(store)
+    models = registry(store)
+    before = models.signature()
+    assert models.signature() == before
+    store.promote("tiny", "stable", 1)
+    promoted = models.signature()
+    assert promoted != before
+    publish(store, name="other")
+    assert models.signature() != promoted
+
+
+def test_a_failed_load_keeps_the_old_version_and_is_not_tried_again_before_its_files_change(store, caplog):
+    publish(store)
+    models = registry(store)
+    old = models.get()
+    broken(store)
+    with caplog.at_level(logging.ERROR):
+        assert models.refresh()
+        assert not models.refresh()
+    assert [record.getMessage() for record in caplog.records] == ["model refused"]
+    assert models.get() is old or models.get().label == "tiny@1"
+    assert [failure.model for failure in models.failures()] == ["tiny@2"]
+    with caplog.at_level(logging.ERROR):
+        models.load_all()  # whoever asks has it tried again
+    assert len(caplog.records) == 2
+
+
+def test_a_default_that_vanishes_goes_on_answering_and_says_so(store):
+    publish(store)
+    publish(store)
+    models = registry(store, default="tiny@1")
+    shutil.rmtree(store.root / "tiny")
+    assert models.refresh()
+    assert models.get().label == "tiny@1"
+    assert models.readiness().ready
+    assert any("no longer in the store" in failure.reason for failure in models.failures())
+
+
+def test_versions_without_an_alias_go_when_nobody_has_asked_for_a_while(store):
+    clock = [0.0]
+    for seed in (1, 2):
+        publish(store, seed=seed)
+    models = registry(store, clock=lambda: clock[0])
+    models.get("tiny@1")
+    clock[0] = 9.0
+    models.get("tiny@1")
+    clock[0] = 18.0
+    models.retire_idle(10.0)
+    assert "tiny@1" in labels(models)
+    clock[0] = 19.0
+    models.retire_idle(10.0)
+    assert "tiny@1" not in labels(models)
+    assert models.get("tiny@1").label == "tiny@1"
