@@ -28,6 +28,8 @@ import uvloop
 
 #: Instead of a status: the connection ended before an answer.
 NO_ANSWER = 0
+#: Nobody waits longer for an answer; what takes longer is none.
+PATIENCE_S = 30.0
 #: An open loop never has more connections than this; what is due then waits, and its wait counts.
 MOST_CONNECTIONS = 1000
 _HEAD_END = b"\r\n\r\n"
@@ -37,12 +39,14 @@ _HEAD_END = b"\r\n\r\n"
 class Request:
     """Bytes to send, and how often among the others.
 
-    `expects_answer=False` is a client that leaves: it sends the bytes and closes.
+    `expects_answer=False` is a client that leaves: it sends the bytes and closes. `is_whole=False` promises
+    more than it sends, so that nothing else can be sent after it.
     """
 
     data: bytes
     weight: float = 1.0
     expects_answer: bool = True
+    is_whole: bool = True
 
 
 @dataclass
@@ -139,6 +143,7 @@ class _Connection(asyncio.Protocol):
         self.open = False
         self._buffer = bytearray()
         self._end = -1
+        self._without_body = False
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -147,6 +152,7 @@ class _Connection(asyncio.Protocol):
     def send(self, data: bytes) -> asyncio.Future[int]:
         self._buffer.clear()
         self._end = -1
+        self._without_body = data.startswith(b"HEAD ")
         self.answered = asyncio.get_running_loop().create_future()
         self.transport.write(data)
         return self.answered
@@ -159,7 +165,7 @@ class _Connection(asyncio.Protocol):
                 return
             headers = bytes(self._buffer[:head]).lower()
             at = headers.find(b"content-length:")
-            length = 0 if at < 0 else int(headers[at + 15 :].split(b"\r", 1)[0])
+            length = 0 if at < 0 or self._without_body else int(headers[at + 15 :].split(b"\r", 1)[0])
             self._end = head + len(_HEAD_END) + length
             if b"connection: close" in headers:
                 self.open = False
@@ -235,8 +241,13 @@ class _Client:
                     connection.transport.write(request.data)
                     connection.transport.close()
                     break
-                status = await connection.send(request.data)
-                if connection.open:
+                try:
+                    status = await asyncio.wait_for(connection.send(request.data), PATIENCE_S)
+                except TimeoutError:
+                    connection.transport.close()
+                    self._all.discard(connection)
+                    break
+                if connection.open and request.is_whole:
                     self._idle.append(connection)
                 else:
                     connection.transport.close()
