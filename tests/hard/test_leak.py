@@ -20,7 +20,7 @@ from tiny_models import publish_tiny
 
 from model_store import ModelStore
 
-REQUESTS, WARM = 20_000, 2_000
+REQUESTS, WARM = 200_000, 20_000
 ROUNDS = 4
 
 
@@ -89,6 +89,9 @@ def test_200_000_mixed_requests_leave_memory_descriptors_and_threads_as_they_wer
             return resident_bytes(pid), descriptors(pid), threads(pid)
 
         idle_descriptors = descriptors(pid)
+        # Every lane and every thread for large answers is started by as much at once as there ever is.
+        burst = [Request(get("/sample.png?n=200")), Request(get("/sample?n=250"))]
+        assert set(measure(Plan(port, burst, count=400)).statuses) == {200}
         measure(Plan(port, requests, count=WARM, seed=1))
         sizes, wrong = [facts()], 0
         for round_number in range(ROUNDS):

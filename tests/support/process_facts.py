@@ -25,6 +25,12 @@ def threads(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/task").iterdir()))
 
 
+def cpu_s(pid: int) -> float:
+    """Seconds that all its threads have computed."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def settled(value: Callable[[], int], wanted: Callable[[int], bool], *, within_s: float = 10.0) -> int:
     """`value()` as soon as it is as wanted, or what it is in the end."""
     deadline = time.monotonic() + within_s
