@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -39,8 +39,12 @@ from service.work import WorkPool
 __all__ = ["create_app"]
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, *, reload_siblings: Callable[[], bool] | None = None) -> FastAPI:
     """The application. Models are loaded when its lifespan starts, not here.
+
+    Args:
+        settings: Every knob.
+        reload_siblings: For one of several workers: has the others read the store again.
 
     Raises:
         SettingsError: The key file that the settings name cannot be used.
@@ -49,6 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
     threads = settings.threads or allowed_threads().threads
     limits = Limits(max_images=settings.max_images, max_stream_images=settings.max_stream_images)
     lanes = Lanes(threads, max_waiting=settings.max_queue_images)
+    metrics = Metrics()
     services = Services(
         settings=settings,
         store=store,
@@ -61,11 +66,13 @@ def create_app(settings: Settings) -> FastAPI:
             max_loaded=settings.max_loaded_models,
             max_batch=settings.max_images,
             lanes=lanes,
+            observer=metrics.engine,
         ),
         pool=WorkPool(max(2, threads)),
-        metrics=Metrics(),
+        metrics=metrics,
         lifecycle=Lifecycle(),
         access=Access.of(settings),
+        reload_siblings=reload_siblings,
     )
 
     @contextlib.asynccontextmanager

@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 
 from service.api_keys import LABEL_RULE, SCOPES, Scope, new_key
 from service.settings import Settings, SettingsError, describe_settings, load_settings
+from service.worker import WorkerPlace
 
 EXIT_NOT_HEALTHY = 1
 EXIT_USAGE = 2
@@ -34,17 +35,25 @@ EXIT_BROKEN_PIPE = 141
 _EXIT_CODES = "exit codes: " + __doc__.partition("Exit codes: ")[2].replace("\n", " ").strip()
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and gives its exit code."""
+def main(argv: Sequence[str] | None = None, *, place: WorkerPlace | None = None) -> int:
+    """Runs one command and gives its exit code.
+
+    Args:
+        argv: The command line without the name of the program.
+        place: For one of several workers, what its supervisor has handed over.
+    """
     started_s = time.perf_counter()
     parser = _parser()
-    arguments = _parse(parser, sys.argv[1:] if argv is None else argv)
+    given = sys.argv[1:] if argv is None else list(argv)
+    arguments = _parse(parser, given)
     if arguments.command == "key":
         return _key(scope=arguments.scope, label=arguments.label)
-    return _with_settings(arguments, started_s)
+    return _with_settings(arguments, given, started_s, place)
 
 
-def _with_settings(arguments: argparse.Namespace, started_s: float) -> int:
+def _with_settings(
+    arguments: argparse.Namespace, given: Sequence[str], started_s: float, place: WorkerPlace | None
+) -> int:
     """Every command but the one that needs no settings."""
     fields = {d.field for d in describe_settings()}
     overrides = {
@@ -57,7 +66,8 @@ def _with_settings(arguments: argparse.Namespace, started_s: float) -> int:
         return EXIT_SETTINGS
     try:
         if arguments.command == "run":
-            return _run(settings, started_s)
+            alone = settings.workers == 1 or place is not None
+            return _run(settings, started_s, place) if alone else _supervise(settings, given)
         if arguments.command == "healthcheck":
             return _healthcheck(settings, timeout_s=arguments.timeout_s)
         return {"check": _check, "openapi": _openapi, "limits": _limits}[arguments.command](settings)
@@ -70,14 +80,32 @@ def _with_settings(arguments: argparse.Namespace, started_s: float) -> int:
         return EXIT_BROKEN_PIPE
 
 
-def _run(settings: Settings, started_s: float) -> int:
-    from service.app import create_app  # noqa: PLC0415  (onnxruntime takes longer to import than --help may)
+def _supervise(settings: Settings, given: Sequence[str]) -> int:
+    from service.listening import AddressError  # noqa: PLC0415
     from service.logs import configure_logging  # noqa: PLC0415
-    from service.server import AddressError, serve  # noqa: PLC0415
+    from service.supervisor import Supervisor  # noqa: PLC0415
 
     configure_logging(log_format=settings.log_format, level=settings.log_level)
     try:
-        serve(create_app(settings), settings, started_s=started_s)
+        return Supervisor(settings, given).run()
+    except AddressError as error:
+        print(f"vae-serve: {error}", file=sys.stderr)
+        return EXIT_ADDRESS
+
+
+def _run(settings: Settings, started_s: float, place: WorkerPlace | None) -> int:
+    from service.app import create_app  # noqa: PLC0415  (onnxruntime takes longer to import than --help may)
+    from service.listening import AddressError  # noqa: PLC0415
+    from service.logs import configure_logging  # noqa: PLC0415
+    from service.server import serve, share_threads  # noqa: PLC0415
+
+    worker = None if place is None else place.number
+    configure_logging(log_format=settings.log_format, level=settings.log_level, worker=worker)
+    if place is not None:
+        settings = share_threads(settings, of=place.of)
+    app = create_app(settings, reload_siblings=place.reload_siblings if place else None)
+    try:
+        serve(app, settings, started_s=started_s, place=place)
     except AddressError as error:
         print(f"vae-serve: {error}", file=sys.stderr)
         return EXIT_ADDRESS

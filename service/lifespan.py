@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from service.logs import fields
 from service.services import Services
 
+_SHARE_S = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -22,14 +23,17 @@ async def run_services(services: Services) -> AsyncIterator[None]:
     seen = await services.pool.run(services.registry.signature)
     await services.pool.run(services.registry.load_all)
     services.lifecycle.loaded = True
-    watcher = asyncio.create_task(_keep_up(services, seen))
+    tasks = [asyncio.create_task(_keep_up(services, seen))]
+    if services.reload_siblings is not None:
+        tasks.append(asyncio.create_task(_share_metrics(services)))
     try:
         yield
     finally:
         services.lifecycle.draining = True
-        watcher.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watcher
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        services.metrics.flush()
         await asyncio.to_thread(services.pool.close)
         await asyncio.to_thread(services.lanes.close)
 
@@ -56,6 +60,14 @@ async def _keep_up(services: Services, seen: object) -> None:
         seen = found
         if await asyncio.to_thread(registry.refresh):
             _tell(services, "store changed")
+
+
+async def _share_metrics(services: Services) -> None:
+    """Of several workers: whichever is asked tells the sums, so each says once a second how it stands."""
+    while True:
+        services.observe_moment()
+        services.metrics.flush()
+        await asyncio.sleep(_SHARE_S)
 
 
 def _tell(services: Services, event: str) -> None:

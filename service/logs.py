@@ -35,8 +35,13 @@ def fields(**values: object) -> dict[str, dict[str, object]]:
 class _Formatter(logging.Formatter):
     """What both forms share: the event, its fields, the request id, the traceback if there is one."""
 
+    def __init__(self, worker: int | None = None) -> None:
+        """Each line names the worker, where there are several."""
+        super().__init__()
+        self._worker = worker
+
     def collect(self, record: logging.LogRecord) -> dict[str, Any]:
-        values: dict[str, Any] = {}
+        values: dict[str, Any] = {} if self._worker is None else {"worker": self._worker}
         request_id = current_request_id()
         if request_id is not None:
             values["request_id"] = request_id
@@ -81,7 +86,11 @@ class JsonFormatter(_Formatter):
 
 
 def configure_logging(
-    *, log_format: Literal["auto", "text", "json"], level: str, stream: TextIO | None = None
+    *,
+    log_format: Literal["auto", "text", "json"],
+    level: str,
+    stream: TextIO | None = None,
+    worker: int | None = None,
 ) -> None:
     """Sends this process's lines, uvicorn's included, to `stream` (standard error when left out).
 
@@ -90,7 +99,7 @@ def configure_logging(
     target = sys.stderr if stream is None else stream
     as_text = log_format == "text" or (log_format == "auto" and target.isatty())
     handler = logging.StreamHandler(target)
-    handler.setFormatter(TextFormatter() if as_text else JsonFormatter())
+    handler.setFormatter(TextFormatter(worker) if as_text else JsonFormatter(worker))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

@@ -7,6 +7,8 @@ Labels are bounded: a route is its template, a method one of nine, a model one t
 
 from __future__ import annotations
 
+import os
+import threading
 from bisect import bisect_left
 
 from prometheus_client import (
@@ -14,12 +16,16 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
-    ProcessCollector,
     generate_latest,
 )
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from service.process_metrics import ProcessMetrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+#: Where prometheus_client shares the values of several workers, if there are several. The supervisor sets it.
+SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 _DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _PHASE_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -57,7 +63,10 @@ class Metrics:
         """Where does a request's time go: the network, the queue, the codecs or the model?"""
 
         self.in_flight = Gauge(
-            "vae_http_requests_in_flight", "Requests being answered at this moment.", registry=registry
+            "vae_http_requests_in_flight",
+            "Requests being answered at this moment.",
+            registry=registry,
+            multiprocess_mode="livesum",
         )
         """Is work piling up?"""
 
@@ -78,11 +87,20 @@ class Metrics:
         )
         """How much comes in?"""
 
-        self.ready = Gauge("vae_ready", "1 when /readyz says yes, else 0.", registry=registry)
+        self.ready = Gauge(
+            "vae_ready",
+            "1 when /readyz says yes, else 0; of several workers, 1 when all do.",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
         """Is this instance able to answer?"""
 
         self.model_info = Gauge(
-            "vae_model_info", "1 for each loaded version.", ["model", "kind"], registry=registry
+            "vae_model_info",
+            "1 for each loaded version; of several workers, the number that have it.",
+            ["model", "kind"],
+            registry=registry,
+            multiprocess_mode="livesum",
         )
         """Which versions does this instance serve?"""
 
@@ -90,10 +108,79 @@ class Metrics:
             "vae_model_load_failures",
             "Versions that were refused when they were last loaded.",
             registry=registry,
+            multiprocess_mode="livemax",
         )
         """Is something wrong in the store?"""
 
-        ProcessCollector(registry=registry)
+        self.queue_images = Gauge(
+            "vae_queue_images",
+            "Images that wait for a model at this moment.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        """How near is the bound beyond which requests are refused?"""
+
+        self.model_runs = Counter(
+            "vae_model_runs_total", "Batches run.", ["model", "graph"], registry=registry
+        )
+        """How many runs do the images of all requests take: is batching earning anything?"""
+
+        self.run_seconds = Counter(
+            "vae_model_run_seconds_total",
+            "Time spent in model runs, in seconds, all lanes together.",
+            ["model", "graph"],
+            registry=registry,
+        )
+        """How much of the cores goes into the models?"""
+
+        self.batch_images = _BulkHistogram(
+            "vae_model_batch_images",
+            "Images in one batch.",
+            ["model", "graph"],
+            buckets=_IMAGE_BUCKETS,
+            registry=registry,
+        )
+        """How large do batches become under the load there is?"""
+
+        self.batched_requests = Counter(
+            "vae_model_batched_requests_total",
+            "Requests, or parts of large ones, in all batches.",
+            ["model", "graph"],
+            registry=registry,
+        )
+        """How many requests share a run?"""
+
+        self.queue_wait_seconds = Counter(
+            "vae_queue_wait_seconds_total",
+            "Time that requests have waited for their first run, in seconds, all together.",
+            ["model", "graph"],
+            registry=registry,
+        )
+        """How long does a request wait, on average, for each graph?"""
+
+        self.dropped_images = Counter(
+            "vae_dropped_images_total",
+            "Images that were accepted and never run: deadline, left (the caller), stopped.",
+            ["model", "graph", "reason"],
+            registry=registry,
+        )
+        """Is more accepted than can be done in time?"""
+
+        self.loads = Counter(
+            "vae_model_loads_total", "Versions loaded or refused.", ["model", "result"], registry=registry
+        )
+        """Did the last promotion take effect, or was the version refused?"""
+
+        self.load_seconds = Counter(
+            "vae_model_load_seconds_total",
+            "Time spent verifying, loading and checking versions, in seconds.",
+            registry=registry,
+        )
+        """What does a reload cost?"""
+
+        self._process = ProcessMetrics(registry)
+        self._known_models: set[tuple[str, str]] = set()
+        self.engine = EngineMetrics(self)
 
         # What `observe_request` keeps. Only the event loop touches these.
         self._requests: dict[tuple[str, str, str], int] = {}
@@ -103,13 +190,23 @@ class Metrics:
         self._phases = _Tallies(self.phase, _PHASE_BUCKETS_S)
         self._images = _Tallies(self.images, _IMAGE_BUCKETS)
 
-    def observe_models(self, *, loaded: list[tuple[str, str]], failures: int, ready: bool) -> None:
-        """Sets the gauges about models; `loaded` holds (label, kind) of each version."""
-        self.model_info.clear()
-        for label, kind in loaded:
+    def observe_models(
+        self, *, loaded: list[tuple[str, str]], failures: int, ready: bool, waiting_images: int
+    ) -> None:
+        """Sets the gauges of this moment; `loaded` holds (label, kind) of each version."""
+        now = set(loaded)
+        for label, kind in self._known_models - now:
+            if os.environ.get(SHARED_DIRECTORY):  # a value once shared can only be changed
+                self.model_info.labels(label, kind).set(0)
+            else:
+                self.model_info.remove(label, kind)
+        for label, kind in now:
             self.model_info.labels(label, kind).set(1)
+        self._known_models = now
         self.load_failures.set(failures)
         self.ready.set(1 if ready else 0)
+        self.queue_images.set(waiting_images)
+        self._process.observe()
 
     def observe_request(
         self,
@@ -150,11 +247,62 @@ class Metrics:
         self._body_bytes = 0
         for tallies in (self._durations, self._phases, self._images):
             tallies.flush()
+        self.engine.flush()
 
     def render(self) -> bytes:
-        """Prometheus text, format 0.0.4."""
+        """Prometheus text, format 0.0.4; of several workers, the sums, up to a second old for the others."""
         self.flush()
-        return bytes(generate_latest(self.registry))
+        if not os.environ.get(SHARED_DIRECTORY):
+            return bytes(generate_latest(self.registry))
+        shared = CollectorRegistry()
+        MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
+        return bytes(generate_latest(shared))
+
+
+class EngineMetrics:
+    """The engine's observer: keeps plain numbers, from any thread, until they are added in bulk."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._lock = threading.Lock()
+        self._batches = _Tallies(metrics.batch_images, _IMAGE_BUCKETS)
+        self._counts: dict[tuple[Counter, tuple[str, ...]], float] = {}
+
+    def queued(self, model: str, graph: str, images: int) -> None:
+        """The gauge of the queue is set when somebody looks."""
+
+    def run(self, model: str, graph: str, *, rows: int, jobs: int, wait_s: float, run_s: float) -> None:
+        """One batch."""
+        metrics, labels = self._metrics, (model, graph)
+        with self._lock:
+            self._batches.add(labels, rows)
+            self._add(metrics.model_runs, labels, 1)
+            self._add(metrics.run_seconds, labels, run_s)
+            self._add(metrics.queue_wait_seconds, labels, wait_s)
+            self._add(metrics.batched_requests, labels, jobs)
+
+    def loaded(self, model: str, result: str, seconds: float) -> None:
+        """One version verified, loaded and checked, or refused."""
+        with self._lock:
+            self._add(self._metrics.loads, (model, result), 1)
+            self._add(self._metrics.load_seconds, (), seconds)
+
+    def dropped(self, model: str, graph: str, reason: str, images: int) -> None:
+        """Images accepted and never run."""
+        with self._lock:
+            self._add(self._metrics.dropped_images, (model, graph, reason), images)
+
+    def flush(self) -> None:
+        """Adds what was kept."""
+        with self._lock:
+            self._batches.flush()
+            for (counter, labels), amount in self._counts.items():
+                (counter.labels(*labels) if labels else counter).inc(amount)
+            self._counts.clear()
+
+    def _add(self, counter: Counter, labels: tuple[str, ...], amount: float) -> None:
+        key = (counter, labels)
+        self._counts[key] = self._counts.get(key, 0.0) + amount
 
 
 class _BulkHistogram(Histogram):

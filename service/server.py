@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -21,39 +22,46 @@ import uvicorn
 from fastapi import FastAPI
 
 from service import draining
+from service.accepting import Acceptor
 from service.engine import ThreadBudget, allowed_threads
 from service.lifespan import reload_models
+from service.listening import bind
 from service.logs import fields
 from service.protocol import RESERVED_CONNECTIONS, SWEEP_S, ConnectionBounds, ProblemProtocol
 from service.services import Services
 from service.settings import Settings
+from service.worker import WorkerPlace
 
 #: Open files that are no connections: listener, log, store, libraries.
 _OTHER_FILES = 64
 #: A client may take this many times the receipt deadline to read anything of its answer: it may be busy with
 #: what it has read, whereas one that sends has nothing else to do.
 _STALL_FACTOR = 3.0
+_HEARTBEAT_S = 1.0
 _log = logging.getLogger(__name__)
-
-
-class AddressError(Exception):
-    """The address cannot be listened on; the message says why and what to do."""
 
 
 class Server(uvicorn.Server):
     """uvicorn's server, which tells the application as soon as it is to stop."""
 
-    def __init__(self, config: uvicorn.Config, *, services: Services, started_s: float) -> None:
+    def __init__(
+        self, config: uvicorn.Config, *, services: Services, started_s: float, place: WorkerPlace | None
+    ) -> None:
         super().__init__(config)
         self._services = services
         self._started_s = started_s
         self._delay_s = 0.0
+        self._place = place
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        # Of several workers each takes its share of the connections; alone, uvicorn takes them all.
+        await super().startup(sockets if self._place is None else [])
+        self._acceptors = [] if self._place is None else [Acceptor(s, self._protocol) for s in sockets or []]
         self._sweeper = asyncio.create_task(self._sweep())
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._read_again)
         settle_collector()
+        if self._place is not None:
+            self._heart = asyncio.create_task(_beat(self._place.heartbeat))
         _announce(self._services, sockets or [], self._started_s)
 
     def _read_again(self) -> None:
@@ -71,12 +79,19 @@ class Server(uvicorn.Server):
         await draining.linger(
             self._protocols,
             listeners=sockets or [],
-            servers=self.servers,
+            servers=[*self.servers, *self._acceptors],
             delay_s=self._delay_s,
             is_forced=lambda: self.force_exit,
         )
         await super().shutdown(sockets)
         self._sweeper.cancel()
+
+    def _protocol(self) -> asyncio.Protocol:
+        """What uvicorn makes for a connection that it takes itself."""
+        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
 
     def _protocols(self) -> list[ProblemProtocol]:
         return [each for each in self.server_state.connections if isinstance(each, ProblemProtocol)]
@@ -90,20 +105,25 @@ class Server(uvicorn.Server):
                 protocol.sweep(now_s)
 
 
-def serve(
-    app: FastAPI, settings: Settings, *, started_s: float, listener: socket.socket | None = None
-) -> None:
+async def _beat(heartbeat: Callable[[], None]) -> None:
+    """Until the process ends: that the event loop turns is what the supervisor wants to know."""
+    while True:
+        heartbeat()
+        await asyncio.sleep(_HEARTBEAT_S)
+
+
+def serve(app: FastAPI, settings: Settings, *, started_s: float, place: WorkerPlace | None = None) -> None:
     """Listens until SIGTERM or SIGINT, lets running requests finish, and returns.
 
     Args:
-        listener: A socket that listens already, to be used instead of the address in the settings.
+        place: For one of several workers: the socket it shares, and whom it tells that it is alive.
         started_s: When the process began its work, on the clock of `time.perf_counter`.
 
     Raises:
         AddressError: Before anything was loaded.
     """
     services: Services = app.state.services
-    listener = listener or bind(settings.host, settings.port)
+    listener = place.listener if place else bind(settings.host, settings.port)
     config = uvicorn.Config(
         app,
         http=ProblemProtocol.bounded(services.metrics, connection_bounds(settings)),
@@ -121,40 +141,12 @@ def serve(
     # uvicorn raises the signal again once it is done, and ours makes 0 of that too.
     signal.signal(signal.SIGTERM, _exit_cleanly)
     try:
-        Server(config, services=services, started_s=started_s).run(sockets=[listener])
+        Server(config, services=services, started_s=started_s, place=place).run(sockets=[listener])
     except KeyboardInterrupt:
         pass
     finally:
         listener.close()
         _log.info("stopped")
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A socket bound to the address, not listening yet.
-
-    Raises:
-        AddressError: In use, not allowed, or no address of this machine.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            # Listening already makes a second server fail here rather than later.
-            listener.listen(2048)
-        except OSError:
-            listener.close()
-            raise
-    except OSError as error:
-        raise AddressError(
-            f"--host {host} --port {port}: cannot listen there: {error.strerror or error}. "
-            "Stop what uses the port, or choose another with --port or VAE_PORT."
-        ) from None
-    listener.setblocking(False)
-    return listener
 
 
 def connection_bounds(settings: Settings) -> ConnectionBounds:
@@ -185,10 +177,18 @@ def settle_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
+def share_threads(settings: Settings, *, of: int) -> Settings:
+    """The settings of one of several workers: its part of the cores, unless the number was chosen."""
+    if settings.threads is not None:
+        return settings
+    return settings.model_copy(update={"threads": max(1, allowed_threads().threads // of)})
+
+
 def thread_budget(settings: Settings) -> ThreadBudget:
     """Threads of one model run, and why so many."""
     if settings.threads is not None:
-        return ThreadBudget(settings.threads, "set by --threads or VAE_THREADS")
+        shared = f"its part of {settings.workers} workers, or " if settings.workers > 1 else ""
+        return ThreadBudget(settings.threads, f"{shared}set by --threads or VAE_THREADS")
     return allowed_threads()
 
 

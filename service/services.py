@@ -5,6 +5,7 @@ Knows names only; it holds the parts and does nothing with them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from model_store import ModelStore
@@ -39,6 +40,17 @@ class Services:
     metrics: Metrics
     lifecycle: Lifecycle
     access: Access
+    reload_siblings: Callable[[], bool] | None = None
+    """For one of several workers: has the others read the store again."""
+
+    def observe_moment(self) -> None:
+        """Sets the gauges that tell how things stand now."""
+        self.metrics.observe_models(
+            loaded=[(model.label, model.manifest.kind) for model in self.registry.loaded()],
+            failures=len(self.registry.failures()),
+            ready=self.lifecycle.loaded and not self.lifecycle.draining and self.registry.readiness().ready,
+            waiting_images=self.lanes.waiting,
+        )
 
     @property
     def store_root(self) -> str:

@@ -95,6 +95,10 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65_535), Unit("TCP port")] = 8000
     """Port to listen on; 0 lets the system choose one, which is then printed."""
 
+    workers: Annotated[int, Field(ge=1, le=256), Unit("processes")] = 1
+    """Server processes on the one address. JSON and HTTP take more of a core than a small model does, and one
+    process has one core for them: as many as cores gives the most requests; each holds its own models."""
+
     threads: Annotated[int | None, Field(ge=1, le=256), Unit("threads")] = None
     """Threads of one model run. Left out: the cores this process may use (affinity and cgroup quota), because
     onnxruntime itself would count the cores of the host."""

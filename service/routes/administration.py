@@ -58,8 +58,7 @@ class AdministrationRoutes:
         async with self._one_at_a_time:
             # Not in the pool that requests share: loading takes seconds.
             report = await asyncio.to_thread(_reload, services.registry, name)
-        siblings = getattr(services, "reload_siblings", None)
-        others = bool(siblings()) if siblings is not None else False
+        others = services.reload_siblings() if services.reload_siblings is not None else False
         _log.info(
             "models reloaded over HTTP",
             extra=fields(name=name, loaded=",".join(report.loaded), failures=len(report.failures)),

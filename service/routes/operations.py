@@ -53,13 +53,7 @@ class OperatorRoutes:
         """Prometheus text; the gauges about models are set at the moment of asking."""
         self._no_parameters(request)
         services = self._services
-        services.metrics.observe_models(
-            loaded=[(model.label, model.manifest.kind) for model in services.registry.loaded()],
-            failures=len(services.registry.failures()),
-            ready=services.lifecycle.loaded
-            and not services.lifecycle.draining
-            and services.registry.readiness().ready,
-        )
+        services.observe_moment()
         return Response(services.metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
     def _no_parameters(self, request: Request) -> None:

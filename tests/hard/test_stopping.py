@@ -68,9 +68,11 @@ async def asked(
 @pytest.mark.hard
 @pytest.mark.hazard_row("sigterm")
 @pytest.mark.timeout(300)
-def test_nobody_who_was_heard_is_lost(tmp_path: Path, hazard: Hazard) -> None:
+@pytest.mark.parametrize(("workers", "stops"), [(1, STOPS), (2, 10)])
+def test_nobody_who_was_heard_is_lost(tmp_path: Path, hazard: Hazard, workers: int, stops: int) -> None:
     publish_tiny(ModelStore(tmp_path / "models"), name="mnist", image_shape=(1, 4, 4), latent_size=2)
     seen, codes, slowest_s = Seen(), [], 0.0
+    arguments = ("--access-log", "false", "--workers", str(workers))
 
     async def load(port: int, pid: int) -> None:
         async with asyncio.TaskGroup() as group:
@@ -80,8 +82,8 @@ def test_nobody_who_was_heard_is_lost(tmp_path: Path, hazard: Hazard) -> None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(pid, signal.SIGTERM)
 
-    for _ in range(STOPS):
-        with serving(tmp_path / "models", tmp_path / "log", "--access-log", "false") as running:
+    for _ in range(stops):
+        with serving(tmp_path / "models", tmp_path / "log", *arguments) as running:
             descriptor = os.pidfd_open(running.process.pid)
             asyncio.run(load(running.port, descriptor))
             begun = time.monotonic()
@@ -89,11 +91,12 @@ def test_nobody_who_was_heard_is_lost(tmp_path: Path, hazard: Hazard) -> None:
             slowest_s = max(slowest_s, time.monotonic() - begun)
             os.close(descriptor)
             assert "Traceback" not in running.log
+    total = seen.answered + seen.lost
     hazard(
         "sigterm",
-        figure=f"{STOPS} stops: {seen.lost} of {seen.answered + seen.lost} lost, {seen.errors} not 200",
+        figure=f"{stops} stops, workers {workers}: {seen.lost} of {total} lost, {seen.errors} not 200",
         bar="0 lost",
-        met=seen.lost == seen.errors == 0 and seen.answered > 20 * STOPS,
+        met=seen.lost == seen.errors == 0 and seen.answered > 20 * stops,
     )
     hazard("sigterm", figure=f"exit codes {sorted(set(codes))}", bar="0", met=set(codes) == {0})
 

@@ -72,6 +72,8 @@ def serving(
                 connection.request("GET", "/livez")
                 connection.getresponse().read()
                 connection.close()
+                # Not an answer of somebody else's server, who was given the same port in between.
+                assert process.poll() is None, log_path.read_text()
                 break
             assert process.poll() is None, log_path.read_text()
             assert time.monotonic() - begun < 30, log_path.read_text()

@@ -182,7 +182,7 @@ def test_idle_threads_do_not_spin(probe):
 
 def test_the_idle_probe_can_fail(probe):
     spinning = "import onnxruntime\nonnxruntime.SessionOptions.add_session_config_entry = lambda *_: None\n"
-    assert probe(spinning + PROBE, ORT_DISABLE_TELEMETRY="1")[0] > 0.1
+    assert probe(spinning + PROBE, ORT_DISABLE_TELEMETRY="1")[0] > 0.05  # cores shared with others spin less
 
 
 #: Megabytes that stay after one large batch, whose hidden values alone take 67 MB.

@@ -1,0 +1,250 @@
+"""Several server processes on one address: started, watched, replaced and stopped together.
+
+Knows processes, signals and pipes. Knows nothing of HTTP or of models, and imports neither, so that it stays
+small and starts no thread before a process is made.
+
+One listening socket is shared by all workers, each of which accepts what it has time for. Each worker is a
+fresh interpreter (onnxruntime must not be carried over a fork, microsoft/onnxruntime#9800). A worker writes
+one byte a second into a pipe: the first says that it serves, silence that it hangs, the end that it is gone.
+
+    SIGTERM, SIGINT   to every worker; ends when all have ended
+    SIGHUP            to every worker: the store and the key file are read again
+    a worker dies     told with its exit code or signal, and replaced, the later the oftener it happens
+    it never served   everything ends with its exit code: what one cannot start, none can
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from service.listening import bind
+from service.logs import fields
+from service.settings import Settings
+
+#: Environment of a worker: file descriptors of the socket and of the heartbeat, its number, and of how many.
+WORKER_VARIABLE: Final = "_VAE_SERVE_WORKER"
+#: A worker that has served and says nothing for so long hangs.
+_SILENCE_S = 15.0
+#: A worker may take so long to load its models.
+_START_S = 120.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+#: A worker that has served for so long did not die of what it was started with.
+_SOUND_S = 60.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Worker:
+    """One process and its heartbeat. Times are seconds on the monotonic clock."""
+
+    number: int
+    process: subprocess.Popen[bytes]
+    heartbeat: int
+    started_s: float
+    heard_s: float
+    serves: bool = False
+    is_told_to_stop: bool = False
+    told_s: float = 0.0
+
+
+@dataclass
+class _Slot:
+    """The place of a worker, whoever fills it."""
+
+    number: int
+    worker: _Worker | None = None
+    start_again_s: float = 0.0
+    pause_s: float = field(default=_FIRST_PAUSE_S)
+
+
+class Supervisor:
+    """Keeps `settings.workers` workers on one socket."""
+
+    def __init__(self, settings: Settings, arguments: Sequence[str]) -> None:
+        """Nothing is started yet.
+
+        Args:
+            settings: Of all of them.
+            arguments: The command line of `run`, which every worker gets as well.
+        """
+        self._settings = settings
+        self._arguments = list(arguments)
+        self._slots = [_Slot(number) for number in range(settings.workers)]
+        self._selector = selectors.DefaultSelector()
+        self._exit_code: int | None = None  # set once it is to end
+        self._announced = False
+        self._started_s = time.monotonic()
+
+    def run(self) -> int:
+        """Serves until SIGTERM or SIGINT, and gives the exit code.
+
+        Raises:
+            AddressError: Before anything was started.
+        """
+        listener = bind(self._settings.host, self._settings.port)
+        metrics = Path(tempfile.mkdtemp(prefix="vae-serve-metrics-"))
+        try:
+            with self._signals() as pending:
+                self._selector.register(pending, selectors.EVENT_READ)
+                while self._exit_code is None or any(slot.worker for slot in self._slots):
+                    self._start_missing(listener, metrics)
+                    for key, _ in self._selector.select(timeout=0.25):
+                        if key.data is None:
+                            self._handle_signals(pending, listener)
+                        else:
+                            self._hear(key.data)
+                    self._look_after(metrics)
+        finally:
+            listener.close()
+            shutil.rmtree(metrics, ignore_errors=True)
+        _log.info("all workers stopped")
+        return self._exit_code
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[socket.socket]:
+        """A socket that holds a byte for each signal that came."""
+        pending, wakeup = socket.socketpair()
+        pending.setblocking(False)
+        wakeup.setblocking(False)
+        before = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
+        old = signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
+        try:
+            yield pending
+        finally:
+            signal.set_wakeup_fd(old)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            pending.close()
+            wakeup.close()
+
+    def _handle_signals(self, pending: socket.socket, listener: socket.socket) -> None:
+        for number in pending.recv(64):
+            if number == signal.SIGCHLD:
+                continue  # that somebody ended is seen below
+            if number in (signal.SIGTERM, signal.SIGINT):
+                self._exit_code = 0 if self._exit_code is None else self._exit_code
+                # The workers have it too, and close it once they have emptied its queue.
+                listener.close()
+            self._tell_all(signal.Signals(number))
+
+    def _tell_all(self, number: signal.Signals) -> None:
+        for slot in self._slots:
+            if slot.worker is not None:
+                if number != signal.SIGHUP and not slot.worker.is_told_to_stop:
+                    slot.worker.is_told_to_stop, slot.worker.told_s = True, time.monotonic()
+                slot.worker.process.send_signal(number)
+
+    def _start_missing(self, listener: socket.socket, metrics: Path) -> None:
+        now_s = time.monotonic()
+        for slot in self._slots:
+            if slot.worker is None and self._exit_code is None and now_s >= slot.start_again_s:
+                slot.worker = self._start(slot.number, listener, metrics)
+
+    def _start(self, number: int, listener: socket.socket, metrics: Path) -> _Worker:
+        ours, theirs = os.pipe()
+        descriptors = (listener.fileno(), theirs)
+        environment = {
+            **os.environ,
+            WORKER_VARIABLE: f"{descriptors[0]}:{theirs}:{number}:{self._settings.workers}",
+            "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+        }
+        try:
+            process = subprocess.Popen(  # noqa: S603  (this program, with the arguments it got itself)
+                [sys.executable, "-m", "service.worker", *self._arguments],
+                env=environment,
+                pass_fds=descriptors,
+                # Ctrl-C is for the supervisor, who passes it on once.
+                process_group=0,
+            )
+        finally:
+            os.close(theirs)
+        os.set_blocking(ours, False)
+        now_s = time.monotonic()
+        worker = _Worker(number, process, ours, started_s=now_s, heard_s=now_s)
+        self._selector.register(ours, selectors.EVENT_READ, worker)
+        return worker
+
+    def _hear(self, worker: _Worker) -> None:
+        with contextlib.suppress(BlockingIOError):
+            if not os.read(worker.heartbeat, 64):
+                self._selector.unregister(worker.heartbeat)  # it is ending; its exit code is seen below
+                return
+        worker.heard_s = time.monotonic()
+        if not worker.serves:
+            worker.serves = True
+            self._announce()
+
+    def _look_after(self, metrics: Path) -> None:
+        """Buries who has ended, and ends who hangs."""
+        now_s = time.monotonic()
+        for slot in self._slots:
+            worker = slot.worker
+            if worker is None:
+                continue
+            code = worker.process.poll()
+            if code is not None:
+                self._bury(slot, worker, code, metrics)
+            elif now_s > self._latest_s(worker):
+                _log.error("worker hangs", extra=fields(worker=worker.number, pid=worker.process.pid))
+                worker.process.kill()
+                worker.heard_s = now_s
+
+    def _latest_s(self, worker: _Worker) -> float:
+        """Until when a worker must have said something, or have ended."""
+        if worker.is_told_to_stop:
+            return worker.told_s + self._settings.drain_delay_s + self._settings.shutdown_grace_s + _SILENCE_S
+        return worker.heard_s + (_SILENCE_S if worker.serves else _START_S)
+
+    def _bury(self, slot: _Slot, worker: _Worker, code: int, metrics: Path) -> None:
+        slot.worker = None
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(worker.heartbeat)
+        os.close(worker.heartbeat)
+        # Its counts stay in the sums; what it was doing just then does not.
+        for gauge in metrics.glob(f"gauge_live*_{worker.process.pid}.db"):
+            gauge.unlink(missing_ok=True)
+        if worker.is_told_to_stop:
+            unheard = not worker.serves and -code in (signal.SIGTERM, signal.SIGINT)
+            if code and not unheard:  # who had not begun to serve ends by the signal itself
+                self._exit_code = self._exit_code or (code if code > 0 else 128 - code)
+            return
+        how = {"signal": signal.Signals(-code).name} if code < 0 else {"exit_code": code}
+        _log.error("worker died", extra=fields(worker=worker.number, pid=worker.process.pid, **how))
+        if not worker.serves and not self._announced:
+            self._exit_code = (code if code > 0 else 128 - code) or 1
+            self._tell_all(signal.SIGTERM)
+            return
+        now_s = time.monotonic()
+        slot.pause_s = (
+            _FIRST_PAUSE_S if now_s - worker.started_s > _SOUND_S else min(_LONGEST_PAUSE_S, 2 * slot.pause_s)
+        )
+        slot.start_again_s = now_s + slot.pause_s / 2
+
+    def _announce(self) -> None:
+        """Once, when the last of them serves."""
+        if self._announced or not all(slot.worker and slot.worker.serves for slot in self._slots):
+            return
+        self._announced = True
+        _log.info(
+            "workers serve",
+            extra=fields(
+                workers=len(self._slots),
+                pids=",".join(str(slot.worker.process.pid) for slot in self._slots if slot.worker),
+                start_ms=1e3 * (time.monotonic() - self._started_s),
+            ),
+        )

@@ -1,0 +1,154 @@
+"""Several processes on one address: one server to whoever asks, and none of them missed when it dies."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from process_facts import descriptors
+from server_process import Running, serving
+from tiny_models import publish_tiny
+
+from model_store import ModelStore
+
+REQUESTS = 60
+
+
+def workers_of(running: Running) -> list[int]:
+    children = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children").read_text()
+    return [int(pid) for pid in children.split()]
+
+
+def eventually(found: Callable[[], bool], why: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not found():
+        assert time.monotonic() < deadline, why()
+        time.sleep(0.05)
+
+
+def lines(running: Running, event: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in running.log.splitlines() if f'"event":"{event}"' in line]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    made = ModelStore(tmp_path / "models")
+    for seed in (1, 2):
+        publish_tiny(made, name="mnist", image_shape=(1, 4, 4), latent_size=2, seed=seed)
+    return made
+
+
+@pytest.fixture
+def two(store: ModelStore, tmp_path: Path) -> Iterator[Running]:
+    with serving(store.root, tmp_path / "log", "--workers", "2") as running:
+        eventually(lambda: bool(lines(running, "workers serve")), lambda: running.log)
+        yield running
+
+
+def sums(running: Running, metric: str) -> set[float]:
+    """What several scrapes, each on a connection of its own, say of one metric, all labels together."""
+    found = set()
+    for _ in range(6):
+        text = running.get("/metrics")[2].decode()
+        values = re.findall(rf"^{metric}(?:{{[^}}]*}})? (\S+)$", text, re.MULTILINE)
+        found.add(sum(map(float, values)))
+    return found
+
+
+def test_connections_are_shared_and_metrics_are_summed(two: Running) -> None:
+    before = [descriptors(pid) for pid in workers_of(two)]
+    with contextlib.ExitStack() as stack:
+        for _ in range(64):
+            raw = stack.enter_context(socket.create_connection(("127.0.0.1", two.port)))
+            raw.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
+        eventually(
+            lambda: sum(map(descriptors, workers_of(two))) - sum(before) >= 64, lambda: "not all accepted"
+        )
+        shares = [now - then for now, then in zip(map(descriptors, workers_of(two)), before, strict=True)]
+        assert min(shares) >= 5, shares
+    for _ in range(REQUESTS):
+        assert two.get("/sample?n=2")[0] == 200
+    metric = 'vae_request_images_sum{model="mnist@2",route="/sample"}'
+    eventually(lambda: sums(two, re.escape(metric)) == {2.0 * REQUESTS}, lambda: sums(two, re.escape(metric)))
+    assert sums(two, "vae_model_batch_images_sum") == {2.0 * REQUESTS}
+    assert sums(two, "vae_ready") == {1.0}
+    assert sums(two, re.escape('vae_model_info{kind="vae",model="mnist@2"}')) == {2.0}
+    (memory,) = {round(value, -8) for value in sums(two, "process_resident_memory_bytes")}
+    assert memory > 100e6  # of both
+    assert {line["worker"] for line in lines(two, "request")} == {0, 1}
+
+
+def test_promotion_and_reload_reach_all_workers(two: Running, store: ModelStore) -> None:
+    store.promote("mnist", "stable", 1)
+
+    def answers() -> set[str]:
+        return {two.get("/sample")[1]["x-model"] for _ in range(8)}
+
+    # `stable` stands before `latest` in what a plain name means.
+    eventually(lambda: answers() == {"mnist@1"}, answers)
+    two.process.send_signal(signal.SIGHUP)
+    eventually(lambda: len(lines(two, "models reloaded")) == 2, lambda: two.log)
+
+
+def test_worker_that_dies_is_replaced_and_its_counts_stay(two: Running) -> None:
+    for _ in range(10):
+        two.get("/sample")
+    time.sleep(1.5)  # shared once a second
+    before = workers_of(two)
+    os.kill(before[0], signal.SIGKILL)
+    eventually(lambda: bool(lines(two, "worker died")), lambda: two.log)
+    (died,) = lines(two, "worker died")
+    assert (died["pid"], died["signal"]) == (before[0], "SIGKILL")
+    eventually(lambda: len(workers_of(two)) == 2, lambda: two.log)
+    assert two.get("/sample")[0] == 200
+    eventually(lambda: len(lines(two, "serving")) == 3, lambda: two.log)
+    eventually(
+        lambda: (
+            sums(two, re.escape('vae_http_requests_total{method="GET",route="/sample",status="200"}'))
+            == {11.0}
+        ),
+        two.get("/metrics")[2].decode,
+    )
+
+
+def test_stop_ends_all_and_leaves_nothing(two: Running, tmp_path: Path) -> None:
+    workers = workers_of(two)
+    shared = Path(f"/proc/{workers[0]}/environ").read_bytes().split(b"PROMETHEUS_MULTIPROC_DIR=")[1]
+    directory = Path(shared.split(b"\0")[0].decode())
+    assert directory.is_dir()
+    kept = http.client.HTTPConnection("127.0.0.1", two.port)
+    kept.request("GET", "/livez")
+    kept.getresponse().read()
+    assert two.stop() == 0
+    kept.close()
+    assert not directory.exists()
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+    assert len(lines(two, "stopped")) == 2
+
+
+def test_workers_end_when_their_supervisor_is_killed(two: Running) -> None:
+    workers = workers_of(two)
+    two.process.kill()
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), lambda: workers)
+
+
+def test_what_one_cannot_start_ends_all_with_its_exit_code(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("nonsense")
+    command = [sys.executable, "-m", "service.cli", "run", "--port", "0", "--workers", "2"]
+    ended = subprocess.run(
+        [*command, "--api-keys-file", str(keys)], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 78
+    assert f"{keys}, line 1" in ended.stderr
