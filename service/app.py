@@ -34,6 +34,7 @@ from service.schemas.base import Limits
 from service.schemas.bodies import ExampleModel
 from service.services import Lifecycle, Services
 from service.settings import Settings
+from service.telemetry import SpanFacts, telemetry_config
 from service.work import WorkPool
 
 __all__ = ["create_app"]
@@ -47,8 +48,9 @@ def create_app(settings: Settings, *, reload_siblings: Callable[[], bool] | None
         reload_siblings: For one of several workers: has the others read the store again.
 
     Raises:
-        SettingsError: The key file that the settings name cannot be used.
+        SettingsError: The key file that the settings name cannot be used, or telemetry is not installed.
     """
+    telemetry = telemetry_config(settings)
     store = ModelStore(settings.model_store or default_store_root())
     threads = settings.threads or allowed_threads().threads
     limits = Limits(max_images=settings.max_images, max_stream_images=settings.max_stream_images)
@@ -88,7 +90,7 @@ def create_app(settings: Settings, *, reload_siblings: Callable[[], bool] | None
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        telemetry={"tracing": False, "metrics": False, "logs": False},
+        telemetry=telemetry,
         redirect_slashes=False,
         exception_handlers=EXCEPTION_HANDLERS,
     )
@@ -100,7 +102,9 @@ def create_app(settings: Settings, *, reload_siblings: Callable[[], bool] | None
         limit_rows=limit_rows(settings),
     )
     app.state.services = services
+    app.state.telemetry = telemetry
     app.edge = (
+        *([Middleware(SpanFacts)] if settings.telemetry else []),
         Middleware(
             Envelope,
             metrics=services.metrics,
