@@ -1,9 +1,11 @@
-"""`vae-serve run | check | openapi | limits | healthcheck | key`.
+"""`vae-serve run | check | openapi | limits | healthcheck | key | bench`.
 
 Knows flags, exit codes and what a person reads. The work is done elsewhere, and imported when it is needed.
 
-Exit codes: 0 done; 1 not healthy; 2 wrong usage; 65 the store is corrupt; 66 there is no model to serve;
-69 the address cannot be listened on; 78 a setting does not fit; 141 nobody reads the output any more.
+Exit codes: 0 done; 1 not healthy, or a request of bench failed; 2 wrong usage; 65 the store is corrupt;
+66 there is no model to serve; 69 the address cannot be listened on, or nothing answers bench there; 75 the
+figures of bench never agreed; 78 a setting does not fit; 130 Ctrl-C ended bench; 141 nobody reads the output
+any more.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from service.api_keys import LABEL_RULE, SCOPES, Scope, new_key
+from service.bench.flags import add_bench_command
 from service.settings import Settings, SettingsError, describe_settings, load_settings
 from service.worker import WorkerPlace
 
@@ -30,6 +33,7 @@ EXIT_CORRUPT_STORE = 65
 EXIT_NO_MODEL = 66
 EXIT_ADDRESS = 69
 EXIT_SETTINGS = 78
+EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
 _EXIT_CODES = "exit codes: " + __doc__.partition("Exit codes: ")[2].replace("\n", " ").strip()
@@ -48,6 +52,8 @@ def main(argv: Sequence[str] | None = None, *, place: WorkerPlace | None = None)
     arguments = _parse(parser, given)
     if arguments.command == "key":
         return _key(scope=arguments.scope, label=arguments.label)
+    if arguments.command == "bench":
+        return _bench(arguments)
     return _with_settings(arguments, given, started_s, place)
 
 
@@ -195,6 +201,19 @@ def _key(*, scope: Scope, label: str | None) -> int:
     return 0
 
 
+def _bench(arguments: argparse.Namespace) -> int:
+    """Load from outside: it takes no settings, because the server may be anybody's."""
+    from service.bench.cli import run_bench  # noqa: PLC0415
+
+    try:
+        return run_bench(arguments)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+
+
 def _healthcheck(settings: Settings, *, timeout_s: float) -> int:
     """Asks /readyz of the server on this machine; made for containers, which have no curl."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
@@ -247,6 +266,7 @@ def _parser() -> argparse.ArgumentParser:
                 "--timeout-s", type=float, default=3.0, metavar="SECONDS", help="how long to wait; default 3"
             )
     _add_key_command(commands)
+    add_bench_command(commands)
     return parser
 
 

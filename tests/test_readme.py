@@ -40,10 +40,14 @@ RUN_ELSEWHERE = {
     ),
 }
 
-#: An hour of training, cut short: command in the README → what is appended to it here.
+#: An hour of training and a minute of load, cut short: command in the README → what is appended to it here.
 SHORTENED = {
     "vae-train fit --recipe mnist --data data/mnist --out runs/mnist": (
         " --set trainer.epochs=1 --set evaluation.importance_samples=2 --set evaluation.importance_images=10"
+    ),
+    ".venv/bin/vae-serve bench http://localhost:8000 --concurrency 32": " --duration-s 0.3 --warm-up-s 0",
+    ".venv/bin/vae-serve bench http://localhost:8000 --rate 200 --operation sample --form png": (
+        " --duration-s 0.3 --warm-up-s 0"
     ),
 }
 
@@ -117,6 +121,9 @@ def server(port: int, environment: dict[str, str], tmp_path_factory: pytest.Temp
 
 def run_block(block: str, *, cwd: Path, environment: dict[str, str], address: str | None) -> str:
     """Run a block in bash; every `curl` fails on an error status, and says which."""
+    for command, more in SHORTENED.items():
+        block = block.replace(command, command + more)
+    block = block.replace(".venv/bin/", f"{REPOSITORY}/.venv/bin/")
     script = 'set -euo pipefail\ncurl() { command curl -sS --fail-with-body --max-time 20 "$@"; }\n' + block
     if address is not None:
         script = script.replace("localhost:8000", address)
@@ -129,11 +136,12 @@ def run_block(block: str, *, cwd: Path, environment: dict[str, str], address: st
 
 
 def talks_to_the_server(block: str) -> bool:
-    return "curl " in block
+    return "curl " in block or "vae-serve bench" in block
 
 
 def uses_the_command_line(block: str) -> bool:
-    return any(name in block for name in ("vae-train", "vae-store", "vae-serve")) and "docker" not in block
+    names = ("vae-train", "vae-store", "vae-serve")
+    return any(name in block for name in names) and not talks_to_the_server(block) and "docker" not in block
 
 
 def test_readme_starts_with_the_two_commands() -> None:
@@ -189,10 +197,8 @@ def test_command_lines_train_publish_and_look_at_a_model(
     assert len(blocks) >= 3
     for block in blocks:
         text = re.sub(r"^make ", f"make -C {REPOSITORY} ", block, flags=re.MULTILINE)
-        for command, more in SHORTENED.items():
-            text = text.replace(command, command + more)
         run_block(
-            text.replace(".venv/bin/", f"{REPOSITORY}/.venv/bin/"),
+            text,
             cwd=tmp_path,
             environment=environment,
             address=None,

@@ -1,0 +1,146 @@
+"""One kept HTTP/1.1 connection that asks, one request at a time, as cheaply as Python can.
+
+Knows bytes on a connection and where an answer ends (httptools parses it). Knows nothing of clocks, load or
+what the bytes mean. Callbacks instead of futures, and no header is ever turned into an object: a client that
+costs more than the server measures itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import httptools
+
+#: Given instead of a status when no answer came; the reason comes beside it.
+NO_ANSWER = 0
+
+
+class Connection(asyncio.Protocol):
+    """A connection with at most one request on its way.
+
+    `answered(connection, status, reason)` is called once for each `send`, with `NO_ANSWER` and the reason
+    when the connection ended, was refused to be understood, or was aborted before the answer was whole.
+    `ended(connection)` is called once, when the connection is gone and nothing was on its way.
+    """
+
+    def __init__(
+        self,
+        answered: Callable[[Connection, int, str], None],
+        ended: Callable[[Connection], None] | None = None,
+    ) -> None:
+        self._answered = answered
+        self._ended = ended
+        self._parser = httptools.HttpResponseParser(self)
+        self._whole = False
+        self._stays = False
+        self._transport: asyncio.Transport | None = None
+        self.reason_to_abort = ""
+        self.busy = False
+        self.open = False
+        self.sent_s = 0.0
+        """For whoever watches over time; this class reads no clock."""
+        self.due_s = 0.0
+
+    def send(self, data: bytes) -> None:
+        """Sends one whole request. The connection must be open and not busy."""
+        assert self._transport is not None
+        self.busy = True
+        self._transport.write(data)
+
+    def abort(self, reason: str) -> None:
+        """Closes at once; a request on its way is answered with `NO_ANSWER` and this reason."""
+        self.reason_to_abort = self.reason_to_abort or reason
+        if self._transport is not None:
+            self._transport.abort()
+
+    def close(self) -> None:
+        self.open = False
+        if self._transport is not None:
+            self._transport.close()
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self.open = True
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self.abort(f"answer is no HTTP/1.1: {error}")
+            return
+        if not self._whole:
+            return
+        self._whole = False
+        status = self._parser.get_status_code()
+        if not self._stays:
+            self.close()
+        if self.busy:
+            self.busy = False
+            self._answered(self, status, "")
+        else:
+            self.abort("an answer that nobody asked for")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.open = False
+        if self.busy:
+            self.busy = False
+            reason = self.reason_to_abort or (
+                f"connection lost: {type(error).__name__}" if error else "closed before the answer was whole"
+            )
+            self._answered(self, NO_ANSWER, reason)
+        elif self._ended is not None:
+            self._ended(self)
+
+    # What httptools calls.
+
+    def on_message_complete(self) -> None:
+        self._whole = True
+        # Now, because the parser has forgotten the answer's headers when it returns.
+        self._stays = self._parser.should_keep_alive()
+
+
+class ReadingConnection(Connection):
+    """The same, and keeps the body of the last answer. For a few requests, not for load."""
+
+    def __init__(self, answered: Callable[[Connection, int, str], None]) -> None:
+        super().__init__(answered)
+        self.body = bytearray()
+
+    def on_message_begin(self) -> None:
+        self.body.clear()
+
+    def on_body(self, data: bytes) -> None:
+        self.body += data
+
+
+async def ask(
+    host: str, port: int, data: bytes, *, tls: ssl.SSLContext | None = None, timeout_s: float = 30.0
+) -> tuple[int, bytes]:
+    """One request on a connection of its own: status and body.
+
+    Raises:
+        OSError: Nothing listens there, the connection ended before the answer was whole, or, as
+            `TimeoutError`, no answer came within `timeout_s`.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[tuple[int, str]] = loop.create_future()
+
+    def answered(_: Connection, status: int, reason: str) -> None:
+        if not done.done():
+            done.set_result((status, reason))
+
+    async with asyncio.timeout(timeout_s):
+        _, connection = await loop.create_connection(lambda: ReadingConnection(answered), host, port, ssl=tls)
+        try:
+            connection.send(data)
+            status, reason = await done
+        finally:
+            connection.close()
+    if status == NO_ANSWER:
+        raise ConnectionError(reason)
+    return status, bytes(connection.body)

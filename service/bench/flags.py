@@ -1,0 +1,146 @@
+"""The flags of `vae-serve bench`.
+
+Knows argparse alone: the command line's help must not import what measures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+OPERATIONS: Final = ("encode", "decode", "sample", "reconstruct")
+FORMS: Final = ("json", "npy", "png", "txt")
+#: Rather than the flag: flags can be seen by everybody on the machine.
+API_KEY_VARIABLE: Final = "VAE_BENCH_API_KEY"
+
+_DESCRIPTION = """\
+Put load on a running server and say what it did with it.
+
+Windows of --window-s follow one another without a pause until throughput and p99 of three in a row agree
+within 10 %, and these three are reported. Without --rate, each of --concurrency connections sends its next
+request when it has its answer (closed loop). With --rate, requests are due by the clock, as from independent
+users, and latency counts from when each was due, so that a server that stalls cannot hide it (open loop).
+""".replace("%", "%%")
+_EPILOG = f"""\
+A server with API keys: the key comes from the environment variable {API_KEY_VARIABLE}, or from
+--api-key, which everybody on the machine can see while it runs.
+
+Exit codes of bench: 0 measured; 1 a request was not answered 2xx; 2 wrong usage; 69 nothing answers there;
+75 the windows never agreed; 130 Ctrl-C; 141 nobody reads the output any more.
+"""
+
+
+def add_bench_command(commands: Any) -> None:
+    """Adds `bench` to the subparsers of `vae-serve`."""
+    command: argparse.ArgumentParser = commands.add_parser(
+        "bench",
+        help="put load on a running server and draw its latencies",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.add_argument("url", metavar="URL", help="where the server is, such as http://127.0.0.1:8000")
+    asked = command.add_argument_group("what is asked")
+    asked.add_argument("--operation", choices=OPERATIONS, default="encode", help="default encode")
+    asked.add_argument(
+        "--form",
+        choices=FORMS,
+        default="json",
+        help="form of body and answer, default json; encode answers npy with npz and png with json, "
+        "decode takes json for png and txt",
+    )
+    asked.add_argument(
+        "--images", type=_whole(1), default=1, metavar="N", help="images in each request, default 1"
+    )
+    asked.add_argument(
+        "--model", metavar="NAME", help="name, name@version or name@alias; left out: the server's default"
+    )
+    asked.add_argument(
+        "--seed", type=_whole(0), default=0, metavar="N", help="of the random images or latents, default 0"
+    )
+    asked.add_argument(
+        "--api-key",
+        metavar="KEY",
+        help=f"seen by everybody on the machine; better in {API_KEY_VARIABLE}",
+    )
+    load = command.add_argument_group("how much")
+    load.add_argument(
+        "--concurrency",
+        type=_whole(1),
+        default=32,
+        metavar="N",
+        help="connections of a closed loop, default 32",
+    )
+    load.add_argument(
+        "--rate",
+        dest="rate_per_s",
+        type=_positive,
+        metavar="PER_S",
+        help="requests per second of an open loop, instead of --concurrency",
+    )
+    load.add_argument(
+        "--constant", action="store_true", help="equal gaps between the requests of --rate; default: Poisson"
+    )
+    load.add_argument(
+        "--max-connections",
+        type=_whole(1),
+        default=512,
+        metavar="N",
+        help="most connections of an open loop, default 512; what is due beyond waits, and its wait counts",
+    )
+    load.add_argument(
+        "--timeout-s",
+        type=_positive,
+        default=30.0,
+        metavar="SECONDS",
+        help="longest wait for an answer, default 30",
+    )
+    span = command.add_argument_group("how long")
+    span.add_argument(
+        "--window-s", type=_positive, default=2.0, metavar="SECONDS", help="of one window, default 2"
+    )
+    span.add_argument(
+        "--max-windows", type=_whole(1), default=10, metavar="N", help="then it ends, default 10"
+    )
+    span.add_argument(
+        "--duration-s",
+        type=_positive,
+        metavar="SECONDS",
+        help="measure for so long and report all of it, stable or not",
+    )
+    span.add_argument(
+        "--warm-up-s",
+        type=_not_negative,
+        default=1.0,
+        metavar="SECONDS",
+        help="load before the first window, default 1",
+    )
+    command.add_argument("--json", action="store_true", help="print the result as one JSON object")
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"expected at least {least}, got {value}")
+        return value
+
+    number.__name__ = "whole number"
+    return number
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return value
+
+
+def _not_negative(text: str) -> float:
+    value = float(text)
+    if not (math.isfinite(value) and value >= 0):
+        raise argparse.ArgumentTypeError(f"expected 0 or more, got {text}")
+    return value

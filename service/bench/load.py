@@ -1,0 +1,380 @@
+"""Many connections that ask at once, and a record of every answer.
+
+Knows connections and clocks. Knows nothing of what is asked: `next_request()` gives whole requests as bytes.
+
+Closed loop (`concurrency`): each connection sends its next request when it has its answer, so the load adapts
+to the server. Open loop (`rate_per_s`): requests are due by the clock, whatever became of those before, as
+from many independent users, and latency counts from when a request was due, not from when it could be sent:
+a server that stalls cannot hide the wait (coordinated omission). Times are in seconds on `perf_counter`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import random
+import time
+from array import array
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.bench.client import NO_ANSWER, Connection
+from service.bench.requests import Target
+from service.bench.timer import Timer
+
+NextRequest = Callable[[], bytes]
+
+#: How often requests on their way are looked at for what has waited too long.
+_SWEEP_S = 0.25
+#: After a refused connection, before the next attempt: an absent server is not hammered.
+_BACK_OFF_S = 0.1
+#: An open loop sends at most this many at one wake before it lets answers in.
+_MOST_AT_ONCE = 64
+Arrivals = Literal["poisson", "constant"]
+
+
+@dataclass(frozen=True)
+class LoadResult:
+    """Every request whose fate is known, in the order in which it became known.
+
+    `status` is the HTTP status, or `client.NO_ANSWER` (0) where none came; why is counted in `reasons`.
+    """
+
+    due_s: NDArray[np.float64]
+    """When it was due (open loop) or sent (closed loop), from the begin of the load."""
+    latency_s: NDArray[np.float64]
+    status: NDArray[np.int32]
+    took_s: float
+    """How long this stretch of the load lasted, without the wait for the last answers."""
+    begun_s: float = 0.0
+    """When this stretch began, from the begin of the load."""
+    reasons: Counter[str] = field(default_factory=Counter)
+    lag_s: float = 0.0
+    """Open loop: the longest that the client itself was late to send, free connections given."""
+    waiting: int = 0
+    """Requests on their way or due when this stretch ended: their latency is in none of the figures."""
+
+    @property
+    def statuses(self) -> Counter[int]:
+        values, counts = np.unique(self.status, return_counts=True)
+        return Counter({int(v): int(c) for v, c in zip(values, counts, strict=True)})
+
+    @property
+    def ok(self) -> NDArray[np.bool_]:
+        """Which were answered 2xx."""
+        return (self.status >= 200) & (self.status < 300)
+
+    @property
+    def ok_latency_s(self) -> NDArray[np.float64]:
+        return self.latency_s[self.ok]
+
+    @property
+    def failed(self) -> int:
+        return int(len(self.status) - self.ok.sum())
+
+    @property
+    def ok_per_s(self) -> float:
+        """2xx answers per second, those that came while the load was on."""
+        in_time = self.due_s + self.latency_s <= self.begun_s + self.took_s
+        return float((self.ok & in_time).sum()) / self.took_s if self.took_s > 0 else 0.0
+
+
+class Load:
+    """Load on its way. `start`, then `take` as often as wanted, then `stop`.
+
+    Args:
+        concurrency: Connections of a closed loop.
+        rate_per_s: Requests per second of an open loop. One of the two.
+        max_connections: Most connections of an open loop; what is due beyond waits, and its wait counts.
+        arrivals: Gaps between due times: `poisson`, as of independent users, or `constant`.
+        timeout_s: What waits longer for its answer is aborted and counts as `NO_ANSWER`.
+        precise_timer: False leaves due times to the event loop's timers of 1 ms.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        next_request: NextRequest,
+        *,
+        concurrency: int | None = None,
+        rate_per_s: float | None = None,
+        max_connections: int = 512,
+        arrivals: Arrivals = "poisson",
+        timeout_s: float = 30.0,
+        seed: int = 0,
+        precise_timer: bool = True,
+    ) -> None:
+        if (concurrency is None) == (rate_per_s is None):
+            raise ValueError("expected either concurrency or rate_per_s, got both or none: give one of them")
+        if not (1 if concurrency is None else concurrency) >= 1:
+            raise ValueError(f"concurrency: expected at least 1, got {concurrency}")
+        if rate_per_s is not None and not rate_per_s > 0:
+            raise ValueError(f"rate_per_s: expected more than 0, got {rate_per_s}")
+        self._target = target
+        self._next_request = next_request
+        self._concurrency = concurrency
+        self._rate_per_s = rate_per_s
+        self._most = max_connections if concurrency is None else concurrency
+        self._arrivals = arrivals
+        self._timeout_s = timeout_s
+        self._precise_timer = precise_timer
+        self._rng = random.Random(seed)  # noqa: S311  (gaps between requests, no secret)
+        self._all: set[Connection] = set()
+        self._idle: list[Connection] = []
+        self._due: deque[float] = deque()
+        """Due times of requests that no connection was free for."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        """Each opens one connection."""
+        self._sending = False
+        self._timer: Timer | None = None
+        self._next_due_s = 0.0
+        self._sweep: asyncio.TimerHandle | None = None
+        self._drained: asyncio.Event = asyncio.Event()
+        self._begun_s = self._taken_s = 0.0
+        self._ended_s: float | None = None
+        self._clear()
+
+    @property
+    def on_their_way(self) -> int:
+        return sum(connection.busy for connection in self._all) + len(self._due)
+
+    async def start(self) -> None:
+        """Begins to send. A closed loop has all its connections open first.
+
+        Raises:
+            OSError: Nothing listens there.
+        """
+        self._sending = True
+        first = self._concurrency or 1
+        for begin in range(0, first, 64):
+            await asyncio.gather(*(self._connect() for _ in range(min(64, first - begin))))
+        self._begun_s = self._taken_s = time.perf_counter()
+        self._sweep_late()
+        if self._rate_per_s is None:
+            for connection in list(self._idle):
+                self._send(connection, time.perf_counter())
+            self._idle.clear()
+        else:
+            self._timer = Timer(self._send_what_is_due, precise=self._precise_timer)
+            self._next_due_s = self._begun_s + self._gap_s()
+            self._timer.wake_at(self._next_due_s)
+
+    def take(self) -> LoadResult:
+        """What became known since the last `take` (or `start`)."""
+        now_s = time.perf_counter() if self._ended_s is None else max(self._ended_s, self._taken_s)
+        result = LoadResult(
+            due_s=np.array(self._due_s) - self._begun_s,
+            latency_s=np.array(self._latency_s),
+            status=np.array(self._status, dtype=np.int32),
+            took_s=now_s - self._taken_s,
+            begun_s=self._taken_s - self._begun_s,
+            reasons=self._reasons,
+            lag_s=self._lag_s,
+            waiting=self.on_their_way,
+        )
+        self._taken_s = now_s
+        self._clear()
+        return result
+
+    async def stop(self, *, drain_s: float = 0.0) -> None:
+        """Sends no more, waits up to `drain_s` for what is on its way, and closes every connection."""
+        self._sending = False
+        self._ended_s = self._ended_s or time.perf_counter()
+        if self._timer is not None:
+            self._timer.close()
+            self._timer = None
+        if drain_s > 0 and self.on_their_way:
+            self._drained.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._drained.wait(), drain_s)
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for task in self._tasks:
+            task.cancel()
+        for due_s in self._due:
+            self._record(due_s, NO_ANSWER, "the load ended before it could be sent")
+        self._due.clear()
+        for connection in list(self._all):
+            if connection.busy:
+                connection.abort("the load ended before the answer")
+            else:
+                connection.close()
+        await asyncio.sleep(0)  # the transports close in the loop's next turn
+        await asyncio.sleep(0)
+
+    def _clear(self) -> None:
+        self._due_s, self._latency_s, self._status = array("d"), array("d"), array("i")
+        self._reasons: Counter[str] = Counter()
+        self._lag_s = 0.0
+
+    def _gap_s(self) -> float:
+        assert self._rate_per_s is not None
+        return (
+            self._rng.expovariate(self._rate_per_s) if self._arrivals == "poisson" else 1.0 / self._rate_per_s
+        )
+
+    # Sending.
+
+    def _send(self, connection: Connection, due_s: float) -> None:
+        connection.due_s = due_s
+        connection.sent_s = time.perf_counter()
+        connection.send(self._next_request())
+
+    def _send_what_is_due(self) -> None:
+        if not self._sending or self._timer is None:
+            return
+        now_s = time.perf_counter()
+        for _ in range(_MOST_AT_ONCE):
+            if self._next_due_s > now_s:
+                break
+            self._lag_s = max(self._lag_s, now_s - self._next_due_s)
+            connection = self._free()
+            if connection is not None:
+                self._send(connection, self._next_due_s)
+            else:
+                self._due.append(self._next_due_s)
+                if len(self._all) + len(self._tasks) < self._most:
+                    self._connect_soon()
+            self._next_due_s += self._gap_s()
+        self._timer.wake_at(self._next_due_s)
+
+    def _free(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.open:
+                return connection
+        return None
+
+    def _answered(self, connection: Connection, status: int, reason: str) -> None:
+        now_s = time.perf_counter()
+        self._due_s.append(connection.due_s)
+        self._latency_s.append(now_s - connection.due_s)
+        self._status.append(status)
+        if status == NO_ANSWER:
+            self._reasons[reason] += 1
+        if not connection.open:
+            self._all.discard(connection)
+            if self._sending or self._due:
+                self._connect_soon()
+        elif self._due:
+            self._send(connection, self._due.popleft())
+        elif not self._sending:
+            pass
+        elif self._rate_per_s is None:
+            self._send(connection, now_s)
+        else:
+            self._idle.append(connection)
+        if not self._sending and not self.on_their_way:
+            self._drained.set()
+
+    def _record(self, due_s: float, status: int, reason: str) -> None:
+        self._due_s.append(due_s)
+        self._latency_s.append(time.perf_counter() - due_s)
+        self._status.append(status)
+        self._reasons[reason] += 1
+
+    # Connections.
+
+    async def _connect(self) -> None:
+        """One more connection, idle."""
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: Connection(self._answered, self._ended),
+            self._target.host,
+            self._target.port,
+            ssl=self._target.tls,
+        )
+        self._all.add(connection)
+        self._idle.append(connection)
+
+    def _connect_soon(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._reconnect())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reconnect(self) -> None:
+        """A connection in the place of one that ended, or one more for what is due."""
+        due_s = time.perf_counter()
+        while self._sending or self._due:
+            try:
+                await self._connect()
+                break
+            except OSError as error:
+                reason = f"cannot connect: {error.strerror or type(error).__name__}"
+                if self._rate_per_s is None:
+                    self._record(due_s, NO_ANSWER, reason)
+                elif self._due:
+                    self._record(self._due.popleft(), NO_ANSWER, reason)
+                await asyncio.sleep(_BACK_OFF_S)
+                due_s = time.perf_counter()
+        connection = self._free()
+        if connection is None:
+            return
+        if self._due:
+            self._send(connection, self._due.popleft())
+        elif self._rate_per_s is None and self._sending:
+            self._send(connection, time.perf_counter())
+        else:
+            self._idle.append(connection)
+
+    def _ended(self, connection: Connection) -> None:
+        """An idle connection that the server closed, or one that gave an answer too many."""
+        if connection in self._all:
+            self._all.discard(connection)
+            if self._rate_per_s is None and self._sending:
+                self._connect_soon()
+
+    def _sweep_late(self) -> None:
+        latest_s = time.perf_counter() - self._timeout_s
+        for connection in list(self._all):
+            if connection.busy and connection.sent_s < latest_s:
+                connection.abort(f"no answer within {self._timeout_s:g} s")
+        while self._due and self._due[0] < latest_s:
+            self._record(self._due.popleft(), NO_ANSWER, f"no connection within {self._timeout_s:g} s")
+        self._sweep = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep_late)
+
+
+async def run_load(
+    target: Target | str,
+    requests: NextRequest | Sequence[bytes],
+    *,
+    concurrency: int | None = None,
+    rate_per_s: float | None = None,
+    duration_s: float,
+    max_connections: int = 512,
+    arrivals: Arrivals = "poisson",
+    timeout_s: float = 30.0,
+    seed: int = 0,
+) -> LoadResult:
+    """Load for `duration_s`, then waits for every answer: nothing that was sent is left out of the result.
+
+    Args:
+        target: Where; a URL such as `http://127.0.0.1:8000` is read.
+        requests: Whole requests as bytes (`requests.render_request`), taken in turn, or what makes the next.
+        timeout_s: Longest wait for one answer, at the end too.
+
+    Raises:
+        OSError: Nothing listens there.
+        ValueError: Neither `concurrency` nor `rate_per_s`, or both.
+    """
+    load = Load(
+        Target.of(target) if isinstance(target, str) else target,
+        requests if callable(requests) else itertools.cycle(requests).__next__,
+        concurrency=concurrency,
+        rate_per_s=rate_per_s,
+        max_connections=max_connections,
+        arrivals=arrivals,
+        timeout_s=timeout_s,
+        seed=seed,
+    )
+    try:
+        await load.start()
+        await asyncio.sleep(duration_s)
+    finally:
+        await load.stop(drain_s=timeout_s + 2 * _SWEEP_S)
+    return load.take()

@@ -1,0 +1,186 @@
+"""Closed and open loops: what is counted, and from when."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import uvloop
+from scripted_server import Say, ok, scripted_server
+
+from service.bench.client import NO_ANSWER
+from service.bench.load import Load, LoadResult, run_load
+from service.bench.requests import Target
+from service.bench.timer import Timer
+
+REQUEST = b"GET /sample HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def loaded(
+    answer: Callable[[bytes], Say],
+    *,
+    duration_s: float = 0.3,
+    connected: Callable[[], object] = lambda: None,
+    **how: Any,
+) -> LoadResult:
+    async def test() -> LoadResult:
+        async with scripted_server(answer, connected=connected) as url:
+            return await run_load(url, [REQUEST], duration_s=duration_s, **how)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(test())
+
+
+def test_closed_loop_counts_every_request_that_the_server_saw() -> None:
+    seen = itertools.count()
+
+    def answer(_: bytes) -> Say:
+        next(seen)
+        return ok()
+
+    result = loaded(answer, concurrency=4)
+    assert len(result.latency_s) == next(seen) > 50
+    assert result.statuses == {200: len(result.latency_s)}
+    assert result.failed == 0
+    assert 0 < result.ok_per_s * result.took_s <= len(result.latency_s)
+    assert (result.latency_s > 0).all()
+
+
+@pytest.mark.parametrize("how", [{"concurrency": 3}, {"rate_per_s": 1000, "max_connections": 3}])
+def test_connections_are_kept_for_the_whole_load(how: dict[str, Any]) -> None:
+    opened: list[None] = []
+    result = loaded(lambda _: ok(), connected=lambda: opened.append(None), **how)
+    assert len(result.status) > 50
+    assert 1 <= len(opened) <= 3
+
+
+def test_answers_that_are_not_2xx_are_counted_by_status() -> None:
+    turn = itertools.cycle([ok(), ok(status="429 Too Many Requests"), ok(status="500 Oops")])
+    result = loaded(lambda _: next(turn), concurrency=2)
+    statuses = result.statuses
+    assert set(statuses) == {200, 429, 500}
+    assert result.failed == statuses[429] + statuses[500]
+    assert len(result.ok_latency_s) == statuses[200]
+
+
+def test_connection_that_the_server_closes_after_an_answer_is_opened_anew() -> None:
+    bye = Say(ok(headers="Connection: close\r\n").data, close=True)
+    result = loaded(lambda _: bye, concurrency=3)
+    assert set(result.statuses) == {200}
+    assert len(result.status) > 20
+
+
+def test_connection_lost_before_an_answer_is_counted_with_its_reason() -> None:
+    turn = itertools.cycle([ok(), Say(close=True)])
+    result = loaded(lambda _: next(turn), concurrency=1)
+    assert result.statuses[200] >= 1
+    assert result.statuses[NO_ANSWER] == result.reasons["closed before the answer was whole"] >= 1
+
+
+def test_answer_that_does_not_come_in_time_is_counted_and_the_rest_goes_on() -> None:
+    first = itertools.chain([Say(after_s=30)], itertools.repeat(ok()))
+    result = loaded(lambda _: next(first), concurrency=2, duration_s=0.8, timeout_s=0.2)
+    assert result.reasons == {"no answer within 0.2 s": 1}
+    assert result.statuses[200] > 20
+
+
+def test_server_that_is_not_there_is_an_error_at_once() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        url = f"127.0.0.1:{probe.getsockname()[1]}"
+    with pytest.raises(OSError, match=r"refused|Connect"):
+        asyncio.run(run_load(url, [REQUEST], concurrency=1, duration_s=0.1))
+
+
+def test_open_loop_sends_at_its_rate_and_not_at_the_servers_speed() -> None:
+    result = loaded(lambda _: ok(), rate_per_s=200, arrivals="constant", duration_s=0.5)
+    assert 95 <= len(result.status) <= 100
+    assert np.diff(np.sort(result.due_s)) == pytest.approx(0.005)
+
+
+def test_poisson_arrivals_are_the_same_for_the_same_seed() -> None:
+    first, second = (loaded(lambda _: ok(), rate_per_s=300, duration_s=0.2, seed=5) for _ in range(2))
+    count = min(len(first.due_s), len(second.due_s))
+    assert count > 30
+    gaps = np.diff(np.sort(first.due_s))[: count - 1]
+    assert gaps == pytest.approx(np.diff(np.sort(second.due_s))[: count - 1])
+    assert gaps.std() > 0.3 * gaps.mean()
+
+
+def test_open_loop_counts_the_wait_that_a_stalled_server_causes() -> None:
+    """The closed loop sends nothing while it waits, and so has one slow request where users saw fifty."""
+
+    def stalling() -> Callable[[bytes], Say]:
+        turn = itertools.chain([Say(ok().data, after_s=0.5)], itertools.repeat(ok()))
+        return lambda _: next(turn)
+
+    honest = loaded(stalling(), rate_per_s=100, arrivals="constant", duration_s=0.8, max_connections=1)
+    hiding = loaded(stalling(), concurrency=1, duration_s=0.8)
+    assert (honest.latency_s > 0.1).sum() >= 35
+    assert (hiding.latency_s > 0.1).sum() == 1
+
+
+def test_open_loop_opens_connections_only_up_to_its_bound() -> None:
+    result = loaded(lambda _: Say(ok().data, after_s=0.05), rate_per_s=400, duration_s=0.3, max_connections=4)
+    assert set(result.statuses) == {200}
+    assert result.ok_per_s < 4 / 0.05 * 1.3
+    assert result.latency_s.max() > 0.2
+
+
+def test_windows_of_a_load_that_goes_on_share_no_request() -> None:
+    async def test() -> tuple[list[LoadResult], int]:
+        seen = itertools.count()
+
+        def answer(_: bytes) -> Say:
+            next(seen)
+            return ok()
+
+        async with scripted_server(answer) as url:
+            load = Load(Target.of(url), lambda: REQUEST, concurrency=2)
+            await load.start()
+            taken = []
+            for _ in range(3):
+                await asyncio.sleep(0.1)
+                taken.append(load.take())
+            await load.stop(drain_s=5)
+            return [*taken, load.take()], next(seen)
+
+    windows, seen = asyncio.run(test())
+    assert sum(len(window.status) for window in windows) == seen
+    for one, following in itertools.pairwise(windows):
+        assert following.begun_s == pytest.approx(one.begun_s + one.took_s)
+    for one in windows[:3]:
+        ended_s = one.due_s + one.latency_s
+        assert (ended_s >= one.begun_s).all()
+        assert (ended_s <= one.begun_s + one.took_s + 1e-6).all()
+        assert one.waiting <= 2
+
+
+@pytest.mark.parametrize(
+    "how", [{}, {"concurrency": 1, "rate_per_s": 1}, {"concurrency": 0}, {"rate_per_s": -1}]
+)
+def test_load_that_is_neither_closed_nor_open_is_refused(how: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"concurrency|rate_per_s"):
+        Load(Target("127.0.0.1", 1), lambda: REQUEST, **how)
+
+
+@pytest.mark.parametrize("precise", [True, False])
+def test_timer_wakes_when_asked_and_not_before(precise: bool) -> None:
+    async def test() -> float:
+        loop = asyncio.get_running_loop()
+        woken: asyncio.Future[float] = loop.create_future()
+
+        timer = Timer(lambda: woken.set_result(time.perf_counter()), precise=precise)
+        due_s = time.perf_counter() + 0.02
+        timer.wake_at(due_s)
+        late_s = await asyncio.wait_for(woken, 10) - due_s
+        timer.close()
+        return late_s
+
+    assert asyncio.run(test()) > -0.0015
