@@ -1,0 +1,113 @@
+"""Two workers under load: one is killed, one hangs, both read the store again; callers hardly notice.
+
+That SIGTERM loses nobody, with two workers too, is measured by test_stopping.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from load_client import Load, Plan, Request, get
+from server_process import Running, serving
+from tiny_models import publish_tiny
+
+from model_store import ModelStore
+
+CONNECTIONS = 16
+#: A worker imports onnxruntime and loads its models in this time, on a machine that is busy with the load.
+REPLACED_S = 10.0
+#: Heartbeats may be missing for so long (service.supervisor), and the rest of it is the replacement.
+HANGS_S = 15.0
+
+pytestmark = pytest.mark.hard
+
+
+def workers_of(running: Running) -> set[int]:
+    children = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children").read_text()
+    return {int(pid) for pid in children.split()}
+
+
+def lines(running: Running, event: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in running.log.splitlines() if f'"event":"{event}"' in line]
+
+
+def eventually(found: Callable[[], bool], running: Running, *, within_s: float) -> None:
+    begun = time.monotonic()
+    while not found():
+        assert time.monotonic() - begun < within_s, running.log
+        time.sleep(0.02)
+
+
+def told(running: Running, event: str, *, times: int, within_s: float) -> None:
+    eventually(lambda: len(lines(running, event)) == times, running, within_s=within_s)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    made = ModelStore(tmp_path / "models")
+    for seed in (1, 2):
+        publish_tiny(made, name="mnist", image_shape=(1, 4, 4), latent_size=2, seed=seed)
+    return made
+
+
+@pytest.fixture
+def two(store: ModelStore, tmp_path: Path) -> Iterator[Running]:
+    with serving(store.root, tmp_path / "log", "--workers", "2", "--access-log", "false") as running:
+        eventually(lambda: bool(lines(running, "workers serve")), running, within_s=30)
+        yield running
+
+
+def load(running: Running, duration_s: float) -> Load:
+    """Callers who try again on another connection, as HTTP's own clients do, when theirs breaks."""
+    plan = Plan(running.port, [Request(get("/sample?n=4"))], connections=CONNECTIONS, duration_s=duration_s)
+    return Load(plan)
+
+
+def test_callers_hardly_notice_that_workers_are_killed(two: Running) -> None:
+    kills = 4
+    with load(two, duration_s=20) as calls:
+        for number in range(1, kills + 1):
+            os.kill(next(iter(workers_of(two))), signal.SIGKILL)
+            told(two, "serving", times=2 + number, within_s=REPLACED_S)
+        answers = calls.answers()
+    assert set(answers.statuses) == {200}, answers.statuses
+    assert max(answers.latency_s) < 2.0
+    assert [line["signal"] for line in lines(two, "worker died")] == ["SIGKILL"] * kills
+    assert len(workers_of(two)) == 2
+    assert "Traceback" not in two.log
+    assert two.stop() == 0
+
+
+def test_worker_that_hangs_is_replaced_and_holds_only_its_own_callers(two: Running) -> None:
+    victim = min(workers_of(two))
+    with load(two, duration_s=HANGS_S + 10) as calls:
+        time.sleep(2)  # until it has callers
+        os.kill(victim, signal.SIGSTOP)
+        told(two, "worker hangs", times=1, within_s=HANGS_S + 3)
+        told(two, "serving", times=3, within_s=REPLACED_S)
+        answers = calls.answers()
+    held = [seconds for seconds in answers.latency_s if seconds > 2.0]
+    assert set(answers.statuses) == {200}, answers.statuses
+    assert 0 < len(held) < CONNECTIONS, held
+    assert max(held) < HANGS_S + 3
+    assert [line["pid"] for line in lines(two, "worker hangs")] == [victim]
+    assert victim not in workers_of(two)
+    assert two.stop() == 0
+
+
+def test_each_reload_reaches_all_workers_and_no_caller(two: Running) -> None:
+    reloads = 20
+    with load(two, duration_s=10) as calls:
+        for number in range(1, reloads + 1):
+            two.process.send_signal(signal.SIGHUP)
+            told(two, "models reloaded", times=2 * number, within_s=10)
+        answers = calls.answers()
+    assert set(answers.statuses) == {200}, answers.statuses
+    workers = [line["worker"] for line in lines(two, "models reloaded")]
+    assert (workers.count(0), workers.count(1)) == (reloads, reloads)
