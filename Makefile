@@ -14,7 +14,7 @@ SERVER_READY := $(VENV)/.server-installed
 DEV_READY    := $(VENV)/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install-dev test test-hard test-docker lock clean
+.PHONY: help serve install-dev test test-hard test-docker bench bench-others lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,34 @@ test-hard: test-tools $(DEV_READY) ## the long suites: fuzz, overload, soak, kil
 	@echo "test-hard: alone on the machine, or its figures mean little"
 	@$(BIN)/python -m pytest -m "hard or hazard_row" --hazard-table --timeout 600 --durations 12 --durations-min 5 $(ARGS)
 
+BENCH_OTHERS := litserve mosec mlserver bentoml ray
+
+bench: bench-tools $(DEV_READY) ## compare speed with onnxruntime, the tutorials' service and other servers (30 minutes; ARGS=--quick)
+	@echo "bench: alone on the machine, or its figures mean little"
+	@ORT_DISABLE_TELEMETRY=1 PYTHONPATH=tests/benchmarks:tests/support:. $(BIN)/python -m comparison $(ARGS)
+
+bench-others: $(BENCH_OTHERS:%=.venv-bench/%/.installed) ## install the other model servers for `make bench`, each into an environment of its own
+
+# The same onnxruntime and NumPy as ours; everything else as each of them wants it.
+.venv-bench/%/.installed: tests/benchmarks/others/%/requirements.txt constraints.txt
+	@echo "setup: installing $* into .venv-bench/$*"
+	@$(PYTHON) -m venv .venv-bench/$*
+	@grep -E '^(onnxruntime|numpy)==' constraints.txt > .venv-bench/$*/ours.txt
+	@.venv-bench/$*/bin/python -m pip --disable-pip-version-check --quiet install \
+	    --requirement tests/benchmarks/others/$*/requirements.txt --requirement .venv-bench/$*/ours.txt
+	@touch $@
+
+.PHONY: bench-tools
+bench-tools:
+	@command -v wrk >/dev/null || { \
+	    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	        echo "setup: installing wrk from Debian's packages"; \
+	        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq wrk >/dev/null; \
+	    else \
+	        echo "setup: the benchmark needs wrk; on Debian: apt-get install wrk" >&2; exit 69; \
+	    fi; \
+	}
+
 test-docker: ## build the image, bring compose up, use every endpoint, look inside, take it down
 	@tests/docker/test-docker
 
@@ -51,8 +79,8 @@ lock: $(DEV_READY) ## write constraints.txt anew from what is installed in .venv
 
 install-dev: $(DEV_READY) ## install server, trainer and development tools into .venv
 
-clean: ## remove .venv and every cache
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## remove .venv, .venv-bench and every cache
+	rm -rf $(VENV) .venv-bench .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

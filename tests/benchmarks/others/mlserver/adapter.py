@@ -1,0 +1,50 @@
+"""MLServer: a runtime of its own behind the Open Inference Protocol, with parallel workers or without."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from graphs import PORT, WORKERS, Encoder
+from mlserver import MLModel
+from mlserver.codecs import NumpyCodec
+from mlserver.types import InferenceRequest, InferenceResponse
+
+
+class Runtime(MLModel):
+    async def load(self) -> bool:
+        self.encoder = Encoder()
+        return True
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        answer = self.encoder(NumpyCodec.decode_input(payload.inputs[0]))
+        outputs = [
+            NumpyCodec.encode_output(name, np.asarray(answer[name], np.float32)) for name in ("mu", "logvar")
+        ]
+        return InferenceResponse(model_name=self.name, outputs=outputs)
+
+
+if __name__ == "__main__":
+    from mlserver.cli.serve import load_settings
+    from mlserver.server import MLServer
+
+    folder = Path(tempfile.mkdtemp(dir=os.environ["BENCH_HOME"]))
+    grpc, metrics = (int(port) for port in os.environ["BENCH_MORE_PORTS"].split(","))
+    settings = {
+        "host": "127.0.0.1", "http_port": PORT, "grpc_port": grpc, "metrics_port": metrics, "debug": False,
+        "parallel_workers": 0 if WORKERS == 1 else WORKERS, "use_structured_logging": False,
+    }  # fmt: skip
+    (folder / "settings.json").write_text(json.dumps(settings))
+    (folder / "model-settings.json").write_text(
+        json.dumps({"name": "vae", "implementation": "adapter.Runtime"})
+    )
+
+    async def serve() -> None:
+        settings, models, _ = await load_settings(str(folder))
+        await MLServer(settings).start(models)
+
+    asyncio.run(serve())
