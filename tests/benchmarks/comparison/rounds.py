@@ -133,7 +133,7 @@ def find_best(systems: Sequence[System], pair: Pair, plan: Plan, figures: Figure
                         say(f"pilot {pair.name} {system.name} [{variant}] {one.name}: {window.per_s:,.0f}/s, "
                             f"p50 {window.p50_ms:.2f} ms")  # fmt: skip
             except RuntimeError as error:
-                figures.notes.append(f"{system.name} [{variant}], {pair.title}: {_first_line(error)}")
+                figures.notes.append(f"{system.name} [{variant}], {pair.title}: {_in_short(error)}")
                 say(f"pilot {system.name} [{variant}] failed: {error}")
         for purpose, tried in found.items():
             best = max(tried, key=lambda one: one[0])[1]
@@ -153,7 +153,7 @@ def measure_rounds(systems: Sequence[System], pair: Pair, plan: Plan, figures: F
             try:
                 _turn(system, pair, plan, figures, is_last=number == plan.rounds - 1)
             except RuntimeError as error:
-                figures.notes.append(f"{system.name}, {pair.title}: {_first_line(error)}")
+                figures.notes.append(f"{system.name}, {pair.title}: {_in_short(error)}")
                 say(f"{system.name} failed: {error}")
             else:
                 say(f"round {number + 1} of {plan.rounds}, {pair.name}: {system.name} measured")
@@ -211,5 +211,7 @@ def _ready(system: System, pair: Pair, variant: Variant, figures: Figures) -> It
         yield running
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200]
+def _in_short(error: Exception) -> str:
+    """What was tried, and the last that its log says."""
+    lines = str(error).strip().splitlines()
+    return " … ".join(line[:200] for line in dict.fromkeys((lines[0], lines[-1])))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 from graphs import PORT, WORKERS, Encoder
 from mlserver import MLModel
+from mlserver.cli.main import main
 from mlserver.codecs import NumpyCodec
 from mlserver.types import InferenceRequest, InferenceResponse
 
@@ -29,22 +30,15 @@ class Runtime(MLModel):
 
 
 if __name__ == "__main__":
-    from mlserver.cli.serve import load_settings
-    from mlserver.server import MLServer
-
     folder = Path(tempfile.mkdtemp(dir=os.environ["BENCH_HOME"]))
     grpc, metrics = (int(port) for port in os.environ["BENCH_MORE_PORTS"].split(","))
     settings = {
         "host": "127.0.0.1", "http_port": PORT, "grpc_port": grpc, "metrics_port": metrics, "debug": False,
-        "parallel_workers": 0 if WORKERS == 1 else WORKERS, "use_structured_logging": False,
+        "parallel_workers": 0 if WORKERS == 1 else WORKERS,
     }  # fmt: skip
     (folder / "settings.json").write_text(json.dumps(settings))
-    (folder / "model-settings.json").write_text(
-        json.dumps({"name": "vae", "implementation": "adapter.Runtime"})
-    )
-
-    async def serve() -> None:
-        settings, models, _ = await load_settings(str(folder))
-        await MLServer(settings).start(models)
-
-    asyncio.run(serve())
+    (folder / "vae").mkdir()
+    model = {"name": "vae", "implementation": "adapter.Runtime"}
+    (folder / "vae/model-settings.json").write_text(json.dumps(model))
+    sys.argv = ["mlserver", "start", str(folder)]
+    main()
