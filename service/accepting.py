@@ -19,6 +19,8 @@ from service.logs import fields
 
 #: How long nothing is taken after the system refused, which it does when the process has no descriptor left.
 _PAUSE_S: Final = 0.1
+#: Nobody's queue is longer, so closing comes to an end whatever clients do.
+_LONGEST_QUEUE: Final = 4096
 _log = logging.getLogger(__name__)
 
 
@@ -35,7 +37,10 @@ class Acceptor:
         self._start()
 
     def close(self) -> None:
-        """Takes no further connection."""
+        """Takes what waits, as a closing socket resets it, and then no further connection."""
+        for _ in range(_LONGEST_QUEUE):
+            if self._closed or not self._accept():
+                break
         self._closed = True
         self._loop.remove_reader(self._listener)
 
@@ -43,21 +48,23 @@ class Acceptor:
         if not self._closed:
             self._loop.add_reader(self._listener, self._accept)
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Whether there was a connection."""
         try:
             connection, _ = self._listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return  # another process was quicker, or the client has left already
+            return False  # another process was quicker, or the client has left already
         except OSError as error:
             _log.error("cannot accept connections", extra=fields(reason=str(error)))
             self._loop.remove_reader(self._listener)
             self._loop.call_later(_PAUSE_S, self._start)
-            return
+            return False
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         task = self._loop.create_task(self._hand_over(connection))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return True
 
     async def _hand_over(self, connection: socket.socket) -> None:
         try:

@@ -13,27 +13,18 @@ closing an idle connection resets a request that is just arriving on it. So, bef
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
 import socket
-import struct
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
+from service.listening import refuse_new_connections, somebody_waits
+
 #: How long an idle connection stays open for a request that is already on its way.
 LINGER_S: Final = 0.5
+#: How long one of several workers goes on accepting: the supervisor, whose socket it is, refuses meanwhile.
+SHARED_LINGER_S: Final = LINGER_S / 2
 _LOOK_S: Final = 0.02
-#: Linux: a classic BPF program that sees each segment from its TCP header on. The flags are byte 13; SYN
-#: without ACK (0x02 of 0x12) is dropped, everything else let through.
-_SO_ATTACH_FILTER: Final = 26
-_DROP_SYN: Final = (
-    (0x30, 0, 0, 13),
-    (0x54, 0, 0, 0x12),
-    (0x15, 0, 1, 0x02),
-    (0x06, 0, 0, 0),
-    (0x06, 0, 0, 0xFFFFFFFF),
-)
 
 
 class Drained(Protocol):
@@ -52,18 +43,22 @@ class Closable(Protocol):
 async def linger(
     connections: Callable[[], Sequence[Drained]],
     *,
-    listeners: Iterable[socket.socket],
+    listeners: Sequence[socket.socket],
     servers: Iterable[Closable],
     delay_s: float,
+    accepting_s: float = 0.0,
     is_forced: Callable[[], bool],
 ) -> None:
     """All that comes before connections are closed: at most `delay_s` and a little more than `LINGER_S`.
 
     Args:
         connections: Those that are open now; asked again and again.
-        listeners: Sockets to refuse on.
+        listeners: Sockets of this process alone, to refuse on. Never one that others still accept from:
+            what refuses stays with the socket, and outlives the process.
         servers: Closed once what they had accepted was handed out.
         delay_s: See above.
+        accepting_s: For how much longer the servers are open at least. They are until nobody waits on the
+            listeners, but no longer than `LINGER_S`.
         is_forced: Whether the operator wants it to end at once.
     """
     until_s = time.monotonic() + delay_s
@@ -72,27 +67,22 @@ async def linger(
         await asyncio.sleep(_LOOK_S)
     for listener in listeners:
         refuse_new_connections(listener)
-    until_s = time.monotonic() + LINGER_S
+    begun_s = time.monotonic()
+    until_s = begun_s + LINGER_S
     closed = False
     while True:
         for connection in connections():
             connection.drain()
         await asyncio.sleep(_LOOK_S)
-        if not closed:  # one turn of the loop later: what was queued is accepted
+        now_s = time.monotonic()
+        if closed:
+            if is_forced() or now_s >= until_s or not connections():
+                return
+            continue
+        # uvloop takes one connection a turn, and turns may be long: only the socket knows if all are in.
+        waits = now_s < until_s and any(map(somebody_waits, listeners))
+        if is_forced() or (now_s >= begun_s + accepting_s and not waits):
             for server in servers:
                 server.close()
             closed = True
-        if is_forced() or time.monotonic() >= until_s or not connections():
-            return
-
-
-def refuse_new_connections(listener: socket.socket) -> None:
-    """Lets no further connection into the queue of a listening socket, and leaves those in it.
-
-    Where the system does not know the filter, nothing happens: then a connection that is made in the last
-    instant may be reset.
-    """
-    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in _DROP_SYN))
-    described = struct.pack("HxxxxxxP", len(_DROP_SYN), ctypes.addressof(program))
-    with contextlib.suppress(OSError):
-        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
+            until_s = max(until_s, now_s + LINGER_S / 2)  # for those who came in last

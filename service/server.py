@@ -78,7 +78,9 @@ class Server(uvicorn.Server):
         """Lets everybody who was heard be answered, in the order that loses nobody; see `draining.py`."""
         await draining.linger(
             self._protocols,
-            listeners=sockets or [],
+            # Several workers share one socket, on which the supervisor refuses if all of them are to stop.
+            listeners=sockets or [] if self._place is None else [],
+            accepting_s=0.0 if self._place is None else draining.SHARED_LINGER_S,
             servers=[*self.servers, *self._acceptors],
             delay_s=self._delay_s,
             is_forced=lambda: self.force_exit,

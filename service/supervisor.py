@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from service.listening import bind
+from service.listening import bind, refuse_new_connections
 from service.logs import fields
 from service.settings import Settings
 
@@ -44,6 +44,8 @@ _START_S = 120.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 #: A worker that has served for so long did not die of what it was started with.
 _SOUND_S = 60.0
+#: How often workers are looked at, and how often while they stop: they accept for a quarter of a second more.
+_LOOK_S, _LOOK_STOPPING_S = 0.25, 0.05
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _log = logging.getLogger(__name__)
 
@@ -87,6 +89,7 @@ class Supervisor:
         self._slots = [_Slot(number) for number in range(settings.workers)]
         self._selector = selectors.DefaultSelector()
         self._exit_code: int | None = None  # set once it is to end
+        self._refuse_at_s: float | None = None  # on the monotonic clock; once all are to stop
         self._announced = False
         self._started_s = time.monotonic()
 
@@ -103,11 +106,12 @@ class Supervisor:
                 self._selector.register(pending, selectors.EVENT_READ)
                 while self._exit_code is None or any(slot.worker for slot in self._slots):
                     self._start_missing(listener, metrics)
-                    for key, _ in self._selector.select(timeout=0.25):
+                    for key, _ in self._selector.select(timeout=self._pause_s()):
                         if key.data is None:
                             self._handle_signals(pending, listener)
                         else:
                             self._hear(key.data)
+                    self._refuse_if_due(listener)
                     self._look_after(metrics)
         finally:
             listener.close()
@@ -138,9 +142,21 @@ class Supervisor:
                 continue  # that somebody ended is seen below
             if number in (signal.SIGTERM, signal.SIGINT):
                 self._exit_code = 0 if self._exit_code is None else self._exit_code
-                # The workers have it too, and close it once they have emptied its queue.
-                listener.close()
+                delay_s = self._settings.drain_delay_s if number == signal.SIGTERM else 0.0
+                self._refuse_at_s = time.monotonic() + delay_s
+                self._refuse_if_due(listener)
             self._tell_all(signal.Signals(number))
+
+    def _pause_s(self) -> float:
+        return _LOOK_S if self._refuse_at_s is None else _LOOK_STOPPING_S
+
+    def _refuse_if_due(self, listener: socket.socket) -> None:
+        """No further connection, once all workers are to stop. One of them alone must never see to that: the
+        others, and whoever replaces it, accept from the same socket."""
+        if self._refuse_at_s is not None and time.monotonic() >= self._refuse_at_s and listener.fileno() >= 0:
+            refuse_new_connections(listener)
+            # The workers have it too, and close it once they have emptied its queue.
+            listener.close()
 
     def _tell_all(self, number: signal.Signals) -> None:
         for slot in self._slots:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from model_store import ModelStore
 STOPS = 50
 KEPT, ONE_SHOT = 8, 4
 REQUEST = b"GET /sample?n=4 HTTP/1.1\r\nHost: a\r\n"
+BURSTS, BURST = 8, 200
 STALLED, GRACE_S = 100, 2
 
 
@@ -99,6 +101,47 @@ def test_nobody_who_was_heard_is_lost(tmp_path: Path, hazard: Hazard, workers: i
         met=seen.lost == seen.errors == 0 and seen.answered > 20 * stops,
     )
     hazard("sigterm", figure=f"exit codes {sorted(set(codes))}", bar="0", met=set(codes) == {0})
+
+
+@pytest.mark.hard
+@pytest.mark.hazard_row("sigterm")
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("delay_s", [0.0, 0.3])
+def test_a_burst_that_still_waits_to_be_accepted_is_answered(
+    tmp_path: Path, hazard: Hazard, workers: int, delay_s: float
+) -> None:
+    publish_tiny(ModelStore(tmp_path / "models"), name="mnist", image_shape=(1, 4, 4), latent_size=2)
+    arguments = ("--access-log", "false", "--workers", str(workers), "--drain-delay-s", str(delay_s))
+    lost, codes = 0, set()
+    for _ in range(BURSTS):
+        with (
+            serving(tmp_path / "models", tmp_path / "log", *arguments) as running,
+            contextlib.ExitStack() as stack,
+        ):
+            raw = [stack.enter_context(socket.socket()) for _ in range(BURST)]
+            for each in raw:  # quicker than they are accepted
+                each.settimeout(10)
+                each.connect(("127.0.0.1", running.port))
+                each.sendall(REQUEST + b"Connection: close\r\n\r\n")
+            running.process.send_signal(signal.SIGTERM)
+            lost += sum(not answer_to(each).startswith(b"HTTP/1.1 200 ") for each in raw)
+            codes.add(running.process.wait(timeout=20))
+            assert "Traceback" not in running.log
+    hazard(
+        "sigterm",
+        figure=f"{BURSTS} x {BURST} at once, workers {workers}, delay {delay_s} s: {lost} lost, exit {codes}",
+        bar="0 lost, exit 0",
+        met=lost == 0 and codes == {0},
+    )
+
+
+def answer_to(raw: socket.socket) -> bytes:
+    answer = b""
+    with contextlib.suppress(OSError):
+        while part := raw.recv(65_536):
+            answer += part
+    return answer
 
 
 @pytest.mark.hard

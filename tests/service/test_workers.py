@@ -152,3 +152,16 @@ def test_what_one_cannot_start_ends_all_with_its_exit_code(tmp_path: Path) -> No
     )
     assert ended.returncode == 78
     assert f"{keys}, line 1" in ended.stderr
+
+
+def test_one_worker_that_is_told_to_end_takes_nobody_with_it(two: Running) -> None:
+    """What refuses connections while a server stops stays with the socket, which the others share."""
+    first, other = workers_of(two)
+    os.kill(first, signal.SIGTERM)
+    eventually(lambda: bool(lines(two, "worker died")), lambda: two.log)
+    assert two.get("/livez")[0] == 200
+    eventually(lambda: len(workers_of(two)) == 2, lambda: two.log)
+    os.kill(other, signal.SIGTERM)  # now only the replacement is left
+    eventually(lambda: len(lines(two, "worker died")) == 2, lambda: two.log)
+    assert two.get("/livez")[0] == 200
+    assert two.stop() == 0
