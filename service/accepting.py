@@ -1,10 +1,12 @@
-"""Taking connections from a listening socket that several processes share, one at a time.
+"""Taking connections from the listening sockets that several processes share.
 
 Knows sockets and the event loop. Knows nothing of what is spoken on them.
 
-uvloop takes all that waits as soon as it is woken, so whichever process wakes first gets nearly all of a
-burst: of 32 connections opened at once, 27 and 5. Taking one for each turn of the loop gives others their
-share, and a process that is busy, whose turns are longer, gets fewer.
+Each process has a socket of its own, to which the system gives its share of the connections. On one socket
+for all, whoever wakes first gets nearly all of a burst: of 32 connections over two processes, the busier one
+had 26 with uvloop's own accepting and 23 with one connection a turn; with a socket each, 17 (medians of 40
+bursts). What would be lost by that, that connections wait for a process that is busy, hangs or is gone, is made
+good by the others: they look at its socket every `LOOK_AROUND_S`.
 """
 
 from __future__ import annotations
@@ -17,6 +19,10 @@ from typing import Any, Final
 
 from service.logs import fields
 
+#: How long a connection may wait for its own process before another one takes it.
+LOOK_AROUND_S: Final = 0.1
+#: Connections taken in one turn of the event loop: more would hold up those that are open.
+_AT_ONCE: Final = 16
 #: How long nothing is taken after the system refused, which it does when the process has no descriptor left.
 _PAUSE_S: Final = 0.1
 #: Nobody's queue is longer, so closing comes to an end whatever clients do.
@@ -25,38 +31,56 @@ _log = logging.getLogger(__name__)
 
 
 class Acceptor:
-    """Hands connections to protocols until it is closed. The socket itself belongs to somebody else."""
+    """Hands connections to protocols until it is closed. The sockets themselves belong to somebody else."""
 
-    def __init__(self, listener: socket.socket, make_protocol: Callable[[], asyncio.Protocol]) -> None:
-        self._listener = listener
+    def __init__(
+        self, own: socket.socket, *others: socket.socket, make_protocol: Callable[[], asyncio.Protocol]
+    ) -> None:
+        self._own = own
+        self._others = others
         self._make_protocol = make_protocol
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._look_around: asyncio.TimerHandle | None = None
         self._closed = False
-        self._listener.setblocking(False)
+        for each in (own, *others):
+            each.setblocking(False)
         self._start()
+        self._take_others()
 
     def close(self) -> None:
         """Takes what waits, as a closing socket resets it, and then no further connection."""
-        for _ in range(_LONGEST_QUEUE):
-            if self._closed or not self._accept():
-                break
+        for each in (self._own, *self._others):
+            self._take(each, _LONGEST_QUEUE)
         self._closed = True
-        self._loop.remove_reader(self._listener)
+        self._loop.remove_reader(self._own)
+        if self._look_around is not None:
+            self._look_around.cancel()
 
     def _start(self) -> None:
         if not self._closed:
-            self._loop.add_reader(self._listener, self._accept)
+            self._loop.add_reader(self._own, self._take, self._own, _AT_ONCE)
 
-    def _accept(self) -> bool:
+    def _take_others(self) -> None:
+        for each in self._others:
+            self._take(each, _AT_ONCE)
+        if self._others:
+            self._look_around = self._loop.call_later(LOOK_AROUND_S, self._take_others)
+
+    def _take(self, listener: socket.socket, most: int) -> None:
+        for _ in range(most):
+            if self._closed or not self._accept(listener):
+                return
+
+    def _accept(self, listener: socket.socket) -> bool:
         """Whether there was a connection."""
         try:
-            connection, _ = self._listener.accept()
+            connection, _ = listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return False  # another process was quicker, or the client has left already
         except OSError as error:
             _log.error("cannot accept connections", extra=fields(reason=str(error)))
-            self._loop.remove_reader(self._listener)
+            self._loop.remove_reader(self._own)
             self._loop.call_later(_PAUSE_S, self._start)
             return False
         connection.setblocking(False)

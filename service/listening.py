@@ -56,6 +56,36 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+def bind_shared(host: str, port: int, count: int) -> list[socket.socket]:
+    """`count` sockets on one address, among which the system shares connections by their addresses.
+
+    Raises:
+        AddressError: As `bind`; somebody else's sockets are never joined.
+    """
+    first = bind(host, port)
+    family, address = first.family, first.getsockname()
+    # Only now is it known that nobody listens there: whoever asks to share may share with a stranger.
+    first.close()
+    sockets: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            each = socket.socket(family, socket.SOCK_STREAM)
+            sockets.append(each)
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            each.bind(address)
+            each.listen(2048)
+            each.setblocking(False)
+    except OSError as error:
+        for each in sockets:
+            each.close()
+        raise AddressError(
+            f"--host {host} --port {port}: cannot listen there with several workers: "
+            f"{error.strerror or error}. Use --workers 1, or another address."
+        ) from None
+    return sockets
+
+
 def refuse_new_connections(listener: socket.socket) -> None:
     """Lets no further connection into the queue of a listening socket, and leaves those in it.
 

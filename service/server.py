@@ -54,9 +54,11 @@ class Server(uvicorn.Server):
         self._place = place
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        # Of several workers each takes its share of the connections; alone, uvicorn takes them all.
+        # Of several workers each takes its own connections, and others' that wait; alone, uvicorn takes all.
         await super().startup(sockets if self._place is None else [])
-        self._acceptors = [] if self._place is None else [Acceptor(s, self._protocol) for s in sockets or []]
+        self._acceptors = (
+            [] if self._place is None else [Acceptor(*self._place.listeners, make_protocol=self._protocol)]
+        )
         self._sweeper = asyncio.create_task(self._sweep())
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._read_again)
         settle_collector()
@@ -118,14 +120,14 @@ def serve(app: FastAPI, settings: Settings, *, started_s: float, place: WorkerPl
     """Listens until SIGTERM or SIGINT, lets running requests finish, and returns.
 
     Args:
-        place: For one of several workers: the socket it shares, and whom it tells that it is alive.
+        place: For one of several workers: the sockets, and whom it tells that it is alive.
         started_s: When the process began its work, on the clock of `time.perf_counter`.
 
     Raises:
         AddressError: Before anything was loaded.
     """
     services: Services = app.state.services
-    listener = place.listener if place else bind(settings.host, settings.port)
+    listeners = list(place.listeners) if place else [bind(settings.host, settings.port)]
     config = uvicorn.Config(
         app,
         http=ProblemProtocol.bounded(services.metrics, connection_bounds(settings)),
@@ -143,11 +145,12 @@ def serve(app: FastAPI, settings: Settings, *, started_s: float, place: WorkerPl
     # uvicorn raises the signal again once it is done, and ours makes 0 of that too.
     signal.signal(signal.SIGTERM, _exit_cleanly)
     try:
-        Server(config, services=services, started_s=started_s, place=place).run(sockets=[listener])
+        Server(config, services=services, started_s=started_s, place=place).run(sockets=listeners)
     except KeyboardInterrupt:
         pass
     finally:
-        listener.close()
+        for listener in listeners:
+            listener.close()
         _log.info("stopped")
 
 

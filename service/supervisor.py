@@ -3,9 +3,11 @@
 Knows processes, signals and pipes. Knows nothing of HTTP or of models, and imports neither, so that it stays
 small and starts no thread before a process is made.
 
-One listening socket is shared by all workers, each of which accepts what it has time for. Each worker is a
-fresh interpreter (onnxruntime must not be carried over a fork, microsoft/onnxruntime#9800). A worker writes
-one byte a second into a pipe: the first says that it serves, silence that it hangs, the end that it is gone.
+Each worker has a listening socket of its own (SO_REUSEPORT), and the supervisor keeps all of them:
+connections are shared evenly, and those that wait for a worker that died or hangs are taken by the others.
+Each worker is a fresh interpreter (onnxruntime must not be carried over a fork, microsoft/onnxruntime#9800).
+A worker writes one byte a second into a pipe: the first says that it serves, silence that it hangs, the end
+that it is gone.
 
     SIGTERM, SIGINT   to every worker; ends when all have ended
     SIGHUP            to every worker: the store and the key file are read again
@@ -31,11 +33,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from service.listening import bind, refuse_new_connections
+from service.listening import bind_shared, refuse_new_connections
 from service.logs import fields
 from service.settings import Settings
 
-#: Environment of a worker: file descriptors of the socket and of the heartbeat, its number, and of how many.
+#: Environment of a worker: file descriptor of the heartbeat, its number, and the sockets, its own first.
 WORKER_VARIABLE: Final = "_VAE_SERVE_WORKER"
 #: A worker that has served and says nothing for so long hangs.
 _SILENCE_S = 15.0
@@ -99,22 +101,23 @@ class Supervisor:
         Raises:
             AddressError: Before anything was started.
         """
-        listener = bind(self._settings.host, self._settings.port)
+        listeners = bind_shared(self._settings.host, self._settings.port, self._settings.workers)
         metrics = Path(tempfile.mkdtemp(prefix="vae-serve-metrics-"))
         try:
             with self._signals() as pending:
                 self._selector.register(pending, selectors.EVENT_READ)
                 while self._exit_code is None or any(slot.worker for slot in self._slots):
-                    self._start_missing(listener, metrics)
+                    self._start_missing(listeners, metrics)
                     for key, _ in self._selector.select(timeout=self._pause_s()):
                         if key.data is None:
-                            self._handle_signals(pending, listener)
+                            self._handle_signals(pending, listeners)
                         else:
                             self._hear(key.data)
-                    self._refuse_if_due(listener)
+                    self._refuse_if_due(listeners)
                     self._look_after(metrics)
         finally:
-            listener.close()
+            for listener in listeners:
+                listener.close()
             shutil.rmtree(metrics, ignore_errors=True)
         _log.info("all workers stopped")
         return self._exit_code
@@ -136,7 +139,7 @@ class Supervisor:
             pending.close()
             wakeup.close()
 
-    def _handle_signals(self, pending: socket.socket, listener: socket.socket) -> None:
+    def _handle_signals(self, pending: socket.socket, listeners: Sequence[socket.socket]) -> None:
         for number in pending.recv(64):
             if number == signal.SIGCHLD:
                 continue  # that somebody ended is seen below
@@ -144,18 +147,21 @@ class Supervisor:
                 self._exit_code = 0 if self._exit_code is None else self._exit_code
                 delay_s = self._settings.drain_delay_s if number == signal.SIGTERM else 0.0
                 self._refuse_at_s = time.monotonic() + delay_s
-                self._refuse_if_due(listener)
+                self._refuse_if_due(listeners)
             self._tell_all(signal.Signals(number))
 
     def _pause_s(self) -> float:
         return _LOOK_S if self._refuse_at_s is None else _LOOK_STOPPING_S
 
-    def _refuse_if_due(self, listener: socket.socket) -> None:
+    def _refuse_if_due(self, listeners: Sequence[socket.socket]) -> None:
         """No further connection, once all workers are to stop. One of them alone must never see to that: the
         others, and whoever replaces it, accept from the same socket."""
-        if self._refuse_at_s is not None and time.monotonic() >= self._refuse_at_s and listener.fileno() >= 0:
+        if self._refuse_at_s is None or time.monotonic() < self._refuse_at_s or listeners[0].fileno() < 0:
+            return
+        for listener in listeners:
             refuse_new_connections(listener)
-            # The workers have it too, and close it once they have emptied its queue.
+        # The workers have them too, and close them once they have emptied their queues.
+        for listener in listeners:
             listener.close()
 
     def _tell_all(self, number: signal.Signals) -> None:
@@ -165,25 +171,26 @@ class Supervisor:
                     slot.worker.is_told_to_stop, slot.worker.told_s = True, time.monotonic()
                 slot.worker.process.send_signal(number)
 
-    def _start_missing(self, listener: socket.socket, metrics: Path) -> None:
+    def _start_missing(self, listeners: Sequence[socket.socket], metrics: Path) -> None:
         now_s = time.monotonic()
         for slot in self._slots:
             if slot.worker is None and self._exit_code is None and now_s >= slot.start_again_s:
-                slot.worker = self._start(slot.number, listener, metrics)
+                slot.worker = self._start(slot.number, listeners, metrics)
 
-    def _start(self, number: int, listener: socket.socket, metrics: Path) -> _Worker:
+    def _start(self, number: int, listeners: Sequence[socket.socket], metrics: Path) -> _Worker:
         ours, theirs = os.pipe()
-        descriptors = (listener.fileno(), theirs)
+        own_first = [*listeners[number:], *listeners[:number]]
+        descriptors = tuple(listener.fileno() for listener in own_first)
         environment = {
             **os.environ,
-            WORKER_VARIABLE: f"{descriptors[0]}:{theirs}:{number}:{self._settings.workers}",
+            WORKER_VARIABLE: f"{theirs}:{number}:{','.join(map(str, descriptors))}",
             "PROMETHEUS_MULTIPROC_DIR": str(metrics),
         }
         try:
             process = subprocess.Popen(  # noqa: S603  (this program, with the arguments it got itself)
                 [sys.executable, "-m", "service.worker", *self._arguments],
                 env=environment,
-                pass_fds=descriptors,
+                pass_fds=(*descriptors, theirs),
                 # Ctrl-C is for the supervisor, who passes it on once.
                 process_group=0,
             )

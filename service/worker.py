@@ -20,12 +20,16 @@ _PR_SET_PDEATHSIG = 1
 class WorkerPlace:
     """What one worker is given by its supervisor."""
 
-    listener: socket.socket
+    listeners: tuple[socket.socket, ...]
+    """Its own first, then those of the other workers."""
     heartbeat: Callable[[], None]
     """To be called once a second from the event loop."""
     number: int
-    of: int
-    """How many workers there are."""
+
+    @property
+    def of(self) -> int:
+        """How many workers there are."""
+        return len(self.listeners)
 
     def reload_siblings(self) -> bool:
         """Has every worker read the store again, this one too."""
@@ -37,16 +41,18 @@ def place_from(text: str) -> WorkerPlace:
     """The place that `supervisor.WORKER_VARIABLE` describes. From now on this process ends with its parent.
 
     Args:
-        text: File descriptors of socket and heartbeat, the worker's number, and how many there are.
+        text: File descriptor of the heartbeat, the worker's number, and the sockets, its own first.
     """
-    listener, heartbeat, number, of = map(int, text.split(":"))
+    beat_text, number_text, sockets_text = text.split(":")
+    heartbeat, number = int(beat_text), int(number_text)
+    listeners = tuple(socket.socket(fileno=int(each)) for each in sockets_text.split(","))
     libc = ctypes.CDLL(None)
     if hasattr(libc, "prctl"):  # Linux
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() == 1:
         sys.exit(1)  # it had ended before we asked
     os.set_blocking(heartbeat, False)
-    return WorkerPlace(socket.socket(fileno=listener), lambda: _beat(heartbeat), number=number, of=of)
+    return WorkerPlace(listeners, lambda: _beat(heartbeat), number=number)
 
 
 def _beat(heartbeat: int) -> None:

@@ -76,7 +76,7 @@ def test_connections_are_shared_and_metrics_are_summed(two: Running) -> None:
             lambda: sum(map(descriptors, workers_of(two))) - sum(before) >= 64, lambda: "not all accepted"
         )
         shares = [now - then for now, then in zip(map(descriptors, workers_of(two)), before, strict=True)]
-        assert min(shares) >= 5, shares
+        assert min(shares) >= 12, shares  # by chance once in 10 million times
     for _ in range(REQUESTS):
         assert two.get("/sample?n=2")[0] == 200
     metric = 'vae_request_images_sum{model="mnist@2",route="/sample"}'
@@ -165,3 +165,12 @@ def test_one_worker_that_is_told_to_end_takes_nobody_with_it(two: Running) -> No
     eventually(lambda: len(lines(two, "worker died")) == 2, lambda: two.log)
     assert two.get("/livez")[0] == 200
     assert two.stop() == 0
+
+
+def test_address_of_somebody_else_is_never_shared(tiny_store: Path, tmp_path: Path) -> None:
+    """Sockets that are to be shared can be bound beside a stranger's who shares as well."""
+    with serving(tiny_store, tmp_path / "log", "--workers", "2") as running:
+        command = [sys.executable, "-m", "service.cli", "run", "--port", str(running.port), "--workers", "2"]
+        ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 69
+    assert "cannot listen there" in ended.stderr
