@@ -5,8 +5,8 @@ Knows sockets and the event loop. Knows nothing of what is spoken on them.
 Each process has a socket of its own, to which the system gives its share of the connections. On one socket
 for all, whoever wakes first gets nearly all of a burst: of 32 connections over two processes, the busier one
 had 26 with uvloop's own accepting and 23 with one connection a turn; with a socket each, 17 (medians of 40
-bursts). What would be lost by that, that connections wait for a process that is busy, hangs or is gone, is made
-good by the others: they look at its socket every `LOOK_AROUND_S`.
+bursts). What would be lost by that, that connections wait for a process that is busy, hangs or is gone, is
+made good by the others: they look at its socket every `LOOK_AROUND_S`.
 """
 
 from __future__ import annotations
