@@ -81,7 +81,7 @@ def test_what_was_not_measured_is_a_dash_and_no_miss() -> None:
 
 def test_every_line_of_a_table_has_as_many_cells() -> None:
     blocks = markdown(figures_of_a_good_day(), PAIRS, heading="Two cores.").split("\n\n")[1:]
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     for block in blocks:
         assert len({line.count("|") for line in block.splitlines()}) == 1, block
 

@@ -113,6 +113,7 @@ def markdown(figures: Figures, pairs: Sequence[tuple[str, str]], *, heading: str
     for name, bar in BARS.items():
         cells = [_judged_cell(bar, pair, of_pair[pair][name]) for pair, _ in pairs]
         lines.append(f"| {bar.what} | " + " | ".join(cells) + " |")
+    lines += ["", *_batch_table(figures, pairs)]
     for pair, title in pairs:
         lines += ["", *_system_table(figures, pair, title)]
     if figures.notes:
@@ -144,6 +145,26 @@ def _judged_cell(bar: Bar, pair: str, figure: float | None) -> str:
         return f"{NOTHING} | {wanted}"
     said = f"{figure:.{bar.digits}f}{bar.unit}"
     return f"{said if is_met(bar, pair, figure) else f'**{said}, missed**'} | {wanted}"
+
+
+def _batch_table(figures: Figures, pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """What two cores can do without HTTP, what HTTP leaves of it without a model, and both together."""
+    lines = [
+        f"| Batches of {_BATCH}, images/s | " + " | ".join(title for _, title in pairs) + " |",
+        "| --- |" + " ---: |" * len(pairs),
+    ]
+    for threads, callers in RAW_SPLITS:
+        cells = [
+            _number(figures.median(pair, RAW, f"{BATCHES}, {threads} × {callers}", "images_per_s"), 0)
+            for pair, _ in pairs
+        ]
+        said = f"{RAW}, {threads} thread{'s' * (threads > 1)} × {callers} run{'s' * (callers > 1)} at once"
+        lines.append(f"| {said} | " + " | ".join(cells) + " |")
+    for system, said in ((ASGI, "bare ASGI app, npy in, the same npz out"), (OURS, "vae-serve, npy to npz")):
+        rates = [figures.median(pair, system, BATCHES, "per_s") for pair, _ in pairs]
+        cells = [_number(None if rate is None else rate * _BATCH, 0) for rate in rates]
+        lines.append(f"| {said} | " + " | ".join(cells) + " |")
+    return lines
 
 
 def _system_table(figures: Figures, pair: str, title: str) -> list[str]:
