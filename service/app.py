@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from importlib.metadata import version
+from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
@@ -23,6 +24,7 @@ from service.lifespan import run_services
 from service.limits import limit_rows
 from service.metrics import Metrics
 from service.middleware import BodyBudget, BodyCeiling, Envelope
+from service.mirror import MirrorError, StoreMirror, cache_directory
 from service.openapi import EXPOSED_HEADERS, openapi_document
 from service.routes.administration import AdministrationRoutes
 from service.routes.limits import LimitRoutes
@@ -33,7 +35,7 @@ from service.routes.people import PeopleRoutes
 from service.schemas.base import Limits
 from service.schemas.bodies import ExampleModel
 from service.services import Lifecycle, Services
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 from service.telemetry import SpanFacts, telemetry_config
 from service.work import WorkPool
 
@@ -48,10 +50,12 @@ def create_app(settings: Settings, *, reload_siblings: Callable[[], bool] | None
         reload_siblings: For one of several workers: has the others read the store again.
 
     Raises:
-        SettingsError: The key file that the settings name cannot be used, or telemetry is not installed.
+        SettingsError: The key file that the settings name cannot be used, or telemetry or what the store's
+            address needs is not installed.
     """
     telemetry = telemetry_config(settings)
-    store = ModelStore(settings.model_store or default_store_root())
+    mirror = _mirror(settings)
+    store = ModelStore(mirror.directory if mirror else Path(settings.model_store or default_store_root()))
     threads = settings.threads or allowed_threads().threads
     limits = Limits(max_images=settings.max_images, max_stream_images=settings.max_stream_images)
     lanes = Lanes(threads, max_waiting=settings.max_queue_images)
@@ -59,6 +63,7 @@ def create_app(settings: Settings, *, reload_siblings: Callable[[], bool] | None
     services = Services(
         settings=settings,
         store=store,
+        mirror=mirror,
         limits=limits,
         lanes=lanes,
         registry=ModelRegistry(
@@ -130,6 +135,17 @@ def create_app(settings: Settings, *, reload_siblings: Callable[[], bool] | None
     ):
         app.router.routes.extend(part.routes())
     return app
+
+
+def _mirror(settings: Settings) -> StoreMirror | None:
+    """The copy of a store that is no directory."""
+    address = settings.model_store
+    if not isinstance(address, str):
+        return None
+    try:
+        return StoreMirror(address, cache_directory(address, settings.store_cache))
+    except MirrorError as error:
+        raise SettingsError(str(error)) from None
 
 
 def _doors(services: Services) -> list[Middleware]:

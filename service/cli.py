@@ -130,7 +130,7 @@ def _check(settings: Settings) -> int:
     services: Services = create_app(settings).state.services
     registry, store = services.registry, services.store
     print(f"store {services.store_root}")
-    registry.load_all()
+    services.load_all()
     absent: set[str] = set()
     try:
         store.resolve(settings.default_model)
@@ -139,10 +139,10 @@ def _check(settings: Settings) -> int:
     except StoreError:
         pass  # among the failures
     corrupt = False
-    for failure in registry.failures():
+    for failure in services.failures():
         print(f"refused {failure.model}: {failure.reason}", file=sys.stderr)
         corrupt = corrupt or failure.model not in absent
-    told = {failure.model for failure in registry.failures()}
+    told = {failure.model for failure in services.failures()}
     labels: list[str] = []
     with contextlib.suppress(StoreError, OSError):  # what cannot be listed is among the failures
         labels = [f"{name}@{version}" for name in store.names() for version in store.versions(name)]
@@ -170,7 +170,7 @@ def _openapi(settings: Settings) -> int:
 
     configure_logging(log_format="text", level="critical")
     app = create_app(settings)
-    app.state.services.registry.load_all()
+    app.state.services.load_all()
     print(json.dumps(app.openapi(), indent=2, ensure_ascii=False), flush=True)
     return 0
 

@@ -1,6 +1,6 @@
 """From start to stop: load the models, keep up with the store, let the threads finish.
 
-Knows the registry. Knows nothing of requests, nor of what lies in a store.
+Knows the registry and the mirror. Knows nothing of requests, nor of what lies in a store.
 """
 
 from __future__ import annotations
@@ -11,15 +11,19 @@ import logging
 from collections.abc import AsyncIterator
 
 from service.logs import fields
+from service.mirror import MirrorThread, StoreMirror
 from service.services import Services
 
 _SHARE_S = 1.0
+#: A larger store goes on being copied while what is there is served.
+_FIRST_COPY_S = 20.0
 _log = logging.getLogger(__name__)
 
 
 @contextlib.asynccontextmanager
 async def run_services(services: Services) -> AsyncIterator[None]:
     """Loads every model before the first request is taken; no store is bad enough to stop the start."""
+    mirror = None if services.mirror is None else await _first_copy(services, services.mirror)
     seen = await services.pool.run(services.registry.signature)
     await services.pool.run(services.registry.load_all)
     services.lifecycle.loaded = True
@@ -30,6 +34,8 @@ async def run_services(services: Services) -> AsyncIterator[None]:
         yield
     finally:
         services.lifecycle.draining = True
+        if mirror is not None:
+            mirror.stop()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -40,8 +46,26 @@ async def run_services(services: Services) -> AsyncIterator[None]:
 
 async def reload_models(services: Services) -> None:
     """What SIGHUP asks for: the whole store read again, and what was refused tried again."""
-    await asyncio.to_thread(services.registry.load_all)
+    await asyncio.to_thread(services.load_all)
     _tell(services, "models reloaded")
+
+
+async def _first_copy(services: Services, mirror: StoreMirror) -> MirrorThread:
+    """The thread that copies the store from now on. What it has not copied in time is taken over later."""
+
+    def tell() -> None:
+        for failure in mirror.failures:
+            _log.error("not copied", extra=fields(model=failure.model, reason=failure.reason))
+        if not mirror.failures:
+            _log.info("copied again", extra=fields(store=mirror.address))
+
+    thread = MirrorThread(mirror, every_s=services.settings.store_copy_s, told=tell)
+    if not await asyncio.to_thread(thread.wait, _FIRST_COPY_S):
+        _log.warning(
+            "still being copied",
+            extra=fields(store=mirror.address, to=str(mirror.directory), waited_s=_FIRST_COPY_S),
+        )
+    return thread
 
 
 async def _keep_up(services: Services, seen: object) -> None:
@@ -79,6 +103,6 @@ def _tell(services: Services, event: str) -> None:
             ready=readiness.ready,
             reason=readiness.reason,
             models=loaded,
-            failures=len(services.registry.failures()),
+            failures=len(services.failures()),
         ),
     )

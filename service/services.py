@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from model_store import ModelStore
 from service.access import Access
-from service.engine import Lanes, ModelRegistry
+from service.engine import Lanes, LoadFailure, ModelRegistry
 from service.metrics import Metrics
+from service.mirror import StoreMirror
 from service.schemas.base import Limits
 from service.settings import Settings
 from service.work import WorkPool
@@ -40,6 +41,8 @@ class Services:
     metrics: Metrics
     lifecycle: Lifecycle
     access: Access
+    mirror: StoreMirror | None = None
+    """Of a store with an address; `store` is the copy."""
     reload_siblings: Callable[[], bool] | None = None
     """For one of several workers: has the others read the store again."""
 
@@ -47,12 +50,22 @@ class Services:
         """Sets the gauges that tell how things stand now."""
         self.metrics.observe_models(
             loaded=[(model.label, model.manifest.kind) for model in self.registry.loaded()],
-            failures=len(self.registry.failures()),
+            failures=len(self.failures()),
             ready=self.lifecycle.loaded and not self.lifecycle.draining and self.registry.readiness().ready,
             waiting_images=self.lanes.waiting,
         )
 
+    def failures(self) -> tuple[LoadFailure, ...]:
+        """What cannot be served, or not even fetched, and why."""
+        return (*self.registry.failures(), *(self.mirror.failures if self.mirror else ()))
+
+    def load_all(self) -> None:
+        """Reads the whole store again and tries again what was refused; may take long, in this thread."""
+        if self.mirror is not None:
+            self.mirror.sync(again=True)
+        self.registry.load_all()
+
     @property
     def store_root(self) -> str:
         """Where the models come from, for logs and people."""
-        return str(self.store.root)
+        return str(self.store.root) if self.mirror is None else self.mirror.address

@@ -15,7 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -57,6 +65,22 @@ def _origins(text: str) -> str:
     return text
 
 
+def _store(value: object) -> object:
+    """A path would make one slash of the two in an address."""
+    if not isinstance(value, str):
+        return value
+    protocol, separator, rest = value.partition("://")
+    if not separator:
+        return Path(value)
+    if not protocol or not rest.strip("/") or "@" in rest.partition("/")[0]:
+        raise PydanticCustomError(
+            "store",
+            "Expected a directory, or an address such as s3://bucket/prefix without a user or a password, "
+            "which the storage's own variables carry (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)",
+        )
+    return value
+
+
 def split_origins(text: str) -> tuple[str, ...]:
     """`a, b` → `("a", "b")`"""
     return tuple(origin.strip() for origin in text.split(","))
@@ -75,8 +99,17 @@ class Settings(BaseSettings):
         protected_namespaces=(),
     )
 
-    model_store: Annotated[Path | None, Unit("directory")] = None
-    """Where the published models lie. Left out: the store that is part of the package."""
+    model_store: Annotated[Path | str | None, BeforeValidator(_store), Unit("directory | address")] = None
+    """Where the published models lie: a directory, or an address such as `s3://bucket/prefix`, of which a
+    copy is kept (extra `s3`). Left out: the store that is part of the package."""
+
+    store_cache: Annotated[Path | None, Unit("directory")] = None
+    """Where the copy of a store with an address lies. Left out: `vae-service` in the user's cache directory.
+    What is there when the server starts is served even if the address cannot be reached."""
+
+    store_copy_s: Annotated[float, Field(ge=0.1, le=86_400.0, allow_inf_nan=False), Unit("seconds")] = 5.0
+    """How often a store with an address is looked at for what is new. A look is one listing for the store and
+    one for each name, which object storage charges for."""
 
     default_model: Annotated[str, AfterValidator(_reference), Unit("name[@version|@alias]")] = "mnist"
     """The model that answers a request that names none."""

@@ -57,7 +57,7 @@ class AdministrationRoutes:
         name: str = request.path_params["name"]
         async with self._one_at_a_time:
             # Not in the pool that requests share: loading takes seconds.
-            report = await asyncio.to_thread(_reload, services.registry, name)
+            report = await asyncio.to_thread(_reload, services, name)
         others = services.reload_siblings() if services.reload_siblings is not None else False
         _log.info(
             "models reloaded over HTTP",
@@ -73,12 +73,13 @@ class AdministrationRoutes:
         return Response(orjson.dumps(document), media_type="application/json")
 
 
-def _reload(registry: ModelRegistry, name: str) -> _Report:
+def _reload(services: Services, name: str) -> _Report:
     """What the store says of one name, loaded; what was loaded before stays."""
+    registry = services.registry
     before = _labels(registry, name)
-    registry.load_all()
+    services.load_all()
     after = _labels(registry, name)
-    failures = tuple(f for f in registry.failures() if f.model.partition("@")[0] in (name, "the store"))
+    failures = tuple(f for f in services.failures() if f.model.partition("@")[0] in (name, "the store"))
     if not after and not failures:
         raise UnknownModel(name, tuple(model.label for model in registry.loaded()))
     return _Report(tuple(sorted(after - before)), tuple(sorted(after & before)), failures)

@@ -32,7 +32,7 @@ class ModelRoutes:
         document = {
             "default": self._services.settings.default_model,
             "models": [_summary(model) for model in registry.loaded()],
-            "failures": [{"model": f.model, "reason": f.reason} for f in registry.failures()],
+            "failures": [{"model": f.model, "reason": f.reason} for f in self._services.failures()],
         }
         return Response(orjson.dumps(document), media_type="application/json")
 
