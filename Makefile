@@ -92,7 +92,7 @@ $(BIN)/python:
 
 $(SERVER_READY): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "setup: installing the server into $(VENV)"
-	@$(PIP) install --constraint constraints.txt --editable .
+	@$(PIP) install --constraint constraints.txt --editable '.[fast]'
 	@touch $@
 
 # The tests run the README's curl lines and read git's list of files: Debian's packages, where they are missing.
@@ -111,5 +111,5 @@ test-tools:
 $(DEV_READY): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "setup: installing server, trainer and development tools into $(VENV) (torch is large: a minute or more)"
 	@$(PIP) install pip==$(PIP_VERSION)
-	@$(PIP) install --constraint constraints.txt --group dev --editable '.[train,telemetry,s3]'
+	@$(PIP) install --constraint constraints.txt --group dev --editable '.[fast,train,telemetry,s3]'
 	@touch $@ $(SERVER_READY)

@@ -15,6 +15,7 @@ from enum import Enum
 
 from starlette.requests import ClientDisconnect, Request
 
+from service.headers import first_header
 from service.problems import Item, ProblemError
 from service.trace import current_trace
 
@@ -130,9 +131,9 @@ class _Refusal:
 
 def _declared_kind(request: Request, refuse: _Refusal) -> BodyKind | None:
     """The kind that the headers name, or None when they leave it to the body."""
-    if request.headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
+    if (first_header(request.scope, b"content-encoding") or "").strip().lower() not in ("", "identity"):
         raise refuse.because("a compressed body")
-    media_type, _, parameters = request.headers.get("content-type", "").partition(";")
+    media_type, _, parameters = (first_header(request.scope, b"content-type") or "").partition(";")
     media_type = media_type.strip().lower()
     if media_type in _SAYS_NOTHING:
         return None

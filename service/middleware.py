@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.connection import connection_of
+from service.headers import first_header
 from service.logs import fields
 from service.metrics import Metrics
 from service.problems import MEDIA_TYPE, Item, ProblemError, problem_body, problem_headers
@@ -72,7 +73,7 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        trace, token = begin_trace(_header(scope, b"x-request-id"))
+        trace, token = begin_trace(first_header(scope, b"x-request-id"))
         status = 0
 
         async def send_enveloped(message: Message) -> None:
@@ -153,14 +154,6 @@ class Envelope:
         _log.info("client left" if status == CLIENT_LEFT else "request", extra=fields(**values))
 
 
-def _header(scope: Scope, name: bytes) -> str | None:
-    """The first header of that lower-case name; a tenth of the time of building Starlette's Headers."""
-    for found, value in scope["headers"]:
-        if found == name:
-            return str(value, "latin-1")
-    return None
-
-
 def _add_headers(headers: list[tuple[bytes, bytes]], trace: Trace, resource_policy: bytes) -> None:
     """Appends to the raw list of an answer, in which nothing else puts any of these but Cache-Control."""
     headers.append((b"x-request-id", trace.request_id.encode("ascii")))
@@ -200,7 +193,7 @@ class BodyCeiling:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        declared = _header(scope, b"content-length") or ""
+        declared = first_header(scope, b"content-length") or ""
         if (
             declared.isascii()
             and declared.isdigit()

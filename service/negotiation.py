@@ -5,6 +5,7 @@ Knows media types and q-values (RFC 9110, section 12.5.1). Knows nothing of mode
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,6 +73,11 @@ def choose_form(*, suffix: str | None, accept: str | None, forms: Sequence[Form]
         return forms[0]
     if len(accept) > _MAX_ACCEPT_CHARACTERS:
         raise _no_such_form("Accept", f"a header of {len(accept)} characters", forms)
+    return _by_accept(accept, tuple(forms))
+
+
+@functools.lru_cache(maxsize=128)  # clients send few different ones, and half a megabyte of them at the most
+def _by_accept(accept: str, forms: tuple[Form, ...]) -> Form:
     ranges = _parse_accept(accept)
     best = _best(ranges, forms)
     if best is None:

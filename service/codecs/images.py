@@ -16,6 +16,7 @@ from PIL import Image
 
 from service.codecs.errors import InvalidValue, MalformedBody, PictureTooLarge
 from service.codecs.png_chunks import PngHeader, minimal_png
+from service.codecs.png_out import png_file
 
 #: Pixels of a PNG that is read: 256 × 256, nine times and more what the models here take.
 MAX_PIXELS_IN: Final = 65_536
@@ -24,8 +25,6 @@ MAX_PIXELS_OUT: Final = 16_777_216
 #: Background pixels between the images of a contact sheet, before scaling.
 PADDING_PIXELS: Final = 1
 _LUMA: Final = (299, 587, 114)
-#: Twice as fast as the default level for 6 % more bytes.
-_COMPRESS_LEVEL: Final = 1
 
 
 def decode_png(
@@ -135,10 +134,7 @@ def encode_png(
         sheet[top : top + height, left : left + width] = image.transpose(1, 2, 0)
     if scale > 1:
         sheet = sheet.repeat(scale, axis=0).repeat(scale, axis=1)
-    picture = Image.fromarray(sheet[:, :, 0] if channels == 1 else sheet)
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", compress_level=_COMPRESS_LEVEL)
-    return buffer.getvalue()
+    return png_file(sheet)
 
 
 def to_uint8(images: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -6,10 +6,10 @@ pattern and never evaluated, sizes are compared before anything is allocated, an
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,6 +21,7 @@ from service.codecs.describe import shape_text
 from service.codecs.errors import InvalidValue, MalformedBody
 from service.codecs.ranges import finite_float32, unit_interval
 from service.codecs.shapes import image_axes, latent_axes
+from service.codecs.zip_out import stored_zip
 
 _MAGIC: Final = b"\x93NUMPY"
 _MAX_HEADER_BYTES: Final = 4096
@@ -32,8 +33,6 @@ _ITEM = (
 _HEADER: Final = re.compile(r"\s*\{" + ",".join(_ITEM.format(i) for i in range(3)) + r",?\s*\}\s*")
 _PIXEL_TYPES: Final = ("u1", "f2", "f4", "f8")
 _LATENT_TYPES: Final = ("f2", "f4", "f8")
-#: So that equal arrays give equal bytes.
-_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -92,11 +91,10 @@ def decode_npy(data: bytes, shape: Sequence[int], *, max_images: int) -> NDArray
 
 def encode_npy(array: NDArray[Any]) -> bytes:
     """One array as an npy 1.0 file, C-ordered."""
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, np.asarray(array, order="C"), version=(1, 0), allow_pickle=False)
-    return buffer.getvalue()
+    return npy_header(array.shape, array.dtype) + array.tobytes()
 
 
+@functools.lru_cache(maxsize=256)
 def npy_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
     """The beginning of an npy 1.0 file whose values follow, C-ordered."""
     buffer = io.BytesIO()
@@ -108,11 +106,7 @@ def npy_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
 
 def encode_npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """Named arrays as an uncompressed npz file; equal arrays give equal bytes."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy", date_time=_EPOCH), encode_npy(array))
-    return buffer.getvalue()
+    return stored_zip({f"{name}.npy": encode_npy(array) for name, array in arrays.items()})
 
 
 def _read_header(data: bytes) -> _Header:

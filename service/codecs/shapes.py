@@ -20,6 +20,11 @@ class Axes:
     row: tuple[int, ...]
 
     @property
+    def forms(self) -> tuple[tuple[int, ...], ...]:
+        """Sizes that one row may come in: for one channel its axis may be left out."""
+        return (self.row, self.row[1:]) if self._is_grey else (self.row,)
+
+    @property
     def text(self) -> str:
         """`(N, 1, 28, 28) or (N, 28, 28)`"""
         forms = [shape_text(("N", *self.row))]

@@ -16,6 +16,7 @@ from service.codecs.errors import InvalidValue
 from service.codecs.json_body import holds_only_numbers, parse_json_object
 from service.codecs.nested import array_from_nested, array_of_numbers, nesting
 from service.codecs.npy import decode_npy, encode_npy, encode_npz, npy_header
+from service.codecs.plain_json import plain_rows
 from service.codecs.ranges import finite_float32, unit_interval
 from service.codecs.shapes import Axes, image_axes, latent_axes
 
@@ -28,6 +29,8 @@ __all__ = [
     "latents_from_json",
     "npy_header",
     "parse_json_object",
+    "plain_images",
+    "plain_latents",
 ]
 
 
@@ -65,6 +68,26 @@ def latents_from_json(
     """
     axes = latent_axes(size)
     return finite_float32(_array(value, axes, max_images, only_numbers), where=axes.where)
+
+
+def plain_images(body: bytes, shape: Sequence[int], *, max_images: int) -> NDArray[np.float32] | None:
+    """What `images_from_json` makes of a body that is `{"images": [...]}` and nothing else, read at once.
+
+    None where anything is unusual, be it right or wrong: read it the strict way then.
+
+    Raises:
+        InvalidValue: Pixels outside [0, 1], as `images_from_json`.
+    """
+    axes = image_axes(shape)
+    rows = plain_rows(body, "images", axes.forms, max_rows=max_images)
+    return None if rows is None else unit_interval(rows.reshape(-1, *shape), where=axes.where)
+
+
+def plain_latents(body: bytes, size: int, *, max_images: int) -> NDArray[np.float32] | None:
+    """The same for `{"z": [...]}` and `latents_from_json`."""
+    axes = latent_axes(size)
+    rows = plain_rows(body, "z", axes.forms, max_rows=max_images)
+    return None if rows is None else finite_float32(rows, where=axes.where)
 
 
 def _array(value: object, axes: Axes, max_rows: int, only_numbers: bool) -> NDArray[np.float64]:

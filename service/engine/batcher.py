@@ -29,7 +29,7 @@ from service.engine.caller import Caller
 from service.engine.errors import CallerLeft, DeadlineExceeded, EngineStopped, InferenceFailed
 from service.engine.lanes import Lanes
 from service.engine.observer import EngineObserver
-from service.engine.rows import RowRunner
+from service.engine.rows import FULL, RowRunner
 
 #: Longest estimated run that may occupy the event loop.
 INLINE_S = 0.001
@@ -220,16 +220,28 @@ class _Batch:
         self.hand_out_soon()
 
     def execute(self) -> None:
-        """Runs the slices together, in the calling thread. What goes wrong becomes the failure of a job."""
-        if not self.slices:
-            return
+        """Runs the slices, in the calling thread. What goes wrong becomes the failure of a job.
+
+        Small ones go together. One that fills a run by itself gains nothing from company, and copying its
+        rows next to others' costs a small model a tenth of its time.
+        """
+        small = []
+        for one in self.slices:
+            if one[2] - one[1] < FULL:
+                small.append(one)
+            else:
+                self._execute_together([one])
+        if small:
+            self._execute_together(small)
+
+    def _execute_together(self, slices: list[tuple[_Job, int, int]]) -> None:
         try:
-            self._execute(self.slices)
+            self._execute(slices)
         except Exception as error:
-            if len(self.slices) == 1 or not isinstance(error, InferenceFailed):
-                self.failed += [(job, error) for job, _, _ in self.slices]
+            if len(slices) == 1 or not isinstance(error, InferenceFailed):
+                self.failed += [(job, error) for job, _, _ in slices]
                 return
-            for one in self.slices:  # only the one whose rows do it shall fail
+            for one in slices:  # only the one whose rows do it shall fail
                 try:
                     self._execute([one])
                 except Exception as own:
@@ -268,6 +280,7 @@ class _Batch:
         queue._observer.run(
             queue._model, queue._runner.file, rows=at, jobs=len(slices), wait_s=self._wait_s, run_s=run_s
         )
+        self._wait_s = 0.0
 
     def _store(self, job: _Job, first: int, pieces: Arrays, run_s: float) -> None:
         """Keeps a slice of a job's outputs; slices of one job may come from several lanes at once."""

@@ -12,7 +12,7 @@ A seed must give the same image for ever, so nothing is left to belief. Only the
 `BATCH_SIZES` are ever run, and each is compared, on this machine, when the model is loaded, with the same
 rows run one by one. A graph that passes runs in chunks of these sizes; one that does not runs row by row,
 which costs a small MLP 6 times and a residual decoder 1.1 times as much per image. Chunks also keep memory
-flat: a request of any length needs the activations of 16 rows.
+flat: a request of any length needs the activations of 64 rows.
 """
 
 from __future__ import annotations
@@ -25,14 +25,21 @@ from numpy.typing import NDArray
 
 from service.engine.session import GraphSession
 
-#: Powers of two, so that any number of rows needs few runs. Beyond 16 nothing gets faster per row: CPU time
-#: at 1, 8, 16, 32, 64 rows is 235, 210, 210, 214, 218 µs for a residual decoder, 34, 9, 6, 6, 6 for an MLP.
-BATCH_SIZES = (16, 8, 4, 2, 1)
+#: Every size up to 16, so that what waits together is one run: seven rows of an MLP took three runs, and
+#: twice as long, when only powers of two were run. Beyond, little gets faster: at 1, 16, 64 rows a row takes
+#: 31, 8.4, 7.8 µs of an MLP's encoder and 139, 116, 117 of a residual one; but each run costs Python 10 µs.
+BATCH_SIZES = (64, *range(16, 0, -1))
+#: A request with so many rows fills runs by itself.
+FULL = 16
 ONE_BY_ONE = (1,)
-#: A graph that takes longer for one row gains little from batches; comparing it would delay the start.
-_SLOW_ROW_S = 0.010
-#: Weight of the latest run in the running estimate of what a run takes.
-_LATEST = 0.05
+#: A graph that takes longer for one row gains little from batches, and comparing it, 265 rows of it, would
+#: delay the start.
+_SLOW_ROW_S = 0.002
+#: Weight of the latest run in the running estimate of what a run takes: much when it was faster, little when
+#: it was slower, because what makes a run slower is mostly the wait for a core or for the interpreter after
+#: it. That must not count: it would make batches smaller and so itself more frequent. (The thread's own clock
+#: would leave it out too, but is a system call: 8 µs, where a run of a small model takes 30.)
+_FASTER, _SLOWER = 0.25, 0.01
 
 
 class RowRunner:
@@ -85,13 +92,9 @@ class RowRunner:
 
     def seconds(self, rows: int) -> float:
         """About how long `rows` rows take in one thread, from the runs so far."""
-        whole, rest = divmod(rows, self._sizes[0])
-        estimate = whole * self._seconds[self._sizes[0]]
-        for size in self._sizes[1:]:
-            if rest >= size:
-                estimate += self._seconds[size]
-                rest -= size
-        return estimate
+        if rows in self._seconds:
+            return self._seconds[rows]
+        return sum(self._seconds[size] for _, size in chunks(rows, self._sizes))
 
     def rows_within(self, seconds: float) -> int:
         """About how many rows can be run in that time, at least 1, in sizes that run well."""
@@ -122,13 +125,12 @@ class RowRunner:
 
     def _run(self, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
         size = len(rows)
-        # The thread's own time: on the wall clock, waiting for the interpreter after the run would count
-        # as well, make batches smaller, and so make itself more frequent.
-        started_s = time.thread_time()
+        started_s = time.perf_counter()
         outputs = self._session.run(rows)
         # Several threads may do this at once; one of them is lost then, and nothing depends on it.
         known_s = self._seconds[size]
-        self._seconds[size] = known_s + _LATEST * (time.thread_time() - started_s - known_s)
+        change_s = time.perf_counter() - started_s - known_s
+        self._seconds[size] = known_s + (_FASTER if change_s < 0 else _SLOWER) * change_s
         return outputs
 
 

@@ -21,6 +21,7 @@ from service.engine.sampling import LARGEST_SEED
 LATENT_BOUND: Final = 10_000.0
 #: Largest temperature: eps is multiplied by it, and beyond a few units every decoder saturates.
 LARGEST_TEMPERATURE: Final = 10.0
+_ONE: Final = np.float32(1.0).view(np.uint32)
 
 
 def validate_images(
@@ -34,8 +35,9 @@ def validate_images(
     x = _validate_rows(
         x, where="images", axes="channels first", shape=shape, max_batch=max_batch, model=model
     )
-    # NaN fails both comparisons.
-    if not (x.min() >= 0.0 and x.max() <= 1.0):
+    # The bits of 0 … 1 are in the order of the numbers, and those of NaN and of whatever has a sign are
+    # larger: one pass instead of two. What has a sign may still be -0.0. NaN fails both comparisons.
+    if x.view(np.uint32).max() > _ONE and not (x.min() >= 0.0 and x.max() <= 1.0):
         at = _first(~((x >= 0.0) & (x <= 1.0)))
         raise InvalidInput(
             f"images{_path(at)}", "a pixel in [0, 1]", f"{float(x[at]):g}", "Divide 8-bit pixels by 255."

@@ -25,10 +25,13 @@ from service.codecs.tensors import (
     images_from_json,
     latents_from_json,
     parse_json_object,
+    plain_images,
+    plain_latents,
 )
 from service.connection import connection_of
 from service.dispatch import FastPath
 from service.engine import Caller, LoadedModel, Parts
+from service.headers import joined_header
 from service.negotiation import Form, choose_form
 from service.problems import Item, ProblemError
 from service.routes.answers import NpyInParts, answer, is_quick
@@ -204,7 +207,7 @@ class NativeRoutes:
         """Form and parameters, both checked before anything is read."""
         form = choose_form(
             suffix=request.path_params.get("suffix"),
-            accept=", ".join(request.headers.getlist("accept")) or None,
+            accept=joined_header(request.scope, b"accept"),
             forms=operation.forms,
         )
         return form, read_query(request.scope["query_string"], query, self._limits)
@@ -229,6 +232,9 @@ class NativeRoutes:
         """The images of a body, float32 (N, C, H, W) in [0, 1], and the scalars of a JSON body."""
         shape, most = model.image_shape, self._limits.max_images
         if body.kind is BodyKind.JSON:
+            x = plain_images(body.data, shape, max_images=most)
+            if x is not None:
+                return x, read_object({}, scalars, self._limits)
             value, stated, plain = _split(body, "images", scalars, self._limits, row_size=math.prod(shape))
             return images_from_json(value, shape, max_images=most, only_numbers=plain), stated
         if body.kind is BodyKind.PNG:
@@ -239,6 +245,9 @@ class NativeRoutes:
         """The latents of a body, float32 (N, latent)."""
         size, most = model.latent_size, self._limits.max_images
         if body.kind is BodyKind.JSON:
+            z = plain_latents(body.data, size, max_images=most)
+            if z is not None:
+                return z
             value, _, plain = _split(body, "z", NoParameters, self._limits, row_size=size)
             return latents_from_json(value, size, max_images=most, only_numbers=plain)
         return decode_npy(body.data, (size,), max_images=max(most, self._limits.max_stream_images))

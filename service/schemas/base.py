@@ -224,8 +224,8 @@ def _validated(
         parsed = model.model_validate(dict(values), strict=True)
     except ValidationError as error:
         wrong = [str(e["loc"][0]) for e in error.errors(include_input=False, include_url=False)]
-    for name, field in model.model_fields.items():
-        value = values.get(name)
+    for name in model.model_fields if wrong else values:  # what was not sent can only be missing
+        field, value = model.model_fields[name], values.get(name)
         high = bounds(field, limits)[1]
         too_large = (
             isinstance(value, int) and not isinstance(value, bool) and high is not None and value > high

@@ -172,8 +172,9 @@ def test_a_large_request_goes_in_slices_with_the_small_ones_between(bench: Bench
         np.testing.assert_array_equal(large.result()[1][:, 0], -np.arange(count, dtype=np.float32))
 
     together(test)
-    assert [len(run) for run in bench.runner.runs] == [quantum, quantum, quantum, 9]
-    assert bench.runner.runs[2][:2] == [1000.0, 1001.0]  # after one slice of the large one, not after all
+    # After one slice of the large one, not after all; what fills a run by itself is not copied beside others.
+    assert [len(run) for run in bench.runner.runs] == [quantum, quantum, quantum - 2, 2, 9]
+    assert bench.runner.runs[3] == [1000.0, 1001.0]
 
 
 def test_slices_of_one_request_may_run_on_several_lanes_at_once() -> None:

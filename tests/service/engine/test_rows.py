@@ -41,13 +41,13 @@ def runner(session: FakeSession) -> RowRunner:
 
 def test_a_session_without_flaw_runs_in_the_largest_sizes():
     session = FakeSession()
-    doubled, negated = runner(session).run(inputs(45))
-    assert session.sizes == [16, 16, 8, 4, 1]
-    np.testing.assert_array_equal(doubled, inputs(45) * 2)
-    np.testing.assert_array_equal(negated, -inputs(45))
+    doubled, negated = runner(session).run(inputs(109))
+    assert session.sizes == [64, 16, 16, 13]
+    np.testing.assert_array_equal(doubled, inputs(109) * 2)
+    np.testing.assert_array_equal(negated, -inputs(109))
 
 
-@pytest.mark.parametrize("flawed_from", [2, 3, 4, 8, 9, 16])
+@pytest.mark.parametrize("flawed_from", [2, 3, 4, 8, 9, 16, 17, 64])
 def test_one_bit_in_one_row_of_one_size_is_enough_to_run_row_by_row(flawed_from):
     session = FakeSession(flawed_from)
     doubled, _ = runner(session).run(inputs(45))
@@ -56,9 +56,9 @@ def test_one_bit_in_one_row_of_one_size_is_enough_to_run_row_by_row(flawed_from)
 
 
 def test_only_sizes_that_were_compared_are_ever_run():
-    session = FakeSession(flawed_from=17)
+    session = FakeSession(flawed_from=65)
     checked = runner(session)
-    for count in range(1, 70):
+    for count in range(1, 150):
         checked.run(inputs(count))
     assert set(session.sizes) == set(BATCH_SIZES)
 

@@ -164,3 +164,12 @@ def test_thousands_of_rows_take_milliseconds():
         standard_normal(seed=1, first_row=0, rows=4096, size=32)
         times.append(time.thread_time() - started)
     assert min(times) < 0.04
+
+
+def test_few_and_many_numbers_in_the_tails_have_the_same_bits():
+    """One by one or all at once is a matter of time; a seed's image must not depend on it."""
+    p = np.exp2(-np.random.default_rng(0).uniform(3.75, 53.0, 20_000))
+    p = p[p < 0.075]
+    together = sampling._upper_tail(p)
+    alone = np.array([sampling._upper_tail_of_one(one) for one in p.tolist()])
+    assert together.tobytes() == alone.tobytes()
