@@ -91,7 +91,10 @@ def test_200_000_mixed_requests_leave_memory_descriptors_and_threads_as_they_wer
         idle_descriptors = descriptors(pid)
         # Every lane and every thread for large answers is started by as much at once as there ever is.
         burst = [Request(get("/sample.png?n=200")), Request(get("/sample?n=250"))]
-        assert set(measure(Plan(port, burst, count=400)).statuses) == {200}
+        # More than may wait at once, so that some of it is refused.
+        statuses = measure(Plan(port, burst, count=400)).statuses
+        assert 200 in statuses
+        assert set(statuses) <= {200, 429}
         measure(Plan(port, requests, count=WARM, seed=1))
         sizes, wrong = [facts()], 0
         for round_number in range(ROUNDS):

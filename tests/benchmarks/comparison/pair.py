@@ -21,6 +21,7 @@ from model_store import ModelStore
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 BATCH = 64
+_HIDDEN, _LATENTS = 500, 20
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,15 @@ def bundled_pair(home: Path) -> Pair:
 
 
 def mlp_pair(home: Path) -> Pair:
-    """784 → 256 → 2 × 16 and 16 → 256 → 784, of random weights: so small that the server is what costs."""
+    """784 → 500 → 2 × 20 and 20 → 500 → 784, of random weights: so small that the server is what costs.
+
+    The sizes are those of the first VAE of MNIST (Kingma & Welling 2013, arXiv:1312.6114, section 5).
+    """
     store = home / "mlp-store"
-    base = TinyModel.make(image_shape=(1, 28, 28), latent_size=16)
+    base = TinyModel.make(image_shape=(1, 28, 28), latent_size=_LATENTS)
     model = _Mlp(**{name: getattr(base, name) for name in base.__dataclass_fields__})
     publish_tiny(ModelStore(store), name="mnist", model=model, aliases=("stable",))
-    return _pair("mlp", "MLP pair", store, home, latent_size=16)
+    return _pair("mlp", "MLP pair", store, home, latent_size=_LATENTS)
 
 
 def _pair(name: str, title: str, store: Path, home: Path, *, latent_size: int | None) -> Pair:
@@ -132,7 +136,10 @@ class _Mlp(TinyModel):
         ]
         weights = {name: _WEIGHTS[name] for name in ("to_hidden", "to_mu", "to_logvar")}
         return make_model(
-            nodes, {"x": ("batch", 1, 28, 28)}, {"mu": ("batch", 16), "logvar": ("batch", 16)}, weights
+            nodes,
+            {"x": ("batch", 1, 28, 28)},
+            {"mu": ("batch", _LATENTS), "logvar": ("batch", _LATENTS)},
+            weights,
         )
 
     def decoder_proto(self) -> ModelProto:
@@ -145,14 +152,14 @@ class _Mlp(TinyModel):
         ]
         weights: dict[str, NDArray[Any]] = {name: _WEIGHTS[name] for name in ("from_z", "to_pixels")}
         weights["shape"] = np.array([-1, 1, 28, 28], np.int64)
-        return make_model(nodes, {"z": ("batch", 16)}, {"x_hat": ("batch", 1, 28, 28)}, weights)
+        return make_model(nodes, {"z": ("batch", _LATENTS)}, {"x_hat": ("batch", 1, 28, 28)}, weights)
 
 
 def _random_weights() -> dict[str, NDArray[np.float32]]:
     rng = np.random.default_rng(0)
     shapes = {
-        "to_hidden": (784, 256), "to_mu": (256, 16), "to_logvar": (256, 16), "from_z": (16, 256),
-        "to_pixels": (256, 784),
+        "to_hidden": (784, _HIDDEN), "to_mu": (_HIDDEN, _LATENTS), "to_logvar": (_HIDDEN, _LATENTS),
+        "from_z": (_LATENTS, _HIDDEN), "to_pixels": (_HIDDEN, 784),
     }  # fmt: skip
     return {
         name: (rng.standard_normal(shape) / shape[0] ** 0.5).astype(np.float32)

@@ -16,16 +16,17 @@ from dataclasses import dataclass, field
 from comparison.pair import BATCH, Pair
 from comparison.processes import Started
 from comparison.raw import run_raw
-from comparison.systems import ASGI, OURS, System, Variant, ask, npy_batch, sample_png
+from comparison.systems import ASGI, ONE_THREAD, OURS, TUTORIAL, System, Variant, ask, npy_batch, sample_png
 from comparison.wrk import Question, run_wrk
 
 RAW = "raw onnxruntime"
 SAMPLE = "sample png 1"
 BATCHES = "encode npy 64"
-#: Connections of the batches: enough that somebody always waits, for two workers too.
+AS_SHOWN = "encode json in one process"
+#: Purpose of what is measured with one process and one thread for the model, whatever else would be faster.
+ONE = "one thread"
+#: Connections of the batches: enough that somebody always waits.
 _BATCH_CONCURRENCY = 4
-#: Best of these two is what two cores can do at batch 64.
-RAW_SPLITS = ((1, 2), (2, 1))
 
 Say = Callable[[str], None]
 
@@ -84,7 +85,9 @@ def _measures(system: System, pair: Pair, plan: Plan) -> list[_Measure]:
     ]
     if system.name in (OURS, ASGI):
         found.append(_Measure(SAMPLE, "alone", sample_png(), 1))
-        found.append(_Measure(BATCHES, "batch", npy_batch(pair), _BATCH_CONCURRENCY))
+        found.append(_Measure(BATCHES, ONE, npy_batch(pair), _BATCH_CONCURRENCY))
+    if system.name == TUTORIAL:
+        found.append(_Measure(AS_SHOWN, ONE, system.encode(pair), 32))
     return found
 
 
@@ -108,7 +111,8 @@ def find_best(systems: Sequence[System], pair: Pair, plan: Plan, figures: Figure
     """Fills in `figures.variants`; gives the systems that work."""
     working = []
     for system in systems:
-        measures = _measures(system, pair, plan)
+        measures = [one for one in _measures(system, pair, plan) if one.purpose != ONE]
+        figures.variants[pair.name, system.name, ONE] = str(ONE_THREAD)
         # One measure stands for its purpose: 32 connections for many, else the first.
         pilots: dict[str, _Measure] = {}
         for one in sorted(measures, key=lambda one: one.concurrency != 32):
@@ -164,9 +168,8 @@ def measure_rounds(systems: Sequence[System], pair: Pair, plan: Plan, figures: F
 
 def _raw(pair: Pair, plan: Plan, figures: Figures) -> None:
     seconds = max(1.0, plan.window_s / 2)
-    for threads, callers in RAW_SPLITS:
-        runs = run_raw(pair.encoder, batch=BATCH, threads=threads, callers=callers, window_s=seconds)
-        figures.add(pair.name, RAW, f"{BATCHES}, {threads} × {callers}", images_per_s=runs.images_per_s)
+    runs = run_raw(pair.encoder, batch=BATCH, threads=1, callers=1, window_s=seconds)
+    figures.add(pair.name, RAW, BATCHES, images_per_s=runs.images_per_s)
     for measure, graph in ((encode_at(1), pair.encoder), (SAMPLE, pair.decoder)):
         runs = run_raw(graph, batch=1, threads=1, callers=1, window_s=seconds)
         figures.add(pair.name, RAW, measure, p50_ms=runs.p50_ms, per_s=runs.images_per_s)
