@@ -1,6 +1,7 @@
-"""Standard-normal noise that is the same for ever: row i of seed s, whatever is drawn around it.
+"""Noise that is the same for ever: row i of seed s, whatever is drawn around it.
 
-Knows seeds, rows and bits. Knows nothing of models or of who asked.
+Knows seeds, streams, rows and bits. Knows nothing of models or of who asked. A seed has many streams, which
+never meet; what is drawn for one purpose does not move what is drawn for another.
 
 Two halves, so that no library may change an image that somebody remembers by its seed:
 
@@ -17,7 +18,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -29,6 +31,18 @@ _WORDS_PER_COUNTER = 4
 #: So many numbers in the tails are computed one by one: 1 µs each, and NumPy takes 60 for any number.
 _FEW: Final = 40
 _ODD_RECIPROCALS: Final = tuple(1.0 / odd for odd in range(21, 0, -2))
+#: Counters of one stream: no number of rows reaches the next one.
+_COUNTERS_PER_STREAM_BITS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """`rows` rows of one stream of a seed, from row `first` on."""
+
+    first: int
+    rows: int
+    stream: int = 0
+    """0 … 2¹²⁸ - 1."""
 
 
 def new_seed() -> int:
@@ -37,7 +51,7 @@ def new_seed() -> int:
 
 
 def standard_normal(*, seed: int, first_row: int, rows: int, size: int) -> NDArray[np.float32]:
-    """Noise eps ~ N(0, I) for rows `first_row` … `first_row + rows - 1` of a seed.
+    """Noise eps ~ N(0, I) for rows `first_row` … `first_row + rows - 1` of a seed, in its stream 0.
 
     Args:
         seed: 0 … 2⁵³ - 1.
@@ -50,11 +64,54 @@ def standard_normal(*, seed: int, first_row: int, rows: int, size: int) -> NDArr
     Returns:
         float32, shape (rows, size), every value within ±8.3.
     """
+    return standard_normal_of(seed=seed, places=(Place(first_row, rows),), size=size)
+
+
+def standard_normal_of(*, seed: int, places: Iterable[Place], size: int) -> NDArray[np.float32]:
+    """The same for any rows of any streams, one after the other.
+
+    Args:
+        seed: 0 … 2⁵³ - 1.
+        places: Which rows, at least one of them.
+        size: Values in one row; part of a row's identity.
+
+    Returns:
+        float32, shape (rows of all places, size).
+    """
+    return _normal_from_bits(_bits(seed, places, size)).astype(np.float32)
+
+
+def uniform_of(*, seed: int, places: Iterable[Place], size: int) -> NDArray[np.float64]:
+    """Noise u ~ U[0, 1) for the same rows: multiples of 2⁻⁵², so 0 may come and 1 never does.
+
+    A row holds the bits of the standard-normal row of the same place and size: use another stream.
+
+    Args:
+        seed: 0 … 2⁵³ - 1.
+        places: Which rows, at least one of them.
+        size: Values in one row; part of a row's identity.
+
+    Returns:
+        float64, shape (rows of all places, size).
+    """
+    return _upper_52(_bits(seed, places, size)) * 2.0**-52
+
+
+def _bits(seed: int, places: Iterable[Place], size: int) -> NDArray[np.uint64]:
+    """64 random bits for each value."""
     counters_per_row = -(-size // _WORDS_PER_COUNTER)
-    generator = np.random.Philox(key=seed, counter=first_row * counters_per_row)
-    words = generator.random_raw(rows * counters_per_row * _WORDS_PER_COUNTER)
-    bits = np.asarray(words, dtype=np.uint64).reshape(rows, -1)[:, :size]
-    return _normal_from_bits(bits).astype(np.float32)
+    words = []
+    for place in places:
+        counter = (place.stream << _COUNTERS_PER_STREAM_BITS) + place.first * counters_per_row
+        generator = np.random.Philox(key=seed, counter=counter)
+        words.append(generator.random_raw(place.rows * counters_per_row * _WORDS_PER_COUNTER))
+    together = words[0] if len(words) == 1 else np.concatenate(words)
+    return np.asarray(together, dtype=np.uint64).reshape(-1, counters_per_row * _WORDS_PER_COUNTER)[:, :size]
+
+
+def _upper_52(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """k = 0 … 2⁵² - 1, exact in float64."""
+    return (bits >> np.uint64(12)).astype(np.float64)
 
 
 def _normal_from_bits(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
@@ -64,7 +121,7 @@ def _normal_from_bits(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
         Wichura 1988, "The percentage points of the normal distribution", Applied Statistics 37(3),
         algorithm AS 241, PPND16: relative error about 1e-16.
     """
-    k = (bits >> np.uint64(12)).astype(np.float64)
+    k = _upper_52(bits)
     # p - ½, exact: k + ½ - 2⁵¹ has at most 53 significant bits.
     q = (k - (2.0**51 - 0.5)) * 2.0**-52
     q = q.ravel()

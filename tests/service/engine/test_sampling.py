@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.engine import sampling
-from service.engine.sampling import LARGEST_SEED, new_seed, standard_normal
+from service.engine.sampling import LARGEST_SEED, Place, new_seed, standard_normal
 
 WORD = 2**64 - 1
 
@@ -173,3 +173,29 @@ def test_few_and_many_numbers_in_the_tails_have_the_same_bits():
     together = sampling._upper_tail(p)
     alone = np.array([sampling._upper_tail_of_one(one) for one in p.tolist()])
     assert together.tobytes() == alone.tobytes()
+
+
+def test_a_stream_has_counters_of_its_own():
+    """By the paper: 2¹²⁸ counters lie between two streams, so that no row of one is in another."""
+    quantile = statistics.NormalDist().inv_cdf
+    for stream, row in ((1, 0), (2, 5), (2**64 + 3, 7)):
+        words = philox4x64((stream << 128) + row + 1, 9)
+        expected = [quantile(((word >> 12) + 0.5) / 2**52) for word in words]
+        got = sampling.standard_normal_of(seed=9, places=(Place(row, 1, stream),), size=4)
+        np.testing.assert_allclose(got[0], expected, rtol=1e-7, atol=1e-12)
+        uniform = sampling.uniform_of(seed=9, places=(Place(row, 1, stream),), size=4)
+        np.testing.assert_array_equal(uniform[0], [(word >> 12) / 2**52 for word in words])
+
+
+def test_rows_of_several_places_are_those_of_each():
+    places = (Place(3, 2), Place(0, 4, 5), Place(8, 1, 5))
+    together = sampling.standard_normal_of(seed=1, places=places, size=7)
+    alone = [sampling.standard_normal_of(seed=1, places=(place,), size=7) for place in places]
+    assert together.tobytes() == np.concatenate(alone).tobytes()
+    assert alone[0].tobytes() == standard_normal(seed=1, first_row=3, rows=2, size=7).tobytes()
+
+
+def test_uniform_noise_is_never_one_and_fills_the_interval_evenly():
+    values = np.sort(sampling.uniform_of(seed=3, places=(Place(0, 1000, 1),), size=100).ravel())
+    assert (values[0] >= 0, values[-1] < 1) == (True, True)
+    assert np.abs(values - np.arange(len(values)) / len(values)).max() < 1.63 / math.sqrt(len(values))
