@@ -9,26 +9,40 @@ from service.engine.errors import (
     InferenceFailed,
     InvalidInput,
     InvalidModelReference,
+    InvalidParameter,
     ModelRejected,
     ModelUnavailable,
+    NoDensity,
     NoPrior,
     NotRun,
     TooBusy,
     UnknownModel,
 )
 from service.engine.lanes import Lanes
-from service.engine.model import LoadedModel
+from service.engine.model import AllOperations, LoadedModel
 from service.engine.observer import EngineObserver
 from service.engine.operations import Operations, Parts, Posterior, Reconstruction, Samples
+from service.engine.paths import METHODS, SPACINGS, Method, Spacing
 from service.engine.registry import LoadFailure, ModelRegistry, Readiness
 from service.engine.sampling import LARGEST_SEED, new_seed
+from service.engine.scoring import BINARISE, Binarise, Scores
 from service.engine.threads import ThreadBudget, allowed_threads
-from service.engine.validation import LARGEST_TEMPERATURE, LATENT_BOUND
+from service.engine.validation import LARGEST_SPAN, LARGEST_TEMPERATURE, LATENT_BOUND, MOST_DIMS
+from service.engine.walks import DEFAULT_SPAN, DEFAULT_STEPS, Interpolation, Traversal
 
 __all__ = [
+    "BINARISE",
+    "DEFAULT_SPAN",
+    "DEFAULT_STEPS",
     "LARGEST_SEED",
+    "LARGEST_SPAN",
     "LARGEST_TEMPERATURE",
     "LATENT_BOUND",
+    "METHODS",
+    "MOST_DIMS",
+    "SPACINGS",
+    "AllOperations",
+    "Binarise",
     "Caller",
     "CallerLeft",
     "DeadlineExceeded",
@@ -36,14 +50,18 @@ __all__ = [
     "EngineObserver",
     "EngineStopped",
     "InferenceFailed",
+    "Interpolation",
     "InvalidInput",
     "InvalidModelReference",
+    "InvalidParameter",
     "Lanes",
     "LoadFailure",
     "LoadedModel",
+    "Method",
     "ModelRegistry",
     "ModelRejected",
     "ModelUnavailable",
+    "NoDensity",
     "NoPrior",
     "NotRun",
     "Operations",
@@ -52,8 +70,11 @@ __all__ = [
     "Readiness",
     "Reconstruction",
     "Samples",
+    "Scores",
+    "Spacing",
     "ThreadBudget",
     "TooBusy",
+    "Traversal",
     "UnknownModel",
     "allowed_threads",
     "new_seed",

@@ -2,11 +2,13 @@
 
     EngineError
     ├── InvalidInput            an array or a number that the model cannot take; found before anything runs
+    │   ├── InvalidParameter        a parameter that does not fit this model, or the arrays it came with
     │   └── InvalidModelReference   text that is not name, name@version or name@alias
     ├── UnknownModel            a well-formed reference to nothing that exists
     ├── ModelUnavailable        it exists, but cannot answer: failed its checks, or nothing is loaded yet
     ├── ModelRejected           why one version failed its checks; seen by whoever loads it, never by a caller
     ├── NoPrior                 an autoencoder asked to sample
+    ├── NoDensity               an autoencoder asked how likely an image is
     ├── InferenceFailed         the runtime gave up, or gave back something that is not a number
     └── NotRun                  nothing is wrong with the rows, but no model was run on them
         ├── TooBusy                 too many images wait already
@@ -44,6 +46,10 @@ class InvalidInput(EngineError):
         self.got = got
         self.remedy = remedy
         super().__init__(f"{where}: expected {expected}, got {got}. {remedy}")
+
+
+class InvalidParameter(InvalidInput):
+    """A number or a word of its own right kind, but not for this model, or not for the arrays beside it."""
 
 
 class InvalidModelReference(InvalidInput):
@@ -102,6 +108,18 @@ class NoPrior(EngineError):
         super().__init__(
             f"model '{model}': expected a variational autoencoder, got an autoencoder, which has no "
             "distribution over z to draw from. Use a model of kind 'vae', or reconstruct without sampling."
+        )
+
+
+class NoDensity(EngineError):
+    """The model has neither a posterior nor a prior, so there is no bound on log p(x)."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        super().__init__(
+            f"model '{model}': expected a variational autoencoder, got an autoencoder, which has no "
+            "distribution over z, so that no image has a probability under it. Use a model of kind 'vae', or "
+            "compare an image with its reconstruction."
         )
 
 

@@ -8,6 +8,7 @@ loop; the methods of the same names here run in the calling thread, which may be
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,21 +20,27 @@ from service.engine.lanes import Lanes
 from service.engine.observer import EngineObserver, Unobserved
 from service.engine.operations import (
     Float32Array,
-    Operations,
     Posterior,
     Reconstruction,
     RunGraph,
     Samples,
     at_once,
 )
+from service.engine.paths import Method, Spacing
 from service.engine.rows import BATCH_SIZES, RowRunner
 from service.engine.sampling import standard_normal
+from service.engine.scoring import DEFAULT_MAX_DRAWS, Binarise, ScoreOperations, Scores
 from service.engine.session import GraphSession
+from service.engine.walks import DEFAULT_SPAN, DEFAULT_STEPS, Interpolation, Traversal, WalkOperations
 
 #: A ceiling for callers that set none: 65,536 images of 28×28 are 205 MB.
 DEFAULT_MAX_BATCH = 65_536
 #: Any seed would do; the rows it gives are the inputs on which batches are compared with single rows.
 _PROBE_SEED = 0
+
+
+class AllOperations(WalkOperations, ScoreOperations):
+    """Everything that one version can do."""
 
 
 class LoadedModel:
@@ -76,7 +83,7 @@ class LoadedModel:
         except InferenceFailed as error:
             raise ModelRejected(f"{self.label}: a graph loaded, but does not run. {error}") from error
         self._at_once = self._operations(_AtOnce(self._encoder), _AtOnce(self._decoder))
-        self._queued: Operations | None = None
+        self._queued: AllOperations | None = None
         if lanes is not None:
             watched = observer or Unobserved()
             queues = (
@@ -132,7 +139,7 @@ class LoadedModel:
         return renamed
 
     @property
-    def queued(self) -> Operations:
+    def queued(self) -> AllOperations:
         """The operations for many callers on one event loop: batched, bounded, with deadlines."""
         assert self._queued is not None, "loaded without lanes"
         return self._queued
@@ -155,8 +162,52 @@ class LoadedModel:
         """`Operations.reconstruct` in this thread, without any queue."""
         return at_once(self._at_once.reconstruct(x, sample=sample, seed=seed))
 
-    def _operations(self, encoder: RunGraph, decoder: RunGraph) -> Operations:
-        return Operations(
+    def interpolate(
+        self,
+        *,
+        x: Float32Array | None = None,
+        z: Float32Array | None = None,
+        steps: int = DEFAULT_STEPS,
+        method: Method | None = None,
+    ) -> Interpolation:
+        """`WalkOperations.interpolate` in this thread, without any queue."""
+        return at_once(self._at_once.interpolate(x=x, z=z, steps=steps, method=method))
+
+    def traverse(
+        self,
+        *,
+        x: Float32Array | None = None,
+        z: Float32Array | None = None,
+        dims: Sequence[int] | None = None,
+        steps: int = DEFAULT_STEPS,
+        spacing: Spacing | None = None,
+        span: float = DEFAULT_SPAN,
+    ) -> Traversal:
+        """`WalkOperations.traverse` in this thread, without any queue."""
+        return at_once(self._at_once.traverse(x=x, z=z, dims=dims, steps=steps, spacing=spacing, span=span))
+
+    def score(
+        self,
+        x: Float32Array,
+        *,
+        importance_samples: int | None = None,
+        seed: int | None = None,
+        binarise: Binarise | None = None,
+        max_draws: int = DEFAULT_MAX_DRAWS,
+    ) -> Scores:
+        """`ScoreOperations.score` in this thread, without any queue."""
+        return at_once(
+            self._at_once.score(
+                x,
+                importance_samples=importance_samples,
+                seed=seed,
+                binarise=binarise,
+                max_draws=max_draws,
+            )
+        )
+
+    def _operations(self, encoder: RunGraph, decoder: RunGraph) -> AllOperations:
+        return AllOperations(
             self._manifest,
             label=self.label,
             max_batch=self._max_batch,

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -49,6 +49,18 @@ class Posterior:
 
     mu: Float32Array
     logvar: Float32Array
+
+    def draw(self, eps: Float32Array) -> Float32Array:
+        """z = mu + σ ⊙ eps, with σ = exp(½ logvar), one for each image.
+
+        A logvar beyond all measure gives infinity, which the check of the decoder's output finds.
+
+        Source:
+            Kingma & Welling 2013, arXiv:1312.6114, section 2.4.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            z: Float32Array = self.mu + np.exp(np.float32(0.5) * self.logvar) * eps
+        return z
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +111,7 @@ class Operations:
         self._image_shape = manifest.image.shape
         self._latent_size = manifest.latent_size
         self._has_prior = bool(manifest.priors)
+        self._likelihood = manifest.likelihood
         self._max_batch = max_batch
         self._encoder_file, self._decoder_file = manifest.encoder.file, manifest.decoder.file
         self._run_encoder, self._run_decoder = encoder, decoder
@@ -167,9 +180,6 @@ class Operations:
             NoPrior: Drawing from an autoencoder, whose `logvar` has no meaning.
             InferenceFailed: The runtime raised or gave something that is not finite.
             NotRun: No model was run; see its subclasses.
-
-        Source:
-            Kingma & Welling 2013, arXiv:1312.6114, section 2.4: z = mu + σ ⊙ eps, with σ = exp(½ logvar).
         """
         if sample and not self._has_prior:
             raise NoPrior(self._label)
@@ -180,8 +190,7 @@ class Operations:
         posterior = await self.encode(x, caller=caller)
         z = posterior.mu
         if drawn is not None:
-            with np.errstate(over="ignore"):  # infinity is found by the check of the decoder's output
-                z = posterior.mu + np.exp(np.float32(0.5) * posterior.logvar) * self._noise(drawn, 0, len(x))
+            z = posterior.draw(self._noise(drawn, 0, len(x)))
         return Reconstruction(z, await self._decode(z, caller), posterior.mu, posterior.logvar, drawn)
 
     def sample_in_parts(
@@ -225,23 +234,39 @@ class Operations:
         return Parts(len(z), None, None, self._decode_ahead(latents, caller or Caller(), part_limit_s))
 
     async def _decode_ahead(
-        self, latents: Iterator[Float32Array], caller: Caller, part_limit_s: float
+        self,
+        latents: Iterator[Float32Array],
+        caller: Caller,
+        part_limit_s: float | None,
+        *,
+        finish: Callable[[Float32Array], Float32Array] | None = None,
     ) -> AsyncGenerator[Float32Array]:
+        """Decodes parts in their order, a few of them ahead of the reader.
+
+        Args:
+            latents: The z of each part, asked for when its turn is near.
+            caller: Who waits.
+            part_limit_s: Each part after the first has so long from when it is asked for; None keeps the
+                caller's own deadline for all of them.
+            finish: What is made of the decoder's output; images, when left out.
+        """
         pending: deque[Awaitable[tuple[Float32Array, ...]]] = deque()
         part_caller = caller
         try:
             while True:
                 while len(pending) < _PARTS_AHEAD and (z := next(latents, None)) is not None:
                     pending.append(self._run_decoder(z, part_caller))
-                    part_caller = caller.again(deadline_s=time.monotonic() + part_limit_s)
+                    if part_limit_s is not None:
+                        part_caller = caller.again(deadline_s=time.monotonic() + part_limit_s)
                 if not pending:
                     return
                 (x_hat,) = await pending.popleft()
-                yield self._as_images(x_hat)
+                yield (finish or self._as_images)(x_hat)
         finally:
-            for each in pending:  # the reader has left: what waits is dropped when its turn comes
-                if hasattr(each, "cancel"):
-                    each.cancel()
+            for each in pending:  # the reader has left
+                stop = getattr(each, "cancel", None) or getattr(each, "close", None)
+                if stop is not None:  # of a queue: dropped when its turn comes; of a plain graph: never begun
+                    stop()
 
     async def _decode(self, z: Float32Array, caller: Caller) -> Float32Array:
         (x_hat,) = await self._run_decoder(z, caller)

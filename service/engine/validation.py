@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.errors import InvalidInput
+from service.engine.errors import InvalidInput, InvalidParameter
 from service.engine.sampling import LARGEST_SEED
 
 #: Largest |z|. A prior draw beyond 8.3 does not exist and encoders stay within tens; far beyond, products of
@@ -22,6 +22,9 @@ LATENT_BOUND: Final = 10_000.0
 #: Largest temperature: eps is multiplied by it, and beyond a few units every decoder saturates.
 LARGEST_TEMPERATURE: Final = 10.0
 _ONE: Final = np.float32(1.0).view(np.uint32)
+#: Largest span of a traversal, in standard deviations of the prior, for the same reason.
+LARGEST_SPAN: Final = 10.0
+MOST_DIMS: Final = 2
 
 
 def validate_images(
@@ -96,6 +99,79 @@ def validate_temperature(temperature: float) -> float:
             "1 samples the prior as it is; smaller values stay nearer to typical images.",
         )
     return float(temperature)
+
+
+def validate_row_count(rows: NDArray[Any], *, where: str, count: int, of: str) -> None:
+    """Exactly `count` rows, which are `of` something: `the two ends`."""
+    if len(rows) != count:
+        raise InvalidInput(where, f"exactly {count}, {of}", str(len(rows)), f"Send {count}.")
+
+
+def validate_steps(steps: int, *, most: int, axes: int = 1) -> int:
+    """Points along each of `axes` axes, at least 2; all points together are at most `most` images."""
+    along = math.isqrt(most) if axes == 2 else most
+    if not isinstance(steps, int) or isinstance(steps, bool) or not 2 <= steps <= along:
+        each = " along each of two dims" if axes == 2 else ""
+        raise InvalidParameter(
+            "steps", f"an integer from 2 to {along}{each}", _number(steps), "Ask for fewer at a time."
+        )
+    return steps
+
+
+def validate_dims(dims: Sequence[int], *, size: int, model: str) -> tuple[int, ...]:
+    """One or two different indices of latents, each 0 … size - 1."""
+    if isinstance(dims, str) or not isinstance(dims, Sequence) or not 1 <= len(dims) <= MOST_DIMS:
+        got = f"{len(dims)} of them" if isinstance(dims, Sequence) else type(dims).__name__
+        raise InvalidParameter("dims", "one or two latent indices", got, "Such as [0, 1].")
+    for at, index in enumerate(dims):
+        if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < size:
+            raise InvalidParameter(
+                f"dims[{at}]",
+                f"a latent index of '{model}', an integer from 0 to {size - 1}",
+                _number(index),
+                "Latents are counted from 0.",
+            )
+    if len(set(dims)) < len(dims):
+        raise InvalidParameter("dims", "two different latent indices", f"{dims[0]} twice", "Send it once.")
+    return tuple(dims)
+
+
+def validate_span(span: float) -> float:
+    """Half of the way along a dimension, in standard deviations of the prior, above 0 … `LARGEST_SPAN`."""
+    is_number = isinstance(span, int | float) and not isinstance(span, bool)
+    if not is_number or not 0.0 < span <= LARGEST_SPAN:
+        raise InvalidParameter(
+            "span",
+            f"a number above 0, at most {LARGEST_SPAN:g}",
+            _number(span),
+            "Within ±3 lies what the model has learned.",
+        )
+    return float(span)
+
+
+def validate_word(word: str, *, where: str, words: Sequence[str]) -> None:
+    """One of `words`."""
+    if word not in words:
+        raise InvalidParameter(
+            where, " or ".join(words), type(word).__name__ + " that is neither", f"Such as {words[0]}."
+        )
+
+
+def validate_draws(samples: int, *, images: int, most: int) -> int:
+    """Posterior draws for each of `images` images, at least 1; `most` draws for all of them together."""
+    each = most // images
+    if not isinstance(samples, int) or isinstance(samples, bool) or samples < 1:
+        raise InvalidParameter(
+            "importance_samples", f"an integer from 1 to {each}", _number(samples), "Leave it out for none."
+        )
+    if samples > each:
+        raise InvalidParameter(
+            "importance_samples",
+            f"at most {most} draws for all images together, which is {each} for each of {images}",
+            _number(samples),
+            "Ask for fewer, or send the images in several requests.",
+        )
+    return samples
 
 
 def _validate_rows(

@@ -1,0 +1,96 @@
+"""Ways through latent space: between two points, and along one coordinate.
+
+Knows vectors, angles and quantiles. Knows nothing of models, images or who asked. Everything is computed in
+float64 and rounded once, to the float32 that a decoder takes.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+from typing import Final, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+Method = Literal["lerp", "slerp"]
+METHODS: Final[tuple[Method, ...]] = get_args(Method)
+Spacing = Literal["quantile", "linear"]
+SPACINGS: Final[tuple[Spacing, ...]] = get_args(Spacing)
+
+#: Radians. Nearer to 0 the arc differs from the straight line by less than its float32 rounding; as near to π
+#: the direction of the arc would be decided by rounding errors.
+_NO_ARC: Final = 1e-6
+
+Float32Array = NDArray[np.float32]
+Float64Array = NDArray[np.float64]
+
+
+def way(ends: Float32Array, *, steps: int, method: Method) -> Float32Array:
+    """Points from one latent to another, evenly spaced, both ends included to the bit.
+
+    Args:
+        ends: The two latents, shape (2, latent).
+        steps: How many points, at least 2.
+        method: `lerp` goes straight. `slerp` turns from one direction to the other along a great circle while
+            the length goes straight from one to the other. Where there is no such circle, because an end is
+            zero or both point the same way, or no single one, because they point opposite ways, it goes
+            straight too.
+
+    Returns:
+        Shape (steps, latent).
+
+    Source:
+        White 2016, arXiv:1609.04468, section 2.1, after Shoemake 1985: between draws from a Gaussian of many
+        dimensions the straight line is shorter than almost any draw, the arc is not. Departs from it in that
+        direction and length go apart: its formula on ends of unequal length leaves the range between their
+        lengths, without bound as they come to point opposite ways.
+    """
+    a, b = ends.astype(np.float64)
+    t = np.linspace(0.0, 1.0, steps)[:, np.newaxis]
+    points = (1.0 - t) * a + t * b
+    if method == "slerp":
+        points = _arc(a, b, t, straight=points)
+    path: Float32Array = points.astype(np.float32)
+    path[0], path[-1] = ends
+    return path
+
+
+def grid(*, steps: int, spacing: Spacing, span: float) -> Float64Array:
+    """Values of one coordinate from -span to +span, symmetric around 0.
+
+    Args:
+        steps: How many, at least 2.
+        spacing: `quantile`: the prior N(0, 1) has as much mass between any two neighbours. `linear`: they are
+            equally far apart.
+        span: Standard deviations of the prior, 0 < span ≤ 10.
+
+    Source:
+        Kingma & Welling 2013, arXiv:1312.6114, appendix A, figure 4: evenly spaced coordinates of the unit
+        square go through the inverse CDF of the Gaussian. Here they span the mass within ±`span`, because the
+        square's own edges would lie at infinity.
+    """
+    half = steps // 2
+    if spacing == "linear":
+        upper = span * (1.0 - 2.0 * np.arange(half) / (steps - 1))
+    else:
+        # From the lower tail, where small probabilities have all their digits.
+        lowest = 0.5 * math.erfc(span / math.sqrt(2.0))
+        width = (1.0 - 2.0 * lowest) / (steps - 1)
+        upper = np.array([-NormalDist().inv_cdf(lowest + i * width) for i in range(half)])
+        upper[0] = span
+    middle = [0.0] * (steps % 2)
+    return np.concatenate([-upper, middle, upper[::-1]])
+
+
+def _arc(a: Float64Array, b: Float64Array, t: Float64Array, *, straight: Float64Array) -> Float64Array:
+    length_a, length_b = float(np.linalg.norm(a)), float(np.linalg.norm(b))
+    if length_a == 0.0 or length_b == 0.0:
+        return straight
+    unit_a, unit_b = a / length_a, b / length_b
+    # Kahan's form: the arc cosine of a scalar product has no digits left near 0 and near π.
+    angle = 2.0 * math.atan2(float(np.linalg.norm(unit_a - unit_b)), float(np.linalg.norm(unit_a + unit_b)))
+    if angle < _NO_ARC or math.pi - angle < _NO_ARC:
+        return straight
+    direction = (np.sin((1.0 - t) * angle) * unit_a + np.sin(t * angle) * unit_b) / math.sin(angle)
+    return ((1.0 - t) * length_a + t * length_b) * direction
