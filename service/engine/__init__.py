@@ -27,7 +27,13 @@ from service.engine.registry import LoadFailure, ModelRegistry, Readiness
 from service.engine.sampling import LARGEST_SEED, new_seed
 from service.engine.scoring import BINARISE, Binarise, Scores
 from service.engine.threads import ThreadBudget, allowed_threads
-from service.engine.validation import LARGEST_SPAN, LARGEST_TEMPERATURE, LATENT_BOUND, MOST_DIMS
+from service.engine.validation import (
+    LARGEST_SPAN,
+    LARGEST_TEMPERATURE,
+    LATENT_BOUND,
+    MOST_DIMS,
+    SMALLEST_SPAN,
+)
 from service.engine.walks import DEFAULT_SPAN, DEFAULT_STEPS, Interpolation, Traversal
 
 __all__ = [
@@ -40,6 +46,7 @@ __all__ = [
     "LATENT_BOUND",
     "METHODS",
     "MOST_DIMS",
+    "SMALLEST_SPAN",
     "SPACINGS",
     "AllOperations",
     "Binarise",

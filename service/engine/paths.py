@@ -63,7 +63,7 @@ def grid(*, steps: int, spacing: Spacing, span: float) -> Float64Array:
         steps: How many, at least 2.
         spacing: `quantile`: the prior N(0, 1) has as much mass between any two neighbours. `linear`: they are
             equally far apart.
-        span: Standard deviations of the prior, 0 < span ≤ 10.
+        span: Standard deviations of the prior, above 0 and at most 10.
 
     Source:
         Kingma & Welling 2013, arXiv:1312.6114, appendix A, figure 4: evenly spaced coordinates of the unit

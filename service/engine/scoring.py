@@ -7,10 +7,11 @@ batches, HTTP or where models come from.
                                      elbo   = log p(x|z) - KL(q(z|x) ‖ p(z))
                                      log_px = log 1/K Σ_k p(x|z_k) p(z_k) / q(z_k|x)
 
-All noise of a request comes from its seed, in streams that never meet (`sampling.py`). Stream 0 holds the
-draw of the bound, row i for image i, as in `reconstruct`; stream 1 the binarisation, row i for image i;
-stream 2 + i the importance draws of image i, row k for draw k. So no image's figures depend on the other
-images, and the first K draws are the same for every larger K.
+All noise of a request comes from its seed, in streams that never meet (`sampling.py`). Stream 1 holds the
+binarisation and stream 2 the draw of the bound, row i for image i; stream 3 + i the importance draws of image
+i, row k for draw k. So no image's figures depend on the other images, and the first K draws are the same for
+every larger K. Stream 0 is left to `sample` and `reconstruct`: an image that was drawn by the seed that it is
+scored by would be scored too well, because the draw of its bound would point to the z that it came from.
 
 Every figure is float64, one number for each image, in nats. p(z) is N(0, I), which the bound is about.
 """
@@ -47,7 +48,8 @@ BINARISE: Final[tuple[Binarise, ...]] = get_args(Binarise)
 DEFAULT_MAX_DRAWS: Final = 16_384
 
 _BINARISATION_STREAM: Final = 1
-_FIRST_IMPORTANCE_STREAM: Final = 2
+_BOUND_STREAM: Final = 2
+_FIRST_IMPORTANCE_STREAM: Final = 3
 #: Pixels whose log densities are computed at a time, on the event loop: 64 images of 28 × 28, half a
 #: millisecond.
 _PART_PIXELS: Final = 50_176
@@ -131,8 +133,9 @@ class ScoreOperations(Operations):
         caller = caller or Caller()
         observed = self._observed(x, binarise, seed)
         posterior = await self.encode(observed, caller=caller)
-        first = posterior.draw(self._noise(seed, 0, len(x)))
-        log_px_z = await self._log_px_z(observed, self._in_parts(first), each=1, caller=caller)
+        places = (Place(0, len(x), _BOUND_STREAM),)
+        z = posterior.draw(standard_normal_of(seed=seed, places=places, size=self._latent_size))
+        log_px_z = await self._log_px_z(observed, self._in_parts(z), each=1, caller=caller)
         log_px = None
         if importance_samples is not None:
             log_px = await self._log_px(observed, posterior, seed, importance_samples, caller)
@@ -253,7 +256,7 @@ class ScoreOperations(Operations):
 
 
 def _importance_places(rows: NDArray[np.int64], samples: int) -> Iterator[Place]:
-    """Where the noise of consecutive draws lies: image i has stream 2 + i, its draw k is row k there."""
+    """Where the noise of consecutive draws lies: image i has stream 3 + i, its draw k is row k there."""
     first, last = int(rows[0]), int(rows[-1])
     while first <= last:
         image, row = divmod(first, samples)

@@ -22,7 +22,9 @@ LATENT_BOUND: Final = 10_000.0
 #: Largest temperature: eps is multiplied by it, and beyond a few units every decoder saturates.
 LARGEST_TEMPERATURE: Final = 10.0
 _ONE: Final = np.float32(1.0).view(np.uint32)
-#: Largest span of a traversal, in standard deviations of the prior, for the same reason.
+#: Smallest and largest span of a traversal, in standard deviations of the prior: nothing changes below the
+#: one, every decoder saturates above the other.
+SMALLEST_SPAN: Final = 0.001
 LARGEST_SPAN: Final = 10.0
 MOST_DIMS: Final = 2
 
@@ -137,12 +139,12 @@ def validate_dims(dims: Sequence[int], *, size: int, model: str) -> tuple[int, .
 
 
 def validate_span(span: float) -> float:
-    """Half of the way along a dimension, in standard deviations of the prior, above 0 … `LARGEST_SPAN`."""
+    """How far a grid reaches, `SMALLEST_SPAN` … `LARGEST_SPAN` standard deviations of the prior."""
     is_number = isinstance(span, int | float) and not isinstance(span, bool)
-    if not is_number or not 0.0 < span <= LARGEST_SPAN:
+    if not is_number or not SMALLEST_SPAN <= span <= LARGEST_SPAN:
         raise InvalidParameter(
             "span",
-            f"a number above 0, at most {LARGEST_SPAN:g}",
+            f"a number from {SMALLEST_SPAN:g} to {LARGEST_SPAN:g}",
             _number(span),
             "Within ±3 lies what the model has learned.",
         )
