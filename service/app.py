@@ -32,6 +32,8 @@ from service.routes.models import ModelRoutes
 from service.routes.native import NativeRoutes
 from service.routes.operations import OperatorRoutes
 from service.routes.people import PeopleRoutes
+from service.routes.scoring import ScoreRoutes
+from service.routes.walks import WalkRoutes
 from service.schemas.base import Limits
 from service.schemas.bodies import ExampleModel
 from service.services import Lifecycle, Services
@@ -57,7 +59,11 @@ def create_app(settings: Settings, *, reload_siblings: Callable[[], bool] | None
     mirror = _mirror(settings)
     store = ModelStore(mirror.directory if mirror else Path(settings.model_store or default_store_root()))
     threads = settings.threads or allowed_threads().threads
-    limits = Limits(max_images=settings.max_images, max_stream_images=settings.max_stream_images)
+    limits = Limits(
+        max_images=settings.max_images,
+        max_stream_images=settings.max_stream_images,
+        max_score_draws=settings.max_score_draws,
+    )
     lanes = Lanes(threads, max_waiting=settings.max_queue_images)
     metrics = Metrics()
     services = Services(
@@ -87,7 +93,7 @@ def create_app(settings: Settings, *, reload_siblings: Callable[[], bool] | None
         async with run_services(services):
             yield
 
-    native = NativeRoutes(services)
+    operations = (NativeRoutes(services), WalkRoutes(services), ScoreRoutes(services))
     app = _Application(
         title="vae-service",
         version=version("vae-service"),
@@ -123,10 +129,14 @@ def create_app(settings: Settings, *, reload_siblings: Callable[[], bool] | None
             max_bytes=settings.max_body_bytes,
             budget=BodyBudget(settings.max_buffered_bytes),
         ),
-        Middleware(FastPaths, paths=native.fast_paths(), exception_handlers=EXCEPTION_HANDLERS),
+        Middleware(
+            FastPaths,
+            paths={path: found for part in operations for path, found in part.fast_paths().items()},
+            exception_handlers=EXCEPTION_HANDLERS,
+        ),
     )
     for part in (
-        native,
+        *operations,
         OperatorRoutes(services),
         ModelRoutes(services),
         AdministrationRoutes(services),

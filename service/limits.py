@@ -14,7 +14,7 @@ from typing import Any, Final
 from service.api_keys import MAX_KEY_CHARACTERS, MAX_KEYS
 from service.codecs.images import MAX_PIXELS_IN
 from service.codecs.json_body import MAX_LEVELS
-from service.engine import LARGEST_TEMPERATURE, LATENT_BOUND
+from service.engine import LARGEST_SPAN, LARGEST_TEMPERATURE, LATENT_BOUND
 from service.problems import PROBLEMS
 from service.protocol import MAX_HEAD_BYTES, MAX_URL_BYTES
 from service.references import MAX_REFERENCE_CHARACTERS
@@ -88,7 +88,8 @@ class _Fixed:
 
 
 def _largest(model: type[Drawing], name: str) -> Number:
-    high: Number = bounds(model.model_fields[name], Limits(max_images=1, max_stream_images=1))[1]
+    limits = Limits(max_images=1, max_stream_images=1, max_score_draws=1)
+    high: Number = bounds(model.model_fields[name], limits)[1]
     return high
 
 
@@ -101,6 +102,7 @@ _TABLE: Final[tuple[_Set | _Fixed, ...]] = (
         "refused",
         _VALUE,
     ),
+    _Set("max_score_draws", "importance draws of one /score: images × importance_samples", "refused", _VALUE),
     _Set(
         "max_queue_images",
         "images that wait for a model",
@@ -147,6 +149,7 @@ _TABLE: Final[tuple[_Set | _Fixed, ...]] = (
     ),
     _Fixed("max_latent", LATENT_BOUND, "", "a number of z, either sign", "refused", ("invalid-value",)),
     _Fixed("max_temperature", LARGEST_TEMPERATURE, "", "temperature", "refused", _VALUE),
+    _Fixed("max_span", LARGEST_SPAN, "standard deviations", "span", "refused", _VALUE),
     _Fixed("max_seed", MAX_SEED, "", "seed", "refused", _VALUE),
     _Fixed(
         "max_json_levels",

@@ -16,15 +16,23 @@ from service.limits import LimitRow
 from service.negotiation import Form
 from service.problems import MEDIA_TYPE, PROBLEMS, ProblemKind, statuses
 from service.references import REFERENCE_PATTERN
-from service.routes.contract import DECODE, EVERYWHERE, MODEL, MODELS, NATIVE, RECONSTRUCT, SAMPLE, Operation
+from service.routes.contract import (
+    DECODE,
+    EVERYWHERE,
+    MODEL,
+    MODELS,
+    NATIVE,
+    RECONSTRUCT,
+    SAMPLE,
+    SCORE,
+    Operation,
+)
 from service.schemas.base import Limits, Scalars
 from service.schemas.bodies import (
     ExampleModel,
     Schema,
     answer_schema,
     component_schemas,
-    example_image,
-    example_latent,
     limits_schema,
     list_of,
     model_facts_schema,
@@ -35,9 +43,12 @@ from service.schemas.bodies import (
     seed_fact,
     status_schema,
 )
+from service.schemas.facts import FACTS
+from service.schemas.json_bodies import json_body
 
 _DESCRIPTION = """\
-A variational autoencoder behind HTTP: encode images, decode latents, draw new images, reconstruct.
+A variational autoencoder behind HTTP: encode images, decode latents, draw new images, reconstruct, go from
+one image to another and along latent dimensions, score.
 
 A suffix (`.json`, `.png`, `.npy`, `.npz`, `.txt`) or an `Accept` header chooses the form of an answer; the
 suffix wins, and JSON is the default. `?model=` chooses the model. Every error is a problem body (RFC 9457)
@@ -50,6 +61,7 @@ _BINARY: Mapping[Form, str] = {
     Form.NPY: "`images`, float32 (N, C, H, W), as numpy.save writes it.",
     Form.NPZ: "The arrays of the JSON answer as float32, and its numbers, as numpy.savez writes them.",
 }
+_FIGURES_AS_NPZ = "The arrays of the JSON answer as float64, and its numbers, as numpy.savez writes them."
 _PLAIN_HEADERS = {
     "X-Request-Id": "Id in the server's log: the client's own if that is 1 to 64 of A-Z a-z 0-9 . _ : -",
     "Server-Timing": "Milliseconds spent reading, waiting, parsing, running and encoding, and in total.",
@@ -282,7 +294,7 @@ class _Builder:
         if operation is not MODELS:
             headers.append("X-Model")
         if operation.seeded:
-            headers += ["X-Seed", "X-Z"]
+            headers += ["X-Seed", "X-Z"] if "z" in operation.gives else ["X-Seed"]
         if operation is SAMPLE:
             headers.append("X-Temperature")
         content: Schema = {}
@@ -293,11 +305,14 @@ class _Builder:
                 content[form.media_type] = {
                     "schema": {
                         "type": "string",
-                        "description": "Braille, at most 14 × 7 characters per image.",
+                        "description": "Braille, at most 14 × 7 characters per image."
+                        if "images" in operation.gives
+                        else "A table with a line for each image, for people.",
                     }
                 }
             else:
-                content[form.media_type] = {"schema": _binary(form.media_type, _BINARY[form])}
+                told = _FIGURES_AS_NPZ if operation is SCORE else _BINARY[form]
+                content[form.media_type] = {"schema": _binary(form.media_type, told)}
         return {"description": operation.summary + ".", "headers": _header_refs(headers), "content": content}
 
     def _json_answer(self, operation: Operation) -> Schema:
@@ -316,13 +331,23 @@ class _Builder:
                 "sample": {"type": "boolean", "description": "Whether z was drawn rather than set to mu."},
                 "seed": seed_fact(nullable=True),
             }
-        return answer_schema(operation.gives, facts)
+        else:
+            facts = FACTS.get(operation.path, {})
+        return answer_schema(operation.gives, facts, sometimes=operation.gives_sometimes)
 
     def _request_body(self, operation: Operation) -> Schema:
         content: Schema = {}
         for kind in operation.bodies:
             if kind is BodyKind.JSON:
-                content[kind.media_type] = self._json_body(operation)
+                content[kind.media_type] = json_body(
+                    operation.takes,
+                    operation.body_scalars,
+                    self._limits,
+                    self._model,
+                    rows=operation.rows,
+                    is_optional=operation.is_body_optional,
+                    example=operation.example,
+                )
             elif kind is BodyKind.PNG:
                 content[kind.media_type] = {
                     "schema": _binary(
@@ -340,27 +365,7 @@ class _Builder:
                         else "uint8 0 to 255 or float 0 to 1, (N, C, H, W), or (N, H, W) for one channel.",
                     )
                 }
-        return {"required": operation.takes is not None, "content": content}
-
-    def _json_body(self, operation: Operation) -> Schema:
-        properties = scalar_schemas(operation.body_scalars, self._limits)
-        example: Schema = {"n": 4, "seed": 7}
-        required: list[str] = []
-        if operation.takes is not None:
-            array = "LatentsIn" if operation is DECODE else "ImagesIn"
-            properties = {operation.takes: {"$ref": f"#/components/schemas/{array}"}, **properties}
-            required = [operation.takes]
-            value = [example_latent(self._model)] if operation is DECODE else [example_image(self._model)]
-            example = {operation.takes: value}
-        return {
-            "schema": {
-                "type": "object",
-                "properties": properties,
-                "required": required,
-                "additionalProperties": False,
-            },
-            "example": example,
-        }
+        return {"required": bool(operation.takes) and not operation.is_body_optional, "content": content}
 
     def _query_parameters(self, model: type[Scalars]) -> list[Schema]:
         parameters = []
@@ -373,6 +378,7 @@ class _Builder:
                     "required": False,
                     "description": schema["description"],
                     "schema": rest,
+                    **({"style": "form", "explode": False} if rest["type"] == "array" else {}),
                 }
             )
         return parameters

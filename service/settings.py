@@ -147,6 +147,10 @@ class Settings(BaseSettings):
     """Most images of an npy answer of /sample or /decode. It is computed and sent a part at a time, so it
     takes no more memory than a small one; the bound is for the time it takes."""
 
+    max_score_draws: Annotated[int, Field(ge=1, le=1 << 24), Unit("posterior draws")] = 16_384
+    """Most importance draws of one /score: its images times its `importance_samples`. Each is a run of the
+    decoder, so the bound is for the time that they take, all of them within `request_timeout_s`."""
+
     max_queue_images: Annotated[int, Field(ge=1, le=1 << 24), Unit("images")] = 1024
     """Most images that wait for a model; one more is answered 429 with the time to come back. What is
     accepted waits for at most as many images, so this bounds the latency."""

@@ -6,6 +6,7 @@ Knows forms and which codec writes each. Knows nothing of models or of how the a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import orjson
@@ -15,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.codecs.images import encode_png
+from service.codecs.tables import table
 from service.codecs.tensors import encode_npy, encode_npz, npy_header
 from service.codecs.text_art import braille
 from service.engine import CallerLeft, Parts
@@ -34,7 +36,7 @@ _QUICK_PIXELS = 10_000
 _QUICK_TEXTS = 20
 _QUICK_COPIES = 500_000
 
-Arrays = Mapping[str, NDArray[np.float32]]
+Arrays = Mapping[str, NDArray[Any]]
 
 
 _CONTENT_TYPES = {form: (b"content-type", form.content_type.encode("ascii")) for form in Form}
@@ -61,7 +63,9 @@ def is_quick(form: Form, arrays: Arrays, drawing: Drawing | None) -> bool:
         return sum(array.size for array in arrays.values()) <= _QUICK_VALUES
     if form in (Form.NPY, Form.NPZ):
         return sum(array.size for array in arrays.values()) <= _QUICK_COPIES
-    images = arrays["images"]
+    images = arrays.get("images")
+    if images is None:
+        return True  # a table, which is short
     if form is Form.TEXT:
         return len(images) <= _QUICK_TEXTS
     scale = drawing.scale if drawing is not None else 1
@@ -80,7 +84,8 @@ def answer(
 
     Args:
         facts: Scalars of the JSON object, before its arrays; npz carries the numbers among them too.
-        arrays: What is answered, in order; `images` (N, C, H, W) in [0, 1] is what is drawn or sent as npy.
+        arrays: What is answered, in order; `images` (N, C, H, W) in [0, 1] is what is drawn or sent as npy;
+            without it, text is a table.
         drawing: How images are drawn, for forms that draw.
         max_png_pixels: Most pixels of a PNG.
 
@@ -114,6 +119,8 @@ def _encode(
         return encode_npz({**arrays, **_numbers(facts)})
     if form is Form.NPY:
         return encode_npy(arrays["images"])
+    if "images" not in arrays:
+        return (table(arrays, of="image") + "\n").encode()
     assert drawing is not None, "only paths with images have forms that draw"
     images = arrays["images"]
     if form is Form.TEXT:

@@ -22,6 +22,8 @@ from service.schemas.native import (
     SampleQuery,
     SampleScalars,
 )
+from service.schemas.scoring import ScoreQuery, ScoreScalars
+from service.schemas.walks import InterpolateQuery, InterpolateScalars, TraverseQuery, TraverseScalars
 
 IMAGE_FORMS = (Form.JSON, Form.PNG, Form.NPY, Form.NPZ, Form.TEXT)
 ARRAY_FORMS = (Form.JSON, Form.NPZ)
@@ -72,12 +74,20 @@ class Operation:
     """Codes of `problems.PROBLEMS` that it can answer, beside `EVERYWHERE`."""
     bodies: Mapping[BodyKind, str] = field(default_factory=dict)
     """Kinds of body that POST takes, each with curl's argument for it."""
-    takes: str | None = None
-    """Name of the array in a JSON body."""
+    takes: tuple[str, ...] = ()
+    """Names of the arrays in a JSON body, of which it holds exactly one."""
     body_scalars: type[Scalars] = NoParameters
     """Parameters that a JSON body may hold beside the array."""
     seeded: bool = False
     """Whether the answer can depend on a seed, which is then told in `X-Seed`."""
+    gives_sometimes: tuple[str, ...] = ()
+    """Arrays that come after `gives`, if they were asked for."""
+    rows: int | None = None
+    """How many rows the array in a body has, where that is fixed."""
+    is_body_optional: bool = False
+    """Whether a body may be left out, or hold no array."""
+    example: Mapping[str, object] = field(default_factory=dict)
+    """Parameters in the document's example of a JSON body."""
 
 
 ENCODE = Operation(
@@ -91,7 +101,7 @@ ENCODE = Operation(
     gives=("mu", "logvar"),
     problems=_WITH_RUN + _WITH_BODY,
     bodies=_AS_FILE,
-    takes="images",
+    takes=("images",),
 )
 
 DECODE = Operation(
@@ -104,7 +114,7 @@ DECODE = Operation(
     gives=("images",),
     problems=_WITH_RUN + _WITH_BODY,
     bodies=MappingProxyType({BodyKind.JSON: "-d @z.json", BodyKind.NPY: "--data-binary @z.npy"}),
-    takes="z",
+    takes=("z",),
 )
 
 SAMPLE = Operation(
@@ -121,6 +131,7 @@ SAMPLE = Operation(
     bodies=MappingProxyType({BodyKind.JSON: '-d \'{"n": 4, "seed": 7}\''}),
     body_scalars=SampleScalars,
     seeded=True,
+    example=MappingProxyType({"n": 4, "seed": 7}),
 )
 
 RECONSTRUCT = Operation(
@@ -134,9 +145,71 @@ RECONSTRUCT = Operation(
     gives=("z", "images"),
     problems=_WITH_RUN + _WITH_BODY,
     bodies=_AS_FILE,
-    takes="images",
+    takes=("images",),
     body_scalars=ReconstructScalars,
     seeded=True,
+)
+
+INTERPOLATE = Operation(
+    path="/interpolate",
+    methods=("POST",),
+    summary="Images on the way between two",
+    description="Decodes latents on the way from one end to the other: between two images, from mu to mu, or "
+    "between two rows of `z`. The first and the last image are those that /decode gives for the ends, byte "
+    "for byte. No randomness is involved. A PNG shows all in one row unless `columns` says otherwise.",
+    query=InterpolateQuery,
+    forms=IMAGE_FORMS,
+    gives=("z", "images"),
+    problems=_WITH_RUN + _WITH_BODY,
+    bodies=MappingProxyType({BodyKind.JSON: "-d @ends.json", BodyKind.NPY: "--data-binary @images.npy"}),
+    takes=("images", "z"),
+    body_scalars=InterpolateScalars,
+    rows=2,
+    example=MappingProxyType({"steps": 8}),
+)
+
+TRAVERSE = Operation(
+    path="/traverse",
+    methods=("GET", "POST"),
+    summary="Images along one or two latent dimensions",
+    description="Decodes a grid: one or two latent dimensions take values on both sides of 0, every other "
+    "one stays where mu of the image that was sent, or the one row of `z`, or the origin has it. Of two "
+    "dimensions, the first changes from row to row and the second along each, in the arrays as in a PNG. No "
+    "randomness is involved.",
+    query=TraverseQuery,
+    forms=IMAGE_FORMS,
+    gives=("z", "images"),
+    problems=_WITH_RUN + _WITH_BODY,
+    bodies=_AS_FILE,
+    takes=("images", "z"),
+    body_scalars=TraverseScalars,
+    rows=1,
+    is_body_optional=True,
+    example=MappingProxyType({"steps": 5}),
+)
+
+SCORE = Operation(
+    path="/score",
+    methods=("POST",),
+    summary="How likely the model finds each image",
+    description="For each image the terms of the evidence lower bound, `elbo` = -(`reconstruction_nll` + "
+    "`kl`), with one z drawn from the posterior, and with `importance_samples` the importance-weighted bound "
+    "`log_px` (arXiv:1509.00519, equation 8), which on average lies no further below log p(x), and comes "
+    "nearer as K grows. All are estimates by `seed`, in nats under the prior N(0, I).\n\n"
+    "What they do not prove: that an image is unusual. Images unlike any in training can score better than "
+    "those of training (arXiv:1810.09136), so a score is no evidence of an anomaly. They compare images "
+    "under one version with one binarisation, and nothing else: other versions may have another likelihood, "
+    "and for a Gaussian one these are densities, which may be positive.",
+    query=ScoreQuery,
+    forms=(Form.JSON, Form.NPZ, Form.TEXT),
+    gives=("reconstruction_nll", "kl", "elbo", "bits_per_dim"),
+    gives_sometimes=("log_px", "bits_per_dim_iw"),
+    problems=(*_WITH_RUN, "no-density", *_WITH_BODY),
+    bodies=_AS_FILE,
+    takes=("images",),
+    body_scalars=ScoreScalars,
+    seeded=True,
+    example=MappingProxyType({"importance_samples": 16, "seed": 7}),
 )
 
 MODELS = Operation(
@@ -161,4 +234,4 @@ MODEL = Operation(
     problems=("invalid-parameter", "unknown-model", "model-unavailable", "form-not-available"),
 )
 
-NATIVE = (SAMPLE, ENCODE, DECODE, RECONSTRUCT, MODELS, MODEL)
+NATIVE = (SAMPLE, ENCODE, DECODE, RECONSTRUCT, INTERPOLATE, TRAVERSE, SCORE, MODELS, MODEL)

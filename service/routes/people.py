@@ -42,6 +42,15 @@ Send images: JSON, PNG or npy
   curl -o digits.npy '{url}/sample.npy?n=5&seed=7'
   curl -H 'Content-Type: application/x-npy' --data-binary @digits.npy '{url}/reconstruct.txt?sample=true'
 
+Go from one image to another, and along latent dimensions
+  curl -o two.npy '{url}/sample.npy?n=2&seed=7'
+  curl -H 'Content-Type: application/x-npy' --data-binary @two.npy {url}/interpolate.txt
+  curl {url}/traverse.txt
+  curl -o grid.png '{url}/traverse.png?dims=0,1&scale=2'
+
+Ask how likely an image is; a score is no proof that one is unusual
+  curl -H 'Content-Type: image/png' --data-binary @digit.png '{url}/score.txt?importance_samples=16'
+
 Send latents: JSON or npy
   curl -H 'Content-Type: application/json' -d '{{"z": [{zeros}]}}' {url}/decode.txt
 

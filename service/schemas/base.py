@@ -1,4 +1,4 @@
-"""Strict scalars: what a parameter may be, and the sentence that says so when it is not.
+"""Strict parameters: what one may be, and the sentence that says so when it is not.
 
 Knows pydantic and plain values. Knows nothing of requests, models or arrays.
 Nothing is coerced: `true` is no number, `"1.5"` is no float, `1.0` is no integer, and what is not in the
@@ -8,12 +8,13 @@ class is refused by its nearest name. A client's text is never repeated, only it
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -24,6 +25,8 @@ from service.problems import MAX_ITEMS, Item, ProblemError
 
 MAX_QUERY_BYTES = 4_096
 MAX_QUERY_FIELDS = 64
+#: What a query does without: `["a", 1]` → `a,1`.
+_NO_JSON = str.maketrans("", "", '[]" ')
 _INTEGER = re.compile(r"-?[0-9]{1,40}\Z")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,40})(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,6})?\Z")
 
@@ -36,6 +39,8 @@ class Limits:
     """Most images of a request or an answer that is held whole."""
     max_stream_images: int
     """Most images of an answer that is sent part by part."""
+    max_score_draws: int
+    """Most importance draws of one /score, all its images together."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,12 @@ def expectation(field: FieldInfo, limits: Limits) -> str:
     kind = scalar_type(field)
     if kind is bool:
         return "true or false"
+    if kind is list:
+        low, high = bounds(element_of(field), limits)
+        fewest, most = list_lengths(field)
+        return f"{fewest} to {most} integers from {low} to {high}"
+    if words := words_of(field):
+        return " or ".join(words)
     low, high = bounds(field, limits)
     if kind is int or kind is float:
         noun = "an integer" if kind is int else "a finite number"
@@ -141,12 +152,37 @@ def _constraint(field: FieldInfo, name: str) -> Any:
     return next((getattr(m, name) for m in field.metadata if getattr(m, name, None) is not None), None)
 
 
+def words_of(field: FieldInfo) -> tuple[str, ...]:
+    """The words that a text field takes, if it takes nothing else."""
+    annotation = _annotation(field)
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
+
+
+def element_of(field: FieldInfo) -> FieldInfo:
+    """One integer of a field that takes several."""
+    return FieldInfo.from_annotation(get_args(_annotation(field))[0])
+
+
+def list_lengths(field: FieldInfo) -> tuple[int, int]:
+    """Fewest and most elements of a field that takes several."""
+    return _constraint(field, "min_length"), _constraint(field, "max_length")
+
+
 def scalar_type(field: FieldInfo) -> Any:
-    """bool, int, float or str, whether the field may be left out or not."""
+    """bool, int, float, str, or list for a few integers, whether the field may be left out or not."""
+    annotation = _annotation(field)
+    if get_origin(annotation) is Literal:
+        return str
+    if get_origin(annotation) is list:
+        return list
+    assert annotation in (bool, int, float, str), f"not a scalar: {annotation}"
+    return annotation
+
+
+def _annotation(field: FieldInfo) -> Any:
     annotation = field.annotation
     if get_origin(annotation) in (Union, types.UnionType):
-        annotation = next(a for a in get_args(annotation) if a is not type(None))
-    assert annotation in (bool, int, float, str), f"not a scalar: {annotation}"
+        return next(a for a in get_args(annotation) if a is not type(None))
     return annotation
 
 
@@ -206,6 +242,8 @@ def _from_text(text: str, field: FieldInfo) -> object:
         return int(text)
     if kind is float and _NUMBER.match(text):
         return float(text)
+    if kind is list and all(_INTEGER.match(part) for part in text.split(",")):
+        return [int(part) for part in text.split(",")]
     return _Unreadable("nothing" if not text else f"text of {len(text)} characters that is none")
 
 
@@ -241,9 +279,10 @@ def _validated(
 
 
 def _misfit(where: str, name: str, field: FieldInfo, value: object, limits: Limits) -> Item:
-    example = field.examples[0] if field.examples else None
-    shown = str(example).lower() if isinstance(example, bool) else example
-    remedy = f"Such as {name}={shown}." if where.startswith("query") else f'Such as {{"{name}": {shown}}}.'
+    example = json.dumps(field.examples[0] if field.examples else None)
+    remedy = f'Such as {{"{name}": {example}}}.'
+    if where.startswith("query"):
+        remedy = f"Such as {name}={example.translate(_NO_JSON)}."
     return Item(f"{where}{name}", expectation(field, limits), describe(value), remedy)
 
 

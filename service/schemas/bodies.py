@@ -6,14 +6,55 @@ Arrays are described here and nowhere parsed: their numbers go through orjson an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
+
+from pydantic.fields import FieldInfo
 
 from service.engine import LATENT_BOUND
 from service.problems import PROBLEMS
-from service.schemas.base import Limits, Scalars, bounds, longest_text, scalar_type
+from service.schemas.base import (
+    Limits,
+    Scalars,
+    bounds,
+    element_of,
+    list_lengths,
+    longest_text,
+    scalar_type,
+    words_of,
+)
 
 Schema = dict[str, Any]
+
+#: One number for each image, by name.
+FIGURES: Mapping[str, Schema] = MappingProxyType(
+    {
+        "reconstruction_nll": {
+            "type": "number",
+            "description": "-log p(x|z) in nats, at one z drawn from q(z|x).",
+        },
+        "kl": {"type": "number", "description": "KL(q(z|x) ‖ N(0, I)) in nats, in closed form."},
+        "elbo": {
+            "type": "number",
+            "description": "-(reconstruction_nll + kl) in nats: an estimate of a lower bound on log p(x).",
+        },
+        "bits_per_dim": {
+            "type": "number",
+            "description": "-elbo ÷ (pixel values · ln 2): falls as images fit better.",
+        },
+        "log_px": {
+            "type": "number",
+            "description": "log 1/K Σ_k p(x|z_k) p(z_k) / q(z_k|x) in nats: an estimate of a bound that "
+            "rises with K towards log p(x). Only with importance_samples.",
+        },
+        "bits_per_dim_iw": {
+            "type": "number",
+            "description": "-log_px ÷ (pixel values · ln 2). Only with importance_samples.",
+        },
+    }
+)
 
 #: Strokes of a figure seven on a 7 × 7 grid, scaled to whatever size the model takes.
 _SEVEN = ("0000000", "0111110", "0000010", "0000100", "0001000", "0010000", "0010000")
@@ -43,21 +84,20 @@ def example_latent(model: ExampleModel) -> list[float]:
 
 def scalar_schemas(model: type[Scalars], limits: Limits) -> dict[str, Schema]:
     """One schema per field, in the order of the class."""
-    names = {bool: "boolean", int: "integer", float: "number", str: "string"}
+    names = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array"}
     schemas: dict[str, Schema] = {}
     for name, field in model.model_fields.items():
         schema: Schema = {
             "type": names[scalar_type(field)],
             "description": " ".join((field.description or "").split()),
         }
-        low, high = bounds(field, limits)
-        if low is not None:
-            schema["minimum"] = low
-        if high is not None:
-            schema["maximum"] = high
-        longest = longest_text(field)
-        if longest is not None:
-            schema["maxLength"] = longest
+        if schema["type"] == "array":
+            low, high = bounds(element_of(field), limits)
+            fewest, most = list_lengths(field)
+            schema["items"] = {"type": "integer", "minimum": low, "maximum": high}
+            schema |= {"minItems": fewest, "maxItems": most, "uniqueItems": True}
+        else:
+            schema |= _bounds(field, limits)
         if isinstance(field.json_schema_extra, dict):
             schema |= field.json_schema_extra
         if field.default is not None:
@@ -66,6 +106,17 @@ def scalar_schemas(model: type[Scalars], limits: Limits) -> dict[str, Schema]:
             schema["examples"] = list(field.examples)
         schemas[name] = schema
     return schemas
+
+
+def _bounds(field: FieldInfo, limits: Limits) -> Schema:
+    low, high = bounds(field, limits)
+    stated = {
+        "minimum": low,
+        "maximum": high,
+        "maxLength": longest_text(field),
+        "enum": list(words_of(field)) or None,
+    }
+    return {name: value for name, value in stated.items() if value is not None}
 
 
 def component_schemas(limits: Limits, model: ExampleModel) -> dict[str, Schema]:
@@ -137,11 +188,18 @@ def component_schemas(limits: Limits, model: ExampleModel) -> dict[str, Schema]:
     }
 
 
-def answer_schema(gives: tuple[str, ...], facts: dict[str, Schema]) -> Schema:
-    """The JSON answer of an operation: its facts, then its arrays."""
+def answer_schema(
+    gives: tuple[str, ...], facts: dict[str, Schema], *, sometimes: tuple[str, ...] = ()
+) -> Schema:
+    """The JSON answer of an operation: its facts, then its arrays, those in `sometimes` not always."""
     kinds = {"images": "Images", "z": "Latents", "mu": "Latents", "logvar": "Latents"}
-    arrays = {name: {"$ref": f"#/components/schemas/{kinds[name]}"} for name in gives}
-    return _object({"model": _text("Label of the version that answered."), **facts, **arrays})
+    arrays = {
+        name: {"$ref": f"#/components/schemas/{kinds[name]}"} if name in kinds else _list(FIGURES[name])
+        for name in (*gives, *sometimes)
+    }
+    schema = _object({"model": _text("Label of the version that answered."), **facts, **arrays})
+    schema["required"] = [name for name in schema["required"] if name not in sometimes]
+    return schema
 
 
 def seed_fact(*, nullable: bool) -> Schema:
@@ -180,7 +238,8 @@ def model_facts_schema() -> Schema:
             "provenance": provenance,
         }
     )
-    summary = component_schemas(Limits(max_images=1, max_stream_images=1), ExampleModel())["ModelSummary"]
+    limits = Limits(max_images=1, max_stream_images=1, max_score_draws=1)
+    summary = component_schemas(limits, ExampleModel())["ModelSummary"]
     return _object({**summary["properties"], **more["properties"]})
 
 

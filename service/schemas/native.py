@@ -41,7 +41,8 @@ class Drawing(ModelChoice):
     scale: Annotated[int, Field(ge=1, le=64, examples=[4])] = 1
     """PNG only: side of the square that each pixel becomes."""
     columns: Annotated[int | None, Field(ge=1, le=256, examples=[8])] = None
-    """PNG and text: images per row. Left out: as square as possible in a PNG, five in text."""
+    """PNG and text: images per row. Left out: as square as possible in a PNG, five in text; /interpolate and
+    /traverse have a whole way in each row."""
 
 
 class SampleScalars(Scalars):

@@ -63,7 +63,32 @@ FIELDS = {
     "pixel": ("/encode", '{"images": [' + IMAGE.replace("0.0", "%s", 1) + "]}"),
     "reconstruct pixel": ("/reconstruct", '{"images": [' + IMAGE.replace("0.0", "%s", 1) + "]}"),
     "latent": ("/decode", '{"z": [' + LATENT.replace("0.5", "%s", 1) + "]}"),
+    "end": ("/interpolate", '{"z": [' + LATENT.replace("0.5", "%s", 1) + ", " + LATENT + "]}"),
+    "end image": ("/interpolate", '{"images": [' + IMAGE.replace("0.0", "%s", 1) + ", " + IMAGE + "]}"),
+    "steps": ("/interpolate", '{"z": [' + LATENT + ", " + LATENT + '], "steps": %s}'),
+    "start": ("/traverse", '{"z": [' + LATENT.replace("0.5", "%s", 1) + '], "dims": [0]}'),
+    "dim": ("/traverse", '{"dims": [%s], "steps": 3}'),
+    "grid steps": ("/traverse", '{"dims": [0], "steps": %s}'),
+    "span": ("/traverse", '{"span": %s}'),
+    "scored pixel": ("/score", '{"images": [' + IMAGE.replace("0.0", "%s", 1) + "]}"),
+    "score seed": ("/score", '{"images": [' + IMAGE + '], "seed": %s}'),
+    "importance samples": ("/score", '{"images": [' + IMAGE + '], "importance_samples": %s}'),
 }
+#: A number that fits, where 1 does not.
+FITTING = {"steps": "2", "grid steps": "2"}
+#: Each field that takes one of a few words, with a place for the text.
+WORDS = {
+    "method": ("/interpolate", '{"z": [' + LATENT + ", " + LATENT + '], "method": %s}', '"lerp"'),
+    "spacing": ("/traverse", '{"spacing": %s}', '"linear"'),
+    "binarise": ("/score", '{"images": [' + IMAGE + '], "binarise": %s}', '"none"'),
+}
+
+
+def may_be_empty(body: bytes) -> bool:
+    """/sample and /traverse do without any body; the traversals here name dims or a span."""
+    return b'"dims"' in body or not (b'"images"' in body or b'"z"' in body)
+
+
 #: Bodies that are broken wherever the number stands.
 BROKEN = {
     "byte order mark": lambda good: b"\xef\xbb\xbf" + good,
@@ -74,7 +99,7 @@ BROKEN = {
     "twice": lambda good: good + good,
     "an array": lambda good: b"[" + good + b"]",
     "a comment": lambda good: good + b" // yes",
-    "nothing but space": lambda good: b"   " if b"images" in good or b'"z"' in good else b"  x",
+    "nothing but space": lambda good: b"  x" if may_be_empty(good) else b"   ",
     "unknown key": lambda good: good[:-1] + b', "sead": 1}',
 }
 
@@ -98,7 +123,17 @@ def test_what_is_no_number_is_refused_in_every_numeric_field(api: Caller, field:
 def test_numbers_that_fit_are_accepted_in_the_same_places(api: Caller, field: str) -> None:
     """The twin of the corpus: the places are right, so that refusal is due to the value."""
     path, template = FIELDS[field]
-    assert api.post(path, (template % "1").encode()).status == 200
+    assert api.post(path, (template % FITTING.get(field, "1")).encode()).status == 200
+
+
+@pytest.mark.parametrize("field", WORDS)
+@pytest.mark.parametrize(
+    "text", [*NOT_NUMBERS.values(), "1", '"Lerp"', '""', '"lerp "', '"' + "x" * 5000 + '"']
+)
+def test_only_its_words_are_taken_where_one_is_due(api: Caller, field: str, text: str) -> None:
+    path, template, fitting = WORDS[field]
+    assert_refused(api.post(path, (template % text).encode()))
+    assert api.post(path, (template % fitting).encode()).status == 200
 
 
 @pytest.mark.hazard_row("not-numbers")
@@ -116,7 +151,13 @@ def test_broken_bodies_are_refused(api: Caller, field: str, name: str) -> None:
         ("seed", "-1"), ("seed", "9007199254740992"), ("seed", "1.5"), ("seed", "18446744073709551616"),
         ("temperature", "-0.1"), ("temperature", "10.01"), ("temperature", "1e309"),
         ("pixel", "-0.001"), ("pixel", "1.001"), ("pixel", "255"),
-        ("latent", "1e39"), ("latent", "10001"),
+        ("latent", "1e39"), ("latent", "10001"), ("end", "1e39"), ("end", "-10001"), ("end image", "1.001"),
+        ("steps", "1"), ("steps", "65"), ("steps", "2.0"), ("steps", "-2"), ("steps", "1e30"),
+        ("start", "10001"), ("dim", "8"), ("dim", "-1"), ("dim", "1.0"), ("dim", "65536"), ("dim", "0, 0"),
+        ("dim", "0, 1, 2"), ("grid steps", "1"), ("grid steps", "65"), ("span", "0"), ("span", "-1"),
+        ("span", "10.001"), ("scored pixel", "1.001"), ("score seed", "-1"),
+        ("importance samples", "0"), ("importance samples", "-1"), ("importance samples", "16385"),
+        ("importance samples", "1.0"), ("importance samples", "1e9"),
     ],
 )  # fmt: skip
 def test_numbers_out_of_range_are_refused(api: Caller, field: str, text: str) -> None:
@@ -133,7 +174,7 @@ def test_numbers_out_of_range_are_refused(api: Caller, field: str, text: str) ->
         "temperature=NaN", "temperature=inf", "temperature=1e400", "temperature=.5", "temperature=0x1p3",
         "temperature=1_0", "temperature=-1", "temperature=11",
         "scale=0", "scale=65", "columns=0", "sead=1", "N=1", "n[]=1", "resize=true", "&".join(["x=1"] * 100),
-        "x=" + "y" * 70_000,
+        "x=" + "y" * 70_000, "dims=1", "steps=3",
     ],
 )  # fmt: skip
 def test_queries_are_read_as_strictly_as_bodies(api: Caller, query: str) -> None:
@@ -247,9 +288,10 @@ def test_five_thousand_shapes_are_answered_or_refused(api: Caller, hazard: Hazar
     rng = random.Random(20)
     counts = {200: 0, 422: 0}
     for i in range(5_000):
-        operation = rng.choice(["/encode", "/decode", "/reconstruct"])
-        right = [rng.choice([0, 1, 2, 3]), 8] if operation == "/decode" else [rng.choice([0, 1, 2]), 3, 8, 10]
-        query = "?model=mnist" if operation == "/decode" else "?model=colour"
+        path = rng.choice(["/encode", "/decode", "/reconstruct", "/interpolate", "/traverse", "/score"])
+        is_latent = path == "/decode" or (path in ("/interpolate", "/traverse") and rng.random() < 0.5)
+        right = [rng.choice([0, 1, 2, 3]), 8] if is_latent else [rng.choice([0, 1, 2]), 3, 8, 10]
+        query = "?model=mnist" if is_latent else "?model=colour"
         way = rng.random()
         if way < 0.3:
             value = shaped(rng, right)
@@ -267,9 +309,8 @@ def test_five_thousand_shapes_are_answered_or_refused(api: Caller, hazard: Hazar
                 target = target[position]
         else:
             value = random_value(rng)
-        name = "z" if operation == "/decode" else "images"
-        answer = api.post_json(operation + query, {name: value})
-        assert answer.status in counts, (i, operation, answer.status, answer.body[:200])
+        answer = api.post_json(path + query, {"z" if is_latent else "images": value})
+        assert answer.status in counts, (i, path, answer.status, answer.body[:200])
         counts[answer.status] += 1
         if answer.status == 422:
             assert_refused(answer, statuses=(422,))

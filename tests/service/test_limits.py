@@ -119,6 +119,10 @@ ASK: dict[str, Callable[[Caller, Any], Answer]] = {
     "max_columns": lambda api, n: api.get(f"/sample.png?columns={n}"),
     "max_latent": lambda api, n: api.post_json("/decode", {"z": [[-n] * 8]}),
     "max_temperature": lambda api, n: api.get(f"/sample?temperature={n}"),
+    "max_span": lambda api, n: api.get(f"/traverse?span={n}"),
+    "max_score_draws": lambda api, n: api.post(
+        f"/score?importance_samples={n}", npy(1, 28, 28), "application/x-npy"
+    ),
     "max_seed": lambda api, n: api.get(f"/sample?seed={n}"),
     "max_json_levels": lambda api, n: api.post("/encode", nested(n)),
     "max_query_bytes": lambda api, n: api.get(f"/livez?{query_of(n)}"),

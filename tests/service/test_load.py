@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -108,6 +109,31 @@ def test_past_the_time_limit_the_answer_is_504_and_the_model_is_not_run(
         answers = api.run(test())
     assert [(a.status, a.code) for a in answers] == [(504, "deadline-exceeded")] * 4
     assert opened_late.rows == 1
+
+
+def test_a_score_past_its_time_limit_is_504_and_its_other_draws_are_not_run(
+    tiny_store: Path, opened_late: Gate
+) -> None:
+    """Its deadline is one for all of its draws; each part having its own would let it run for ever."""
+    with caller_of(tiny_store, request_timeout_s=1.0) as api:
+        image = {"images": np.zeros((1, 28, 28)).tolist()}
+
+        async def test() -> Answer:
+            scoring = asyncio.create_task(
+                post(api, "/score?importance_samples=16384", json.dumps(image).encode())
+            )
+            for _ in range(12):  # the encoder, and some of the draws
+                await entered(opened_late)
+            opened_late.opened.clear()
+            answer = await scoring
+            opened_late.opened.set()
+            return answer
+
+        opened_late.shut()
+        opened_late.opened.set()
+        answer = api.run(test())
+    assert (answer.status, answer.code) == (504, "deadline-exceeded")
+    assert 64 < opened_late.rows < 16_384
 
 
 def test_callers_who_left_are_never_run(tiny_store: Path, opened_late: Gate) -> None:

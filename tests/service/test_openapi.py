@@ -18,7 +18,6 @@ from http_calls import Answer, Caller
 from service.engine import LATENT_BOUND
 from service.problems import PROBLEMS
 from service.routes.contract import NATIVE
-from service.schemas import native
 
 Document = Mapping[str, Any]
 
@@ -52,7 +51,7 @@ def defects(document: Document, schema: Any, value: Any, where: str = "$") -> li
     known = {
         "type", "properties", "required", "additionalProperties", "items", "minItems", "maxItems", "minimum",
         "maximum", "enum", "anyOf", "description", "title", "format", "default", "examples", "maxLength",
-        "contentMediaType",
+        "contentMediaType", "uniqueItems",
     }  # fmt: skip
     assert set(schema) <= known, set(schema) - known
     found: list[str] = []
@@ -192,7 +191,7 @@ def test_examples_of_bodies_work_as_they_stand(api: Caller, document: Document) 
         assert answer.status == 200, (path, answer.body[:300])
         assert_documented(document, method, path, answer)
         tried += 1
-    assert tried == 8
+    assert tried == 14
 
 
 def test_answers_to_get_are_as_documented(api: Caller, document: Document) -> None:
@@ -210,6 +209,7 @@ def test_answers_to_get_are_as_documented(api: Caller, document: Document) -> No
 
 def test_every_form_and_refusal_is_as_documented(api: Caller, document: Document) -> None:
     images = {"images": np.zeros((2, 28, 28)).tolist()}
+    latents = {"z": np.zeros((2, 8)).tolist()}
     for method, path, target, body, status in (
         ("GET", "/sample.{suffix}", "/sample.png", None, 200),
         ("GET", "/sample.{suffix}", "/sample.npz?n=2", None, 200),
@@ -220,6 +220,20 @@ def test_every_form_and_refusal_is_as_documented(api: Caller, document: Document
         ("GET", "/sample", "/sample?model=plain", None, 422),
         ("POST", "/reconstruct", "/reconstruct?sample=true", images, 200),
         ("POST", "/reconstruct.{suffix}", "/reconstruct.npy", images, 200),
+        ("POST", "/interpolate", "/interpolate", images, 200),
+        ("POST", "/interpolate", "/interpolate", latents, 200),
+        ("POST", "/interpolate", "/interpolate", {**images, **latents}, 422),
+        ("POST", "/interpolate.{suffix}", "/interpolate.png", latents, 200),
+        ("GET", "/traverse", "/traverse?dims=1", None, 200),
+        ("GET", "/traverse", "/traverse?dims=8", None, 422),
+        ("GET", "/traverse.{suffix}", "/traverse.txt", None, 200),
+        ("POST", "/traverse", "/traverse", {"dims": [1]}, 200),
+        ("POST", "/score", "/score", images, 200),
+        ("POST", "/score", "/score?importance_samples=2", images, 200),
+        ("POST", "/score", "/score?model=plain", images, 422),
+        ("POST", "/score.{suffix}", "/score.npz", images, 200),
+        ("POST", "/score.{suffix}", "/score.txt", images, 200),
+        ("POST", "/score.{suffix}", "/score.png", images, 406),
         ("POST", "/encode", "/encode", images, 200),
         ("POST", "/encode", "/encode", [], 400),
         ("POST", "/encode", "/encode", {"images": 3}, 422),
@@ -362,6 +376,7 @@ def test_openapi_command_prints_the_same_document(api: Caller, document: Documen
 
 
 def test_fields_of_the_schemas_all_have_reasons() -> None:
-    for model in (native.SampleQuery, native.ReconstructQuery, native.ImagesQuery, native.Drawing):
-        for name, field in model.model_fields.items():
-            assert field.description, name
+    for operation in NATIVE:
+        for model in (operation.query, operation.body_scalars):
+            for name, field in model.model_fields.items():
+                assert field.description, name

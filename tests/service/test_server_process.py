@@ -95,6 +95,7 @@ def test_every_command_of_the_help_works(server: Running, tmp_path: Path) -> Non
     assert len(commands) >= 15
     assert {urlsplit_path(command) for command in commands} >= {
         "/sample", "/sample.txt", "/sample.png", "/sample.npy", "/reconstruct.txt", "/encode", "/decode.txt",
+        "/interpolate.txt", "/traverse.txt", "/traverse.png", "/score.txt",
         "/models", "/models/mnist", "/readyz", "/livez", "/metrics", "/problems",
     }  # fmt: skip
     for command in commands:
