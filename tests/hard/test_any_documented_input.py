@@ -2,9 +2,9 @@
 
 One check is left out of the first run: `positive_data_acceptance` wants everything that fits the document to
 be accepted. JSON schema cannot say that the sizes of arrays follow from the model that a query names, that
-`scale` and `n` together bound a picture's pixels, that `seed` comes in the query or in the body, or that 7.0
-is no integer. The second run keeps that check, over the same document with these things settled for one
-model: only made narrower, never wider.
+`scale` and `n` together bound a picture's pixels, `steps` and `dims` the images, that slerp bounds a length,
+that `seed` comes in the query or in the body, or that 7.0 is no integer. The second run keeps that check,
+over the same document with these things settled for one model: only made narrower, never wider.
 """
 
 from __future__ import annotations
@@ -108,14 +108,20 @@ def narrowed(document: Document) -> Document:
         for size in sizes:
             array = array["items"]
             array["minItems"] = array["maxItems"] = size
+    # slerp bounds the length of its ends, which two numbers at the bound would exceed.
+    number = schemas["LatentsIn"]["items"]["items"]
+    number["minimum"], number["maximum"] = 0.7 * number["minimum"], 0.7 * number["maximum"]
     for path in document["paths"].values():
         for operation in path.values():
             content = operation.get("requestBody", {}).get("content", {})
             for media_type in ("image/png", "application/x-npy"):
                 content.pop(media_type, None)  # "binary" is all that the schema can say of them
-            in_body = content.get("application/json", {}).get("schema", {}).get("properties", {})
+            schema = content.get("application/json", {}).get("schema", {})
+            in_body: Document = {}
+            for way in schema.get("anyOf", [schema]):
+                settle(way.get("properties", {}))
+                in_body |= way.get("properties", {})
             in_query = {one["name"]: one["schema"] for one in operation.get("parameters", [])}
-            settle(in_body)
             settle(in_query)
             operation["parameters"] = [
                 one for one in operation.get("parameters", []) if one["name"] not in in_body
@@ -125,9 +131,13 @@ def narrowed(document: Document) -> Document:
 
 def settle(schemas: dict[str, Document]) -> None:
     """64 images of 3 × 2 pixels, 16 times as large, are within the bound on a picture's pixels."""
-    values = {
+    values: dict[str, list[object]] = {
         "model": ["mnist", "mnist@1", "mnist@stable", "mnist@latest"],
         "n": list(range(1, 65)),
+        "steps": list(range(2, 9)),
+        "dims": [[0], [1], [0, 1], [1, 0]],
+        "importance_samples": [1, 2, 16],
+        "binarise": ["dynamic"],
         "scale": list(range(1, 17)),
         "seed": [0, 1, 7, 2**32, 2**53 - 1],
     }

@@ -74,11 +74,19 @@ def test_batched_answers_are_those_of_each_request_alone(
             x = noise.random((size, *model.image_shape), dtype=np.float32)
             batched = (await model.queued.reconstruct(x, sample=True, seed=seed)).x_hat
             alone = model.reconstruct(x, sample=True, seed=seed).x_hat
+        elif operation == "score":
+            x = noise.random((min(size, 17), *model.image_shape), dtype=np.float32)
+            score = await model.queued.score(x, seed=seed, importance_samples=5)
+            batched, alone = score.log_px, model.score(x, seed=seed, importance_samples=5).log_px
+        elif operation == "interpolate":
+            z = noise.standard_normal((2, model.latent_size), dtype=np.float32)
+            batched = (await model.queued.interpolate(z=z, steps=size + 1)).x_hat
+            alone = model.interpolate(z=z, steps=size + 1).x_hat
         else:
             z = noise.standard_normal((size, model.latent_size), dtype=np.float32)
             batched, alone = await model.queued.decode(z), model.decode(z)
         worst = max(worst, float(np.abs(batched - alone).max()))
-        if operation in ("sample", "reconstruct"):
+        if operation in ("sample", "reconstruct", "score"):
             seeded += 1
             same += batched.tobytes() == alone.tobytes()
 
@@ -86,7 +94,7 @@ def test_batched_answers_are_those_of_each_request_alone(
         await asyncio.gather(
             *(
                 caller(
-                    rng.choice(["sample", "encode", "reconstruct", "decode"]),
+                    rng.choice(["sample", "encode", "reconstruct", "decode", "score", "interpolate"]),
                     rng.choice([1, 1, 1, 2, 5, 17, 33, 70]),
                     rng.randrange(2**53),
                     rng.randrange(4),

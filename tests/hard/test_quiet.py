@@ -60,6 +60,8 @@ def test_no_pixel_latent_or_secret_reaches_log_or_metrics(
             post(running, "/encode", npy.getvalue(), "application/x-npy"),
             post(running, "/decode", json.dumps({"z": [[LATENT, 0]]}).encode(), "application/json"),
             post(running, "/reconstruct.png", npy.getvalue(), "application/x-npy"),
+            post(running, "/score", npy.getvalue(), "application/x-npy"),
+            post(running, "/traverse", json.dumps({"z": [[LATENT, 0]]}).encode(), "application/json"),
             post(running, f"/sample?key={SECRETS[2]}", b"{}", "application/json"),
             post(running, "/sample", json.dumps({SECRETS[3]: SECRETS[3]}).encode(), "application/json"),
             post(running, "/encode", json.dumps({"images": [[[PIXEL]]]}).encode(), "application/json"),
@@ -69,10 +71,10 @@ def test_no_pixel_latent_or_secret_reaches_log_or_metrics(
         _, _, metrics = running.get("/metrics")
         assert running.stop() == 0
         log = running.log
-    assert statuses == [200, 200, 200, 200, 422, 422, 422, 400, 404]
+    assert statuses == [200, 200, 200, 200, 200, 200, 422, 422, 422, 400, 404]
     assert log.count("/encode") >= 4, "the requests are in the log, without what they held"
     told = log + metrics.decode()
     forms = [f"{abs(value):.7g}"[:6] for value in (PIXEL, LATENT)]
     found = [text for text in (*SECRETS, *forms) if text in told]
-    figure = f"{log_format} log at debug, 9 requests: {len(found)} of {len(SECRETS) + 2} markers found"
+    figure = f"{log_format} log at debug, 11 requests: {len(found)} of {len(SECRETS) + 2} markers found"
     hazard("quiet", figure=figure, bar="none", met=not found)
