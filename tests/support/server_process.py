@@ -67,11 +67,10 @@ def serving(
         process = subprocess.Popen(command, stdout=out, stderr=out, env={**inherited, **(environment or {})})
     try:
         while True:
-            with contextlib.suppress(OSError):
-                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-                connection.request("GET", "/livez")
-                connection.getresponse().read()
-                connection.close()
+            probe = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            with contextlib.suppress(OSError), contextlib.closing(probe):
+                probe.request("GET", "/livez")
+                probe.getresponse().read()
                 # Not an answer of somebody else's server, who was given the same port in between.
                 assert process.poll() is None, log_path.read_text()
                 break
