@@ -14,6 +14,7 @@ import numpy as np
 from model_store import GoldenMismatch, GoldenVectors, Manifest, PublishedModel, VersionId
 from service.engine.batcher import GraphQueue
 from service.engine.caller import Caller
+from service.engine.densities import Densities
 from service.engine.errors import InferenceFailed, ModelRejected
 from service.engine.lanes import Lanes
 from service.engine.observer import EngineObserver, Unobserved
@@ -75,6 +76,7 @@ class LoadedModel:
             self._check_golden(published.golden)
         except InferenceFailed as error:
             raise ModelRejected(f"{self.label}: a graph loaded, but does not run. {error}") from error
+        self._densities = Densities(self._manifest, published.prior, model=self.label)
         self._at_once = self._operations(_AtOnce(self._encoder), _AtOnce(self._decoder))
         self._queued: Operations | None = None
         if lanes is not None:
@@ -116,6 +118,11 @@ class LoadedModel:
         return self._manifest.latent_size
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels whose images can be asked for; none without a fitted prior."""
+        return self._densities.labels
+
+    @property
     def max_batch(self) -> int:
         """Most rows that one call takes."""
         return self._max_batch
@@ -145,9 +152,19 @@ class LoadedModel:
         """`Operations.decode` in this thread, without any queue."""
         return at_once(self._at_once.decode(z))
 
-    def sample(self, *, n: int = 1, seed: int | None = None, temperature: float = 1.0) -> Samples:
+    def sample(
+        self,
+        *,
+        n: int = 1,
+        seed: int | None = None,
+        temperature: float = 1.0,
+        prior: str | None = None,
+        label: str | None = None,
+    ) -> Samples:
         """`Operations.sample` in this thread, without any queue."""
-        return at_once(self._at_once.sample(n=n, seed=seed, temperature=temperature))
+        return at_once(
+            self._at_once.sample(n=n, seed=seed, temperature=temperature, prior=prior, label=label)
+        )
 
     def reconstruct(
         self, x: Float32Array, *, sample: bool = False, seed: int | None = None
@@ -162,6 +179,7 @@ class LoadedModel:
             max_batch=self._max_batch,
             encoder=encoder,
             decoder=decoder,
+            densities=self._densities,
         )
 
     def _allow_exact_batches(self) -> None:

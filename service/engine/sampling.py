@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 #: JSON readers, JavaScript's above all, carry integers exactly up to here.
 LARGEST_SEED: Final = 2**53 - 1
 _WORDS_PER_COUNTER = 4
+#: Second word of the key, which for the noise is 0: a stream that no seed of noise can reach.
+_UNIFORM_STREAM: Final = 1 << 64
 
 
 def new_seed() -> int:
@@ -50,6 +52,24 @@ def standard_normal(*, seed: int, first_row: int, rows: int, size: int) -> NDArr
     words = generator.random_raw(rows * counters_per_row * _WORDS_PER_COUNTER)
     bits = np.asarray(words, dtype=np.uint64).reshape(rows, -1)[:, :size]
     return _normal_from_bits(bits).astype(np.float32)
+
+
+def uniform(*, seed: int, first_row: int, rows: int) -> NDArray[np.float64]:
+    """One number in (0, 1) for each row of a seed, from a stream of its own, which no noise shares.
+
+    Args:
+        seed: 0 … 2⁵³ - 1.
+        first_row: Index of the first row wanted, as in `standard_normal`.
+        rows: How many rows.
+
+    Returns:
+        float64, shape (rows,): (k + ½) / 2⁵², where k is the upper 52 bits of the row's first word; exact, so
+        the same on every machine.
+    """
+    generator = np.random.Philox(key=seed + _UNIFORM_STREAM, counter=first_row)
+    words = np.asarray(generator.random_raw(rows * _WORDS_PER_COUNTER), dtype=np.uint64)
+    k = (words[::_WORDS_PER_COUNTER] >> np.uint64(12)).astype(np.float64)
+    return (k + 0.5) * 2.0**-52
 
 
 def _normal_from_bits(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
