@@ -23,9 +23,11 @@ from service.engine.errors import (
     InferenceFailed,
     InvalidInput,
     InvalidModelReference,
+    LabelNotApplicable,
     ModelUnavailable,
     NoPrior,
     TooBusy,
+    UnknownLabel,
     UnknownModel,
 )
 
@@ -150,8 +152,14 @@ PROBLEMS: Mapping[str, ProblemKind] = _table(
     ProblemKind(
         "no-prior",
         422,
-        "This model has no prior to sample from",
-        "Sample a model of kind `vae` (GET /models), or use /reconstruct with this one.",
+        "This model does not have the prior that was asked for, or has none",
+        "Leave prior and label out for the best it has (GET /models); without any, use /reconstruct.",
+    ),
+    ProblemKind(
+        "unknown-label",
+        422,
+        "This model draws no images of that label alone",
+        "Ask for one of the labels that errors[] lists, or leave label out.",
     ),
     ProblemKind(
         "too-busy",
@@ -214,6 +222,8 @@ DOMAIN_ERRORS: tuple[tuple[type[Exception], str], ...] = (
     (MalformedBody, "malformed-body"),
     (CodecError, "invalid-value"),
     (InvalidModelReference, "invalid-parameter"),
+    (LabelNotApplicable, "invalid-parameter"),
+    (UnknownLabel, "unknown-label"),
     (InvalidInput, "invalid-value"),
     (UnknownModel, "unknown-model"),
     (ModelUnavailable, "model-unavailable"),

@@ -31,7 +31,7 @@ from service.dispatch import FastPath
 from service.engine import Caller, LoadedModel, Parts
 from service.negotiation import Form, choose_form
 from service.problems import Item, ProblemError
-from service.routes.answers import NpyInParts, answer, is_quick
+from service.routes.answers import LABEL, PRIOR, NpyInParts, answer, is_quick
 from service.routes.contract import DECODE, ENCODE, RECONSTRUCT, SAMPLE, Operation
 from service.routes.routing import fast_paths, route
 from service.schemas.base import Limits, Scalars, read_object, read_query
@@ -104,27 +104,36 @@ class NativeRoutes:
         if n is None:
             default = DEFAULT_IMAGES_AS_TEXT if form is Form.TEXT else DEFAULT_IMAGES
             n = min(default, self._limits.max_images)
-        seed = _once("seed", query.seed, stated.seed)
         temperature = _once("temperature", query.temperature, stated.temperature)
-        temperature = 1.0 if temperature is None else temperature
+        asked: dict[str, Any] = {
+            "seed": _once("seed", query.seed, stated.seed),
+            "temperature": 1.0 if temperature is None else temperature,
+            PRIOR: _once(PRIOR, query.prior, stated.prior),
+            LABEL: _once(LABEL, query.label, stated.label),
+        }
         trace.images = n
         if n > self._limits.max_images:
             self._refuse_long(form, n)
             parts = model.queued.sample_in_parts(
                 n=n,
                 max_images=self._limits.max_stream_images,
-                seed=seed,
-                temperature=temperature,
                 caller=caller,
                 part_limit_s=self._services.settings.request_timeout_s,
+                **asked,
             )
             return await self._long_answer(parts, model, trace, caller)
         try:
-            drawn = await model.queued.sample(n=n, seed=seed, temperature=temperature, caller=caller)
+            drawn = await model.queued.sample(n=n, caller=caller, **asked)
         finally:
             trace.ran(caller)
         trace.seed = drawn.seed
-        facts = {"model": model.label, "seed": drawn.seed, "temperature": drawn.temperature}
+        facts = {
+            "model": model.label,
+            PRIOR: drawn.prior,
+            LABEL: drawn.label,
+            "seed": drawn.seed,
+            "temperature": drawn.temperature,
+        }
         return await self._answer(form, facts, {"z": drawn.z, "images": drawn.x_hat}, query)
 
     async def encode(self, request: Request) -> Response:

@@ -13,7 +13,7 @@ import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -120,6 +120,8 @@ def expectation(field: FieldInfo, limits: Limits) -> str:
     if kind is int or kind is float:
         noun = "an integer" if kind is int else "a finite number"
         return f"{noun} from {low} to {high}"
+    if words := choices(field):
+        return f"one of {', '.join(words)}"
     longest = longest_text(field)
     return f"text of at most {longest} characters" if longest else "text"
 
@@ -137,16 +139,27 @@ def longest_text(field: FieldInfo) -> int | None:
     return longest
 
 
+def choices(field: FieldInfo) -> tuple[str, ...]:
+    """The words that a field takes; none for one that takes any text, or no text."""
+    annotation = _unwrapped(field)
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
+
+
 def _constraint(field: FieldInfo, name: str) -> Any:
     return next((getattr(m, name) for m in field.metadata if getattr(m, name, None) is not None), None)
 
 
 def scalar_type(field: FieldInfo) -> Any:
     """bool, int, float or str, whether the field may be left out or not."""
+    annotation = str if choices(field) else _unwrapped(field)
+    assert annotation in (bool, int, float, str), f"not a scalar: {annotation}"
+    return annotation
+
+
+def _unwrapped(field: FieldInfo) -> Any:
     annotation = field.annotation
     if get_origin(annotation) in (Union, types.UnionType):
         annotation = next(a for a in get_args(annotation) if a is not type(None))
-    assert annotation in (bool, int, float, str), f"not a scalar: {annotation}"
     return annotation
 
 
@@ -243,7 +256,8 @@ def _validated(
 def _misfit(where: str, name: str, field: FieldInfo, value: object, limits: Limits) -> Item:
     example = field.examples[0] if field.examples else None
     shown = str(example).lower() if isinstance(example, bool) else example
-    remedy = f"Such as {name}={shown}." if where.startswith("query") else f'Such as {{"{name}": {shown}}}.'
+    quoted = f'"{shown}"' if isinstance(example, str) else shown
+    remedy = f"Such as {name}={shown}." if where.startswith("query") else f'Such as {{"{name}": {quoted}}}.'
     return Item(f"{where}{name}", expectation(field, limits), describe(value), remedy)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from service.engine import LATENT_BOUND
 from service.problems import PROBLEMS
-from service.schemas.base import Limits, Scalars, bounds, longest_text, scalar_type
+from service.schemas.base import Limits, Scalars, bounds, choices, longest_text, scalar_type
 
 Schema = dict[str, Any]
 
@@ -58,6 +58,8 @@ def scalar_schemas(model: type[Scalars], limits: Limits) -> dict[str, Schema]:
         longest = longest_text(field)
         if longest is not None:
             schema["maxLength"] = longest
+        if words := choices(field):
+            schema["enum"] = list(words)
         if isinstance(field.json_schema_extra, dict):
             schema |= field.json_schema_extra
         if field.default is not None:
@@ -116,10 +118,15 @@ def component_schemas(limits: Limits, model: ExampleModel) -> dict[str, Schema]:
                 "name": _text("Name of the model."),
                 "version": {"type": "integer", "minimum": 1, "description": "Number of the version."},
                 "aliases": _list(_text("Names that point to this version, such as `stable`.")),
-                "kind": {"type": "string", "enum": ["vae", "ae"], "description": "`ae` cannot be sampled."},
+                "kind": {
+                    "type": "string",
+                    "enum": ["vae", "ae"],
+                    "description": "An `ae` can be sampled only where a prior was fitted.",
+                },
                 "image_shape": _list({"type": "integer", "minimum": 1}, "(channels, height, width)."),
                 "latent_size": {"type": "integer", "minimum": 1, "description": "Length of one z."},
-                "priors": _list(_text("Densities over z to sample from.")),
+                "priors": _list(_text("Densities over z to sample from, the best one last.")),
+                "labels": _list(_text("Labels whose images /sample can be asked for.")),
                 "description": _text("What the publisher says about it."),
             }
         ),
@@ -176,12 +183,31 @@ def model_facts_schema() -> Schema:
                 "properties": {"name": {"type": "string"}},
             },
             "metrics": _list({"$ref": "#/components/schemas/Metric"}),
+            "fitted_prior": _fitted_prior_schema(),
             "licence": _text("SPDX expression for the weights."),
             "provenance": provenance,
         }
     )
     summary = component_schemas(Limits(max_images=1, max_stream_images=1), ExampleModel())["ModelSummary"]
     return _object({**summary["properties"], **more["properties"]})
+
+
+def _fitted_prior_schema() -> Schema:
+    count: Schema = {"type": "integer", "minimum": 1, "description": "Gaussians of the mixture."}
+    share: Schema = {"type": "number", "description": "Share of the images that it was fitted to."}
+    label = _object({"label": _text("What to send as `label`."), "components": count, "share": share})
+    described = _object(
+        {
+            "components": count,
+            "labels": _list(label, "One mixture for the images of each."),
+            "protocol": _text("What it was fitted to, and how."),
+            "metrics": _list({"$ref": "#/components/schemas/Metric"}, "On images that it was not fitted to."),
+        }
+    )
+    return {
+        "anyOf": [described, {"type": "null"}],
+        "description": "Mixtures of Gaussians, fitted after training.",
+    }
 
 
 def models_schema() -> Schema:
