@@ -83,7 +83,7 @@ class UnknownLabel(InvalidInput):
         super().__init__(
             "label",
             f"one of [{listed}]" if labels else "none: the images that the prior was fitted to had no labels",
-            f"another text of {characters} characters",
+            f"another text, {characters} characters long",
             f"GET /models/{model} lists the labels; without one, images of all of them are drawn.",
         )
 
