@@ -155,7 +155,8 @@ def _priors(manifest: Manifest) -> str:
     if fitted is None:
         return told
     labels = ", ".join(each.label for each in fitted.labels) or "none"
-    return f"{told} ({fitted.components} Gaussians; labels: {labels})"
+    plural = "s" if fitted.components > 1 else ""
+    return f"{told} ({fitted.components} Gaussian{plural}; labels: {labels})"
 
 
 def _shape(manifest: Manifest) -> str:

@@ -104,7 +104,10 @@ def fitted_prior_section(manifest: Manifest) -> tuple[str, ...]:
     )
     rows = [
         ("file", f"`{fitted.file}`: weights, means and Cholesky factors"),
-        ("all images", f"{fitted.components} Gaussians with full covariances"),
+        (
+            "all images",
+            f"{fitted.components} Gaussian{'s' if fitted.components > 1 else ''}, full covariances",
+        ),
         ("labels (Gaussians, share of the images)", labels),
         ("fitted to", fitted.protocol),
     ]

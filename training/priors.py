@@ -24,7 +24,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model_store import FittedPrior, LabelledMixture, Metric, PriorMixtures
+from model_store import FittedPrior, GaussianMixture, LabelledMixture, Metric, PriorMixtures
 from training.data import Binarisation, ImageSet
 from training.errors import DataError, NonFiniteTraining
 from training.estimators import Observations, Progress
@@ -44,6 +44,8 @@ from training.seeding import generator_for
 CANDIDATES = (1, 10, 20, 40)
 LABEL_CANDIDATES = (1, 2, 4, 8)
 _BATCH_SIZE = 256
+#: Among numbers of components that were tried: N(0, I), of which nothing is fitted.
+_STANDARD = 0
 
 Encode = Callable[[Float[Tensor, "batch c h w"]], tuple[Tensor, Tensor]]
 """(mu, logvar), each (batch, latent), of images in [0, 1]."""
@@ -130,6 +132,8 @@ def fit_prior(
         for number, images in enumerate(parts)
     )
     whole = _chosen("all images", train.z, held_back.z, candidates=CANDIDATES, seed=seed)
+    if encoder.kind == "vae":
+        whole = _unless_standard_is_better(whole, held_back.z)
     tell(_line("all images", whole))
     labelled: dict[int, ChosenMixture] = {}
     if with_labels and train.labels is not None and held_back.labels is not None:
@@ -195,15 +199,36 @@ def _chosen(
     return choose_mixture(z, held_back, candidates=candidates, seed=seed)
 
 
-def _line(of: str, chosen: ChosenMixture) -> str:
-    tried = ", ".join(f"{count}: {nats:.2f}" for count, nats in chosen.held_out_nats.items())
-    return (
-        f"{of}: {len(chosen.mixture.weights)} Gaussians (log density of images held back, by number: {tried})"
+def _unless_standard_is_better(whole: ChosenMixture, held_back: NDArray[np.float32]) -> ChosenMixture:
+    """N(0, I) itself where nothing describes other images better: a fitted prior is drawn from by default."""
+    standard_nats = float(standard_normal_log_density(held_back).mean())
+    if max(whole.held_out_nats.values()) > standard_nats:
+        return whole
+    latent = held_back.shape[1]
+    unit = GaussianMixture(
+        weights=np.ones(1),
+        means=np.zeros((1, latent), np.float32),
+        cholesky=np.eye(latent, dtype=np.float32)[np.newaxis],
     )
+    return ChosenMixture(unit, {**whole.held_out_nats, _STANDARD: standard_nats})
+
+
+def _line(of: str, chosen: ChosenMixture) -> str:
+    tried = ", ".join(
+        f"{'N(0, I)' if count == _STANDARD else count}: {nats:.2f}"
+        for count, nats in chosen.held_out_nats.items()
+    )
+    count = len(chosen.mixture.weights)
+    what = f"{count} Gaussian{'s' if count > 1 else ''}"
+    if _STANDARD in chosen.held_out_nats:
+        what = "N(0, I)"
+    return f"{of}: {what} (log density of images held back, by number: {tried})"
 
 
 def _protocol(encoder: Encoder, parts: Parts, *, seed: int, labels: bool) -> str:
     sizes = f"{', '.join(map(str, CANDIDATES))} for all images"
+    if encoder.kind == "vae":
+        sizes += " (N(0, I) itself where none is better)"
     if labels:
         sizes += f" and {', '.join(map(str, LABEL_CANDIDATES))} for each label"
     return (

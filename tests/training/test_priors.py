@@ -196,3 +196,20 @@ def test_parts_of_a_real_split_have_their_names_in_the_protocol(digits) -> None:
     assert sum(each.share for each in fit.entry.labels) == pytest.approx(1.0)
     assert f"all 576 images of {digits.train.name}, dynamic binarisation, seed 4" in fit.entry.protocol
     assert "100 held back (seed 0)" in fit.entry.protocol
+
+
+def test_where_nothing_fits_better_the_fitted_prior_is_n_0_i_itself(parts: Parts) -> None:
+    """It is drawn from by default, so it must not be a poor guess from a few images."""
+
+    def standard(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.zeros(len(x), LATENT), torch.zeros(len(x), LATENT)
+
+    said: list[str] = []
+    few = replace(parts, train=image_set("few", 12))
+    fit = fit_prior(replace(VAE, encode=standard), few, seed=0, with_labels=False, tell=said.append)
+    (whole,) = fit.mixtures.split(fit.entry)
+    assert (whole.weights.tolist(), whole.means.tolist()) == ([1.0], [[0.0, 0.0]])
+    np.testing.assert_array_equal(whole.cholesky, np.eye(LATENT)[np.newaxis])
+    assert value(fit, "prior_log_density") == pytest.approx(value(fit, "standard_prior_log_density"))
+    assert said[0].startswith("all images: N(0, I) (log density of images held back, by number: 1: -")
+    assert "N(0, I) itself where none is better" in fit.entry.protocol
