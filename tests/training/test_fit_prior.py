@@ -33,6 +33,13 @@ def export_each_model_once(monkeypatch):
     monkeypatch.setattr(export_module, "export_graphs", export_once)
 
 
+@pytest.fixture(autouse=True)
+def few_candidates(monkeypatch):
+    """How many Gaussians are best is tested in `test_mixtures`; trying forty takes a second each time."""
+    monkeypatch.setattr("training.priors.CANDIDATES", (1, 4))
+    monkeypatch.setattr("training.priors.LABEL_CANDIDATES", (1, 2))
+
+
 @pytest.fixture(scope="module")
 def all_digits(mnist_folder):
     """What `--data` names: 1,600 to train on, of which the tiny run holds back 100, and 400 to test."""

@@ -16,6 +16,12 @@ from training.priors import Encoder, Parts, fit_prior
 LATENT = 2
 
 
+@pytest.fixture(autouse=True)
+def few_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many Gaussians are best is tested in `test_mixtures`; trying forty takes a second each time."""
+    monkeypatch.setattr("training.priors.CANDIDATES", (1, 4))
+
+
 def image_set(name: str, count: int, *, labels: tuple[int, ...] = (3, 8), seed: int = 0) -> ImageSet:
     """Images of 4 x 4 noise; every second one bears the second label, and is bright."""
     pixels = np.random.default_rng(seed).integers(0, 100, (count, 1, 4, 4))
