@@ -211,7 +211,7 @@ class OpenDirectory:
 def check_entries(
     directory: OpenDirectory, required: tuple[str, ...], *, optional: tuple[str, ...] = ()
 ) -> list[MissingFile | ExtraFile]:
-    """One error for each required file that is absent and each entry that does not belong."""
+    """One error for each required file that is absent, and each entry that may not be there."""
     found = directory.entries()
     missing = [
         MissingFile(defect(directory.path / name, expected="a regular file", got="nothing", remedy=RESTORE))

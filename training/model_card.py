@@ -17,6 +17,9 @@ from training.parity import Parity
 from training.run_directory import FittedRun
 
 _PRIOR_HEADING = "## Fitted prior"
+#: Of an autoencoder, without and with a fitted prior.
+_NO_PRIOR = "none: sampling is refused, since decoding random codes is not generation"
+_NO_PRIOR_BUT_FITTED = "none in training; `z` is drawn from the fitted prior below"
 #: What `card_with_prior` puts before the rest.
 _LEAD = re.compile(r"^\nThe graphs of \S+, byte for byte, with a prior that was fitted later\.\n")
 _MNIST_AUTHORS = "Yann LeCun, Corinna Cortes and Christopher Burges"
@@ -66,9 +69,7 @@ def _facts(manifest: Manifest) -> str:
             prior += ", or from the fitted prior below"
     else:
         posterior = "none: `mu` is the code, `logvar` is a constant without meaning"
-        prior = "none: sampling is refused, since decoding random codes is not generation"
-        if manifest.fitted_prior is not None:
-            prior = "none in training; `z` is drawn from the fitted prior below"
+        prior = _NO_PRIOR if manifest.fitted_prior is None else _NO_PRIOR_BUT_FITTED
     return _table(
         ("", ""),
         [
@@ -99,7 +100,10 @@ def fitted_prior_section(manifest: Manifest) -> tuple[str, ...]:
     if fitted is None:
         return ()
     labels = (
-        ", ".join(f"{each.label} ({each.components}, {100 * each.share:.1f} %)" for each in fitted.labels)
+        ", ".join(
+            f"{each.label.replace('|', '&#124;')} ({each.components}, {100 * each.share:.1f} %)"
+            for each in fitted.labels
+        )
         or "none"
     )
     rows = [
@@ -130,6 +134,7 @@ def card_with_prior(card: str, *, of: VersionId, manifest: Manifest) -> str:
     """
     heading = f"# {manifest.name}, version {manifest.version}"
     body = _LEAD.sub("", card.removeprefix(f"# {of.name}, version {of.version}\n"), count=1)
+    body = body.replace(_NO_PRIOR, _NO_PRIOR_BUT_FITTED)
     lead = f"{heading}\n\nThe graphs of {of}, byte for byte, with a prior that was fitted later.\n"
     before, found, after = body.partition(f"\n{_PRIOR_HEADING}\n")
     if found:  # of an earlier fit, up to the next section

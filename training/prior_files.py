@@ -49,7 +49,7 @@ def with_prior_of_run(
         RunDirectoryError: The files hold something else.
     """
     again = f"Run `vae-train fit-prior {directory.root} --data DIR`, or remove both files to publish without."
-    if not directory.prior_facts.exists():
+    if not directory.prior_facts.exists() and not directory.prior.exists():
         return draft, None
     try:
         facts = _PriorFacts.model_validate_json(directory.prior_facts.read_bytes())

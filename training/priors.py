@@ -242,7 +242,7 @@ def _protocol(encoder: Encoder, parts: Parts, *, seed: int, labels: bool) -> str
 
 def _drawn(encoder: Encoder, images: ImageSet, seed: int) -> str:
     """Which z, in words."""
-    what = "the code" if encoder.kind == "ae" else "one posterior sample z ~ q(z|x)"
+    what = "the code" if encoder.kind == "ae" else "one posterior sample z ~ q(z∣x)"
     return f"{what} of each of {Observations(images, encoder.binarisation, seed).protocol()}"
 
 
@@ -270,7 +270,7 @@ def _metrics(
         yield _nats(
             "label_prior_log_density",
             np.concatenate(own),
-            f"mean of log p(z | label), each image by the mixture of its own label; {data}",
+            f"mean of log p(z ∣ label), each image by the mixture of its own label; {data}",
         )
 
 

@@ -127,7 +127,9 @@ def test_a_prior_of_other_weights_is_refused_and_nothing_published(
     assert store.open(export(run_dir)).prior is not None
 
 
-@pytest.mark.parametrize("damage", ["other npz", "no npz", "half a json", "other json", "lying entry"])
+@pytest.mark.parametrize(
+    "damage", ["other npz", "no npz", "no json", "half a json", "other json", "lying entry"]
+)
 def test_a_prior_that_does_not_belong_together_is_refused(make_run, export, store, mnist_folder, damage):
     run_dir = make_run()
     fit_prior(run_dir, mnist_folder, "--no-labels")
@@ -136,6 +138,8 @@ def test_a_prior_that_does_not_belong_together_is_refused(make_run, export, stor
         npz.write_bytes(npz.read_bytes() + b"\0")
     elif damage == "no npz":
         npz.unlink()
+    elif damage == "no json":
+        facts.unlink()
     elif damage == "half a json":
         facts.write_text(facts.read_text()[:100])
     elif damage == "other json":
@@ -330,3 +334,23 @@ def test_what_a_run_holds_is_what_the_store_verifies(make_run, mnist_folder, sto
     fit_prior(run_dir, mnist_folder)
     manifest = store.open(export(run_dir)).manifest
     PriorMixtures.from_bytes((run_dir / "prior.npz").read_bytes(), manifest)
+
+
+def test_the_card_of_an_autoencoder_s_next_version_no_longer_says_that_it_cannot_be_sampled(
+    make_run, export, store, mnist_folder
+):
+    export(make_run(model={"kind": "ae"}))
+    assert "sampling is refused" in store.open("digits@1").card
+    fit_prior_of_version("digits", PriorRequest(data_dir=mnist_folder, with_labels=False), store=store)
+    card = store.open("digits@2").card
+    assert "sampling is refused" not in card
+    assert "`z` is drawn from the fitted prior below" in card
+
+
+def test_no_cell_of_the_card_s_tables_is_broken_by_what_it_holds(make_run, export, store, mnist_folder):
+    run_dir = make_run()
+    fit_prior(run_dir, mnist_folder)
+    card = store.open(export(run_dir)).card
+    section = card[card.index("## Fitted prior") : card.index("## Training")]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in rows} == {3, 5}
