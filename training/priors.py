@@ -243,7 +243,7 @@ def _protocol(encoder: Encoder, parts: Parts, *, seed: int, labels: bool) -> str
 def _drawn(encoder: Encoder, images: ImageSet, seed: int) -> str:
     """Which z, in words."""
     what = "the code" if encoder.kind == "ae" else "one posterior sample z ~ q(z∣x)"
-    return f"{what} of each of {Observations(images, encoder.binarisation, seed).protocol()}"
+    return f"{Observations(images, encoder.binarisation, seed).protocol()}, {what} of each"
 
 
 def _metrics(

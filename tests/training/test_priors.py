@@ -123,7 +123,7 @@ def test_binarised_pixels_are_encoded_where_training_binarised(parts: Parts) -> 
 
 def test_an_autoencoder_s_codes_are_taken_as_they_are(parts: Parts) -> None:
     fit = fit_prior(replace(VAE, kind="ae"), parts, seed=0)
-    assert "the code of each of" in fit.entry.protocol
+    assert "seed 0, the code of each" in fit.entry.protocol
     assert [metric.name for metric in fit.entry.metrics] == ["prior_log_density", "label_prior_log_density"]
     whole = fit.mixtures.split(fit.entry)[0]
     np.testing.assert_allclose(whole.means[:, 1], 1.0, atol=1e-4)
