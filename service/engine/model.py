@@ -14,7 +14,6 @@ import numpy as np
 from model_store import GoldenMismatch, GoldenVectors, Manifest, PublishedModel, VersionId
 from service.engine.batcher import GraphQueue
 from service.engine.caller import Caller
-from service.engine.densities import Densities
 from service.engine.errors import InferenceFailed, ModelRejected
 from service.engine.lanes import Lanes
 from service.engine.observer import EngineObserver, Unobserved
@@ -27,6 +26,7 @@ from service.engine.operations import (
     Samples,
     at_once,
 )
+from service.engine.priors import Densities
 from service.engine.rows import BATCH_SIZES, RowRunner
 from service.engine.sampling import standard_normal
 from service.engine.session import GraphSession

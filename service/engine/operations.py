@@ -5,7 +5,7 @@ come from. Over the queues of a version (`batcher.py`) these are what the servic
 themselves they never wait, and `at_once` makes plain calls of them.
 
     x ──encoder──▶ mu, logvar ──▶ z = mu + exp(½ logvar) · eps ──decoder──▶ x_hat
-                                  z ~ a prior (`densities.py`) ──decoder──▶ x_hat
+                                  z ~ a prior (`priors.py`) ──decoder──▶ x_hat
 
 Images are float32 (batch, C, H, W) in [0, 1]; latents float32 (batch, latent).
 """
@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from model_store import Manifest
 from service.engine.caller import Caller
-from service.engine.densities import Densities
 from service.engine.errors import InferenceFailed, NoPrior
+from service.engine.priors import Densities
 from service.engine.sampling import new_seed, standard_normal
 from service.engine.validation import (
     validate_count,
@@ -153,7 +153,7 @@ class Operations:
         label: str | None = None,
         caller: Caller | None = None,
     ) -> Samples:
-        """Images of z drawn from a prior; `densities.py` says how.
+        """Images of z drawn from a prior; `priors.py` says how.
 
         Sample i of a seed is the same for every n, in every process and after every restart.
 

@@ -120,8 +120,8 @@ def expectation(field: FieldInfo, limits: Limits) -> str:
     if kind is int or kind is float:
         noun = "an integer" if kind is int else "a finite number"
         return f"{noun} from {low} to {high}"
-    if words := choices(field):
-        return f"one of {', '.join(words)}"
+    if words := words_of(field):
+        return " or ".join(words)
     longest = longest_text(field)
     return f"text of at most {longest} characters" if longest else "text"
 
@@ -139,9 +139,9 @@ def longest_text(field: FieldInfo) -> int | None:
     return longest
 
 
-def choices(field: FieldInfo) -> tuple[str, ...]:
-    """The words that a field takes; none for one that takes any text, or no text."""
-    annotation = _unwrapped(field)
+def words_of(field: FieldInfo) -> tuple[str, ...]:
+    """The words that a text field takes, if it takes nothing else."""
+    annotation = _annotation(field)
     return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
@@ -151,12 +151,12 @@ def _constraint(field: FieldInfo, name: str) -> Any:
 
 def scalar_type(field: FieldInfo) -> Any:
     """bool, int, float or str, whether the field may be left out or not."""
-    annotation = str if choices(field) else _unwrapped(field)
+    annotation = str if words_of(field) else _annotation(field)
     assert annotation in (bool, int, float, str), f"not a scalar: {annotation}"
     return annotation
 
 
-def _unwrapped(field: FieldInfo) -> Any:
+def _annotation(field: FieldInfo) -> Any:
     annotation = field.annotation
     if get_origin(annotation) in (Union, types.UnionType):
         annotation = next(a for a in get_args(annotation) if a is not type(None))

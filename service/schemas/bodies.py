@@ -11,7 +11,7 @@ from typing import Any
 
 from service.engine import LATENT_BOUND
 from service.problems import PROBLEMS
-from service.schemas.base import Limits, Scalars, bounds, choices, longest_text, scalar_type
+from service.schemas.base import Limits, Scalars, bounds, longest_text, scalar_type, words_of
 
 Schema = dict[str, Any]
 
@@ -58,7 +58,7 @@ def scalar_schemas(model: type[Scalars], limits: Limits) -> dict[str, Schema]:
         longest = longest_text(field)
         if longest is not None:
             schema["maxLength"] = longest
-        if words := choices(field):
+        if words := words_of(field):
             schema["enum"] = list(words)
         if isinstance(field.json_schema_extra, dict):
             schema |= field.json_schema_extra

@@ -11,7 +11,7 @@ from sklearn.mixture import GaussianMixture as ExpectationMaximisation
 from tiny_priors import mixture
 
 from model_store import GaussianMixture
-from service.engine.densities import Mixture
+from service.engine.priors import Mixture
 from training.mixtures import (
     choose_mixture,
     fit_mixture,

@@ -27,9 +27,9 @@ from service.engine import (
     LoadedModel,
     NoPrior,
     UnknownLabel,
-    densities,
+    priors,
 )
-from service.engine.densities import Mixture
+from service.engine.priors import Mixture
 from service.engine.sampling import standard_normal, uniform
 from service.engine.validation import LATENT_BOUND
 
@@ -129,7 +129,7 @@ def test_a_row_does_not_depend_on_what_is_drawn_with_it(seed, size, first, rows,
 def test_how_much_is_computed_at_a_time_changes_no_bit(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     density = Mixture(mixture(latent_size=20, components=4, seed=0), label=None)
     before = draw(density, seed=5, rows=70)
-    monkeypatch.setattr(densities, "_MAX_PRODUCTS", most)
+    monkeypatch.setattr(priors, "_MAX_PRODUCTS", most)
     assert draw(density, seed=5, rows=70).tobytes() == before.tobytes()
 
 
