@@ -16,6 +16,7 @@ from model_store.errors import (
     InvalidDraft,
     InvalidGolden,
     InvalidManifest,
+    InvalidPrior,
     InvalidReference,
     MissingFile,
     ModelNotFound,
@@ -32,10 +33,12 @@ from model_store.integrity import SizeLimits
 from model_store.manifest import (
     BernoulliLikelihood,
     FileEntry,
+    FittedPrior,
     GaussianLikelihood,
     GoldenSpec,
     GraphSpec,
     ImageSpec,
+    LabelledMixture,
     Manifest,
     ManifestDraft,
     Metric,
@@ -44,6 +47,7 @@ from model_store.manifest import (
     TrainingProvenance,
     graph_specs,
 )
+from model_store.prior import GaussianMixture, PriorMixtures
 from model_store.reference import ModelReference, VersionId
 from model_store.store import BUNDLED_STORE, STORE_VARIABLE, ModelStore, default_store_root
 from model_store.verification import Examination, PublishedModel
@@ -61,7 +65,9 @@ __all__ = [
     "Examination",
     "ExtraFile",
     "FileEntry",
+    "FittedPrior",
     "GaussianLikelihood",
+    "GaussianMixture",
     "GoldenMismatch",
     "GoldenSpec",
     "GoldenVectors",
@@ -71,7 +77,9 @@ __all__ = [
     "InvalidDraft",
     "InvalidGolden",
     "InvalidManifest",
+    "InvalidPrior",
     "InvalidReference",
+    "LabelledMixture",
     "Manifest",
     "ManifestDraft",
     "Metric",
@@ -80,6 +88,7 @@ __all__ = [
     "ModelReference",
     "ModelStore",
     "NewerSchema",
+    "PriorMixtures",
     "PublishedModel",
     "SizeLimits",
     "SizeMismatch",

@@ -11,15 +11,8 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from model_store.errors import CorruptAliases, ModelNotFound, defect, quoted
-from model_store.manifest import (
-    SCHEMA_VERSION,
-    AliasName,
-    SchemaVersion,
-    StrictModel,
-    VersionNumber,
-    findings,
-    of_a_later_contract,
-)
+from model_store.findings import findings, of_a_later_contract
+from model_store.manifest import AliasName, StrictModel, VersionNumber
 from model_store.strict_json import parse_object
 
 ALIASES_FILE = "aliases.json"
@@ -27,6 +20,8 @@ ALIASES_FILE = "aliases.json"
 LATEST = "latest"
 #: What a bare name means where it is set.
 STABLE = "stable"
+#: Of `aliases.json`, which has not changed since the first contract.
+ALIASES_SCHEMA_VERSION = 1
 #: How many earlier targets an alias remembers: enough to go back, too few to grow without bound.
 MAX_HISTORY = 16
 
@@ -47,7 +42,7 @@ class AliasEntry(StrictModel):
 class AliasTable(StrictModel):
     """The content of `aliases.json`."""
 
-    schema_version: SchemaVersion = SCHEMA_VERSION
+    schema_version: Annotated[int, Field(ge=1, le=ALIASES_SCHEMA_VERSION)] = ALIASES_SCHEMA_VERSION
     aliases: dict[AliasName, AliasEntry] = Field(default_factory=dict)
 
     @classmethod
@@ -59,7 +54,7 @@ class AliasTable(StrictModel):
         """
         try:
             stated = parse_object(data)
-            if newer := of_a_later_contract(stated, where=where):
+            if newer := of_a_later_contract(stated, where=where, known=ALIASES_SCHEMA_VERSION):
                 raise CorruptAliases(newer)
             if missing := sorted(set(cls.model_fields) - set(stated)):
                 raise ValueError(f"it lacks {missing}")

@@ -14,6 +14,7 @@
     │   │   └── NewerSchema     it follows a later contract than this package knows, and may be sound
     │   ├── HostileGraph        an ONNX file that does what no published graph may do
     │   ├── InvalidGolden       golden.npz cannot be read or does not fit the manifest
+    │   ├── InvalidPrior        prior.npz cannot be read, does not fit the manifest, or is no set of mixtures
     │   ├── CorruptAliases      aliases.json cannot be read, or an alias points nowhere
     │   └── UnreadableFile      the operating system refused to read
     ├── GoldenMismatch          a runtime's answers differ from the recorded ones
@@ -89,6 +90,10 @@ class HostileGraph(CorruptVersion):
 
 class InvalidGolden(CorruptVersion):
     """`golden.npz` is not the five float32 arrays that the manifest calls for."""
+
+
+class InvalidPrior(CorruptVersion):
+    """`prior.npz` is not the Gaussian mixtures that the manifest calls for."""
 
 
 class CorruptAliases(CorruptVersion):

@@ -35,6 +35,7 @@ from model_store.manifest import (
     ENCODER_FILE,
     GOLDEN_FILE,
     MANIFEST_FILE,
+    PRIOR_FILE,
     FileEntry,
 )
 
@@ -62,6 +63,8 @@ class SizeLimits:
     card_bytes: int = _MIB
     golden_bytes: int = 64 * _MIB
     """Packed; the unpacked ceiling is the same number."""
+    prior_bytes: int = 64 * _MIB
+    """Packed; the unpacked ceiling is the same number: 16,000 components of 32 latents, 60 of 512."""
     graph_bytes: int = 512 * _MIB
     """Each graph. Protocol buffers end at 2 GiB; both graphs are held in memory while they load."""
 
@@ -71,6 +74,7 @@ class SizeLimits:
             MANIFEST_FILE: self.manifest_bytes,
             CARD_FILE: self.card_bytes,
             GOLDEN_FILE: self.golden_bytes,
+            PRIOR_FILE: self.prior_bytes,
             ENCODER_FILE: self.graph_bytes,
             DECODER_FILE: self.graph_bytes,
         }[file]
@@ -204,8 +208,10 @@ class OpenDirectory:
         self.close()
 
 
-def check_entries(directory: OpenDirectory, required: tuple[str, ...]) -> list[MissingFile | ExtraFile]:
-    """One error for each required file that is absent and each entry that does not belong."""
+def check_entries(
+    directory: OpenDirectory, required: tuple[str, ...], *, optional: tuple[str, ...] = ()
+) -> list[MissingFile | ExtraFile]:
+    """One error for each required file that is absent, and each entry that may not be there."""
     found = directory.entries()
     missing = [
         MissingFile(defect(directory.path / name, expected="a regular file", got="nothing", remedy=RESTORE))
@@ -217,7 +223,7 @@ def check_entries(directory: OpenDirectory, required: tuple[str, ...]) -> list[M
             f"{directory.path}: expected only {', '.join(required)}, got also {quoted(name)} "
             f"({found[name].value}). Remove it: a published version never changes."
         )
-        for name in sorted(set(found) - set(required))[:10]
+        for name in sorted(set(found) - {*required, *optional})[:10]
     ]
     return [*missing, *extra]
 

@@ -9,9 +9,8 @@ defect to be told, never a default to be guessed. `SPEC.md` says the same in MUS
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     AwareDatetime,
@@ -20,57 +19,35 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
-    ValidationError,
     model_validator,
 )
 
-from model_store.errors import defect, quoted
-
-SCHEMA_VERSION = 1
+#: The highest schema version that this package knows.
+SCHEMA_VERSION = 2
+#: A manifest states the lowest that has a word for all it holds, so that older releases read what they can.
+_WITHOUT_FITTED_PRIOR, _WITH_FITTED_PRIOR = 1, 2
 
 ENCODER_FILE = "encoder.onnx"
 DECODER_FILE = "decoder.onnx"
 GOLDEN_FILE = "golden.npz"
+PRIOR_FILE = "prior.npz"
 CARD_FILE = "MODEL_CARD.md"
 MANIFEST_FILE = "manifest.json"
-#: What every version holds beside its manifest; nothing else may lie in its directory.
+#: What every version holds beside its manifest.
 REQUIRED_FILES = (ENCODER_FILE, DECODER_FILE, GOLDEN_FILE, CARD_FILE)
+#: What a version holds where its manifest says so. Nothing else may lie in its directory.
+OPTIONAL_FILES = (PRIOR_FILE,)
 
 NAME_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$"
 ALIAS_PATTERN = r"^[a-z](?:[a-z0-9-]{0,62}[a-z0-9])?$"
 
 #: Not a Literal: `true` equals 1 and would pass for it.
-SchemaVersion = Annotated[int, Field(ge=SCHEMA_VERSION, le=SCHEMA_VERSION)]
-_MAX_FINDINGS_TOLD = 10
-
-
-def of_a_later_contract(stated: Mapping[str, Any], *, where: str) -> str | None:
-    """What to say of a file with a higher schema version than this package knows; None for any other.
-
-    Such a file must not be taken for a damaged one, which an operator would remove.
-    """
-    version = stated.get("schema_version")
-    if type(version) is not int or version <= SCHEMA_VERSION:
-        return None
-    return defect(
-        where,
-        expected=f"schema_version {SCHEMA_VERSION}",
-        got=quoted(str(version)),
-        remedy="A newer release of vae-service wrote it, and nothing says that it is damaged: leave it as it "
-        "is, and read it with that release.",
-    )
-
-
-def findings(error: ValidationError) -> str:
-    """Which keys pydantic refused and why, at most ten of them, without their values."""
-    defects = error.errors(include_url=False, include_context=False, include_input=False)
-    told = [
-        f"{quoted('.'.join(map(str, item['loc'])) or 'the whole')}: {item['msg'][:300]}"
-        for item in defects[:_MAX_FINDINGS_TOLD]
-    ]
-    more = len(defects) - len(told)
-    return "; ".join(told) + (f"; and {more} more" if more else "")
-
+SchemaVersion = Annotated[int, Field(ge=1, le=SCHEMA_VERSION)]
+#: No label is longer, in characters; a request may ask for one by its text.
+MAX_LABEL_CHARACTERS = 64
+#: Of one mixture, and of all mixtures of a version together.
+MAX_COMPONENTS = 1000
+MAX_COMPONENTS_IN_ALL = 10_000
 
 ModelName = Annotated[str, Field(pattern=NAME_PATTERN)]
 #: Starts with a letter, so that `name@3` is always a version and never an alias.
@@ -79,6 +56,15 @@ VersionNumber = Annotated[int, Field(ge=1, le=999_999_999)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 Text = Annotated[str, Field(max_length=4000)]
+#: Any text without control characters that neither begins nor ends with a space.
+Label = Annotated[
+    str,
+    Field(
+        pattern=rf"^[^\x00-\x20\x7f-\xa0](?:[^\x00-\x1f\x7f-\x9f]{{0,{MAX_LABEL_CHARACTERS - 2}}}"
+        r"[^\x00-\x20\x7f-\xa0])?$",
+    ),
+]
+ComponentCount = Annotated[int, Field(ge=1, le=MAX_COMPONENTS)]
 
 
 class StrictModel(BaseModel):
@@ -211,13 +197,63 @@ class StandardNormalPrior(StrictModel):
     family: Literal["standard_normal"] = "standard_normal"
 
 
+class LabelledMixture(StrictModel):
+    """Which mixture belongs to a label."""
+
+    label: Label
+    components: ComponentCount
+    share: Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)]
+    """Share of the images that the prior was fitted to which bear this label."""
+
+
+class FittedPrior(StrictModel):
+    """Gaussian mixtures over z, fitted after training: one to all images, and one to those of each label.
+
+    Their parameters lie in `prior.npz`, the mixture of all images first, then those of the labels in order.
+    """
+
+    name: Literal["fitted"] = "fitted"
+    family: Literal["gaussian_mixture"] = "gaussian_mixture"
+    file: Literal["prior.npz"] = "prior.npz"
+    components: ComponentCount
+    """Of the mixture of all images."""
+    labels: Annotated[tuple[LabelledMixture, ...], Field(max_length=1000)]
+    """Labels whose images can be asked for; empty where the images had none."""
+    protocol: Text
+    """What it was fitted to and how: data, draws, choice of the number of components, seed."""
+    metrics: tuple[Metric, ...]
+    """How well it describes images that it was not fitted to."""
+
+    @property
+    def component_counts(self) -> tuple[int, ...]:
+        """Components of each mixture, in the order of `prior.npz`."""
+        return (self.components, *(each.components for each in self.labels))
+
+    @model_validator(mode="after")
+    def _labels_are_distinct_and_components_bounded(self) -> FittedPrior:
+        if len({each.label for each in self.labels}) != len(self.labels):
+            raise ValueError("labels: expected each label once")
+        if sum(self.component_counts) > MAX_COMPONENTS_IN_ALL:
+            raise ValueError(
+                f"components: expected at most {MAX_COMPONENTS_IN_ALL} in all mixtures together, "
+                f"got {sum(self.component_counts)}"
+            )
+        return self
+
+
+Prior = Annotated[StandardNormalPrior | FittedPrior, Field(discriminator="name")]
+#: Names of the priors that a version may list, in order.
+_PRIORS_BY_KIND = {"vae": (("standard",), ("standard", "fitted")), "ae": ((), ("fitted",))}
+
+
 class ManifestDraft(StrictModel):
     """All that a publisher knows before the store has given the version its number."""
 
-    schema_version: SchemaVersion = SCHEMA_VERSION
+    schema_version: SchemaVersion = _WITHOUT_FITTED_PRIOR
+    """The lowest that has a word for all that is stated here: 2 with a fitted prior, 1 without."""
     name: ModelName
     kind: Literal["vae", "ae"]
-    """`ae` is deterministic: its encoder's `logvar` has no meaning and sampling it is not generation."""
+    """`ae` is deterministic: its encoder's `logvar` has no meaning, and it has no prior that was trained."""
     description: Text
     image: ImageSpec
     latent_size: Annotated[int, Field(ge=1, le=65_536)]
@@ -227,8 +263,8 @@ class ManifestDraft(StrictModel):
     golden: GoldenSpec = GoldenSpec()
     metrics: tuple[Metric, ...]
     provenance: TrainingProvenance
-    priors: tuple[StandardNormalPrior, ...]
-    """Densities over z to sample from; empty for an autoencoder, which has none."""
+    priors: tuple[Prior, ...]
+    """Densities over z to sample from: a vae's `standard`, and `fitted` where one was fitted later."""
     licence: Annotated[str, Field(min_length=1, max_length=200)]
     """SPDX expression for the weights."""
 
@@ -254,11 +290,41 @@ class ManifestDraft(StrictModel):
                     raise ValueError(
                         f"{role}.{side}: expected {wanted} from image.shape and latent_size, got {stated}"
                     )
-        if self.kind == "vae" and not self.priors:
-            raise ValueError("priors: a vae has at least the prior 'standard'")
-        if self.kind == "ae" and self.priors:
-            raise ValueError("priors: an autoencoder has no prior; leave the list empty")
         return self
+
+    @model_validator(mode="after")
+    def _priors_fit_the_kind_and_the_schema_version(self) -> ManifestDraft:
+        names = tuple(prior.name for prior in self.priors)
+        allowed = _PRIORS_BY_KIND[self.kind]
+        if names not in allowed:
+            raise ValueError(
+                f"priors: expected {' or '.join(str(list(each)) for each in allowed)} "
+                f"for kind {self.kind!r}, got {list(names)}"
+            )
+        wanted = _WITHOUT_FITTED_PRIOR if self.fitted_prior is None else _WITH_FITTED_PRIOR
+        if self.schema_version != wanted:
+            raise ValueError(
+                f"schema_version: expected {wanted}, the lowest that knows these priors, "
+                f"got {self.schema_version}"
+            )
+        return self
+
+    @property
+    def fitted_prior(self) -> FittedPrior | None:
+        """What was fitted after training, if anything was."""
+        return next((prior for prior in self.priors if isinstance(prior, FittedPrior)), None)
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """What a version of this holds beside its manifest."""
+        fitted = self.fitted_prior
+        return REQUIRED_FILES if fitted is None else (*REQUIRED_FILES, fitted.file)
+
+    def with_fitted_prior(self, fitted: FittedPrior) -> ManifestDraft:
+        """The draft of the same graphs with this prior, in place of one that it may have had."""
+        stated = {name: getattr(self, name) for name in ManifestDraft.model_fields}
+        priors = (*(prior for prior in self.priors if prior.name != fitted.name), fitted)
+        return ManifestDraft(**{**stated, "priors": priors, "schema_version": _WITH_FITTED_PRIOR})
 
 
 class Manifest(ManifestDraft):
@@ -272,11 +338,12 @@ class Manifest(ManifestDraft):
 
     @model_validator(mode="after")
     def _files_are_the_required_ones(self) -> Manifest:
-        missing = sorted(set(REQUIRED_FILES) - set(self.files))
-        unknown = sorted(set(self.files) - set(REQUIRED_FILES))
+        expected = self.file_names
+        missing = sorted(set(expected) - set(self.files))
+        unknown = sorted(set(self.files) - set(expected))
         if missing or unknown:
             raise ValueError(
-                f"files: missing {missing}, unknown {unknown}; expected exactly {list(REQUIRED_FILES)}"
+                f"files: missing {missing}, unknown {unknown}; expected exactly {list(expected)}"
             )
         return self
 

@@ -66,7 +66,7 @@ def details(model: PublishedModel, aliases: Mapping[str, int]) -> Answer:
         ("image", f"{_shape(manifest)} in [{manifest.image.range[0]:g}, {manifest.image.range[1]:g}]"),
         ("latent size", str(manifest.latent_size)),
         ("likelihood", ", ".join(str(value) for value in likelihood.values())),
-        ("priors", ", ".join(prior.name for prior in manifest.priors) or "none"),
+        ("priors", _priors(manifest)),
         ("opset", f"encoder {manifest.encoder.opset}, decoder {manifest.decoder.opset}"),
         ("data", manifest.provenance.data),
         ("seed, epochs", f"{manifest.provenance.seed}, {manifest.provenance.epochs}"),
@@ -74,9 +74,10 @@ def details(model: PublishedModel, aliases: Mapping[str, int]) -> Answer:
         ("created", manifest.provenance.created_at.isoformat()),
         ("licence", manifest.licence),
     ]
+    metrics = manifest.metrics + (manifest.fitted_prior.metrics if manifest.fitted_prior else ())
     figures = _table(
         ("metric", "value", "unit", "protocol"),
-        [[m.name, f"{m.value:.6g}", m.unit, m.protocol] for m in manifest.metrics],
+        [[m.name, f"{m.value:.6g}", m.unit, m.protocol] for m in metrics],
     )
     files = _table(
         ("file", "bytes", "sha256"),
@@ -146,6 +147,16 @@ def _row(store: ModelStore, identity: VersionId, aliases: list[str], problems: l
         "created": manifest.provenance.created_at.isoformat(),
         "bytes": sum(entry.size_bytes for entry in manifest.files.values()),
     }
+
+
+def _priors(manifest: Manifest) -> str:
+    fitted = manifest.fitted_prior
+    told = ", ".join(prior.name for prior in manifest.priors) or "none"
+    if fitted is None:
+        return told
+    labels = ", ".join(each.label for each in fitted.labels) or "none"
+    plural = "s" if fitted.components > 1 else ""
+    return f"{told} ({fitted.components} Gaussian{plural}; labels: {labels})"
 
 
 def _shape(manifest: Manifest) -> str:

@@ -3,7 +3,7 @@
 Knows the order of writes that leaves either the whole version or nothing. Knows nothing of how versions are
 found or read back later.
 
-    check the candidate ─▶ .tmp-…/ with graphs and golden vectors, each synced
+    check the candidate ─▶ .tmp-…/ with graphs, golden vectors and priors, each synced
         ─▶ lock ─▶ next number ─▶ card, manifest ─▶ sync ─▶ verify what lies there ─▶ new aliases beside
         ─▶ rename to the number ─▶ sync ─▶ rename aliases.json ─▶ sync ─▶ unlock
 
@@ -40,11 +40,13 @@ from model_store.manifest import (
     ENCODER_FILE,
     GOLDEN_FILE,
     MANIFEST_FILE,
+    PRIOR_FILE,
     FileEntry,
     Manifest,
     ManifestDraft,
 )
 from model_store.onnx_guard import check_graph
+from model_store.prior import PriorMixtures
 from model_store.reference import VersionId, is_alias_name, version_number
 from model_store.verification import examine
 from model_store.writing import (
@@ -76,7 +78,7 @@ class Candidate:
 
     draft: ManifestDraft
     payload: dict[str, bytes]
-    """The graphs and the golden vectors by file name; the card and the manifest need the number."""
+    """Graphs, golden vectors and any fitted prior by file name; the card and the manifest need the number."""
     card: Card
     aliases: tuple[str, ...]
 
@@ -87,6 +89,7 @@ def check_candidate(
     encoder: bytes,
     decoder: bytes,
     golden: GoldenVectors,
+    prior: PriorMixtures | None,
     card: Card,
     aliases: Iterable[str],
     limits: SizeLimits,
@@ -107,6 +110,11 @@ def check_candidate(
     try:
         golden.validate(checked)
         payload = {ENCODER_FILE: encoder, DECODER_FILE: decoder, GOLDEN_FILE: golden.to_bytes()}
+        if prior is not None:
+            prior.validate(checked)
+            payload[PRIOR_FILE] = prior.to_bytes()
+        elif checked.fitted_prior is not None:
+            raise InvalidDraft(f"{PRIOR_FILE}: expected the mixtures that priors lists, got none. Give them.")
         for name, data in payload.items():
             _check_size(name, data, limits)
         check_graph(encoder, checked.encoder, where=ENCODER_FILE)

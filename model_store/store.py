@@ -6,7 +6,7 @@ another process is there at the next call.
 
     root/
       mnist/
-        1/  encoder.onnx  decoder.onnx  manifest.json  golden.npz  MODEL_CARD.md
+        1/  encoder.onnx  decoder.onnx  manifest.json  golden.npz  MODEL_CARD.md  (prior.npz)
         2/  …
         aliases.json
 """
@@ -32,6 +32,7 @@ from model_store.golden import GoldenVectors
 from model_store.integrity import OpenDirectory, SizeLimits
 from model_store.layout import highest_number, model_names, read_aliases, stray_numbers, version_numbers
 from model_store.manifest import Manifest, ManifestDraft
+from model_store.prior import PriorMixtures
 from model_store.publishing import check_candidate, publish
 from model_store.reference import ModelReference, VersionId, is_alias_name, is_model_name
 from model_store.verification import Examination, PublishedModel, examine, read_manifest
@@ -171,6 +172,7 @@ class ModelStore:
         decoder: bytes,
         golden: GoldenVectors,
         card: str | Callable[[Manifest], str],
+        prior: PriorMixtures | None = None,
         aliases: Sequence[str] = (),
     ) -> VersionId:
         """Publish a version under the next number: all of it or nothing, durable when this returns.
@@ -181,6 +183,7 @@ class ModelStore:
             decoder: ONNX graph `z` → `x_hat`.
             golden: Recorded inputs and outputs of both.
             card: `MODEL_CARD.md`, or a function of the manifest that writes it once the number is known.
+            prior: The mixtures of the fitted prior, if `draft` lists one.
             aliases: Names to move to this version; `latest` moves by itself.
 
         Raises:
@@ -194,6 +197,7 @@ class ModelStore:
             encoder=encoder,
             decoder=decoder,
             golden=golden,
+            prior=prior,
             card=card,
             aliases=aliases,
             limits=self.limits,

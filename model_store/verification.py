@@ -1,7 +1,7 @@
 """One version's directory, checked in full, and the verified bytes it holds.
 
 Knows what a version consists of and the order in which it is believed: entries, manifest, sizes and digests,
-graphs, golden vectors. Knows nothing of other versions, aliases or how a version comes to be.
+graphs, golden vectors, priors. Knows nothing of other versions, aliases or how a version comes to be.
 """
 
 from __future__ import annotations
@@ -16,23 +16,26 @@ from model_store.errors import (
     CorruptVersion,
     InvalidGolden,
     InvalidManifest,
+    InvalidPrior,
     NewerSchema,
     defect,
     quoted,
 )
+from model_store.findings import findings, of_a_later_contract
 from model_store.golden import GoldenVectors
 from model_store.integrity import RESTORE, OpenDirectory, SizeLimits, check_entries, check_entry, check_seal
 from model_store.manifest import (
     CARD_FILE,
     GOLDEN_FILE,
     MANIFEST_FILE,
+    OPTIONAL_FILES,
     REQUIRED_FILES,
+    SCHEMA_VERSION,
     GraphSpec,
     Manifest,
-    findings,
-    of_a_later_contract,
 )
 from model_store.onnx_guard import check_graph
+from model_store.prior import PriorMixtures
 from model_store.reference import VersionId
 from model_store.strict_json import parse_object
 
@@ -49,6 +52,8 @@ class PublishedModel:
     decoder: bytes
     golden: GoldenVectors
     card: str
+    prior: PriorMixtures | None
+    """The mixtures of the fitted prior, where the manifest lists one."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,9 @@ class Examination:
 
 def examine(directory: OpenDirectory, identity: VersionId, limits: SizeLimits) -> Examination:
     """Check a version completely; every problem is collected, not only the first."""
-    problems: list[CorruptVersion] = list(check_entries(directory, (MANIFEST_FILE, *REQUIRED_FILES)))
+    problems: list[CorruptVersion] = list(
+        check_entries(directory, (MANIFEST_FILE, *REQUIRED_FILES), optional=OPTIONAL_FILES)
+    )
 
     def attempt(step: Callable[[], _Value]) -> _Value | None:
         try:
@@ -87,13 +94,16 @@ def examine(directory: OpenDirectory, identity: VersionId, limits: SizeLimits) -
         # What else a later contract puts into a version is nothing to complain about.
         newer = tuple(problem for problem in problems if isinstance(problem, NewerSchema))
         return Examination(newer or tuple(problems), None)
+    # Which of the optional files belong here only the manifest can say.
+    problems = [*check_entries(directory, (MANIFEST_FILE, *manifest.file_names))]
     encoder = attempt(lambda: _read_graph(directory, manifest, manifest.encoder, limits))
     decoder = attempt(lambda: _read_graph(directory, manifest, manifest.decoder, limits))
     golden = attempt(lambda: _read_golden(directory, manifest, limits))
     card = attempt(lambda: _read_card(directory, manifest, limits))
+    prior = attempt(lambda: _read_prior(directory, manifest, limits))
     if problems or encoder is None or decoder is None or golden is None or card is None:
         return Examination(tuple(problems), None)
-    return Examination((), PublishedModel(identity, manifest, encoder, decoder, golden, card))
+    return Examination((), PublishedModel(identity, manifest, encoder, decoder, golden, card, prior))
 
 
 def read_manifest(directory: OpenDirectory, identity: VersionId, limits: SizeLimits) -> Manifest:
@@ -128,7 +138,7 @@ def parse_manifest(data: bytes, *, where: str) -> Manifest:
     """
     try:
         stated = parse_object(data)
-        if newer := of_a_later_contract(stated, where=where):
+        if newer := of_a_later_contract(stated, where=where, known=SCHEMA_VERSION):
             raise NewerSchema(newer)
         # From the bytes and not from the parsed object: only then does strict mode know JSON's own types.
         manifest = Manifest.model_validate_json(data)
@@ -179,6 +189,16 @@ def _read_golden(directory: OpenDirectory, manifest: Manifest, limits: SizeLimit
         return GoldenVectors.from_bytes(data, manifest, max_unpacked_bytes=limits.golden_bytes)
     except InvalidGolden as error:
         raise InvalidGolden(f"{directory.path}: {error}") from error
+
+
+def _read_prior(directory: OpenDirectory, manifest: Manifest, limits: SizeLimits) -> PriorMixtures | None:
+    if manifest.fitted_prior is None:
+        return None
+    data = _read(directory, manifest, manifest.fitted_prior.file, limits)
+    try:
+        return PriorMixtures.from_bytes(data, manifest, max_unpacked_bytes=limits.prior_bytes)
+    except InvalidPrior as error:
+        raise InvalidPrior(f"{directory.path}: {error}") from error
 
 
 def _read_card(directory: OpenDirectory, manifest: Manifest, limits: SizeLimits) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from model_store.manifest import MAX_LABEL_CHARACTERS
 from service.api_keys import MAX_KEY_CHARACTERS, MAX_KEYS
 from service.codecs.images import MAX_PIXELS_IN
 from service.codecs.json_body import MAX_LEVELS
@@ -151,6 +152,7 @@ _TABLE: Final[tuple[_Set | _Fixed, ...]] = (
     _Fixed("max_temperature", LARGEST_TEMPERATURE, "", "temperature", "refused", _VALUE),
     _Fixed("max_span", LARGEST_SPAN, "standard deviations", "span", "refused", _VALUE),
     _Fixed("max_seed", MAX_SEED, "", "seed", "refused", _VALUE),
+    _Fixed("max_label_characters", MAX_LABEL_CHARACTERS, "characters", "label", "refused", _VALUE),
     _Fixed(
         "max_json_levels",
         MAX_LEVELS,

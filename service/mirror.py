@@ -21,14 +21,14 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from model_store import ModelStore, StoreError
 from model_store.aliases import ALIASES_FILE, AliasTable
 from model_store.integrity import SizeLimits
-from model_store.manifest import MANIFEST_FILE, REQUIRED_FILES
+from model_store.manifest import MANIFEST_FILE, OPTIONAL_FILES, REQUIRED_FILES
 from model_store.reference import is_model_name, version_number
 from service.engine import LoadFailure
 
@@ -36,7 +36,8 @@ from service.engine import LoadFailure
 ROOM_BYTES: Final = 256 * 1024 * 1024
 _MOST_NAMES: Final = 1_000
 _MOST_VERSIONS: Final = 1_000
-_FILES: Final = (MANIFEST_FILE, *REQUIRED_FILES)
+_NEEDED: Final = (MANIFEST_FILE, *REQUIRED_FILES)
+_FILES: Final = (*_NEEDED, *OPTIONAL_FILES)
 _INCOMING: Final = ".incoming-"
 _ABANDONED_S: Final = 3600.0
 _LOCK_FILE: Final = ".mirror-lock"
@@ -157,7 +158,7 @@ class StoreMirror:
         remote = f"{self._root}/{name}/{number}"
         found = self._details(remote)
         details = {file: found[file] for file in _FILES if file in found and found[file]["type"] == "file"}
-        if len(details) < len(_FILES):
+        if not set(_NEEDED) <= set(details):
             return None
         label = f"{name}@{number}"
         signature = tuple((file, entry["size"], str(entry.get("ETag"))) for file, entry in details.items())
@@ -172,7 +173,7 @@ class StoreMirror:
                 f"It takes {total} bytes, and {free} are free in {self.directory}, where {ROOM_BYTES} stay "
                 "free. Make room, or have the copy elsewhere (VAE_STORE_CACHE)."
             )
-        reason = reason or self._place(name, number, remote)
+        reason = reason or self._place(name, number, remote, details)
         if reason is not None:
             self._refused[label] = (signature, reason)
         return reason
@@ -183,15 +184,22 @@ class StoreMirror:
                 return f"{file}: expected at most {most} bytes, got {entry['size']}."
         return None
 
-    def _place(self, name: str, number: int, remote: str) -> str | None:
-        """Fetches, verifies, renames."""
+    def _place(self, name: str, number: int, remote: str, there: Collection[str]) -> str | None:
+        """Fetches, verifies, renames; nothing while a file that the manifest names is being uploaded."""
         with tempfile.TemporaryDirectory(prefix=_INCOMING, dir=self.directory) as staging:
             fetched = Path(staging) / name / str(number)
             fetched.mkdir(parents=True)
-            for file in _FILES:
-                self._fetch(f"{remote}/{file}", fetched / file, most=self._limits.of(file))
+            store = ModelStore(Path(staging), limits=self._limits)
+            self._fetch(
+                f"{remote}/{MANIFEST_FILE}", fetched / MANIFEST_FILE, most=self._limits.manifest_bytes
+            )
             try:
-                ModelStore(Path(staging), limits=self._limits).verify(f"{name}@{number}")
+                named = store.manifest(f"{name}@{number}").file_names
+                if not set(named) <= set(there):
+                    return None
+                for file in named:
+                    self._fetch(f"{remote}/{file}", fetched / file, most=self._limits.of(file))
+                store.verify(f"{name}@{number}")
             except StoreError as error:
                 # Where it lay for a moment helps nobody; where it lies for good does.
                 return str(error).replace(staging, self.address.rstrip("/"))[:600]

@@ -59,7 +59,7 @@ A body without a Content-Type, or with the one that `curl --data` sends by itsel
 _BINARY: Mapping[Form, str] = {
     Form.PNG: "One image, or a contact sheet, row by row.",
     Form.NPY: "`images`, float32 (N, C, H, W), as numpy.save writes it.",
-    Form.NPZ: "The arrays of the JSON answer as float32, and its numbers, as numpy.savez writes them.",
+    Form.NPZ: "The arrays of the JSON answer as float32, its numbers and the prior, as numpy.savez does.",
 }
 _FIGURES_AS_NPZ = "The arrays of the JSON answer as float64, and its numbers, as numpy.savez writes them."
 _PLAIN_HEADERS = {
@@ -68,6 +68,8 @@ _PLAIN_HEADERS = {
     "X-Model": "Label of the version that answered, `name@version`. On errors: if known by then.",
     "X-Seed": "The seed behind the answer; sent again, it gives the same bytes. On errors: if known by then.",
     "X-Temperature": "The temperature behind the answer.",
+    "X-Prior": "The prior that was drawn from: `standard` or `fitted`.",
+    "X-Label": "The label whose images were asked for, percent-encoded, if any was.",
     "X-Z": "For one image of at most 128 latents: its z, comma-separated.",
     "Allow": "Methods that the path takes.",
     "Accept-Post": "Media types that the path takes.",
@@ -296,7 +298,7 @@ class _Builder:
         if operation.seeded:
             headers += ["X-Seed", "X-Z"] if "z" in operation.gives else ["X-Seed"]
         if operation is SAMPLE:
-            headers.append("X-Temperature")
+            headers += ["X-Temperature", "X-Prior", "X-Label"]
         content: Schema = {}
         for form in operation.forms:
             if form is Form.JSON:
@@ -323,6 +325,12 @@ class _Builder:
         facts: dict[str, Schema] = {}
         if operation is SAMPLE:
             facts = {
+                "prior": {
+                    "type": "string",
+                    "enum": ["standard", "fitted"],
+                    "description": "What z was drawn from.",
+                },
+                "label": {"type": ["string", "null"], "description": "Whose images were asked for."},
                 "seed": seed_fact(nullable=False),
                 "temperature": {"type": "number", "description": "Factor on the noise."},
             }

@@ -24,10 +24,12 @@ from service.engine.errors import (
     InvalidInput,
     InvalidModelReference,
     InvalidParameter,
+    LabelNotApplicable,
     ModelUnavailable,
     NoDensity,
     NoPrior,
     TooBusy,
+    UnknownLabel,
     UnknownModel,
 )
 
@@ -152,8 +154,14 @@ PROBLEMS: Mapping[str, ProblemKind] = _table(
     ProblemKind(
         "no-prior",
         422,
-        "This model has no prior to sample from",
-        "Sample a model of kind `vae` (GET /models), or use /reconstruct with this one.",
+        "This model does not have the prior that was asked for, or has none",
+        "Leave prior and label out for the best it has (GET /models); without any, use /reconstruct.",
+    ),
+    ProblemKind(
+        "unknown-label",
+        422,
+        "This model draws no images of that label alone",
+        "Ask for one of the labels that errors[] lists, or leave label out.",
     ),
     ProblemKind(
         "no-density",
@@ -223,6 +231,8 @@ DOMAIN_ERRORS: tuple[tuple[type[Exception], str], ...] = (
     (CodecError, "invalid-value"),
     (InvalidModelReference, "invalid-parameter"),
     (InvalidParameter, "invalid-parameter"),
+    (LabelNotApplicable, "invalid-parameter"),
+    (UnknownLabel, "unknown-label"),
     (InvalidInput, "invalid-value"),
     (UnknownModel, "unknown-model"),
     (ModelUnavailable, "model-unavailable"),

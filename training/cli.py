@@ -40,7 +40,20 @@ EXIT_CODES: tuple[tuple[type[BaseException], int, str], ...] = (
 )
 
 #: Import names of the extra `train`, without which only `--help` works.
-TRAINER_LIBRARIES = frozenset({"torch", "lightning", "jaxtyping", "onnx", "onnxscript", "matplotlib", "rich"})
+TRAINER_LIBRARIES = frozenset(
+    {
+        "torch",
+        "lightning",
+        "jaxtyping",
+        "onnx",
+        "onnxscript",
+        "matplotlib",
+        "rich",
+        "sklearn",
+        "scipy",
+        "threadpoolctl",
+    }
+)
 EXIT_NOT_INSTALLED = 69
 
 
@@ -48,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
     arguments = build_parser().parse_args(argv)
     try:
-        command = importlib.import_module(f"training.commands.{arguments.command}")
+        command = importlib.import_module(f"training.commands.{arguments.command.replace('-', '_')}")
         code: int = command.run(arguments)
         return code
     except (TrainingError, StoreError, KeyboardInterrupt) as error:
@@ -128,15 +141,35 @@ def build_parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--seed", type=int, metavar="N", help="in place of the recipe's evaluation.seed")
 
+    fit_prior = commands.add_parser(
+        "fit-prior",
+        help="fit a prior to where the training images lie, of a run or of a published version",
+        allow_abbrev=False,
+    )
+    fit_prior.add_argument(
+        "model",
+        metavar="RUN|NAME@VERSION",
+        help="a run directory, where `export` then finds the prior; or a published version, whose graphs are "
+        "published again as the next version, with the prior",
+    )
+    _add_data(fit_prior)
+    fit_prior.add_argument("--seed", type=int, metavar="N", help="in place of the recipe's evaluation.seed")
+    fit_prior.add_argument(
+        "--no-labels",
+        dest="labels",
+        action="store_false",
+        help="one prior for all images, and none for those of each label",
+    )
+    fit_prior.add_argument("--alias", metavar="ALIAS", help="such as stable: point it at the new version")
+    _add_store(fit_prior)
+
     export = commands.add_parser(
         "export", help="publish a run's model in the model store", allow_abbrev=False
     )
     export.add_argument("run", metavar="RUN", type=Path, help="a run directory")
     export.add_argument("--name", required=True, help="of the model in the store")
     export.add_argument("--alias", metavar="ALIAS", help="such as stable: point it at the new version")
-    export.add_argument(
-        "--store", metavar="DIR", type=Path, help="in place of VAE_MODEL_STORE or the bundled store"
-    )
+    _add_store(export)
     export.add_argument(
         "--data",
         metavar="DIR",
@@ -153,6 +186,12 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         type=Path,
         help="folder with the four MNIST files (IDX, gzipped or plain); left out, they are downloaded once",
+    )
+
+
+def _add_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--store", metavar="DIR", type=Path, help="in place of VAE_MODEL_STORE or the bundled store"
     )
 
 

@@ -35,6 +35,7 @@ from training.model_card import Evidence, model_card
 from training.models import LatentImageModel
 from training.onnx_graphs import OPSET, export_graphs
 from training.parity import BATCH_SIZES, GOLDEN_EXAMPLES, OnnxPair, check_parity, record_golden_vectors
+from training.prior_files import with_prior_of_run
 from training.run_directory import FittedRun, load_run
 
 #: Images and latents to compare on: no batch sees another's.
@@ -101,6 +102,7 @@ def export_run(
     tell(f"exported; torch and onnxruntime differ by at most {parity}")
     golden = record_golden_vectors(runtime, x=probes.x[:GOLDEN_EXAMPLES], z=probes.z[:GOLDEN_EXAMPLES])
     draft = _draft(run, evaluation, name=name, description=description, licence=licence, golden=spec)
+    draft, prior = with_prior_of_run(run.directory, draft, weights_sha256=evaluation.weights_sha256)
     evidence = Evidence(evaluation=evaluation, parity=parity, golden_origin=probes.origin, run=run)
     version = store.publish(
         draft,
@@ -108,6 +110,7 @@ def export_run(
         decoder=graphs.decoder,
         golden=golden,
         card=lambda manifest: model_card(manifest, evidence),
+        prior=prior,
         aliases=tuple(aliases),
     )
     moved = ", ".join(sorted({*aliases, "latest"}))
@@ -148,6 +151,15 @@ def _check_names(name: str, aliases: Sequence[str]) -> None:
         raise ConfigError(
             f"--name: expected 1 to 64 lower-case letters, digits and inner hyphens, got {name[:100]!r}."
         )
+    check_aliases(aliases)
+
+
+def check_aliases(aliases: Sequence[str]) -> None:
+    """Refuse what no store takes for an alias, before any work is done.
+
+    Raises:
+        ConfigError: Says which it is, and of what one consists.
+    """
     for alias in aliases:
         if not is_alias_name(alias):
             raise ConfigError(

@@ -6,14 +6,22 @@ the evidence of the export; nothing here is measured or guessed.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
+from model_store import VersionId
 from model_store.manifest import GaussianLikelihood, Manifest
 from training.config import RunConfig, load_recipe, recipe_names
-from training.evaluation import Evaluation
+from training.evaluation import Evaluation, format_value
 from training.parity import Parity
 from training.run_directory import FittedRun
 
+_PRIOR_HEADING = "## Fitted prior"
+#: Of an autoencoder, without and with a fitted prior.
+_NO_PRIOR = "none: sampling is refused, since decoding random codes is not generation"
+_NO_PRIOR_BUT_FITTED = "none in training; `z` is drawn from the fitted prior below"
+#: What `card_with_prior` puts before the rest.
+_LEAD = re.compile(r"^\nThe graphs of \S+, byte for byte, with a prior that was fitted later\.\n")
 _MNIST_AUTHORS = "Yann LeCun, Corinna Cortes and Christopher Burges"
 
 
@@ -33,6 +41,7 @@ def model_card(manifest: Manifest, evidence: Evidence) -> str:
         _heading(manifest),
         _facts(manifest),
         _figures(evidence),
+        *fitted_prior_section(manifest),
         _training(manifest, evidence),
         _graphs(manifest, evidence),
         _use(manifest),
@@ -56,9 +65,11 @@ def _facts(manifest: Manifest) -> str:
     if manifest.kind == "vae":
         posterior = "Gaussian with a mean `mu` and a log variance `logvar` for each latent dimension"
         prior = "N(0, I): draw `z` from it to get a new image"
+        if manifest.fitted_prior is not None:
+            prior += ", or from the fitted prior below"
     else:
         posterior = "none: `mu` is the code, `logvar` is a constant without meaning"
-        prior = "none: sampling is refused, since decoding random codes is not generation"
+        prior = _NO_PRIOR if manifest.fitted_prior is None else _NO_PRIOR_BUT_FITTED
     return _table(
         ("", ""),
         [
@@ -81,6 +92,58 @@ def _figures(evidence: Evidence) -> str:
             f"{f', … {kl[-1]:.2f}' if len(kl) > 8 else ''} nats."
         )
     return text
+
+
+def fitted_prior_section(manifest: Manifest) -> tuple[str, ...]:
+    """What was fitted after training and how well it fits; nothing where nothing was."""
+    fitted = manifest.fitted_prior
+    if fitted is None:
+        return ()
+    labels = (
+        ", ".join(
+            f"{each.label.replace('|', '&#124;')} ({each.components}, {100 * each.share:.1f} %)"
+            for each in fitted.labels
+        )
+        or "none"
+    )
+    rows = [
+        ("file", f"`{fitted.file}`: weights, means and Cholesky factors"),
+        (
+            "all images",
+            f"{fitted.components} Gaussian{'s' if fitted.components > 1 else ''}, full covariances",
+        ),
+        ("labels (Gaussians, share of the images)", labels),
+        ("fitted to", fitted.protocol),
+    ]
+    figures = ["| figure | value | unit | measured on |", "| --- | ---: | --- | --- |"]
+    figures += [f"| {m.name} | {format_value(m)} | {m.unit} | {m.protocol} |" for m in fitted.metrics]
+    return (
+        f"{_PRIOR_HEADING}\n\nMixtures of Gaussians, fitted to where the training images lie in z once the "
+        "weights were final: `z` drawn from that of a label gives an image of it.\n\n"
+        f"{_table(('', ''), rows)}\n\n" + "\n".join(figures),
+    )
+
+
+def card_with_prior(card: str, *, of: VersionId, manifest: Manifest) -> str:
+    """The card of a version with the prior that its successor has, which differs in nothing else.
+
+    Args:
+        card: Of the earlier version.
+        of: Its name and number.
+        manifest: Of the successor.
+    """
+    heading = f"# {manifest.name}, version {manifest.version}"
+    body = _LEAD.sub("", card.removeprefix(f"# {of.name}, version {of.version}\n"), count=1)
+    body = body.replace(_NO_PRIOR, _NO_PRIOR_BUT_FITTED)
+    lead = f"{heading}\n\nThe graphs of {of}, byte for byte, with a prior that was fitted later.\n"
+    before, found, after = body.partition(f"\n{_PRIOR_HEADING}\n")
+    if found:  # of an earlier fit, up to the next section
+        body = before + after[after.find("\n## ") :] if "\n## " in after else before
+    (section,) = fitted_prior_section(manifest)
+    figures, training, rest = body.partition("\n## Training\n")
+    if training:
+        return f"{lead}{figures}\n{section}\n{training}{rest}"
+    return f"{lead}{body.rstrip()}\n\n{section}\n"
 
 
 def _training(manifest: Manifest, evidence: Evidence) -> str:
@@ -163,7 +226,7 @@ def _use(manifest: Manifest) -> str:
         limits.append("Its densities are of continuous grey levels and compare with no Bernoulli model's.")
     purpose = (
         "Drawing new images, turning images into a few numbers and back, moving between images, teaching."
-        if manifest.kind == "vae"
+        if manifest.priors
         else "Turning images into a few numbers and back; a baseline to compare a VAE with."
     )
     return f"## Use and limits\n\n{purpose}\n\n" + "\n".join(f"- {limit}" for limit in limits)

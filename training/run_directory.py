@@ -13,6 +13,7 @@ Knows paths, configurations and weights. Knows nothing of how a run is fitted or
       checkpoints/last.ckpt   everything needed to go on
       model.pt             the weights to evaluate and export (their running mean), tensors only
       evaluation.json  evaluation.md   the figures at the end, for programs and for people
+      prior.npz  prior.json   a prior fitted by `vae-train fit-prior`, and how
 """
 
 from __future__ import annotations
@@ -72,6 +73,16 @@ class RunDirectory:
     def evaluation(self) -> Path:
         """The figures at the end."""
         return self.root / "evaluation.json"
+
+    @property
+    def prior(self) -> Path:
+        """The mixtures of a fitted prior."""
+        return self.root / "prior.npz"
+
+    @property
+    def prior_facts(self) -> Path:
+        """What was fitted, to which weights, and how well."""
+        return self.root / "prior.json"
 
     @property
     def curves(self) -> Path:
@@ -251,6 +262,11 @@ def save_provenance(directory: RunDirectory, provenance: Provenance) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file atomically and durably."""
     _write_atomically(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically and durably."""
+    _write_atomically(path, content)
 
 
 def write_tensors(path: Path, stored: dict[str, Any]) -> None:

@@ -3,11 +3,13 @@
     EngineError
     ├── InvalidInput            an array or a number that the model cannot take; found before anything runs
     │   ├── InvalidParameter        a parameter that does not fit this model, or the arrays it came with
-    │   └── InvalidModelReference   text that is not name, name@version or name@alias
+    │   ├── InvalidModelReference   text that is not name, name@version or name@alias
+    │   ├── LabelNotApplicable      a label for a prior that has none
+    │   └── UnknownLabel            a label that the version has no density for
     ├── UnknownModel            a well-formed reference to nothing that exists
     ├── ModelUnavailable        it exists, but cannot answer: failed its checks, or nothing is loaded yet
     ├── ModelRejected           why one version failed its checks; seen by whoever loads it, never by a caller
-    ├── NoPrior                 an autoencoder asked to sample
+    ├── NoPrior                 there is no such density over z, or none at all
     ├── NoDensity               an autoencoder asked how likely an image is
     ├── InferenceFailed         the runtime gave up, or gave back something that is not a number
     └── NotRun                  nothing is wrong with the rows, but no model was run on them
@@ -24,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 _MOST_NAMES_LISTED = 10
+_MOST_LABELS_LISTED = 20
 
 
 class EngineError(Exception):
@@ -64,6 +67,33 @@ class InvalidModelReference(InvalidInput):
         )
 
 
+class LabelNotApplicable(InvalidInput):
+    """A label was given, and a prior that knows none."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "label",
+            "none with prior=standard, which is one density for all images",
+            "a label",
+            "Leave prior out, or ask for prior=fitted.",
+        )
+
+
+class UnknownLabel(InvalidInput):
+    """The version has a fitted prior, but none for images of that label; the message lists those it has."""
+
+    def __init__(self, model: str, labels: Sequence[str], *, characters: int) -> None:
+        listed = ", ".join(labels[:_MOST_LABELS_LISTED])
+        more = len(labels) - _MOST_LABELS_LISTED
+        listed += f" and {more} more" if more > 0 else ""
+        super().__init__(
+            "label",
+            f"one of [{listed}]" if labels else "none: the images that the prior was fitted to had no labels",
+            f"another text, {characters} characters long",
+            f"GET /models/{model} lists the labels; without one, images of all of them are drawn.",
+        )
+
+
 class UnknownModel(EngineError):
     """Nothing of that name, version or alias exists.
 
@@ -101,10 +131,16 @@ class ModelRejected(EngineError):
 
 
 class NoPrior(EngineError):
-    """The model has no density over z to draw from."""
+    """The version does not have the density over z that was asked for, or has none at all."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, *, asked: str | None = None, has: Sequence[str] = ()) -> None:
         self.model = model
+        if asked is not None:
+            super().__init__(
+                f"model '{model}': expected a version with the prior '{asked}', got one with "
+                f"{', '.join(has)}. Leave prior and label out, or use a version that has it (GET /models)."
+            )
+            return
         super().__init__(
             f"model '{model}': expected a variational autoencoder, got an autoencoder, which has no "
             "distribution over z to draw from. Use a model of kind 'vae', or reconstruct without sampling."

@@ -27,6 +27,7 @@ from service.engine.operations import (
     at_once,
 )
 from service.engine.paths import Method, Spacing
+from service.engine.priors import Densities
 from service.engine.rows import BATCH_SIZES, RowRunner
 from service.engine.sampling import standard_normal
 from service.engine.scoring import DEFAULT_MAX_DRAWS, Binarise, ScoreOperations, Scores
@@ -82,6 +83,7 @@ class LoadedModel:
             self._check_golden(published.golden)
         except InferenceFailed as error:
             raise ModelRejected(f"{self.label}: a graph loaded, but does not run. {error}") from error
+        self._densities = Densities(self._manifest, published.prior, model=self.label)
         self._at_once = self._operations(_AtOnce(self._encoder), _AtOnce(self._decoder))
         self._queued: AllOperations | None = None
         if lanes is not None:
@@ -123,6 +125,11 @@ class LoadedModel:
         return self._manifest.latent_size
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels whose images can be asked for; none without a fitted prior."""
+        return self._densities.labels
+
+    @property
     def max_batch(self) -> int:
         """Most rows that one call takes."""
         return self._max_batch
@@ -152,9 +159,19 @@ class LoadedModel:
         """`Operations.decode` in this thread, without any queue."""
         return at_once(self._at_once.decode(z))
 
-    def sample(self, *, n: int = 1, seed: int | None = None, temperature: float = 1.0) -> Samples:
+    def sample(
+        self,
+        *,
+        n: int = 1,
+        seed: int | None = None,
+        temperature: float = 1.0,
+        prior: str | None = None,
+        label: str | None = None,
+    ) -> Samples:
         """`Operations.sample` in this thread, without any queue."""
-        return at_once(self._at_once.sample(n=n, seed=seed, temperature=temperature))
+        return at_once(
+            self._at_once.sample(n=n, seed=seed, temperature=temperature, prior=prior, label=label)
+        )
 
     def reconstruct(
         self, x: Float32Array, *, sample: bool = False, seed: int | None = None
@@ -213,6 +230,7 @@ class LoadedModel:
             max_batch=self._max_batch,
             encoder=encoder,
             decoder=decoder,
+            densities=self._densities,
         )
 
     def _allow_exact_batches(self) -> None:

@@ -5,7 +5,7 @@ come from. Over the queues of a version (`batcher.py`) these are what the servic
 themselves they never wait, and `at_once` makes plain calls of them.
 
     x ──encoder──▶ mu, logvar ──▶ z = mu + exp(½ logvar) · eps ──decoder──▶ x_hat
-                                  z = temperature · eps        ──decoder──▶ x_hat
+                                  z ~ a prior (`priors.py`) ──decoder──▶ x_hat
 
 Images are float32 (batch, C, H, W) in [0, 1]; latents float32 (batch, latent).
 """
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from model_store import Manifest
 from service.engine.caller import Caller
 from service.engine.errors import InferenceFailed, NoPrior
+from service.engine.priors import Densities
 from service.engine.sampling import new_seed, standard_normal
 from service.engine.validation import (
     validate_count,
@@ -65,12 +66,16 @@ class Posterior:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Images drawn from the prior, with all that is needed to draw them again."""
+    """Images drawn from a prior, with all that is needed to draw them again."""
 
     z: Float32Array
     x_hat: Float32Array
     seed: int
     temperature: float
+    prior: str
+    """`standard` or `fitted`."""
+    label: str | None
+    """Whose images were asked for, if any label's were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,9 @@ class Parts:
     seed: int | None
     temperature: float | None
     images: AsyncGenerator[Float32Array]
+    prior: str | None = None
+    """As in `Samples`; None where nothing was drawn."""
+    label: str | None = None
 
 
 class RunGraph(Protocol):
@@ -105,13 +113,21 @@ class Operations:
     """What one version can do."""
 
     def __init__(
-        self, manifest: Manifest, *, label: str, max_batch: int, encoder: RunGraph, decoder: RunGraph
+        self,
+        manifest: Manifest,
+        *,
+        label: str,
+        max_batch: int,
+        encoder: RunGraph,
+        decoder: RunGraph,
+        densities: Densities,
     ) -> None:
         self._label = label
         self._image_shape = manifest.image.shape
         self._latent_size = manifest.latent_size
-        self._has_prior = bool(manifest.priors)
         self._likelihood = manifest.likelihood
+        self._has_posterior = manifest.kind == "vae"
+        self._densities = densities
         self._max_batch = max_batch
         self._encoder_file, self._decoder_file = manifest.encoder.file, manifest.decoder.file
         self._run_encoder, self._run_decoder = encoder, decoder
@@ -141,27 +157,38 @@ class Operations:
         return await self._decode(z, caller or Caller())
 
     async def sample(
-        self, *, n: int = 1, seed: int | None = None, temperature: float = 1.0, caller: Caller | None = None
+        self,
+        *,
+        n: int = 1,
+        seed: int | None = None,
+        temperature: float = 1.0,
+        prior: str | None = None,
+        label: str | None = None,
+        caller: Caller | None = None,
     ) -> Samples:
-        """Images of z = temperature · eps, eps ~ N(0, I).
+        """Images of z drawn from a prior; `priors.py` says how.
 
         Sample i of a seed is the same for every n, in every process and after every restart.
 
         Args:
             n: How many, 1 … max_batch.
             seed: 0 … 2⁵³ - 1; None draws one, told in the answer.
-            temperature: Factor on eps, 0 … 10; 1 is the prior that the model was trained with.
+            temperature: Factor on eps, 0 … 10; 1 is the prior as it is.
+            prior: `standard` or `fitted`; None is the best that the version has.
+            label: Draw images of that label only; None draws images of all.
             caller: Who waits; without one, somebody who waits for ever.
 
         Raises:
-            NoPrior: The model is an autoencoder.
-            InvalidInput: A number is out of its range.
+            NoPrior: The version has no such prior.
+            InvalidInput: A number is out of its range, or there is no such label.
             InferenceFailed: The runtime raised or gave something that is not finite.
             NotRun: No model was run; see its subclasses.
         """
-        seed, temperature = self._check_sampling(n=n, seed=seed, temperature=temperature)
-        z = np.float32(temperature) * self._noise(seed, 0, n)
-        return Samples(z, await self._decode(z, caller or Caller()), seed, temperature)
+        density = self._densities.choose(prior=prior, label=label)
+        seed, temperature = _check_sampling(n=n, most=self._max_batch, seed=seed, temperature=temperature)
+        z = density.draw(seed=seed, first_row=0, rows=n, temperature=temperature)
+        x_hat = await self._decode(z, caller or Caller())
+        return Samples(z, x_hat, seed, temperature, density.prior, density.label)
 
     async def reconstruct(
         self, x: Float32Array, *, sample: bool = False, seed: int | None = None, caller: Caller | None = None
@@ -181,7 +208,7 @@ class Operations:
             InferenceFailed: The runtime raised or gave something that is not finite.
             NotRun: No model was run; see its subclasses.
         """
-        if sample and not self._has_prior:
+        if sample and not self._has_posterior:
             raise NoPrior(self._label)
         drawn = None
         if sample:
@@ -200,6 +227,8 @@ class Operations:
         max_images: int,
         seed: int | None = None,
         temperature: float = 1.0,
+        prior: str | None = None,
+        label: str | None = None,
         caller: Caller | None = None,
         part_limit_s: float = math.inf,
     ) -> Parts:
@@ -210,15 +239,22 @@ class Operations:
             max_images: Most images of such an answer.
             seed: As in `sample`.
             temperature: As in `sample`.
+            prior: As in `sample`.
+            label: As in `sample`.
             caller: Who waits; the deadline is that of the first part.
             part_limit_s: Each later part has so long from when it is asked for.
 
         Raises:
             NoPrior, InvalidInput: At once, as `sample`. The other errors come out of the iterator.
         """
-        seed, temperature = self._check_sampling(n=n, seed=seed, temperature=temperature, most=max_images)
-        latents = (np.float32(temperature) * self._noise(seed, first, size) for first, size in _parts(n))
-        return Parts(n, seed, temperature, self._decode_ahead(latents, caller or Caller(), part_limit_s))
+        density = self._densities.choose(prior=prior, label=label)
+        seed, temperature = _check_sampling(n=n, most=max_images, seed=seed, temperature=temperature)
+        latents = (
+            density.draw(seed=seed, first_row=first, rows=size, temperature=temperature)
+            for first, size in _parts(n)
+        )
+        images = self._decode_ahead(latents, caller or Caller(), part_limit_s)
+        return Parts(n, seed, temperature, images, density.prior, density.label)
 
     def decode_in_parts(
         self,
@@ -280,14 +316,6 @@ class Operations:
     def _noise(self, seed: int, first_row: int, rows: int) -> Float32Array:
         return standard_normal(seed=seed, first_row=first_row, rows=rows, size=self._latent_size)
 
-    def _check_sampling(
-        self, *, n: int, seed: int | None, temperature: float, most: int | None = None
-    ) -> tuple[int, float]:
-        if not self._has_prior:
-            raise NoPrior(self._label)
-        validate_count(n, max_batch=self._max_batch if most is None else most)
-        return new_seed() if seed is None else validate_seed(seed), validate_temperature(temperature)
-
     def _check_finite(self, file: str, *outputs: Float32Array) -> None:
         for values in outputs:
             # A sum of squares is finite only if all are, and takes a fifth of the time; squares may overflow.
@@ -297,6 +325,12 @@ class Operations:
                     f"{self._label}: {file}: expected finite outputs, got NaN or infinity. "
                     "Use another version of the model; the operator should look at this one."
                 )
+
+
+def _check_sampling(*, n: int, most: int, seed: int | None, temperature: float) -> tuple[int, float]:
+    """Seed and temperature, in their ranges; a seed that is left out is drawn."""
+    validate_count(n, max_batch=most)
+    return new_seed() if seed is None else validate_seed(seed), validate_temperature(temperature)
 
 
 def at_once(operation: Coroutine[Any, Any, T]) -> T:

@@ -45,6 +45,10 @@ class Place:
     """0 … 2¹²⁸ - 1."""
 
 
+#: Second word of the key, which for the noise is 0: a stream that no seed of noise can reach.
+_UNIFORM_STREAM: Final = 1 << 64
+
+
 def new_seed() -> int:
     """A seed nobody chose, 0 … 2⁵³ - 1, from the operating system."""
     return int.from_bytes(os.urandom(8), "little") & LARGEST_SEED
@@ -112,6 +116,24 @@ def _bits(seed: int, places: Iterable[Place], size: int) -> NDArray[np.uint64]:
 def _upper_52(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
     """k = 0 … 2⁵² - 1, exact in float64."""
     return (bits >> np.uint64(12)).astype(np.float64)
+
+
+def uniform(*, seed: int, first_row: int, rows: int) -> NDArray[np.float64]:
+    """One number in (0, 1) for each row of a seed, from a stream of its own, which no noise shares.
+
+    Args:
+        seed: 0 … 2⁵³ - 1.
+        first_row: Index of the first row wanted, as in `standard_normal`.
+        rows: How many rows.
+
+    Returns:
+        float64, shape (rows,): (k + ½) / 2⁵², where k is the upper 52 bits of the row's first word; exact, so
+        the same on every machine.
+    """
+    generator = np.random.Philox(key=seed + _UNIFORM_STREAM, counter=first_row)
+    words = np.asarray(generator.random_raw(rows * _WORDS_PER_COUNTER), dtype=np.uint64)
+    k = (words[::_WORDS_PER_COUNTER] >> np.uint64(12)).astype(np.float64)
+    return (k + 0.5) * 2.0**-52
 
 
 def _normal_from_bits(bits: NDArray[np.uint64]) -> NDArray[np.float64]:

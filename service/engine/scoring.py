@@ -123,7 +123,7 @@ class ScoreOperations(Operations):
             The importance-weighted bound: Burda et al. 2015, arXiv:1509.00519, equation 8 and theorem 1.
             Dynamic binarisation: the same, section 5.1.
         """
-        if not self._has_prior:
+        if not self._has_posterior:
             raise NoDensity(self._label)
         binarise = self._binarisation(binarise)
         seed = new_seed() if seed is None else validate_seed(seed)

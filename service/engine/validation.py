@@ -91,7 +91,7 @@ def validate_seed(seed: int) -> int:
 
 
 def validate_temperature(temperature: float) -> float:
-    """A factor on eps, 0 … `LARGEST_TEMPERATURE`; 0 gives the image of z = 0, 1 the model's own prior."""
+    """A factor on eps, 0 … `LARGEST_TEMPERATURE`; 0 gives means of what is drawn from, 1 the prior itself."""
     is_number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
     if not is_number or not 0.0 <= temperature <= LARGEST_TEMPERATURE:
         raise InvalidInput(

@@ -90,7 +90,7 @@ class WalkOperations(Operations):
         """
         assert (x is None) != (z is None), "two images or two latents"
         if method is None:
-            method = "slerp" if self._has_prior else "lerp"
+            method = "slerp" if self._has_posterior else "lerp"
         validate_word(method, where="method", words=METHODS)
         validate_steps(steps, most=self._max_batch)
         caller = caller or Caller()
@@ -166,9 +166,9 @@ class WalkOperations(Operations):
 
     def _spacing(self, spacing: Spacing | None) -> Spacing:
         if spacing is None:
-            return "quantile" if self._has_prior else "linear"
+            return "quantile" if self._has_posterior else "linear"
         validate_word(spacing, where="spacing", words=SPACINGS)
-        if spacing == "quantile" and not self._has_prior:
+        if spacing == "quantile" and not self._has_posterior:
             raise InvalidParameter(
                 "spacing",
                 f"linear for '{self._label}', which is an autoencoder",

@@ -5,8 +5,9 @@ Knows forms and which codec writes each. Knows nothing of models or of how the a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import orjson
@@ -24,6 +25,8 @@ from service.negotiation import Form
 from service.schemas.native import Drawing
 from service.trace import current_trace
 
+#: Facts that tell which density was drawn from.
+PRIOR, LABEL = "prior", "label"
 #: Digits per row of text: 5 × 14 cells and the gaps fit a terminal of 80 columns.
 TEXT_COLUMNS = 5
 #: Longest latent that is also told in the X-Z header, when there is one image.
@@ -83,7 +86,8 @@ def answer(
     """One answer.
 
     Args:
-        facts: Scalars of the JSON object, before its arrays; npz carries the numbers among them too.
+        facts: Scalars of the JSON object, before its arrays; npz carries the numbers among them too,
+            and what tells the prior.
         arrays: What is answered, in order; `images` (N, C, H, W) in [0, 1] is what is drawn or sent as npy;
             without it, text is a table.
         drawing: How images are drawn, for forms that draw.
@@ -97,12 +101,17 @@ def answer(
     latent = arrays.get("z")
     if latent is not None and latent.shape[0] == 1 and latent.shape[1] <= MAX_HEADER_LATENT:
         x_z = ",".join([f"{value:.9g}" for value in latent[0].tolist()])
-        return Answer(body, form, (b"x-z", x_z.encode("ascii")), *_temperature(facts.get("temperature")))
-    return Answer(body, form, *_temperature(facts.get("temperature")))
+        return Answer(body, form, (b"x-z", x_z.encode("ascii")), *_told(facts))
+    return Answer(body, form, *_told(facts))
 
 
-def _temperature(value: object) -> tuple[tuple[bytes, bytes], ...]:
-    return () if value is None else ((b"x-temperature", f"{value:g}".encode("ascii")),)
+def _told(facts: Mapping[str, object]) -> Iterator[tuple[bytes, bytes]]:
+    """What it takes beside the seed to draw the same again, as headers; a label percent-encoded."""
+    if (temperature := facts.get("temperature")) is not None:
+        yield b"x-temperature", f"{temperature:g}".encode("ascii")
+    for name, header in ((PRIOR, b"x-prior"), (LABEL, b"x-label")):
+        if (word := facts.get(name)) is not None:
+            yield header, quote(str(word), safe="").encode("ascii")
 
 
 def _encode(
@@ -116,7 +125,7 @@ def _encode(
         whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         return orjson.dumps({**facts, **whole}, option=orjson.OPT_SERIALIZE_NUMPY)
     if form is Form.NPZ:
-        return encode_npz({**arrays, **_numbers(facts)})
+        return encode_npz({**arrays, **_scalars(facts)})
     if form is Form.NPY:
         return encode_npy(arrays["images"])
     if "images" not in arrays:
@@ -128,12 +137,13 @@ def _encode(
     return encode_png(images, scale=drawing.scale, columns=drawing.columns, max_pixels=max_png_pixels)
 
 
-def _numbers(facts: Mapping[str, object]) -> dict[str, NDArray[np.generic]]:
-    """Integers and floats among the facts, as arrays without axes."""
+def _scalars(facts: Mapping[str, object]) -> dict[str, NDArray[np.generic]]:
+    """Integers and floats among the facts, and the words for the prior, as arrays without axes."""
     return {
         name: np.asarray(value)
         for name, value in facts.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
+        if (isinstance(value, int | float) and not isinstance(value, bool))
+        or (name in (PRIOR, LABEL) and value is not None)
     }
 
 
@@ -157,7 +167,8 @@ class NpyInParts(Answer):
         self._has_left = has_left
         self._head = npy_header((parts.count, *shape), np.dtype(np.float32))
         length = len(self._head) + parts.count * int(np.prod(shape)) * 4
-        super().__init__(b"", Form.NPY, *_temperature(parts.temperature), length=length)
+        facts = {"temperature": parts.temperature, PRIOR: parts.prior, LABEL: parts.label}
+        super().__init__(b"", Form.NPY, *_told(facts), length=length)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})

@@ -120,14 +120,16 @@ DECODE = Operation(
 SAMPLE = Operation(
     path="/sample",
     methods=("GET", "POST"),
-    summary="New images, drawn from the prior",
-    description="Draws z ~ N(0, temperature² I) and decodes it. The same seed gives the same bytes for ever: "
-    "image *i* of a seed does not depend on `n`, on other requests or on a restart. Parameters come in the "
-    "query, or, by POST, in a JSON object; one that comes in both is refused.",
+    summary="New images, drawn from a prior",
+    description="Draws z from a prior and decodes it: from N(0, temperature² I) with `standard`; with "
+    "`fitted` from a mixture of Gaussians that was fitted to the training images, whose spread the "
+    "temperature scales; with a `label` from the mixture of its images alone. The same seed gives the same "
+    "bytes for ever: image *i* of a seed does not depend on `n`, on other requests or on a restart. "
+    "Parameters come in the query, or, by POST, in a JSON object; one that comes in both is refused.",
     query=SampleQuery,
     forms=IMAGE_FORMS,
     gives=("z", "images"),
-    problems=(*_WITH_RUN, "no-prior", *_WITH_BODY),
+    problems=(*_WITH_RUN, "no-prior", "unknown-label", *_WITH_BODY),
     bodies=MappingProxyType({BodyKind.JSON: '-d \'{"n": 4, "seed": 7}\''}),
     body_scalars=SampleScalars,
     seeded=True,

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from model_store import FittedPrior
 from service.engine import LoadedModel
 from service.negotiation import choose_form
 from service.routes.contract import MODEL, MODELS, Operation
@@ -60,6 +61,7 @@ def _summary(model: LoadedModel) -> dict[str, object]:
         "image_shape": list(manifest.image.shape),
         "latent_size": manifest.latent_size,
         "priors": [prior.name for prior in manifest.priors],
+        "labels": list(model.labels),
         "description": manifest.description,
     }
 
@@ -73,6 +75,7 @@ def _facts(model: LoadedModel) -> dict[str, object]:
         "image_range": list(manifest.image.range),
         "likelihood": manifest.likelihood.model_dump(mode="json"),
         "metrics": [metric.model_dump(mode="json") for metric in manifest.metrics],
+        "fitted_prior": _fitted_prior(manifest.fitted_prior),
         "licence": manifest.licence,
         "provenance": {
             "data": provenance.data,
@@ -84,3 +87,10 @@ def _facts(model: LoadedModel) -> dict[str, object]:
             "libraries": dict(provenance.libraries),
         },
     }
+
+
+def _fitted_prior(fitted: FittedPrior | None) -> dict[str, object] | None:
+    """How it was fitted, and how well it describes other images; the file is the server's own matter."""
+    if fitted is None:
+        return None
+    return fitted.model_dump(mode="json", include={"components", "labels", "protocol", "metrics"})

@@ -6,6 +6,7 @@ Each path is one function: form and parameters, body, codec, engine, codec; what
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,7 +17,7 @@ from service.dispatch import Handler
 from service.engine import Caller, LoadedModel, Parts
 from service.negotiation import Form
 from service.problems import Item, ProblemError
-from service.routes.answers import NpyInParts
+from service.routes.answers import LABEL, PRIOR, NpyInParts
 from service.routes.contract import DECODE, ENCODE, RECONSTRUCT, SAMPLE, Operation
 from service.routes.steps import RequestSteps, once
 from service.schemas.base import read_object
@@ -65,27 +66,36 @@ class NativeRoutes(RequestSteps):
         if n is None:
             default = DEFAULT_IMAGES_AS_TEXT if form is Form.TEXT else DEFAULT_IMAGES
             n = min(default, self._limits.max_images)
-        seed = once("seed", query.seed, stated.seed)
         temperature = once("temperature", query.temperature, stated.temperature)
-        temperature = 1.0 if temperature is None else temperature
+        asked: dict[str, Any] = {
+            "seed": once("seed", query.seed, stated.seed),
+            "temperature": 1.0 if temperature is None else temperature,
+            PRIOR: once(PRIOR, query.prior, stated.prior),
+            LABEL: once(LABEL, query.label, stated.label),
+        }
         trace.images = n
         if n > self._limits.max_images:
             self._refuse_long(form, n)
             parts = model.queued.sample_in_parts(
                 n=n,
                 max_images=self._limits.max_stream_images,
-                seed=seed,
-                temperature=temperature,
                 caller=caller,
                 part_limit_s=self._services.settings.request_timeout_s,
+                **asked,
             )
             return await self._long_answer(parts, model, trace, caller)
         try:
-            drawn = await model.queued.sample(n=n, seed=seed, temperature=temperature, caller=caller)
+            drawn = await model.queued.sample(n=n, caller=caller, **asked)
         finally:
             trace.ran(caller)
         trace.seed = drawn.seed
-        facts = {"model": model.label, "seed": drawn.seed, "temperature": drawn.temperature}
+        facts = {
+            "model": model.label,
+            PRIOR: drawn.prior,
+            LABEL: drawn.label,
+            "seed": drawn.seed,
+            "temperature": drawn.temperature,
+        }
         return await self._answer(form, facts, {"z": drawn.z, "images": drawn.x_hat}, query)
 
     async def encode(self, request: Request) -> Response:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 from starlette.requests import Request
@@ -34,7 +35,7 @@ Draw
   curl -o digits.png '{url}/sample.png?n=64&seed=7&scale=4'
   curl '{url}/sample?n=2&seed=7'
   curl -H 'Content-Type: application/json' -d '{{"n": 2, "seed": 7}}' {url}/sample
-
+{by_label}
 Send images: JSON, PNG or npy
   curl -o digit.png '{url}/sample.png?seed=7'
   curl -H 'Content-Type: image/png' --data-binary @digit.png {url}/reconstruct.txt
@@ -136,6 +137,7 @@ class PeopleRoutes:
             model=self._services.settings.default_model,
             # Without a model the command cannot work anyway, and a single number says what it looks like.
             zeros=[0] * (model.latent_size if model else 1),
+            by_label=_by_label(base_url(request), model.labels) if model else "",
         )
         return Response(text, media_type="text/plain")
 
@@ -185,6 +187,11 @@ class PeopleRoutes:
 
     def _no_parameters(self, request: Request) -> None:
         read_query(request.scope["query_string"], NoParameters, self._services.limits)
+
+
+def _by_label(url: str, labels: Sequence[str]) -> str:
+    """The command that asks for a label, of a model that has some."""
+    return f"  curl '{url}/sample.txt?n=5&label={quote(labels[0], safe='')}'\n" if labels else ""
 
 
 def _assets_directory() -> Path:

@@ -131,6 +131,8 @@ def expectation(field: FieldInfo, limits: Limits) -> str:
     if kind is int or kind is float:
         noun = "an integer" if kind is int else "a finite number"
         return f"{noun} from {low} to {high}"
+    if words := words_of(field):
+        return " or ".join(words)
     longest = longest_text(field)
     return f"text of at most {longest} characters" if longest else "text"
 

@@ -167,10 +167,15 @@ def component_schemas(limits: Limits, model: ExampleModel) -> dict[str, Schema]:
                 "name": _text("Name of the model."),
                 "version": {"type": "integer", "minimum": 1, "description": "Number of the version."},
                 "aliases": _list(_text("Names that point to this version, such as `stable`.")),
-                "kind": {"type": "string", "enum": ["vae", "ae"], "description": "`ae` cannot be sampled."},
+                "kind": {
+                    "type": "string",
+                    "enum": ["vae", "ae"],
+                    "description": "An `ae` can be sampled only where a prior was fitted.",
+                },
                 "image_shape": _list({"type": "integer", "minimum": 1}, "(channels, height, width)."),
                 "latent_size": {"type": "integer", "minimum": 1, "description": "Length of one z."},
-                "priors": _list(_text("Densities over z to sample from.")),
+                "priors": _list(_text("Densities over z to sample from, the best one last.")),
+                "labels": _list(_text("Labels whose images /sample can be asked for.")),
                 "description": _text("What the publisher says about it."),
             }
         ),
@@ -234,6 +239,7 @@ def model_facts_schema() -> Schema:
                 "properties": {"name": {"type": "string"}},
             },
             "metrics": _list({"$ref": "#/components/schemas/Metric"}),
+            "fitted_prior": _fitted_prior_schema(),
             "licence": _text("SPDX expression for the weights."),
             "provenance": provenance,
         }
@@ -241,6 +247,24 @@ def model_facts_schema() -> Schema:
     limits = Limits(max_images=1, max_stream_images=1, max_score_draws=1)
     summary = component_schemas(limits, ExampleModel())["ModelSummary"]
     return _object({**summary["properties"], **more["properties"]})
+
+
+def _fitted_prior_schema() -> Schema:
+    count: Schema = {"type": "integer", "minimum": 1, "description": "Gaussians of the mixture."}
+    share: Schema = {"type": "number", "description": "Share of the images that it was fitted to."}
+    label = _object({"label": _text("What to send as `label`."), "components": count, "share": share})
+    described = _object(
+        {
+            "components": count,
+            "labels": _list(label, "One mixture for the images of each."),
+            "protocol": _text("What it was fitted to, and how."),
+            "metrics": _list({"$ref": "#/components/schemas/Metric"}, "On images that it was not fitted to."),
+        }
+    )
+    return {
+        "anyOf": [described, {"type": "null"}],
+        "description": "Mixtures of Gaussians, fitted after training.",
+    }
 
 
 def models_schema() -> Schema:

@@ -6,10 +6,11 @@ The OpenAPI document is generated from these classes, so the docstrings are what
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from model_store.manifest import MAX_LABEL_CHARACTERS
 from service.references import MAX_REFERENCE_CHARACTERS, REFERENCE_PATTERN
 from service.schemas.base import AtMost, Scalars
 
@@ -55,7 +56,13 @@ class SampleScalars(Scalars):
     """Where the randomness comes from: the same seed gives the same bytes, and image *i* does not depend on
     `n`. Left out: one is drawn, and told in the answer and in `X-Seed`."""
     temperature: Annotated[float | None, Field(ge=0.0, le=10.0, allow_inf_nan=False, examples=[0.8])] = None
-    """Standard deviation of z. Left out: 1, the prior itself; less is more typical, more is stranger."""
+    """Factor on the noise: with `prior=standard` the standard deviation of z, with `prior=fitted` the spread
+    around each Gaussian's mean. Left out: 1, the prior itself; less is more typical, more is stranger."""
+    prior: Annotated[Literal["standard", "fitted"] | None, Field(examples=["standard"])] = None
+    """`standard`: N(0, I), which the model was trained with. `fitted`: a mixture of Gaussians, fitted to
+    where the training images lie. Left out: the best that the version has; `X-Prior` tells which that was."""
+    label: Annotated[str | None, Field(max_length=MAX_LABEL_CHARACTERS, examples=["7"])] = None
+    """Draw images of this label only, by the prior that was fitted to them. GET /models lists the labels."""
 
 
 class SampleQuery(Drawing, SampleScalars):

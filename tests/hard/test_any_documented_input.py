@@ -3,8 +3,9 @@
 One check is left out of the first run: `positive_data_acceptance` wants everything that fits the document to
 be accepted. JSON schema cannot say that the sizes of arrays follow from the model that a query names, that
 `scale` and `n` together bound a picture's pixels, `steps` and `dims` the images, that slerp bounds a length,
-that `seed` comes in the query or in the body, or that 7.0 is no integer. The second run keeps that check,
-over the same document with these things settled for one model: only made narrower, never wider.
+that `seed` comes in the query or in the body, which labels there are, or that 7.0 is no integer. The second
+run keeps that check, over the same document with these things settled for one model: only made narrower,
+never wider.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import pytest
 from hazard_plugin import Hazard
 from server_process import Running, serving
 from tiny_models import publish_tiny
+from tiny_priors import fitted_prior
 
 from model_store import ModelStore
 
@@ -39,7 +41,8 @@ Document = dict[str, Any]
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     home = tmp_path_factory.mktemp("schemathesis")
     store = ModelStore(home / "models")
-    publish_tiny(store, name="mnist", image_shape=SHAPE, latent_size=LATENT, aliases=("stable",))
+    with_prior = {"fitted": fitted_prior(LATENT), "aliases": ("stable",)}
+    publish_tiny(store, name="mnist", image_shape=SHAPE, latent_size=LATENT, **with_prior)
     publish_tiny(store, name="plain", kind="ae", image_shape=SHAPE, latent_size=LATENT)
     with serving(home / "models", home / "log") as running:
         yield running
@@ -140,6 +143,8 @@ def settle(schemas: dict[str, Document]) -> None:
         "binarise": ["dynamic"],
         "scale": list(range(1, 17)),
         "seed": [0, 1, 7, 2**32, 2**53 - 1],
+        "prior": ["fitted"],
+        "label": ["0", "1", "7"],
     }
     for name, schema in schemas.items():
         if name in values:

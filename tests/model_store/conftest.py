@@ -10,8 +10,9 @@ from pathlib import Path
 import onnx
 import pytest
 from tiny_models import TinyModel, publish_tiny
+from tiny_priors import Fitted, fitted_prior
 
-from model_store import GraphSpec, ModelStore, VersionId
+from model_store import GraphSpec, ModelStore, PriorMixtures, VersionId
 
 pytest.register_assert_rewrite("hostile_graphs")
 
@@ -59,3 +60,15 @@ def spec(tiny: TinyModel) -> GraphSpec:
 def proto(tiny: TinyModel) -> onnx.ModelProto:
     """The honest encoder, to be changed."""
     return tiny.encoder_proto()
+
+
+@pytest.fixture
+def fitted(tiny: TinyModel) -> Fitted:
+    """A prior for it: 3 Gaussians of all images, then 1, 2 and 3 of the labels 0, 1 and 7."""
+    return fitted_prior(tiny.latent_size)
+
+
+@pytest.fixture
+def mixtures(fitted: Fitted) -> PriorMixtures:
+    """Its numbers."""
+    return fitted[1]

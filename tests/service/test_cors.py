@@ -87,7 +87,16 @@ def test_page_may_read_our_headers_of_answers_and_of_errors(shared: Caller) -> N
     assert answer.headers["access-control-allow-origin"] == "http://localhost:3000"
     exposed = {name.strip().lower() for name in answer.headers["access-control-expose-headers"].split(",")}
     assert exposed == {name.lower() for name in EXPOSED_HEADERS}
-    assert {"x-request-id", "x-model", "x-seed", "x-z", "server-timing", "retry-after"} <= exposed
+    assert {
+        "x-request-id",
+        "x-model",
+        "x-seed",
+        "x-z",
+        "x-prior",
+        "x-label",
+        "server-timing",
+        "retry-after",
+    } <= exposed
     refused = shared.get("/sample", {"origin": PAGE})
     assert (refused.status, refused.code) == (401, "missing-key")
     assert refused.headers["access-control-allow-origin"] == PAGE

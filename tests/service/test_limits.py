@@ -77,6 +77,7 @@ def test_document_tells_the_same_bounds(api: Caller, told: Mapping[str, Any]) ->
     assert query["n"]["maximum"] == value[most_drawn]
     assert query["seed"]["maximum"] == value["max_seed"]
     assert query["temperature"]["maximum"] == value["max_temperature"]
+    assert query["label"]["maxLength"] == value["max_label_characters"]
     assert query["scale"]["maximum"] == value["max_scale"]
     assert query["columns"]["maximum"] == value["max_columns"]
     assert query["model"]["maxLength"] == value["max_reference_characters"]
@@ -124,6 +125,7 @@ ASK: dict[str, Callable[[Caller, Any], Answer]] = {
         f"/score?importance_samples={n}", npy(1, 28, 28), "application/x-npy"
     ),
     "max_seed": lambda api, n: api.get(f"/sample?seed={n}"),
+    "max_label_characters": lambda api, n: api.get(f"/sample?label={'a' * n}"),
     "max_json_levels": lambda api, n: api.post("/encode", nested(n)),
     "max_query_bytes": lambda api, n: api.get(f"/livez?{query_of(n)}"),
     "max_query_parameters": lambda api, n: api.get("/livez?" + "&".join(f"a{i}=1" for i in range(n))),

@@ -16,6 +16,7 @@ import pytest
 from server_process import serving
 from store_checks import sound
 from tiny_models import publish_tiny
+from tiny_priors import fitted_prior
 
 from model_store import ModelStore
 from model_store.integrity import SizeLimits
@@ -106,6 +107,34 @@ def test_an_upload_under_way_is_not_there_yet_and_aliases_wait_for_it(
     assert mirror.sync() is True
     assert mirror.failures == ()
     assert copy_of(mirror).aliases("mnist") == remote.aliases("mnist")
+
+
+def test_a_fitted_prior_is_copied_with_its_version_and_waited_for(
+    mirror: StoreMirror, remote: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Uploads need no order: whether such a file is missing, only the manifest can say."""
+    publish_tiny(remote, name="mnist", seed=3, fitted=fitted_prior(2), **PUBLISH)
+    prior = remote.root / "mnist" / "3" / "prior.npz"
+    prior.rename(tmp_path / "aside")
+    fetched = []
+    fetch = StoreMirror._fetch
+    monkeypatch.setattr(StoreMirror, "_fetch", lambda *a, **k: fetched.append(a[1]) or fetch(*a, **k))
+    for _ in range(2):
+        mirror.sync()
+        assert copy_of(mirror).versions("mnist") == (1, 2)
+    assert [path for path in fetched if "/3/" in path] == [f"{remote.root}/mnist/3/manifest.json"] * 2
+    (tmp_path / "aside").rename(prior)
+    mirror.sync()
+    assert mirror.failures == ()
+    assert copy_of(mirror).open("mnist@3").manifest.fitted_prior is not None
+    assert sound(copy_of(mirror))
+
+
+def test_a_prior_that_no_manifest_lists_is_not_copied(mirror: StoreMirror, remote: ModelStore) -> None:
+    (remote.root / "mnist" / "1" / "prior.npz").write_bytes(b"somebody's own")
+    mirror.sync()
+    assert mirror.failures == ()
+    assert not (mirror.directory / "mnist" / "1" / "prior.npz").exists()
 
 
 def test_a_version_that_does_not_verify_is_refused_told_once_and_fetched_again_when_it_has_changed(

@@ -106,7 +106,7 @@ def test_decode_gives_the_mean_image_of_each_latent(api: Caller, tiny: TinyModel
 def test_sample_tells_what_it_takes_to_draw_it_again(api: Caller, tiny: TinyModel) -> None:
     answer = api.get("/sample")
     document = answer.json()
-    assert list(document) == ["model", "seed", "temperature", "z", "images"]
+    assert list(document) == ["model", "prior", "label", "seed", "temperature", "z", "images"]
     assert np.shape(document["images"]) == (1, 1, 28, 28)
     assert answer.headers["x-seed"] == str(document["seed"])
     assert 0 <= document["seed"] < 2**53
@@ -153,7 +153,7 @@ def test_temperature_scales_the_noise(api: Caller) -> None:
 def test_sample_as_npz_holds_images_latents_and_seed(api: Caller) -> None:
     arrays = from_npz(api.get("/sample.npz?n=2&seed=9"))
     document = api.get("/sample?n=2&seed=9").json()
-    assert set(arrays) == {"seed", "temperature", "z", "images"}
+    assert set(arrays) == {"prior", "seed", "temperature", "z", "images"}
     assert int(arrays["seed"]) == 9
     np.testing.assert_array_equal(arrays["z"], np.float32(document["z"]))
     np.testing.assert_array_equal(arrays["images"], np.float32(document["images"]))

@@ -100,9 +100,9 @@ def assert_documented(document: Document, method: str, path: str, answer: Answer
     response = resolve(document, operation["responses"][str(answer.status)])
     media_type = answer.headers["content-type"].partition(";")[0]
     assert media_type in response["content"]
-    # X-Z is there only for one image, X-Seed only where something was drawn, and an error may come before the
-    # model is chosen.
-    sometimes = {"X-Z", "X-Seed"} | ({"X-Model"} if answer.status >= 400 else set())
+    # X-Z is there only for one image, X-Seed only where something was drawn, X-Label only where one was asked
+    # for, and an error may come before the model is chosen.
+    sometimes = {"X-Z", "X-Seed", "X-Label"} | ({"X-Model"} if answer.status >= 400 else set())
     for name in set(response["headers"]) - sometimes:
         assert name.lower() in answer.headers, (path, name)
     named = {name.lower() for name in response["headers"]}
@@ -122,6 +122,8 @@ def test_the_validator_finds_defects(document: Document) -> None:
     schema = document["paths"]["/sample"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
     good = {
         "model": "m@1",
+        "prior": "standard",
+        "label": None,
         "seed": 1,
         "temperature": 1.0,
         "z": [[0.5]],
@@ -130,7 +132,7 @@ def test_the_validator_finds_defects(document: Document) -> None:
     assert defects(document, schema, good) == []
     for change in (
         {"seed": "1"}, {"seed": True}, {"seed": -1}, {"extra": 1}, {"images": [[[["x"]]]]},
-        {"images": [[[[2]]]]}, {"z": []}, {"model": None},
+        {"images": [[[[2]]]]}, {"z": []}, {"model": None}, {"prior": "best"}, {"label": 7},
     ):  # fmt: skip
         assert defects(document, schema, {**good, **change}) != [], change
     assert defects(document, schema, {k: v for k, v in good.items() if k != "z"}) != []

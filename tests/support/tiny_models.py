@@ -22,11 +22,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from model_store import (
     BernoulliLikelihood,
+    FittedPrior,
     GoldenVectors,
     ImageSpec,
     ManifestDraft,
     Metric,
     ModelStore,
+    PriorMixtures,
     StandardNormalPrior,
     TrainingProvenance,
     VersionId,
@@ -212,14 +214,18 @@ def publish_tiny(
     encoder: bytes | None = None,
     decoder: bytes | None = None,
     golden: GoldenVectors | None = None,
+    fitted: tuple[FittedPrior, PriorMixtures] | None = None,
 ) -> VersionId:
     """Publish a tiny model; any part may be replaced, `decoder=model.decoder_of_nan` for instance."""
     model = model or TinyModel.make(image_shape=image_shape, latent_size=latent_size, kind=kind, seed=seed)
+    draft = model.draft(name)
+    entry, mixtures = fitted or (None, None)
     return store.publish(
-        model.draft(name),
+        draft if entry is None else draft.with_fitted_prior(entry),
         encoder=model.encoder if encoder is None else encoder,
         decoder=model.decoder if decoder is None else decoder,
         golden=model.golden() if golden is None else golden,
+        prior=mixtures,
         card=CARD,
         aliases=aliases,
     )

@@ -1,0 +1,221 @@
+"""Priors fitted after training: to what, chosen by what, measured on what, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import multivariate_normal
+
+from training.data import ImageSet, split_train_validation
+from training.errors import DataError, NonFiniteTraining
+from training.priors import Encoder, Parts, fit_prior
+
+LATENT = 2
+
+
+@pytest.fixture(autouse=True)
+def few_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many Gaussians are best is tested in `test_mixtures`; trying forty takes a second each time."""
+    monkeypatch.setattr("training.priors.CANDIDATES", (1, 4))
+
+
+def image_set(name: str, count: int, *, labels: tuple[int, ...] = (3, 8), seed: int = 0) -> ImageSet:
+    """Images of 4 x 4 noise; every second one bears the second label, and is bright."""
+    pixels = np.random.default_rng(seed).integers(0, 100, (count, 1, 4, 4))
+    which = np.arange(count) % len(labels)
+    pixels += 100 * which[:, None, None, None]
+    return ImageSet(
+        name=name,
+        images=torch.from_numpy(pixels.astype(np.uint8)),
+        labels=torch.from_numpy(np.array(labels)[which]),
+    )
+
+
+@pytest.fixture
+def parts() -> Parts:
+    return Parts(
+        image_set("some train", 1200), image_set("some held back", 200), image_set("some test", 400, seed=1)
+    )
+
+
+def brightness(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """mu = (8 · brightness - 4, 1), logvar = (log 0.01, 0): an encoder whose posterior is known."""
+    mu = torch.stack([8.0 * x.mean(dim=(1, 2, 3)) - 4.0, torch.ones(len(x))], dim=1)
+    return mu, torch.tensor([[np.log(0.01), 0.0]], dtype=torch.float32).expand_as(mu)
+
+
+VAE = Encoder(brightness, kind="vae", binarisation="grey")
+
+
+def value(fit, name: str) -> float:
+    return next(metric.value for metric in fit.entry.metrics if metric.name == name)
+
+
+def test_mixtures_lie_where_the_posterior_samples_of_each_label_lie(parts: Parts) -> None:
+    fit = fit_prior(VAE, parts, seed=0)
+    assert [each.label for each in fit.entry.labels] == ["3", "8"]
+    assert [each.share for each in fit.entry.labels] == [0.5, 0.5]
+    _, dark, bright = fit.mixtures.split(fit.entry)
+    for each, label in ((dark, 3), (bright, 8)):
+        x = parts.train.images[parts.train.labels == label].float() / 255.0
+        mu, _ = brightness(x)
+        np.testing.assert_allclose(each.weights @ each.means, mu.mean(dim=0), atol=0.15)
+
+
+def test_it_is_fitted_to_samples_and_not_to_means(parts: Parts) -> None:
+    """The second latent has the mean 1 everywhere and the variance 1: means alone would give it none."""
+    fit = fit_prior(VAE, parts, seed=0)
+    mean, second = 0.0, 0.0
+    whole = fit.mixtures.split(fit.entry)[0]
+    for weight, centre, factor in zip(whole.weights, whole.means, whole.cholesky, strict=True):
+        mean += weight * centre[1]
+        second += weight * (centre[1] ** 2 + (factor.astype(np.float64) @ factor.T)[1, 1])
+    assert mean == pytest.approx(1.0, abs=0.1)
+    assert second - mean**2 == pytest.approx(1.0, abs=0.12)
+
+
+def test_figures_are_of_the_test_images(parts: Parts) -> None:
+    """E log N(z; 0, I) in closed form: -log 2π - ½ Σ (mu² + σ²)."""
+    fit = fit_prior(VAE, parts, seed=0)
+    mu, logvar = brightness(parts.test.images.float() / 255.0)
+    expected = -np.log(2 * np.pi) - 0.5 * float((mu.square() + logvar.exp()).sum(dim=1).mean())
+    assert value(fit, "standard_prior_log_density") == pytest.approx(expected, abs=0.2)
+    assert value(fit, "label_prior_log_density") > value(fit, "prior_log_density")
+    assert value(fit, "prior_log_density") > value(fit, "standard_prior_log_density")
+    for metric in fit.entry.metrics:
+        assert "all 400 images of some test, grey pixels, seed 0" in metric.protocol
+    assert "all 1,200 images of some train" in fit.entry.protocol
+    assert "all 200 images of some held back" in fit.entry.protocol
+
+
+def test_the_figure_of_one_gaussian_is_its_entropy(parts: Parts) -> None:
+    """Posterior samples that really are one Gaussian: the mean log density is minus its entropy, in nats."""
+
+    def one_gaussian(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.full((len(x), LATENT), 0.5), torch.full((len(x), LATENT), float(np.log(0.25)))
+
+    fit = fit_prior(replace(VAE, encode=one_gaussian), parts, seed=1, with_labels=False)
+    entropy = multivariate_normal(np.zeros(LATENT), 0.25 * np.eye(LATENT)).entropy()
+    assert value(fit, "prior_log_density") == pytest.approx(-entropy, abs=0.1)
+
+
+def test_the_same_seed_gives_the_same_prior_and_another_seed_another(parts: Parts) -> None:
+    one, same, other = (fit_prior(VAE, parts, seed=seed) for seed in (0, 0, 1))
+    assert one.mixtures.to_bytes() == same.mixtures.to_bytes()
+    assert one.entry == same.entry
+    assert one.mixtures.to_bytes() != other.mixtures.to_bytes()
+
+
+def test_binarised_pixels_are_encoded_where_training_binarised(parts: Parts) -> None:
+    seen = []
+
+    def spy(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(x)
+        return brightness(x)
+
+    fit = fit_prior(replace(VAE, encode=spy, binarisation="dynamic"), parts, seed=0)
+    assert set(torch.cat(seen).unique().tolist()) == {0.0, 1.0}
+    assert "dynamic binarisation" in fit.entry.protocol
+
+
+def test_an_autoencoder_s_codes_are_taken_as_they_are(parts: Parts) -> None:
+    fit = fit_prior(replace(VAE, kind="ae"), parts, seed=0)
+    assert "seed 0, the code of each" in fit.entry.protocol
+    assert [metric.name for metric in fit.entry.metrics] == ["prior_log_density", "label_prior_log_density"]
+    whole = fit.mixtures.split(fit.entry)[0]
+    np.testing.assert_allclose(whole.means[:, 1], 1.0, atol=1e-4)
+
+
+def test_labels_are_left_out_where_there_are_none_or_nobody_wants_them(parts: Parts) -> None:
+    without = Parts(*(ImageSet(name=each.name, images=each.images) for each in parts))
+    for fit in (fit_prior(VAE, parts, seed=0, with_labels=False), fit_prior(VAE, without, seed=0)):
+        assert fit.entry.labels == ()
+        assert [metric.name for metric in fit.entry.metrics] == [
+            "prior_log_density", "standard_prior_log_density",
+        ]  # fmt: skip
+        assert "for each label" not in fit.entry.protocol
+
+
+def test_too_few_images_of_a_label_are_refused_by_the_label(parts: Parts) -> None:
+    train = image_set("few", 63, labels=(3,) * 20 + (8,))
+    with pytest.raises(
+        DataError, match=r"label 8: expected at least 6 training images.*got 3 and 100"
+    ) as caught:
+        fit_prior(VAE, replace(parts, train=train), seed=0)
+    assert "--no-labels" in str(caught.value)
+    assert fit_prior(VAE, replace(parts, train=train), seed=0, with_labels=False).entry.labels == ()
+    held_back = image_set("no eights", 20, labels=(3,))
+    with pytest.raises(DataError, match=r"label 8: .*1 held back, got 600 and 0"):
+        fit_prior(VAE, replace(parts, held_back=held_back), seed=0)
+
+
+def test_too_few_images_in_all_are_refused(parts: Parts) -> None:
+    with pytest.raises(DataError, match="all images: expected at least 6 training images"):
+        fit_prior(VAE, replace(parts, train=image_set("five", 5)), seed=0, with_labels=False)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_an_encoder_that_gives_no_numbers_is_refused(parts: Parts, bad: float) -> None:
+    def broken(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mu, logvar = brightness(x)
+        return torch.where(torch.arange(len(mu))[:, None] == 5, bad, mu), logvar
+
+    with pytest.raises(NonFiniteTraining, match="some train: expected finite latents, got NaN or infinity"):
+        fit_prior(replace(VAE, encode=broken), parts, seed=0)
+
+
+def test_test_images_of_labels_that_were_not_fitted_have_no_part_in_the_label_figure(parts: Parts) -> None:
+    fit = fit_prior(VAE, replace(parts, test=image_set("others", 50, labels=(1, 2))), seed=0)
+    assert [metric.name for metric in fit.entry.metrics] == [
+        "prior_log_density",
+        "standard_prior_log_density",
+    ]
+
+
+def test_people_are_told_after_each_mixture_and_how_far_the_encoding_has_come(parts: Parts) -> None:
+    said: list[str] = []
+    progress: list[tuple[str, int, int]] = []
+    fit_prior(VAE, parts, seed=0, tell=said.append, progress=lambda *step: progress.append(step))
+    assert [line.partition(":")[0] for line in said] == ["all images", "label 3", "label 8"]
+    assert "log density of images held back, by number: 1: " in said[0]
+    assert ("encoding some train", 256, 1200) in progress
+    assert progress[-1] == ("encoding some test", 400, 400)
+
+
+def test_parts_of_a_real_split_have_their_names_in_the_protocol(digits) -> None:
+    train, held_back = split_train_validation(digits.train, validation_size=100, seed=0)
+    assert held_back is not None
+
+    def means(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = x.flatten(1)
+        return torch.stack([rows[:, :392].mean(dim=1), rows[:, 392:].mean(dim=1)], dim=1), torch.zeros(
+            len(x), 2
+        )
+
+    fit = fit_prior(
+        Encoder(means, kind="vae", binarisation="dynamic"), Parts(train, held_back, digits.test), seed=4
+    )
+    assert [each.label for each in fit.entry.labels] == [str(digit) for digit in range(10)]
+    assert sum(each.share for each in fit.entry.labels) == pytest.approx(1.0)
+    assert f"all 576 images of {digits.train.name}, dynamic binarisation, seed 4" in fit.entry.protocol
+    assert "100 held back (seed 0)" in fit.entry.protocol
+
+
+def test_where_nothing_fits_better_the_fitted_prior_is_n_0_i_itself(parts: Parts) -> None:
+    """It is drawn from by default, so it must not be a poor guess from a few images."""
+
+    def standard(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.zeros(len(x), LATENT), torch.zeros(len(x), LATENT)
+
+    said: list[str] = []
+    few = replace(parts, train=image_set("few", 12))
+    fit = fit_prior(replace(VAE, encode=standard), few, seed=0, with_labels=False, tell=said.append)
+    (whole,) = fit.mixtures.split(fit.entry)
+    assert (whole.weights.tolist(), whole.means.tolist()) == ([1.0], [[0.0, 0.0]])
+    np.testing.assert_array_equal(whole.cholesky, np.eye(LATENT)[np.newaxis])
+    assert value(fit, "prior_log_density") == pytest.approx(value(fit, "standard_prior_log_density"))
+    assert said[0].startswith("all images: N(0, I) (log density of images held back, by number: 1: -")
+    assert "N(0, I) itself where none is better" in fit.entry.protocol

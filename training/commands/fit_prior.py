@@ -1,0 +1,69 @@
+"""`vae-train fit-prior`: fit a prior to a run, or to a published version, whose next version then has it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from model_store import ModelStore, default_store_root
+from training.commands.telling import progress_of_evaluation, say
+from training.errors import ConfigError
+from training.evaluation import format_value
+from training.export import check_aliases, serve_command
+from training.prior_fitting import PriorRequest, fit_prior_of_run, fit_prior_of_version
+from training.threads import allowed_threads
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Fit, say how well, and what to do next."""
+    threads = allowed_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    # For scikit-learn too: its libraries would take as many threads as the host has cores.
+    with threadpool_limits(threads), progress_of_evaluation() as progress:
+        request = PriorRequest(
+            data_dir=arguments.data,
+            seed=arguments.seed,
+            with_labels=arguments.labels,
+            tell=say,
+            progress=progress,
+        )
+        if _is_run(arguments.model):
+            return _of_run(arguments, request)
+        return _of_version(arguments, request)
+
+
+def _is_run(text: str) -> bool:
+    """A run directory by its content, or whatever is written like a path."""
+    return (Path(text) / "config.json").is_file() or "/" in text or text in (".", "..")
+
+
+def _of_run(arguments: argparse.Namespace, request: PriorRequest) -> int:
+    if arguments.alias is not None or arguments.store is not None:
+        raise ConfigError(
+            "--alias, --store: expected with a published version such as mnist@1, got with a run directory; "
+            "`vae-train export` publishes its prior. Leave them out here and give them there."
+        )
+    fit = fit_prior_of_run(Path(arguments.model), request)
+    for metric in fit.entry.metrics:
+        say(f"  {metric.name:<27} {format_value(metric):>10}  {metric.unit}")
+    say(f"wrote {arguments.model}/prior.npz; publish it: vae-train export {arguments.model} --name NAME")
+    return 0
+
+
+def _of_version(arguments: argparse.Namespace, request: PriorRequest) -> int:
+    aliases = [arguments.alias] if arguments.alias is not None else []
+    check_aliases(aliases)
+    store = ModelStore(arguments.store or default_store_root())
+    version = fit_prior_of_version(arguments.model, request, store=store, aliases=aliases)
+    fitted = store.manifest(version).fitted_prior
+    assert fitted is not None
+    for metric in fitted.metrics:
+        say(f"  {metric.name:<27} {format_value(metric):>10}  {metric.unit}")
+    moved = ", ".join(sorted({*aliases, "latest"}))
+    say(f"published {version} in {store.root} ({moved})")
+    say(f"serve it: {serve_command(version, store)}")
+    return 0

@@ -1,0 +1,170 @@
+"""`fit-prior` on a run or on a published version: data in, prior fitted, prior kept where it belongs.
+
+Knows runs, published versions and in what order things are checked. The fitting is in `training.priors`. A
+published version never changes: what is fitted for it becomes part of the next one, which has the same
+graphs, golden vectors and figures to the byte. onnxruntime is used through `training.parity` alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from model_store import Manifest, ManifestDraft, ModelStore, VersionId
+from training.config import RunConfig
+from training.data import ImageData, load_mnist, split_train_validation
+from training.errors import ConfigError, DataError
+from training.estimators import Progress
+from training.evaluation import weights_sha256
+from training.model_card import card_with_prior
+from training.onnx_graphs import Graphs
+from training.parity import OnnxPair
+from training.prior_files import write_prior
+from training.priors import Encode, Encoder, Parts, PriorFit, fit_prior
+from training.run_directory import load_run
+
+#: scikit-learn takes no larger one.
+_MAX_SEED = 2**32 - 1
+
+Tell = Callable[[str], None]
+
+
+def _silent(_: str) -> None:
+    """Tells nobody."""
+
+
+@dataclass(frozen=True)
+class PriorRequest:
+    """How a prior is to be fitted, whatever it is fitted to."""
+
+    data_dir: Path | None = None
+    """Folder with the images of the training; None is the download cache."""
+    cache_dir: Path | None = None
+    """Of downloads, when there is no folder."""
+    seed: int | None = None
+    """Of everything random; None is the recipe's `evaluation.seed`."""
+    with_labels: bool = True
+    tell: Tell = _silent
+    """Given a line for people at each step."""
+    progress: Progress | None = None
+
+
+def fit_prior_of_run(run_dir: Path, request: PriorRequest) -> PriorFit:
+    """Fit a prior to a run's averaged weights and write it into the run directory, where `export` finds it.
+
+    Raises:
+        TrainingError: The run or the data is unusable; nothing was written.
+    """
+    run = load_run(run_dir)
+
+    def encode(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        posterior = run.model.encode(x)
+        return posterior.mu, posterior.logvar
+
+    fit = _fit(
+        encode,
+        run.config,
+        request,
+        trained_on=run.provenance.data_fingerprint,
+        image_shape=run.model.image_shape,
+    )
+    write_prior(run.directory, fit.entry, fit.mixtures, weights_sha256=weights_sha256(run.model))
+    return fit
+
+
+def fit_prior_of_version(
+    reference: str, request: PriorRequest, *, store: ModelStore, aliases: Sequence[str] = ()
+) -> VersionId:
+    """Fit a prior to a published version and publish the next one: the same graphs, with the prior.
+
+    The graphs are first held against their golden vectors, so that the latents are those that every server
+    computes.
+
+    Args:
+        reference: `name`, `name@version` or `name@alias`.
+        request: How.
+        store: Where the version is, and the next one will be.
+        aliases: To move to the new version; `latest` moves by itself.
+
+    Raises:
+        TrainingError: The data is unusable; nothing was published.
+        StoreError: No such version, its graphs give other answers here, or the store cannot be written.
+    """
+    published = store.open(reference)
+    manifest = published.manifest
+    runtime = OnnxPair(Graphs(encoder=published.encoder, decoder=published.decoder))
+    golden = published.golden
+    golden.check_encoder(*runtime.encode(golden.x), manifest.golden)
+
+    def encode(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mu, logvar = runtime.encode(x.numpy())
+        return torch.from_numpy(mu), torch.from_numpy(logvar)
+
+    recipe = json.dumps(manifest.provenance.recipe)
+    config = RunConfig.from_json(recipe, where=f"{published.id}: provenance.recipe")
+    fit = _fit(
+        encode,
+        config,
+        request,
+        trained_on=manifest.provenance.data_fingerprint,
+        image_shape=manifest.image.shape,
+    )
+    return store.publish(
+        _next_draft(manifest, fit),
+        encoder=published.encoder,
+        decoder=published.decoder,
+        golden=golden,
+        card=lambda new: card_with_prior(published.card, of=published.id, manifest=new),
+        prior=fit.mixtures,
+        aliases=tuple(aliases),
+    )
+
+
+def _fit(
+    encode: Encode,
+    config: RunConfig,
+    request: PriorRequest,
+    *,
+    trained_on: str,
+    image_shape: tuple[int, int, int],
+) -> PriorFit:
+    seed = config.evaluation.seed if request.seed is None else request.seed
+    if not 0 <= seed <= _MAX_SEED:
+        raise ConfigError(
+            f"--seed: expected 0 to {_MAX_SEED:,}, got {seed:,}. Choose a number in that range."
+        )
+    data = load_mnist(request.data_dir, request.cache_dir, tell=request.tell)
+    if data.train.fingerprint != trained_on:
+        raise DataError(
+            f"{data.train.name}: expected the images that the model was trained on (shaped {image_shape}, "
+            f"fingerprint {trained_on}), got {len(data.train):,} shaped {data.image_shape}, fingerprint "
+            f"{data.train.fingerprint}. A prior is fitted to where those images lie: give their folder."
+        )
+    return fit_prior(
+        Encoder(encode, kind=config.model.kind, binarisation=config.data.binarisation),
+        _parts(data, config),
+        seed=seed,
+        with_labels=request.with_labels,
+        tell=request.tell,
+        progress=request.progress,
+    )
+
+
+def _parts(data: ImageData, config: RunConfig) -> Parts:
+    """The images as training had them: fitted to, held back, and those for the test."""
+    train, held_back = split_train_validation(
+        data.train, validation_size=config.data.validation_size, seed=config.trainer.seed
+    )
+    assert held_back is not None  # the configuration holds at least one image back
+    return Parts(train=train, held_back=held_back, test=data.test)
+
+
+def _next_draft(manifest: Manifest, fit: PriorFit) -> ManifestDraft:
+    now = datetime.now(UTC).replace(microsecond=0)
+    provenance = manifest.provenance.model_copy(update={"created_at": now})
+    return manifest.with_fitted_prior(fit.entry).model_copy(update={"provenance": provenance})

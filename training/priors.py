@@ -1,0 +1,278 @@
+"""A prior fitted after training: mixtures over the posterior samples of the training images.
+
+Knows encoders, image sets with labels, and mixtures. Knows nothing of files, stores or commands. The encoder
+may be a run's model or a published graph: whatever gives (mu, logvar) of a batch.
+
+    training images ──encoder──▶ z ~ q(z|x) ──EM──▶ one mixture of all, one of each label
+    images held back                       └──▶ choose the number of components
+    test images                            └──▶ the figures: log p(z), fitted and N(0, I)
+
+The mean of log p(z) over posterior samples is the part of the bound that a prior decides: a prior that is
+better by so many nats here makes the ELBO of the same encoder and decoder better by as many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model_store import FittedPrior, GaussianMixture, LabelledMixture, Metric, PriorMixtures
+from training.data import Binarisation, ImageSet
+from training.errors import DataError, NonFiniteTraining
+from training.estimators import Observations, Progress
+from training.mixtures import (
+    MOST_ROUNDS,
+    REGULARISATION,
+    TOLERANCE_NATS,
+    ChosenMixture,
+    choose_mixture,
+    log_density,
+    rows_needed,
+    standard_normal_log_density,
+)
+from training.seeding import generator_for
+
+#: Numbers of components that are tried for the mixture of all images, and for that of one label.
+CANDIDATES = (1, 10, 20, 40)
+LABEL_CANDIDATES = (1, 2, 4, 8)
+_BATCH_SIZE = 256
+#: Among numbers of components that were tried: N(0, I), of which nothing is fitted.
+_STANDARD = 0
+
+Encode = Callable[[Float[Tensor, "batch c h w"]], tuple[Tensor, Tensor]]
+"""(mu, logvar), each (batch, latent), of images in [0, 1]."""
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """How images become z."""
+
+    encode: Encode
+    kind: Literal["vae", "ae"]
+    """Of an `ae`, whose `logvar` means nothing, z is the code itself."""
+    binarisation: Binarisation
+    """What the encoder saw in training."""
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The images, by what they are for."""
+
+    train: ImageSet
+    """What the mixtures are fitted to."""
+    held_back: ImageSet
+    """What the numbers of components are chosen by."""
+    test: ImageSet
+    """What the figures are measured on."""
+
+    def __iter__(self) -> Iterator[ImageSet]:
+        return iter((self.train, self.held_back, self.test))
+
+
+@dataclass(frozen=True, eq=False)
+class PriorFit:
+    """What a version publishes of a fitted prior."""
+
+    entry: FittedPrior
+    mixtures: PriorMixtures
+
+
+@dataclass(frozen=True, eq=False)
+class _Latents:
+    """z of a set of images, and their labels."""
+
+    z: NDArray[np.float32]
+    labels: NDArray[np.int64] | None
+
+    def of(self, label: int) -> NDArray[np.float32]:
+        assert self.labels is not None
+        rows: NDArray[np.float32] = self.z[self.labels == label]
+        return rows
+
+
+def fit_prior(
+    encoder: Encoder,
+    parts: Parts,
+    *,
+    seed: int,
+    with_labels: bool = True,
+    tell: Tell = lambda _: None,
+    progress: Progress | None = None,
+) -> PriorFit:
+    """Fit the mixtures, choose their sizes on the images held back, measure them on the test images.
+
+    Args:
+        encoder: Gives the posterior of a batch.
+        parts: The images; those fitted to must be the ones that the model was trained on.
+        seed: Of binarisation, posterior samples and initial clusters; the same seed gives the same mixtures.
+        with_labels: Also fit a mixture to the images of each label, where they have labels.
+        tell: Given a line for people after each mixture.
+        progress: Told how many images are encoded.
+
+    Raises:
+        DataError: There are too few images, of all or of a label, to fit a covariance to.
+        NonFiniteTraining: The encoder gave NaN or infinity.
+
+    Source:
+        Ghosh et al. 2019, arXiv:1903.12436, section 4. They fit to the codes of a deterministic encoder; for
+        a VAE we fit to samples of q(z|x), because means alone would leave out the spread that the decoder was
+        trained with.
+    """
+    train, held_back, test = (
+        _encoded(encoder, images, seed=seed, number=number, progress=progress)
+        for number, images in enumerate(parts)
+    )
+    whole = _chosen("all images", train.z, held_back.z, candidates=CANDIDATES, seed=seed)
+    if encoder.kind == "vae":
+        whole = _unless_standard_is_better(whole, held_back.z)
+    tell(_line("all images", whole))
+    labelled: dict[int, ChosenMixture] = {}
+    if with_labels and train.labels is not None and held_back.labels is not None:
+        for label in np.unique(train.labels).tolist():
+            of = f"label {label}"
+            rows = train.of(label), held_back.of(label)
+            labelled[label] = _chosen(of, *rows, candidates=LABEL_CANDIDATES, seed=seed)
+            tell(_line(of, labelled[label]))
+    entry = FittedPrior(
+        components=len(whole.mixture.weights),
+        labels=tuple(
+            LabelledMixture(
+                label=str(label),
+                components=len(each.mixture.weights),
+                share=len(train.of(label)) / len(train.z),
+            )
+            for label, each in labelled.items()
+        ),
+        protocol=_protocol(encoder, parts, seed=seed, labels=bool(labelled)),
+        metrics=tuple(_metrics(encoder, parts.test, test, whole, labelled, seed=seed)),
+    )
+    return PriorFit(entry, PriorMixtures.of((whole.mixture, *(each.mixture for each in labelled.values()))))
+
+
+def _encoded(
+    encoder: Encoder, images: ImageSet, *, seed: int, number: int, progress: Progress | None
+) -> _Latents:
+    """One z of each image: a draw from its posterior, or the code of an autoencoder."""
+    observations = Observations(images, encoder.binarisation, seed=seed)
+    generator = generator_for(seed, "prior", number)
+    rows: list[Tensor] = []
+    with torch.inference_mode():
+        for indices in torch.split(torch.arange(len(images)), _BATCH_SIZE):
+            mu, logvar = encoder.encode(observations.take(indices))
+            eps = torch.randn(mu.shape, generator=generator)
+            rows.append(mu if encoder.kind == "ae" else mu + torch.exp(0.5 * logvar) * eps)
+            if progress is not None:
+                progress(f"encoding {images.name}", int(indices[-1]) + 1, len(images))
+    z = torch.cat(rows)
+    if not torch.isfinite(z).all():
+        raise NonFiniteTraining(
+            f"{images.name}: expected finite latents, got NaN or infinity from the encoder. Its weights are "
+            "broken: train again with a lower learning rate, or go back to an earlier checkpoint."
+        )
+    return _Latents(z.numpy(), None if images.labels is None else images.labels.numpy())
+
+
+def _chosen(
+    of: str,
+    z: NDArray[np.float32],
+    held_back: NDArray[np.float32],
+    *,
+    candidates: Sequence[int],
+    seed: int,
+) -> ChosenMixture:
+    needed = rows_needed(z.shape[1], 1)
+    if len(z) < needed or len(held_back) == 0:
+        raise DataError(
+            f"{of}: expected at least {needed:,} training images, to fit a covariance of {z.shape[1]} "
+            f"latents to, and 1 held back, got {len(z):,} and {len(held_back):,}. Give more images, hold "
+            "another number back (data.validation_size), train with fewer latents, or use --no-labels."
+        )
+    return choose_mixture(z, held_back, candidates=candidates, seed=seed)
+
+
+def _unless_standard_is_better(whole: ChosenMixture, held_back: NDArray[np.float32]) -> ChosenMixture:
+    """N(0, I) itself where nothing describes other images better: a fitted prior is drawn from by default."""
+    standard_nats = float(standard_normal_log_density(held_back).mean())
+    if max(whole.held_out_nats.values()) > standard_nats:
+        return whole
+    latent = held_back.shape[1]
+    unit = GaussianMixture(
+        weights=np.ones(1),
+        means=np.zeros((1, latent), np.float32),
+        cholesky=np.eye(latent, dtype=np.float32)[np.newaxis],
+    )
+    return ChosenMixture(unit, {**whole.held_out_nats, _STANDARD: standard_nats})
+
+
+def _line(of: str, chosen: ChosenMixture) -> str:
+    tried = ", ".join(
+        f"{'N(0, I)' if count == _STANDARD else count}: {nats:.2f}"
+        for count, nats in chosen.held_out_nats.items()
+    )
+    count = len(chosen.mixture.weights)
+    what = f"{count} Gaussian{'s' if count > 1 else ''}"
+    if _STANDARD in chosen.held_out_nats:
+        what = "N(0, I)"
+    return f"{of}: {what} (log density of images held back, by number: {tried})"
+
+
+def _protocol(encoder: Encoder, parts: Parts, *, seed: int, labels: bool) -> str:
+    sizes = f"{', '.join(map(str, CANDIDATES))} for all images"
+    if encoder.kind == "vae":
+        sizes += " (N(0, I) itself where none is better)"
+    if labels:
+        sizes += f" and {', '.join(map(str, LABEL_CANDIDATES))} for each label"
+    return (
+        f"{_drawn(encoder, parts.train, seed)}; Gaussians with full covariances by EM (scikit-learn "
+        f"{metadata.version('scikit-learn')}) from k-means, until the mean log density rises by less than "
+        f"{TOLERANCE_NATS:g} nats, at most {MOST_ROUNDS} rounds; {REGULARISATION:g} of the mean variance "
+        f"added to each; their number, of {sizes} where the images suffice, by the mean log density of "
+        f"{_drawn(encoder, parts.held_back, seed)} (arXiv:1903.12436, section 4)"
+    )
+
+
+def _drawn(encoder: Encoder, images: ImageSet, seed: int) -> str:
+    """Which z, in words."""
+    what = "the code" if encoder.kind == "ae" else "one posterior sample z ~ q(z∣x)"
+    return f"{Observations(images, encoder.binarisation, seed).protocol()}, {what} of each"
+
+
+def _metrics(
+    encoder: Encoder,
+    images: ImageSet,
+    test: _Latents,
+    whole: ChosenMixture,
+    labelled: dict[int, ChosenMixture],
+    *,
+    seed: int,
+) -> Iterator[Metric]:
+    data = _drawn(encoder, images, seed)
+    yield _nats(
+        "prior_log_density", log_density(whole.mixture, test.z), f"mean of log p(z), fitted prior; {data}"
+    )
+    if encoder.kind == "vae":
+        yield _nats(
+            "standard_prior_log_density",
+            standard_normal_log_density(test.z),
+            f"mean of log N(z; 0, I); {data}; the bound would gain by the fitted prior what that has more",
+        )
+    if labelled and test.labels is not None and np.isin(test.labels, list(labelled)).any():
+        own = [log_density(each.mixture, test.of(label)) for label, each in labelled.items()]
+        yield _nats(
+            "label_prior_log_density",
+            np.concatenate(own),
+            f"mean of log p(z ∣ label), each image by the mixture of its own label; {data}",
+        )
+
+
+def _nats(name: str, per_image: NDArray[np.float64], protocol: str) -> Metric:
+    return Metric(name=name, value=float(per_image.mean()), unit="nats per image", protocol=protocol)
