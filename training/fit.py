@@ -180,6 +180,11 @@ def _check_resumable(directory: RunDirectory, config: RunConfig, now: Provenance
             f"{then.data_fingerprint[:12]}…), got others ({now.data_fingerprint[:12]}…). Resume with the "
             "--data it was started with."
         )
+    if then.split != now.split:
+        raise RunDirectoryError(
+            f"{directory.root}: expected a run whose validation images were chosen by their content, got one "
+            "of an earlier version, which chose others. Start a new run in another --out."
+        )
     for what in ("precision", "threads", "libraries"):
         before, after = getattr(then, what), getattr(now, what)
         if before != after:

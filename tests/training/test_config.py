@@ -129,7 +129,7 @@ def test_a_missing_file_is_told(tmp_path):
 
 
 def test_an_unknown_recipe_name_is_told_with_the_known_ones():
-    with pytest.raises(ConfigError, match=r"expected one of mnist, .*quick.*got 'quik'"):
+    with pytest.raises(ConfigError, match=r"expected one of fashion, .*mnist, .*quick.*got 'quik'"):
         load_recipe("quik")
 
 
