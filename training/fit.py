@@ -43,6 +43,7 @@ from training.pictures import Pictures
 from training.provenance import Provenance, describe_provenance
 from training.run_directory import FittedRun, RunDirectory, load_run, save_provenance
 from training.seeding import generator_for
+from training.suitability import objections
 
 __all__ = ["FittedRun", "RunDirectory", "fit", "load_run", "resolve_precision"]
 
@@ -107,6 +108,8 @@ def fit(
     with directory.locked():
         directory.remove_leftovers()
         before_training()
+        for objection in objections(config, train):
+            console.say(f"warning: {objection}")
         _train(config, directory, batches, validation, precision=precision, console=console)
     return load_run(out)
 

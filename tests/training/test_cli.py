@@ -12,7 +12,9 @@ import sys
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from model_store.errors import InvalidReference, StoreWriteFailed
 from training import cli
@@ -99,6 +101,25 @@ def test_fit_uses_the_threads_it_is_given(recipe, mnist_folder, tmp_path, capsys
     monkeypatch.setattr("training.commands.fit.torch.set_num_threads", chosen.append)
     cli.main(fit_arguments(recipe, mnist_folder, tmp_path / "run"))
     assert chosen == [3]
+
+
+def test_fit_tells_how_pictures_were_read_and_that_some_cannot_be(recipe, tmp_path, capsys, no_pictures):
+    rng = np.random.default_rng(0)
+    for number in range(200):
+        levels = 255 * rng.integers(0, 2, (9, 9), dtype=np.uint8)
+        path = tmp_path / "ink" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(levels).save(path)
+    arguments = fit_arguments(recipe, tmp_path / "ink", tmp_path / "run", "--set", "data.validation_size=0.2")
+    assert cli.main(arguments) == 0
+    said = capsys.readouterr().out
+    assert "  data      folder ink, " in said
+    assert "  note      no test images were given: " in said
+    assert cli.main(["evaluate", str(tmp_path / "run"), "--data", str(tmp_path / "ink")]) == 0
+    assert "of folder ink test (a tenth of 200, held out by content hash), dynamic" in capsys.readouterr().out
+    (tmp_path / "ink" / "a" / "0.png").write_bytes(b"")
+    assert cli.main(arguments) == 65
+    assert "\n  a/0.png: cannot be read as PNG" in capsys.readouterr().err
 
 
 def test_an_autoencoder_is_told_of_without_a_bound_or_samples(
