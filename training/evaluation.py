@@ -316,9 +316,15 @@ def evaluate_run(
     """
     run = load_run(run_dir)
     settings = run.config.evaluation
+    data = load_images(data_dir, run.config.data, cache_dir=cache_dir, tell=tell)
+    if data_dir is None and data.train.fingerprint != run.provenance.data_fingerprint:
+        raise ConfigError(
+            f"--data: expected the images that {run_dir} was trained on ({run.provenance.data}), got "
+            f"nothing, which would be {data.name}. Name them."
+        )
     evaluation = evaluate(
         run.model,
-        load_images(data_dir, run.config.data, cache_dir=cache_dir, tell=tell).test,
+        data.test,
         importance_samples=settings.importance_samples if importance_samples is None else importance_samples,
         importance_images=settings.importance_images if importance_images is None else importance_images,
         seed=settings.seed if seed is None else seed,

@@ -151,6 +151,19 @@ def test_fit_and_evaluate_tell_of_a_download(
     assert said.startswith("| figure |"), "standard output is the table alone"
 
 
+def test_a_run_on_other_images_is_not_measured_on_downloaded_digits(
+    recipe, mnist_folder, tmp_path, capsys, no_pictures, monkeypatch
+):
+    """They have the right shape, so figures would come out."""
+    images = np.random.default_rng(0).integers(0, 2, (1700, 28, 28), dtype=np.uint8) * 255
+    np.savez(tmp_path / "ink.npz", images=images)
+    assert cli.main(fit_arguments(recipe, tmp_path / "ink.npz", tmp_path / "run")) == 0
+    monkeypatch.setattr("training.data.download.ensure_mnist", lambda cache_dir, *, tell: mnist_folder)
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(tmp_path / "run")]) == 2
+    assert "was trained on (npz ink: " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments", [["fit", "--resume", "--out"], ["evaluate"]])
 def test_a_long_evaluation_tells_how_far_it_has_come(
     arguments, recipe, mnist_folder, tmp_path, capsys, no_pictures, monkeypatch
