@@ -16,6 +16,7 @@ SHAPED = (
     "training.batches",
     "training.data.binarisation",
     "training.data.images",
+    "training.data.on_disk",
     "training.estimators",
     "training.evaluation",
     "training.export",

@@ -45,6 +45,9 @@ SHORTENED = {
     "vae-train fit --recipe mnist --data data/mnist --out runs/mnist": (
         " --set trainer.epochs=1 --set evaluation.importance_samples=2 --set evaluation.importance_images=10"
     ),
+    "vae-train fit --recipe images-gaussian --data data/pictures --out runs/pictures": (
+        " --set trainer.epochs=1"
+    ),
     ".venv/bin/vae-serve bench http://localhost:8000 --concurrency 32": " --duration-s 0.3 --warm-up-s 0",
     ".venv/bin/vae-serve bench http://localhost:8000 --rate 200 --operation sample --form png": (
         " --duration-s 0.3 --warm-up-s 0"
@@ -193,6 +196,7 @@ def test_command_lines_train_publish_and_look_at_a_model(
     environment: dict[str, str], store: Path, tmp_path: Path
 ) -> None:
     enough_for_the_quick_recipe(tmp_path / "data/mnist")
+    pictures_in_colour(tmp_path / "data/pictures")
     blocks = [block for block in BLOCKS if uses_the_command_line(block)]
     assert len(blocks) >= 3
     for block in blocks:
@@ -204,6 +208,7 @@ def test_command_lines_train_publish_and_look_at_a_model(
             address=None,
         )
     assert (store / "mnist/2/manifest.json").is_file()
+    assert (store / "pictures/1/manifest.json").is_file()
     assert (tmp_path / "runs/quick/samples.png").is_file()
 
 
@@ -213,6 +218,19 @@ def enough_for_the_quick_recipe(folder: Path) -> None:
     for name in ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"):
         array = read_idx(folder / name, max_payload_bytes=10_000_000).array
         write_idx(folder / name, np.concatenate([array, array]))
+
+
+def pictures_in_colour(folder: Path) -> None:
+    """Two classes of gradients, enough for a batch of the recipe."""
+    rng = np.random.default_rng(0)
+    for number in range(120):
+        pixels = rng.integers(0, 256, (2, 2, 3), dtype=np.uint8)
+        picture = Image.fromarray(pixels).resize((12, 9), Image.Resampling.BILINEAR)
+        path = (
+            folder / ("warm" if pixels[..., 0].mean() > pixels[..., 2].mean() else "cold") / f"{number}.png"
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
 
 
 def test_picture_is_what_the_bundled_model_draws(

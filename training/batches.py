@@ -1,4 +1,4 @@
-"""Batches from images that lie in memory: no workers, no copies but the batch itself.
+"""Batches of images in memory or on disk: no workers, no copies but the batch itself.
 
 Knows uint8 images, batch sizes and positions. Knows nothing of models or of what pixels mean.
 """
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from training.data import ImagesOnDisk
 from training.seeding import generator_for
 
 
@@ -20,7 +21,9 @@ class ShuffledBatches:
     number: the batches served since the beginning, which is the optimiser's step.
     """
 
-    def __init__(self, images: UInt8[Tensor, "n c h w"], *, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, images: UInt8[Tensor, "n c h w"] | ImagesOnDisk, *, batch_size: int, seed: int
+    ) -> None:
         """`batch_size` images at a time; what does not fill a batch is left out of that epoch."""
         self._images = images
         self._batch_size = batch_size
@@ -56,7 +59,7 @@ class ShuffledBatches:
 class OrderedBatches:
     """The images in their own order, the last batch smaller: for validation."""
 
-    def __init__(self, images: UInt8[Tensor, "n c h w"], *, batch_size: int) -> None:
+    def __init__(self, images: UInt8[Tensor, "n c h w"] | ImagesOnDisk, *, batch_size: int) -> None:
         self._images = images
         self._batch_size = batch_size
 

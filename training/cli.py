@@ -172,10 +172,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_store(export)
     export.add_argument(
         "--data",
-        metavar="DIR",
+        metavar="PATH",
         type=Path,
-        help="folder with images to compare torch and onnxruntime on; left out, those downloaded earlier, or "
-        "else images that the model draws",
+        help="images to compare torch and onnxruntime on, some of which the version then carries; left out, "
+        "digits downloaded earlier for a run on MNIST, and else images that the model draws",
     )
     return parser
 
@@ -183,9 +183,11 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
-        metavar="DIR",
+        metavar="PATH",
         type=Path,
-        help="folder with the four MNIST files (IDX, gzipped or plain); left out, they are downloaded once",
+        help="a folder with the IDX files of MNIST or its like, gzipped or plain; a folder of PNG, JPEG or "
+        "WebP files, class by class or not; or a .npz file with images and, if any, labels. Left out, MNIST "
+        "is downloaded once for recipes of it",
     )
 
 

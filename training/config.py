@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
 from training.config_errors import explain
 from training.errors import ConfigError
@@ -23,6 +23,16 @@ Positive = Annotated[float, Field(gt=0.0, le=1e6, allow_inf_nan=False)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
 Stages = Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=1, max_length=3)]
 Widths = Annotated[tuple[Width, ...], Field(min_length=1, max_length=16)]
+
+
+def _count_or_share(value: object) -> object:
+    count = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1_000_000
+    if not count and not (isinstance(value, float) and 0.0 < value < 1.0):
+        raise ValueError(
+            "data.validation_size: expected a whole number from 1 to 1000000, or a share between 0 and 1, "
+            f"got {str(value)[:80]!r}"
+        )
+    return value
 
 
 class Section(BaseModel):
@@ -34,10 +44,18 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Which images are learned from, and what their grey levels mean."""
 
-    dataset: Literal["mnist"] = "mnist"
-    """Format of the folder given by `--data`: the four IDX files of MNIST or of its look-alikes."""
-    validation_size: Annotated[int, Field(ge=1, le=1_000_000)] = 5000
-    """Training images held back to validate on; the test images are kept for the final evaluation."""
+    dataset: Literal["mnist", "given"] = "mnist"
+    """What is taken without `--data`. `mnist`: the original, downloaded once. `given`: nothing; `--data` must
+    name the images."""
+    side: Annotated[int, Field(ge=0, le=64)] = 0
+    """Of image files: their middle square is scaled to this many pixels a side, at least 8; 0 takes them as
+    they are, which must be all of one size."""
+    channels: Literal[0, 1, 3] = 0
+    """Of image files: 1 turns colour into grey, 3 grey into colour; 0 takes them as they are, which must be
+    all grey or all in colour."""
+    validation_size: Annotated[int | float, PlainValidator(_count_or_share)] = 5000
+    """Training images held back to validate on, chosen by their content and the seed: how many or, below 1,
+    which share of them. The test images are kept for the final evaluation."""
     binarisation: Literal["dynamic", "grey"] = "dynamic"
     """`dynamic`: each pixel is drawn from Bernoulli(grey level), anew in every batch. `grey`: as it is."""
     grey_fraction: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
@@ -169,10 +187,18 @@ class Expectation(Section):
 
     minutes: Positive
     """Wall-clock time of `fit` with its final evaluation."""
-    negative_elbo: Annotated[float, Field(allow_inf_nan=False)]
+    negative_elbo: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """-ELBO on the test images, nats per image."""
+    reconstruction_nll: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """Reconstruction cost on the test images, nats per image: what an autoencoder has in its place."""
     measured_on: Annotated[str, Field(min_length=1, max_length=300)]
-    """Data and machine behind the two figures."""
+    """Data and machine behind these figures."""
+
+    @model_validator(mode="after")
+    def _states_a_figure(self) -> Expectation:
+        if self.negative_elbo is None and self.reconstruction_nll is None:
+            raise ValueError("expect: expected negative_elbo or reconstruction_nll, got neither")
+        return self
 
 
 class RunConfig(Section):
@@ -194,6 +220,8 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _sections_agree(self) -> RunConfig:
         """Combinations that would be a mistake even though each key is in range."""
+        if 0 < self.data.side < 8:
+            raise ValueError(f"data.side: expected 0, or 8 to 64 pixels; got {self.data.side}")
         if self.data.grey_fraction > 0.0 and self.data.binarisation == "grey":
             raise ValueError(
                 "data.grey_fraction: expected 0 when data.binarisation is 'grey', where all images "

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from model_store.manifest import FiniteFloat, Metric, Sha256
-from training.data import Binarisation, ImageSet, load_mnist
+from training.data import Binarisation, ImageSet, load_images
 from training.errors import ConfigError, DataError, NonFiniteTraining, RunDirectoryError
 from training.estimators import (
     ElboParts,
@@ -299,7 +299,7 @@ def evaluate_run(
 
     Args:
         run_dir: What `vae-train fit` wrote.
-        data_dir: Folder with the IDX files; None is the download cache.
+        data_dir: What `--data` of the run named; None is what its recipe says.
         importance_samples: K; left out, what the recipe says.
         importance_images: How many for that bound, drawn at random; left out, what the recipe says;
             more than there are is all.
@@ -316,9 +316,15 @@ def evaluate_run(
     """
     run = load_run(run_dir)
     settings = run.config.evaluation
+    data = load_images(data_dir, run.config.data, cache_dir=cache_dir, tell=tell)
+    if data_dir is None and data.train.fingerprint != run.provenance.data_fingerprint:
+        raise ConfigError(
+            f"--data: expected the images that {run_dir} was trained on ({run.provenance.data}), got "
+            f"nothing, which would be {data.name}. Name them."
+        )
     evaluation = evaluate(
         run.model,
-        load_mnist(data_dir, cache_dir, tell=tell).test,
+        data.test,
         importance_samples=settings.importance_samples if importance_samples is None else importance_samples,
         importance_images=settings.importance_images if importance_images is None else importance_images,
         seed=settings.seed if seed is None else seed,

@@ -27,7 +27,7 @@ from model_store.manifest import (
     graph_specs,
 )
 from model_store.reference import is_alias_name, is_model_name
-from training.data import load_mnist, to_unit_interval
+from training.data import load_images, to_unit_interval
 from training.data.download import cached_mnist
 from training.errors import ConfigError, ExportError
 from training.evaluation import Evaluation, read_evaluation, weights_sha256
@@ -75,8 +75,8 @@ def export_run(
         name: Model to publish under.
         store: Where to publish.
         aliases: To move to the new version; `latest` moves by itself.
-        data_dir: Folder with test images to compare torch and onnxruntime on. Left out: those in the
-            download cache, or else images that the model draws itself.
+        data_dir: Images to compare torch and onnxruntime on. Left out: for a run on MNIST those in the
+            download cache, for others images that the model draws itself.
         cache_dir: Of downloads; never downloaded into here.
         description: For the manifest; left out, a sentence from the recipe.
         licence: SPDX expression for the weights.
@@ -94,7 +94,7 @@ def export_run(
     _check_names(name, aliases)
     run = load_run(run_dir)
     evaluation = _figures_of(run)
-    probes = make_probes(run.model, _test_images(run.model, data_dir, cache_dir))
+    probes = make_probes(run.model, _test_images(run, data_dir, cache_dir))
     graphs = export_graphs(run.model)
     runtime = OnnxPair(graphs)
     spec = GoldenSpec()
@@ -185,20 +185,21 @@ def _figures_of(run: FittedRun) -> Evaluation:
 
 
 def _test_images(
-    model: LatentImageModel, data_dir: Path | None, cache_dir: Path | None
+    run: FittedRun, data_path: Path | None, cache_dir: Path | None
 ) -> Float[Tensor, "n c h w"] | None:
-    folder = data_dir or cached_mnist(cache_dir)
-    if folder is None:
+    """As many as there are probes, spread over the test set."""
+    if data_path is None:
+        # What happens to lie in the cache is of use to a run on just that.
+        data_path = cached_mnist(cache_dir) if run.provenance.data.startswith("mnist:") else None
+    if data_path is None:
         return None
-    test = load_mnist(folder).test
-    if test.image_shape == model.image_shape:
-        return to_unit_interval(test.images)
-    if data_dir is None:
-        return None  # what happens to lie in the cache is no demand of the user's
-    raise ConfigError(
-        f"{folder}: expected images shaped {model.image_shape}, as the model takes, got {test.image_shape}. "
-        "Give the data the run was trained on, or leave --data out."
-    )
+    test, model = load_images(data_path, run.config.data).test, run.model
+    if test.image_shape != model.image_shape:
+        raise ConfigError(
+            f"{data_path}: expected images shaped {model.image_shape}, as the model takes, got "
+            f"{test.image_shape}. Give the data the run was trained on, or leave --data out."
+        )
+    return to_unit_interval(test.images[torch.linspace(0, len(test) - 1, _PROBES).long()])
 
 
 def _draft(

@@ -43,6 +43,7 @@ from training.pictures import Pictures
 from training.provenance import Provenance, describe_provenance
 from training.run_directory import FittedRun, RunDirectory, load_run, save_provenance
 from training.seeding import generator_for
+from training.suitability import objections
 
 __all__ = ["FittedRun", "RunDirectory", "fit", "load_run", "resolve_precision"]
 
@@ -107,6 +108,8 @@ def fit(
     with directory.locked():
         directory.remove_leftovers()
         before_training()
+        for objection in objections(config, train):
+            console.say(f"warning: {objection}")
         _train(config, directory, batches, validation, precision=precision, console=console)
     return load_run(out)
 
@@ -179,6 +182,11 @@ def _check_resumable(directory: RunDirectory, config: RunConfig, now: Provenance
             f"{directory.root}: expected the images the run was started on (fingerprint "
             f"{then.data_fingerprint[:12]}…), got others ({now.data_fingerprint[:12]}…). Resume with the "
             "--data it was started with."
+        )
+    if then.split != now.split:
+        raise RunDirectoryError(
+            f"{directory.root}: expected a run whose validation images were chosen by their content, got one "
+            "of an earlier version, which chose others. Start a new run in another --out."
         )
     for what in ("precision", "threads", "libraries"):
         before, after = getattr(then, what), getattr(now, what)

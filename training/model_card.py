@@ -235,6 +235,8 @@ def _use(manifest: Manifest) -> str:
 def _licence(manifest: Manifest) -> str:
     if manifest.provenance.data.startswith("mnist:"):
         data = f"The training images are MNIST, by {_MNIST_AUTHORS}: CC BY-SA 3.0."
+    elif manifest.provenance.data.startswith("fashion-mnist:"):
+        data = "The training images are Fashion-MNIST, by Zalando SE: MIT."
     else:
         data = "The training images have a licence of their own; ask whoever gave them out."
     return f"## Licence\n\nWeights: {manifest.licence}. {data}"

@@ -39,7 +39,9 @@ class Pictures(Callback):
         `seed` is that of the samples' z.
         """
         self._directory = directory
-        self._x = to_unit_interval(validation.images[:_PAIRS])
+        # Spread over all of them, because pictures from class folders come class by class.
+        spread = torch.linspace(0, len(validation) - 1, min(_PAIRS, len(validation))).long()
+        self._x = to_unit_interval(validation.images[spread])
         self._every_epochs = every_epochs
         self._epochs = epochs
         self._seed = seed

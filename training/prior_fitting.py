@@ -17,7 +17,7 @@ import torch
 
 from model_store import Manifest, ManifestDraft, ModelStore, VersionId
 from training.config import RunConfig
-from training.data import ImageData, load_mnist, split_train_validation
+from training.data import ImageData, load_images, split_train_validation
 from training.errors import ConfigError, DataError
 from training.estimators import Progress
 from training.evaluation import weights_sha256
@@ -138,7 +138,7 @@ def _fit(
         raise ConfigError(
             f"--seed: expected 0 to {_MAX_SEED:,}, got {seed:,}. Choose a number in that range."
         )
-    data = load_mnist(request.data_dir, request.cache_dir, tell=request.tell)
+    data = load_images(request.data_dir, config.data, cache_dir=request.cache_dir, tell=request.tell)
     if data.train.fingerprint != trained_on:
         raise DataError(
             f"{data.train.name}: expected the images that the model was trained on (shaped {image_shape}, "
@@ -150,6 +150,7 @@ def _fit(
         _parts(data, config),
         seed=seed,
         with_labels=request.with_labels,
+        label_names=data.label_names,
         tell=request.tell,
         progress=request.progress,
     )

@@ -105,6 +105,7 @@ def fit_prior(
     *,
     seed: int,
     with_labels: bool = True,
+    label_names: Sequence[str] = (),
     tell: Tell = lambda _: None,
     progress: Progress | None = None,
 ) -> PriorFit:
@@ -115,6 +116,7 @@ def fit_prior(
         parts: The images; those fitted to must be the ones that the model was trained on.
         seed: Of binarisation, posterior samples and initial clusters; the same seed gives the same mixtures.
         with_labels: Also fit a mixture to the images of each label, where they have labels.
+        label_names: What label 0, 1, … is called; left out, the number is the name.
         tell: Given a line for people after each mixture.
         progress: Told how many images are encoded.
 
@@ -146,7 +148,7 @@ def fit_prior(
         components=len(whole.mixture.weights),
         labels=tuple(
             LabelledMixture(
-                label=str(label),
+                label=label_names[label] if label_names else str(label),
                 components=len(each.mixture.weights),
                 share=len(train.of(label)) / len(train.z),
             )

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from training.config import RunConfig
-from training.data import ImageData
+from training.data import ImageData, count_held_back
 
 #: Distributions whose code shapes the numbers.
 _LIBRARIES = ("torch", "lightning", "numpy")
@@ -37,15 +37,19 @@ class Provenance:
     """`float32` or `bfloat16` (autocast), as it was on the machine that trained."""
     threads: int
     """Of torch. Another number may change the last bits of the weights."""
+    split: str = "permutation"
+    """How the images held back were chosen: by their `content`, or by a `permutation`, as formerly."""
 
 
 def describe_provenance(config: RunConfig, data: ImageData, *, precision: str, threads: int) -> Provenance:
     """Look around and write down what is found."""
-    training_images = len(data.train) - config.data.validation_size
+    held_back = count_held_back(
+        data.train, validation_size=config.data.validation_size, seed=config.trainer.seed
+    )
     return Provenance(
         recipe=config.name,
         data=(
-            f"{data.name}: {training_images:,} images to train on, {config.data.validation_size:,} held back "
+            f"{data.name}: {len(data.train) - held_back:,} images to train on, {held_back:,} held back "
             f"for validation, {len(data.test):,} for the test"
         ),
         data_fingerprint=data.train.fingerprint,
@@ -54,6 +58,7 @@ def describe_provenance(config: RunConfig, data: ImageData, *, precision: str, t
         git_revision=git_revision(Path(__file__).parent),
         precision=precision,
         threads=threads,
+        split="content",
     )
 
 

@@ -12,7 +12,9 @@ import sys
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from model_store.errors import InvalidReference, StoreWriteFailed
 from training import cli
@@ -101,6 +103,25 @@ def test_fit_uses_the_threads_it_is_given(recipe, mnist_folder, tmp_path, capsys
     assert chosen == [3]
 
 
+def test_fit_tells_how_pictures_were_read_and_that_some_cannot_be(recipe, tmp_path, capsys, no_pictures):
+    rng = np.random.default_rng(0)
+    for number in range(200):
+        levels = 255 * rng.integers(0, 2, (9, 9), dtype=np.uint8)
+        path = tmp_path / "ink" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(levels).save(path)
+    arguments = fit_arguments(recipe, tmp_path / "ink", tmp_path / "run", "--set", "data.validation_size=0.2")
+    assert cli.main(arguments) == 0
+    said = capsys.readouterr().out
+    assert "  data      folder ink, " in said
+    assert "  note      no test images were given: " in said
+    assert cli.main(["evaluate", str(tmp_path / "run"), "--data", str(tmp_path / "ink")]) == 0
+    assert "of folder ink test (a tenth of 200, held out by content hash), dynamic" in capsys.readouterr().out
+    (tmp_path / "ink" / "a" / "0.png").write_bytes(b"")
+    assert cli.main(arguments) == 65
+    assert "\n  a/0.png: cannot be read as PNG" in capsys.readouterr().err
+
+
 def test_an_autoencoder_is_told_of_without_a_bound_or_samples(
     recipe, mnist_folder, tmp_path, capsys, no_pictures
 ):
@@ -128,6 +149,19 @@ def test_fit_and_evaluate_tell_of_a_download(
     said, told = capsys.readouterr()
     assert told == "downloading something\n"
     assert said.startswith("| figure |"), "standard output is the table alone"
+
+
+def test_a_run_on_other_images_is_not_measured_on_downloaded_digits(
+    recipe, mnist_folder, tmp_path, capsys, no_pictures, monkeypatch
+):
+    """They have the right shape, so figures would come out."""
+    images = np.random.default_rng(0).integers(0, 2, (1700, 28, 28), dtype=np.uint8) * 255
+    np.savez(tmp_path / "ink.npz", images=images)
+    assert cli.main(fit_arguments(recipe, tmp_path / "ink.npz", tmp_path / "run")) == 0
+    monkeypatch.setattr("training.data.download.ensure_mnist", lambda cache_dir, *, tell: mnist_folder)
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(tmp_path / "run")]) == 2
+    assert "was trained on (npz ink: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["fit", "--resume", "--out"], ["evaluate"]])

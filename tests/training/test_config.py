@@ -104,9 +104,29 @@ def test_a_long_value_is_cut_in_the_message():
     assert len(refusal({"model": {"latent_size": "x" * 5000}})) < 200
 
 
+@pytest.mark.parametrize("size", [1, 5000, 0.1, 0.999])
+def test_validation_size_is_a_number_or_a_share(size):
+    config = parse_config({**MINIMAL, "data": {"validation_size": size}}, where="mine.toml")
+    read = RunConfig.from_json(config.to_json()).data.validation_size
+    assert (read, type(read)) == (size, type(size))
+
+
+@pytest.mark.parametrize("size", [0, -1, 0.0, 1.0, 2000.0, True, "10", 1_000_001, None])
+def test_any_other_validation_size_is_refused(size):
+    assert "data.validation_size: expected a whole number from 1 to 1000000, or a share between 0 and 1" in (
+        refusal({"data": {"validation_size": size}})
+    )
+
+
+def test_an_expectation_without_a_figure_is_refused():
+    told = refusal({"expect": {"minutes": 1.0, "measured_on": "here"}})
+    assert told == "mine.toml: expect: expected negative_elbo or reconstruction_nll, got neither."
+
+
 @pytest.mark.parametrize(
     ("raw", "key"),
     [
+        ({"data": {"side": 7}}, "data.side"),
         ({"data": {"binarisation": "grey", "grey_fraction": 0.5}}, "data.grey_fraction"),
         ({"model": {"likelihood": {"name": "gaussian"}}}, "data.binarisation"),
         ({"model": {"kind": "ae"}, "objective": {"beta_warmup_epochs": 2.0}}, "objective.beta_warmup_epochs"),
@@ -129,7 +149,7 @@ def test_a_missing_file_is_told(tmp_path):
 
 
 def test_an_unknown_recipe_name_is_told_with_the_known_ones():
-    with pytest.raises(ConfigError, match=r"expected one of mnist, .*quick.*got 'quik'"):
+    with pytest.raises(ConfigError, match=r"expected one of fashion, .*mnist, .*quick.*got 'quik'"):
         load_recipe("quik")
 
 

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from pydantic import BaseModel
 
 from training.averaging import weights_to_keep
@@ -14,6 +16,8 @@ from training.callbacks import RunCheckpoint
 from training.commands.fit import _plan
 from training.config import RunConfig, parse_config
 from training.config_errors import _models
+from training.data import load_images
+from training.errors import ConfigError
 from training.evaluation import evaluate, weights_sha256
 from training.fit import Console, fit
 
@@ -79,10 +83,11 @@ WORDS = {
     "expect": None,
     "expect.minutes": 9.0,
     "expect.negative_elbo": 9.0,
+    "expect.reconstruction_nll": 9.0,
     "expect.measured_on": "elsewhere",
 }
-#: Has one value so far.
-ONLY_ONE = {"data.dataset"}
+#: Keys of how images are read, before there is a run.
+READING = {"data.dataset": "given", "data.side": 12, "data.channels": 3}
 
 
 def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -95,7 +100,7 @@ def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def test_every_key_of_the_schema_is_tested_here():
-    assert set(keys_of(RunConfig)) == {*CHANGES, *EVALUATION, *WORDS, *ONLY_ONE}
+    assert set(keys_of(RunConfig)) == {*CHANGES, *EVALUATION, *WORDS, *READING}
 
 
 def changed(raw: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
@@ -169,6 +174,27 @@ def test_the_same_keys_give_the_same_run(digits, tmp_path_factory):
             out = tmp_path_factory.mktemp("twin") / "run"
             shas.append(weights_sha256(fit(parse_config(raw, where="x"), digits, out, console=console).model))
     assert shas[0] == shas[1]
+
+
+@pytest.mark.parametrize("key", READING)
+def test_changing_a_key_of_reading_changes_what_is_read(key, mnist_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("training.data.download.ensure_mnist", lambda cache_dir, *, tell: mnist_folder)
+    for number in range(40):
+        pixels = np.random.default_rng(number).integers(0, 256, (9, 9), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+
+    def read(config: RunConfig) -> list[object]:
+        outcomes: list[object] = [load_images(tmp_path, config.data).image_shape]
+        try:
+            outcomes.append(load_images(None, config.data).name)
+        except ConfigError as error:
+            outcomes.append(str(error))
+        return outcomes
+
+    raw = {"name": "base"}
+    assert read(parse_config(changed(raw, key, READING[key]), where="x")) != read(
+        parse_config(raw, where="x")
+    )
 
 
 @pytest.mark.parametrize("key", EVALUATION)

@@ -152,6 +152,19 @@ def test_without_data_the_model_draws_the_images_itself(make_run, export, store,
     assert "images that the model drew itself" in store.open("digits").card
 
 
+@pytest.mark.parametrize(("name", "origin"), [("mnist", "images of the test set"), ("idx", "drew itself")])
+def test_digits_in_the_cache_stand_for_the_test_set_of_a_run_on_mnist_alone(  # noqa: PLR0917
+    name, origin, make_run, export, store, digits, mnist_folder, monkeypatch
+):
+    """Any other 28 × 28 model would be compared on digits, which its card would call its test set."""
+    run_dir = make_run()
+    provenance = RunDirectory(run_dir).provenance
+    provenance.write_text(provenance.read_text().replace(f'"{digits.name}:', f'"{name}:'))
+    monkeypatch.setattr(export_module, "cached_mnist", lambda cache_dir: mnist_folder)
+    export(run_dir, data_dir=None)
+    assert origin in store.open("digits").card
+
+
 def test_probes_hold_prior_draws_posterior_means_black_and_white(make_run, digits):
     model = load_run(make_run()).model
     probes = make_probes(model, to_unit_interval(digits.test.images))

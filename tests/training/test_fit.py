@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from training.config import parse_config
-from training.data import ImageData, ImageSet, split_train_validation, to_unit_interval
+from training.data import ImageData, ImageSet, Room, split_train_validation, to_unit_interval
 from training.errors import DataError
 from training.evaluation import evaluate
 from training.fit import Console, fit, resolve_precision
@@ -168,6 +168,25 @@ def test_the_test_images_have_no_part_in_training(tiny, digits, tmp_path, consol
     other = ImageData(name=digits.name, train=digits.train, test=digits.test.take(torch.arange(7)))
     fit(tiny(), other, tmp_path / "without", console=console)
     assert same_weights(tmp_path / "with", tmp_path / "without")
+
+
+def test_images_on_disk_train_to_the_same_bits(
+    tiny, digits, tmp_path, console, no_pictures, same_weights, log_of
+):
+    room = Room(memory_bytes=0, folder=tmp_path)
+    on_disk = ImageData(
+        digits.name,
+        *(
+            ImageSet(part.name, room.gather([part.images.numpy()], count=len(part), image_shape=(1, 28, 28)))
+            for part in (digits.train, digits.test)
+        ),
+    )
+    fit(tiny(), digits, tmp_path / "memory", console=console)
+    run = fit(tiny(), on_disk, tmp_path / "disk", console=console)
+    assert same_weights(tmp_path / "memory", tmp_path / "disk")
+    assert log_of(tmp_path / "memory") == log_of(tmp_path / "disk")
+    figures = [evaluate(run.model, data.test, importance_samples=2).metrics for data in (digits, on_disk)]
+    assert figures[0] == figures[1]
 
 
 def test_more_images_in_a_batch_than_there_are_is_told_before_anything_is_written(

@@ -78,14 +78,20 @@ def test_gaussian_s_card_states_sigma_and_that_densities_do_not_compare(publish)
     assert "compare with no Bernoulli model's" in card
 
 
-def test_data_licence_is_named_for_mnist_and_left_open_for_other_data(publish):
-    manifest, evidence, card = publish()
-    assert "CC BY-SA 3.0" not in card
-    provenance = manifest.provenance.model_copy(update={"data": "mnist: 55,000 images to train on"})
-    mnist = manifest.model_copy(update={"provenance": provenance})
-    assert "MNIST, by Yann LeCun, Corinna Cortes and Christopher Burges: CC BY-SA 3.0" in model_card(
-        mnist, evidence
-    )
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ("mnist: 55,000", "MNIST, by Yann LeCun, Corinna Cortes and Christopher Burges: CC BY-SA 3.0."),
+        ("fashion-mnist: 58,000", "Fashion-MNIST, by Zalando SE: MIT."),
+        ("folder mnist: 900", "a licence of their own"),
+        ("idx: 900", "a licence of their own"),
+    ],
+)
+def test_data_licence_is_named_where_it_is_known_and_left_open_for_other_data(data, told, publish):
+    manifest, evidence, _ = publish()
+    provenance = manifest.provenance.model_copy(update={"data": f"{data} images to train on"})
+    card = model_card(manifest.model_copy(update={"provenance": provenance}), evidence)
+    assert told in card.split("## Licence")[1]
 
 
 def test_commands_name_a_bundled_recipe_only_where_it_is_the_one_used(publish):

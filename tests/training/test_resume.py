@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import subprocess
@@ -124,6 +125,21 @@ def test_resuming_on_other_images_is_refused(tiny, digits, tmp_path, console, no
         fit(
             tiny(), ImageData(digits.name, train, digits.test), tmp_path / "run", resume=True, console=console
         )
+
+
+def test_a_run_that_was_split_the_former_way_is_read_but_not_resumed(
+    tiny, digits, tmp_path, console, no_pictures
+):
+    """It would go on with images that it had held back, and measure on some that it trained on."""
+    fit(tiny(), digits, tmp_path / "run", console=console)
+    file = tmp_path / "run" / "provenance.json"
+    assert json.loads(file.read_text())["split"] == "content"
+    file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k != "split"}))
+    assert load_run(tmp_path / "run").provenance.split == "permutation"
+    with pytest.raises(
+        RunDirectoryError, match="expected a run whose validation images were chosen by their"
+    ):
+        fit(tiny(), digits, tmp_path / "run", resume=True, console=console)
 
 
 def test_resuming_where_nothing_was_started_is_refused(tiny, digits, tmp_path, console):

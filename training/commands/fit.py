@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from training.commands.telling import progress_of_evaluation, say
-from training.config import RunConfig, load_recipe
-from training.data import ImageData, load_mnist
+from training.config import Expectation, RunConfig, load_recipe
+from training.data import ImageData, count_held_back, load_images
 from training.errors import ConfigError, TrainingInterrupted
 from training.evaluation import Evaluation, evaluate, format_value, write_evaluation
 from training.fit import Console, fit, resolve_precision
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     threads = allowed_threads()
     if threads is not None:
         torch.set_num_threads(threads)
-    data = load_mnist(arguments.data, tell=say)
+    data = load_images(arguments.data, config.data, tell=say)
     console = Console(say=say, progress_bar=sys.stdout.isatty())
     fitted = fit(
         config,
@@ -89,19 +89,16 @@ def _plan(config: RunConfig, data: ImageData, out: Path, *, resume: bool) -> str
     trainer = config.trainer
     model = build_model(config.model, data.image_shape)
     weights = [sum(p.numel() for p in part.parameters()) for part in (model.encoder, model.decoder)]
-    images = len(data.train) - config.data.validation_size
+    held_back = count_held_back(data.train, validation_size=config.data.validation_size, seed=trainer.seed)
+    images = len(data.train) - held_back
     pictures = "samples.png, curves.png" if config.model.kind == "vae" else "curves.png"
-    expected = (
-        "unknown for this configuration"
-        if config.expect is None
-        else f"about {config.expect.minutes:g} minutes and -ELBO {config.expect.negative_elbo:g} nats on the "
-        f"test images ({config.expect.measured_on})"
-    )
+    expected = "unknown for this configuration" if config.expect is None else _expected(config.expect)
     return "\n".join(
         [
             f"recipe {config.name}: {config.description}",
-            f"  data      {data.name}, {images:,} images to train on, {config.data.validation_size:,} "
-            f"held back, shape {data.image_shape}",
+            f"  data      {data.name}, {images:,} images to train on, {held_back:,} "
+            f"held back, {len(data.test):,} for the test, shape {data.image_shape}",
+            *(f"  note      {note}" for note in data.notes),
             f"  model     {config.model.kind}, {config.model.trunk.type}, {config.model.latent_size} "
             f"latents, {config.model.likelihood.name}; {weights[0]:,} weights in the encoder, "
             f"{weights[1]:,} in the decoder",
@@ -113,6 +110,17 @@ def _plan(config: RunConfig, data: ImageData, out: Path, *, resume: bool) -> str
             f"  stop      Ctrl-C saves; {'resuming from' if resume else '--resume goes on from'} "
             f"{RunDirectory(out).checkpoint}",
         ]
+    )
+
+
+def _expected(expect: Expectation) -> str:
+    figures = [
+        f"{name} {value:g} nats"
+        for name, value in (("-ELBO", expect.negative_elbo), ("reconstruction", expect.reconstruction_nll))
+        if value is not None
+    ]
+    return (
+        f"about {expect.minutes:g} minutes and {', '.join(figures)} on the test images ({expect.measured_on})"
     )
 
 

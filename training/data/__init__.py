@@ -2,14 +2,20 @@
 
 from training.data.binarisation import Binarisation, binarise, observe
 from training.data.images import ImageData, ImageSet, to_unit_interval
+from training.data.loading import load_images
 from training.data.mnist import load_mnist
-from training.data.splits import split_train_validation
+from training.data.on_disk import ImagesOnDisk, Room
+from training.data.splits import count_held_back, split_train_validation
 
 __all__ = [
     "Binarisation",
     "ImageData",
     "ImageSet",
+    "ImagesOnDisk",
+    "Room",
     "binarise",
+    "count_held_back",
+    "load_images",
     "load_mnist",
     "observe",
     "split_train_validation",

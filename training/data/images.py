@@ -1,18 +1,26 @@
-"""Sets of images as training sees them: uint8 pixels in memory, turned into [0, 1] batch by batch.
+"""Sets of images as training sees them: uint8 pixels in memory or on disk, turned into [0, 1] batch by batch.
 
-Knows tensors, labels and fingerprints. Knows nothing of files or of where the images came from.
+Knows tensors, labels, digests and fingerprints. Knows nothing of files or of where the images came from.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from training.data.on_disk import CHUNK_BYTES, ImagesOnDisk
 from training.errors import DataError
+
+#: Two different images share a digest with a chance of 1 in 2^128.
+DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,11 +32,10 @@ class ImageSet:
 
     name: str
     """What the images are, for people: such as `mnist test`."""
-    images: UInt8[Tensor, "n c h w"]
+    images: UInt8[Tensor, "n c h w"] | ImagesOnDisk
+    """Indexed by a slice or a tensor of indices, either gives a tensor."""
     labels: Int64[Tensor, " m"] | None = None
     """One for each image."""
-    fingerprint: str = field(init=False)
-    """SHA-256 over the shape and the pixel bytes, in order; labels have no part in it."""
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or 0 in self.images.shape[1:]:
@@ -41,7 +48,6 @@ class ImageSet:
                 f"{self.name}: expected one label for each of {len(self.images):,} images, "
                 f"got labels shaped {tuple(self.labels.shape)}. Give the label file of these images."
             )
-        object.__setattr__(self, "fingerprint", fingerprint(self.images))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -52,10 +58,42 @@ class ImageSet:
         channels, height, width = self.images.shape[1:]
         return channels, height, width
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over `uint8 n c h w`, a newline and the pixel bytes, in order.
+
+        Labels have no part in it, and a reshaped set is another set.
+        """
+        digest = hashlib.sha256(f"uint8 {' '.join(map(str, self.images.shape))}\n".encode())
+        for chunk in self.chunks():
+            digest.update(chunk.data)
+        return digest.hexdigest()
+
+    @cached_property
+    def digests(self) -> npt.NDArray[np.uint8]:
+        """(N, 16): BLAKE2b of each image's pixels, by which an image is known wherever it lies."""
+        digests = np.empty((len(self), DIGEST_BYTES), np.uint8)
+        number = 0
+        for chunk in self.chunks():
+            for image in chunk:
+                digest = hashlib.blake2b(image.data, digest_size=DIGEST_BYTES).digest()
+                digests[number] = np.frombuffer(digest, np.uint8)
+                number += 1
+        return digests
+
+    def chunks(self) -> Iterator[npt.NDArray[np.uint8]]:
+        """All images in order, a megabyte at a time, each (n, C, H, W) and contiguous."""
+        step = max(1, CHUNK_BYTES // int(np.prod(self.image_shape)))
+        for start in range(0, len(self), step):
+            yield np.ascontiguousarray(self.images[start : start + step].cpu().numpy())
+
     def take(self, indices: Int64[Tensor, " m"], *, name: str | None = None) -> ImageSet:
         """The images at `indices`, in that order, as a set with a fingerprint of its own."""
         labels = None if self.labels is None else self.labels[indices]
-        return ImageSet(name=name or self.name, images=self.images[indices], labels=labels)
+        images = (
+            self.images.select(indices) if isinstance(self.images, ImagesOnDisk) else self.images[indices]
+        )
+        return ImageSet(name=name or self.name, images=images, labels=labels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +101,14 @@ class ImageData:
     """A training set and a test set of the same image shape."""
 
     name: str
-    """`mnist` only when every decompressed file is byte for byte the original, otherwise `idx`."""
+    """`mnist` or `fashion-mnist` only when every decompressed file is byte for byte the original, otherwise
+    where the images came from: `idx`, `folder NAME` or `npz NAME`."""
     train: ImageSet
     test: ImageSet
+    label_names: tuple[str, ...] = ()
+    """What label 0, 1, … is called; empty where labels are numbers, or where there are none."""
+    notes: tuple[str, ...] = ()
+    """What the person who gave the images should know of how they were read."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -76,10 +119,3 @@ class ImageData:
 def to_unit_interval(images: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Grey levels 0 to 255 as float32 in [0, 1]."""
     return images.to(torch.float32) / 255.0
-
-
-def fingerprint(images: UInt8[Tensor, "n c h w"]) -> str:
-    """SHA-256 over `uint8 n c h w`, a newline and the pixel bytes: a reshaped set is another set."""
-    digest = hashlib.sha256(f"uint8 {' '.join(map(str, images.shape))}\n".encode())
-    digest.update(images.contiguous().cpu().numpy().data)
-    return digest.hexdigest()

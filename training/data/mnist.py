@@ -6,7 +6,7 @@ Knows nothing of models. Everything is checked here, before any training.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,13 @@ MNIST_SHA256 = {
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+#: The same of Fashion-MNIST, which comes under the same names.
+FASHION_MNIST_SHA256 = {
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
 #: Decompressed size of each original, in bytes.
 MNIST_SIZE_BYTES = {
@@ -47,8 +54,9 @@ def load_mnist(
         tell: Given a line for people at each step of a download.
 
     Returns:
-        Training and test images (N, 1, H, W) with labels 0 to 9. Its name is `mnist` only when all
-        four files hold exactly the original bytes, otherwise `idx`.
+        Training and test images (N, 1, H, W) with labels 0 to 9, or with none where neither label file is
+        there. Its name is `mnist`, or `fashion-mnist`, only when all four files hold exactly the original
+        bytes, otherwise `idx`.
 
     Raises:
         DataError: A file is missing, damaged or not what its name says, or the files disagree.
@@ -63,11 +71,14 @@ def load_mnist(
             f"{folder}: expected a folder with the four MNIST files, got "
             f"{'a file' if folder.exists() else 'nothing there'}. Name the folder that holds them."
         )
-    files = {stem: read_idx(_find(folder, stem)) for stem in MNIST_SHA256}
-    original = all(files[stem].sha256 == digest for stem, digest in MNIST_SHA256.items())
-    name = "mnist" if original else "idx"
-    train = _image_set(f"{name} train", files["train-images-idx3-ubyte"], files["train-labels-idx1-ubyte"])
-    test = _image_set(f"{name} test", files["t10k-images-idx3-ubyte"], files["t10k-labels-idx1-ubyte"])
+    files = _read(folder)
+    name = _name(files)
+    train, test = (
+        _image_set(
+            f"{name} {what}", files[f"{stem}-images-idx3-ubyte"], files.get(f"{stem}-labels-idx1-ubyte")
+        )
+        for what, stem in (("train", "train"), ("test", "t10k"))
+    )
     if train.image_shape != test.image_shape:
         raise DataError(
             f"{folder}: expected training and test images of one shape, got {train.image_shape} and "
@@ -79,6 +90,29 @@ def load_mnist(
             "Give the real test images: figures measured on training images say nothing."
         )
     return ImageData(name=name, train=train, test=test)
+
+
+def _read(folder: Path) -> dict[str, IdxFile]:
+    """All files of the set; what is wrong with several of them is told together."""
+    unlabelled = not any(folder.glob("*-labels*"))
+    files, objections = {}, []
+    for stem in MNIST_SHA256:
+        if unlabelled and "labels" in stem:
+            continue
+        try:
+            files[stem] = read_idx(_find(folder, stem))
+        except DataError as error:
+            objections.append(str(error))
+    if objections:
+        raise DataError("\n".join(objections))
+    return files
+
+
+def _name(files: Mapping[str, IdxFile]) -> str:
+    for name, known in (("mnist", MNIST_SHA256), ("fashion-mnist", FASHION_MNIST_SHA256)):
+        if {stem: file.sha256 for stem, file in files.items()} == known:
+            return name
+    return "idx"
 
 
 def _find(folder: Path, stem: str) -> Path:
@@ -96,13 +130,29 @@ def _find(folder: Path, stem: str) -> Path:
     )
 
 
-def _image_set(name: str, images: IdxFile, labels: IdxFile) -> ImageSet:
+def _image_set(name: str, images: IdxFile, labels: IdxFile | None) -> ImageSet:
     if images.array.ndim != 3:
         hint = "That looks like a label file" if images.array.ndim == 1 else "Grey images have three axes"
         raise DataError(
             f"{images.path}: expected images (N, height, width), got shape {images.array.shape}. "
             f"{hint}: put the image file there."
         )
+    if max(images.array.shape[1:]) > _MAX_SIDE:
+        raise DataError(
+            f"{images.path}: expected images of at most {_MAX_SIDE} × {_MAX_SIDE} pixels, got "
+            f"{images.array.shape[1]} × {images.array.shape[2]}. Scale them down."
+        )
+    if labels is not None:
+        _check_labels(images, labels)
+    _check_brightness(images)
+    return ImageSet(
+        name=name,
+        images=torch.from_numpy(images.array[:, np.newaxis]),
+        labels=None if labels is None else torch.from_numpy(labels.array.astype(np.int64)),
+    )
+
+
+def _check_labels(images: IdxFile, labels: IdxFile) -> None:
     if labels.array.ndim != 1:
         raise DataError(
             f"{labels.path}: expected labels (N,), got shape {labels.array.shape}. "
@@ -113,21 +163,6 @@ def _image_set(name: str, images: IdxFile, labels: IdxFile) -> ImageSet:
             f"{labels.path}: expected {len(images.array):,} labels, one for each image of "
             f"{images.path.name}, got {len(labels.array):,}. Give the label file of these images."
         )
-    if max(images.array.shape[1:]) > _MAX_SIDE:
-        raise DataError(
-            f"{images.path}: expected images of at most {_MAX_SIDE} × {_MAX_SIDE} pixels, got "
-            f"{images.array.shape[1]} × {images.array.shape[2]}. Scale them down."
-        )
-    _check_labels(labels)
-    _check_brightness(images)
-    return ImageSet(
-        name=name,
-        images=torch.from_numpy(images.array[:, np.newaxis]),
-        labels=torch.from_numpy(labels.array.astype(np.int64)),
-    )
-
-
-def _check_labels(labels: IdxFile) -> None:
     wrong = np.flatnonzero(labels.array >= CLASSES)
     if wrong.size:
         raise DataError(

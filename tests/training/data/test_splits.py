@@ -1,9 +1,10 @@
-"""Held-back images are drawn by the seed and never trained on."""
+"""Held-back images are chosen by their content and the seed, and never trained on."""
 
 import pytest
 import torch
 
-from training.data import ImageSet, split_train_validation
+from training.data import ImageSet, count_held_back, split_train_validation
+from training.data.splits import hold_out_test
 from training.errors import DataError
 
 
@@ -48,6 +49,66 @@ def test_holding_nothing_back_keeps_the_whole_set(numbered):
 def test_size_that_leaves_nothing_to_train_on_is_refused(numbered, size):
     with pytest.raises(DataError, match=f"expected 0 to 99 of the 100 images of numbered, got {size}"):
         split_train_validation(numbered, validation_size=size, seed=1)
+
+
+def parts_of(image_set, **how):
+    """Grey levels of (training part, validation part)."""
+    train, validation = split_train_validation(image_set, **{"validation_size": 0.3, "seed": 1, **how})
+    return set(train.images[:, 0, 0, 0].tolist()), set(validation.images[:, 0, 0, 0].tolist())
+
+
+def test_order_moves_no_image_to_the_other_part(numbered):
+    shuffled = numbered.take(torch.randperm(100, generator=torch.Generator().manual_seed(0)))
+    for size in (30, 0.3):
+        assert parts_of(shuffled, validation_size=size) == parts_of(numbered, validation_size=size)
+
+
+def test_adding_images_to_a_share_moves_none_to_the_other_part(numbered):
+    fewer = parts_of(numbered.take(torch.arange(60)))
+    more = parts_of(numbered)
+    assert fewer[0] < more[0]
+    assert fewer[1] < more[1]
+
+
+def test_adding_images_to_a_number_makes_none_that_were_trained_on_measure(numbered):
+    fewer = parts_of(numbered.take(torch.arange(60)), validation_size=20)
+    assert not fewer[0] & parts_of(numbered, validation_size=20)[1]
+
+
+def test_copies_of_an_image_never_lie_on_both_sides(numbered):
+    """What is measured on copies of training images is memory, not learning."""
+    twice = numbered.take(torch.arange(200) % 100)
+    for size in (31, 0.3):
+        train, validation = parts_of(twice, validation_size=size)
+        assert not train & validation
+        assert len(train | validation) == 100
+    assert count_held_back(twice, validation_size=31, seed=1) == 32
+
+
+def test_a_share_is_about_that_share_and_counted_as_it_is(numbered):
+    _, validation = split_train_validation(numbered, validation_size=0.3, seed=1)
+    assert 15 <= len(validation) <= 45
+    assert count_held_back(numbered, validation_size=0.3, seed=1) == len(validation)
+    assert validation.name == f"numbered, {len(validation)} held back (seed 1)"
+
+
+def test_copies_of_one_image_cannot_be_split(numbered):
+    alike = numbered.take(torch.zeros(50, dtype=torch.int64))
+    with pytest.raises(DataError, match=r"expected images on both sides of the split, got (0|50) of the 50"):
+        split_train_validation(alike, validation_size=0.5, seed=1)
+    with pytest.raises(DataError, match="got 1 different ones"):
+        hold_out_test(alike, name="alike")
+
+
+def test_the_test_part_is_the_same_for_every_run_and_no_image_of_it_is_validated_on(numbered):
+    train, test = hold_out_test(numbered, name="numbered")
+    assert 2 <= len(test) <= 20
+    assert len(train) + len(test) == 100
+    assert test.name == "numbered test (a tenth of 100, held out by content hash)"
+    levels = set(test.labels.tolist())
+    assert levels == set(hold_out_test(numbered.take(torch.arange(100).flip(0)), name="x")[1].labels.tolist())
+    # Chosen for another purpose: the lowest tenth for the test is not the lowest tenth for validation.
+    assert levels != parts_of(numbered, validation_size=len(test), seed=0)[1]
 
 
 def test_image_set_refuses_labels_of_another_number_and_float_pixels():

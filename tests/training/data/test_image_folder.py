@@ -1,0 +1,268 @@
+"""A folder of pictures becomes image sets, or every file that cannot be used is named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from service.codecs.images import decode_png
+from training.config import DataConfig
+from training.data import ImagesOnDisk, Room, load_images
+from training.data.image_folder import MAX_TOLD
+from training.errors import DataError
+
+
+def grey(number: int, *, width: int = 9, height: int = 11) -> Image.Image:
+    """A picture of its own for each number, 9 × 11 pixels."""
+    rng = np.random.default_rng(number)
+    return Image.fromarray(rng.integers(0, 256, (height, width), dtype=np.uint8))
+
+
+def colour(number: int, *, width: int = 9, height: int = 11) -> Image.Image:
+    rng = np.random.default_rng(number)
+    return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "pets"
+
+
+@pytest.fixture
+def save(root):
+    """Write a picture, or bytes, at a place below the folder."""
+
+    def save(name, content):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            content.save(path)
+
+    return save
+
+
+def load(root, *, room=None, **keys):
+    return load_images(root, DataConfig(dataset="given", **keys), room=room)
+
+
+def levels(image: Image.Image) -> np.ndarray:
+    """(C, H, W) as training should see it."""
+    pixels = np.asarray(image)
+    return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+
+
+def refusal(root, **keys) -> str:
+    with pytest.raises(DataError) as caught:
+        load(root, **keys)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("make", [grey, colour])
+@pytest.mark.parametrize("memory_bytes", [2**30, 0])
+def test_files_are_read_as_they_are_in_the_order_of_their_names(make, memory_bytes, root, save, tmp_path):
+    for number in range(40):
+        save(f"train/{number:02}.png", make(number))
+    for number in range(40, 44):
+        save(f"test/{number}.png", make(number))
+    data = load(root, room=Room(memory_bytes, tmp_path / "spool"))
+    assert (data.name, data.train.name, len(data.test)) == ("folder pets", "folder pets train", 4)
+    assert data.image_shape == (1 if make is grey else 3, 11, 9)
+    assert np.array_equal(data.train.images[:], np.stack([levels(make(number)) for number in range(40)]))
+    assert isinstance(data.train.images, ImagesOnDisk) is (memory_bytes == 0)
+    assert (data.train.labels, data.label_names, data.notes) == (None, (), ())
+
+
+def test_class_folders_become_labels_and_their_names_are_kept(root, save):
+    for number in range(60):
+        save(f"{['cat', 'dog', 'ape'][number % 3]}/deeper/{number}.png", grey(number))
+    data = load(root)
+    assert data.label_names == ("ape", "cat", "dog")
+    for part in (data.train, data.test):
+        for image, label in zip(part.images, part.labels, strict=True):
+            (number,) = (n for n in range(60) if np.array_equal(image, levels(grey(n))))
+            assert data.label_names[label] == ["cat", "dog", "ape"][number % 3]
+
+
+def test_a_test_folder_beside_class_folders_is_the_test(root, save):
+    for number in range(20):
+        save(f"{'ab'[number % 2]}/{number}.png", grey(number))
+    save("test/b/20.png", grey(20))
+    data = load(root)
+    assert (len(data.train), data.test.labels.tolist()) == (20, [1])
+
+
+def test_without_a_test_folder_a_tenth_is_held_out_whatever_the_names(root, save):
+    for number in range(50):
+        save(f"{number:02}.png", grey(number))
+    data = load(root)
+    assert data.notes == (
+        f"no test images were given: {len(data.test)} of the 50 images, chosen by their content, are held "
+        "out for the test",
+    )
+    before = data.test.images
+    for number in range(50):
+        (root / f"{number:02}.png").rename(root / f"renamed-{49 - number:02}.png")
+    assert torch.equal(load(root).test.images.flip(0), before)
+
+
+def test_jpeg_and_webp_are_read_beside_png(root, save):
+    for number in range(30):
+        flat = Image.new("RGB", (16, 16), (8 * number, 255 - 8 * number, 128))
+        save(f"{number}.{['png', 'JPG', 'jpeg', 'webp'][number % 4]}", flat)
+    data = load(root)
+    seen = {tuple(image.float().mean(dim=(1, 2)).round().int().tolist()) for image in data.train.images}
+    assert all(min(abs(red - 8 * n) for n in range(30)) <= 4 for red, _, _ in seen)
+    assert data.image_shape == (3, 16, 16)
+
+
+def transparent(number: int) -> Image.Image:
+    rng = np.random.default_rng(number)
+    return Image.fromarray(rng.integers(0, 256, (11, 9, 4), dtype=np.uint8), "RGBA")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("make", [grey, colour, transparent, lambda number: colour(number).quantize(16)])
+def test_a_file_is_the_image_that_the_server_makes_of_it(make, channels, root, save):
+    """What is sent to /encode must be what training saw, to half a grey level."""
+    for number in range(30):
+        save(f"train/{number:02}.png", make(number))
+    save("test/0.png", make(77))
+    trained = load(root, channels=channels).test.images[0]
+    served = decode_png((root / "test/0.png").read_bytes(), shape=(channels, 11, 9))[0]
+    np.testing.assert_allclose(trained.numpy() / 255.0, served, atol=1.01 / 255)
+
+
+def test_photographs_are_cut_to_their_middle_square_and_scaled_upright(root, save):
+    wide = Image.new("RGB", (600, 300), (255, 0, 0))
+    wide.paste((0, 0, 255), (150, 0, 450, 150))  # the upper half of the middle
+    wide.paste((0, 255, 0), (150, 150, 450, 300))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies on its side: its left is up
+    root.mkdir()
+    (root / "test").mkdir()
+    wide.save(root / "test/wide.png")
+    wide.transpose(Image.Transpose.ROTATE_90).save(root / "test/turned.jpg", exif=exif, quality=95)
+    for number in range(20):
+        save(f"{number}.png", colour(number, width=40 + number))
+    data = load(root, side=16)
+    assert data.image_shape == (3, 16, 16)
+    for image in data.test.images.float():
+        assert image[2, :7].min() > 200
+        assert image[1, 9:].min() > 200
+        assert image[0].max() < 60
+
+
+def test_every_bad_file_is_told_with_its_reason(root, save):
+    for number in range(20):
+        save(f"{number}.png", grey(number))
+    whole = (root / "0.png").read_bytes()
+    save("cut.png", whole[: len(whole) // 2])
+    save("empty.jpg", b"")
+    save("text.webp", b"not a picture at all")
+    save("wide.png", grey(1, width=10))
+    save("red.png", colour(1))
+    save("deep.png", Image.fromarray(np.zeros((11, 9), np.uint16)))
+    save("press.jpg", Image.new("CMYK", (9, 11)))
+    save("old.gif", b"GIF89a")
+    grey(1).save(root / "moving.png", save_all=True, append_images=[grey(2)])
+    told = refusal(root)
+    assert told.startswith(f"{root}: expected image files of one kind and size, got 9 that cannot be used:\n")
+    for file, reason in {
+        "cut.png": "cannot be read as PNG, JPEG or WebP (OSError: ",
+        "empty.jpg": "cannot be read as PNG, JPEG or WebP (UnidentifiedImageError",
+        "text.webp": "cannot be read as PNG, JPEG or WebP (UnidentifiedImageError",
+        "wide.png": "grey, 10 × 11; most are grey, 9 × 11",
+        "red.png": "colour, 9 × 11; most are grey, 9 × 11",
+        "deep.png": "pixels of mode I;16; save it as grey or RGB of 8 bits",
+        "press.jpg": "pixels of mode CMYK",
+        "old.gif": "a picture of another format; save it as PNG, JPEG or WebP",
+        "moving.png": "animated; save one frame of it",
+    }.items():
+        assert f"\n  {file}: {reason}" in told
+    assert "--set data.side=32" in told
+    assert "--set data.channels=1 or 3" in told
+
+
+def test_hundreds_of_bad_files_are_counted_and_some_named(root, save):
+    for number in range(MAX_TOLD + 300):
+        save(f"{number:03}.png", b"broken")
+    told = refusal(root)
+    assert "got 320 that cannot be used" in told
+    assert told.count("cannot be read") == MAX_TOLD
+    assert "and 300 more" in told
+
+
+def test_a_picture_that_would_take_gigabytes_is_not_unpacked(root, save):
+    for number in range(20):
+        save(f"{number}.png", grey(number))
+    Image.new("1", (30_000, 30_000)).save(root / "bomb.png")
+    Image.new("1", (8_000, 8_000)).save(root / "large.png")
+    told = refusal(root, side=16)
+    assert "bomb.png: cannot be read as PNG, JPEG or WebP (DecompressionBombError" in told
+    assert "large.png: 8000 × 8000 pixels; at most 50,000,000 are unpacked" in told
+
+
+@pytest.mark.parametrize(("width", "height"), [(7, 9), (65, 64), (100, 100)])
+def test_pictures_too_small_or_large_to_train_on_are_told_once(width, height, root, save):
+    for number in range(20):
+        save(f"{number}.png", grey(number, width=width, height=height))
+    told = refusal(root)
+    assert f"sides of 8 to 64 pixels, got 1 and {height} × {width} in most files" in told
+    assert "--set data.side=32" in told
+
+
+def test_other_files_are_left_out_and_told_and_hidden_ones_left_alone(root, save):
+    for number in range(30):
+        save(f"{number}.png", grey(number))
+    save("notes.txt", b"hello")
+    save(".DS_Store", b"x")
+    save(".hidden/1.png", b"x")
+    save("__MACOSX/1.png", b"x")
+    assert load(root).notes[1] == "1 files that are no pictures were left out: notes.txt"
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        (
+            ["a/1.png", "2.png"],
+            "in class folders or none, got 1 of 2 outside of them: 2.png",
+        ),
+        (["train/1.png", "test/2.png", "cat/3.png"], "expected nothing beside train and test, got cat."),
+        (["train/1.png", "2.png"], "expected nothing beside train and test, got 2.png."),
+        (["train/1.png", "test/notes.txt"], "test: expected image files, got none."),
+        (["notes.txt", "a/b.csv"], "the four IDX files of MNIST or its like; got notes.txt, a/b.csv."),
+        (["test/1.png"], ": expected image files, got none."),
+        (["train/a/1.png", "test/b/2.png"], "class in the test part that the training part lacks, got b"),
+    ],
+)
+def test_folders_that_are_neither_classes_nor_parts_are_told(files, told, root, save):
+    for number, file in enumerate(files):
+        save(file, grey(number) if file.endswith(".png") else b"text")
+    assert told in refusal(root)
+
+
+def test_an_empty_folder_is_told(root):
+    root.mkdir()
+    assert "got an empty folder" in refusal(root)
+
+
+def test_a_name_that_would_break_a_table_or_a_log_is_cleaned(tmp_path):
+    root = tmp_path / "my | `pets`\n"
+    root.mkdir()
+    for number in range(30):
+        grey(number).save(root / f"{number}.png")
+    assert load(root).name == "folder my  pets"
+
+
+def test_many_pictures_are_announced(root, save, monkeypatch):
+    monkeypatch.setattr("training.data.image_folder._MANY", 60)
+    for number in range(60):
+        save(f"{number}.png", grey(number))
+    told = []
+    load_images(root, DataConfig(), tell=told.append)
+    assert told == [f"reading 60 pictures of {root}"]

@@ -1,0 +1,70 @@
+"""Images from whatever `--data` names: IDX files, a folder of pictures, or a `.npz` file.
+
+Knows which reader reads what. Knows nothing of models, nor of the formats themselves.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from training.config import DataConfig
+from training.data.image_files import Conversion
+from training.data.image_folder import load_folder
+from training.data.images import ImageData
+from training.data.mnist import load_mnist
+from training.data.npz import load_npz
+from training.data.on_disk import Room
+from training.errors import ConfigError, DataError
+
+#: Names of IDX files, whatever set they are of, gzipped or not.
+_IDX_FILE = re.compile(r"[-.]idx[13]-ubyte(\.gz)?$")
+
+
+def load_images(
+    path: Path | None,
+    config: DataConfig,
+    *,
+    cache_dir: Path | None = None,
+    room: Room | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> ImageData:
+    """The images that a run trains on, is measured on and is exported with.
+
+    Args:
+        path: A folder of IDX files or of pictures, or a `.npz` file; None is what the configuration says.
+        config: `dataset`, `side` and `channels` have a say here.
+        cache_dir: Where downloads are kept, when `path` is None.
+        room: How much may lie in memory; left out, what `Room` says.
+        tell: Given a line for people at each step that takes time.
+
+    Returns:
+        Training and test images of one shape.
+
+    Raises:
+        ConfigError: No path although the configuration names no images, or keys that are for picture files
+            where there are none.
+        DataError: Nothing lies there, or it cannot be used.
+    """
+    if path is None and config.dataset == "given":
+        raise ConfigError(
+            "--data: expected a folder with images or a .npz file, got nothing; this recipe has no images of "
+            "its own. Name yours."
+        )
+    if path is not None and path.is_dir() and not any(_IDX_FILE.search(e.name) for e in path.iterdir()):
+        conversion = Conversion(side=config.side, channels=config.channels)
+        return load_folder(path, conversion=conversion, room=room or Room(), tell=tell)
+    if config.side or config.channels:
+        raise ConfigError(
+            "data.side, data.channels: expected 0 for images that do not come as picture files, got "
+            f"{config.side} and {config.channels}. Leave them out, and scale the images before."
+        )
+    if path is not None and path.suffix == ".npz" and path.is_file():
+        return load_npz(path, room or Room())
+    if path is not None and not path.is_dir():
+        raise DataError(
+            f"{path}: expected a folder of IDX files, a folder of PNG, JPEG or WebP files, or a .npz file, "
+            f"got {'another file' if path.exists() else 'nothing there'}. Name one of these with --data."
+        )
+    return load_mnist(path, cache_dir, tell=tell)

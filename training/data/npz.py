@@ -1,0 +1,216 @@
+"""A `.npz` file of images, and of labels where there are some, turned into a training and a test set.
+
+Knows the names, types and layouts that arrays may have. Knows nothing of models. Nothing is unpickled, no
+array is made for a header that asks for more than follows it, and images are read a megabyte at a
+time, so that a file larger than memory is not too large.
+
+    images       (N, H, W), (N, C, H, W) or (N, H, W, C), C 1 or 3;
+                 bytes 0 to 255, booleans, or floats in [0, 1]
+    labels       (N,), whole numbers from 0 or words; may be left out
+    test_images, test_labels   the same for the test; may be left out
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from training.data.images import ImageData
+from training.data.on_disk import CHUNK_BYTES, ImageShape, ImagesOnDisk, Room
+from training.data.parts import MAX_LABEL, Part, data_of_parts, shape_objection
+from training.errors import DataError
+
+KEYS = ("images", "labels", "test_images", "test_labels")
+_MAX_HEADER_BYTES = 4096
+_ARRAY = "Write it with numpy.savez(PATH, images=images, labels=labels)."
+
+
+@dataclass(frozen=True)
+class _Array:
+    """A member of the archive, its header read and its values still to come."""
+
+    where: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    stream: IO[bytes]
+
+    def chunks(self) -> Iterator[npt.NDArray[Any]]:
+        """The values along the first axis, a megabyte at a time.
+
+        Raises:
+            DataError: Fewer or more values follow than the header claims.
+        """
+        row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
+        step = max(1, CHUNK_BYTES // max(1, row_bytes))
+        for start in range(0, self.shape[0], step):
+            rows = min(step, self.shape[0] - start)
+            data = self.stream.read(rows * row_bytes)
+            if len(data) < rows * row_bytes:
+                raise DataError(
+                    f"{self.where}: expected {self.shape[0] * row_bytes:,} bytes for shape {self.shape}, got "
+                    f"{start * row_bytes + len(data):,}. The file is truncated: write it again."
+                )
+            yield np.frombuffer(data, self.dtype).reshape(rows, *self.shape[1:])
+        if self.stream.read(1):
+            raise DataError(
+                f"{self.where}: expected {self.shape[0] * row_bytes:,} bytes for shape {self.shape}, got "
+                "more. The header or the file is wrong: write it again."
+            )
+
+
+def load_npz(path: Path, room: Room) -> ImageData:
+    """Read images and labels of a `.npz` file.
+
+    Args:
+        path: The file.
+        room: Where the pixels go.
+
+    Returns:
+        Training and test images. Without `test_images` a tenth of `images`, chosen by content, is the test.
+
+    Raises:
+        DataError: The file is damaged, or its arrays are not what is described above.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            keys = [key for key in KEYS if f"{key}.npy" in names]
+            if len(keys) < len(names) or "images" not in keys:
+                raise DataError(
+                    f"{path}: expected arrays named images and, if any, {', '.join(KEYS[1:])}; got "
+                    f"{', '.join(name.removesuffix('.npy') for name in names[:10]) or 'none'}. {_ARRAY}"
+                )
+            if "test_labels" in keys and "test_images" not in keys:
+                raise DataError(f"{path}: expected test_images beside test_labels, got none. {_ARRAY}")
+            parts = [
+                Part(
+                    images=_images(archive, path, f"{prefix}images", room),
+                    labels=_labels(archive, path, f"{prefix}labels") if f"{prefix}labels" in keys else None,
+                )
+                for prefix in ("", "test_")
+                if f"{prefix}images" in keys
+            ]
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        # BadZipFile also tells of a wrong checksum, RuntimeError of encryption.
+        raise DataError(
+            f"{path}: expected a .npz archive that can be read, got {type(error).__name__}: {error}. {_ARRAY}"
+        ) from error
+    except OSError as error:
+        if error.filename != str(path):
+            raise
+        raise DataError(f"{path}: expected a file that can be read, got: {error.strerror}.") from error
+    return data_of_parts(f"npz {path.stem}", str(path), parts[0], parts[1] if len(parts) > 1 else None)
+
+
+@contextmanager
+def _opened(archive: zipfile.ZipFile, path: Path, key: str) -> Iterator[_Array]:
+    """A member whose header is read; the stream stands behind it."""
+    with archive.open(f"{key}.npy") as stream:
+        yield _with_header(f"{path}: {key}", stream)
+
+
+def _with_header(where: str, stream: IO[bytes]) -> _Array:
+    try:
+        version = np.lib.format.read_magic(stream)
+        readers = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }
+        shape, fortran, dtype = readers[version](stream, max_header_size=_MAX_HEADER_BYTES)
+    except Exception as error:  # NumPy's parser raises at least six kinds, a tokenizer's among them
+        raise DataError(f"{where}: expected a .npy array, got {type(error).__name__}. {_ARRAY}") from error
+    if fortran and len(shape) > 1:
+        raise DataError(
+            f"{where}: expected an array in C order, got Fortran order. Save numpy.ascontiguousarray of it."
+        )
+    if 0 in shape or not shape:
+        raise DataError(f"{where}: expected at least one element, got shape {shape}. {_ARRAY}")
+    return _Array(where=where, shape=shape, dtype=dtype, stream=stream)
+
+
+def _images(archive: zipfile.ZipFile, path: Path, key: str, room: Room) -> Tensor | ImagesOnDisk:
+    with _opened(archive, path, key) as array:
+        if array.dtype != np.uint8 and array.dtype.kind not in "bf":
+            raise DataError(
+                f"{array.where}: expected bytes (uint8) 0 to 255, booleans, or floats in [0, 1], got "
+                f"{array.dtype}. Convert them: images.astype(numpy.uint8), or images / images.max()."
+            )
+        image_shape, channels_last = _layout(array)
+        if objection := shape_objection(image_shape):
+            raise DataError(f"{array.where}: {objection}. Scale the images, or pad them.")
+        return room.gather(
+            (_as_bytes(array.where, chunk, image_shape, channels_last) for chunk in _counted(array)),
+            count=array.shape[0],
+            image_shape=image_shape,
+        )
+
+
+def _layout(array: _Array) -> tuple[ImageShape, bool]:
+    """(C, H, W), and whether the channels come last in the file."""
+    shape = array.shape[1:]
+    if len(shape) == 2:
+        return (1, *shape), False
+    if len(shape) == 3 and shape[0] in (1, 3):
+        return (shape[0], shape[1], shape[2]), False
+    if len(shape) == 3 and shape[2] in (1, 3):
+        return (shape[2], shape[0], shape[1]), True
+    raise DataError(
+        f"{array.where}: expected images (N, H, W), (N, C, H, W) or (N, H, W, C) of 1 or 3 channels, got "
+        f"shape {array.shape}. Bring them into one of these."
+    )
+
+
+def _counted(array: _Array) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    """Each chunk with the number of its first image."""
+    first = 0
+    for chunk in array.chunks():
+        yield first, chunk
+        first += len(chunk)
+
+
+def _as_bytes(
+    where: str, counted: tuple[int, npt.NDArray[Any]], image_shape: ImageShape, channels_last: bool
+) -> npt.NDArray[np.uint8]:
+    first, chunk = counted
+    if chunk.dtype.kind == "b":
+        chunk = chunk.astype(np.uint8) * np.uint8(255)
+    elif chunk.dtype.kind == "f":
+        within = (chunk >= 0.0) & (chunk <= 1.0)  # NaN is neither
+        if not within.all():
+            wrong = int(np.flatnonzero(~within.reshape(len(chunk), -1).all(axis=1))[0])
+            value = chunk[wrong][~within[wrong]].flat[0]
+            raise DataError(
+                f"{where}[{first + wrong}]: expected floats in [0, 1], got {value:g}. Divide by the largest "
+                "value that a pixel can have, or save bytes 0 to 255."
+            )
+        chunk = np.rint(chunk * chunk.dtype.type(255)).astype(np.uint8)
+    if channels_last:
+        chunk = np.moveaxis(chunk, -1, 1)
+    return chunk.reshape(-1, *image_shape)
+
+
+def _labels(archive: zipfile.ZipFile, path: Path, key: str) -> npt.NDArray[Any]:
+    """Whole numbers from 0, or words."""
+    with _opened(archive, path, key) as array:
+        if len(array.shape) != 1 or array.dtype.kind not in "iuU":
+            raise DataError(
+                f"{array.where}: expected one whole number or word for each image, (N,), got {array.dtype} "
+                f"shaped {array.shape}. {_ARRAY}"
+            )
+        labels = np.concatenate(list(array.chunks()))
+    if labels.dtype.kind in "iu" and (labels.min() < 0 or labels.max() > MAX_LABEL):
+        raise DataError(
+            f"{path}: {key}: expected whole numbers from 0 to {MAX_LABEL}, got {labels.min()} to "
+            f"{labels.max()}. Number the classes from 0."
+        )
+    return labels
