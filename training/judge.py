@@ -26,6 +26,8 @@ from training.run_directory import write_tensors, write_text
 
 #: An image whose most probable label has less than this is one that the judge cannot read.
 READABLE = 0.5
+#: From here on it is sure. It is sure of many an odd image too: classifiers are, away from what they learned.
+SURE = 0.9
 FEATURES = 64
 _CHANNELS = (24, 48)
 _WEIGHTS = "judge.pt"
@@ -89,6 +91,11 @@ class Verdicts:
     def readable(self) -> float:
         """Share of the images whose most probable label has at least probability ½."""
         return (self.confidence >= READABLE).double().mean().item()
+
+    @property
+    def sure(self) -> float:
+        """Share of the images whose most probable label has at least probability 0.9."""
+        return (self.confidence >= SURE).double().mean().item()
 
 
 @dataclass(frozen=True, eq=False)

@@ -95,8 +95,8 @@ def test_seed_and_set_replace_the_recipes_values(recipe, mnist_folder, tmp_path,
 
 def test_fit_uses_the_threads_it_is_given(recipe, mnist_folder, tmp_path, capsys, no_pictures, monkeypatch):
     chosen = []
-    monkeypatch.setattr("training.commands.fit.allowed_threads", lambda: 3)
-    monkeypatch.setattr("training.commands.fit.torch.set_num_threads", chosen.append)
+    monkeypatch.setattr("training.threads.allowed_threads", lambda: 3)
+    monkeypatch.setattr("torch.set_num_threads", chosen.append)
     cli.main(fit_arguments(recipe, mnist_folder, tmp_path / "run"))
     assert chosen == [3]
 
@@ -126,11 +126,14 @@ def test_fit_and_evaluate_tell_of_a_download(
     assert capsys.readouterr().out.startswith("downloading something\n")
     assert cli.main(["evaluate", str(tmp_path / "run")]) == 0
     said, told = capsys.readouterr()
-    assert told == "downloading something\n"
-    assert said.startswith("| figure |"), "standard output is the table alone"
+    assert told.splitlines()[0] == "downloading something"
+    assert told.splitlines()[1:] == [f"wrote {tmp_path / 'run'}/report.html and report.json"]
+    assert said.startswith("## Likelihood"), "standard output is the tables alone"
 
 
-@pytest.mark.parametrize("arguments", [["fit", "--resume", "--out"], ["evaluate"]])
+@pytest.mark.parametrize(
+    "arguments", [["fit", "--resume", "--out"], ["evaluate"], ["evaluate", "--figures-only"]]
+)
 def test_a_long_evaluation_tells_how_far_it_has_come(
     arguments, recipe, mnist_folder, tmp_path, capsys, no_pictures, monkeypatch
 ):
@@ -150,7 +153,7 @@ def test_evaluate_measures_a_run_again_with_other_samples(
     cli.main(fit_arguments(recipe, mnist_folder, tmp_path / "run"))
     capsys.readouterr()
     more = ["--data", str(mnist_folder), "--importance-samples", "5", "--importance-images", "7"]
-    assert cli.main(["evaluate", str(tmp_path / "run"), *more]) == 0
+    assert cli.main(["evaluate", str(tmp_path / "run"), "--figures-only", *more]) == 0
     table = capsys.readouterr().out
     assert "K = 5" in table
     assert table == (tmp_path / "run" / "evaluation.md").read_text()

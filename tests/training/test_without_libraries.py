@@ -23,7 +23,14 @@ def run_without(missing: str, *arguments: str) -> subprocess.CompletedProcess[st
 
 
 @pytest.mark.parametrize(
-    "command", [("fit", "--out", "run"), ("evaluate", "run"), ("export", "run", "--name", "m")]
+    "command",
+    [
+        ("fit", "--out", "run"),
+        ("evaluate", "run"),
+        ("compare", "a", "b", "--out", "c"),
+        ("judge", "--out", "j"),
+        ("export", "run", "--name", "m"),
+    ],
 )
 def test_every_command_says_how_to_install_them(command: tuple[str, ...]) -> None:
     done = run_without("torch", *command)
