@@ -21,7 +21,7 @@ from training.judge import Judge, JudgeFacts, JudgeNetwork, look
 from training.seeding import generator_for
 
 #: Passes over the training images; accuracy hardly rises with more.
-EPOCHS = 8
+EPOCHS = 10
 _BATCH = 128
 _LEARNING_RATE = 3e-3
 _WEIGHT_DECAY = 0.02

@@ -16,6 +16,7 @@ import pytest
 
 from model_store.errors import InvalidReference, StoreWriteFailed
 from training import cli
+from training.commands.telling import progress_of_evaluation
 from training.errors import (
     ConfigError,
     DataError,
@@ -145,6 +146,21 @@ def test_a_long_evaluation_tells_how_far_it_has_come(
     told = capsys.readouterr().err.splitlines()
     assert "  bound: 256 of 400 images" in told
     assert "  likelihood: 10 of 10 images" in told
+
+
+def test_a_terminal_sees_a_bar_that_is_taken_away_at_the_end(capsys, monkeypatch):
+    every_look_is_a_second_later = count(step=1.0)
+    monkeypatch.setattr("training.commands.telling.monotonic", lambda: next(every_look_is_a_second_later))
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with progress_of_evaluation() as progress:
+        progress("bound", 100, 400)
+        progress("bound", 400, 400)
+    told = capsys.readouterr().err
+    assert told == (
+        "\r\x1b[K  ██████░░░░░░░░░░░░░░░░░░ bound: 100 of 400 images"
+        "\r\x1b[K  ████████████████████████ bound: 400 of 400 images"
+        "\r\x1b[K"
+    )
 
 
 def test_evaluate_measures_a_run_again_with_other_samples(
