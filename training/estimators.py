@@ -134,6 +134,10 @@ class Posteriors:
     z: Float64[Tensor, "n latent"]
     """One draw from each, with the noise of `elbo_parts`; an autoencoder's code itself."""
 
+    def mean_kl_per_dimension(self) -> Float64[Tensor, " latent"]:
+        """Mean over images of KL(q(z_j|x) ‖ N(0, 1)), in nats."""
+        return DiagonalGaussian(mu=self.mu, logvar=self.logvar).kl_per_dimension().mean(dim=0)
+
 
 def posteriors(
     model: LatentImageModel,

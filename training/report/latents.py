@@ -26,7 +26,8 @@ _DISPLACED_IMAGES = 1000
 _DISPLACEMENT = 0.3
 _DISPLACED_SHOWN, _DISPLACED_COLUMNS = 8, 10
 #: Numbers of the noise streams.
-_DISPLACE, _CHOOSE_DISPLACED, _CHOOSE_ELLIPSES, _CHOOSE_TRAVERSED, _SHOW_DISPLACED = 10, 11, 12, 13, 14
+_DISPLACE, _CHOOSE_DISPLACED, _CHOOSE_ELLIPSES = 10, 11, 12
+_CHOOSE_TRAVERSED, _CHOOSE_SHOWN, _DISPLACE_SHOWN = 13, 14, 15
 
 
 def find_latents(bench: Workbench) -> Findings:
@@ -52,10 +53,8 @@ def find_latents(bench: Workbench) -> Findings:
 
 def _by_importance(kind: str, moments: Posteriors) -> Int64[np.ndarray, " latent"]:
     """Latents by mean KL, largest first; those of an autoencoder, which has none, by variance."""
-    if kind == "vae":
-        weight = 0.5 * (moments.mu.square() + torch.expm1(moments.logvar) - moments.logvar).mean(dim=0)
-    else:
-        weight = moments.mu.var(dim=0, correction=0)
+    vae = kind == "vae"
+    weight = moments.mean_kl_per_dimension() if vae else moments.mu.var(dim=0, correction=0)
     return np.argsort(-weight.numpy(), kind="stable")
 
 
@@ -176,10 +175,9 @@ def _traversals(bench: Workbench, order: Int64[np.ndarray, " latent"]) -> Pictur
     for row, latent in enumerate(shown.tolist()):
         for column, value in enumerate(_TRAVERSAL):
             z[row * len(_TRAVERSAL) + column, latent] = centre[latent] + value * scale[latent]
-    kl = bench.posteriors
-    weights = 0.5 * (kl.mu.square() + torch.expm1(kl.logvar) - kl.logvar).mean(dim=0)
+    kl = bench.posteriors.mean_kl_per_dimension()
     names = [
-        f"{latent}: {weights[latent]:.2f} nats" if vae else f"{latent}: σ {scale[latent]:.2f}"
+        f"{latent}: {kl[latent]:.2f} nats" if vae else f"{latent}: σ {scale[latent]:.2f}"
         for latent in shown.tolist()
     ]
     by = "KL" if vae else "variance"
@@ -215,9 +213,9 @@ def _displaced_agreement(bench: Workbench) -> Figure:
 
 
 def _displaced_picture(bench: Workbench) -> Picture:
-    chosen = bench.choice(_DISPLACED_SHOWN, len(bench.mu), _SHOW_DISPLACED)
+    chosen = bench.choice(_DISPLACED_SHOWN, len(bench.mu), _CHOOSE_SHOWN)
     rows = np.repeat(bench.mu[chosen], _DISPLACED_COLUMNS, axis=0)
-    moved = _displaced(bench, rows, _SHOW_DISPLACED + 1)
+    moved = _displaced(bench, rows, _DISPLACE_SHOWN)
     columns = moved.view(len(chosen), _DISPLACED_COLUMNS, *moved.shape[1:])
     sheet = torch.cat(
         [bench.x[chosen].unsqueeze(1), bench.reconstructions[chosen].unsqueeze(1), columns], dim=1

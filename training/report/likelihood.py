@@ -24,7 +24,6 @@ _BETTER: dict[str, Better] = {
     "negative_elbo": "lower",
     "reconstruction_nll": "lower",
     "nll_iw": "lower",
-    "active_units": "higher",
     "reconstruction_rmse": "lower",
 }
 #: Within this of ln N (nats) the estimate of I(x; z) says only that it is at least that.

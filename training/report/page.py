@@ -26,8 +26,7 @@ td.best { font-weight: 700; }
 .alarm { padding: .5rem .8rem; margin: .5rem 0; }
 figure { margin: 1rem 0; }
 figcaption { font-size: .86rem; opacity: .85; max-width: 52rem; margin-top: .3rem; }
-img { max-width: 100%; height: auto; image-rendering: pixelated; background: #fff; }
-img.chart { image-rendering: auto; }
+img { max-width: 100%; height: auto; background: #fff; }
 .beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(22rem, 1fr)); gap: 1rem; }
 .beside figure { margin: 0; }
 """

@@ -6,6 +6,8 @@ needed to say whether an image is one.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -16,7 +18,7 @@ from training.data import to_unit_interval
 from training.judge import Verdicts
 from training.measures.distributions import density_and_coverage, frechet_distance
 from training.report import drawing
-from training.report.findings import Better, Figure, Findings, Picture
+from training.report.findings import Figure, Findings, Picture
 from training.report.priors import SamplePrior, priors_of
 from training.report.workbench import Workbench
 
@@ -30,10 +32,43 @@ _DRAW, _CHOOSE_FLOOR = 30, 31
 
 def find_samples(bench: Workbench) -> list[Findings]:
     """Draw from every prior; as many images as there are test images to hold beside them."""
-    return [_findings(bench, prior) for prior in priors_of(bench)]
+    real = None if bench.judge is None else _real(bench)
+    return [_findings(bench, prior, real) for prior in priors_of(bench)]
 
 
-def _findings(bench: Workbench, prior: SamplePrior) -> Findings:
+@dataclass(frozen=True, eq=False)
+class _Real:
+    """Features of real images, and how training images in place of samples would be measured."""
+
+    features: Float64[np.ndarray, "n feature"]
+    neighbours: int
+    distance: float
+    density: float
+    coverage: float
+    floor: str
+    """Which images these three are of."""
+
+
+def _real(bench: Workbench) -> _Real:
+    """Features of the test images beside those of as many training images: the best a sampler could do."""
+    assert bench.judge is not None
+    chosen = bench.choice(len(bench.x), len(bench.data.train), _CHOOSE_FLOOR)
+    images = to_unit_interval(bench.data.train.images[chosen])
+    verdicts = bench.judge.ask(images, what="judging training images", progress=bench.progress)
+    features, others = (each.features.double().numpy() for each in (bench.verdicts, verdicts))
+    neighbours = min(_NEIGHBOURS, len(features) - 1)
+    density, coverage = density_and_coverage(features, others, neighbours=neighbours)
+    return _Real(
+        features=features,
+        neighbours=neighbours,
+        distance=frechet_distance(others, features),
+        density=density,
+        coverage=coverage,
+        floor=f"{len(chosen):,} random images of {bench.data.train.name} in place of samples",
+    )
+
+
+def _findings(bench: Workbench, prior: SamplePrior, real: _Real | None) -> Findings:
     count = len(bench.x)
     asked = _asked_labels(bench, prior, count)
     images = bench.decode(prior.draw(bench.normal(count, _DRAW), asked), f"samples ({prior.name})")
@@ -41,15 +76,15 @@ def _findings(bench: Workbench, prior: SamplePrior) -> Findings:
         Picture(
             name=f"samples_{prior.name}",
             caption=f"The first {min(_SHOWN, count)} samples from {prior.about}.",
-            png=plots.sample_png(images[:_SHOWN], columns=_COLUMNS, scale=1 if images.shape[-1] > 40 else 2),
+            png=plots.sample_png(images[:_SHOWN], columns=_COLUMNS, scale=2),
         )
     ]
     figures: list[Figure] = []
     series: dict[str, tuple[float, ...]] = {}
-    if bench.judge is not None:
+    if bench.judge is not None and real is not None:
         verdicts = bench.judge.ask(images, what="judging samples", progress=bench.progress)
         histogram = _shares(verdicts, bench.judge.facts.classes)
-        figures = _judged(bench, prior, verdicts, asked)
+        figures = [*_judged(bench, prior, verdicts, asked), *_distances(bench, prior, verdicts, real)]
         series = {"label_shares": tuple(histogram.tolist())}
         pictures += [_worst(images, verdicts), _histogram(bench, histogram)]
     return Findings(
@@ -74,7 +109,7 @@ def _judged(
     bench: Workbench, prior: SamplePrior, verdicts: Verdicts, asked: Int64[np.ndarray, " n"] | None
 ) -> list[Figure]:
     assert bench.judge is not None
-    count, test = len(verdicts.labels), bench.data.test
+    count = len(verdicts.labels)
     drawn = f"{count:,} samples from {prior.about}; seed {bench.seed}"
     figures = [
         Figure(
@@ -104,44 +139,46 @@ def _judged(
                 better="higher",
             )
         )
-    real = bench.verdicts.features.double().numpy()
-    fake = verdicts.features.double().numpy()
-    others, floor_count = _other_real(bench)
-    floor = f"{floor_count:,} random images of {bench.data.train.name} in place of samples"
-    held = f"{drawn}, beside all {len(test):,} images of {test.name}; features of the judge"
-    distance, least = frechet_distance(fake, real), frechet_distance(others, real)
-    figures.append(_figure("frechet_distance", distance, "squared features", held, "lower"))
-    figures.append(_figure("frechet_floor", least, "squared features", f"{held}; {floor}", "neither"))
-    neighbours = min(_NEIGHBOURS, len(real) - 1)
-    density, coverage = density_and_coverage(real, fake, neighbours=neighbours)
-    best_density, best_coverage = density_and_coverage(real, others, neighbours=neighbours)
-    balls = f"{held}; k = {neighbours} (arXiv:2002.09797)"
-    figures += [
-        _figure(
-            "density", density, "balls", f"{balls}; real images give {best_density:.2f} ({floor})", "neither"
-        ),
-        _figure(
-            "coverage",
-            coverage,
-            "share",
-            f"{balls}; real images give {100 * best_coverage:.2f} % ({floor})",
-            "higher",
-        ),
-    ]
     return figures
 
 
-def _figure(name: str, value: float, unit: str, protocol: str, better: Better) -> Figure:
-    return Figure(name=name, value=value, unit=unit, protocol=protocol, better=better)
-
-
-def _other_real(bench: Workbench) -> tuple[Float64[np.ndarray, "m feature"], int]:
-    """Features of training images, as many as test images: what a perfect sampler would be measured at."""
-    assert bench.judge is not None
-    chosen = bench.choice(len(bench.x), len(bench.data.train), _CHOOSE_FLOOR)
-    images = to_unit_interval(bench.data.train.images[chosen])
-    verdicts = bench.judge.ask(images, what="judging training images", progress=bench.progress)
-    return verdicts.features.double().numpy(), len(chosen)
+def _distances(bench: Workbench, prior: SamplePrior, verdicts: Verdicts, real: _Real) -> list[Figure]:
+    test = bench.data.test
+    fake = verdicts.features.double().numpy()
+    density, coverage = density_and_coverage(real.features, fake, neighbours=real.neighbours)
+    held = (
+        f"{len(fake):,} samples from {prior.about}; seed {bench.seed}; beside all {len(test):,} images of "
+        f"{test.name}; features of the judge"
+    )
+    balls = f"{held}; k = {real.neighbours} (arXiv:2002.09797, section 3)"
+    return [
+        Figure(
+            name="frechet_distance",
+            value=frechet_distance(fake, real.features),
+            unit="squared features",
+            protocol=f"{held} (arXiv:1706.08500, equation 6)",
+            better="lower",
+        ),
+        Figure(
+            name="frechet_floor",
+            value=real.distance,
+            unit="squared features",
+            protocol=f"{real.floor}, beside all {len(test):,} images of {test.name}; features of the judge",
+        ),
+        Figure(
+            name="density",
+            value=density,
+            unit="ratio",
+            protocol=f"{balls}; real images give {real.density:.2f} ({real.floor})",
+        ),
+        Figure(
+            name="coverage",
+            value=coverage,
+            unit="share",
+            protocol=f"{balls}; real images give {100.0 * real.coverage:.2f} % ({real.floor})",
+            better="higher",
+        ),
+    ]
 
 
 def _shares(verdicts: Verdicts, classes: int) -> Float64[np.ndarray, " label"]:
@@ -156,7 +193,7 @@ def _worst(images: Float[Tensor, "n c h w"], verdicts: Verdicts) -> Picture:
         name="least_readable",
         caption=f"The {len(order)} of {len(images):,} samples that the judge is least sure of (top "
         f"probability up to {limit:.2f}): what the holes of the latent space decode to.",
-        png=plots.sample_png(images[order], columns=_COLUMNS, scale=1 if images.shape[-1] > 40 else 2),
+        png=plots.sample_png(images[order], columns=_COLUMNS, scale=2),
     )
 
 
