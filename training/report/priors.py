@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from jaxtyping import Float64, Int64
 
 from training.report.workbench import Workbench
@@ -33,25 +34,26 @@ class SamplePrior(Protocol):
         """Whether it can be asked for a label."""
 
     def draw(
-        self, eps: Float64[np.ndarray, "n latent"], labels: Int64[np.ndarray, " n"] | None
-    ) -> Float64[np.ndarray, "n latent"]:
-        """z from standard-normal noise; of these labels, where it is `labelled` and they are given."""
+        self, rows: int, generator: torch.Generator, labels: Int64[np.ndarray, " rows"] | None
+    ) -> Float64[np.ndarray, "rows latent"]:
+        """`rows` of z; of these labels, one for each row, where it is `labelled`, otherwise of None."""
 
 
 @dataclass(frozen=True)
 class StandardNormal:
     """p(z) = N(0, I), the prior that a VAE is trained with."""
 
+    latent_size: int
     name: str = "standard"
     about: str = "N(0, I), the prior of training"
     labelled: bool = False
 
     def draw(
-        self, eps: Float64[np.ndarray, "n latent"], labels: Int64[np.ndarray, " n"] | None
-    ) -> Float64[np.ndarray, "n latent"]:
+        self, rows: int, generator: torch.Generator, labels: Int64[np.ndarray, " rows"] | None
+    ) -> Float64[np.ndarray, "rows latent"]:
         """The noise itself."""
         assert labels is None
-        return eps
+        return torch.randn(rows, self.latent_size, generator=generator, dtype=torch.float64).numpy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,10 +82,11 @@ class GaussianOfCodes:
         return cls(mean=mean, root=(vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)
 
     def draw(
-        self, eps: Float64[np.ndarray, "n latent"], labels: Int64[np.ndarray, " n"] | None
-    ) -> Float64[np.ndarray, "n latent"]:
+        self, rows: int, generator: torch.Generator, labels: Int64[np.ndarray, " rows"] | None
+    ) -> Float64[np.ndarray, "rows latent"]:
         """mean + root · eps."""
         assert labels is None
+        eps = torch.randn(rows, len(self.mean), generator=generator, dtype=torch.float64).numpy()
         return np.asarray(self.mean + eps @ self.root)
 
 
@@ -91,4 +94,4 @@ def priors_of(bench: Workbench) -> tuple[SamplePrior, ...]:
     """Every density that samples are drawn from; the first is the one that models are compared by."""
     if bench.model.kind == "ae":
         return (GaussianOfCodes.fit(bench.train_mu),)
-    return (StandardNormal(),)
+    return (StandardNormal(bench.model.latent_size),)

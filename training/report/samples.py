@@ -26,7 +26,7 @@ _SHOWN = 96
 _WORST = 48
 _COLUMNS = 16
 _NEIGHBOURS = 5
-#: Numbers of the noise streams; all priors draw from the same noise, so that they differ by themselves alone.
+#: Numbers of the noise streams.
 _DRAW, _CHOOSE_FLOOR = 30, 31
 
 
@@ -71,7 +71,8 @@ def _real(bench: Workbench) -> _Real:
 def _findings(bench: Workbench, prior: SamplePrior, real: _Real | None) -> Findings:
     count = len(bench.x)
     asked = _asked_labels(bench, prior, count)
-    images = bench.decode(prior.draw(bench.normal(count, _DRAW), asked), f"samples ({prior.name})")
+    z = prior.draw(count, bench.generator(_DRAW), asked)
+    images = bench.decode(z, f"samples ({prior.name})")
     pictures = [
         Picture(
             name=f"samples_{prior.name}",

@@ -20,8 +20,8 @@ class Copies:
     about: str = "the test images themselves"
     labelled: bool = False
 
-    def draw(self, eps, labels):
-        return np.repeat(np.arange(len(eps), dtype=np.float64)[:, None], eps.shape[1], axis=1)
+    def draw(self, rows, generator, labels):
+        return np.repeat(np.arange(rows, dtype=np.float64)[:, None], 3, axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +30,9 @@ class ByLabel(Copies):
 
     labelled: bool = True
 
-    def draw(self, eps, labels):
+    def draw(self, rows, generator, labels):
         wanted = [np.flatnonzero(self.known == label)[0] for label in labels]
-        return np.repeat(np.asarray(wanted, dtype=np.float64)[:, None], eps.shape[1], axis=1)
+        return np.repeat(np.asarray(wanted, dtype=np.float64)[:, None], 3, axis=1)
 
 
 class Reader(Judge):
