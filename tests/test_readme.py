@@ -46,9 +46,9 @@ SHORTENED = {
         " --set trainer.epochs=1 --set evaluation.importance_samples=2 --set evaluation.importance_images=10"
     ),
     "vae-train judge --data data/mnist --out runs/judge": " --epochs 1",
-    "vae-train evaluate mnist@stable --data data/mnist --judge runs/judge": " --importance-samples 2",
+    "vae-train evaluate mnist@stable --data data/mnist --judge runs/judge": " --importance-samples 1",
     "vae-train compare runs/quick mnist@1 --data data/mnist --judge runs/judge --out reports/compare": (
-        " --importance-samples 2"
+        " --importance-samples 1"
     ),
     ".venv/bin/vae-serve bench http://localhost:8000 --concurrency 32": " --duration-s 0.3 --warm-up-s 0",
     ".venv/bin/vae-serve bench http://localhost:8000 --rate 200 --operation sample --form png": (

@@ -37,16 +37,12 @@ def find_detection(bench: Workbench, *, second: ImageSet | None, second_subject:
         bench: The model and its test images.
         second: Test images of another data set, of the same shape.
         second_subject: A model of that other data, for the direction back; None measures one direction.
-
-    Raises:
-        DataError: The second images or the second model are of another shape.
     """
     test, model = bench.data.test, bench.model
     own = _scored(bench, model, test)
     mirrored = ImageSet(name=f"{test.name}, mirrored left to right", images=test.images.flip(-1))
     pairs = {"auroc_mirrored": mirrored}
     if second is not None:
-        _check_shape(second.name, second.image_shape, bench)
         pairs["auroc_second"] = second
     figures = [
         _figure(
@@ -59,7 +55,6 @@ def find_detection(bench: Workbench, *, second: ImageSet | None, second_subject:
         for name, strange in pairs.items()
     ]
     if second is not None and second_subject is not None:
-        _check_shape(second_subject.label, second_subject.model.image_shape, bench)
         other = second_subject.model
         inside, outside = (_scored(bench, other, images) for images in (second, test))
         figures.append(_figure("auroc_back", second_subject, seed=bench.seed, inside=inside, outside=outside))
@@ -106,9 +101,18 @@ def _figure(
     )
 
 
-def _check_shape(what: str, shape: tuple[int, int, int], bench: Workbench) -> None:
-    if shape != bench.model.image_shape:
-        raise DataError(
-            f"{what}: expected images shaped {bench.model.image_shape}, as {bench.subject.label} takes, got "
-            f"{shape}. Give a second data set of that shape."
-        )
+def check_second(bench: Workbench, second: ImageSet | None, second_subject: Subject | None) -> None:
+    """Refuse what could not be scored, before minutes go into the other sections.
+
+    Raises:
+        DataError: The second images or the second model are of another shape.
+    """
+    shapes = {} if second is None else {second.name: second.image_shape}
+    if second_subject is not None:
+        shapes[second_subject.label] = second_subject.model.image_shape
+    for what, shape in shapes.items():
+        if shape != bench.model.image_shape:
+            raise DataError(
+                f"{what}: expected images shaped {bench.model.image_shape}, as {bench.subject.label} takes, "
+                f"got {shape}. Give second images, and a model of them, of that shape."
+            )

@@ -14,7 +14,7 @@ import torch
 from training.data import ImageSet
 from training.errors import DataError
 from training.report.alarms import data_alarms
-from training.report.detection import find_detection
+from training.report.detection import check_second, find_detection
 from training.report.findings import Findings, Report, SectionRecord
 from training.report.interpolation import find_interpolation
 from training.report.latents import find_latents
@@ -51,6 +51,7 @@ def measure(bench: Workbench, request: Request) -> tuple[Report, tuple[Findings,
     """
     started, cpu_started = monotonic(), process_time()
     _check_judge(bench)
+    check_second(bench, request.second, request.second_subject)
     evaluation, likelihood = find_likelihood(
         bench,
         importance_samples=request.importance_samples,

@@ -13,7 +13,7 @@ import torch
 
 from model_store import ModelStore
 from training.data import ImageData, ImageSet, load_mnist
-from training.errors import ConfigError, RunDirectoryError
+from training.errors import ConfigError, DataError, RunDirectoryError
 from training.estimators import Progress
 from training.evaluation import MAX_SEED, write_evaluation
 from training.judge import load_judge, save_judge
@@ -69,6 +69,7 @@ def make_report(
     """
     if second_model is not None and second_data is None:
         raise ConfigError("--second-model: expected --second-data with it, the images that model knows.")
+    _check_out(out)
     subject = _open(name, wanted)
     second_subject = None if second_model is None else _open(second_model, wanted)
     data = load_mnist(wanted.data_dir, tell=tell)
@@ -96,12 +97,21 @@ def make_comparison(
 
     Raises:
         ConfigError: Fewer than two models.
+        DataError: A model takes images of another shape.
         TrainingError, StoreError: Something cannot be used; nothing was written.
     """
     if len(set(names)) < 2:
         raise ConfigError(f"expected two models or more to compare, got {', '.join(sorted(set(names)))}.")
+    _check_out(out)
     subjects = [_open(name, wanted) for name in names]
     data = load_mnist(wanted.data_dir, tell=tell)
+    for subject in subjects:
+        if subject.model.image_shape != data.image_shape:
+            raise DataError(
+                f"{subject.label}: expected a model of images shaped {data.image_shape}, as {data.name} has, "
+                "got "
+                f"one of {subject.model.image_shape}. Compare models of one data set."
+            )
     measured: list[Measured] = []
     for subject in subjects:
         tell(f"measuring {subject.label}")
@@ -143,6 +153,14 @@ def make_judge(
     save_judge(out, judge)
     tell(f"the judge reads {100.0 * judge.facts.accuracy:.2f} % ({judge.facts.protocol})")
     tell(f"use it: vae-train evaluate RUN --judge {out}")
+
+
+def _check_out(out: Path | None) -> None:
+    """Before minutes go into what could not be written."""
+    if out is not None and out.exists() and not out.is_dir():
+        raise RunDirectoryError(
+            f"{out}: expected a directory or a new name, got a file. Choose another --out."
+        )
 
 
 def _open(name: str, wanted: Wanted) -> Subject:

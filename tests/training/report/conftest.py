@@ -14,8 +14,24 @@ from training.data import ImageData
 from training.judge import Judge
 from training.judge_fitting import fit_judge
 from training.models import LatentImageModel, build_model
+from training.plots import sample_png
 from training.report.workbench import Workbench
 from training.subjects import Subject
+
+#: One black pixel.
+PIXEL = sample_png(torch.zeros(1, 1, 1, 1), scale=1)
+
+
+@pytest.fixture(autouse=True)
+def charts_are_a_pixel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than measuring: charts are drawn where a test asks for `charts`."""
+    if "charts" not in request.fixturenames:
+        monkeypatch.setattr("training.report.drawing._png", lambda figure: PIXEL)
+
+
+@pytest.fixture
+def charts() -> None:
+    """Asks for charts as they are."""
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,11 @@
 import pytest
 import torch
 
+from training.config import MLPTrunk, ModelConfig
 from training.data import ImageData, ImageSet
 from training.errors import DataError
-from training.report.detection import find_detection
+from training.models import build_model
+from training.report.detection import check_second, find_detection
 
 
 def figures(findings):
@@ -63,7 +65,13 @@ def test_autoencoder_is_scored_by_what_it_has(bench_of):
     assert "score: log p(x|z) at z = mu" in found["auroc_mirrored"].protocol
 
 
-def test_second_images_of_another_shape_are_refused(bench_of):
+def test_second_images_or_model_of_another_shape_are_refused(bench_of, subject_of, digits):
     wide = ImageSet("wide test", torch.zeros(3, 1, 28, 30, dtype=torch.uint8))
+    bench = bench_of()
     with pytest.raises(DataError, match=r"wide test: expected images shaped \(1, 28, 28\), as runs/x takes"):
-        find_detection(bench_of(), second=wide, second_subject=None)
+        check_second(bench, wide, None)
+    trunk = MLPTrunk(encoder_hidden=(4,), decoder_hidden=(4,))
+    other = subject_of(build_model(ModelConfig(latent_size=1, trunk=trunk), (1, 28, 30)), label="runs/wide")
+    with pytest.raises(DataError, match="runs/wide: expected images shaped"):
+        check_second(bench, digits.test, other)
+    check_second(bench, digits.test, bench.subject)

@@ -9,6 +9,8 @@ from matplotlib.image import imread
 
 from training.report import drawing
 
+pytestmark = pytest.mark.usefixtures("charts")
+
 
 def size(png):
     return imread(io.BytesIO(png)).shape

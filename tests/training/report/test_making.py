@@ -135,6 +135,13 @@ def test_comparison_is_written_for_machines_and_for_people(run, store, mnist_fol
         (["evaluate", "tiny", "--figures-only"], 73, "tiny: expected a run directory"),
         (["evaluate", "tiny", "--figures-only", "--judge", "j"], 2, "--figures-only: expected no --judge"),
         (["compare", "tiny", "tiny", "--out", "c"], 2, "expected two models or more to compare, got tiny"),
+        (
+            ["compare", "tiny", "wide", "--out", "c"],
+            65,
+            "wide@1: expected a model of images shaped (1, 28, 28)",
+        ),
+        (["compare", "tiny", "wide", "--out", "store/.lock"], 73, "store/.lock: expected a directory"),
+        (["evaluate", "tiny", "--out", "store/.lock"], 73, "store/.lock: expected a directory or a new name"),
         (["judge", "--out", "store"], 73, "store: expected an empty or new directory"),
         (["judge", "--out", "j", "--epochs", "0"], 2, "--epochs: expected 1 to 1,000, got 0"),
         (["judge", "--out", "j", "--seed", "-1"], 2, "--seed: expected 0 to"),
@@ -143,6 +150,7 @@ def test_comparison_is_written_for_machines_and_for_people(run, store, mnist_fol
 def test_what_is_wrong_is_told_in_one_line_and_nothing_is_written(
     store, mnist_folder, tmp_path, capsys, arguments, code, told
 ):
+    publish_tiny(store, name="wide", image_shape=(1, 28, 30))
     assert cli.main([*arguments, "--data", str(mnist_folder)]) == code
     heard = capsys.readouterr().err
     assert told in heard
