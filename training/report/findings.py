@@ -36,7 +36,7 @@ class Figure(Record):
     def __str__(self) -> str:
         if self.unit == "share":
             return f"{100.0 * self.value:.2f} %"
-        if self.unit in ("units", "images"):
+        if self.unit == "units":
             return f"{self.value:,.0f}"
         return f"{self.value:.4f}" if self.unit == "pixel value" else f"{self.value:.2f}"
 
