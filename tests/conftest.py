@@ -20,6 +20,9 @@ SHAPED = (
     "training.estimators",
     "training.evaluation",
     "training.export",
+    "training.judge",
+    "training.judge_fitting",
+    "training.measures",
     "training.models",
     "training.module",
     "training.objectives",
@@ -27,6 +30,8 @@ SHAPED = (
     "training.parity",
     "training.pictures",
     "training.plots",
+    "training.published",
+    "training.report",
 )
 
 jaxtyping.install_import_hook(list(SHAPED), "beartype.beartype")

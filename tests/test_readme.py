@@ -48,6 +48,11 @@ SHORTENED = {
     "vae-train fit --recipe images-gaussian --data data/pictures --out runs/pictures": (
         " --set trainer.epochs=1"
     ),
+    "vae-train judge --data data/mnist --out runs/judge": " --epochs 1",
+    "vae-train evaluate mnist@stable --data data/mnist --judge runs/judge": " --importance-samples 1",
+    "vae-train compare runs/quick mnist@1 --data data/mnist --judge runs/judge --out reports/compare": (
+        " --importance-samples 1"
+    ),
     ".venv/bin/vae-serve bench http://localhost:8000 --concurrency 32": " --duration-s 0.3 --warm-up-s 0",
     ".venv/bin/vae-serve bench http://localhost:8000 --rate 200 --operation sample --form png": (
         " --duration-s 0.3 --warm-up-s 0"
@@ -210,6 +215,9 @@ def test_command_lines_train_publish_and_look_at_a_model(
     assert (store / "mnist/2/manifest.json").is_file()
     assert (store / "pictures/1/manifest.json").is_file()
     assert (tmp_path / "runs/quick/samples.png").is_file()
+    assert (tmp_path / "runs/quick/report.html").is_file()
+    assert (tmp_path / "reports/mnist-2/report.html").is_file()
+    assert (tmp_path / "reports/compare/compare.html").is_file()
 
 
 def enough_for_the_quick_recipe(folder: Path) -> None:

@@ -55,6 +55,7 @@ TRAINER_LIBRARIES = frozenset(
     }
 )
 EXIT_NOT_INSTALLED = 69
+_ALL_IMAGES = 2**31
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -123,23 +124,64 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     evaluate = commands.add_parser(
-        "evaluate", help="measure a run's model on the test images", allow_abbrev=False
+        "evaluate",
+        help="measure a run or a published version on the test images, and write a report with pictures",
+        allow_abbrev=False,
     )
-    evaluate.add_argument("run", metavar="RUN", type=Path, help="a run directory")
+    evaluate.add_argument(
+        "model", metavar="RUN|VERSION", help="a run directory, or name, name@3, name@alias of the store"
+    )
     _add_data(evaluate)
+    _add_measuring(evaluate)
     evaluate.add_argument(
-        "--importance-samples",
-        type=int,
-        metavar="K",
-        help="in place of the recipe's evaluation.importance_samples",
+        "--second-data",
+        metavar="DIR",
+        type=Path,
+        help="folder with another data set: can the model tell it from its own?",
     )
     evaluate.add_argument(
-        "--importance-images",
-        type=int,
-        metavar="N",
-        help="in place of the recipe's evaluation.importance_images",
+        "--second-model",
+        metavar="RUN|VERSION",
+        help="a model of that other data, to ask the same in the other direction",
     )
-    evaluate.add_argument("--seed", type=int, metavar="N", help="in place of the recipe's evaluation.seed")
+    evaluate.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        help="where report.html and report.json go; left out, the run's directory, or reports/NAME-VERSION",
+    )
+    evaluate.add_argument(
+        "--figures-only",
+        action="store_true",
+        help="measure a run for its export, without a report",
+    )
+
+    compare = commands.add_parser(
+        "compare", help="set runs and published versions side by side in one page", allow_abbrev=False
+    )
+    compare.add_argument(
+        "models",
+        metavar="RUN|VERSION",
+        nargs="+",
+        help="run directories, or name, name@3, name@alias of the store; two or more",
+    )
+    _add_data(compare)
+    _add_measuring(compare)
+    compare.add_argument(
+        "--out", metavar="DIR", type=Path, required=True, help="where compare.html and compare.json go"
+    )
+
+    judge = commands.add_parser(
+        "judge",
+        help="fit the classifier by which evaluate and compare judge drawn images",
+        allow_abbrev=False,
+    )
+    _add_data(judge)
+    judge.add_argument("--out", metavar="DIR", required=True, type=Path, help="a new directory for it")
+    judge.add_argument(
+        "--seed", type=int, metavar="N", default=0, help="of weights, order and shifts (0 when left out)"
+    )
+    judge.add_argument("--epochs", type=int, metavar="N", help="passes over the training images")
 
     fit_prior = commands.add_parser(
         "fit-prior",
@@ -195,6 +237,37 @@ def _add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store", metavar="DIR", type=Path, help="in place of VAE_MODEL_STORE or the bundled store"
     )
+
+
+def _add_measuring(command: argparse.ArgumentParser) -> None:
+    """What `evaluate` and `compare` are both asked."""
+    command.add_argument(
+        "--store", metavar="DIR", type=Path, help="in place of VAE_MODEL_STORE or the bundled store"
+    )
+    command.add_argument(
+        "--judge",
+        metavar="DIR",
+        type=Path,
+        help="what `vae-train judge` wrote: judges samples and reconstructions",
+    )
+    command.add_argument(
+        "--importance-samples",
+        type=int,
+        metavar="K",
+        help="in place of the recipe's evaluation.importance_samples",
+    )
+    command.add_argument(
+        "--importance-images",
+        type=_images,
+        metavar="N|all",
+        help="in place of the recipe's evaluation.importance_images",
+    )
+    command.add_argument("--seed", type=int, metavar="N", help="in place of the recipe's evaluation.seed")
+
+
+def _images(text: str) -> int:
+    """A number of images; more than there are is all."""
+    return _ALL_IMAGES if text == "all" else int(text)
 
 
 def _exit_code_table() -> str:

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -124,6 +125,39 @@ def elbo_parts(
     return ElboParts(reconstruction_nll=torch.cat(nll), kl_per_dimension=torch.cat(kl), mu=torch.cat(mu))
 
 
+@dataclass(frozen=True, eq=False)
+class Posteriors:
+    """Where the posterior of each image lies, and the z at which the bound was taken."""
+
+    mu: Float64[Tensor, "n latent"]
+    logvar: Float64[Tensor, "n latent"]
+    z: Float64[Tensor, "n latent"]
+    """One draw from each, with the noise of `elbo_parts`; an autoencoder's code itself."""
+
+    def mean_kl_per_dimension(self) -> Float64[Tensor, " latent"]:
+        """Mean over images of KL(q(z_j|x) ‖ N(0, 1)), in nats."""
+        return DiagonalGaussian(mu=self.mu, logvar=self.logvar).kl_per_dimension().mean(dim=0)
+
+
+def posteriors(
+    model: LatentImageModel,
+    observations: Observations,
+    *,
+    batch_size: int,
+    progress: Progress | None = None,
+) -> Posteriors:
+    """The posterior of every image, and one z drawn from it."""
+    device = _device(model)
+    mu, logvar, z = [], [], []
+    for indices in _batches(torch.arange(len(observations)), batch_size, "posteriors", progress):
+        posterior = _in_float64(model.encode(observations.take(indices).to(device)))
+        eps = observations.normal(indices, _Purpose.ELBO, model.latent_size).to(device)
+        mu.append(posterior.mu.cpu())
+        logvar.append(posterior.logvar.cpu())
+        z.append((posterior.mu if model.kind == "ae" else posterior.rsample(eps=eps.double())).cpu())
+    return Posteriors(mu=torch.cat(mu), logvar=torch.cat(logvar), z=torch.cat(z))
+
+
 def importance_weighted_log_px(
     model: LatentImageModel,
     observations: Observations,
@@ -228,7 +262,8 @@ def _in_float64(posterior: DiagonalGaussian) -> DiagonalGaussian:
 
 
 def _device(model: LatentImageModel) -> torch.device:
-    return next(model.parameters()).device
+    # A published version has no parameters of its own, only the bytes of its graphs.
+    return next(chain(model.parameters(), model.buffers())).device
 
 
 def _batches(

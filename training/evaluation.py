@@ -128,7 +128,7 @@ def evaluate(
         DataError: The images do not fit the model.
         NonFiniteTraining: A figure is not finite: the weights are broken.
     """
-    binarisation = binarisation or _natural_binarisation(model)
+    binarisation = binarisation or natural_binarisation(model)
     _check_request(model, image_set, binarisation)
     _check_range("importance_samples", importance_samples, 1, 1_000_000)
     _check_range("importance_images", 1 if importance_images is None else importance_images, 1, 2**31)
@@ -170,7 +170,8 @@ def evaluate(
     )
 
 
-def _natural_binarisation(model: LatentImageModel) -> Binarisation:
+def natural_binarisation(model: LatentImageModel) -> Binarisation:
+    """What the likelihood can speak of: zeros and ones for a Bernoulli, grey levels for a Gaussian."""
     return "dynamic" if model.likelihood.spec().name == "bernoulli" else "grey"
 
 
@@ -280,8 +281,12 @@ def _warnings(model: LatentImageModel, metrics: list[Metric]) -> Iterator[str]:
             f"posterior collapse: the KL is {values['kl']:.3f} nats, below {COLLAPSED_KL_NATS:.0f}; the "
             "decoder ignores z. Lower beta, warm it up for longer, or weaken the decoder."
         )
-    elif values.get("active_units") == 0.0:
-        yield f"no latent of {model.latent_size} is active: the posterior mean hardly moves with the image."
+    elif values.get("active_units", model.latent_size) < model.latent_size:
+        dead = model.latent_size - int(values["active_units"])
+        yield (
+            f"dead units: {dead} of {model.latent_size} latents hardly move with the image and are carried "
+            "for nothing. Warm beta up for longer, or train with fewer latents."
+        )
 
 
 def evaluate_run(

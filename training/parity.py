@@ -1,7 +1,8 @@
 """Does onnxruntime compute with the exported files what torch computes with the model?
 
 Knows torch, onnxruntime and how far they may differ. Knows nothing of runs or of the store.
-The only module of `training` that runs onnxruntime, with its telemetry off.
+The only module of `training` that runs onnxruntime, with its telemetry off; `training.published` runs
+published graphs through it.
 """
 
 from __future__ import annotations
@@ -47,14 +48,14 @@ class Parity:
 class OnnxPair:
     """An encoder and a decoder in onnxruntime, with the settings of the service."""
 
-    def __init__(self, graphs: Graphs) -> None:
-        """Load both.
+    def __init__(self, graphs: Graphs, *, threads: int = 1) -> None:
+        """Load both, to be run on `threads` threads.
 
         Raises:
             ExportError: onnxruntime refuses a file.
         """
-        self._encoder = _session("encoder", graphs.encoder)
-        self._decoder = _session("decoder", graphs.decoder)
+        self._encoder = _session("encoder", graphs.encoder, threads)
+        self._decoder = _session("decoder", graphs.decoder, threads)
 
     def encode(self, x: Array) -> tuple[Array, Array]:
         """(mu, logvar) of images (N, C, H, W).
@@ -149,10 +150,10 @@ def _runtime() -> Any:
     return onnxruntime
 
 
-def _session(role: str, graph: bytes) -> Any:
+def _session(role: str, graph: bytes, threads: int) -> Any:
     runtime = _runtime()
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 3

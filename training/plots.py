@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from matplotlib import image as mpl_image
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -40,10 +40,20 @@ def reconstruction_grid(
     columns: int = 16,
     scale: int = 3,
 ) -> None:
-    """Write pairs: each image, and right below it what the model gives back.
+    """Write `reconstruction_png` to a file."""
+    _replace(path, reconstruction_png(x, x_hat, columns=columns, scale=scale))
+
+
+def reconstruction_png(
+    x: Float[Tensor, "n c h w"],
+    x_hat: Float[Tensor, "m c h w"],
+    *,
+    columns: int = 16,
+    scale: int = 3,
+) -> bytes:
+    """Draw pairs: each image, and right below it what the model gives back.
 
     Args:
-        path: PNG file to write.
         x: Images in [0, 1], one or three channels.
         x_hat: Their reconstructions, in the same order.
         columns: Pairs side by side.
@@ -61,27 +71,47 @@ def reconstruction_grid(
     for start in range(0, len(tops), columns):
         pair = [_row(tiles[start : start + columns], columns) for tiles in (tops, bottoms)]
         bands.append(_stack(pair, _GAP_PIXELS))
-    _write_pixels(path, _stack(bands, _GROUP_GAP_PIXELS), scale)
+    return _png(_stack(bands, _GROUP_GAP_PIXELS), scale)
 
 
 def sample_grid(
     path: Path, images: Float[Tensor, "n c h w"], *, columns: int | None = None, scale: int = 3
 ) -> None:
-    """Write images in rows, left to right, top to bottom.
+    """Write `sample_png` to a file."""
+    _replace(path, sample_png(images, columns=columns, scale=scale))
+
+
+def sample_png(
+    images: Float[Tensor, "n c h w"],
+    *,
+    columns: int | None = None,
+    scale: int = 3,
+    gap_pixels: int = _GAP_PIXELS,
+) -> bytes:
+    """Draw images in rows, left to right, top to bottom.
 
     Args:
-        path: PNG file to write.
         images: In [0, 1], one or three channels.
         columns: Images in a row; the squarest grid when left out.
         scale: Screen pixels for each image pixel.
+        gap_pixels: Image pixels between images; 0 makes one picture of them.
 
     Raises:
         ValueError: There is nothing to draw, or the images cannot be drawn.
     """
+    columns = columns or math.ceil(math.sqrt(len(images)))
+    return _png(sheet(images, columns=columns, gap_pixels=gap_pixels), scale)
+
+
+def sheet(
+    images: Float[Tensor, "n c h w"], *, columns: int, gap_pixels: int = _GAP_PIXELS
+) -> Float32[np.ndarray, "height width 3"]:
+    """Images in rows on one sheet, `gap_pixels` between them, one pixel for each of theirs."""
     tiles = _tiles(images)
-    columns = columns or math.ceil(math.sqrt(len(tiles)))
-    rows = [_row(tiles[start : start + columns], columns) for start in range(0, len(tiles), columns)]
-    _write_pixels(path, _stack(rows, _GAP_PIXELS), scale)
+    rows = [
+        _row(tiles[start : start + columns], columns, gap_pixels) for start in range(0, len(tiles), columns)
+    ]
+    return _stack(rows, gap_pixels)
 
 
 def curves(path: Path, log_csv: Path) -> bool:
@@ -191,12 +221,14 @@ def _tiles(images: Float[Tensor, "n c h w"]) -> npt.NDArray[np.float32]:
     return np.repeat(tiles, 3, axis=-1) if tiles.shape[-1] == 1 else tiles
 
 
-def _row(tiles: npt.NDArray[np.float32], columns: int) -> npt.NDArray[np.float32]:
+def _row(
+    tiles: npt.NDArray[np.float32], columns: int, gap_pixels: int = _GAP_PIXELS
+) -> npt.NDArray[np.float32]:
     """Tiles side by side, filled up with gap to `columns`, so that rows of any length stack."""
     height, width = tiles.shape[1:3]
-    row = np.full((height, columns * (width + _GAP_PIXELS) - _GAP_PIXELS, 3), _GAP_GREY, dtype=np.float32)
+    row = np.full((height, columns * (width + gap_pixels) - gap_pixels, 3), _GAP_GREY, dtype=np.float32)
     for number, tile in enumerate(tiles):
-        left = number * (width + _GAP_PIXELS)
+        left = number * (width + gap_pixels)
         row[:, left : left + width] = tile
     return row
 
@@ -207,12 +239,12 @@ def _stack(bands: Sequence[npt.NDArray[np.float32]], gap_pixels: int) -> npt.NDA
     return np.concatenate(pieces[:-1])
 
 
-def _write_pixels(path: Path, sheet: npt.NDArray[np.float32], scale: int) -> None:
-    framed = np.pad(sheet, ((4, 4), (4, 4), (0, 0)), constant_values=_GAP_GREY)
+def _png(floats: npt.NDArray[np.float32], scale: int) -> bytes:
+    framed = np.pad(floats, ((4, 4), (4, 4), (0, 0)), constant_values=_GAP_GREY)
     pixels = np.rint(framed * 255.0).astype(np.uint8).repeat(scale, axis=0).repeat(scale, axis=1)
     buffer = io.BytesIO()
     mpl_image.imsave(buffer, pixels, format="png")
-    _replace(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _replace(path: Path, data: bytes) -> None:

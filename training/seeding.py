@@ -9,7 +9,17 @@ import numpy as np
 import torch
 
 #: Every use has a number of its own, so that no two draw the same noise. Never renumber.
-_USES = {"order": 1, "binarisation": 2, "posterior": 3, "grey": 4, "pictures": 5, "weights": 6, "prior": 7}
+_USES = {
+    "order": 1,
+    "binarisation": 2,
+    "posterior": 3,
+    "grey": 4,
+    "pictures": 5,
+    "weights": 6,
+    "prior": 7,
+    "shifts": 40,
+    "report": 41,
+}
 
 
 def generator_for(seed: int, use: str, number: int = 0) -> torch.Generator:

@@ -24,6 +24,15 @@ def allowed_threads(environment: Mapping[str, str] = os.environ, cgroup: Path = 
     return cores if quota is None else max(1, min(cores, math.ceil(quota)))
 
 
+def use_allowed_threads() -> None:
+    """Give torch as many threads as this process may use; leave it alone where the user has chosen."""
+    import torch  # noqa: PLC0415  # only those who compute need it
+
+    threads = allowed_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
 def _quota(cgroup: Path) -> float | None:
     """Cores that the control group may use at once, or None where it may use all."""
     try:

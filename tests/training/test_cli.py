@@ -18,6 +18,7 @@ from PIL import Image
 
 from model_store.errors import InvalidReference, StoreWriteFailed
 from training import cli
+from training.commands.telling import progress_of_evaluation
 from training.errors import (
     ConfigError,
     DataError,
@@ -97,8 +98,8 @@ def test_seed_and_set_replace_the_recipes_values(recipe, mnist_folder, tmp_path,
 
 def test_fit_uses_the_threads_it_is_given(recipe, mnist_folder, tmp_path, capsys, no_pictures, monkeypatch):
     chosen = []
-    monkeypatch.setattr("training.commands.fit.allowed_threads", lambda: 3)
-    monkeypatch.setattr("training.commands.fit.torch.set_num_threads", chosen.append)
+    monkeypatch.setattr("training.threads.allowed_threads", lambda: 3)
+    monkeypatch.setattr("torch.set_num_threads", chosen.append)
     cli.main(fit_arguments(recipe, mnist_folder, tmp_path / "run"))
     assert chosen == [3]
 
@@ -147,8 +148,9 @@ def test_fit_and_evaluate_tell_of_a_download(
     assert capsys.readouterr().out.startswith("downloading something\n")
     assert cli.main(["evaluate", str(tmp_path / "run")]) == 0
     said, told = capsys.readouterr()
-    assert told == "downloading something\n"
-    assert said.startswith("| figure |"), "standard output is the table alone"
+    assert told.splitlines()[0] == "downloading something"
+    assert told.splitlines()[1:] == [f"wrote {tmp_path / 'run'}/report.html and report.json"]
+    assert said.startswith("## Likelihood"), "standard output is the tables alone"
 
 
 def test_a_run_on_other_images_is_not_measured_on_downloaded_digits(
@@ -164,7 +166,9 @@ def test_a_run_on_other_images_is_not_measured_on_downloaded_digits(
     assert "was trained on (npz ink: " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["fit", "--resume", "--out"], ["evaluate"]])
+@pytest.mark.parametrize(
+    "arguments", [["fit", "--resume", "--out"], ["evaluate"], ["evaluate", "--figures-only"]]
+)
 def test_a_long_evaluation_tells_how_far_it_has_come(
     arguments, recipe, mnist_folder, tmp_path, capsys, no_pictures, monkeypatch
 ):
@@ -178,13 +182,28 @@ def test_a_long_evaluation_tells_how_far_it_has_come(
     assert "  likelihood: 10 of 10 images" in told
 
 
+def test_a_terminal_sees_a_bar_that_is_taken_away_at_the_end(capsys, monkeypatch):
+    every_look_is_a_second_later = count(step=1.0)
+    monkeypatch.setattr("training.commands.telling.monotonic", lambda: next(every_look_is_a_second_later))
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with progress_of_evaluation() as progress:
+        progress("bound", 100, 400)
+        progress("bound", 400, 400)
+    told = capsys.readouterr().err
+    assert told == (
+        "\r\x1b[K  ██████░░░░░░░░░░░░░░░░░░ bound: 100 of 400 images"
+        "\r\x1b[K  ████████████████████████ bound: 400 of 400 images"
+        "\r\x1b[K"
+    )
+
+
 def test_evaluate_measures_a_run_again_with_other_samples(
     recipe, mnist_folder, tmp_path, capsys, no_pictures
 ):
     cli.main(fit_arguments(recipe, mnist_folder, tmp_path / "run"))
     capsys.readouterr()
     more = ["--data", str(mnist_folder), "--importance-samples", "5", "--importance-images", "7"]
-    assert cli.main(["evaluate", str(tmp_path / "run"), *more]) == 0
+    assert cli.main(["evaluate", str(tmp_path / "run"), "--figures-only", *more]) == 0
     table = capsys.readouterr().out
     assert "K = 5" in table
     assert table == (tmp_path / "run" / "evaluation.md").read_text()

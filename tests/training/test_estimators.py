@@ -16,6 +16,7 @@ from training.estimators import (
     Observations,
     elbo_parts,
     importance_weighted_log_px,
+    posteriors,
     squared_error,
 )
 from training.models import VAE, Bernoulli, DiagonalGaussian, Likelihood
@@ -245,6 +246,27 @@ def test_first_samples_of_an_image_are_the_same_for_every_larger_k(images):
     index = torch.arange(4)
     few, many = (observations.normal(index, _Purpose.IMPORTANCE, size) for size in (6, 600))
     assert torch.equal(few, many[:, :6])
+
+
+def test_posteriors_are_those_of_the_bound_with_its_noise(observations):
+    """log p(x|z) at the z that they hold is the bound's own reconstruction term."""
+    model = LinearVAE(skewed_weight(), logvar_error=0.3)
+    with torch.inference_mode():
+        parts = elbo_parts(model, observations, batch_size=64)
+        found = posteriors(model, observations, batch_size=100)
+        x = observations.take(torch.arange(len(observations)))
+        log_px_z = model.likelihood.log_prob(x, model.decode_params(found.z.float()))
+    kl = DiagonalGaussian(mu=found.mu, logvar=found.logvar).kl_per_dimension()
+    torch.testing.assert_close(kl, parts.kl_per_dimension)
+    torch.testing.assert_close(-log_px_z.double(), parts.reconstruction_nll, atol=1e-3, rtol=0)
+
+
+def test_autoencoder_has_its_code_in_place_of_a_draw(observations):
+    model = LinearVAE(skewed_weight())
+    model.kind = "ae"
+    with torch.inference_mode():
+        found = posteriors(model, observations, batch_size=100)
+    assert torch.equal(found.z, found.mu)
 
 
 def test_squared_error_is_a_mean_over_pixels_of_the_mean_reconstruction(images):

@@ -66,6 +66,13 @@ def test_grid_is_squarest_when_columns_are_left_out(tmp_path):
     assert pixels(tmp_path / "s.png", 1).shape[:2] == (3 * TILE + 2 * GAP, 4 * TILE + 3 * GAP)
 
 
+def test_sheet_without_gaps_is_one_picture():
+    sheet = plots.sheet(numbered(4), columns=2, gap_pixels=0)
+    assert sheet.shape == (2 * TILE, 2 * TILE, 3)
+    np.testing.assert_allclose(sheet[TILE:, TILE:], 1.0)
+    assert sheet.min() == pytest.approx(0.4)
+
+
 @pytest.mark.parametrize("shape", [(0, 1, 4, 4), (2, 2, 4, 4)])
 def test_what_cannot_be_drawn_is_refused(tmp_path, shape):
     with pytest.raises(ValueError, match="expected images"):

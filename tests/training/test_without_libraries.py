@@ -24,7 +24,14 @@ def run_without(missing: str, *arguments: str) -> subprocess.CompletedProcess[st
 
 @pytest.mark.parametrize(
     "command",
-    [("fit", "--out", "run"), ("evaluate", "run"), ("fit-prior", "run"), ("export", "run", "--name", "m")],
+    [
+        ("fit", "--out", "run"),
+        ("evaluate", "run"),
+        ("compare", "a", "b", "--out", "c"),
+        ("judge", "--out", "j"),
+        ("fit-prior", "run"),
+        ("export", "run", "--name", "m"),
+    ],
 )
 def test_every_command_says_how_to_install_them(command: tuple[str, ...]) -> None:
     done = run_without("torch", *command)

@@ -1,18 +1,46 @@
-"""`vae-train evaluate`: measure a run's model again, with other samples or another seed if wanted."""
+"""`vae-train evaluate`: measure a run or a published version, and write a report with pictures."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
+from model_store import ModelStore, default_store_root
 from training.commands.telling import progress_of_evaluation, warn
+from training.errors import ConfigError
 from training.evaluation import evaluate_run
+from training.report.making import Wanted, make_report
+from training.threads import use_allowed_threads
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, write the figures into the run directory, print the table."""
+    """Measure, write the figures and the report, print the tables."""
+    use_allowed_threads()
+    if arguments.figures_only:
+        return _figures_only(arguments)
+    with progress_of_evaluation() as progress:
+        report = make_report(
+            arguments.model,
+            wanted(arguments),
+            second_data=arguments.second_data,
+            second_model=arguments.second_model,
+            out=arguments.out,
+            progress=progress,
+            tell=warn,
+        )
+    print(report.to_markdown(), end="")  # noqa: T201  # this is what the command is for
+    return 0
+
+
+def _figures_only(arguments: argparse.Namespace) -> int:
+    """What an export puts into the manifest, and nothing else."""
+    for option in ("judge", "second_data", "second_model", "out"):
+        if getattr(arguments, option) is not None:
+            flag = f"--{option.replace('_', '-')}"
+            raise ConfigError(f"--figures-only: expected no {flag} with it, which only a report needs.")
     with progress_of_evaluation() as progress:
         evaluation = evaluate_run(
-            arguments.run,
+            Path(arguments.model),
             arguments.data,
             importance_samples=arguments.importance_samples,
             importance_images=arguments.importance_images,
@@ -20,5 +48,17 @@ def run(arguments: argparse.Namespace) -> int:
             progress=progress,
             tell=warn,
         )
-    print(evaluation.to_markdown(), end="")  # noqa: T201  # this is what the command is for
+    print(evaluation.to_markdown(), end="")  # noqa: T201  # as above
     return 0
+
+
+def wanted(arguments: argparse.Namespace) -> Wanted:
+    """What `evaluate` and `compare` are both asked."""
+    return Wanted(
+        store=ModelStore(arguments.store or default_store_root()),
+        data_dir=arguments.data,
+        judge_dir=arguments.judge,
+        importance_samples=arguments.importance_samples,
+        importance_images=arguments.importance_images,
+        seed=arguments.seed,
+    )

@@ -20,7 +20,7 @@ from training.evaluation import Evaluation, evaluate, format_value, write_evalua
 from training.fit import Console, fit, resolve_precision
 from training.models import build_model
 from training.run_directory import RunDirectory
-from training.threads import allowed_threads
+from training.threads import use_allowed_threads
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -28,9 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
     out: Path = arguments.out
     config = _configuration(arguments)
-    threads = allowed_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
+    use_allowed_threads()
     data = load_images(arguments.data, config.data, tell=say)
     console = Console(say=say, progress_bar=sys.stdout.isatty())
     fitted = fit(

@@ -16,6 +16,7 @@ from training.estimators import Progress
 _LINE_EVERY_S = 30.0
 #: Between two states of the line that a terminal rewrites.
 _REWRITE_EVERY_S = 0.2
+_BAR_CHARACTERS = 24
 
 
 def say(text: str) -> None:
@@ -30,7 +31,7 @@ def warn(text: str) -> None:
 
 @contextmanager
 def progress_of_evaluation() -> Iterator[Progress]:
-    """Tells on standard error how many images are measured: one line rewritten, or one each half minute.
+    """Tells on standard error how far it has come: a bar that is rewritten, or a line each half minute.
 
     Nothing is told of an evaluation that ends sooner than that.
     """
@@ -44,10 +45,17 @@ def progress_of_evaluation() -> Iterator[Progress]:
         if monotonic() - told_at < interval_s:
             return
         told_at, told = monotonic(), True
-        print(f"{start}  {what}: {done:,} of {total:,} images", end=end, file=sys.stderr, flush=True)  # noqa: T201
+        bar = f"{_bar(done / total)} " if terminal else ""
+        print(f"{start}  {bar}{what}: {done:,} of {total:,} images", end=end, file=sys.stderr, flush=True)  # noqa: T201
 
     try:
         yield progress
     finally:
         if terminal and told:
             print(start, end="", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _bar(part: float) -> str:
+    """As much of a bar as is done."""
+    filled = round(part * _BAR_CHARACTERS)
+    return "█" * filled + "░" * (_BAR_CHARACTERS - filled)

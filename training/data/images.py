@@ -81,6 +81,10 @@ class ImageSet:
                 number += 1
         return digests
 
+    def whole(self) -> UInt8[Tensor, "n c h w"]:
+        """All images as one tensor in memory: for test images, which are few beside those of the training."""
+        return self.images[:]
+
     def chunks(self) -> Iterator[npt.NDArray[np.uint8]]:
         """All images in order, a megabyte at a time, each (n, C, H, W) and contiguous."""
         step = max(1, CHUNK_BYTES // int(np.prod(self.image_shape)))

@@ -1,0 +1,22 @@
+"""`vae-train compare`: measure several models on the same images and set them side by side."""
+
+from __future__ import annotations
+
+import argparse
+
+from training.commands.evaluate import wanted
+from training.commands.telling import progress_of_evaluation, warn
+from training.report.comparison import comparison_markdown
+from training.report.making import make_comparison
+from training.threads import use_allowed_threads
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, write the page, print the tables."""
+    use_allowed_threads()
+    with progress_of_evaluation() as progress:
+        comparison = make_comparison(
+            arguments.models, wanted(arguments), out=arguments.out, progress=progress, tell=warn
+        )
+    print(comparison_markdown(comparison.reports), end="")  # noqa: T201  # this is what the command is for
+    return 0

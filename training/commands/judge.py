@@ -1,0 +1,23 @@
+"""`vae-train judge`: fit the classifier that says whether drawn images can be read."""
+
+from __future__ import annotations
+
+import argparse
+
+from training.commands.telling import say
+from training.judge_fitting import EPOCHS
+from training.report.making import make_judge
+from training.threads import use_allowed_threads
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Fit, write, and say how well it reads."""
+    use_allowed_threads()
+    make_judge(
+        arguments.out,
+        data_dir=arguments.data,
+        seed=arguments.seed,
+        epochs=EPOCHS if arguments.epochs is None else arguments.epochs,
+        tell=say,
+    )
+    return 0
