@@ -30,6 +30,7 @@ SHAPED = (
     "training.parity",
     "training.pictures",
     "training.plots",
+    "training.priors",
     "training.published",
     "training.report",
 )
