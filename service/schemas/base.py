@@ -8,6 +8,7 @@ class is refused by its nearest name. A client's text is never repeated, only it
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 import re
 import types
@@ -25,6 +26,8 @@ from service.problems import MAX_ITEMS, Item, ProblemError
 
 MAX_QUERY_BYTES = 4_096
 MAX_QUERY_FIELDS = 64
+#: Longer queries are read anew each time, so that the 256 that are remembered stay small.
+_MOST_REMEMBERED_BYTES = 256
 #: What a query does without: `["a", 1]` → `a,1`.
 _NO_JSON = str.maketrans("", "", '[]" ')
 _INTEGER = re.compile(r"-?[0-9]{1,40}\Z")
@@ -74,6 +77,14 @@ def read_query(query: bytes, model: type[S], limits: Limits) -> S:
     """
     if not query:
         return _defaults(model)
+    if len(query) > _MOST_REMEMBERED_BYTES:
+        return _read_query(query, model, limits)
+    known = _known_query(query, model, limits)
+    assert isinstance(known, model)
+    return known
+
+
+def _read_query(query: bytes, model: type[S], limits: Limits) -> S:
     values: dict[str, object] = {}
     items: list[Item] = []
     for position, (name, text) in enumerate(_split_query(query), start=1):
@@ -84,6 +95,12 @@ def read_query(query: bytes, model: type[S], limits: Limits) -> S:
         else:
             values[name] = _from_text(text, model.model_fields[name])
     return _validated(values, model, limits, code="invalid-parameter", where="query: ", items=items)
+
+
+@functools.lru_cache(maxsize=256)
+def _known_query(query: bytes, model: type[Scalars], limits: Limits) -> Scalars:
+    """The same, read once for each text: what comes of it is frozen, and most clients send one for ever."""
+    return _read_query(query, model, limits)
 
 
 def read_object(
