@@ -34,7 +34,7 @@ from service.engine.rows import FULL, RowRunner
 #: Longest estimated run that may occupy the event loop.
 INLINE_S = 0.001
 #: About how much model time one batch is worth.
-QUANTUM_S = 0.002
+QUANTUM_S = 0.0012
 
 Arrays = tuple[NDArray[np.float32], ...]
 
