@@ -132,7 +132,7 @@ def uniform(*, seed: int, first_row: int, rows: int) -> NDArray[np.float64]:
     """
     generator = np.random.Philox(key=seed + _UNIFORM_STREAM, counter=first_row)
     words = np.asarray(generator.random_raw(rows * _WORDS_PER_COUNTER), dtype=np.uint64)
-    k = (words[::_WORDS_PER_COUNTER] >> np.uint64(12)).astype(np.float64)
+    k = _upper_52(words[::_WORDS_PER_COUNTER])
     return (k + 0.5) * 2.0**-52
 
 
