@@ -14,7 +14,16 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from training.config_errors import explain
 from training.errors import ConfigError
@@ -33,6 +42,21 @@ def _count_or_share(value: object) -> object:
             f"got {str(value)[:80]!r}"
         )
     return value
+
+
+def _count_or_counts(value: object, info: ValidationInfo) -> int | tuple[int, ...]:
+    """One number of blocks for all stages, or one a stage: from 0 to 32 each."""
+    counts: Sequence[Any] = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= 32 for n in counts):
+        raise ValueError(
+            f"model.trunk.{info.field_name}: expected a whole number from 0 to 32, or a list of such "
+            f"numbers, one a stage, got {str(value)[:80]!r}"
+        )
+    return value if isinstance(value, int) else tuple(counts)
+
+
+# Checked before, so that what is refused is told once and not for each kind of the union.
+Blocks = Annotated[int | tuple[int, ...], BeforeValidator(_count_or_counts)]
 
 
 class Section(BaseModel):
@@ -62,6 +86,13 @@ class DataConfig(Section):
     """Share of each batch that the encoder sees in grey while the target stays binarised. The bound
     holds for any q, so also for one that looks at the grey image; it readies `encode` for pictures
     that nobody has binarised."""
+    distorted_fraction: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Share of each batch that is turned, scaled, sheared and moved a little, anew every time, so that
+    training on few images or for long does not learn them by heart."""
+    distortion: Annotated[float, Field(gt=0.0, le=10.0)] = 1.0
+    """How much: 1 has standard deviations of 5 degrees, 5 % of each axis and half a pixel of 28."""
+    distorted_part: Annotated[float, Field(gt=0.0, le=1.0)] = 0.75
+    """Part of the training that distorts; the rest of it, at low learning rates, sees images as they are."""
 
 
 class MLPTrunk(Section):
@@ -80,12 +111,39 @@ class ResidualTrunk(Section):
     type: Literal["residual"] = "residual"
     encoder_channels: Stages = (16, 32)
     """Maps of each stage, from the image inwards."""
-    encoder_blocks: Annotated[int, Field(ge=0, le=32)] = 1
-    """Residual blocks in each encoder stage."""
+    encoder_blocks: Blocks = 1
+    """Residual blocks in each encoder stage: one number for all, or a list of one a stage, from the image
+    inwards."""
     decoder_channels: Stages = (32, 64)
     """Maps of each stage, from the image inwards (the decoder runs through them backwards)."""
-    decoder_blocks: Annotated[int, Field(ge=0, le=32)] = 2
-    """Residual blocks in each decoder stage."""
+    decoder_blocks: Blocks = 2
+    """Residual blocks in each decoder stage: one number for all, or a list of one a stage, from the image
+    inwards like the channels."""
+
+    @model_validator(mode="after")
+    def _one_count_a_stage(self) -> ResidualTrunk:
+        for side in ("encoder", "decoder"):
+            blocks, stages = getattr(self, f"{side}_blocks"), len(getattr(self, f"{side}_channels"))
+            if not isinstance(blocks, int) and len(blocks) != stages:
+                raise ValueError(
+                    f"model.trunk.{side}_blocks: expected one number, or a list of {stages} like "
+                    f"{side}_channels, got a list of {len(blocks)}"
+                )
+        return self
+
+    @property
+    def blocks_of_encoder_stages(self) -> tuple[int, ...]:
+        """Residual blocks of each encoder stage, from the image inwards."""
+        return _for_each_stage(self.encoder_blocks, len(self.encoder_channels))
+
+    @property
+    def blocks_of_decoder_stages(self) -> tuple[int, ...]:
+        """Residual blocks of each decoder stage, from the image inwards."""
+        return _for_each_stage(self.decoder_blocks, len(self.decoder_channels))
+
+
+def _for_each_stage(blocks: int | tuple[int, ...], stages: int) -> tuple[int, ...]:
+    return (blocks,) * stages if isinstance(blocks, int) else blocks
 
 
 class BernoulliConfig(Section):
@@ -131,16 +189,23 @@ class ObjectiveConfig(Section):
 
 
 class OptimiserConfig(Section):
-    """AdamW with a linear warm-up and a cosine that ends at the last step."""
+    """How weights move: with a linear warm-up and a cosine that ends at the last step."""
 
+    name: Literal["adamw", "muon"] = "adamw"
+    """`adamw`: AdamW for everything. `muon`: Muon for the matrices and kernels of the hidden layers, AdamW
+    for biases and for the last layer of encoder and decoder."""
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 2e-3
-    """Highest learning rate."""
+    """Highest learning rate of AdamW."""
+    muon_learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.02
+    """Highest learning rate of Muon: the length of a step in every direction of a matrix."""
     warmup_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 100
     """Steps over which the learning rate rises linearly to its highest value."""
     final_fraction: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     """Learning rate of the last step, as a fraction of the highest; 1 keeps it constant."""
     weight_decay: Annotated[float, Field(ge=0.0, le=10.0)] = 0.01
-    """AdamW's decoupled weight decay; biases and scalars are spared."""
+    """Decoupled weight decay, in units of the learning rate; biases and scalars are spared."""
+    muon_weight_decay: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
+    """The same for what Muon moves, in units of its learning rate."""
     beta2: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.999
     """Decay of AdamW's running squared gradient."""
     gradient_clip_norm: Positive = 100.0

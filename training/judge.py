@@ -30,6 +30,7 @@ READABLE = 0.5
 SURE = 0.9
 FEATURES = 64
 _CHANNELS = (24, 48)
+_BLOCKS = (1, 1)
 _WEIGHTS = "judge.pt"
 _FACTS = "judge.json"
 _BATCH = 500
@@ -41,7 +42,9 @@ class JudgeNetwork(nn.Module):
     def __init__(self, image_shape: ImageShape, classes: int) -> None:
         """For images of `image_shape` and labels 0 … `classes` - 1."""
         super().__init__()
-        self.trunk = ResidualEncoder(image_shape=image_shape, channels=_CHANNELS, blocks=1, outputs=FEATURES)
+        self.trunk = ResidualEncoder(
+            image_shape=image_shape, channels=_CHANNELS, blocks=_BLOCKS, outputs=FEATURES
+        )
         self.activation = nn.SiLU()
         self.head = nn.Linear(FEATURES, classes)
 

@@ -164,7 +164,7 @@ def _training(manifest: Manifest, evidence: Evidence) -> str:
         ("pixels in training", _pixels(config)),
         ("objective", objective),
         ("epochs, batch size", f"{provenance.epochs}, {config.trainer.batch_size}"),
-        ("optimiser", f"AdamW, learning rate {config.optimiser.learning_rate:g}"),
+        ("optimiser", _optimiser(config)),
         ("weights published", averaging),
         ("weights sha256", f"`{evidence.evaluation.weights_sha256}`"),
         ("seed", str(provenance.seed)),
@@ -175,15 +175,25 @@ def _training(manifest: Manifest, evidence: Evidence) -> str:
     return f"## Training\n\n{_table(('', ''), rows)}\n\n{_reproduction(manifest, config)}"
 
 
+def _optimiser(config: RunConfig) -> str:
+    chosen = config.optimiser
+    adamw = f"AdamW, learning rate {chosen.learning_rate:g}"
+    if chosen.name == "adamw":
+        return adamw
+    return f"Muon for hidden matrices, learning rate {chosen.muon_learning_rate:g}; {adamw}, for the rest"
+
+
 def _pixels(config: RunConfig) -> str:
-    if config.data.binarisation == "grey":
-        return "grey"
-    if config.data.grey_fraction == 0.0:
-        return "binarised anew in every batch"
-    return (
-        f"binarised anew in every batch; of {100 * config.data.grey_fraction:g} % of the images the encoder "
-        "saw the grey levels"
-    )
+    chosen = config.data
+    told = ["grey" if chosen.binarisation == "grey" else "binarised anew in every batch"]
+    if chosen.grey_fraction:
+        told.append(f"of {100 * chosen.grey_fraction:g} % of the images the encoder saw the grey levels")
+    if chosen.distorted_fraction:
+        told.append(
+            f"{100 * chosen.distorted_fraction:g} % of the images were turned, scaled, sheared and moved a "
+            f"little (strength {chosen.distortion:g}) in the first {100 * chosen.distorted_part:g} % of steps"
+        )
+    return "; ".join(told)
 
 
 def _reproduction(manifest: Manifest, config: RunConfig) -> str:

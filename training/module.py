@@ -9,6 +9,7 @@ All noise comes from generators seeded by (seed, step), never from a global one.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -16,10 +17,11 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from training.config import RunConfig
-from training.data import observe, to_unit_interval
+from training.data import distort, observe, to_unit_interval
 from training.errors import NonFiniteTraining
 from training.models import LatentImageModel
 from training.objectives import beta_at, elbo_terms
+from training.optimisers import MuonWithAdamW
 from training.seeding import generator_for
 
 
@@ -42,7 +44,7 @@ class FittingModule(LightningModule):
     def training_step(self, images: Tensor, batch_index: int) -> dict[str, Tensor]:
         """Observe → encode → sample → decode → cost."""
         seed, step = self.config.trainer.seed, self.trainer.global_step
-        grey = to_unit_interval(images)
+        grey = self._distorted(to_unit_interval(images), step)
         x = observe(grey, self.config.data.binarisation, generator_for(seed, "binarisation", step))
         terms = elbo_terms(
             self.model,
@@ -63,6 +65,19 @@ class FittingModule(LightningModule):
             "reconstruction_nll": terms.reconstruction_nll.detach().mean(),
             "kl": terms.kl.detach().mean(),
         }
+
+    def _distorted(self, grey: Tensor, step: int) -> Tensor:
+        """The images, `data.distorted_fraction` of them distorted in the first part of the training."""
+        chosen = self.config.data
+        steps = self.config.trainer.epochs * self.steps_per_epoch
+        if chosen.distorted_fraction == 0.0 or step >= chosen.distorted_part * steps:
+            return grey
+        return distort(
+            grey,
+            fraction=chosen.distorted_fraction,
+            strength=chosen.distortion,
+            generator=generator_for(self.config.trainer.seed, "distortion", step),
+        )
 
     def _partly_grey(self, x: Tensor, grey: Tensor, step: int) -> Tensor:
         """What the encoder looks at: `x`, with `data.grey_fraction` of the images left grey."""
@@ -89,24 +104,44 @@ class FittingModule(LightningModule):
         }
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW; linear warm-up, then a cosine that ends with the last step."""
-        chosen = self.config.optimiser
-        matrices = [p for p in self.parameters() if p.ndim >= 2]
-        rest = [p for p in self.parameters() if p.ndim < 2]
-        optimiser = torch.optim.AdamW(
-            [
-                {"params": matrices, "weight_decay": chosen.weight_decay},
-                {"params": rest, "weight_decay": 0.0},
-            ],
-            lr=chosen.learning_rate,
-            betas=(0.9, chosen.beta2),
-        )
+        """The recipe's optimiser; linear warm-up, then a cosine that ends with the last step."""
+        optimiser = self._optimiser()
         # A plain function, because torch puts any other callable's attributes into the checkpoint.
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser,
             lambda step: self._learning_rate_fraction(step),  # noqa: PLW0108
         )
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _optimiser(self) -> torch.optim.Optimizer:
+        chosen = self.config.optimiser
+        hidden = self._hidden_matrices() if chosen.name == "muon" else []
+        by_muon = {id(p) for p in hidden}
+        matrices = [p for p in self.parameters() if p.ndim >= 2 and id(p) not in by_muon]
+        rest = [p for p in self.parameters() if p.ndim < 2]
+        groups: list[dict[str, Any]] = [
+            {"params": matrices, "weight_decay": chosen.weight_decay},
+            {"params": rest, "weight_decay": 0.0},
+        ]
+        betas = (0.9, chosen.beta2)
+        if chosen.name == "adamw":
+            return torch.optim.AdamW(groups, lr=chosen.learning_rate, betas=betas)
+        return MuonWithAdamW(
+            matrices=hidden,
+            adamw=groups,
+            lr=chosen.learning_rate,
+            matrix_lr=chosen.muon_learning_rate,
+            betas=betas,
+            matrix_weight_decay=chosen.muon_weight_decay,
+        )
+
+    def _hidden_matrices(self) -> list[nn.Parameter]:
+        """Matrices and kernels but those of the layers that give the posterior and the pixels."""
+        hidden: list[nn.Parameter] = []
+        for network in (self.model.encoder, self.model.decoder):
+            *inner, _last = [p for p in network.parameters() if p.ndim >= 2]
+            hidden += inner
+        return hidden
 
     def _learning_rate_fraction(self, step: int) -> float:
         """Of the highest learning rate, at a step counted from 0.

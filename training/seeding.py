@@ -17,6 +17,7 @@ _USES = {
     "pictures": 5,
     "weights": 6,
     "prior": 7,
+    "distortion": 8,
     "shifts": 40,
     "report": 41,
 }

@@ -118,6 +118,34 @@ def test_any_other_validation_size_is_refused(size):
     )
 
 
+@pytest.mark.parametrize("blocks", [0, 32, [2], [0, 3], [1, 2, 3]])
+def test_blocks_are_one_number_or_one_a_stage(blocks):
+    channels = [4] * (len(blocks) if isinstance(blocks, list) else 2)
+    trunk = {"type": "residual", "decoder_channels": channels, "decoder_blocks": blocks}
+    config = parse_config({**MINIMAL, "model": {"trunk": trunk}}, where="mine.toml")
+    read = RunConfig.from_json(config.to_json()).model.trunk
+    assert read == config.model.trunk
+    assert read.blocks_of_decoder_stages == tuple([blocks] * 2 if isinstance(blocks, int) else blocks)
+
+
+@pytest.mark.parametrize("blocks", [-1, 33, 1.0, True, "2", None, [1, "2"], [1, 33], [[1], 2]])
+def test_any_other_number_of_blocks_is_refused(blocks):
+    told = refusal({"model": {"trunk": {"type": "residual", "encoder_blocks": blocks}}})
+    assert told == (
+        "mine.toml: model.trunk.encoder_blocks: expected a whole number from 0 to 32, or a list of such "
+        f"numbers, one a stage, got {str(blocks)!r}."
+    )
+
+
+@pytest.mark.parametrize("blocks", [[], [1], [1, 2, 3]])
+def test_a_list_of_blocks_is_as_long_as_the_channels(blocks):
+    told = refusal({"model": {"trunk": {"type": "residual", "encoder_blocks": blocks}}})
+    assert told == (
+        "mine.toml: model.trunk.encoder_blocks: expected one number, or a list of 2 like encoder_channels, "
+        f"got a list of {len(blocks)}."
+    )
+
+
 def test_an_expectation_without_a_figure_is_refused():
     told = refusal({"expect": {"minutes": 1.0, "measured_on": "here"}})
     assert told == "mine.toml: expect: expected negative_elbo or reconstruction_nll, got neither."

@@ -35,11 +35,16 @@ GREY = {"data": {"binarisation": "grey"}}
 STATED = {**GREY, "model": {**MLP, "likelihood": {"name": "gaussian", "sigma": 0.5}}}
 BINARY: dict[str, Any] = {}
 
+DISTORTED = {"data": {"distorted_fraction": 0.5}}
+
 #: key → (what the base run is given besides, the other value). Every key of the schema is here.
 CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "data.validation_size": (BINARY, 90),
     "data.binarisation": (BINARY, "grey"),
     "data.grey_fraction": (BINARY, 0.5),
+    "data.distorted_fraction": (BINARY, 0.5),
+    "data.distortion": (DISTORTED, 0.3),
+    "data.distorted_part": (DISTORTED, 0.25),
     "model.kind": (BINARY, "ae"),
     "model.latent_size": (BINARY, 3),
     "model.logvar_min": (BINARY, -4.0),
@@ -56,7 +61,10 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "model.likelihood.learned": (STATED, True),
     "objective.beta": (BINARY, 0.5),
     "objective.beta_warmup_epochs": (BINARY, 2.0),
+    "optimiser.name": (BINARY, "muon"),
     "optimiser.learning_rate": (BINARY, 1e-3),
+    "optimiser.muon_learning_rate": ({"optimiser": {"name": "muon"}}, 0.01),
+    "optimiser.muon_weight_decay": ({"optimiser": {"name": "muon"}}, 0.5),
     "optimiser.warmup_steps": (BINARY, 5),
     "optimiser.final_fraction": (BINARY, 0.5),
     "optimiser.weight_decay": (BINARY, 0.5),

@@ -1,5 +1,6 @@
 """Images for training: read, checked, split and binarised. Knows nothing of models."""
 
+from training.data.augmentation import distort
 from training.data.binarisation import Binarisation, binarise, observe
 from training.data.images import ImageData, ImageSet, to_unit_interval
 from training.data.loading import load_images
@@ -15,6 +16,7 @@ __all__ = [
     "Room",
     "binarise",
     "count_held_back",
+    "distort",
     "load_images",
     "load_mnist",
     "observe",

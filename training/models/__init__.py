@@ -62,13 +62,13 @@ def _trunks(
         ResidualEncoder(
             image_shape=image_shape,
             channels=trunk.encoder_channels,
-            blocks=trunk.encoder_blocks,
+            blocks=trunk.blocks_of_encoder_stages,
             outputs=encoder_outputs,
         ),
         ResidualDecoder(
             image_shape=image_shape,
             channels=trunk.decoder_channels,
-            blocks=trunk.decoder_blocks,
+            blocks=trunk.blocks_of_decoder_stages,
             latent_size=config.latent_size,
         ),
     )

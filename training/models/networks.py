@@ -73,15 +73,15 @@ class ResidualEncoder(nn.Module):
     """
 
     def __init__(
-        self, *, image_shape: ImageShape, channels: Sequence[int], blocks: int, outputs: int
+        self, *, image_shape: ImageShape, channels: Sequence[int], blocks: Sequence[int], outputs: int
     ) -> None:
-        """`channels` of each stage from the image inwards, `blocks` residual blocks in each."""
+        """`channels` and number of residual `blocks` of each stage, from the image inwards."""
         super().__init__()
         image_channels, height, width = image_shape
         stages: list[nn.Module] = []
-        for inside, outside in pairwise([image_channels, *channels]):
+        for (inside, outside), depth in zip(pairwise([image_channels, *channels]), blocks, strict=True):
             stages.append(nn.Conv2d(inside, outside, 3, stride=2, padding=1))
-            stages += [ResidualBlock(outside) for _ in range(blocks)]
+            stages += [ResidualBlock(outside) for _ in range(depth)]
         self.stages = nn.Sequential(*stages, nn.SiLU(), nn.Flatten())
         features = channels[-1] * halved(height, len(channels)) * halved(width, len(channels))
         self.head = nn.Linear(features, outputs)
@@ -104,18 +104,19 @@ class ResidualDecoder(nn.Module):
     """
 
     def __init__(
-        self, *, image_shape: ImageShape, channels: Sequence[int], blocks: int, latent_size: int
+        self, *, image_shape: ImageShape, channels: Sequence[int], blocks: Sequence[int], latent_size: int
     ) -> None:
-        """`channels` of each stage from the image inwards, `blocks` residual blocks in each."""
+        """`channels` and number of residual `blocks` of each stage, from the image inwards."""
         super().__init__()
         image_channels, self.height, self.width = image_shape
         inwards = len(channels)
         start = (channels[-1], halved(self.height, inwards), halved(self.width, inwards))
         layers: list[nn.Module] = [nn.Linear(latent_size, prod(start)), nn.Unflatten(1, start)]
-        for inside, outside in pairwise(reversed(channels)):
-            layers += [ResidualBlock(inside) for _ in range(blocks)]
+        outermost, *inner = blocks
+        for (inside, outside), depth in zip(pairwise(reversed(channels)), reversed(inner), strict=True):
+            layers += [ResidualBlock(inside) for _ in range(depth)]
             layers += [nn.Conv2d(inside, 4 * outside, 1), nn.PixelShuffle(2)]
-        layers += [ResidualBlock(channels[0]) for _ in range(blocks)]
+        layers += [ResidualBlock(channels[0]) for _ in range(outermost)]
         layers += [nn.SiLU(), nn.Conv2d(channels[0], 4 * image_channels, 3, padding=1), nn.PixelShuffle(2)]
         self.layers = nn.Sequential(*layers)
 

@@ -42,6 +42,21 @@ def test_any_number_of_stages_keeps_its_shapes(stages):
     assert model.decode(model.encode(torch.rand(2, 1, 28, 28)).mu).shape == (2, 1, 28, 28)
 
 
+def test_every_stage_has_the_blocks_that_are_asked_for():
+    """A list goes from the image inwards, like the channels: the decoder runs through it backwards."""
+    trunk = ResidualTrunk(
+        encoder_channels=(4, 6), encoder_blocks=(3, 1), decoder_channels=(5, 7), decoder_blocks=(0, 2)
+    )
+    model = build_model(ModelConfig(trunk=trunk), (1, 28, 28))
+
+    def widths_of_blocks(network):
+        return [part.first.in_channels for part in network.modules() if isinstance(part, ResidualBlock)]
+
+    assert widths_of_blocks(model.encoder) == [4, 4, 4, 6]
+    assert widths_of_blocks(model.decoder) == [7, 7]
+    assert model.decode(model.encode(torch.rand(2, 1, 28, 28)).mu).shape == (2, 1, 28, 28)
+
+
 @pytest.mark.parametrize("trunk", ["mlp", "residual"])
 def test_an_image_is_answered_the_same_alone_and_among_others(trunk):
     """No batch normalisation: the server batches strangers' images together."""

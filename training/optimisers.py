@@ -1,0 +1,99 @@
+"""Optimisers that torch does not have for convolutions: Muon for the inner matrices, AdamW for the rest.
+
+Knows parameters and their gradients. Knows nothing of models, recipes or schedules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+#: Of the quintic whose repeated application brings singular values near 1 (Jordan et al. 2024).
+_QUINTIC = (3.4445, -4.7750, 2.0315)
+_ROUNDS = 5
+
+
+class MuonWithAdamW(torch.optim.AdamW):
+    """One optimiser of two rules: matrices take orthogonalised steps, everything else AdamW's.
+
+    A gradient's momentum, as a matrix of outputs × (inputs · kernel), is replaced by the nearest
+    matrix whose singular values are all about 1, so that rare directions move as far as common ones.
+    `torch.optim.Muon` takes 2-D parameters only, which a convolution's kernel is not, and two
+    optimisers would need two schedules.
+
+    Source:
+        Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; weight decay
+        and its use at scale: Liu et al. 2025, arXiv:2502.16982, section 2.
+    """
+
+    def __init__(
+        self,
+        *,
+        matrices: Sequence[nn.Parameter],
+        adamw: Sequence[dict[str, Any]],
+        lr: float,
+        matrix_lr: float,
+        betas: tuple[float, float],
+        matrix_weight_decay: float,
+        momentum: float = 0.95,
+    ) -> None:
+        """`matrices` (2-D or more) are moved by Muon, and the parameter groups of `adamw` by AdamW."""
+        muon = {
+            "params": matrices,
+            "lr": matrix_lr,
+            "weight_decay": matrix_weight_decay,
+            "momentum": momentum,
+        }
+        super().__init__([*adamw, muon] if matrices else list(adamw), lr=lr, betas=betas)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Move every parameter that has a gradient; those of the matrices are taken off them."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            if "momentum" in group:
+                self._muon_step(group)
+        # AdamW passes over parameters without a gradient.
+        super().step()
+        return loss
+
+    def _muon_step(self, group: dict[str, Any]) -> None:
+        for matrix in group["params"]:
+            if matrix.grad is None:
+                continue
+            state = self.state[matrix]
+            if not state:
+                # AdamW expects a count in every state that it restores.
+                state["step"] = torch.tensor(0.0)
+                state["mean_gradient"] = torch.zeros_like(matrix)
+            state["step"] += 1
+            mean: Tensor = state["mean_gradient"]
+            mean.lerp_(matrix.grad, 1.0 - group["momentum"])
+            # Nesterov's look ahead: the mean as it would be if the same gradient came once more.
+            direction = orthogonalised(matrix.grad.lerp(mean, group["momentum"]).flatten(start_dim=1))
+            rows, columns = direction.shape
+            matrix.mul_(1.0 - group["lr"] * group["weight_decay"])
+            matrix.add_(direction.view_as(matrix), alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
+            matrix.grad = None
+
+
+def orthogonalised(matrix: Float[Tensor, "row column"]) -> Float[Tensor, "row column"]:
+    """About U·Vᵀ of the singular value decomposition U·S·Vᵀ: singular values from about 0.7 to 1.2.
+
+    Source:
+        The Newton-Schulz iteration of Jordan et al. 2024, with its coefficients and five rounds.
+    """
+    a, b, c = _QUINTIC
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    x: Tensor = wide / (wide.norm() + 1e-7)
+    for _ in range(_ROUNDS):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x if matrix.shape[0] <= matrix.shape[1] else x.T
