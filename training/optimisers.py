@@ -87,13 +87,20 @@ class MuonWithAdamW(torch.optim.AdamW):
 def orthogonalised(matrix: Float[Tensor, "row column"]) -> Float[Tensor, "row column"]:
     """About U·Vᵀ of the singular value decomposition U·S·Vᵀ: singular values from about 0.7 to 1.2.
 
+    Every round multiplies x by a polynomial of x·xᵀ from the left. The polynomials commute, so they are
+    multiplied with one another on the small side, and with the matrix once, at the end.
+
     Source:
         The Newton-Schulz iteration of Jordan et al. 2024, with its coefficients and five rounds.
     """
     a, b, c = _QUINTIC
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     x: Tensor = wide / (wide.norm() + 1e-7)
+    gram = x @ x.T
+    product = identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     for _ in range(_ROUNDS):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        polynomial = a * identity + b * gram + c * (gram @ gram)
+        product = polynomial @ product
+        gram = polynomial @ gram @ polynomial
+    x = product @ x
     return x if matrix.shape[0] <= matrix.shape[1] else x.T
