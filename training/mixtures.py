@@ -43,7 +43,9 @@ def rows_needed(latent_size: int, components: int) -> int:
     return 2 * (latent_size + 1) * components
 
 
-def choose_mixture(z: Rows, held_out: Rows, *, candidates: Sequence[int], seed: int) -> ChosenMixture:
+def choose_mixture(
+    z: Rows, held_out: Rows, *, candidates: Sequence[int], seed: int, rows_of_each: int = 1
+) -> ChosenMixture:
     """Fit a mixture of each size that the rows suffice for, and keep the one that describes others best.
 
     Args:
@@ -51,6 +53,8 @@ def choose_mixture(z: Rows, held_out: Rows, *, candidates: Sequence[int], seed: 
         held_out: Rows to choose by, (m, latent), at least one.
         candidates: Numbers of components to try.
         seed: Of the initial clusters.
+        rows_of_each: How many rows belong to one observation, such as draws from one posterior: more of them
+            do not suffice for more covariances.
 
     Returns:
         The best of them, as it will be published: the figures are of its rounded numbers.
@@ -59,10 +63,21 @@ def choose_mixture(z: Rows, held_out: Rows, *, candidates: Sequence[int], seed: 
         Ghosh et al. 2019, arXiv:1903.12436, section 4 (ex-post density estimation): a density is fitted to
         the latents of a trained model. The choice by held-out rows is ours; the paper takes ten components.
     """
-    suffices = [count for count in candidates if len(z) >= rows_needed(z.shape[1], count)]
+    observations = len(z) // rows_of_each
+    suffices = [count for count in candidates if observations >= rows_needed(z.shape[1], count)]
     fitted = {count: fit_mixture(z, components=count, seed=seed) for count in suffices or (1,)}
     scores = {count: float(log_density(mixture, held_out).mean()) for count, mixture in fitted.items()}
     return ChosenMixture(fitted[max(scores, key=scores.__getitem__)], scores)
+
+
+def joined(mixtures: Sequence[GaussianMixture], shares: Sequence[float]) -> GaussianMixture:
+    """One mixture of all the Gaussians: that of draws of which so many shares come from each."""
+    weights = np.concatenate([share * each.weights for each, share in zip(mixtures, shares, strict=True)])
+    return GaussianMixture(
+        weights=weights / weights.sum(),
+        means=np.concatenate([each.means for each in mixtures]),
+        cholesky=np.concatenate([each.cholesky for each in mixtures]),
+    )
 
 
 def fit_mixture(z: Rows, *, components: int, seed: int) -> GaussianMixture:

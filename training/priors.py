@@ -34,6 +34,7 @@ from training.mixtures import (
     TOLERANCE_NATS,
     ChosenMixture,
     choose_mixture,
+    joined,
     log_density,
     rows_needed,
     standard_normal_log_density,
@@ -42,7 +43,9 @@ from training.seeding import generator_for
 
 #: Numbers of components that are tried for the mixture of all images, and for that of one label.
 CANDIDATES = (1, 10, 20, 40)
-LABEL_CANDIDATES = (1, 2, 4, 8)
+LABEL_CANDIDATES = (1, 2, 4, 8, 16, 32)
+#: Posterior samples of each training image that the mixtures of labels are fitted to.
+DRAWS = 4
 _BATCH_SIZE = 256
 #: Among numbers of components that were tried: N(0, I), of which nothing is fitted.
 _STANDARD = 0
@@ -88,15 +91,19 @@ class PriorFit:
 
 @dataclass(frozen=True, eq=False)
 class _Latents:
-    """z of a set of images, and their labels."""
+    """z of a set of images, (draws, n, latent), and the labels of the n images."""
 
     z: NDArray[np.float32]
     labels: NDArray[np.int64] | None
 
     def of(self, label: int) -> NDArray[np.float32]:
+        """(draws, images of that label, latent)."""
         assert self.labels is not None
-        rows: NDArray[np.float32] = self.z[self.labels == label]
+        rows: NDArray[np.float32] = self.z[:, self.labels == label]
         return rows
+
+    def share_of(self, label: int) -> float:
+        return self.of(label).shape[1] / self.z.shape[1]
 
 
 def fit_prior(
@@ -130,13 +137,9 @@ def fit_prior(
         trained with.
     """
     train, held_back, test = (
-        _encoded(encoder, images, seed=seed, number=number, progress=progress)
-        for number, images in enumerate(parts)
+        _encoded(encoder, images, draws=draws, seed=seed, number=number, progress=progress)
+        for number, (images, draws) in enumerate(zip(parts, (_draws(encoder), 1, 1), strict=True))
     )
-    whole = _chosen("all images", train.z, held_back.z, candidates=CANDIDATES, seed=seed)
-    if encoder.kind == "vae":
-        whole = _unless_standard_is_better(whole, held_back.z)
-    tell(_line("all images", whole))
     labelled: dict[int, ChosenMixture] = {}
     if with_labels and train.labels is not None and held_back.labels is not None:
         for label in np.unique(train.labels).tolist():
@@ -144,13 +147,19 @@ def fit_prior(
             rows = train.of(label), held_back.of(label)
             labelled[label] = _chosen(of, *rows, candidates=LABEL_CANDIDATES, seed=seed)
             tell(_line(of, labelled[label]))
+    whole = _chosen("all images", train.z[:1], held_back.z, candidates=CANDIDATES, seed=seed)
+    if labelled:
+        whole = _or_those_of_the_labels(whole, labelled, train, held_back)
+    if encoder.kind == "vae":
+        whole = _unless_standard_is_better(whole, held_back.z[0])
+    tell(_line("all images", whole))
     entry = FittedPrior(
         components=len(whole.mixture.weights),
         labels=tuple(
             LabelledMixture(
                 label=label_names[label] if label_names else str(label),
                 components=len(each.mixture.weights),
-                share=len(train.of(label)) / len(train.z),
+                share=train.share_of(label),
             )
             for label, each in labelled.items()
         ),
@@ -160,27 +169,36 @@ def fit_prior(
     return PriorFit(entry, PriorMixtures.of((whole.mixture, *(each.mixture for each in labelled.values()))))
 
 
+def _draws(encoder: Encoder) -> int:
+    """Of z, for each training image; the code of an autoencoder is always the same."""
+    return DRAWS if encoder.kind == "vae" else 1
+
+
 def _encoded(
-    encoder: Encoder, images: ImageSet, *, seed: int, number: int, progress: Progress | None
+    encoder: Encoder, images: ImageSet, *, draws: int, seed: int, number: int, progress: Progress | None
 ) -> _Latents:
-    """One z of each image: a draw from its posterior, or the code of an autoencoder."""
-    observations = Observations(images, encoder.binarisation, seed=seed)
-    generator = generator_for(seed, "prior", number)
-    rows: list[Tensor] = []
-    with torch.inference_mode():
-        for indices in torch.split(torch.arange(len(images)), _BATCH_SIZE):
-            mu, logvar = encoder.encode(observations.take(indices))
-            eps = torch.randn(mu.shape, generator=generator)
-            rows.append(mu if encoder.kind == "ae" else mu + torch.exp(0.5 * logvar) * eps)
-            if progress is not None:
-                progress(f"encoding {images.name}", int(indices[-1]) + 1, len(images))
-    z = torch.cat(rows)
-    if not torch.isfinite(z).all():
+    """So many z of each image: posterior samples, each of another binarisation, or an autoencoder's code."""
+    z = []
+    for draw in range(draws):
+        observations = Observations(images, encoder.binarisation, seed=seed + draw)
+        generator = generator_for(seed, "prior", number + draw * len(Parts.__annotations__))
+        rows: list[Tensor] = []
+        with torch.inference_mode():
+            for indices in torch.split(torch.arange(len(images)), _BATCH_SIZE):
+                mu, logvar = encoder.encode(observations.take(indices))
+                eps = torch.randn(mu.shape, generator=generator)
+                rows.append(mu if encoder.kind == "ae" else mu + torch.exp(0.5 * logvar) * eps)
+                if progress is not None:
+                    done = draw * len(images) + int(indices[-1]) + 1
+                    progress(f"encoding {images.name}", done, draws * len(images))
+        z.append(torch.cat(rows))
+    stacked = torch.stack(z)
+    if not torch.isfinite(stacked).all():
         raise NonFiniteTraining(
             f"{images.name}: expected finite latents, got NaN or infinity from the encoder. Its weights are "
             "broken: train again with a lower learning rate, or go back to an earlier checkpoint."
         )
-    return _Latents(z.numpy(), None if images.labels is None else images.labels.numpy())
+    return _Latents(stacked.numpy(), None if images.labels is None else images.labels.numpy())
 
 
 def _chosen(
@@ -191,14 +209,31 @@ def _chosen(
     candidates: Sequence[int],
     seed: int,
 ) -> ChosenMixture:
-    needed = rows_needed(z.shape[1], 1)
-    if len(z) < needed or len(held_back) == 0:
+    """The best of several sizes; `z` and `held_back` are (draws, images, latent)."""
+    draws, images, latent = z.shape
+    needed = rows_needed(latent, 1)
+    if images < needed or held_back.size == 0:
         raise DataError(
-            f"{of}: expected at least {needed:,} training images, to fit a covariance of {z.shape[1]} "
-            f"latents to, and 1 held back, got {len(z):,} and {len(held_back):,}. Give more images, hold "
+            f"{of}: expected at least {needed:,} training images, to fit a covariance of {latent} "
+            f"latents to, and 1 held back, got {images:,} and {held_back.shape[1]:,}. Give more images, hold "
             "another number back (data.validation_size), train with fewer latents, or use --no-labels."
         )
-    return choose_mixture(z, held_back, candidates=candidates, seed=seed)
+    return choose_mixture(
+        z.reshape(-1, latent), held_back[0], candidates=candidates, seed=seed, rows_of_each=draws
+    )
+
+
+def _or_those_of_the_labels(
+    whole: ChosenMixture, labelled: dict[int, ChosenMixture], train: _Latents, held_back: _Latents
+) -> ChosenMixture:
+    """The Gaussians of all labels together, where they describe the images held back better."""
+    together = joined(
+        [each.mixture for each in labelled.values()], [train.share_of(label) for label in labelled]
+    )
+    nats = float(log_density(together, held_back.z[0]).mean())
+    if nats <= max(whole.held_out_nats.values()):
+        return whole
+    return ChosenMixture(together, {**whole.held_out_nats, len(together.weights): nats})
 
 
 def _unless_standard_is_better(whole: ChosenMixture, held_back: NDArray[np.float32]) -> ChosenMixture:
@@ -233,12 +268,18 @@ def _protocol(encoder: Encoder, parts: Parts, *, seed: int, labels: bool) -> str
         sizes += " (N(0, I) itself where none is better)"
     if labels:
         sizes += f" and {', '.join(map(str, LABEL_CANDIDATES))} for each label"
+    fitted_to = _drawn(encoder, parts.train, seed)
+    if labels and encoder.kind == "vae":
+        fitted_to += f" ({DRAWS} for the mixtures of labels, binarised anew with the seeds that follow)"
+    chosen_by = _drawn(encoder, parts.held_back, seed)
+    if labels:
+        chosen_by += ", and for all images by the same those of the labels together"
     return (
-        f"{_drawn(encoder, parts.train, seed)}; Gaussians with full covariances by EM (scikit-learn "
+        f"{fitted_to}; Gaussians with full covariances by EM (scikit-learn "
         f"{metadata.version('scikit-learn')}) from k-means, until the mean log density rises by less than "
         f"{TOLERANCE_NATS:g} nats, at most {MOST_ROUNDS} rounds; {REGULARISATION:g} of the mean variance "
         f"added to each; their number, of {sizes} where the images suffice, by the mean log density of "
-        f"{_drawn(encoder, parts.held_back, seed)} (arXiv:1903.12436, section 4)"
+        f"{chosen_by} (arXiv:1903.12436, section 4)"
     )
 
 
@@ -259,16 +300,16 @@ def _metrics(
 ) -> Iterator[Metric]:
     data = _drawn(encoder, images, seed)
     yield _nats(
-        "prior_log_density", log_density(whole.mixture, test.z), f"mean of log p(z), fitted prior; {data}"
+        "prior_log_density", log_density(whole.mixture, test.z[0]), f"mean of log p(z), fitted prior; {data}"
     )
     if encoder.kind == "vae":
         yield _nats(
             "standard_prior_log_density",
-            standard_normal_log_density(test.z),
+            standard_normal_log_density(test.z[0]),
             f"mean of log N(z; 0, I); {data}; the bound would gain by the fitted prior what that has more",
         )
     if labelled and test.labels is not None and np.isin(test.labels, list(labelled)).any():
-        own = [log_density(each.mixture, test.of(label)) for label, each in labelled.items()]
+        own = [log_density(each.mixture, test.of(label)[0]) for label, each in labelled.items()]
         yield _nats(
             "label_prior_log_density",
             np.concatenate(own),

@@ -15,6 +15,7 @@ from service.engine.priors import Mixture
 from training.mixtures import (
     choose_mixture,
     fit_mixture,
+    joined,
     log_density,
     rows_needed,
     standard_normal_log_density,
@@ -54,6 +55,21 @@ def test_more_components_than_the_rows_suffice_for_are_not_tried() -> None:
     chosen = choose_mixture(drawn(KNOWN, 20), drawn(KNOWN, 500, seed=1), candidates=(1, 3, 12), seed=0)
     assert list(chosen.held_out_nats) == [1, 3]
     assert rows_needed(2, 3) == 18
+
+
+def test_several_draws_of_one_observation_do_not_suffice_for_more_components() -> None:
+    rows = drawn(KNOWN, 80)
+    chosen = choose_mixture(rows, drawn(KNOWN, 500, seed=1), candidates=(1, 3, 12), seed=0, rows_of_each=4)
+    assert list(chosen.held_out_nats) == [1, 3]
+
+
+def test_joined_mixtures_have_the_density_of_their_shares() -> None:
+    one, other = mixture(latent_size=3, components=2, seed=1), mixture(latent_size=3, components=4, seed=2)
+    z = drawn(one, 50)
+    both = joined([one, other], [0.3, 0.7])
+    expected = 0.3 * np.exp(log_density(one, z)) + 0.7 * np.exp(log_density(other, z))
+    np.testing.assert_allclose(np.exp(log_density(both, z)), expected, rtol=1e-9)
+    assert both.weights.sum() == pytest.approx(1.0)
 
 
 def test_log_density_is_scipy_s() -> None:

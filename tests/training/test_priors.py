@@ -11,7 +11,7 @@ from scipy.stats import multivariate_normal
 
 from training.data import ImageSet, split_train_validation
 from training.errors import DataError, NonFiniteTraining
-from training.priors import Encoder, Parts, fit_prior
+from training.priors import DRAWS, Encoder, Parts, fit_prior
 
 LATENT = 2
 
@@ -121,6 +121,37 @@ def test_binarised_pixels_are_encoded_where_training_binarised(parts: Parts) -> 
     assert "dynamic binarisation" in fit.entry.protocol
 
 
+def test_every_training_image_gives_several_draws_each_of_another_binarisation(parts: Parts) -> None:
+    seen: list[torch.Tensor] = []
+
+    def spy(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(x)
+        return brightness(x)
+
+    fit = fit_prior(replace(VAE, encode=spy, binarisation="dynamic"), parts, seed=0)
+    draws = torch.cat(seen)[: DRAWS * 1200].reshape(DRAWS, 1200, -1)
+    # Sixteen pixels may come out alike by chance.
+    assert all((draws[0] != other).any(dim=1).float().mean() > 0.9 for other in draws[1:])
+    assert len(torch.cat(seen)) == DRAWS * 1200 + 200 + 400
+    assert f"({DRAWS} for the mixtures of labels" in fit.entry.protocol
+
+
+def test_all_images_are_described_by_the_labels_together_where_that_is_better(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dark and bright images lie apart: one Gaussian for both is worse than one for each."""
+    monkeypatch.setattr("training.priors.CANDIDATES", (1,))
+    monkeypatch.setattr("training.priors.LABEL_CANDIDATES", (1,))
+    said: list[str] = []
+    fit = fit_prior(VAE, parts, seed=0, tell=said.append)
+    whole, *of_labels = fit.mixtures.split(fit.entry)
+    assert whole.weights.tolist() == pytest.approx([0.5, 0.5])
+    np.testing.assert_array_equal(whole.means, np.concatenate([each.means for each in of_labels]))
+    assert said[-1].startswith("all images: 2 Gaussians (log density of images held back, by number: 1: ")
+    without = fit_prior(VAE, parts, seed=0, with_labels=False)
+    assert value(fit, "prior_log_density") > value(without, "prior_log_density")
+
+
 def test_an_autoencoder_s_codes_are_taken_as_they_are(parts: Parts) -> None:
     fit = fit_prior(replace(VAE, kind="ae"), parts, seed=0)
     assert "seed 0, the code of each" in fit.entry.protocol
@@ -179,9 +210,9 @@ def test_people_are_told_after_each_mixture_and_how_far_the_encoding_has_come(pa
     said: list[str] = []
     progress: list[tuple[str, int, int]] = []
     fit_prior(VAE, parts, seed=0, tell=said.append, progress=lambda *step: progress.append(step))
-    assert [line.partition(":")[0] for line in said] == ["all images", "label 3", "label 8"]
+    assert [line.partition(":")[0] for line in said] == ["label 3", "label 8", "all images"]
     assert "log density of images held back, by number: 1: " in said[0]
-    assert ("encoding some train", 256, 1200) in progress
+    assert ("encoding some train", 256, DRAWS * 1200) in progress
     assert progress[-1] == ("encoding some test", 400, 400)
 
 
