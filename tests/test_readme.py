@@ -38,6 +38,12 @@ RUN_ELSEWHERE = {
         "tests/docker/test-docker",
         "run --rm server vae-store list",
     ),
+    "TRAINING_DATA=$PWD/data/mnist docker compose --profile train run --rm train fit --recipe quick "
+    "--data /data --out quick": ("tests/docker/test-docker", "\ntrain fit --recipe quick --data /data"),
+    "docker compose --profile train run --rm train export quick --name mnist --alias stable": (
+        "tests/docker/test-docker",
+        "\ntrain export tiny --name tiny --alias stable",
+    ),
 }
 
 #: An hour of training and a minute of load, cut short: command in the README → what is appended to it here.
