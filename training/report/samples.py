@@ -1,11 +1,12 @@
 """The section on samples, one for each prior: can they be read, are they like real ones, are all kinds met?
 
-Knows priors, decoded images and the judge. Without a judge there are pictures and no figures: an eye is
-needed to say whether an image is one.
+Knows priors, decoded images and the judge. Without a judge there are pictures and the density of the prior:
+an eye is needed to say whether an image is one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,12 +81,12 @@ def _findings(bench: Workbench, prior: SamplePrior, real: _Real | None) -> Findi
             png=plots.sample_png(images[:_SHOWN], columns=_COLUMNS, scale=2),
         )
     ]
-    figures: list[Figure] = []
+    figures = list(_density(bench, prior))
     series: dict[str, tuple[float, ...]] = {}
     if bench.judge is not None and real is not None:
         verdicts = bench.judge.ask(images, what="judging samples", progress=bench.progress)
         histogram = _shares(verdicts, bench.judge.facts.classes)
-        figures = [*_judged(bench, prior, verdicts, asked), *_distances(bench, prior, verdicts, real)]
+        figures += [*_judged(bench, prior, verdicts, asked), *_distances(bench, prior, verdicts, real)]
         series = {"label_shares": tuple(histogram.tolist())}
         pictures += [_worst(images, verdicts), _histogram(bench, histogram)]
     return Findings(
@@ -95,6 +96,26 @@ def _findings(bench: Workbench, prior: SamplePrior, real: _Real | None) -> Findi
         figures=tuple(figures),
         pictures=tuple(pictures),
         series=series,
+    )
+
+
+def _density(bench: Workbench, prior: SamplePrior) -> Iterator[Figure]:
+    """How well the prior describes where the test images lie, which needs no judge."""
+    labels = bench.labels() if prior.labelled else None
+    trained = bench.data.train.labels
+    if prior.labelled and (labels is None or trained is None or labels.max() > int(trained.max())):
+        return  # of a label that only test images have, nothing was fitted
+    density = prior.log_density(bench.posteriors.z.numpy(), labels)
+    if density is None:
+        return
+    of = "log p(z ∣ label), each image by the prior of its own label" if prior.labelled else "log p(z)"
+    z = "one z drawn for each" if bench.model.kind == "vae" else "the code of each"
+    yield Figure(
+        name="prior_log_density",
+        value=float(density.mean()),
+        unit="nats per image",
+        protocol=f"mean of {of}; {prior.about}; {bench.observations.protocol()}; {z}; higher is better among "
+        "the priors of one model, and says nothing between models",
     )
 
 

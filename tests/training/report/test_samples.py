@@ -20,6 +20,9 @@ class Copies:
     about: str = "the test images themselves"
     labelled: bool = False
 
+    def log_density(self, z, labels):
+        return None
+
     def draw(self, rows, generator, labels):
         return np.repeat(np.arange(rows, dtype=np.float64)[:, None], 3, axis=1)
 
@@ -103,9 +106,14 @@ def test_prior_that_gives_the_label_asked_for_scores_all_of_it(copying_bench, di
     assert findings.series["label_shares"] == pytest.approx([0.1] * 10)
 
 
-def test_without_a_judge_there_are_pictures_and_no_figures(bench_of):
-    (findings,) = find_samples(bench_of())
-    assert findings.figures == ()
+def test_without_a_judge_there_are_pictures_and_only_the_density_of_the_prior(bench_of):
+    bench = bench_of()
+    (findings,) = find_samples(bench)
+    (figure,) = findings.figures
+    assert figure.name == "prior_log_density"
+    z = bench.posteriors.z.double()
+    expected = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(dim=1).mean().item()
+    assert figure.value == pytest.approx(expected)
     assert [picture.name for picture in findings.pictures] == ["samples_standard"]
 
 
