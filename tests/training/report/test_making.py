@@ -5,7 +5,9 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
+from PIL import Image
 from tiny_models import TinyModel, publish_tiny
 from tiny_priors import fitted_prior
 
@@ -131,7 +133,51 @@ def test_second_data_and_a_model_of_it_are_asked_in_both_directions(run, store, 
     assert cli.main(["evaluate", str(run), "--data", str(mnist_folder), *more]) == 0
     report = Report.model_validate_json((run / "report.json").read_bytes())
     assert report.figure("auroc_second").value == pytest.approx(0.5)  # the same images under another name
+    assert f"one of 400 of idx test in {second}; score" in report.figure("auroc_second").protocol
+    assert report.figure("auroc_second_reconstruction").value == pytest.approx(0.5)
     assert report.figure("auroc_back").protocol.startswith("chance that tiny@1 scores")
+
+
+def pictures(folder, *, side):
+    """A folder of grey pictures, as a second data set."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        Image.fromarray(rng.integers(0, 256, (side, side), dtype=np.uint8)).save(folder / f"{number}.png")
+    return folder
+
+
+def test_second_data_may_come_in_any_form(run, mnist_folder, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 28, 28), dtype=np.uint8)
+    np.savez(tmp_path / "noise.npz", images=noise, test_images=255 - noise)
+    seconds = {
+        "npz noise": tmp_path / "noise.npz",
+        "folder pictures": pictures(tmp_path / "pictures", side=28),
+    }
+    for name, second in seconds.items():
+        arguments = ["evaluate", str(run), "--data", str(mnist_folder), "--second-data", str(second)]
+        assert cli.main(arguments) == 0
+        report = Report.model_validate_json((run / "report.json").read_bytes())
+        assert f" of {name} test" in report.figure("auroc_second").protocol
+
+
+def test_second_data_of_another_shape_is_told_and_nothing_is_written(run, mnist_folder, tmp_path, capsys):
+    second = pictures(tmp_path / "pictures", side=20)
+    arguments = ["evaluate", str(run), "--data", str(mnist_folder), "--second-data", str(second)]
+    assert cli.main(arguments) == 65
+    told = capsys.readouterr().err
+    assert told.startswith("vae-train: folder pictures test")
+    assert f"expected images shaped (1, 28, 28), as {run} takes, got (1, 20, 20)" in told
+    assert not (run / "report.json").exists()
+
+
+def test_second_pictures_are_scaled_as_those_of_the_run_were(tmp_path, tiny, digits, mnist_folder):
+    """A run on pictures of any size asks about others of any size, and about images that need no scaling."""
+    config = tiny(data={"dataset": "given", "side": 28, "channels": 1})
+    run = make_finished_run(tmp_path / "run", config, digits)
+    own, second = pictures(tmp_path / "own", side=32), pictures(tmp_path / "second", side=40)
+    for path in (second, mnist_folder):
+        assert cli.main(["evaluate", str(run), "--data", str(own), "--second-data", str(path)]) == 0
 
 
 def test_judge_is_fitted_and_written_by_its_command(mnist_folder, tmp_path, capsys):
