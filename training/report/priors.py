@@ -31,6 +31,10 @@ class SamplePrior(Protocol):
         """As `/sample?prior=` would call it."""
 
     @property
+    def title(self) -> str:
+        """The same for a heading."""
+
+    @property
     def about(self) -> str:
         """What it is, in words."""
 
@@ -55,6 +59,7 @@ class StandardNormal:
 
     latent_size: int
     name: str = "standard"
+    title: str = "the standard prior"
     about: str = "N(0, I), the prior of training"
     labelled: bool = False
 
@@ -85,6 +90,7 @@ class GaussianOfCodes:
     root: Float64[np.ndarray, "latent latent"]
     """Symmetric root of the covariance."""
     name: str = "gaussian-of-codes"
+    title: str = "the Gaussian of the codes"
     about: str = (
         "the Gaussian with the mean and covariance of the training codes: an autoencoder has no prior"
     )
@@ -127,6 +133,11 @@ class FittedMixtures:
     name: str
     about: str
     labelled: bool
+
+    @property
+    def title(self) -> str:
+        """The same for a heading."""
+        return "the fitted prior, by label" if self.labelled else "the fitted prior"
 
     def draw(
         self, rows: int, generator: torch.Generator, labels: Int64[np.ndarray, " rows"] | None
@@ -177,8 +188,7 @@ def _fitted(bench: Workbench) -> tuple[SamplePrior, ...]:
     ]
     by_label = dict(zip(prior.labels, rest, strict=True))
     labels = bench.data.train.labels
-    numbers = range(0 if labels is None else int(labels.max()) + 1)
-    names = [bench.data.label_names[i] if bench.data.label_names else str(i) for i in numbers]
+    names = bench.label_names(0 if labels is None else int(labels.max()) + 1)
     if names and all(name in by_label for name in names):
         mixtures = tuple(by_label[name] for name in names)
         about = "the fitted priors of the labels, each label equally often"

@@ -24,6 +24,7 @@ from training.report.priors import SamplePrior, priors_of
 from training.report.workbench import Workbench
 
 _SHOWN = 96
+_LABELS_SHOWN, _OF_EACH_LABEL = 24, 12
 _WORST = 48
 _COLUMNS = 16
 _NEIGHBOURS = 5
@@ -74,13 +75,7 @@ def _findings(bench: Workbench, prior: SamplePrior, real: _Real | None) -> Findi
     asked = _asked_labels(bench, prior, count)
     z = prior.draw(count, bench.generator(_DRAW), asked)
     images = bench.decode(z, f"samples ({prior.name})")
-    pictures = [
-        Picture(
-            name=f"samples_{prior.name}",
-            caption=f"The first {min(_SHOWN, count)} samples from {prior.about}.",
-            png=plots.sample_png(images[:_SHOWN], columns=_COLUMNS, scale=2),
-        )
-    ]
+    pictures = [_first(prior, images) if asked is None else _first_of_each(bench, prior, images, asked)]
     figures = list(_density(bench, prior))
     series: dict[str, tuple[float, ...]] = {}
     if bench.judge is not None and real is not None:
@@ -91,11 +86,39 @@ def _findings(bench: Workbench, prior: SamplePrior, real: _Real | None) -> Findi
         pictures += [_worst(images, verdicts), _histogram(bench, histogram)]
     return Findings(
         key=f"samples_{prior.name.replace('-', '_')}",
-        title=f"Samples from {prior.name}",
+        title=f"Samples from {prior.title}",
         about=f"New images, drawn from {prior.about}.",
         figures=tuple(figures),
         pictures=tuple(pictures),
         series=series,
+    )
+
+
+def _first(prior: SamplePrior, images: Float[Tensor, "n c h w"]) -> Picture:
+    return Picture(
+        name=f"samples_{prior.name}",
+        caption=f"The first {min(_SHOWN, len(images))} samples from {prior.about}.",
+        png=plots.sample_png(images[:_SHOWN], columns=_COLUMNS, scale=2),
+    )
+
+
+def _first_of_each(
+    bench: Workbench,
+    prior: SamplePrior,
+    images: Float[Tensor, "n c h w"],
+    asked: Int64[np.ndarray, " n"],
+) -> Picture:
+    """A row for each label, named, so that the eye can hold the image against what was asked for."""
+    names = bench.label_names(int(asked.max()) + 1)
+    shown = names[:_LABELS_SHOWN]
+    rows = [np.flatnonzero(asked == label)[:_OF_EACH_LABEL] for label in range(len(shown))]
+    columns = min(map(len, rows))
+    chosen = np.concatenate([row[:columns] for row in rows])
+    which = "" if len(shown) == len(names) else f", the first {len(shown)} of {len(names)}"
+    return Picture(
+        name=f"samples_{prior.name}",
+        caption=f"The first {columns} samples of each label{which}, from {prior.about}.",
+        png=drawing.labelled_rows(images[torch.from_numpy(chosen)], columns=columns, row_names=shown),
     )
 
 
@@ -157,7 +180,7 @@ def _judged(
                 name="asked_label_share",
                 value=float((verdicts.labels.numpy() == asked).mean()),
                 unit="share",
-                protocol=f"{drawn}, each label equally often; the judge sees the label that was asked for",
+                protocol=f"{drawn}; the judge sees the label that was asked for",
                 better="higher",
             )
         )
@@ -214,7 +237,7 @@ def _worst(images: Float[Tensor, "n c h w"], verdicts: Verdicts) -> Picture:
     return Picture(
         name="least_readable",
         caption=f"The {len(order)} of {len(images):,} samples that the judge is least sure of (top "
-        f"probability up to {limit:.2f}): what the holes of the latent space decode to.",
+        f"probability up to {limit:.2f}), those that it is least sure of first.",
         png=plots.sample_png(images[order], columns=_COLUMNS, scale=2),
     )
 
@@ -228,7 +251,8 @@ def _histogram(bench: Workbench, samples: Float64[np.ndarray, " label"]) -> Pict
             100.0 * samples,
             100.0 * _shares(bench.verdicts, bench.judge.facts.classes),
             legend=("samples", "test images"),
+            names=bench.label_names(bench.judge.facts.classes),
             xlabel="label",
-            ylabel="%",
+            ylabel="share of images, %",
         ),
     )

@@ -1,6 +1,6 @@
 """Samples are counted, compared and drawn by what the judge says, and by nothing where there is no judge."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ class Copies:
     """A prior whose samples are test images, by a decoder that gives image i for z = i."""
 
     name: str = "copies"
+    title: str = "copies"
     about: str = "the test images themselves"
     labelled: bool = False
 
@@ -104,6 +105,32 @@ def test_prior_that_gives_the_label_asked_for_scores_all_of_it(copying_bench, di
     (findings,) = find_samples(copying_bench(prior))
     assert figures(findings)["asked_label_share"].value == 1.0
     assert findings.series["label_shares"] == pytest.approx([0.1] * 10)
+
+
+def test_samples_by_label_are_drawn_in_a_row_for_each_by_its_name(copying_bench, digits, monkeypatch):
+    prior = ByLabel()
+    known = digits.test.labels.numpy()
+    object.__setattr__(prior, "known", known)
+    bench = copying_bench(prior)
+    names = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    object.__setattr__(bench, "data", replace(digits, label_names=names))
+    drawn = {}
+
+    def rows(images, **how):
+        drawn.update(how, x=images)
+        return b""
+
+    def bars(*values, **how):
+        drawn["bars"] = how["names"]
+        return b""
+
+    monkeypatch.setattr(samples.drawing, "labelled_rows", rows)
+    monkeypatch.setattr(samples.drawing, "paired_bars", bars)
+    find_samples(bench)
+    assert drawn["row_names"] == drawn["bars"] == list(names)
+    x = to_unit_interval(digits.test.images)
+    for label, row in enumerate(drawn["x"].view(10, drawn["columns"], *x.shape[1:])):
+        assert all(torch.equal(image, x[np.flatnonzero(known == label)[0]]) for image in row)
 
 
 def test_without_a_judge_there_are_pictures_and_only_the_density_of_the_prior(bench_of):
