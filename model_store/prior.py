@@ -15,14 +15,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from itertools import accumulate
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model_store.array_file import MAX_UNPACKED_BYTES, ArrayFile
 from model_store.errors import InvalidPrior, quoted
-from model_store.manifest import PRIOR_FILE, FittedPrior, ManifestDraft
+from model_store.manifest import PRIOR_FILE, FittedPrior
 
 #: Largest magnitude of a mean or of an entry of a factor: what a decoder is never asked for.
 MAX_MAGNITUDE = 10_000.0
@@ -31,6 +31,18 @@ WEIGHT_SUM_ATOL = 1e-9
 
 _FILE = ArrayFile(PRIOR_FILE, InvalidPrior)
 _DTYPES = {"weights": "<f8", "means": "<f4", "cholesky": "<f4"}
+
+
+class StatesPrior(Protocol):
+    """What must be known of `prior.npz` to read it; a manifest knows it, and a draft of one."""
+
+    @property
+    def latent_size(self) -> int:
+        """Numbers in a z."""
+
+    @property
+    def fitted_prior(self) -> FittedPrior | None:
+        """The entry that the file belongs to."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +84,7 @@ class PriorMixtures:
             for start, end in zip(starts, ends, strict=True)
         )
 
-    def validate(self, draft: ManifestDraft) -> None:
+    def validate(self, draft: StatesPrior) -> None:
         """Check dtypes, shapes and values against what `draft` states.
 
         Raises:
@@ -102,7 +114,7 @@ class PriorMixtures:
 
     @classmethod
     def from_bytes(
-        cls, data: bytes, manifest: ManifestDraft, *, max_unpacked_bytes: int = MAX_UNPACKED_BYTES
+        cls, data: bytes, manifest: StatesPrior, *, max_unpacked_bytes: int = MAX_UNPACKED_BYTES
     ) -> PriorMixtures:
         """Read and validate a `.npz` file without trusting a byte of it; see `array_file`.
 
@@ -137,7 +149,7 @@ class PriorMixtures:
             raise _FILE.defect("cholesky", "a positive diagonal", f"{smallest:g}")
 
 
-def _entry(draft: ManifestDraft) -> FittedPrior:
+def _entry(draft: StatesPrior) -> FittedPrior:
     if draft.fitted_prior is None:
         raise InvalidPrior(
             f"{PRIOR_FILE}: expected a manifest that lists a fitted prior, got one without. List it in "

@@ -135,9 +135,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_measuring(evaluate)
     evaluate.add_argument(
         "--second-data",
-        metavar="DIR",
+        metavar="PATH",
         type=Path,
-        help="folder with another data set: can the model tell it from its own?",
+        help="another data set of the same shape, in any form that --data takes: do bound and reconstruction "
+        "error tell it from the model's own?",
     )
     evaluate.add_argument(
         "--second-model",

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from model_store import ModelStore, VersionId
+from model_store import ModelStore, PriorMixtures, VersionId
 from model_store.manifest import (
     GoldenSpec,
     ImageSpec,
@@ -35,7 +35,7 @@ from training.model_card import Evidence, model_card
 from training.models import LatentImageModel
 from training.onnx_graphs import OPSET, export_graphs
 from training.parity import BATCH_SIZES, GOLDEN_EXAMPLES, OnnxPair, check_parity, record_golden_vectors
-from training.prior_files import with_prior_of_run
+from training.prior_files import fit_again, read_prior
 from training.run_directory import FittedRun, load_run
 
 #: Images and latents to compare on: no batch sees another's.
@@ -102,7 +102,7 @@ def export_run(
     tell(f"exported; torch and onnxruntime differ by at most {parity}")
     golden = record_golden_vectors(runtime, x=probes.x[:GOLDEN_EXAMPLES], z=probes.z[:GOLDEN_EXAMPLES])
     draft = _draft(run, evaluation, name=name, description=description, licence=licence, golden=spec)
-    draft, prior = with_prior_of_run(run.directory, draft, weights_sha256=evaluation.weights_sha256)
+    draft, prior = _with_prior(run, draft, weights_sha256=evaluation.weights_sha256)
     evidence = Evidence(evaluation=evaluation, parity=parity, golden_origin=probes.origin, run=run)
     version = store.publish(
         draft,
@@ -182,6 +182,22 @@ def _figures_of(run: FittedRun) -> Evaluation:
             f"others: the run went on after its evaluation. {remedy}"
         )
     return evaluation
+
+
+def _with_prior(
+    run: FittedRun, draft: ManifestDraft, *, weights_sha256: str
+) -> tuple[ManifestDraft, PriorMixtures | None]:
+    """The draft with the prior that lies in the run directory, and its mixtures; as it is where none does."""
+    prior = read_prior(run.directory, latent_size=run.model.latent_size)
+    if prior is None:
+        return draft, None
+    if prior.weights_sha256 != weights_sha256:
+        raise ExportError(
+            f"{run.directory.prior}: expected a prior of the weights in model.pt, got one of others: the "
+            f"run went on after it was fitted. {fit_again(run.directory)}, or remove both files to publish "
+            "without. Nothing was published."
+        )
+    return draft.with_fitted_prior(prior.entry), prior.mixtures
 
 
 def _test_images(

@@ -26,7 +26,7 @@ MOST_ROUNDS = 200
 #: autoencoder may have, would make its covariance singular.
 REGULARISATION = 1e-4
 
-Rows = NDArray[np.float32]
+Rows = NDArray[np.float32] | NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +122,7 @@ def log_density(mixture: GaussianMixture, z: Rows) -> NDArray[np.float64]:
     """
     rows = z.astype(np.float64)
     terms = [
-        np.log(weight) + _gaussian_log_density(rows, mean.astype(np.float64), factor.astype(np.float64))
+        np.log(weight) + gaussian_log_density(rows, mean.astype(np.float64), factor.astype(np.float64))
         for weight, mean, factor in zip(mixture.weights, mixture.means, mixture.cholesky, strict=True)
     ]
     total: NDArray[np.float64] = logsumexp(np.stack(terms), axis=0)
@@ -133,12 +133,13 @@ def standard_normal_log_density(z: Rows) -> NDArray[np.float64]:
     """log N(z; 0, I) of each row, in nats."""
     rows = z.astype(np.float64)
     latent = rows.shape[1]
-    return _gaussian_log_density(rows, np.zeros(latent), np.eye(latent))
+    return gaussian_log_density(rows, np.zeros(latent), np.eye(latent))
 
 
-def _gaussian_log_density(
+def gaussian_log_density(
     rows: NDArray[np.float64], mean: NDArray[np.float64], factor: NDArray[np.float64]
 ) -> NDArray[np.float64]:
+    """log N(z; mean, factor factorᵀ) of each row, in nats; `factor` lower triangular."""
     whitened = solve_triangular(factor, (rows - mean).T, lower=True)
     constant = 0.5 * len(mean) * np.log(2.0 * np.pi) + np.log(np.diag(factor)).sum()
     density: NDArray[np.float64] = -0.5 * np.square(whitened).sum(axis=0) - constant

@@ -1,17 +1,19 @@
 """A fitted prior in a run directory: `prior.npz` as it is published, beside it what goes into the manifest.
 
-Knows the two files, and which weights they belong to. Knows nothing of fitting or of stores.
+Knows the two files, and which weights they belong to. Knows nothing of fitting, of stores or of what is to be
+done about a prior of other weights.
 """
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
-from model_store import FittedPrior, InvalidPrior, ManifestDraft, PriorMixtures
+from model_store import FittedPrior, InvalidPrior, PriorMixtures
 from model_store.manifest import Sha256
-from training.errors import ExportError, RunDirectoryError
+from training.errors import RunDirectoryError
 from training.run_directory import RunDirectory, write_bytes, write_text
 
 
@@ -27,6 +29,24 @@ class _PriorFacts(BaseModel):
     fitted: FittedPrior
 
 
+@dataclass(frozen=True)
+class _Stated:
+    """What `prior.npz` is held against before it is part of a version."""
+
+    latent_size: int
+    fitted_prior: FittedPrior
+
+
+@dataclass(frozen=True, eq=False)
+class PriorOfRun:
+    """What lies in a run directory."""
+
+    entry: FittedPrior
+    mixtures: PriorMixtures
+    weights_sha256: str
+    """Of the weights that it was fitted to: a run that went on has others."""
+
+
 def write_prior(
     directory: RunDirectory, fitted: FittedPrior, mixtures: PriorMixtures, *, weights_sha256: str
 ) -> None:
@@ -39,31 +59,28 @@ def write_prior(
     write_text(directory.prior_facts, facts.model_dump_json(indent=2) + "\n")
 
 
-def with_prior_of_run(
-    directory: RunDirectory, draft: ManifestDraft, *, weights_sha256: str
-) -> tuple[ManifestDraft, PriorMixtures | None]:
-    """The draft with the prior that lies in the run directory, and its mixtures; as it is where none does.
+def read_prior(directory: RunDirectory, *, latent_size: int) -> PriorOfRun | None:
+    """The prior that lies in the run directory, of whatever weights; None where none does.
 
     Raises:
-        ExportError: The prior is of other weights.
-        RunDirectoryError: The files hold something else.
+        RunDirectoryError: The files hold something else, or do not belong together.
     """
-    again = f"Run `vae-train fit-prior {directory.root} --data DIR`, or remove both files to publish without."
     if not directory.prior_facts.exists() and not directory.prior.exists():
-        return draft, None
+        return None
     try:
         facts = _PriorFacts.model_validate_json(directory.prior_facts.read_bytes())
         data = directory.prior.read_bytes()
         if hashlib.sha256(data).hexdigest() != facts.prior_sha256:
             raise ValueError("prior.npz is not the file that prior.json speaks of")
-        if facts.weights_sha256 != weights_sha256:
-            raise ExportError(
-                f"{directory.prior}: expected a prior of the weights in model.pt, got one of others: the "
-                f"run went on after it was fitted. {again} Nothing was published."
-            )
-        with_prior = draft.with_fitted_prior(facts.fitted)
-        return with_prior, PriorMixtures.from_bytes(data, with_prior)
+        mixtures = PriorMixtures.from_bytes(data, _Stated(latent_size, facts.fitted))
+        return PriorOfRun(facts.fitted, mixtures, facts.weights_sha256)
     except (ValueError, OSError, InvalidPrior) as error:
         raise RunDirectoryError(
-            f"{directory.prior}: expected what `vae-train fit-prior` writes, got: {str(error)[:300]}. {again}"
+            f"{directory.prior}: expected what `vae-train fit-prior` writes, got: {str(error)[:300]}. "
+            f"{fit_again(directory)}, or remove both files to go on without."
         ) from error
+
+
+def fit_again(directory: RunDirectory) -> str:
+    """What to do about a prior that cannot be used: the beginning of a sentence."""
+    return f"Run `vae-train fit-prior {directory.root} --data DIR`"

@@ -12,13 +12,15 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from model_store import InvalidReference, ModelStore, PublishedModel
+from model_store import FittedPrior, InvalidReference, ModelStore, PriorMixtures, PublishedModel
 from model_store.prior import GaussianMixture
 from training.config import DataConfig, EvaluationConfig, Section
 from training.errors import RunDirectoryError
+from training.evaluation import weights_sha256
 from training.models import LatentImageModel
+from training.prior_files import fit_again, read_prior
 from training.published import published_model
-from training.run_directory import load_run
+from training.run_directory import FittedRun, load_run
 
 S = TypeVar("S", bound=Section)
 
@@ -32,6 +34,11 @@ class SubjectPrior:
 
     mixtures: tuple[GaussianMixture, ...]
     labels: tuple[str, ...]
+
+    @classmethod
+    def of(cls, entry: FittedPrior, mixtures: PriorMixtures) -> SubjectPrior:
+        """As `prior.npz` and the entry that goes with it state it."""
+        return cls(mixtures.split(entry), tuple(each.label for each in entry.labels))
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +59,13 @@ class Subject:
     trained_on_text: str
     """The same for people: name and number."""
     prior: SubjectPrior | None
-    """The fitted prior that a version carries; a run's becomes part of the version that is exported."""
+    """The fitted prior that a version carries, or that lies in a run directory."""
     run: Path | None
     """Its run directory; None for a published version."""
     folder: Path
     """Where its report goes when nobody says."""
+    stale_prior: str | None = None
+    """What a reader must be told where a fitted prior lies there that is of other weights, and not used."""
 
 
 def open_subject(text: str, *, store: ModelStore, threads: int = 1) -> Subject:
@@ -68,7 +77,8 @@ def open_subject(text: str, *, store: ModelStore, threads: int = 1) -> Subject:
         threads: Of onnxruntime; torch's are set for the process.
 
     Raises:
-        RunDirectoryError: Neither a run directory nor written like a version, or a run without weights.
+        RunDirectoryError: Neither a run directory nor written like a version, a run without weights, or one
+            with a damaged prior.
         StoreError: There is no such version, or it cannot be trusted.
         ExportError: onnxruntime refuses a published graph.
     """
@@ -86,18 +96,34 @@ def open_subject(text: str, *, store: ModelStore, threads: int = 1) -> Subject:
 
 def _run(run_dir: Path) -> Subject:
     run = load_run(run_dir)
+    prior, stale_prior = _prior_of_run(run)
     return Subject(
         label=str(run_dir),
         measured_through=f"torch {metadata.version('torch')}, float32, on the averaged weights of the run",
         model=run.model,
         settings=run.config.evaluation,
-        prior=None,
+        prior=prior,
         data=run.config.data,
         trained_on=run.provenance.data_fingerprint,
         trained_on_text=run.provenance.data,
         run=run_dir,
         folder=run_dir,
+        stale_prior=stale_prior,
     )
+
+
+def _prior_of_run(run: FittedRun) -> tuple[SubjectPrior | None, str | None]:
+    """The prior in the run directory if it is of these weights; if not, what to tell of it."""
+    found = read_prior(run.directory, latent_size=run.model.latent_size)
+    if found is None:
+        return None, None
+    if found.weights_sha256 != weights_sha256(run.model):
+        return None, (
+            f"a stale prior: {run.directory.prior} was fitted to other weights than those in model.pt, "
+            f"because the run went on after it. Nothing here is drawn from it. {fit_again(run.directory)}, "
+            "then evaluate again."
+        )
+    return SubjectPrior.of(found.entry, found.mixtures), None
 
 
 def _version(published: PublishedModel, threads: int) -> Subject:
@@ -120,7 +146,7 @@ def _prior(published: PublishedModel) -> SubjectPrior | None:
     fitted = published.manifest.fitted_prior
     if fitted is None or published.prior is None:
         return None
-    return SubjectPrior(published.prior.split(fitted), tuple(each.label for each in fitted.labels))
+    return SubjectPrior.of(fitted, published.prior)
 
 
 def _section(kind: type[S], stated: object) -> S:

@@ -152,7 +152,7 @@ def test_a_prior_that_does_not_belong_together_is_refused(make_run, export, stor
         RunDirectoryError, match=r"prior\.npz: expected what `vae-train fit-prior` writes"
     ) as caught:
         export(run_dir)
-    assert "remove both files to publish without" in str(caught.value)
+    assert "remove both files to go on without" in str(caught.value)
     assert store.names() == ()
 
 

@@ -1,12 +1,17 @@
 """A run or a published version is opened by what the user typed, and says what it is."""
 
+import numpy as np
 import pytest
 import torch
 from tiny_models import TinyModel, publish_tiny
+from tiny_priors import fitted_prior
 
 from model_store import ModelNotFound, ModelStore
 from training.config import EvaluationConfig
 from training.errors import RunDirectoryError
+from training.evaluation import weights_sha256
+from training.prior_files import write_prior
+from training.run_directory import RunDirectory, load_run, save_model
 from training.subjects import open_subject
 
 from .finished_runs import make_finished_run
@@ -24,6 +29,45 @@ def test_directory_is_a_run_with_the_settings_of_its_recipe(tmp_path, tiny, digi
     assert subject.settings == EvaluationConfig(importance_samples=3, importance_images=20)
     assert subject.trained_on == digits.train.fingerprint
     assert subject.measured_through.startswith("torch ")
+
+
+@pytest.fixture
+def run_with_prior(tmp_path, tiny, digits):
+    """A run of four latents, and the mixtures that were fitted to it, with those of three labels."""
+    run = make_finished_run(tmp_path / "run", tiny(), digits)
+    entry, mixtures = fitted_prior(4)
+    write_prior(RunDirectory(run), entry, mixtures, weights_sha256=weights_sha256(load_run(run).model))
+    return run, mixtures.split(entry)
+
+
+def test_run_has_the_prior_that_was_fitted_to_it(run_with_prior, store):
+    run, mixtures = run_with_prior
+    subject = open_subject(str(run), store=store)
+    assert subject.stale_prior is None
+    assert subject.prior.labels == ("0", "1", "7")
+    for found, written in zip(subject.prior.mixtures, mixtures, strict=True):
+        np.testing.assert_array_equal(found.means, written.means)
+        np.testing.assert_array_equal(found.cholesky, written.cholesky)
+
+
+def test_run_that_went_on_after_its_prior_is_opened_without_it_and_says_so(run_with_prior, store):
+    """Samples of a model that is no more must not pass for those of this one."""
+    run, _ = run_with_prior
+    model = load_run(run).model
+    with torch.no_grad():
+        next(model.parameters()).add_(1e-4)
+    save_model(RunDirectory(run), model, epochs=3)
+    subject = open_subject(str(run), store=store)
+    assert subject.prior is None
+    assert subject.stale_prior.startswith(f"a stale prior: {run}/prior.npz was fitted to other weights")
+    assert f"Run `vae-train fit-prior {run} --data DIR`" in subject.stale_prior
+
+
+def test_run_with_a_damaged_prior_is_refused_before_anything_is_measured(run_with_prior, store):
+    run, _ = run_with_prior
+    (run / "prior.npz").write_bytes(b"something else")
+    with pytest.raises(RunDirectoryError, match=r"prior\.npz: expected what `vae-train fit-prior` writes"):
+        open_subject(str(run), store=store)
 
 
 @pytest.mark.parametrize("name", ["tiny", "tiny@1", "tiny@stable"])

@@ -3,7 +3,7 @@
 from training.data.augmentation import distort
 from training.data.binarisation import Binarisation, binarise, observe
 from training.data.images import ImageData, ImageSet, to_unit_interval
-from training.data.loading import load_images
+from training.data.loading import is_of_pictures, load_images
 from training.data.mnist import load_mnist
 from training.data.on_disk import ImagesOnDisk, Room
 from training.data.splits import count_held_back, split_train_validation
@@ -17,6 +17,7 @@ __all__ = [
     "binarise",
     "count_held_back",
     "distort",
+    "is_of_pictures",
     "load_images",
     "load_mnist",
     "observe",

@@ -52,7 +52,7 @@ def load_images(
             "--data: expected a folder with images or a .npz file, got nothing; this recipe has no images of "
             "its own. Name yours."
         )
-    if path is not None and path.is_dir() and not any(_IDX_FILE.search(e.name) for e in path.iterdir()):
+    if path is not None and is_of_pictures(path):
         conversion = Conversion(side=config.side, channels=config.channels)
         return load_folder(path, conversion=conversion, room=room or Room(), tell=tell)
     if config.side or config.channels:
@@ -68,3 +68,8 @@ def load_images(
             f"got {'another file' if path.exists() else 'nothing there'}. Name one of these with --data."
         )
     return load_mnist(path, cache_dir, tell=tell)
+
+
+def is_of_pictures(path: Path) -> bool:
+    """Whether a folder is read as one of pictures, which `side` and `channels` convert."""
+    return path.is_dir() and not any(_IDX_FILE.search(entry.name) for entry in path.iterdir())

@@ -1,6 +1,8 @@
-"""Alarms about the data: images that are not what the model was made for, or not what its likelihood is for.
+"""Alarms about what a model is measured with: images that are not what it or its likelihood was made for, and
+a prior that was fitted to other weights.
 
-Knows image sets and likelihoods. What is wrong with a model itself is told by the section that finds it.
+Knows image sets, likelihoods and what a subject says of itself. What is wrong with a model is told by the
+section that finds it.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ _MIDDLE_SHARE = 0.2
 def data_alarms(bench: Workbench) -> Iterator[str]:
     """What a reader must know of the images before believing a figure."""
     test, train = bench.data.test, bench.data.train
+    if bench.subject.stale_prior is not None:
+        yield bench.subject.stale_prior
     if bench.subject.trained_on != train.fingerprint:
         yield (
             f"other data: {bench.subject.label} was not trained on the training images of this folder "

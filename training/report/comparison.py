@@ -24,8 +24,11 @@ class Complaint:
     figures: tuple[str, ...]
     pictures: tuple[str, ...]
     """Names of pictures; one that ends in `_` is the first that begins so."""
+    section: str | None = None
+    """The only section to look in; left out on a page on which no model has it."""
 
 
+_SAMPLES = ("readable_share", "sure_share", "frechet_distance", "frechet_floor", "density", "coverage")
 COMPLAINTS = (
     Complaint(
         "The latent space is hard to read",
@@ -44,8 +47,24 @@ COMPLAINTS = (
     Complaint(
         "Generated images are poor",
         "New images from the prior, or for an autoencoder, which has none, from the Gaussian of its codes.",
-        ("readable_share", "sure_share", "frechet_distance", "frechet_floor", "density", "coverage"),
+        _SAMPLES,
         ("samples_", "least_readable", "label_histogram"),
+    ),
+    Complaint(
+        "Generated images are poor: from a fitted prior",
+        "The same from a density that was fitted, after training, to where the training images lie: it "
+        "should leave out where none do.",
+        _SAMPLES,
+        ("samples_fitted", "least_readable", "label_histogram"),
+        section="samples_fitted",
+    ),
+    Complaint(
+        "One cannot ask for a label",
+        "Where a prior was fitted to the images of each label, a sample should be of the label that it was "
+        "drawn for.",
+        ("asked_label_share", *_SAMPLES),
+        ("samples_fitted-by-label", "least_readable"),
+        section="samples_fitted_by_label",
     ),
     Complaint(
         "Latent space is not continuous",
@@ -114,18 +133,20 @@ def _body(measured: Sequence[Measured]) -> Iterator[str]:
     for report in reports:
         yield from alarms_of(report.alarms, subject=report.subject)
     for complaint in COMPLAINTS:
+        if complaint.section and not any(complaint.section in report.sections for report in reports):
+            continue
         yield f"<h2>{escape(complaint.title)}</h2><p>{escape(complaint.asks)}</p>"
         rows = list(_rows(complaint, reports))
         if rows:
             yield _table(rows, reports)
         for name in complaint.pictures:
-            yield from _pictures(name, measured)
+            yield from _pictures(name, complaint.section, measured)
 
 
 def _rows(complaint: Complaint, reports: Sequence[Report]) -> Iterator[tuple[str, list[Figure | None]]]:
     """Figures by name, one of each model, without those that none of them has."""
     for name in complaint.figures:
-        figures = [report.figure(name) for report in reports]
+        figures = [report.figure(name, section=complaint.section) for report in reports]
         if any(figures):
             yield name, figures
 
@@ -169,11 +190,11 @@ def _best(figures: Sequence[Figure | None]) -> set[int]:
     return {number for number, value in enumerate(values) if value == best}
 
 
-def _pictures(name: str, measured: Sequence[Measured]) -> Iterator[str]:
+def _pictures(name: str, section: str | None, measured: Sequence[Measured]) -> Iterator[str]:
     shown = [
         image_of(picture, caption=f"{report.subject}: {picture.caption}")
         for report, findings in measured
-        if (picture := _picture(name, findings)) is not None
+        if (picture := _picture(name, [each for each in findings if section in (None, each.key)])) is not None
     ]
     if shown:
         yield f'<div class="beside">{"".join(shown)}</div>'

@@ -1,10 +1,12 @@
-"""The section on strange images: does the bound tell what the model was trained on from what it was not?
+"""The section on strange images: do bound and error tell what the model was trained on from what it was not?
 
-Knows bounds as scores. It is here so that nobody sells the ELBO as a detector of anomalies unmeasured.
+Knows bounds and reconstruction errors as scores. It is here so that nobody sells either as a detector of
+anomalies unmeasured.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -21,13 +23,17 @@ from training.report.findings import Figure, Findings
 from training.report.workbench import BATCH, Workbench
 from training.subjects import Subject
 
+#: Kinds of score, as the end of a figure's name.
+_BOUND, _ERROR = "", "_reconstruction"
+
 
 @dataclass(frozen=True, eq=False)
 class _Scored:
-    """Images, and one score for each, higher for a likelier one."""
+    """Images, and by each kind of score one number for each, higher for a likelier image."""
 
     images: ImageSet
-    scores: Float64[Tensor, " n"]
+    scores: dict[str, Float64[Tensor, " n"]]
+    """By `_BOUND` or `_ERROR`."""
 
 
 def find_detection(bench: Workbench, *, second: ImageSet | None, second_subject: Subject | None) -> Findings:
@@ -44,61 +50,58 @@ def find_detection(bench: Workbench, *, second: ImageSet | None, second_subject:
     pairs = {"auroc_mirrored": mirrored}
     if second is not None:
         pairs["auroc_second"] = second
-    figures = [
-        _figure(
-            name,
-            bench.subject,
-            seed=bench.seed,
-            inside=own,
-            outside=_scored(bench, model, strange),
-        )
-        for name, strange in pairs.items()
-    ]
+    figures: list[Figure] = []
+    for name, strange in pairs.items():
+        outside = _scored(bench, model, strange)
+        figures += _figures(name, bench.subject, seed=bench.seed, inside=own, outside=outside)
     if second is not None and second_subject is not None:
         other = second_subject.model
         inside, outside = (_scored(bench, other, images) for images in (second, test))
-        figures.append(_figure("auroc_back", second_subject, seed=bench.seed, inside=inside, outside=outside))
+        figures += _figures("auroc_back", second_subject, seed=bench.seed, inside=inside, outside=outside)
     return Findings(
         key="detection",
         title="Strange images",
-        about="How well the bound on the likelihood tells images like the training data from others: 100 % "
-        "is always, 50 % is a coin, below it the others look likelier. Simple strange images often do: do "
-        "not use it to detect anomalies without measuring that on your own.",
+        about="How well the bound on the likelihood, and the reconstruction error alone, tell images like "
+        "the training data from others: 100 % is always, 50 % is a coin, below it the others look likelier. "
+        "Simple strange images often do, and what is easy in one direction need not be in the other: do not "
+        "use either to detect anomalies without measuring that on images of your own.",
         figures=tuple(figures),
     )
 
 
 def _scored(bench: Workbench, model: LatentImageModel, images: ImageSet) -> _Scored:
-    """By the bound, or by what an autoencoder has in its place."""
+    """By the bound and by its reconstruction term; an autoencoder has only that."""
     observations = Observations(images, natural_binarisation(model), seed=bench.seed)
     with torch.inference_mode():
         if model.kind == "vae":
             parts = elbo_parts(model, observations, batch_size=BATCH, progress=bench.progress)
-            return _Scored(images, -parts.negative_elbo)
+            return _Scored(images, {_BOUND: -parts.negative_elbo, _ERROR: -parts.reconstruction_nll})
         cost = autoencoder_reconstruction_nll(model, observations, batch_size=BATCH, progress=bench.progress)
-        return _Scored(images, -cost)
+        return _Scored(images, {_ERROR: -cost})
 
 
-def _figure(
+def _figures(
     name: str,
     subject: Subject,
     *,
     seed: int,
     inside: _Scored,
     outside: _Scored,
-) -> Figure:
+) -> Iterator[Figure]:
     dynamic = natural_binarisation(subject.model) == "dynamic"
     pixels = "dynamic binarisation" if dynamic else "grey pixels"
-    score = "ELBO, one z an image" if subject.model.kind == "vae" else "log p(x|z) at z = mu"
-    return Figure(
-        name=name,
-        value=auroc(inside.scores.numpy(), outside.scores.numpy()),
-        unit="share",
-        protocol=f"chance that {subject.label} scores one of {len(inside.images):,} images of "
-        f"{inside.images.name} above one of {len(outside.images):,} of {outside.images.name}; score: "
-        f"{score}; {pixels}, seed {seed}",
-        better="higher",
-    )
+    at = "at one z an image, which is the ELBO without its KL" if subject.model.kind == "vae" else "at z = mu"
+    for kind, scores in inside.scores.items():
+        score = f"log p(x∣z) {at}" if kind == _ERROR else "ELBO, one z an image"
+        yield Figure(
+            name=f"{name}{kind}",
+            value=auroc(scores.numpy(), outside.scores[kind].numpy()),
+            unit="share",
+            protocol=f"chance that {subject.label} scores one of {len(inside.images):,} images of "
+            f"{inside.images.name} above one of {len(outside.images):,} of {outside.images.name}; score: "
+            f"{score}; {pixels}, seed {seed}",
+            better="higher",
+        )
 
 
 def check_second(bench: Workbench, second: ImageSet | None, second_subject: Subject | None) -> None:

@@ -7,6 +7,7 @@ without labels are drawn by `training.plots`.
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import EllipseCollection
+from matplotlib.collections import EllipseCollection, PathCollection
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -25,6 +26,11 @@ _BLUE, _GREY = "#1f77b4", "#b8b8b8"
 #: Standard deviations along each half axis of an ellipse that are drawn.
 ELLIPSE_SIGMAS = 2.0
 _LEGEND_LABELS = 20
+#: Square points of all dots of a scatter together, within bounds: few are drawn larger than many.
+_DOTS_AREA = 12_000.0
+_LEGEND_DOT = 45.0
+#: Names below bars: how many, of how many characters side by side, and how many characters at all.
+_NAMES_BESIDE, _NARROW_CHARACTERS, _MOST_CHARACTERS = 32, 3, 20
 
 
 def bars(
@@ -53,16 +59,20 @@ def paired_bars(
     first: Float64[np.ndarray, " n"],
     second: Float64[np.ndarray, " n"],
     *,
+    names: Sequence[str],
     legend: tuple[str, str],
     xlabel: str,
     ylabel: str,
 ) -> bytes:
-    """Two values side by side for each place: such as a histogram beside the one it should be."""
+    """Two values side by side for each name: such as a histogram beside the one it should be."""
     figure, axes = _axes(width=max(4.5, min(11.0, 1.2 + 0.45 * len(first))), height=2.8)
     places = np.arange(len(first))
     axes.bar(places - 0.2, first, width=0.4, color=_BLUE, label=legend[0])
     axes.bar(places + 0.2, second, width=0.4, color=_GREY, label=legend[1])
-    axes.set_xticks(places)
+    every = max(1, len(first) // _NAMES_BESIDE)
+    axes.set_xticks(places[::every], [_short(name) for name in names[::every]], parse_math=False)
+    if any(len(name) > _NARROW_CHARACTERS for name in names):
+        axes.tick_params(axis="x", rotation=90)
     _finish(axes, xlabel=xlabel, ylabel=ylabel)
     return _png(figure)
 
@@ -74,11 +84,16 @@ def scatter(
     axis_names: tuple[str, str],
     centres: Float64[np.ndarray, "m 2"],
     sigmas: Float64[np.ndarray, "m 2"],
+    label_names: Sequence[str] = (),
 ) -> bytes:
-    """Points by label, with ellipses of two standard deviations around `centres`; m = 0 draws none."""
+    """Points by label, with ellipses of two standard deviations around `centres`; m = 0 draws none.
+
+    `label_names` are those of labels 0, 1, …; left out, the number is the name.
+    """
     figure, axes = _axes(width=6.6, height=5.4)
+    size = min(14.0, max(3.0, _DOTS_AREA / len(points)))
     if labels is None:
-        axes.scatter(points[:, 0], points[:, 1], s=3, alpha=0.5, color=_BLUE, linewidths=0)
+        axes.scatter(points[:, 0], points[:, 1], s=size, alpha=0.5, color=_BLUE, linewidths=0)
     else:
         kinds = np.unique(labels)
         colours = colormaps["tab10" if len(kinds) <= 10 else "turbo"]
@@ -86,7 +101,7 @@ def scatter(
             colour = colours(number if len(kinds) <= 10 else number / (len(kinds) - 1))
             chosen = points[labels == kind]
             axes.scatter(
-                chosen[:, 0], chosen[:, 1], s=3, alpha=0.5, color=colour, linewidths=0, label=str(kind)
+                chosen[:, 0], chosen[:, 1], s=size, alpha=0.5, color=colour, linewidths=0, label=str(kind)
             )
     if len(centres):
         axes.add_collection(
@@ -109,12 +124,14 @@ def scatter(
     axes.set_aspect("equal", adjustable="datalim")
     _finish(axes, xlabel=axis_names[0], ylabel=axis_names[1], legend=False)
     if labels is not None and len(np.unique(labels)) <= _LEGEND_LABELS:
-        legend = axes.legend(
-            fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=4
-        )
+        legend = axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
         for handle in legend.legend_handles:
-            if handle is not None:
+            if isinstance(handle, PathCollection):
                 handle.set_alpha(1.0)
+                handle.set_sizes([_LEGEND_DOT])
+        for kind, text in zip(np.unique(labels).tolist(), legend.get_texts(), strict=True):
+            # Afterwards, because matplotlib leaves out what begins with an underscore.
+            text.set(text=_short(label_names[kind]) if label_names else str(kind), parse_math=False)
     return _png(figure)
 
 
@@ -129,17 +146,24 @@ def labelled_rows(
     sheet = plots.sheet(images, columns=columns)
     height, width = images.shape[-2] + 2, images.shape[-1] + 2
     inches_a_pixel = 0.42 / max(width, height)
+    row_names = [_short(name) for name in row_names]
     margin = 0.25 + 0.085 * max(map(len, row_names))
     size = (sheet.shape[1] * inches_a_pixel + margin, sheet.shape[0] * inches_a_pixel + 0.35)
     figure, axes = _axes(width=size[0], height=size[1])
     axes.imshow(sheet, interpolation="nearest")
-    axes.set_yticks([row * height + height / 2 - 1 for row in range(len(row_names))], list(row_names))
+    axes.set_yticks(
+        [row * height + height / 2 - 1 for row in range(len(row_names))], list(row_names), parse_math=False
+    )
     centres = [column * width + width / 2 - 1 for column in range(len(column_names))]
     axes.set_xticks(centres, list(column_names))
     axes.tick_params(length=0, labelsize=8, top=False, labeltop=True, bottom=False, labelbottom=False)
     for spine in axes.spines.values():
         spine.set_visible(False)
     return _png(figure)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _MOST_CHARACTERS else f"{name[: _MOST_CHARACTERS - 1]}…"
 
 
 def _axes(*, width: float, height: float) -> tuple[Figure, Axes]:
@@ -162,5 +186,8 @@ def _finish(axes: Axes, *, xlabel: str, ylabel: str, legend: bool = True) -> Non
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     # Without the software's version, so that equal figures are equal bytes.
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    with warnings.catch_warnings():
+        # The name of a label may be in any script; what the font lacks is a box in the picture.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -94,11 +94,16 @@ class Report(Record):
     sections: dict[str, SectionRecord]
     alarms: tuple[str, ...]
 
-    def figure(self, name: str) -> Figure | None:
-        """The figure of this name, or None; of several priors the first, which all models of a kind have."""
-        for section in self.sections.values():
-            for figure in section.figures:
-                if figure.name == name:
+    def figure(self, name: str, *, section: str | None = None) -> Figure | None:
+        """The figure of this name, or None; of several priors the first, which all models of a kind have.
+
+        Args:
+            name: As the section calls it.
+            section: The key of the only one to look in.
+        """
+        for key, record in self.sections.items():
+            for figure in record.figures:
+                if figure.name == name and section in (None, key):
                     return figure
         return None
 

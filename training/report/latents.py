@@ -144,6 +144,7 @@ def _scatter(bench: Workbench, order: Int64[np.ndarray, " latent"]) -> Picture:
             axis_names=(f"mu of latent {first}", f"mu of latent {second}"),
             centres=mu[chosen],
             sigmas=sigma[chosen],
+            label_names=bench.data.label_names,
         ),
     )
 
@@ -180,12 +181,12 @@ def _traversals(bench: Workbench, order: Int64[np.ndarray, " latent"]) -> Pictur
         f"{latent}: {kl[latent]:.2f} nats" if vae else f"{latent}: σ {scale[latent]:.2f}"
         for latent in shown.tolist()
     ]
-    by = "KL" if vae else "variance"
+    by, beside = ("KL", "mean KL") if vae else ("variance", "standard deviation σ over the test images")
     return Picture(
         name="traversals",
         caption="One test image with one latent moved at a time, from -3 to 3 standard deviations of "
         f"{'the prior' if vae else 'the codes'}; the {len(shown)} of {len(order)} latents with the largest "
-        f"{by}, in that order.",
+        f"{by}, in that order. On the left the number of the latent and its {beside}.",
         png=drawing.labelled_rows(
             bench.decode(z, "traversals"),
             columns=len(_TRAVERSAL),

@@ -6,14 +6,14 @@ Knows files, subjects and reports. Knows no terminal: what to tell is given to c
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from model_store import ModelStore
 from training.config import DataConfig
-from training.data import ImageData, ImageSet, load_images
+from training.data import ImageData, ImageSet, is_of_pictures, load_images
 from training.errors import ConfigError, DataError, RunDirectoryError
 from training.estimators import Progress
 from training.evaluation import MAX_SEED, write_evaluation
@@ -59,7 +59,7 @@ def make_report(
     Args:
         name: A run directory, or `name`, `name@3`, `name@alias` of a published version.
         wanted: Data, judge and settings.
-        second_data: Folder with another data set, to tell from the model's own.
+        second_data: Another data set, to tell from the model's own: whatever `data_dir` may be.
         second_model: Run or version of that other data, for the direction back.
         out: Where to write; left out, a run's own directory, or `reports/NAME-VERSION`.
         progress: Told after each batch.
@@ -74,8 +74,9 @@ def make_report(
     subject = _open(name, wanted)
     second_subject = None if second_model is None else _open(second_model, wanted)
     data = _images(subject, wanted, tell)
-    second_config = DataConfig() if second_subject is None else second_subject.data
-    second = None if second_data is None else load_images(second_data, second_config, tell=tell).test
+    second = None
+    if second_data is not None:
+        second = _second_images(second_data, second_subject or subject, data.test, tell)
     report, findings = _measure(subject, data, wanted, progress, second=second, second_subject=second_subject)
     folder = out or subject.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -178,6 +179,14 @@ def _images(subject: Subject, wanted: Wanted, tell: Tell) -> ImageData:
             f"got nothing, which would be {data.name}. Name them."
         )
     return data
+
+
+def _second_images(path: Path, subject: Subject, beside: ImageSet, tell: Tell) -> ImageSet:
+    """Test images of another data set; pictures are cut and scaled as those of `subject` were."""
+    config = subject.data if is_of_pictures(path) else DataConfig()
+    images = load_images(path, config, tell=tell).test
+    # Two folders of IDX files that nobody knows have one name between them.
+    return images if images.name != beside.name else replace(images, name=f"{images.name} in {path}")
 
 
 def _measure(

@@ -1,8 +1,8 @@
 """What new images are drawn from: named densities over z, for samples in reports.
 
-Knows codes and noise. Knows nothing of decoders, judges or files. Noise is seeded here and is not that of the
-service's `/sample`, which draws each row from a generator of its own: figures over thousands of samples
-agree, single images do not.
+Knows codes and noise; densities are in nats. Knows nothing of decoders, judges or files. Noise is seeded here
+and is not that of the service's `/sample`, which draws each row from a generator of its own: figures over
+thousands of samples agree, single images do not.
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ import torch
 from jaxtyping import Float64, Int64
 
 from model_store.prior import GaussianMixture
+from training.mixtures import gaussian_log_density, log_density, standard_normal_log_density
 from training.report.workbench import Workbench
+
+#: Smallest standard deviation, as a part of the largest, at which codes are taken to vary in a direction.
+_FLAT = 1e-5
 
 
 @runtime_checkable
@@ -25,6 +29,10 @@ class SamplePrior(Protocol):
     @property
     def name(self) -> str:
         """As `/sample?prior=` would call it."""
+
+    @property
+    def title(self) -> str:
+        """The same for a heading."""
 
     @property
     def about(self) -> str:
@@ -39,6 +47,11 @@ class SamplePrior(Protocol):
     ) -> Float64[np.ndarray, "rows latent"]:
         """`rows` of z; of these labels, one for each row, where it is `labelled`, otherwise of None."""
 
+    def log_density(
+        self, z: Float64[np.ndarray, "rows latent"], labels: Int64[np.ndarray, " rows"] | None
+    ) -> Float64[np.ndarray, " rows"] | None:
+        """log p(z) of each row, where it is `labelled` given its label; None where there is no density."""
+
 
 @dataclass(frozen=True)
 class StandardNormal:
@@ -46,6 +59,7 @@ class StandardNormal:
 
     latent_size: int
     name: str = "standard"
+    title: str = "the standard prior"
     about: str = "N(0, I), the prior of training"
     labelled: bool = False
 
@@ -55,6 +69,13 @@ class StandardNormal:
         """The noise itself."""
         assert labels is None
         return torch.randn(rows, self.latent_size, generator=generator, dtype=torch.float64).numpy()
+
+    def log_density(
+        self, z: Float64[np.ndarray, "rows latent"], labels: Int64[np.ndarray, " rows"] | None
+    ) -> Float64[np.ndarray, " rows"] | None:
+        """log N(z; 0, I)."""
+        assert labels is None
+        return standard_normal_log_density(z)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +90,7 @@ class GaussianOfCodes:
     root: Float64[np.ndarray, "latent latent"]
     """Symmetric root of the covariance."""
     name: str = "gaussian-of-codes"
+    title: str = "the Gaussian of the codes"
     about: str = (
         "the Gaussian with the mean and covariance of the training codes: an autoencoder has no prior"
     )
@@ -90,16 +112,32 @@ class GaussianOfCodes:
         eps = torch.randn(rows, len(self.mean), generator=generator, dtype=torch.float64).numpy()
         return np.asarray(self.mean + eps @ self.root)
 
+    def log_density(
+        self, z: Float64[np.ndarray, "rows latent"], labels: Int64[np.ndarray, " rows"] | None
+    ) -> Float64[np.ndarray, " rows"] | None:
+        """log N(z; mean, root rootᵀ); None where the codes do not vary in some direction."""
+        assert labels is None
+        deviations = np.linalg.eigvalsh(self.root)
+        if deviations[0] <= _FLAT * deviations[-1]:
+            return None
+        factor = np.linalg.cholesky(self.root @ self.root)
+        return gaussian_log_density(z, self.mean, factor)
+
 
 @dataclass(frozen=True, eq=False)
 class FittedMixtures:
-    """The mixtures of a version's `prior.npz`: that of all images, or one for each label."""
+    """The mixtures of a `prior.npz`: that of all images, or one for each label."""
 
     mixtures: tuple[GaussianMixture, ...]
     """One, or in the order of the labels' numbers."""
     name: str
     about: str
     labelled: bool
+
+    @property
+    def title(self) -> str:
+        """The same for a heading."""
+        return "the fitted prior, by label" if self.labelled else "the fitted prior"
 
     def draw(
         self, rows: int, generator: torch.Generator, labels: Int64[np.ndarray, " rows"] | None
@@ -116,6 +154,17 @@ class FittedMixtures:
             z[mine] = mixture.means[chosen] + moved
         return z
 
+    def log_density(
+        self, z: Float64[np.ndarray, "rows latent"], labels: Int64[np.ndarray, " rows"] | None
+    ) -> Float64[np.ndarray, " rows"] | None:
+        """log Σ_c w_c N(z; mean_c, cholesky_c cholesky_cᵀ), of the mixture of the row's label."""
+        if labels is None:
+            return log_density(self.mixtures[0], z)
+        density = np.empty(len(z))
+        for number in np.unique(labels).tolist():
+            density[labels == number] = log_density(self.mixtures[number], z[labels == number])
+        return density
+
 
 def priors_of(bench: Workbench) -> tuple[SamplePrior, ...]:
     """Every density that samples are drawn from; the first is the one that models are compared by."""
@@ -128,7 +177,7 @@ def priors_of(bench: Workbench) -> tuple[SamplePrior, ...]:
 
 
 def _fitted(bench: Workbench) -> tuple[SamplePrior, ...]:
-    """What the version carries, and the same by label where every label of the data has a mixture."""
+    """What the subject carries, and the same by label where every label of the data has a mixture."""
     prior = bench.subject.prior
     if prior is None:
         return ()
@@ -139,8 +188,7 @@ def _fitted(bench: Workbench) -> tuple[SamplePrior, ...]:
     ]
     by_label = dict(zip(prior.labels, rest, strict=True))
     labels = bench.data.train.labels
-    numbers = range(0 if labels is None else int(labels.max()) + 1)
-    names = [bench.data.label_names[i] if bench.data.label_names else str(i) for i in numbers]
+    names = bench.label_names(0 if labels is None else int(labels.max()) + 1)
     if names and all(name in by_label for name in names):
         mixtures = tuple(by_label[name] for name in names)
         about = "the fitted priors of the labels, each label equally often"

@@ -1,11 +1,12 @@
 """The section on samples, one for each prior: can they be read, are they like real ones, are all kinds met?
 
-Knows priors, decoded images and the judge. Without a judge there are pictures and no figures: an eye is
-needed to say whether an image is one.
+Knows priors, decoded images and the judge. Without a judge there are pictures and the density of the prior:
+an eye is needed to say whether an image is one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ from training.report.priors import SamplePrior, priors_of
 from training.report.workbench import Workbench
 
 _SHOWN = 96
+_LABELS_SHOWN, _OF_EACH_LABEL = 24, 12
 _WORST = 48
 _COLUMNS = 16
 _NEIGHBOURS = 5
@@ -73,28 +75,70 @@ def _findings(bench: Workbench, prior: SamplePrior, real: _Real | None) -> Findi
     asked = _asked_labels(bench, prior, count)
     z = prior.draw(count, bench.generator(_DRAW), asked)
     images = bench.decode(z, f"samples ({prior.name})")
-    pictures = [
-        Picture(
-            name=f"samples_{prior.name}",
-            caption=f"The first {min(_SHOWN, count)} samples from {prior.about}.",
-            png=plots.sample_png(images[:_SHOWN], columns=_COLUMNS, scale=2),
-        )
-    ]
-    figures: list[Figure] = []
+    pictures = [_first(prior, images) if asked is None else _first_of_each(bench, prior, images, asked)]
+    figures = list(_density(bench, prior))
     series: dict[str, tuple[float, ...]] = {}
     if bench.judge is not None and real is not None:
         verdicts = bench.judge.ask(images, what="judging samples", progress=bench.progress)
         histogram = _shares(verdicts, bench.judge.facts.classes)
-        figures = [*_judged(bench, prior, verdicts, asked), *_distances(bench, prior, verdicts, real)]
+        figures += [*_judged(bench, prior, verdicts, asked), *_distances(bench, prior, verdicts, real)]
         series = {"label_shares": tuple(histogram.tolist())}
         pictures += [_worst(images, verdicts), _histogram(bench, histogram)]
     return Findings(
         key=f"samples_{prior.name.replace('-', '_')}",
-        title=f"Samples from {prior.name}",
+        title=f"Samples from {prior.title}",
         about=f"New images, drawn from {prior.about}.",
         figures=tuple(figures),
         pictures=tuple(pictures),
         series=series,
+    )
+
+
+def _first(prior: SamplePrior, images: Float[Tensor, "n c h w"]) -> Picture:
+    return Picture(
+        name=f"samples_{prior.name}",
+        caption=f"The first {min(_SHOWN, len(images))} samples from {prior.about}.",
+        png=plots.sample_png(images[:_SHOWN], columns=_COLUMNS, scale=2),
+    )
+
+
+def _first_of_each(
+    bench: Workbench,
+    prior: SamplePrior,
+    images: Float[Tensor, "n c h w"],
+    asked: Int64[np.ndarray, " n"],
+) -> Picture:
+    """A row for each label, named, so that the eye can hold the image against what was asked for."""
+    names = bench.label_names(int(asked.max()) + 1)
+    shown = names[:_LABELS_SHOWN]
+    rows = [np.flatnonzero(asked == label)[:_OF_EACH_LABEL] for label in range(len(shown))]
+    columns = min(map(len, rows))
+    chosen = np.concatenate([row[:columns] for row in rows])
+    which = "" if len(shown) == len(names) else f", the first {len(shown)} of {len(names)}"
+    return Picture(
+        name=f"samples_{prior.name}",
+        caption=f"The first {columns} samples of each label{which}, from {prior.about}.",
+        png=drawing.labelled_rows(images[torch.from_numpy(chosen)], columns=columns, row_names=shown),
+    )
+
+
+def _density(bench: Workbench, prior: SamplePrior) -> Iterator[Figure]:
+    """How well the prior describes where the test images lie, which needs no judge."""
+    labels = bench.labels() if prior.labelled else None
+    trained = bench.data.train.labels
+    if prior.labelled and (labels is None or trained is None or labels.max() > int(trained.max())):
+        return  # of a label that only test images have, nothing was fitted
+    density = prior.log_density(bench.posteriors.z.numpy(), labels)
+    if density is None:
+        return
+    of = "log p(z ∣ label), each image by the prior of its own label" if prior.labelled else "log p(z)"
+    z = "one z drawn for each" if bench.model.kind == "vae" else "the code of each"
+    yield Figure(
+        name="prior_log_density",
+        value=float(density.mean()),
+        unit="nats per image",
+        protocol=f"mean of {of}; {prior.about}; {bench.observations.protocol()}; {z}; higher is better among "
+        "the priors of one model, and says nothing between models",
     )
 
 
@@ -136,7 +180,7 @@ def _judged(
                 name="asked_label_share",
                 value=float((verdicts.labels.numpy() == asked).mean()),
                 unit="share",
-                protocol=f"{drawn}, each label equally often; the judge sees the label that was asked for",
+                protocol=f"{drawn}; the judge sees the label that was asked for",
                 better="higher",
             )
         )
@@ -193,7 +237,7 @@ def _worst(images: Float[Tensor, "n c h w"], verdicts: Verdicts) -> Picture:
     return Picture(
         name="least_readable",
         caption=f"The {len(order)} of {len(images):,} samples that the judge is least sure of (top "
-        f"probability up to {limit:.2f}): what the holes of the latent space decode to.",
+        f"probability up to {limit:.2f}), those that it is least sure of first.",
         png=plots.sample_png(images[order], columns=_COLUMNS, scale=2),
     )
 
@@ -207,7 +251,8 @@ def _histogram(bench: Workbench, samples: Float64[np.ndarray, " label"]) -> Pict
             100.0 * samples,
             100.0 * _shares(bench.verdicts, bench.judge.facts.classes),
             legend=("samples", "test images"),
+            names=bench.label_names(bench.judge.facts.classes),
             xlabel="label",
-            ylabel="%",
+            ylabel="share of images, %",
         ),
     )

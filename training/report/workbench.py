@@ -95,6 +95,11 @@ class Workbench:
         """Of the test images."""
         return None if self.data.test.labels is None else self.data.test.labels.numpy()
 
+    def label_names(self, count: int) -> list[str]:
+        """What labels 0 to `count` - 1 are called: as the data calls them, or by their numbers."""
+        names = self.data.label_names
+        return [names[label] if label < len(names) else str(label) for label in range(count)]
+
     def generator(self, number: int) -> torch.Generator:
         """Noise of one use; each `number` is used in one place."""
         return generator_for(self.seed, "report", number)

@@ -1,6 +1,7 @@
 """Models side by side: every complaint has its numbers and pictures, in the order the models were named."""
 
 import pytest
+from tiny_priors import fitted_prior
 
 from training.report.comparison import (
     COMPLAINTS,
@@ -12,16 +13,19 @@ from training.report.comparison import (
 from training.report.document import Request, measure
 from training.report.findings import Figure
 from training.report.workbench import Workbench
+from training.subjects import SubjectPrior
 
 REQUEST = Request(importance_samples=2, importance_images=5)
 
 
 @pytest.fixture(scope="module")
 def both(make_model, subject_of, digits, judge):
-    """An autoencoder and a VAE with two latents each."""
+    """An autoencoder and a VAE with two latents each, and with a fitted prior of every label."""
+    entry, mixtures = fitted_prior(2, labels=dict.fromkeys("0123456789", 1))
+    prior = SubjectPrior.of(entry, mixtures)
 
     def measured(kind):
-        subject = subject_of(make_model(kind=kind, latent_size=2), label=f"runs/{kind}")
+        subject = subject_of(make_model(kind=kind, latent_size=2), label=f"runs/{kind}", prior=prior)
         return measure(Workbench(subject=subject, data=digits, seed=0, judge=judge), REQUEST)
 
     return [measured("ae"), measured("vae")]
@@ -31,10 +35,14 @@ def test_every_complaint_names_figures_and_pictures_that_exist(both):
     """A figure that is renamed in its section must not silently leave this page."""
     for complaint in COMPLAINTS:
         for name in complaint.figures:
-            assert any(report.figure(name) for report, _ in both), name
+            assert any(report.figure(name, section=complaint.section) for report, _ in both), name
         for name in complaint.pictures:
             drawn = {
-                picture.name for _, findings in both for section in findings for picture in section.pictures
+                picture.name
+                for _, findings in both
+                for section in findings
+                for picture in section.pictures
+                if complaint.section in (None, section.key)
             }
             assert any(found == name or (name.endswith("_") and found.startswith(name)) for found in drawn), (
                 name
@@ -62,6 +70,27 @@ def test_what_only_one_of_them_has_is_a_dash_for_the_other(both):
     assert row.split(" | ")[1] == "–"
     assert row.split(" | ")[2] == str(both[1][0].figure("negative_elbo"))
     assert "**Warning**, runs/ae: " in table
+
+
+def test_what_is_said_of_a_fitted_prior_is_of_its_samples(both):
+    """Sections on samples share the names of their figures: each complaint takes those of its own."""
+    page = comparison_page(both)
+    fitted = page[page.index("from a fitted prior</h2>") : page.index("<h2>One cannot ask for a label")]
+    for report, _ in both:
+        assert f">{report.figure('frechet_distance', section='samples_fitted')}<" in fitted
+        assert report.figure("frechet_distance", section="samples_fitted") != report.figure(
+            "frechet_distance"
+        )
+    assert "runs/ae: The first 96 samples from the fitted prior of all images" in fitted
+    assert "samples from the fitted priors of the labels" not in fitted
+
+
+def test_without_a_fitted_prior_nothing_is_said_of_one(make_model, subject_of, digits):
+    subject = subject_of(make_model(latent_size=2))
+    measured = measure(Workbench(subject=subject, data=digits, seed=0, judge=None), REQUEST)
+    page = comparison_page([measured, measured])
+    assert "fitted prior" not in page
+    assert "One cannot ask for a label" not in page
 
 
 def figure(value, better="higher"):

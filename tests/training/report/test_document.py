@@ -61,6 +61,7 @@ def test_table_for_people_has_every_figure_with_its_protocol(measured):
     for section in report.sections.values():
         for figure in section.figures:
             assert f"| {figure.name} | {figure} | {figure.unit} | {figure.protocol} |" in table
+    assert {line.count("|") for line in table.splitlines() if line.startswith("|")} == {5}
     for alarm in report.alarms:
         assert f"**Warning:** {alarm}" in table
 

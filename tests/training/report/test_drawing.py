@@ -70,8 +70,28 @@ def test_rows_and_columns_have_their_names_and_room_for_them():
     assert size(long)[1] > size(short)[1] + 150
 
 
+def test_names_of_labels_may_be_anything_a_folder_may_be_called():
+    """Mathematics, underscores, other scripts and long names: no error, no warning, and none is left out."""
+    names = ["$x^{$", "_hidden", "猫", "a" * 60]
+    none = np.zeros((0, 2))
+
+    def legend_of(**labels):
+        points = np.random.default_rng(0).standard_normal((40, 2))
+        return drawing.scatter(
+            points, np.arange(40) % 4, axis_names=("a", "b"), centres=none, sigmas=none, **labels
+        )
+
+    assert size(legend_of(label_names=names))[0] == size(legend_of())[0]
+    assert legend_of(label_names=["a", "_", "c", "d"]) != legend_of(label_names=["a", "b", "c", "d"])
+    values = np.array([0.1, 0.2, 0.3, 0.4])
+    words = {"legend": ("samples", "test images"), "xlabel": "label", "ylabel": "%"}
+    assert size(drawing.paired_bars(values, values, names=names, **words))[1] > 300
+    images = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert size(drawing.labelled_rows(images, columns=1, row_names=names))[1] < 400
+
+
 def test_same_data_gives_the_same_bytes():
     assert draw_bars(5) == draw_bars(5)
     values = np.array([0.2, 0.8])
-    pairs = {"legend": ("samples", "test images"), "xlabel": "label", "ylabel": "%"}
+    pairs = {"names": ["0", "1"], "legend": ("samples", "test images"), "xlabel": "label", "ylabel": "%"}
     assert drawing.paired_bars(values, values, **pairs) == drawing.paired_bars(values, values, **pairs)

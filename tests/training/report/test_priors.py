@@ -71,6 +71,39 @@ def test_each_row_is_drawn_from_the_mixture_of_its_label():
     np.testing.assert_array_equal(z[:, 0] > 0, labels == 1)
 
 
+def test_log_density_agrees_with_torch_distributions():
+    z = np.random.default_rng(0).normal(0.0, 2.0, (30, 2))
+    rows = torch.from_numpy(z)
+    normal = torch.distributions.MultivariateNormal
+    standard = normal(torch.zeros(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64))
+    np.testing.assert_allclose(StandardNormal(2).log_density(z, None), standard.log_prob(rows), rtol=1e-6)
+
+    codes = z @ [[1.0, 0.5], [0.0, 2.0]] + [3.0, -1.0]
+    covariance = torch.from_numpy(np.cov(codes.T, bias=True))
+    of_codes = normal(torch.from_numpy(codes.mean(axis=0)), covariance)
+    np.testing.assert_allclose(
+        GaussianOfCodes.fit(codes).log_density(z, None), of_codes.log_prob(rows), rtol=1e-6
+    )
+
+    factor = torch.tensor([[1.0, 0.0], [0.3, 0.4]], dtype=torch.float64)
+    means = torch.tensor([[-2.0, 0.0], [4.0, 0.0]], dtype=torch.float64)
+    each = normal(means, scale_tril=factor.expand(2, 2, 2))
+    weights = torch.tensor([0.75, 0.25], dtype=torch.float64)
+    expected = torch.distributions.MixtureSameFamily(torch.distributions.Categorical(weights), each)
+    whole = FittedMixtures((mixture(-2.0, 4.0, weights=(0.75, 0.25)),), "fitted", "a mixture", labelled=False)
+    np.testing.assert_allclose(whole.log_density(z, None), expected.log_prob(rows), rtol=1e-5)
+
+    labels = np.arange(30) % 2
+    by_label = FittedMixtures((mixture(-2.0), mixture(4.0)), "fitted-by-label", "two", labelled=True)
+    given = each.log_prob(rows.unsqueeze(1))[torch.arange(30), torch.from_numpy(labels)]
+    np.testing.assert_allclose(by_label.log_density(z, labels), given, rtol=1e-5)
+
+
+def test_codes_that_do_not_vary_have_no_density():
+    codes = np.stack([np.arange(10.0), np.full(10, 3.0)], axis=1)
+    assert GaussianOfCodes.fit(codes).log_density(codes, None) is None
+
+
 def test_a_version_with_a_prior_is_sampled_from_it_and_by_label_where_all_labels_have_one(
     make_model, subject_of, digits
 ):

@@ -1,6 +1,6 @@
 """Samples are counted, compared and drawn by what the judge says, and by nothing where there is no judge."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -17,8 +17,12 @@ class Copies:
     """A prior whose samples are test images, by a decoder that gives image i for z = i."""
 
     name: str = "copies"
+    title: str = "copies"
     about: str = "the test images themselves"
     labelled: bool = False
+
+    def log_density(self, z, labels):
+        return None
 
     def draw(self, rows, generator, labels):
         return np.repeat(np.arange(rows, dtype=np.float64)[:, None], 3, axis=1)
@@ -103,9 +107,40 @@ def test_prior_that_gives_the_label_asked_for_scores_all_of_it(copying_bench, di
     assert findings.series["label_shares"] == pytest.approx([0.1] * 10)
 
 
-def test_without_a_judge_there_are_pictures_and_no_figures(bench_of):
-    (findings,) = find_samples(bench_of())
-    assert findings.figures == ()
+def test_samples_by_label_are_drawn_in_a_row_for_each_by_its_name(copying_bench, digits, monkeypatch):
+    prior = ByLabel()
+    known = digits.test.labels.numpy()
+    object.__setattr__(prior, "known", known)
+    bench = copying_bench(prior)
+    names = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    object.__setattr__(bench, "data", replace(digits, label_names=names))
+    drawn = {}
+
+    def rows(images, **how):
+        drawn.update(how, x=images)
+        return b""
+
+    def bars(*values, **how):
+        drawn["bars"] = how["names"]
+        return b""
+
+    monkeypatch.setattr(samples.drawing, "labelled_rows", rows)
+    monkeypatch.setattr(samples.drawing, "paired_bars", bars)
+    find_samples(bench)
+    assert drawn["row_names"] == drawn["bars"] == list(names)
+    x = to_unit_interval(digits.test.images)
+    for label, row in enumerate(drawn["x"].view(10, drawn["columns"], *x.shape[1:])):
+        assert all(torch.equal(image, x[np.flatnonzero(known == label)[0]]) for image in row)
+
+
+def test_without_a_judge_there_are_pictures_and_only_the_density_of_the_prior(bench_of):
+    bench = bench_of()
+    (findings,) = find_samples(bench)
+    (figure,) = findings.figures
+    assert figure.name == "prior_log_density"
+    z = bench.posteriors.z.double()
+    expected = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(dim=1).mean().item()
+    assert figure.value == pytest.approx(expected)
     assert [picture.name for picture in findings.pictures] == ["samples_standard"]
 
 
