@@ -25,6 +25,8 @@ from training.helpers import Helpers
 T = TypeVar("T")
 
 _LOOPBACK = "127.0.0.1"
+#: Where launchers put the number of a machine; the first that is set counts.
+_NODE_RANKS = ("NODE_RANK", "GROUP_RANK", "SLURM_NODEID")
 #: For processes to find one another: on other machines, people start them.
 _MEETING_S = 600.0
 _POLL_S = 0.1
@@ -114,9 +116,6 @@ def find_processes(
     )
 
 
-_NODE_RANKS = ("NODE_RANK", "GROUP_RANK", "SLURM_NODEID")
-
-
 def _number(environment: Mapping[str, str], name: str, *, below: int) -> int:
     text = environment.get(name, "0")
     if not text.isdecimal() or int(text) >= below:
@@ -194,7 +193,7 @@ def _meet(processes: Processes, helpers: Helpers, command: Sequence[str]) -> Sto
     # torchrun listens there itself.
     listens = processes.leads and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     if listens:
-        store = TCPStore(address, port, is_master=True, wait_for_workers=False)
+        store = _listen(address, port)
         port = store.port
     if not processes.launched and processes.local_rank == 0:
         place = {"MASTER_ADDR": address, "MASTER_PORT": str(port), "NODE_RANK": str(processes.node_rank)}
@@ -209,11 +208,23 @@ def _meet(processes: Processes, helpers: Helpers, command: Sequence[str]) -> Sto
     _await("size", store, "the first process", helpers)
     expected = store.get("size").decode()
     if expected != size:
-        raise ConfigError(f"expected {expected}, as the first process was given, got {size}.")
+        raise ConfigError(
+            f"--devices, --nodes: expected {expected}, as the first process was given, got {size}."
+        )
     store.set(f"here/{processes.rank}", "")
     for rank in range(processes.count):
         _await(f"here/{rank}", store, f"process {rank} of {processes.count}", helpers)
     return PrefixStore("group", store)
+
+
+def _listen(address: str, port: int) -> TCPStore:
+    try:
+        return TCPStore(address, port, is_master=True, wait_for_workers=False)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"MASTER_ADDR, MASTER_PORT: expected an address of this machine and a free port, could not "
+            f"listen at {address}:{port}: {str(error)[:200]}. Choose another port."
+        ) from error
 
 
 def _reach(address: str, port: int, helpers: Helpers) -> TCPStore:
@@ -221,7 +232,10 @@ def _reach(address: str, port: int, helpers: Helpers) -> TCPStore:
     until = monotonic() + _MEETING_S
     while True:
         try:
-            return TCPStore(address, port, is_master=False, timeout=timedelta(seconds=5))
+            store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=5))
+            # Short for the attempt alone.
+            store.set_timeout(timedelta(seconds=_MEETING_S))
+            return store
         except RuntimeError as error:
             helpers.raise_if_one_ended()
             if monotonic() > until:

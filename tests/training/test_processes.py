@@ -253,6 +253,18 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused(recipe, images, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+def test_a_port_that_is_taken_is_told(recipe, tmp_path, mnist_folder, capsys, monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+        monkeypatch.setenv("MASTER_PORT", str(taken.getsockname()[1]))
+        monkeypatch.setenv("NODE_RANK", "0")
+        out = ["--out", str(tmp_path / "run"), "--nodes", "2", "--accelerator", "cpu"]
+        assert cli.main(["fit", "--recipe", str(recipe), "--data", str(mnist_folder), *out]) == 2
+    assert "expected an address of this machine and a free port, could not listen" in capsys.readouterr().err
+
+
 def place(devices: int = 2, nodes: int = 1, **environment: str) -> Processes:
     return find_processes(devices=devices, nodes=nodes, accelerator="cpu", environment=environment)
 
