@@ -210,7 +210,7 @@ def test_two_machines_train_as_two_processes_of_one(
             machines.append((WarmProcess(arguments, environment, said), said))
         for machine, said in machines:
             stack.callback(machine.kill)
-            code = machine.wait(timeout=60)
+            code = machine.wait(timeout=100)
             said.seek(0)
             assert code == 0, said.read().decode()
     assert not (tmp_path / "1").exists()
@@ -238,7 +238,7 @@ def test_sigterm_to_the_command_saves_and_leaves_no_process(recipe, mnist_folder
             assert any(line.startswith("epoch 1/") for line in process.stdout)
             [helper_pid] = children_of(process.pid)
             process.send_signal(signal.SIGTERM)
-            _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=100)
         finally:
             process.kill()
     assert process.returncode == 130, errors
