@@ -1,6 +1,6 @@
 """Batches of images in memory or on disk: no workers, no copies but the batch itself.
 
-Knows uint8 images, batch sizes and positions. Knows nothing of models or of what pixels mean.
+Knows uint8 images, batch sizes, shares and positions. Knows nothing of models or of what pixels mean.
 """
 
 import math
@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from training.data import ImagesOnDisk
+from training.noise import WHOLE, Share
 from training.seeding import generator_for
 
 
@@ -22,12 +23,20 @@ class ShuffledBatches:
     """
 
     def __init__(
-        self, images: UInt8[Tensor, "n c h w"] | ImagesOnDisk, *, batch_size: int, seed: int
+        self,
+        images: UInt8[Tensor, "n c h w"] | ImagesOnDisk,
+        *,
+        batch_size: int,
+        seed: int,
+        share: Share = WHOLE,
     ) -> None:
-        """`batch_size` images at a time; what does not fill a batch is left out of that epoch."""
+        """`batch_size` images at a time, of which `share` is served; what fills no batch is left out of that
+        epoch.
+        """
         self._images = images
         self._batch_size = batch_size
         self._seed = seed
+        self._share = share
         self._served = 0
         self._order: tuple[int, Tensor] | None = None
 
@@ -41,7 +50,7 @@ class ShuffledBatches:
             epoch, position = divmod(self._served, len(self))
             self._served += 1
             start = position * self._batch_size
-            yield self._images[self._order_of(epoch)[start : start + self._batch_size]]
+            yield self._images[self._share.of(self._order_of(epoch)[start : start + self._batch_size])]
             if position == len(self) - 1:
                 return
 

@@ -11,8 +11,7 @@ import csv
 import io
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from time import monotonic
 from types import FrameType
 from typing import Any
@@ -26,6 +25,7 @@ from training.averaging import weights_to_keep
 from training.batches import ShuffledBatches
 from training.errors import NonFiniteTraining, TrainingInterrupted
 from training.module import FittingModule
+from training.processes import from_first_process, summed_over_processes
 from training.run_directory import RunDirectory, save_model, write_tensors, write_text
 
 Row = dict[str, float | int]
@@ -36,7 +36,7 @@ class EpochLog(Callback):
     """`log.csv`: one line per epoch, each figure the mean over the epoch's images, in nats per image.
 
     Lines and running sums live in the checkpoint and the file is written from them, so a resumed
-    run's log has neither gaps nor repetitions.
+    run's log has neither gaps nor repetitions. Several processes hold the same lines; the first writes.
     """
 
     def __init__(self, directory: RunDirectory, *, every_steps: int, announce: Callable[[Row], None]) -> None:
@@ -56,7 +56,7 @@ class EpochLog(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        _add(self._train, outputs, images=len(batch))
+        _add(self._train, outputs)
         if pl_module.logger is not None and trainer.global_step % self._every_steps == 0:
             figures = {f"step/{name}": float(outputs[name]) for name in ("loss", *_SUMMED)}
             pl_module.logger.log_metrics(figures, trainer.global_step)
@@ -73,13 +73,21 @@ class EpochLog(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        _add(self._validation, outputs, images=len(batch))
+        _add(self._validation, outputs)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put together what the processes measured."""
+        of_this_process = torch.tensor(list(self._validation.values()), dtype=torch.float64)
+        of_all = summed_over_processes(of_this_process.to(pl_module.device)).tolist()
+        self._validation = dict(zip(self._validation, of_all, strict=True))
+        reconstruction_nll, kl = _means(self._validation)
+        pl_module.log("validation_negative_elbo", reconstruction_nll + kl)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, FittingModule)
         row: Row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         for part, sums in (("train", self._train), ("validation", self._validation)):
-            reconstruction_nll, kl = (sums[name] / max(1.0, sums["images"]) for name in _SUMMED)
+            reconstruction_nll, kl = _means(sums)
             row[f"{part}_negative_elbo"] = reconstruction_nll + kl
             row[f"{part}_reconstruction_nll"] = reconstruction_nll
             row[f"{part}_kl"] = kl
@@ -88,6 +96,8 @@ class EpochLog(Callback):
         row["learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
         self._rows.append(row)
         self._train = _no_sums()
+        if not trainer.is_global_zero:
+            return
         self._write()
         if pl_module.logger is not None:
             pl_module.logger.log_metrics({f"epoch/{k}": v for k, v in row.items()}, trainer.global_step)
@@ -113,10 +123,16 @@ def _no_sums() -> dict[str, float]:
     return dict.fromkeys(("images", *_SUMMED), 0.0)
 
 
-def _add(sums: dict[str, float], outputs: Any, *, images: int) -> None:
-    sums["images"] += images
+def _add(sums: dict[str, float], outputs: Any) -> None:
+    sums["images"] += outputs["images"]
     for name in _SUMMED:
-        sums[name] += images * float(outputs[name])
+        sums[name] += outputs["images"] * float(outputs[name])
+
+
+def _means(sums: dict[str, float]) -> tuple[float, float]:
+    """Reconstruction cost and KL per image."""
+    reconstruction_nll, kl = (sums[name] / max(1.0, sums["images"]) for name in _SUMMED)
+    return reconstruction_nll, kl
 
 
 class PositionOfBatches(Callback):
@@ -150,7 +166,8 @@ class StopWhenNoBetter(EarlyStopping):
 class RunCheckpoint(Checkpoint):
     """`checkpoints/last.ckpt` and `model.pt`: at the end of each epoch, every so many minutes, on request.
 
-    Lightning calls callbacks of this base class after all others, so what is saved is complete.
+    Lightning calls callbacks of this base class after all others, so what is saved is complete. What one
+    process is asked for, or finds due, all do after the same step; the first of them writes.
     """
 
     def __init__(self, directory: RunDirectory, *, minutes: float) -> None:
@@ -165,16 +182,25 @@ class RunCheckpoint(Checkpoint):
     ) -> None:
         if batch_idx + 1 >= trainer.num_training_batches:
             return  # The end of the epoch saves in a moment, after validation.
-        if self.stop_requested:
+        stop, due = self._wanted(trainer, due=monotonic() - self._saved_at >= self._interval_s)
+        if stop:
             self._stop(trainer)
-        if monotonic() - self._saved_at >= self._interval_s:
+        if due:
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._save(trainer)
-        save_model(self._directory, weights_to_keep(trainer), epochs=trainer.current_epoch + 1)
-        if self.stop_requested:
+        if trainer.is_global_zero:
+            save_model(self._directory, weights_to_keep(trainer), epochs=trainer.current_epoch + 1)
+        stop, _ = self._wanted(trainer, due=False)
+        if stop:
             self._stop(trainer)
+
+    def _wanted(self, trainer: Trainer, *, due: bool) -> tuple[bool, bool]:
+        """Whether any process was asked to stop, and whether a checkpoint is due in any."""
+        wanted = torch.tensor([self.stop_requested, due], dtype=torch.float32)
+        stop, due_somewhere = (summed_over_processes(wanted.to(trainer.strategy.root_device)) > 0).tolist()
+        return stop, due_somewhere
 
     def _save(self, trainer: Trainer) -> None:
         if not all(torch.isfinite(p).all() for p in trainer.lightning_module.parameters()):
@@ -195,36 +221,56 @@ class RunCheckpoint(Checkpoint):
 
 
 class DurableCheckpoints(TorchCheckpointIO):
-    """Lightning's checkpoint files, written by temporary file, fsync and rename."""
+    """Lightning's checkpoint files, written by temporary file, fsync and rename.
+
+    Only the first process reads one, so that others need not see its disk.
+    """
+
+    def load_checkpoint(self, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """The whole state, in every process."""
+        read = super().load_checkpoint
+        return from_first_process(lambda: read(*arguments, **options))
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write the whole state, or leave the old file."""
         write_tensors(path, checkpoint)
 
 
-@contextmanager
-def stopping_on_signals(checkpoint: RunCheckpoint, notice: Callable[[str], None]) -> Iterator[None]:
+class StopOnSignals(Callback):
     """Ctrl-C and SIGTERM end the run after the current step, with its state saved.
 
-    A second one ends it at once, at the cost of what came after the last checkpoint. Outside the
-    main thread, where Python allows no handlers, signals are left as they are.
+    To be entered as a context. A second signal ends the run at once, at the cost of what came after the
+    last checkpoint. Outside the main thread, where Python allows no handlers, signals are left as they are.
     """
 
-    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # Python's signature
-        if checkpoint.stop_requested:
+    def __init__(self, checkpoint: RunCheckpoint, notice: Callable[[str], None]) -> None:
+        """`notice` is told at the first signal."""
+        self._checkpoint = checkpoint
+        self._notice = notice
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopOnSignals:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {
+                number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)
+            }
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Lightning has put a handler of its own before ours, which talks to the other processes in the
+        # middle of whatever they do, and ends a validation without saving.
+        for number in self._before:
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._checkpoint.stop_requested:
             raise TrainingInterrupted(
                 "stopped at once; what came after the last checkpoint is lost. Go on with the same "
                 "command and --resume."
             )
-        checkpoint.stop_requested = True
-        notice("stopping after this step; press Ctrl-C again to stop at once")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        self._checkpoint.stop_requested = True
+        self._notice("stopping after this step; press Ctrl-C again to stop at once")

@@ -20,6 +20,7 @@ from training.errors import (
     DataError,
     ExportError,
     NonFiniteTraining,
+    ProcessLost,
     RunDirectoryError,
     TrainingError,
     TrainingInterrupted,
@@ -31,6 +32,7 @@ EXIT_CODES: tuple[tuple[type[BaseException], int, str], ...] = (
     (DataError, 65, "images missing, damaged or not what was expected"),
     (RunDirectoryError, 73, "run directory cannot be used as asked"),
     (NonFiniteTraining, 70, "training diverged; the last checkpoint is kept"),
+    (ProcessLost, 71, "another process of the run ended or never came; the last checkpoint is kept"),
     (ExportError, 70, "exported graphs disagree with the model; nothing was published"),
     (TrainingInterrupted, 130, "stopped by Ctrl-C or SIGTERM; the state was saved"),
     (KeyboardInterrupt, 130, "stopped by Ctrl-C before anything was worth saving"),
@@ -121,6 +123,28 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         metavar="SECTION.KEY=VALUE",
         help="replace one value of the recipe; may be given several times",
+    )
+
+    fit.add_argument(
+        "--devices",
+        type=int,
+        metavar="N",
+        default=1,
+        help="processes on this machine, one a GPU (1 when left out)",
+    )
+    fit.add_argument(
+        "--nodes",
+        type=int,
+        metavar="N",
+        default=1,
+        help="machines; each is given the same command, and MASTER_ADDR, MASTER_PORT and NODE_RANK in its "
+        "environment (1 when left out)",
+    )
+    fit.add_argument(
+        "--accelerator",
+        choices=("auto", "cpu", "gpu"),
+        default="auto",
+        help="what computes; auto is a GPU where torch finds one",
     )
 
     evaluate = commands.add_parser(

@@ -7,6 +7,7 @@
     │   └── RunNotFinished     it holds no weights yet
     ├── NonFiniteTraining      loss or weights became NaN or infinite; the last checkpoint is kept
     ├── TrainingInterrupted    stopped from outside (Ctrl-C, SIGTERM) after saving a checkpoint
+    ├── ProcessLost            another process of the run ended or never came; the last checkpoint is kept
     └── ExportError            the exported graphs do not agree with the model; nothing was published
 
 Every message says where, what was expected, what came, and what to do. Knows no exit code:
@@ -40,6 +41,10 @@ class NonFiniteTraining(TrainingError):
 
 class TrainingInterrupted(TrainingError):
     """Stopped from outside after the state was saved; the message says how to resume."""
+
+
+class ProcessLost(TrainingError):
+    """Another process of the same run ended or never came; the last checkpoint is kept."""
 
 
 class ExportError(TrainingError):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 
 from training.averaging import RunningMeanOfWeights
 from training.batches import OrderedBatches, ShuffledBatches
@@ -30,22 +31,24 @@ from training.callbacks import (
     PositionOfBatches,
     Row,
     RunCheckpoint,
+    StopOnSignals,
     StopWhenNoBetter,
-    stopping_on_signals,
 )
-from training.config import RunConfig, TrainerConfig
+from training.config import DataConfig, RunConfig, TrainerConfig
 from training.data import ImageData, ImageSet, split_train_validation
-from training.errors import DataError, RunDirectoryError
+from training.errors import ConfigError, DataError, RunDirectoryError
 from training.evaluation import COLLAPSED_KL_NATS
 from training.models import build_model
 from training.module import FittingModule
+from training.noise import Share
 from training.pictures import Pictures
+from training.processes import ALONE, Processes, from_first_process, joined
 from training.provenance import Provenance, describe_provenance
 from training.run_directory import FittedRun, RunDirectory, load_run, save_provenance
 from training.seeding import generator_for
 from training.suitability import objections
 
-__all__ = ["FittedRun", "RunDirectory", "fit", "load_run", "resolve_precision"]
+__all__ = ["FittedRun", "RunDirectory", "assist", "fit", "load_run", "resolve_precision"]
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -67,11 +70,14 @@ def fit(
     resume: bool = False,
     console: Console,
     before_training: Callable[[], None] = lambda: None,
+    processes: Processes = ALONE,
+    helper: Sequence[str] = (),
 ) -> FittedRun:
     """Train, or go on training, until the last epoch; leaves everything but the final figures.
 
     A resumed run ends with the same bits as an uninterrupted one, on the same machine with the
-    same number of threads.
+    same number of threads and processes. Several processes share each batch, and end with the weights
+    of one up to the rounding of the gradient's mean.
 
     Args:
         config: Of a new run; with `resume` it must be the one the run was started with.
@@ -80,26 +86,34 @@ def fit(
         resume: Continue what is in `out` from its last checkpoint.
         console: Where progress is told.
         before_training: Called once nothing is left that could be refused.
+        processes: That train together; this must be the first of them.
+        helper: Command that starts one beside this, which then calls `assist`.
 
     Raises:
+        ConfigError: A batch cannot be shared evenly.
+        ProcessLost: Another process ended or never came.
         RunDirectoryError: `out` is not what `resume` or its absence expects.
         DataError: Too few images, or others than the run was started with.
         NonFiniteTraining: Loss or weights became NaN or infinite.
         TrainingInterrupted: Ctrl-C or SIGTERM; the state was saved.
     """
     directory = RunDirectory(out)
-    precision = resolve_precision(config.trainer)
-    train, validation = split_train_validation(
-        data.train, validation_size=config.data.validation_size, seed=config.trainer.seed
-    )
-    assert validation is not None  # the configuration holds at least one image back
-    batches = ShuffledBatches(train.images, batch_size=config.trainer.batch_size, seed=config.trainer.seed)
+    precision = resolve_precision(config.trainer, processes.accelerator)
+    if config.trainer.batch_size % processes.count:
+        raise ConfigError(
+            f"trainer.batch_size: expected a multiple of {processes.count}, the number of processes, which "
+            f"share each batch evenly; got {config.trainer.batch_size}. Change it by --set, or change "
+            "--devices or --nodes."
+        )
+    train, validation, batches = _parts(config, data, processes)
     if len(batches) == 0:
         raise DataError(
             f"{train.name}: expected at least trainer.batch_size = {config.trainer.batch_size} training "
             f"images, got {len(train)}. Lower trainer.batch_size or data.validation_size."
         )
-    provenance = describe_provenance(config, data, precision=precision, threads=torch.get_num_threads())
+    provenance = describe_provenance(
+        config, data, precision=precision, threads=torch.get_num_threads(), processes=processes
+    )
     if resume:
         _check_resumable(directory, config, provenance, console)
     else:
@@ -110,8 +124,85 @@ def fit(
         before_training()
         for objection in objections(config, train):
             console.say(f"warning: {objection}")
-        _train(config, directory, batches, validation, precision=precision, console=console)
+        task = _Task(
+            config=config.to_json(),
+            data_fingerprint=provenance.data_fingerprint,
+            precision=precision,
+            resumes=directory.checkpoint.is_file(),
+        )
+        with joined(processes, helper):
+            from_first_process(lambda: task)
+            _train(config, directory, batches, validation, task=task, console=console, processes=processes)
     return load_run(out)
+
+
+def assist(
+    load: Callable[[DataConfig], ImageData],
+    out: Path,
+    *,
+    processes: Processes,
+    helper: Sequence[str] = (),
+) -> None:
+    """Train beside the process that called `fit`, which says what; leaves nothing on the disk.
+
+    Args:
+        load: Reads the images that a configuration is about.
+        out: As given to the first process, for messages; it need not exist here.
+        processes: That train together, and this one's place.
+        helper: Command that starts another one beside this, if this is the first of its machine.
+
+    Raises:
+        DataError: Other images than the first process has.
+        ConfigError: Another number of processes than the first one expects.
+        ProcessLost: Another process ended or never came.
+        NonFiniteTraining: As in the first process.
+        TrainingInterrupted: As in the first process.
+    """
+    with joined(processes, helper):
+        task = from_first_process(_nobodys_task)
+        config = RunConfig.from_json(task.config, where="the first process")
+        data = load(config.data)
+        if data.train.fingerprint != task.data_fingerprint:
+            raise DataError(
+                f"{data.name}: expected the images of the first process (fingerprint "
+                f"{task.data_fingerprint[:12]}…), got others ({data.train.fingerprint[:12]}…). Give "
+                "every process the same --data."
+            )
+        _, validation, batches = _parts(config, data, processes)
+        silent = Console(say=lambda _: None, progress_bar=False)
+        _train(config, RunDirectory(out), batches, validation, task=task, console=silent, processes=processes)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What the first process tells the others."""
+
+    config: str
+    data_fingerprint: str
+    precision: Precision
+    resumes: bool
+    """From a checkpoint, which the first process reads."""
+
+
+def _nobodys_task() -> _Task:
+    raise AssertionError("the first process fits, and does not assist")
+
+
+def _parts(
+    config: RunConfig, data: ImageData, processes: Processes
+) -> tuple[ImageSet, ImageSet, ShuffledBatches]:
+    """Images to train on, images held back, and this process's batches of the former."""
+    train, validation = split_train_validation(
+        data.train, validation_size=config.data.validation_size, seed=config.trainer.seed
+    )
+    assert validation is not None  # the configuration holds at least one image back
+    batches = ShuffledBatches(
+        train.images,
+        batch_size=config.trainer.batch_size,
+        seed=config.trainer.seed,
+        share=Share(processes.rank, processes.count),
+    )
+    return train, validation, batches
 
 
 def _train(
@@ -120,8 +211,9 @@ def _train(
     batches: ShuffledBatches,
     validation: ImageSet,
     *,
-    precision: Precision,
+    task: _Task,
     console: Console,
+    processes: Processes,
 ) -> None:
     """Put the parts of a run together and let Lightning train from the last checkpoint, if any."""
     # Weights are drawn by torch's global generator, which is put back afterwards.
@@ -130,42 +222,50 @@ def _train(
         model = build_model(config.model, validation.image_shape)
     if config.trainer.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    module = FittingModule(model, config, steps_per_epoch=len(batches))
+    share = Share(processes.rank, processes.count)
+    module = FittingModule(model, config, steps_per_epoch=len(batches), share=share)
 
     every_steps = min(50, len(batches))
     epoch_log = EpochLog(directory, every_steps=every_steps, announce=_announcer(config, console))
-    pictures = Pictures(
-        directory,
-        validation,
-        every_epochs=config.trainer.pictures_every_epochs,
-        epochs=config.trainer.epochs,
-        seed=config.evaluation.seed,
-    )
+    callbacks: list[Callback] = [PositionOfBatches(batches), epoch_log]
+    if processes.leads:
+        pictures = Pictures(
+            directory,
+            validation,
+            every_epochs=config.trainer.pictures_every_epochs,
+            epochs=config.trainer.epochs,
+            seed=config.evaluation.seed,
+        )
+        callbacks.append(pictures)
     checkpoint = RunCheckpoint(directory, minutes=config.trainer.checkpoint_minutes)
-    with _quiet_lightning(), stopping_on_signals(checkpoint, console.say):
+    with _quiet_lightning(), StopOnSignals(checkpoint, console.say) as stopping:
         trainer = _trainer(
             config,
             directory,
-            precision=precision,
-            callbacks=[PositionOfBatches(batches), epoch_log, pictures, checkpoint],
+            precision=task.precision,
+            callbacks=[*callbacks, stopping, checkpoint],
             progress_bar=console.progress_bar,
             every_steps=every_steps,
+            processes=processes,
         )
         trainer.fit(
             module,
             train_dataloaders=batches,
             val_dataloaders=OrderedBatches(validation.images, batch_size=512),
-            ckpt_path=directory.checkpoint if directory.checkpoint.is_file() else None,
+            ckpt_path=directory.checkpoint if task.resumes else None,
             weights_only=True,
         )
 
 
-def resolve_precision(config: TrainerConfig) -> Precision:
-    """What `auto` means on this machine: bfloat16 where the CPU multiplies it in hardware."""
+def resolve_precision(config: TrainerConfig, accelerator: Literal["cpu", "gpu"] = "cpu") -> Precision:
+    """What `auto` means on this machine: bfloat16 where CPU or GPU multiply it in hardware."""
     if config.precision != "auto":
         return config.precision
-    capabilities = torch.cpu.get_capabilities()
-    native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16")
+    if accelerator == "gpu":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        flags = torch.cpu.get_capabilities()
+        native = flags.get("avx512_bf16") or flags.get("amx_bf16") or flags.get("bf16")
     return "bfloat16" if native else "float32"
 
 
@@ -188,7 +288,7 @@ def _check_resumable(directory: RunDirectory, config: RunConfig, now: Provenance
             f"{directory.root}: expected a run whose validation images were chosen by their content, got one "
             "of an earlier version, which chose others. Start a new run in another --out."
         )
-    for what in ("precision", "threads", "libraries"):
+    for what in ("precision", "threads", "devices", "nodes", "accelerator", "libraries"):
         before, after = getattr(then, what), getattr(now, what)
         if before != after:
             console.say(
@@ -207,6 +307,7 @@ def _trainer(
     callbacks: list[Callback],
     progress_bar: bool,
     every_steps: int,
+    processes: Processes,
 ) -> Trainer:
     chosen = config.trainer
     if chosen.ema_decay > 0.0:
@@ -217,22 +318,51 @@ def _trainer(
     if progress_bar:
         callbacks = [*callbacks, EpochsFromOne()]
     return Trainer(
-        accelerator="cpu",
-        devices=1,
+        accelerator="cuda" if processes.accelerator == "gpu" else "cpu",
+        devices=processes.devices,
+        num_nodes=processes.nodes,
+        strategy="auto" if processes.count == 1 else JoinedProcesses(),
         precision="bf16-mixed" if precision == "bfloat16" else "32-true",
         max_epochs=chosen.epochs,
         gradient_clip_val=config.optimiser.gradient_clip_norm,
         gradient_clip_algorithm="norm",
         callbacks=callbacks,
-        logger=TensorBoardLogger(directory.root, name="tensorboard", version="", default_hp_metric=False),
-        # One process, whatever cluster this machine may belong to.
-        plugins=[DurableCheckpoints(), LightningEnvironment()],
+        logger=processes.leads
+        and TensorBoardLogger(directory.root, name="tensorboard", version="", default_hp_metric=False),
+        # What was asked for, whatever cluster this machine may belong to.
+        plugins=[DurableCheckpoints(), PlaceOfProcess(processes)],
         log_every_n_steps=every_steps,
         enable_progress_bar=progress_bar,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
+
+
+class PlaceOfProcess(LightningEnvironment):
+    """Tells Lightning which process this is, and that the others are there already."""
+
+    def __init__(self, processes: Processes) -> None:
+        super().__init__()
+        self._processes = processes
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    def local_rank(self) -> int:
+        return self._processes.local_rank
+
+    def node_rank(self) -> int:
+        return self._processes.node_rank
+
+
+class JoinedProcesses(DDPStrategy):
+    """Lightning's data parallel strategy in a process group that exists: it starts nothing."""
+
+    def _configure_launcher(self) -> None:
+        # Its launcher would also change the number of threads, to another than was recorded.
+        pass
 
 
 class EpochsFromOne(RichProgressBar):

@@ -1,7 +1,8 @@
 """The Lightning module: one training step, one validation step, one optimiser.
 
 Knows the model, the objective and the schedules. Knows nothing of files, pictures or checkpoints.
-All noise comes from generators seeded by (seed, step), never from a global one.
+All noise comes from generators seeded by (seed, step), never from a global one. Where several processes
+share a batch, each draws the noise of all of it, so that a step does not depend on their number.
 """
 
 # ruff: noqa: ARG002  # Lightning decides what its hooks are given
@@ -20,19 +21,30 @@ from training.config import RunConfig
 from training.data import distort, observe, to_unit_interval
 from training.errors import NonFiniteTraining
 from training.models import LatentImageModel
+from training.noise import WHOLE, Share, SharedGenerator, uniform
 from training.objectives import beta_at, elbo_terms
 from training.optimisers import MuonWithAdamW
+from training.processes import summed_over_processes
 from training.seeding import generator_for
 
 
 class FittingModule(LightningModule):
     """The model, and how a batch of uint8 images becomes a loss in nats per image."""
 
-    def __init__(self, model: LatentImageModel, config: RunConfig, *, steps_per_epoch: int) -> None:
+    def __init__(
+        self,
+        model: LatentImageModel,
+        config: RunConfig,
+        *,
+        steps_per_epoch: int,
+        share: Share = WHOLE,
+    ) -> None:
+        """`share` is what this process is given of every batch."""
         super().__init__()
         self.model = model
         self.config = config
         self.steps_per_epoch = steps_per_epoch
+        self.share = share
 
     def beta(self, step: int) -> float:
         """Weight of the KL term at a step counted from 0."""
@@ -41,30 +53,40 @@ class FittingModule(LightningModule):
             step, beta=objective.beta, warmup_steps=objective.beta_warmup_epochs * self.steps_per_epoch
         )
 
-    def training_step(self, images: Tensor, batch_index: int) -> dict[str, Tensor]:
-        """Observe → encode → sample → decode → cost."""
-        seed, step = self.config.trainer.seed, self.trainer.global_step
+    def training_step(self, images: Tensor, batch_index: int) -> dict[str, Tensor | int]:
+        """Observe → encode → sample → decode → cost.
+
+        `loss` is of this process's share, and its gradient is averaged; the other figures are of the batch.
+        """
+        step = self.trainer.global_step
         grey = self._distorted(to_unit_interval(images), step)
-        x = observe(grey, self.config.data.binarisation, generator_for(seed, "binarisation", step))
+        x = observe(grey, self.config.data.binarisation, self._noise("binarisation", step))
         terms = elbo_terms(
             self.model,
             x,
             seen=self._partly_grey(x, grey, step),
             beta=self.beta(step),
-            generator=generator_for(seed, "posterior", step),
+            generator=self._noise("posterior", step),
         )
-        if not torch.isfinite(terms.loss):
+        costs = torch.stack([terms.loss, terms.reconstruction_nll.mean(), terms.kl.mean()]).detach()
+        # Equal shares: the mean of their means. Whatever is decided by it, is decided by all alike.
+        loss, reconstruction_nll, kl = summed_over_processes(costs) / self.share.count
+        if not torch.isfinite(loss):
             raise NonFiniteTraining(
                 f"step {step}, epoch {self.trainer.current_epoch}: expected a finite loss, got "
-                f"{terms.loss.item()}. The last checkpoint is kept. Start a new run with a lower "
+                f"{loss.item()}. The last checkpoint is kept. Start a new run with a lower "
                 "optimiser.learning_rate or optimiser.gradient_clip_norm."
             )
-        self.log("loss", terms.loss, prog_bar=True, logger=False)
+        self.log("loss", loss, prog_bar=True, logger=False)
         return {
             "loss": terms.loss,
-            "reconstruction_nll": terms.reconstruction_nll.detach().mean(),
-            "kl": terms.kl.detach().mean(),
+            "images": self.share.count * len(x),
+            "reconstruction_nll": reconstruction_nll,
+            "kl": kl,
         }
+
+    def _noise(self, use: str, step: int) -> SharedGenerator:
+        return SharedGenerator(generator_for(self.config.trainer.seed, use, step), self.share)
 
     def _distorted(self, grey: Tensor, step: int) -> Tensor:
         """The images, `data.distorted_fraction` of them distorted in the first part of the training."""
@@ -76,7 +98,7 @@ class FittingModule(LightningModule):
             grey,
             fraction=chosen.distorted_fraction,
             strength=chosen.distortion,
-            generator=generator_for(self.config.trainer.seed, "distortion", step),
+            generator=self._noise("distortion", step),
         )
 
     def _partly_grey(self, x: Tensor, grey: Tensor, step: int) -> Tensor:
@@ -84,11 +106,16 @@ class FittingModule(LightningModule):
         fraction = self.config.data.grey_fraction
         if fraction == 0.0:
             return x
-        draw = torch.rand(len(x), generator=generator_for(self.config.trainer.seed, "grey", step))
+        draw = uniform([len(x)], self._noise("grey", step), device=x.device)
         return torch.where((draw < fraction).view(-1, 1, 1, 1), grey, x)
 
     def validation_step(self, images: Tensor, batch_index: int) -> dict[str, Tensor | int]:
-        """The ELBO itself (β = 1), on the same binarisation and noise in every epoch."""
+        """The ELBO itself (β = 1), on the same binarisation and noise in every epoch.
+
+        Several processes take turns: what another one measures counts for no images here.
+        """
+        if batch_index % self.share.count != self.share.index:
+            return {"images": 0, "reconstruction_nll": torch.zeros(()), "kl": torch.zeros(())}
         seed = self.config.evaluation.seed
         x = observe(
             to_unit_interval(images),
@@ -96,7 +123,6 @@ class FittingModule(LightningModule):
             generator_for(seed, "binarisation", batch_index),
         )
         terms = elbo_terms(self.model, x, generator=generator_for(seed, "posterior", batch_index))
-        self.log("validation_negative_elbo", -terms.elbo.mean(), on_epoch=True, batch_size=len(x))
         return {
             "images": len(x),
             "reconstruction_nll": terms.reconstruction_nll.mean(),

@@ -5,11 +5,11 @@ Knows models, images and β. Knows nothing of optimisers, epochs or Lightning.
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from training.models.vae import LatentImageModel
+from training.noise import Source
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def elbo_terms(
     *,
     seen: Float[Tensor, "batch channel height width"] | None = None,
     beta: float = 1.0,
-    generator: torch.Generator | None = None,
+    generator: Source = None,
 ) -> ObjectiveTerms:
     """encode → sample → decode → cost.
 

@@ -61,10 +61,10 @@ class Pictures(Callback):
         # Imported here: matplotlib takes a second to load and a failed start should not wait for it.
         from training import plots  # noqa: PLC0415
 
-        plots.reconstruction_grid(
-            self._directory.reconstructions, self._x, model.decode(model.encode(self._x).mu)
-        )
+        device = next(model.parameters()).device
+        x_hat = model.decode(model.encode(self._x.to(device)).mu).cpu()
+        plots.reconstruction_grid(self._directory.reconstructions, self._x, x_hat)
         if model.kind == "vae":
             z = torch.randn(_SAMPLES, model.latent_size, generator=generator_for(self._seed, "pictures"))
-            plots.sample_grid(self._directory.samples, model.decode(z))
+            plots.sample_grid(self._directory.samples, model.decode(z.to(device)).cpu())
         plots.curves(self._directory.curves, self._directory.log)

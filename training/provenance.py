@@ -13,6 +13,7 @@ from pathlib import Path
 
 from training.config import RunConfig
 from training.data import ImageData, count_held_back
+from training.processes import ALONE, Processes
 
 #: Distributions whose code shapes the numbers.
 _LIBRARIES = ("torch", "lightning", "numpy")
@@ -36,12 +37,25 @@ class Provenance:
     precision: str
     """`float32` or `bfloat16` (autocast), as it was on the machine that trained."""
     threads: int
-    """Of torch. Another number may change the last bits of the weights."""
+    """Of torch, in each process. Another number may change the last bits of the weights."""
+    devices: int = 1
+    """Processes on each machine."""
+    nodes: int = 1
+    """Machines."""
+    accelerator: str = "cpu"
+    """`cpu` or `gpu`."""
     split: str = "permutation"
     """How the images held back were chosen: by their `content`, or by a `permutation`, as formerly."""
 
 
-def describe_provenance(config: RunConfig, data: ImageData, *, precision: str, threads: int) -> Provenance:
+def describe_provenance(
+    config: RunConfig,
+    data: ImageData,
+    *,
+    precision: str,
+    threads: int,
+    processes: Processes = ALONE,
+) -> Provenance:
     """Look around and write down what is found."""
     held_back = count_held_back(
         data.train, validation_size=config.data.validation_size, seed=config.trainer.seed
@@ -58,6 +72,9 @@ def describe_provenance(config: RunConfig, data: ImageData, *, precision: str, t
         git_revision=git_revision(Path(__file__).parent),
         precision=precision,
         threads=threads,
+        devices=processes.devices,
+        nodes=processes.nodes,
+        accelerator=processes.accelerator,
         split="content",
     )
 

@@ -247,7 +247,7 @@ def save_model(directory: RunDirectory, model: LatentImageModel, *, epochs: int)
         "image_shape": list(model.image_shape),
         "epochs": epochs,
         "state_dict": {
-            name: tensor.detach().to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+            name: tensor.detach().to("cpu", torch.float32, memory_format=torch.contiguous_format, copy=True)
             for name, tensor in model.state_dict().items()
         },
     }

@@ -24,13 +24,19 @@ def allowed_threads(environment: Mapping[str, str] = os.environ, cgroup: Path = 
     return cores if quota is None else max(1, min(cores, math.ceil(quota)))
 
 
-def use_allowed_threads() -> None:
-    """Give torch as many threads as this process may use; leave it alone where the user has chosen."""
+def use_allowed_threads(*, processes: int = 1) -> None:
+    """Give torch this process's part of the threads that it may use together with others, at least one.
+
+    Left alone where the user has chosen.
+
+    Args:
+        processes: Of this machine that compute at the same time, this one included.
+    """
     import torch  # noqa: PLC0415  # only those who compute need it
 
     threads = allowed_threads()
     if threads is not None:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(max(1, threads // processes))
 
 
 def _quota(cgroup: Path) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from training.batches import OrderedBatches, ShuffledBatches
+from training.noise import Share
 from training.seeding import generator_for
 
 IMAGES = torch.arange(103, dtype=torch.uint8).view(103, 1, 1, 1)
@@ -69,3 +70,12 @@ def test_every_use_seed_and_number_has_noise_of_its_own():
 def test_the_same_place_has_the_same_noise():
     first, second = (torch.rand(4, generator=generator_for(7, "grey", 5)) for _ in range(2))
     assert torch.equal(first, second)
+
+
+def test_the_shares_of_a_batch_make_it_up_and_keep_its_order():
+    [whole] = epochs_of(ShuffledBatches(IMAGES, batch_size=10, seed=4), 1)
+    first, second = (
+        epochs_of(ShuffledBatches(IMAGES, batch_size=10, seed=4, share=Share(index, 2)), 1)[0]
+        for index in (0, 1)
+    )
+    assert [a + b for a, b in zip(first, second, strict=True)] == whole

@@ -17,8 +17,10 @@ from training.config import Expectation, RunConfig, load_recipe
 from training.data import ImageData, count_held_back, load_images
 from training.errors import ConfigError, TrainingInterrupted
 from training.evaluation import Evaluation, evaluate, format_value, write_evaluation
-from training.fit import Console, fit, resolve_precision
+from training.fit import Console, assist, fit, resolve_precision
+from training.helpers import end_with_the_starter
 from training.models import build_model
+from training.processes import Processes, find_processes
 from training.run_directory import RunDirectory
 from training.threads import use_allowed_threads
 
@@ -27,8 +29,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Fit, evaluate, and say what to do next."""
     started = time.monotonic()
     out: Path = arguments.out
+    processes = find_processes(
+        devices=arguments.devices, nodes=arguments.nodes, accelerator=arguments.accelerator
+    )
+    use_allowed_threads(processes=processes.devices)
+    if not processes.leads:
+        return _assist(arguments, processes)
     config = _configuration(arguments)
-    use_allowed_threads()
     data = load_images(arguments.data, config.data, tell=say)
     console = Console(say=say, progress_bar=sys.stdout.isatty())
     fitted = fit(
@@ -37,8 +44,12 @@ def run(arguments: argparse.Namespace) -> int:
         out,
         resume=arguments.resume,
         console=console,
-        before_training=lambda: say(_plan(config, data, out, resume=arguments.resume)),
+        before_training=lambda: say(_plan(config, data, out, resume=arguments.resume, processes=processes)),
+        processes=processes,
+        helper=_helper(arguments, processes),
     )
+    if processes.devices > 1:
+        use_allowed_threads()  # the others have ended
 
     settings = config.evaluation
     say(_what_is_measured(config, len(data.test)))
@@ -65,6 +76,27 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _assist(arguments: argparse.Namespace, processes: Processes) -> int:
+    """Train beside the first process, which says what and tells how it goes."""
+    end_with_the_starter()
+    say(f"process {processes.rank} of {processes.count}, counted from 0; the first one tells how it goes")
+    assist(
+        lambda config: load_images(arguments.data, config),
+        arguments.out,
+        processes=processes,
+        helper=_helper(arguments, processes),
+    )
+    return 0
+
+
+def _helper(arguments: argparse.Namespace, processes: Processes) -> list[str]:
+    """What Python is given to start a process beside this one; its configuration comes from the first."""
+    command = ["-m", "training.cli", "fit", "--out", str(arguments.out)]
+    command += ["--devices", str(processes.devices), "--nodes", str(processes.nodes)]
+    command += ["--accelerator", processes.accelerator]
+    return command if arguments.data is None else [*command, "--data", str(arguments.data)]
+
+
 def _configuration(arguments: argparse.Namespace) -> RunConfig:
     """The recipe with its overrides; for `--resume` without `--recipe`, the run's own."""
     if arguments.recipe is None:
@@ -82,13 +114,14 @@ def _configuration(arguments: argparse.Namespace) -> RunConfig:
     return load_recipe(arguments.recipe, overrides=overrides)
 
 
-def _plan(config: RunConfig, data: ImageData, out: Path, *, resume: bool) -> str:
+def _plan(config: RunConfig, data: ImageData, out: Path, *, resume: bool, processes: Processes) -> str:
     """What is about to happen, how long it takes, what to expect, where to look."""
     trainer = config.trainer
     model = build_model(config.model, data.image_shape)
     weights = [sum(p.numel() for p in part.parameters()) for part in (model.encoder, model.decoder)]
     held_back = count_held_back(data.train, validation_size=config.data.validation_size, seed=trainer.seed)
     images = len(data.train) - held_back
+    precision = resolve_precision(trainer, processes.accelerator)
     pictures = "samples.png, curves.png" if config.model.kind == "vae" else "curves.png"
     expected = "unknown for this configuration" if config.expect is None else _expected(config.expect)
     return "\n".join(
@@ -101,7 +134,7 @@ def _plan(config: RunConfig, data: ImageData, out: Path, *, resume: bool) -> str
             f"latents, {config.model.likelihood.name}; {weights[0]:,} weights in the encoder, "
             f"{weights[1]:,} in the decoder",
             f"  training  {trainer.epochs} epochs of {images // trainer.batch_size} steps, "
-            f"seed {trainer.seed}, {resolve_precision(trainer)}, {torch.get_num_threads()} threads",
+            f"seed {trainer.seed}, {precision}, {_computes(processes)}",
             f"  expect    {expected}",
             f"  watch     {out}/reconstructions.png, {pictures}, log.csv; "
             f"tensorboard --logdir {out}/tensorboard",
@@ -109,6 +142,12 @@ def _plan(config: RunConfig, data: ImageData, out: Path, *, resume: bool) -> str
             f"{RunDirectory(out).checkpoint}",
         ]
     )
+
+
+def _computes(processes: Processes) -> str:
+    threads = f"{torch.get_num_threads()} threads"
+    what = threads if processes.accelerator == "cpu" else f"a GPU and {threads}"
+    return what if processes.count == 1 else f"{processes.count} processes of {what}"
 
 
 def _expected(expect: Expectation) -> str:

@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from training.noise import Source, standard_normal, uniform
+
 # Standard deviations at strength 1.
 _ROTATION_RADIANS = 0.0873  # five degrees
 _LOG_SCALE = 0.05  # of each axis
@@ -22,7 +24,7 @@ def distort(
     *,
     fraction: float,
     strength: float,
-    generator: torch.Generator,
+    generator: Source,
 ) -> Float[Tensor, "batch channel height width"]:
     """Turn, scale, shear and shift a `fraction` of the images, each in its own way; the rest stays as it is.
 
@@ -40,8 +42,8 @@ def distort(
         analysis", section 2 (affine distortions of MNIST).
     """
     images = len(x)
-    chosen = torch.rand(images, generator=generator) < fraction
-    drawn = strength * torch.randn(images, 6, generator=generator)
+    chosen = uniform([images], generator, device=x.device) < fraction
+    drawn = strength * standard_normal([images, 6], generator, device=x.device)
     angle = _ROTATION_RADIANS * drawn[:, 0]
     across, down = torch.exp(_LOG_SCALE * drawn[:, 1]), torch.exp(_LOG_SCALE * drawn[:, 2])
     shear, shift = _SHEAR * drawn[:, 3], _SHIFT * drawn[:, 4:]

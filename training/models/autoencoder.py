@@ -9,6 +9,7 @@ from torch import Tensor
 
 from training.models.posterior import DiagonalGaussian
 from training.models.vae import LatentImageModel
+from training.noise import Source
 
 
 class AutoEncoder(LatentImageModel):
@@ -33,7 +34,7 @@ class AutoEncoder(LatentImageModel):
         self,
         posterior: DiagonalGaussian,
         *,
-        generator: torch.Generator | None = None,  # noqa: ARG002  # the interface's; no noise here
+        generator: Source = None,  # noqa: ARG002  # the interface's; no noise here
     ) -> Float[Tensor, "batch latent"]:
         """The code itself."""
         return posterior.mu

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from training.noise import Source, standard_normal
+
 LOG_2PI = math.log(2.0 * math.pi)
 
 
@@ -34,7 +36,7 @@ class DiagonalGaussian:
         self,
         *,
         eps: Float[Tensor, "batch latent"] | None = None,
-        generator: torch.Generator | None = None,
+        generator: Source = None,
     ) -> Float[Tensor, "batch latent"]:
         """One z per example by the reparameterisation trick, z = mu + σ · eps.
 
@@ -49,7 +51,7 @@ class DiagonalGaussian:
             Kingma & Welling 2013, arXiv:1312.6114, section 2.4 and equation 10.
         """
         if eps is None:
-            eps = torch.randn(self.mu.shape, generator=generator, dtype=self.mu.dtype, device=self.mu.device)
+            eps = standard_normal(self.mu.shape, generator, device=self.mu.device).to(self.mu.dtype)
         return self.mu + self.sigma * eps
 
     def log_prob(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, " batch"]:

@@ -8,13 +8,13 @@ deterministic graphs.
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from training.models.likelihoods import Likelihood
 from training.models.networks import ImageShape, soft_bound
 from training.models.posterior import DiagonalGaussian
+from training.noise import Source
 
 
 class LatentImageModel(nn.Module, ABC):
@@ -52,7 +52,7 @@ class LatentImageModel(nn.Module, ABC):
 
     @abstractmethod
     def sample_posterior(
-        self, posterior: DiagonalGaussian, *, generator: torch.Generator | None = None
+        self, posterior: DiagonalGaussian, *, generator: Source = None
     ) -> Float[Tensor, "batch latent"]:
         """The z that training decodes: drawn for a VAE, the mean for an autoencoder."""
 
@@ -86,7 +86,7 @@ class VAE(LatentImageModel):
         return DiagonalGaussian(mu=mu, logvar=soft_bound(raw, low=low, high=high))
 
     def sample_posterior(
-        self, posterior: DiagonalGaussian, *, generator: torch.Generator | None = None
+        self, posterior: DiagonalGaussian, *, generator: Source = None
     ) -> Float[Tensor, "batch latent"]:
         """One reparameterised draw."""
         return posterior.rsample(generator=generator)
