@@ -14,6 +14,7 @@ pytest_plugins = ("hazard_plugin",)
 SHAPED = (
     "training.averaging",
     "training.batches",
+    "training.data.augmentation",
     "training.data.binarisation",
     "training.data.images",
     "training.data.on_disk",
@@ -27,6 +28,7 @@ SHAPED = (
     "training.module",
     "training.objectives",
     "training.onnx_graphs",
+    "training.optimisers",
     "training.parity",
     "training.pictures",
     "training.plots",

@@ -103,7 +103,7 @@ class _Latents:
         return rows
 
     def share_of(self, label: int) -> float:
-        return self.of(label).shape[1] / self.z.shape[1]
+        return float(self.of(label).shape[1] / self.z.shape[1])
 
 
 def fit_prior(

@@ -20,6 +20,7 @@ from training.data import load_images
 from training.errors import ConfigError
 from training.evaluation import evaluate, weights_sha256
 from training.fit import Console, fit
+from training.processes import ALONE
 
 MLP = {"trunk": {"type": "mlp", "encoder_hidden": [8], "decoder_hidden": [8]}}
 RESIDUAL = {
@@ -233,5 +234,5 @@ def test_changing_a_word_changes_what_is_told_at_the_start(key, digits):
     plans = []
     for variant in (raw, changed(raw, key, WORDS[key])):
         config = parse_config({k: v for k, v in variant.items() if v is not None}, where="x")
-        plans.append(_plan(config, digits, Path("out"), resume=False))
+        plans.append(_plan(config, digits, Path("out"), resume=False, processes=ALONE))
     assert plans[0] != plans[1]

@@ -26,7 +26,8 @@ from training.fit import Console, fit, load_run
 OFTEN = {
     "trainer": {"epochs": 4, "checkpoint_minutes": 1e-6, "early_stopping_epochs": 3},
     "objective": {"beta_warmup_epochs": 3.0},
-    "data": {"grey_fraction": 0.5},
+    "data": {"grey_fraction": 0.5, "distorted_fraction": 0.5},
+    "optimiser": {"name": "muon"},
 }
 
 

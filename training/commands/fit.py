@@ -19,6 +19,7 @@ from training.errors import ConfigError, TrainingInterrupted
 from training.evaluation import Evaluation, evaluate, format_value, write_evaluation
 from training.fit import Console, assist, fit, resolve_precision
 from training.helpers import end_with_the_starter
+from training.memory import keep_freed_memory
 from training.models import build_model
 from training.processes import Processes, find_processes
 from training.run_directory import RunDirectory
@@ -33,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         devices=arguments.devices, nodes=arguments.nodes, accelerator=arguments.accelerator
     )
     use_allowed_threads(processes=processes.devices)
+    keep_freed_memory()
     if not processes.leads:
         return _assist(arguments, processes)
     config = _configuration(arguments)

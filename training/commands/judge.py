@@ -6,6 +6,7 @@ import argparse
 
 from training.commands.telling import say
 from training.judge_fitting import EPOCHS
+from training.memory import keep_freed_memory
 from training.report.making import make_judge
 from training.threads import use_allowed_threads
 
@@ -13,6 +14,7 @@ from training.threads import use_allowed_threads
 def run(arguments: argparse.Namespace) -> int:
     """Fit, write, and say how well it reads."""
     use_allowed_threads()
+    keep_freed_memory()
     make_judge(
         arguments.out,
         data_dir=arguments.data,
