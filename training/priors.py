@@ -43,7 +43,7 @@ from training.seeding import generator_for
 
 #: Numbers of components that are tried for the mixture of all images, and for that of one label.
 CANDIDATES = (1, 10, 20, 40)
-LABEL_CANDIDATES = (1, 2, 4, 8, 16, 32)
+LABEL_CANDIDATES = (1, 2, 4, 8, 16)
 #: Posterior samples of each training image that the mixtures of labels are fitted to.
 DRAWS = 4
 _BATCH_SIZE = 256
