@@ -40,7 +40,6 @@ from training.errors import ConfigError, DataError, RunDirectoryError
 from training.evaluation import COLLAPSED_KL_NATS
 from training.models import build_model
 from training.module import FittingModule
-from training.noise import Share
 from training.pictures import Pictures
 from training.processes import ALONE, Processes, from_first_process, joined
 from training.provenance import Provenance, describe_provenance
@@ -200,7 +199,7 @@ def _parts(
         train.images,
         batch_size=config.trainer.batch_size,
         seed=config.trainer.seed,
-        share=Share(processes.rank, processes.count),
+        share=processes.share,
     )
     return train, validation, batches
 
@@ -222,8 +221,7 @@ def _train(
         model = build_model(config.model, validation.image_shape)
     if config.trainer.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    share = Share(processes.rank, processes.count)
-    module = FittingModule(model, config, steps_per_epoch=len(batches), share=share)
+    module = FittingModule(model, config, steps_per_epoch=len(batches), share=processes.share)
 
     every_steps = min(50, len(batches))
     epoch_log = EpochLog(directory, every_steps=every_steps, announce=_announcer(config, console))

@@ -21,6 +21,7 @@ from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-
 
 from training.errors import ConfigError, ProcessLost
 from training.helpers import Helpers
+from training.noise import Share
 
 T = TypeVar("T")
 
@@ -57,6 +58,11 @@ class Processes:
     def rank(self) -> int:
         """Of this process among all, counted from 0."""
         return self.node_rank * self.devices + self.local_rank
+
+    @property
+    def share(self) -> Share:
+        """What this process is given of every batch."""
+        return Share(self.rank, self.count)
 
     @property
     def leads(self) -> bool:
