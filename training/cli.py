@@ -115,6 +115,13 @@ def build_parser() -> argparse.ArgumentParser:
     _add_data(fit)
     fit.add_argument("--out", metavar="DIR", required=True, type=Path, help="the run directory")
     fit.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
+    fit.add_argument(
+        "--start-from",
+        metavar="VERSION",
+        help="name, name@3 or name@alias of the store: begin with its weights, in place of the recipe's "
+        "trainer.start_from",
+    )
+    _add_store(fit)
     fit.add_argument("--seed", type=int, metavar="N", help="in place of the recipe's trainer.seed")
     fit.add_argument(
         "--set",

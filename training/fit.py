@@ -23,6 +23,7 @@ from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
+from model_store import ModelStore, default_store_root
 from training.averaging import RunningMeanOfWeights
 from training.batches import OrderedBatches, ShuffledBatches
 from training.callbacks import (
@@ -38,13 +39,14 @@ from training.config import DataConfig, RunConfig, TrainerConfig
 from training.data import ImageData, ImageSet, split_train_validation
 from training.errors import ConfigError, DataError, RunDirectoryError
 from training.evaluation import COLLAPSED_KL_NATS
-from training.models import build_model
+from training.models import LatentImageModel, build_model
 from training.module import FittingModule
 from training.pictures import Pictures
 from training.processes import ALONE, Processes, from_first_process, joined
 from training.provenance import Provenance, describe_provenance
 from training.run_directory import FittedRun, RunDirectory, load_run, save_provenance
 from training.seeding import generator_for
+from training.starting import StartingWeights
 from training.suitability import objections
 
 __all__ = ["FittedRun", "RunDirectory", "assist", "fit", "load_run", "resolve_precision"]
@@ -71,6 +73,7 @@ def fit(
     before_training: Callable[[], None] = lambda: None,
     processes: Processes = ALONE,
     helper: Sequence[str] = (),
+    store: ModelStore | None = None,
 ) -> FittedRun:
     """Train, or go on training, until the last epoch; leaves everything but the final figures.
 
@@ -87,9 +90,11 @@ def fit(
         before_training: Called once nothing is left that could be refused.
         processes: That train together; this must be the first of them.
         helper: Command that starts one beside this, which then calls `assist`.
+        store: Where the version of `trainer.start_from` is; left out, where a server would look.
 
     Raises:
-        ConfigError: A batch cannot be shared evenly.
+        ConfigError: A batch cannot be shared evenly, or the version to start from has other layers.
+        StoreError: The version to start from is missing or cannot be trusted.
         ProcessLost: Another process ended or never came.
         RunDirectoryError: `out` is not what `resume` or its absence expects.
         DataError: Too few images, or others than the run was started with.
@@ -113,6 +118,10 @@ def fit(
     provenance = describe_provenance(
         config, data, precision=precision, threads=torch.get_num_threads(), processes=processes
     )
+    start = None
+    if config.trainer.start_from and not (resume and directory.checkpoint.is_file()):
+        start = StartingWeights.read(config.trainer.start_from, store or ModelStore(default_store_root()))
+        start.put_into(_new_model(config, data.image_shape))
     if resume:
         _check_resumable(directory, config, provenance, console)
     else:
@@ -131,7 +140,16 @@ def fit(
         )
         with joined(processes, helper):
             from_first_process(lambda: task)
-            _train(config, directory, batches, validation, task=task, console=console, processes=processes)
+            _train(
+                config,
+                directory,
+                batches,
+                validation,
+                start=start,
+                task=task,
+                console=console,
+                processes=processes,
+            )
     return load_run(out)
 
 
@@ -210,15 +228,18 @@ def _train(
     batches: ShuffledBatches,
     validation: ImageSet,
     *,
+    start: StartingWeights | None = None,
     task: _Task,
     console: Console,
     processes: Processes,
 ) -> None:
-    """Put the parts of a run together and let Lightning train from the last checkpoint, if any."""
-    # Weights are drawn by torch's global generator, which is put back afterwards.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(generator_for(config.trainer.seed, "weights").initial_seed())
-        model = build_model(config.model, validation.image_shape)
+    """Put the parts of a run together and let Lightning train from the last checkpoint, if any.
+
+    `start` is put into the weights of the first process, from which the others take theirs.
+    """
+    model = _new_model(config, validation.image_shape)
+    if start is not None:
+        start.put_into(model)
     if config.trainer.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module = FittingModule(model, config, steps_per_epoch=len(batches), share=processes.share)
@@ -253,6 +274,13 @@ def _train(
             ckpt_path=directory.checkpoint if task.resumes else None,
             weights_only=True,
         )
+
+
+def _new_model(config: RunConfig, image_shape: tuple[int, int, int]) -> LatentImageModel:
+    """With weights drawn by torch's global generator, which is put back afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator_for(config.trainer.seed, "weights").initial_seed())
+        return build_model(config.model, image_shape)
 
 
 def resolve_precision(config: TrainerConfig, accelerator: Literal["cpu", "gpu"] = "cpu") -> Precision:

@@ -53,6 +53,11 @@ class FittingModule(LightningModule):
             step, beta=objective.beta, warmup_steps=objective.beta_warmup_epochs * self.steps_per_epoch
         )
 
+    def samples(self, step: int) -> int:
+        """Posterior samples of each image at a step counted from 0."""
+        objective, steps = self.config.objective, self.config.trainer.epochs * self.steps_per_epoch
+        return objective.importance_samples if step >= (1.0 - objective.importance_part) * steps else 1
+
     def training_step(self, images: Tensor, batch_index: int) -> dict[str, Tensor | int]:
         """Observe → encode → sample → decode → cost.
 
@@ -66,6 +71,7 @@ class FittingModule(LightningModule):
             x,
             seen=self._partly_grey(x, grey, step),
             beta=self.beta(step),
+            samples=self.samples(step),
             generator=self._noise("posterior", step),
         )
         costs = torch.stack([terms.loss, terms.reconstruction_nll.mean(), terms.kl.mean()]).detach()

@@ -1,13 +1,16 @@
-"""The evidence lower bound and its parts, one value per example, in nats.
+"""The evidence lower bound and its parts, and a tighter bound beside it; one value per example, in nats.
 
 Knows models, images and β. Knows nothing of optimisers, epochs or Lightning.
 """
 
+import math
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from training.models.posterior import DiagonalGaussian, standard_normal_log_prob
 from training.models.vae import LatentImageModel
 from training.noise import Source
 
@@ -17,11 +20,13 @@ class ObjectiveTerms:
     """The two costs of each example, and the bound they make."""
 
     reconstruction_nll: Float[Tensor, " batch"]
-    """-log p(x|z) for one z drawn from the posterior, summed over pixels."""
+    """-log p(x|z), summed over pixels: for one z drawn from the posterior, or the mean over several."""
     kl: Float[Tensor, " batch"]
     """KL(q(z|x) ‖ p(z)), summed over latent dimensions; zero for an autoencoder."""
     beta: float
     """Weight of the KL term in `weighted_elbo`."""
+    importance_bound: Float[Tensor, " batch"] | None = None
+    """The importance-weighted bound of the same draws; None where one z was drawn: its bound is the ELBO."""
 
     @property
     def elbo(self) -> Float[Tensor, " batch"]:
@@ -45,8 +50,18 @@ class ObjectiveTerms:
 
     @property
     def loss(self) -> Float[Tensor, ""]:
-        """What the optimiser lowers: the mean over examples, in nats per image."""
-        return -self.weighted_elbo.mean()
+        """What the optimiser lowers: the mean over examples, in nats per image.
+
+        Minus the weighted ELBO or, where there are several draws, minus the mean of it and of their
+        importance-weighted bound. The latter alone would no longer care for a posterior that one draw
+        is enough of, and `encode` gives that posterior to users.
+
+        Source:
+            Rainforth et al. 2018, arXiv:1802.04537, section 5.1 ("CIWAE"), with both weights 1/2.
+        """
+        if self.importance_bound is None:
+            return -self.weighted_elbo.mean()
+        return -0.5 * (self.weighted_elbo + self.importance_bound).mean()
 
 
 def elbo_terms(
@@ -55,9 +70,14 @@ def elbo_terms(
     *,
     seen: Float[Tensor, "batch channel height width"] | None = None,
     beta: float = 1.0,
+    samples: int = 1,
     generator: Source = None,
 ) -> ObjectiveTerms:
     """encode → sample → decode → cost.
+
+    With K samples an image, the importance-weighted bound is
+    log 1/K Σ p(x|z_k) · (p(z_k) / q(z_k|x))^β: with β = 1 that of the source, and with any β the
+    weighted ELBO in expectation if K were 1.
 
     Args:
         model: VAE or autoencoder.
@@ -65,12 +85,31 @@ def elbo_terms(
         seen: What the encoder looks at instead of `x`. The bound on log p(x) holds whatever q
             depends on; it is only less tight when q knows less.
         beta: Weight of the KL term in the loss.
+        samples: K, the draws of each image; each is decoded. An autoencoder has one.
         generator: Source of the posterior noise.
+
+    Source:
+        Burda et al. 2015, arXiv:1509.00519, equation 8 (the importance-weighted bound).
     """
     posterior = model.encode(x if seen is None else seen)
-    z = model.sample_posterior(posterior, generator=generator)
-    log_px_z = model.likelihood.log_prob(x, model.decode_params(z))
-    return ObjectiveTerms(reconstruction_nll=-log_px_z, kl=model.divergence(posterior), beta=beta)
+    if samples == 1:
+        z = model.sample_posterior(posterior, generator=generator)
+        log_px_z = model.likelihood.log_prob(x, model.decode_params(z))
+        return ObjectiveTerms(reconstruction_nll=-log_px_z, kl=model.divergence(posterior), beta=beta)
+    # Draws of one image side by side, so that processes which share a batch also share its noise.
+    drawn = DiagonalGaussian(
+        mu=posterior.mu.repeat_interleave(samples, dim=0),
+        logvar=posterior.logvar.repeat_interleave(samples, dim=0),
+    )
+    z = model.sample_posterior(drawn, generator=generator)
+    log_px_z = model.likelihood.log_prob(x.repeat_interleave(samples, dim=0), model.decode_params(z))
+    log_weights = log_px_z + beta * (standard_normal_log_prob(z) - drawn.log_prob(z))
+    return ObjectiveTerms(
+        reconstruction_nll=-log_px_z.view(-1, samples).mean(dim=1),
+        kl=model.divergence(posterior),
+        beta=beta,
+        importance_bound=torch.logsumexp(log_weights.view(-1, samples), dim=1) - math.log(samples),
+    )
 
 
 def beta_at(step: int, *, beta: float, warmup_steps: float) -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from model_store import ModelStore, default_store_root
 from training.commands.telling import progress_of_evaluation, say
 from training.config import Expectation, RunConfig, load_recipe
 from training.data import ImageData, count_held_back, load_images
@@ -37,7 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     keep_freed_memory()
     if not processes.leads:
         return _assist(arguments, processes)
-    config = _configuration(arguments)
+    store = ModelStore(arguments.store or default_store_root())
+    config = _configuration(arguments, store)
     data = load_images(arguments.data, config.data, tell=say)
     console = Console(say=say, progress_bar=sys.stdout.isatty())
     fitted = fit(
@@ -49,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         before_training=lambda: say(_plan(config, data, out, resume=arguments.resume, processes=processes)),
         processes=processes,
         helper=_helper(arguments, processes),
+        store=store,
     )
     if processes.devices > 1:
         use_allowed_threads()  # the others have ended
@@ -99,20 +102,23 @@ def _helper(arguments: argparse.Namespace, processes: Processes) -> list[str]:
     return command if arguments.data is None else [*command, "--data", str(arguments.data)]
 
 
-def _configuration(arguments: argparse.Namespace) -> RunConfig:
+def _configuration(arguments: argparse.Namespace, store: ModelStore) -> RunConfig:
     """The recipe with its overrides; for `--resume` without `--recipe`, the run's own."""
     if arguments.recipe is None:
         if not arguments.resume:
             raise ConfigError("--recipe: expected a recipe name or a .toml file, got nothing.")
-        if arguments.overrides or arguments.seed is not None:
+        if arguments.overrides or arguments.seed is not None or arguments.start_from is not None:
             raise ConfigError(
-                "--set, --seed: expected none of them with --resume and no --recipe; a run goes on with "
-                "the configuration it was started with."
+                "--set, --seed, --start-from: expected none of them with --resume and no --recipe; a run "
+                "goes on with the configuration it was started with."
             )
         return RunDirectory(arguments.out).read_config()
     overrides = list(arguments.overrides)
     if arguments.seed is not None:
         overrides.append(f"trainer.seed={arguments.seed}")
+    if arguments.start_from is not None:
+        # By its number: an alias may point at another version tomorrow.
+        overrides.append(f"trainer.start_from='{store.resolve(arguments.start_from)}'")
     return load_recipe(arguments.recipe, overrides=overrides)
 
 
@@ -135,6 +141,7 @@ def _plan(config: RunConfig, data: ImageData, out: Path, *, resume: bool, proces
             f"  model     {config.model.kind}, {config.model.trunk.type}, {config.model.latent_size} "
             f"latents, {config.model.likelihood.name}; {weights[0]:,} weights in the encoder, "
             f"{weights[1]:,} in the decoder",
+            *([f"  start     the weights of {trainer.start_from}"] if trainer.start_from else []),
             f"  training  {trainer.epochs} epochs of {images // trainer.batch_size} steps, "
             f"seed {trainer.seed}, {precision}, {_computes(processes)}",
             f"  expect    {expected}",

@@ -88,15 +88,23 @@ class Gaussian(Likelihood):
         super().__init__()
         self.learned = learned
         self.sigma_min = sigma_min if learned else 0.0
-        above = sigma - self.sigma_min
-        if above <= 0.0:
+        if sigma <= self.sigma_min:
             raise ValueError(f"sigma: expected a value above sigma_min = {sigma_min}, got {sigma}")
-        # Inverse softplus, so that softplus gives `sigma` back: log(expm1(y)), steady for large y.
-        start = torch.tensor(above + math.log(-math.expm1(-above)) if learned else sigma)
         if learned:
-            self.sigma_parameter = nn.Parameter(start)
+            self.sigma_parameter = nn.Parameter(torch.tensor(self._raw(sigma)))
         else:
-            self.register_buffer("sigma_parameter", start)
+            self.register_buffer("sigma_parameter", torch.tensor(sigma))
+
+    def _raw(self, sigma: float) -> float:
+        """Inverse softplus, so that softplus gives `sigma` back: log(expm1(y)), steady for large y."""
+        above = sigma - self.sigma_min
+        return above + math.log(-math.expm1(-above))
+
+    def begin_at(self, sigma: float) -> None:
+        """Let a learned σ go on from another one; one at its floor begins a little above it."""
+        lowest = self.sigma_min * (1.0 + 1e-3)
+        with torch.no_grad():
+            self.sigma_parameter.fill_(self._raw(max(sigma, lowest)))
 
     @property
     def sigma(self) -> Float[Tensor, ""]:
