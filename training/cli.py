@@ -234,6 +234,12 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_false",
         help="one prior for all images, and none for those of each label",
     )
+    fit_prior.add_argument(
+        "--judge",
+        metavar="DIR",
+        type=Path,
+        help="what `vae-train judge` wrote: narrow the priors of labels until it reads what was asked for",
+    )
     fit_prior.add_argument("--alias", metavar="ALIAS", help="such as stable: point it at the new version")
     _add_store(fit_prior)
 

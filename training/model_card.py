@@ -152,6 +152,11 @@ def _training(manifest: Manifest, evidence: Evidence) -> str:
     objective = f"-ELBO, β = {config.objective.beta:g}"
     if warmup:
         objective += f" after a warm-up over {warmup:g} epochs"
+    if config.objective.importance_samples > 1:
+        objective += (
+            f"; in the last {100 * config.objective.importance_part:g} % of steps the mean of it and of the "
+            f"importance-weighted bound of {config.objective.importance_samples} posterior samples"
+        )
     if manifest.kind == "ae":
         objective = "reconstruction alone"
     averaging = (
@@ -163,6 +168,7 @@ def _training(manifest: Manifest, evidence: Evidence) -> str:
         ("data fingerprint", f"`{provenance.data_fingerprint}`"),
         ("pixels in training", _pixels(config)),
         ("objective", objective),
+        ("weights at the start", config.trainer.start_from or "drawn by the seed"),
         ("epochs, batch size", f"{provenance.epochs}, {config.trainer.batch_size}"),
         ("optimiser", _optimiser(config)),
         ("weights published", averaging),

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from model_store import Manifest, ManifestDraft, ModelStore, VersionId
 from training.config import RunConfig
@@ -21,7 +23,10 @@ from training.data import ImageData, load_images, split_train_validation
 from training.errors import ConfigError, DataError
 from training.estimators import Progress
 from training.evaluation import weights_sha256
+from training.judge import Judge, load_judge
 from training.model_card import card_with_prior
+from training.models.networks import ImageShape
+from training.narrowing import Reader
 from training.onnx_graphs import Graphs
 from training.parity import OnnxPair
 from training.prior_files import write_prior
@@ -32,6 +37,9 @@ from training.run_directory import load_run
 _MAX_SEED = 2**32 - 1
 
 Tell = Callable[[str], None]
+Decode = Callable[[torch.Tensor], torch.Tensor]
+"""x_hat, (batch, c, h, w), of each z."""
+_BATCH = 512
 
 
 def _silent(_: str) -> None:
@@ -49,6 +57,8 @@ class PriorRequest:
     seed: int | None = None
     """Of everything random; None is the recipe's `evaluation.seed`."""
     with_labels: bool = True
+    judge_dir: Path | None = None
+    """What `vae-train judge` wrote: narrows the mixtures of labels until it reads what was asked for."""
     tell: Tell = _silent
     """Given a line for people at each step."""
     progress: Progress | None = None
@@ -68,6 +78,7 @@ def fit_prior_of_run(run_dir: Path, request: PriorRequest) -> PriorFit:
 
     fit = _fit(
         encode,
+        run.model.decode,
         run.config,
         request,
         trained_on=run.provenance.data_fingerprint,
@@ -105,10 +116,14 @@ def fit_prior_of_version(
         mu, logvar = runtime.encode(x.numpy())
         return torch.from_numpy(mu), torch.from_numpy(logvar)
 
+    def decode(z: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(runtime.decode(z.numpy()))
+
     recipe = json.dumps(manifest.provenance.recipe)
     config = RunConfig.from_json(recipe, where=f"{published.id}: provenance.recipe")
     fit = _fit(
         encode,
+        decode,
         config,
         request,
         trained_on=manifest.provenance.data_fingerprint,
@@ -127,6 +142,7 @@ def fit_prior_of_version(
 
 def _fit(
     encode: Encode,
+    decode: Decode,
     config: RunConfig,
     request: PriorRequest,
     *,
@@ -145,15 +161,45 @@ def _fit(
             f"fingerprint {trained_on}), got {len(data.train):,} shaped {data.image_shape}, fingerprint "
             f"{data.train.fingerprint}. A prior is fitted to where those images lie: give their folder."
         )
+    reader = None
+    if request.judge_dir is not None:
+        if not request.with_labels or data.train.labels is None:
+            raise ConfigError(
+                "--judge: expected images with labels and no --no-labels, because a judge reads what was "
+                "asked for; leave it out."
+            )
+        reader = _reader(load_judge(request.judge_dir), decode, image_shape, request.progress)
     return fit_prior(
         Encoder(encode, kind=config.model.kind, binarisation=config.data.binarisation),
         _parts(data, config),
         seed=seed,
         with_labels=request.with_labels,
         label_names=data.label_names,
+        reader=reader,
         tell=request.tell,
         progress=request.progress,
     )
+
+
+def _reader(judge: Judge, decode: Decode, image_shape: ImageShape, progress: Progress | None) -> Reader:
+    """The judge, looking at what z decodes to.
+
+    Raises:
+        DataError: It looks at images of another shape.
+    """
+    if judge.facts.image_shape != image_shape:
+        raise DataError(
+            f"--judge: expected one for images shaped {image_shape}, got one for {judge.facts.image_shape}. "
+            "Make one from the model's training images with `vae-train judge`."
+        )
+
+    @torch.inference_mode()
+    def read(z: NDArray[np.float32]) -> NDArray[np.int64]:
+        images = torch.cat([decode(part) for part in torch.split(torch.from_numpy(z), _BATCH)])
+        labels = judge.ask(images, what="judging draws of labels", progress=progress).labels
+        return np.asarray(labels.numpy(), np.int64)
+
+    return Reader(read, about=str(judge))
 
 
 def _parts(data: ImageData, config: RunConfig) -> Parts:

@@ -5,6 +5,7 @@ may be a run's model or a published graph: whatever gives (mu, logvar) of a batc
 
     training images ──encoder──▶ z ~ q(z|x) ──EM──▶ one mixture of all, one of each label
     images held back                       └──▶ choose the number of components
+    a judge, if there is one               └──▶ narrow those of the labels (`training.narrowing`)
     test images                            └──▶ the figures: log p(z), fitted and N(0, I)
 
 The mean of log p(z) over posterior samples is the part of the bound that a prior decides: a prior that is
@@ -39,6 +40,9 @@ from training.mixtures import (
     rows_needed,
     standard_normal_log_density,
 )
+from training.narrowing import DRAWS as NARROWING_DRAWS
+from training.narrowing import Narrowed, Reader, narrowed
+from training.narrowing import protocol as protocol_of_narrowing
 from training.seeding import generator_for
 
 #: Numbers of components that are tried for the mixture of all images, and for that of one label.
@@ -113,6 +117,7 @@ def fit_prior(
     seed: int,
     with_labels: bool = True,
     label_names: Sequence[str] = (),
+    reader: Reader | None = None,
     tell: Tell = lambda _: None,
     progress: Progress | None = None,
 ) -> PriorFit:
@@ -124,6 +129,7 @@ def fit_prior(
         seed: Of binarisation, posterior samples and initial clusters; the same seed gives the same mixtures.
         with_labels: Also fit a mixture to the images of each label, where they have labels.
         label_names: What label 0, 1, … is called; left out, the number is the name.
+        reader: By whom the mixtures of labels are narrowed; left out, they stay as they are fitted.
         tell: Given a line for people after each mixture.
         progress: Told how many images are encoded.
 
@@ -153,20 +159,33 @@ def fit_prior(
     if encoder.kind == "vae":
         whole = _unless_standard_is_better(whole, held_back.z[0])
     tell(_line("all images", whole))
+    published = {label: each.mixture for label, each in labelled.items()}
+    names = {label: label_names[label] if label_names else str(label) for label in labelled}
+    protocol, asked = _protocol(encoder, parts, seed=seed, labels=bool(labelled)), []
+    if reader is not None and labelled:
+        narrow = {
+            label: narrowed(label, each, read=reader.read, seed=seed) for label, each in published.items()
+        }
+        for label, done in narrow.items():
+            tell(f"label {names[label]}: factor {done.factor:g}, {100 * done.share:.1f} % read as asked")
+        published = {label: done.mixture for label, done in narrow.items()}
+        by_name = {names[label]: each for label, each in narrow.items()}
+        protocol += f"; {protocol_of_narrowing(by_name, by=reader.about, seed=seed)}"
+        asked = [_asked(by_name, by=reader.about, seed=seed)]
     entry = FittedPrior(
         components=len(whole.mixture.weights),
         labels=tuple(
             LabelledMixture(
-                label=label_names[label] if label_names else str(label),
+                label=names[label],
                 components=len(each.mixture.weights),
                 share=train.share_of(label),
             )
             for label, each in labelled.items()
         ),
-        protocol=_protocol(encoder, parts, seed=seed, labels=bool(labelled)),
-        metrics=tuple(_metrics(encoder, parts.test, test, whole, labelled, seed=seed)),
+        protocol=protocol,
+        metrics=(*_metrics(encoder, parts.test, test, whole, published, seed=seed), *asked),
     )
-    return PriorFit(entry, PriorMixtures.of((whole.mixture, *(each.mixture for each in labelled.values()))))
+    return PriorFit(entry, PriorMixtures.of((whole.mixture, *published.values())))
 
 
 def _draws(encoder: Encoder) -> int:
@@ -294,7 +313,7 @@ def _metrics(
     images: ImageSet,
     test: _Latents,
     whole: ChosenMixture,
-    labelled: dict[int, ChosenMixture],
+    labelled: dict[int, GaussianMixture],
     *,
     seed: int,
 ) -> Iterator[Metric]:
@@ -309,12 +328,23 @@ def _metrics(
             f"mean of log N(z; 0, I); {data}; the bound would gain by the fitted prior what that has more",
         )
     if labelled and test.labels is not None and np.isin(test.labels, list(labelled)).any():
-        own = [log_density(each.mixture, test.of(label)[0]) for label, each in labelled.items()]
+        own = [log_density(each, test.of(label)[0]) for label, each in labelled.items()]
         yield _nats(
             "label_prior_log_density",
             np.concatenate(own),
             f"mean of log p(z ∣ label), each image by the mixture of its own label; {data}",
         )
+
+
+def _asked(of: dict[str, Narrowed], *, by: str, seed: int) -> Metric:
+    """The figure that the narrowing was chosen by, so a little better than other draws would give."""
+    return Metric(
+        name="asked_label_share",
+        value=float(np.mean([each.share for each in of.values()])),
+        unit="ratio",
+        protocol=f"mean over labels of the share of {NARROWING_DRAWS:,} draws from the label's prior that "
+        f"{by} reads as that label; seed {seed}, the draws by which each was narrowed",
+    )
 
 
 def _nats(name: str, per_image: NDArray[np.float64], protocol: str) -> Metric:

@@ -5,6 +5,7 @@ Knows that an exported graph keeps the names of the model's parameters. Knows no
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import onnx
@@ -59,10 +60,11 @@ class StartingWeights:
             for name, parameter in model.named_parameters()
             if not name.startswith("likelihood.")
         }
+        stated = {**self._biases_of_zero(networks), **self.tensors}
         others = [
-            f"{name} is {_shape(networks.get(name))} in the recipe and {_shape(self.tensors.get(name))} in it"
-            for name in sorted({*networks, *self.tensors})
-            if _shape(networks.get(name)) != _shape(self.tensors.get(name))
+            f"{name} is {_shape(networks.get(name))} in the recipe and {_shape(stated.get(name))} in it"
+            for name in sorted({*networks, *stated})
+            if _shape(networks.get(name)) != _shape(stated.get(name))
         ]
         if others:
             more = f", and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
@@ -73,10 +75,18 @@ class StartingWeights:
             )
         with torch.no_grad():
             for name, parameter in networks.items():
-                parameter.copy_(self.tensors[name])
+                parameter.copy_(stated[name])
         likelihood = model.likelihood
         if isinstance(likelihood, Gaussian) and likelihood.learned and self.sigma is not None:
             likelihood.begin_at(self.sigma)
+
+    def _biases_of_zero(self, networks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the exporter leaves out, because it adds nothing: biases of zeros."""
+        return {
+            name: torch.zeros_like(parameter)
+            for name, parameter in networks.items()
+            if name.endswith(".bias") and f"{name.removesuffix('bias')}weight" in self.tensors
+        }
 
 
 def _shape(tensor: Tensor | None) -> str:

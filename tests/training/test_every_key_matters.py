@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from pydantic import BaseModel
 
+from model_store import ModelStore
 from training.averaging import weights_to_keep
 from training.callbacks import RunCheckpoint
 from training.commands.fit import _plan
@@ -18,7 +19,8 @@ from training.config import RunConfig, parse_config
 from training.config_errors import _models
 from training.data import load_images
 from training.errors import ConfigError
-from training.evaluation import evaluate, weights_sha256
+from training.evaluation import evaluate, weights_sha256, write_evaluation
+from training.export import export_run
 from training.fit import Console, fit
 from training.processes import ALONE
 
@@ -36,6 +38,7 @@ GREY = {"data": {"binarisation": "grey"}}
 STATED = {**GREY, "model": {**MLP, "likelihood": {"name": "gaussian", "sigma": 0.5}}}
 BINARY: dict[str, Any] = {}
 
+SILENT = Console(say=lambda line: None, progress_bar=False)
 DISTORTED = {"data": {"distorted_fraction": 0.5}}
 
 #: key → (what the base run is given besides, the other value). Every key of the schema is here.
@@ -62,6 +65,8 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "model.likelihood.learned": (STATED, True),
     "objective.beta": (BINARY, 0.5),
     "objective.beta_warmup_epochs": (BINARY, 2.0),
+    "objective.importance_samples": (BINARY, 2),
+    "objective.importance_part": ({"objective": {"importance_samples": 2}}, 0.5),
     "optimiser.name": (BINARY, "muon"),
     "optimiser.learning_rate": (BINARY, 1e-3),
     "optimiser.muon_learning_rate": ({"optimiser": {"name": "muon"}}, 0.01),
@@ -74,6 +79,7 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "trainer.epochs": (BINARY, 3),
     "trainer.batch_size": (BINARY, 50),
     "trainer.seed": (BINARY, 1),
+    "trainer.start_from": (BINARY, "base@1"),
     "trainer.precision": (BINARY, "bfloat16"),
     "trainer.channels_last": ({"model": RESIDUAL}, False),
     "trainer.ema_decay": (BINARY, 0.0),
@@ -134,7 +140,24 @@ def base(sections: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def run_of(digits, tmp_path_factory):
+def store(digits, tmp_path_factory):
+    """Version 1 of `base`, to start from: the base run after one more epoch."""
+    root = tmp_path_factory.mktemp("published")
+    raw = changed(base(BINARY), "trainer.epochs", 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.pictures.Pictures.draw", lambda self, model: None)
+        fitted = fit(parse_config(raw, where="x"), digits, root / "run", console=SILENT)
+    write_evaluation(
+        root / "run", evaluate(fitted.model, digits.test, importance_samples=2, importance_images=9)
+    )
+    export_run(
+        root / "run", name="base", store=ModelStore(root / "store"), cache_dir=root, tell=lambda _: None
+    )
+    return ModelStore(root / "store")
+
+
+@pytest.fixture(scope="module")
+def run_of(digits, store, tmp_path_factory):
     """What a run came to: its weights, how often it saved and drew, what it said, its memory layout."""
     known: dict[str, tuple[object, ...]] = {}
 
@@ -159,7 +182,7 @@ def run_of(digits, tmp_path_factory):
             patch.setattr(RunCheckpoint, "_save", save)
             patch.setattr("training.pictures.Pictures.draw", draw)
             console = Console(say=lambda line: said.append(line.split("beta")[0]), progress_bar=False)
-            fitted = fit(config, digits, tmp_path_factory.mktemp("key") / "run", console=console)
+            fitted = fit(config, digits, tmp_path_factory.mktemp("key") / "run", console=console, store=store)
         outcome = (weights_sha256(fitted.model), saves, drawings, tuple(said), frozenset(layouts))
         return known.setdefault(config.to_json(), outcome)
 
@@ -179,9 +202,8 @@ def test_the_same_keys_give_the_same_run(digits, tmp_path_factory):
     for _ in range(2):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("training.pictures.Pictures.draw", lambda self, model: None)
-            console = Console(say=lambda line: None, progress_bar=False)
             out = tmp_path_factory.mktemp("twin") / "run"
-            shas.append(weights_sha256(fit(parse_config(raw, where="x"), digits, out, console=console).model))
+            shas.append(weights_sha256(fit(parse_config(raw, where="x"), digits, out, console=SILENT).model))
     assert shas[0] == shas[1]
 
 

@@ -16,9 +16,11 @@ from model_store.errors import GoldenMismatch
 from service.engine import LoadedModel
 from training import cli, prior_fitting
 from training import export as export_module
-from training.data import load_mnist
+from training.data import ImageData, load_mnist
 from training.errors import DataError, ExportError, RunDirectoryError
 from training.export import export_run
+from training.judge import Judge, JudgeFacts, JudgeNetwork, save_judge
+from training.judge_fitting import fit_judge
 from training.prior_fitting import PriorRequest, fit_prior_of_run, fit_prior_of_version
 from training.run_directory import RunDirectory, load_run, save_model
 
@@ -354,3 +356,62 @@ def test_no_cell_of_the_card_s_tables_is_broken_by_what_it_holds(make_run, expor
     section = card[card.index("## Fitted prior") : card.index("## Training")]
     rows = [line for line in section.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in rows} == {3, 5}
+
+
+@pytest.fixture(scope="module")
+def judge_dir(all_digits, tmp_path_factory):
+    """One that has seen 256 digits once."""
+    folder = tmp_path_factory.mktemp("judge")
+    few = ImageData(
+        name=all_digits.name, train=all_digits.train.take(torch.arange(256)), test=all_digits.test
+    )
+    save_judge(folder, fit_judge(few, epochs=1))
+    return folder
+
+
+def test_a_judge_narrows_the_priors_of_labels_of_a_run_and_of_a_version_alike(
+    make_run, export, store, mnist_folder, judge_dir, monkeypatch, capsys
+):
+    """An untrained decoder draws nothing that can be read, so that every factor is tried."""
+    monkeypatch.setattr("training.narrowing.DRAWS", 40)
+    run_dir = make_run()
+    plain = fit_prior_of_run(run_dir, PriorRequest(data_dir=mnist_folder))
+    assert fit_prior(run_dir, mnist_folder, "--judge", str(judge_dir)) == 0
+    said = capsys.readouterr().out
+    assert said.count("% read as asked") == 10
+    assert "asked_label_share" in said
+    narrow = store.open(export(run_dir))
+    fitted = narrow.manifest.fitted_prior
+    assert fitted is not None
+    assert "a classifier with " in fitted.protocol
+    assert narrow.prior is not None
+    np.testing.assert_array_equal(narrow.prior.means, plain.mixtures.means)
+    of_version = ["fit-prior", "digits@1", "--data", str(mnist_folder), "--store", str(store.root)]
+    assert cli.main([*of_version, "--judge", str(judge_dir)]) == 0
+    again = store.open("digits@2").manifest.fitted_prior
+    assert again is not None
+    assert [metric.name for metric in again.metrics][-1] == "asked_label_share"
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "reason"),
+    [
+        (("--no-labels",), 2, "--judge: expected images with labels and no --no-labels"),
+        ((), 65, r"--judge: expected one for images shaped (1, 28, 28), got one for (1, 8, 8)"),
+    ],
+)
+def test_a_judge_that_cannot_read_what_is_drawn_is_refused_before_anything_is_fitted(
+    make_run, mnist_folder, judge_dir, tmp_path, capsys, more, code, reason
+):
+    judge = judge_dir
+    if code == 65:
+        judge = tmp_path / "small"
+        judge.mkdir()
+        facts = JudgeFacts((1, 8, 8), 10, accuracy=0.5, protocol="none", trained_on="0" * 64)
+        save_judge(judge, Judge(JudgeNetwork((1, 8, 8), 10), facts))
+    run_dir = make_run()
+    assert fit_prior(run_dir, mnist_folder, "--judge", str(judge), *more) == code
+    output = capsys.readouterr()
+    assert reason in output.err
+    assert "label 0" not in output.out
+    assert not (run_dir / "prior.npz").exists()

@@ -216,3 +216,104 @@ def test_beta_rises_linearly_and_stays(step, expected):
 
 def test_without_warm_up_beta_is_there_from_the_first_step():
     assert beta_at(0, beta=3.0, warmup_steps=0.0) == 3.0
+
+
+def importance_bound(model: VAE, x: Tensor, samples: int, *, seed: int = 0) -> Tensor:
+    terms = elbo_terms(model, x, samples=samples, generator=torch.Generator().manual_seed(seed))
+    assert terms.importance_bound is not None
+    return terms.importance_bound
+
+
+def plain(model: CubatureVAE) -> VAE:
+    """The same model with posterior noise in place of cubature points."""
+    return VAE(
+        encoder=model.encoder,
+        decoder=model.decoder,
+        likelihood=model.likelihood,
+        image_shape=model.image_shape,
+        latent_size=model.latent_size,
+        logvar_bounds=BOUNDS,
+    )
+
+
+@pytest.mark.parametrize("samples", [2, 5])
+def test_importance_bound_is_the_exact_log_likelihood_where_the_posterior_is_true(samples):
+    """Every weight p(x, z) / q(z|x) is then p(x) itself, whatever z."""
+    generator = torch.Generator().manual_seed(3)
+    model, exact = linear_model(generator)
+    x = (exact.loc + torch.randn(4, PIXELS, generator=generator)).view(4, 1, 3, 3)
+    expected = exact.log_prob(x.flatten(1))
+    torch.testing.assert_close(importance_bound(plain(model), x, samples), expected, atol=3e-4, rtol=0)
+
+
+def test_importance_bound_rises_with_the_samples_towards_the_exact_log_likelihood():
+    model, exact = linear_model(torch.Generator().manual_seed(0), shift=0.3, widen=0.5)
+    x = exact.loc + torch.randn(PIXELS, generator=torch.Generator().manual_seed(1))
+    images = x.view(1, 1, 3, 3).expand(4000, 1, 3, 3)
+    one = elbo_terms(plain(model), images, generator=torch.Generator().manual_seed(0)).elbo.mean()
+    bounds = [importance_bound(plain(model), images, samples).mean() for samples in (2, 8, 64)]
+    assert one < bounds[0] - 0.05 < bounds[1] - 0.05
+    assert bounds[1] < bounds[2] < exact.log_prob(x) + 0.02
+    assert bounds[2].item() == pytest.approx(exact.log_prob(x).item(), abs=0.1)
+
+
+def test_loss_of_several_samples_is_the_mean_of_the_two_bounds():
+    model, exact = linear_model(torch.Generator().manual_seed(0), shift=0.2, widen=0.3)
+    x = exact.sample((5,)).view(5, 1, 3, 3)
+    terms = elbo_terms(plain(model), x, samples=3, generator=torch.Generator().manual_seed(0))
+    assert terms.importance_bound is not None
+    expected = -0.5 * (terms.elbo.mean() + terms.importance_bound.mean())
+    torch.testing.assert_close(terms.loss, expected)
+    assert terms.reconstruction_nll.shape == terms.kl.shape == terms.importance_bound.shape == (5,)
+
+
+def test_samples_of_an_image_are_its_own(generator):
+    """The draws of one image are neighbours in the noise: its terms do not depend on its batch-mates."""
+    torch.manual_seed(0)
+    model = build_model(ModelConfig(latent_size=2, trunk=MLPTrunk()), (1, 8, 8))
+    x = torch.randint(0, 2, (3, 1, 8, 8), generator=generator).float()
+    together = importance_bound(model, x, 8)
+    alone = importance_bound(model, x[:1], 8)
+    torch.testing.assert_close(together[:1], alone)
+
+
+def test_gradient_of_the_importance_weighted_loss_agrees_with_finite_differences():
+    torch.manual_seed(0)
+    trunk = MLPTrunk(encoder_hidden=(5,), decoder_hidden=(5,))
+    model = build_model(ModelConfig(latent_size=2, trunk=trunk), (1, 8, 8)).double()
+    x = torch.rand(2, 1, 8, 8, dtype=torch.float64).round()
+    eps = torch.randn(6, 2, dtype=torch.float64)
+
+    class Fixed(VAE):
+        def encode(self, x: Tensor) -> DiagonalGaussian:
+            mu, logvar = self.encoder(x).chunk(2, dim=-1)
+            return DiagonalGaussian(mu, logvar)
+
+        def sample_posterior(self, posterior: DiagonalGaussian, *, generator=None) -> Tensor:
+            return posterior.rsample(eps=eps)
+
+    fixed = Fixed(
+        encoder=model.encoder,
+        decoder=model.decoder,
+        likelihood=model.likelihood,
+        image_shape=(1, 8, 8),
+        latent_size=2,
+        logvar_bounds=BOUNDS,
+    )
+    for network in (model.encoder, model.decoder):
+        parameter = next(network.parameters())
+
+        def loss() -> Tensor:
+            return elbo_terms(fixed, x, samples=3).loss
+
+        (gradient,) = torch.autograd.grad(loss(), parameter)
+        largest = gradient.abs().argmax()
+        step = 1e-2
+        with torch.no_grad():
+            flat = parameter.view(-1)
+            flat[largest] += step
+            above = loss().item()
+            flat[largest] -= 2 * step
+            below = loss().item()
+            flat[largest] += step
+        assert gradient.view(-1)[largest].item() == pytest.approx((above - below) / (2 * step), rel=2e-2)

@@ -11,6 +11,7 @@ from scipy.stats import multivariate_normal
 
 from training.data import ImageSet, split_train_validation
 from training.errors import DataError, NonFiniteTraining
+from training.narrowing import WANTED_SHARE, Reader
 from training.priors import DRAWS, Encoder, Parts, fit_prior
 
 LATENT = 2
@@ -250,3 +251,36 @@ def test_where_nothing_fits_better_the_fitted_prior_is_n_0_i_itself(parts: Parts
     assert value(fit, "prior_log_density") == pytest.approx(value(fit, "standard_prior_log_density"))
     assert said[0].startswith("all images: N(0, I) (log density of images held back, by number: 1: -")
     assert "N(0, I) itself where none is better" in fit.entry.protocol
+
+
+def test_a_reader_narrows_the_mixtures_of_labels_and_nothing_else(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """He reads a label only near the middle of where its images lie, along the second latent."""
+    monkeypatch.setattr("training.priors.LABEL_CANDIDATES", (1,))
+
+    def read(z: np.ndarray) -> np.ndarray:
+        label = np.where(z[:, 0] < 0.0, 3, 8)
+        return np.where(np.abs(z[:, 1] - 1.0) < 2.0, label, 5)
+
+    said: list[str] = []
+    wide = fit_prior(VAE, parts, seed=0)
+    fit = fit_prior(VAE, parts, seed=0, reader=Reader(read, about="somebody"), tell=said.append)
+    whole, *labelled = fit.mixtures.split(fit.entry)
+    np.testing.assert_array_equal(whole.cholesky, wide.mixtures.split(wide.entry)[0].cholesky)
+    factors = []
+    for narrow, before in zip(labelled, wide.mixtures.split(wide.entry)[1:], strict=True):
+        factors.append((narrow.cholesky[0, 0, 0] / before.cholesky[0, 0, 0]).item())
+        np.testing.assert_allclose(narrow.cholesky, factors[-1] * before.cholesky, rtol=1e-5)
+        np.testing.assert_array_equal(narrow.means, before.means)
+    # 98.5 % of N(0, 1) lie within 2.432, and 2.0 / 2.432 = 0.822.
+    assert all(0.7 < factor < 0.9 for factor in factors)
+    assert value(fit, "asked_label_share") >= WANTED_SHARE
+    assert value(fit, "prior_log_density") == value(wide, "prior_log_density")
+    assert value(fit, "label_prior_log_density") < value(wide, "label_prior_log_density")
+    assert "somebody reads 98.5 % of 2,000 draws (seed 0) as that label" in fit.entry.protocol
+    assert fit.entry.protocol.endswith(f"(3: {factors[0]:.3g}, 8: {factors[1]:.3g})")
+    assert [line.partition(",")[0] for line in said if "read as asked" in line] == [
+        f"label 3: factor {factors[0]:.3g}",
+        f"label 8: factor {factors[1]:.3g}",
+    ]

@@ -28,6 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
             data_dir=arguments.data,
             seed=arguments.seed,
             with_labels=arguments.labels,
+            judge_dir=arguments.judge,
             tell=say,
             progress=progress,
         )
