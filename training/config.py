@@ -8,6 +8,7 @@ the file, the key, what was expected and what came, by `training.config_errors`.
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -28,6 +29,7 @@ from pydantic import (
 from training.config_errors import explain
 from training.errors import ConfigError
 
+_NUMBERED_VERSION = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?@[1-9][0-9]{0,8}")
 Positive = Annotated[float, Field(gt=0.0, le=1e6, allow_inf_nan=False)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
 Stages = Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=1, max_length=3)]
@@ -53,6 +55,15 @@ def _count_or_counts(value: object, info: ValidationInfo) -> int | tuple[int, ..
             f"numbers, one a stage, got {str(value)[:80]!r}"
         )
     return value if isinstance(value, int) else tuple(counts)
+
+
+def _numbered_version(value: object) -> object:
+    if value != "" and not (isinstance(value, str) and _NUMBERED_VERSION.fullmatch(value)):
+        raise ValueError(
+            f"trainer.start_from: expected name@number such as 'mnist@3', got {str(value)[:80]!r}; an alias "
+            "may be given by --start-from"
+        )
+    return value
 
 
 # Checked before, so that what is refused is told once and not for each kind of the union.
@@ -188,8 +199,8 @@ class ObjectiveConfig(Section):
     """Epochs over which the weight rises linearly from 0 to `beta`; 0 starts at `beta`."""
     importance_samples: Annotated[int, Field(ge=1, le=1000)] = 1
     """Posterior samples of each image in a step. With two or more, what is maximised is the mean of the ELBO
-    and of their importance-weighted bound, which is nearer to the likelihood: a better NLL, paid for with a
-    little of the ELBO and a step that takes nearly as many times as long."""
+    and of their importance-weighted bound, which is nearer to the likelihood: a better NLL, paid for with
+    time, for each of them is decoded."""
     importance_part: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Part of the training, at its end, that draws `importance_samples`; the rest draws one."""
 
@@ -227,9 +238,7 @@ class TrainerConfig(Section):
     """Images per step; the last, smaller batch of an epoch is left out."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Of everything random: initial weights, split, order, binarisation, noise."""
-    start_from: Annotated[
-        str, Field(pattern=r"^([a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?@[1-9][0-9]{0,8})?$")
-    ] = ""
+    start_from: Annotated[str, BeforeValidator(_numbered_version)] = ""
     """Published version, such as `mnist@3`, with whose weights training begins; if empty, they are drawn."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`bfloat16`: autocast. `auto`: that where the CPU computes in bfloat16, float32 elsewhere."""
@@ -311,6 +320,12 @@ class RunConfig(Section):
             raise ValueError(
                 "objective.importance_samples: expected 1 without model.kind = 'vae' and objective.beta = 1, "
                 f"which the importance-weighted bound is of; got {self.objective.importance_samples}"
+            )
+        alone = (1.0 - self.objective.importance_part) * self.trainer.epochs
+        if self.objective.importance_samples > 1 and self.objective.beta_warmup_epochs > alone:
+            raise ValueError(
+                f"objective.beta_warmup_epochs: expected at most {alone:g}, so that beta is 1 before the "
+                f"last objective.importance_part of the epochs; got {self.objective.beta_warmup_epochs:g}"
             )
         if self.model.kind == "ae" and self.objective.beta_warmup_epochs > 0.0:
             raise ValueError(

@@ -118,13 +118,13 @@ def fit(
     provenance = describe_provenance(
         config, data, precision=precision, threads=torch.get_num_threads(), processes=processes
     )
+    if resume:
+        _check_resumable(directory, config, provenance, console)
     start = None
     if config.trainer.start_from and not (resume and directory.checkpoint.is_file()):
         start = StartingWeights.read(config.trainer.start_from, store or ModelStore(default_store_root()))
         start.put_into(_new_model(config, data.image_shape))
-    if resume:
-        _check_resumable(directory, config, provenance, console)
-    else:
+    if not resume:
         directory.start(config)
         save_provenance(directory, provenance)
     with directory.locked():
@@ -300,7 +300,8 @@ def _check_resumable(directory: RunDirectory, config: RunConfig, now: Provenance
     if directory.read_config().decisive() != config.decisive():
         raise RunDirectoryError(
             f"{directory.config}: expected the configuration given now, got another one. Resume with the "
-            "recipe, seed and --set options the run was started with, or start a new run in another --out."
+            "recipe, seed, --set and --start-from options the run was started with, or start a new run in "
+            "another --out."
         )
     then = directory.read_provenance()
     if then.data_fingerprint != now.data_fingerprint:

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from training.errors import RunDirectoryError
+from training.errors import DataError, RunDirectoryError
 from training.estimators import Progress
 from training.models.networks import ImageShape, ResidualEncoder
 from training.run_directory import write_tensors, write_text
@@ -110,6 +110,18 @@ class Judge:
 
     def __str__(self) -> str:
         return f"a classifier with {100.0 * self.facts.accuracy:.2f} % accuracy ({self.facts.protocol})"
+
+    def check_shape(self, image_shape: ImageShape, *, of: str) -> None:
+        """Refuse to look at images of another shape than the judge's own.
+
+        Raises:
+            DataError: They are `of` something with another shape.
+        """
+        if self.facts.image_shape != image_shape:
+            raise DataError(
+                f"judge: expected one for images shaped {image_shape}, as {of} takes, got one for "
+                f"{self.facts.image_shape}. Make one of these images with `vae-train judge`."
+            )
 
     def ask(
         self, images: Float[Tensor, "n c h w"], *, what: str = "judging", progress: Progress | None = None

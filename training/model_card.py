@@ -153,9 +153,10 @@ def _training(manifest: Manifest, evidence: Evidence) -> str:
     if warmup:
         objective += f" after a warm-up over {warmup:g} epochs"
     if config.objective.importance_samples > 1:
+        part = 100 * config.objective.importance_part
         objective += (
-            f"; in the last {100 * config.objective.importance_part:g} % of steps the mean of it and of the "
-            f"importance-weighted bound of {config.objective.importance_samples} posterior samples"
+            f"; in the last {part:g} % of steps minus the mean of the ELBO and of the importance-weighted "
+            f"bound of {config.objective.importance_samples} posterior samples"
         )
     if manifest.kind == "ae":
         objective = "reconstruction alone"

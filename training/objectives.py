@@ -57,7 +57,7 @@ class ObjectiveTerms:
         is enough of, and `encode` gives that posterior to users.
 
         Source:
-            Rainforth et al. 2018, arXiv:1802.04537, section 5.1 ("CIWAE"), with both weights 1/2.
+            Rainforth et al. 2018, arXiv:1802.04537, section 5 (CIWAE), with both weights 1/2.
         """
         if self.importance_bound is None:
             return -self.weighted_elbo.mean()
@@ -75,9 +75,8 @@ def elbo_terms(
 ) -> ObjectiveTerms:
     """encode → sample → decode → cost.
 
-    With K samples an image, the importance-weighted bound is
-    log 1/K Σ p(x|z_k) · (p(z_k) / q(z_k|x))^β: with β = 1 that of the source, and with any β the
-    weighted ELBO in expectation if K were 1.
+    With K samples an image, there is also their importance-weighted bound,
+    log 1/K Σ p(x|z_k) p(z_k) / q(z_k|x), whatever β.
 
     Args:
         model: VAE or autoencoder.
@@ -103,7 +102,7 @@ def elbo_terms(
     )
     z = model.sample_posterior(drawn, generator=generator)
     log_px_z = model.likelihood.log_prob(x.repeat_interleave(samples, dim=0), model.decode_params(z))
-    log_weights = log_px_z + beta * (standard_normal_log_prob(z) - drawn.log_prob(z))
+    log_weights = log_px_z + standard_normal_log_prob(z) - drawn.log_prob(z)
     return ObjectiveTerms(
         reconstruction_nll=-log_px_z.view(-1, samples).mean(dim=1),
         kl=model.divergence(posterior),

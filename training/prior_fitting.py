@@ -25,7 +25,6 @@ from training.estimators import Progress
 from training.evaluation import weights_sha256
 from training.judge import Judge, load_judge
 from training.model_card import card_with_prior
-from training.models.networks import ImageShape
 from training.narrowing import Reader
 from training.onnx_graphs import Graphs
 from training.parity import OnnxPair
@@ -93,8 +92,8 @@ def fit_prior_of_version(
 ) -> VersionId:
     """Fit a prior to a published version and publish the next one: the same graphs, with the prior.
 
-    The graphs are first held against their golden vectors, so that the latents are those that every server
-    computes.
+    Both graphs are first held against their golden vectors, so that the latents, and the images that a judge
+    looks at, are those that every server computes.
 
     Args:
         reference: `name`, `name@version` or `name@alias`.
@@ -111,6 +110,7 @@ def fit_prior_of_version(
     runtime = OnnxPair(Graphs(encoder=published.encoder, decoder=published.decoder))
     golden = published.golden
     golden.check_encoder(*runtime.encode(golden.x), manifest.golden)
+    golden.check_decoder(runtime.decode(golden.z), manifest.golden)
 
     def encode(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         mu, logvar = runtime.encode(x.numpy())
@@ -168,7 +168,14 @@ def _fit(
                 "--judge: expected images with labels and no --no-labels, because a judge reads what was "
                 "asked for; leave it out."
             )
-        reader = _reader(load_judge(request.judge_dir), decode, image_shape, request.progress)
+        judge = load_judge(request.judge_dir)
+        judge.check_shape(image_shape, of="the model")
+        if judge.facts.trained_on != data.train.fingerprint:
+            raise DataError(
+                f"--judge: expected one fitted to {data.train.name}, whose labels are asked for, got one of "
+                "other images. Make one of these with `vae-train judge`."
+            )
+        reader = _reader(judge, decode, request.progress)
     return fit_prior(
         Encoder(encode, kind=config.model.kind, binarisation=config.data.binarisation),
         _parts(data, config),
@@ -181,17 +188,8 @@ def _fit(
     )
 
 
-def _reader(judge: Judge, decode: Decode, image_shape: ImageShape, progress: Progress | None) -> Reader:
-    """The judge, looking at what z decodes to.
-
-    Raises:
-        DataError: It looks at images of another shape.
-    """
-    if judge.facts.image_shape != image_shape:
-        raise DataError(
-            f"--judge: expected one for images shaped {image_shape}, got one for {judge.facts.image_shape}. "
-            "Make one from the model's training images with `vae-train judge`."
-        )
+def _reader(judge: Judge, decode: Decode, progress: Progress | None) -> Reader:
+    """The judge, looking at what z decodes to."""
 
     @torch.inference_mode()
     def read(z: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -13,13 +13,16 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
-from model_store import GaussianLikelihood, ModelStore, VersionId
+from model_store import BernoulliLikelihood, GaussianLikelihood, ModelStore, VersionId
 from training.errors import ConfigError
 from training.models import Gaussian, LatentImageModel
 
 #: What the exporter puts before the names of parameters: the graph's module holds the model as `model`.
 _PREFIX = "model."
 _NAMED = 3
+_REMEDY = (
+    "Give the recipe the [model] section that the version's manifest.json states, or start from another one."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +31,9 @@ class StartingWeights:
 
     version: VersionId
     tensors: dict[str, Tensor]
-    sigma: float | None
-    """Of a Gaussian likelihood."""
+    likelihood: BernoulliLikelihood | GaussianLikelihood
+    logvar_bounds: tuple[object, object] | None
+    """As its recipe states them, if one does: the graph has them inside, and no parameter tells."""
 
     @classmethod
     def read(cls, reference: str, store: ModelStore) -> StartingWeights:
@@ -45,16 +49,24 @@ class StartingWeights:
             for each in onnx.load_from_string(graph).graph.initializer
             if each.name.startswith(_PREFIX)
         }
-        stated = published.manifest.likelihood
-        sigma = stated.sigma if isinstance(stated, GaussianLikelihood) else None
-        return cls(version=published.id, tensors=tensors, sigma=sigma)
+        model = published.manifest.provenance.recipe.get("model")
+        bounds = None
+        if isinstance(model, dict) and {"logvar_min", "logvar_max"} <= set(model):
+            bounds = (model["logvar_min"], model["logvar_max"])
+        return cls(
+            version=published.id,
+            tensors=tensors,
+            likelihood=published.manifest.likelihood,
+            logvar_bounds=bounds,
+        )
 
     def put_into(self, model: LatentImageModel) -> None:
         """Replace the model's weights; a learned σ begins where the version's ended.
 
         Raises:
-            ConfigError: The version is of other layers.
+            ConfigError: The version is of other layers, another likelihood, or other bounds of the variance.
         """
+        self._check_unlike_weights(model)
         networks = {
             name: parameter
             for name, parameter in model.named_parameters()
@@ -70,18 +82,30 @@ class StartingWeights:
             more = f", and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
             raise ConfigError(
                 f"trainer.start_from: expected a version with the recipe's layers and image shape, got "
-                f"{self.version} with others: {'; '.join(others[:_NAMED])}{more}. Give the recipe the "
-                "[model] section that the version's manifest.json states, or start from another version."
+                f"{self.version} with others: {'; '.join(others[:_NAMED])}{more}. {_REMEDY}"
             )
         with torch.no_grad():
             for name, parameter in networks.items():
                 parameter.copy_(stated[name])
         likelihood = model.likelihood
-        if isinstance(likelihood, Gaussian) and likelihood.learned and self.sigma is not None:
-            likelihood.begin_at(self.sigma)
+        if isinstance(likelihood, Gaussian) and likelihood.learned:
+            assert isinstance(self.likelihood, GaussianLikelihood), "compared above"
+            likelihood.begin_at(self.likelihood.sigma)
+
+    def _check_unlike_weights(self, model: LatentImageModel) -> None:
+        """What no shape of a weight tells."""
+        for key, wanted, got in (
+            ("model.likelihood", model.likelihood.spec().name, self.likelihood.name),
+            ("model.logvar_min, model.logvar_max", model.logvar_bounds, self.logvar_bounds),
+        ):
+            if got is not None and wanted != got:
+                raise ConfigError(
+                    f"trainer.start_from: expected a version with the recipe's {key}, {wanted}, got "
+                    f"{self.version} with {got}: the same weights mean something else there. {_REMEDY}"
+                )
 
     def _biases_of_zero(self, networks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What the exporter leaves out, because it adds nothing: biases of zeros."""
+        """For biases that the version lacks: the exporter leaves out those that add nothing."""
         return {
             name: torch.zeros_like(parameter)
             for name, parameter in networks.items()

@@ -1,4 +1,5 @@
-"""Whether a likelihood can speak of the images it is given: an alarm before hours are spent, and no refusal.
+"""Whether a likelihood can speak of the images it is given, and the like: alarms before hours are spent, and
+no refusals.
 
 Knows image sets and configurations. Knows nothing of models or files.
 """
@@ -33,7 +34,22 @@ def greyness(images: ImageSet) -> float:
 
 
 def objections(config: RunConfig, images: ImageSet) -> list[str]:
-    """What a Bernoulli likelihood cannot do with these images, in sentences; empty when it fits."""
+    """What is likely to disappoint, in sentences; empty where nothing is."""
+    return [*_of_the_start(config), *_of_the_likelihood(config, images)]
+
+
+def _of_the_start(config: RunConfig) -> list[str]:
+    start, warmup = config.trainer.start_from, config.objective.beta_warmup_epochs
+    if not start or not warmup:
+        return []
+    return [
+        f"training begins with the weights of {start}, but objective.beta_warmup_epochs = {warmup:g} takes "
+        "the KL term away at first, which undoes them. Set it to 0."
+    ]
+
+
+def _of_the_likelihood(config: RunConfig, images: ImageSet) -> list[str]:
+    """What a Bernoulli likelihood cannot do with these images."""
     if config.model.likelihood.name != "bernoulli":
         return []
     share = greyness(images)

@@ -80,6 +80,18 @@ def test_a_word_that_resembles_nothing_gets_the_list():
             "model.trunk.encoder_hidden[1]: expected integer, got '9'.",
         ),
         ({"data": 3}, "data: expected"),
+        (
+            {"trainer": {"start_from": "mnist@stable"}},
+            "trainer.start_from: expected name@number such as 'mnist@3', got 'mnist@stable'; an alias may be",
+        ),
+        (
+            {"objective": {"importance_samples": 2, "beta": 0.5}},
+            "objective.importance_samples: expected 1 without model.kind = 'vae' and objective.beta = 1",
+        ),
+        (
+            {"objective": {"importance_samples": 2, "importance_part": 0.5, "beta_warmup_epochs": 11.0}},
+            "objective.beta_warmup_epochs: expected at most 10, so that beta is 1 before the last",
+        ),
         ({"name": "Not A Name"}, "name: "),
     ],
 )

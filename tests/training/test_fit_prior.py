@@ -16,7 +16,7 @@ from model_store.errors import GoldenMismatch
 from service.engine import LoadedModel
 from training import cli, prior_fitting
 from training import export as export_module
-from training.data import ImageData, load_mnist
+from training.data import load_mnist
 from training.errors import DataError, ExportError, RunDirectoryError
 from training.export import export_run
 from training.judge import Judge, JudgeFacts, JudgeNetwork, save_judge
@@ -360,12 +360,9 @@ def test_no_cell_of_the_card_s_tables_is_broken_by_what_it_holds(make_run, expor
 
 @pytest.fixture(scope="module")
 def judge_dir(all_digits, tmp_path_factory):
-    """One that has seen 256 digits once."""
+    """One that has seen all digits once."""
     folder = tmp_path_factory.mktemp("judge")
-    few = ImageData(
-        name=all_digits.name, train=all_digits.train.take(torch.arange(256)), test=all_digits.test
-    )
-    save_judge(folder, fit_judge(few, epochs=1))
+    save_judge(folder, fit_judge(all_digits, epochs=1))
     return folder
 
 
@@ -390,14 +387,27 @@ def test_a_judge_narrows_the_priors_of_labels_of_a_run_and_of_a_version_alike(
     assert cli.main([*of_version, "--judge", str(judge_dir)]) == 0
     again = store.open("digits@2").manifest.fitted_prior
     assert again is not None
-    assert [metric.name for metric in again.metrics][-1] == "asked_label_share"
+    assert again.protocol == fitted.protocol
+    shares = [each.metrics[-1] for each in (fitted, again)]
+    assert {metric.name for metric in shares} == {"asked_label_share"}
+    # torch and onnxruntime differ in the last bits, so a draw or two may be read otherwise.
+    assert shares[0].value == pytest.approx(shares[1].value, abs=0.01)
 
 
 @pytest.mark.parametrize(
     ("more", "code", "reason"),
     [
         (("--no-labels",), 2, "--judge: expected images with labels and no --no-labels"),
-        ((), 65, r"--judge: expected one for images shaped (1, 28, 28), got one for (1, 8, 8)"),
+        (
+            (),
+            65,
+            "judge: expected one for images shaped (1, 28, 28), as the model takes, got one for (1, 8, 8)",
+        ),
+        (
+            (),
+            65,
+            "--judge: expected one fitted to idx train, whose labels are asked for, got one of other images",
+        ),
     ],
 )
 def test_a_judge_that_cannot_read_what_is_drawn_is_refused_before_anything_is_fitted(
@@ -405,10 +415,11 @@ def test_a_judge_that_cannot_read_what_is_drawn_is_refused_before_anything_is_fi
 ):
     judge = judge_dir
     if code == 65:
-        judge = tmp_path / "small"
+        judge = tmp_path / "other"
         judge.mkdir()
-        facts = JudgeFacts((1, 8, 8), 10, accuracy=0.5, protocol="none", trained_on="0" * 64)
-        save_judge(judge, Judge(JudgeNetwork((1, 8, 8), 10), facts))
+        shape = (1, 8, 8) if "(1, 8, 8)" in reason else (1, 28, 28)
+        facts = JudgeFacts(shape, 10, accuracy=0.5, protocol="none", trained_on="0" * 64)
+        save_judge(judge, Judge(JudgeNetwork(shape, 10), facts))
     run_dir = make_run()
     assert fit_prior(run_dir, mnist_folder, "--judge", str(judge), *more) == code
     output = capsys.readouterr()

@@ -60,3 +60,12 @@ def test_a_gradient_is_scaled_to_the_stated_norm_as_a_whole(
     monkeypatch.setattr(torch.optim.AdamW, "step", noting)
     fit(tiny(optimiser={"gradient_clip_norm": 0.5}), digits, tmp_path / "run", console=console)
     assert norms == pytest.approx([0.5] * 18, rel=1e-3)
+
+
+@pytest.mark.parametrize(("part", "first"), [(1.0, 0), (0.35, 650), (0.25, 750)])
+def test_several_samples_are_drawn_in_the_last_part_of_the_training(module_of, part, first):
+    """20 epochs of 50 steps."""
+    samples = module_of(
+        objective={"importance_samples": 3, "importance_part": part}, trainer={"epochs": 20}
+    ).samples
+    assert [samples(step) for step in range(1000)] == [1] * first + [3] * (1000 - first)

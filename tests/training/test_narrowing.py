@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from model_store.prior import GaussianMixture
-from training.narrowing import DRAWS, FACTORS, WANTED_SHARE, narrowed, protocol
+from training.narrowing import DRAWS, WANTED_SHARE, narrowed, protocol
 
 LATENTS = 3
 
@@ -48,11 +48,30 @@ def test_neither_means_nor_weights_move():
     np.testing.assert_array_equal(done.mixture.weights, whole.weights)
 
 
-def test_where_no_factor_is_enough_the_best_is_taken():
-    """A third of the draws come from a Gaussian whose mean itself is read as something else."""
-    done = narrowed(7, mixture([2 / 3, 1 / 3], [0.0, 10.0], 1.0), read=below(3.0), seed=0)
+def test_where_no_factor_is_enough_the_largest_that_is_about_as_good_as_the_best_is_taken():
+    """A third of the draws come from a Gaussian whose mean itself is read as something else.
+
+    The others lie within 2.5 for 98.8 % at a factor of 1, and practically all at 0.75 or less: two thirds of
+    what is missing, 0.8 %, are less than the standard error of 1.05 %.
+    """
+    done = narrowed(7, mixture([2 / 3, 1 / 3], [0.0, 10.0], 1.0), read=below(2.5), seed=0)
     assert done.share == pytest.approx(2 / 3, abs=3 * (2 / 9 / DRAWS) ** 0.5)
-    assert done.factor in FACTORS
+    assert done.factor == 1.0
+    tighter = narrowed(7, mixture([2 / 3, 1 / 3], [0.0, 10.0], 1.0), read=below(1.4), seed=0)
+    # At 0.6 they lie within 2.33 deviations, 98.0 %, at 0.85 within 1.65, 90 %: 6 % of all draws fewer.
+    assert 0.5 <= tighter.factor <= 0.8
+
+
+def test_a_share_that_is_best_in_between_is_found():
+    """Read as asked between 0.6 and 0.8 of the way to where a draw would lie."""
+    ring = mixture([1.0], [0.0], 1e-3)
+
+    def read(z: np.ndarray) -> np.ndarray:
+        length = np.sqrt(np.square(z[:, 1]).mean())
+        return np.full(len(z), 7 if 0.58e-3 < length < 0.82e-3 else 1)
+
+    done = narrowed(7, ring, read=read, seed=0)
+    assert (done.factor, done.share) == (0.8, 1.0)
 
 
 def test_a_reader_who_sees_another_label_everywhere_leaves_the_mixture_as_it_is():
@@ -82,3 +101,10 @@ def test_the_protocol_names_the_reader_and_each_label_s_factor():
     said = protocol({"seven": done}, by="a classifier with 99.5 % accuracy", seed=0)
     assert "a classifier with 99.5 % accuracy reads 98.5 % of 2,000 draws (seed 0)" in said
     assert said.endswith("(seven: 0.8)")
+
+
+def test_the_protocol_of_many_labels_fits_into_a_manifest():
+    done = narrowed(7, mixture([1.0], [0.0], 1.0), read=below(2.0), seed=0)
+    said = protocol({f"a label of many letters, {n}": done for n in range(1000)}, by="somebody", seed=0)
+    assert said.endswith("(from 0.8 to 0.8)")
+    assert len(said) < 1000

@@ -19,13 +19,17 @@ import torch
 from process_facts import ends
 from warm_processes import WarmProcess, start_warm
 
+from model_store import ModelStore
 from training import cli
 from training.callbacks import RunCheckpoint
 from training.config import RunConfig, load_recipe
 from training.data import load_mnist
 from training.errors import ConfigError, ProcessLost
+from training.evaluation import evaluate, write_evaluation
+from training.export import export_run
 from training.fit import Console, fit, resolve_precision
-from training.processes import Processes, find_processes
+from training.processes import ALONE, Processes, find_processes
+from training.run_directory import load_run
 from training.threads import use_allowed_threads
 
 TWO = Processes(devices=2)
@@ -139,6 +143,32 @@ def test_two_processes_learn_what_one_does_with_convolutions_and_muon(
     fit(config, images, tmp_path / "one", console=SILENT)
     assert close(weights_of(tmp_path / "one"), weights_of(tmp_path / "two"))
     assert log_of(tmp_path / "one")[-1] == pytest.approx(log_of(tmp_path / "two")[-1], rel=1e-5)
+
+
+def test_two_processes_start_from_a_version_and_draw_several_samples_as_one_does(
+    recipe, images, by_two, mnist_folder, tmp_path, monkeypatch, weights_of, log_of
+):
+    store = ModelStore(tmp_path / "store")
+    write_evaluation(
+        by_two, evaluate(load_run(by_two).model, images.test, importance_samples=2, importance_images=9)
+    )
+    export_run(by_two, name="start", store=store, cache_dir=tmp_path, tell=lambda _: None)
+    several = ["trainer.start_from='start@1'", "objective.importance_samples=3"]
+    config = load_recipe(recipe, overrides=[*several, "objective.beta_warmup_epochs=0", "trainer.epochs=1"])
+    for out, processes in (("one", ALONE), ("two", TWO)):
+        fit(
+            config,
+            images,
+            tmp_path / out,
+            console=SILENT,
+            store=store,
+            processes=processes,
+            helper=helper(mnist_folder),
+        )
+    assert close(weights_of(tmp_path / "one"), weights_of(tmp_path / "two"))
+    assert log_of(tmp_path / "one")[-1] == pytest.approx(log_of(tmp_path / "two")[-1], rel=1e-5)
+    first, anew = (log_of(run)[0]["train_negative_elbo"] for run in (tmp_path / "one", by_two))
+    assert first < 0.9 * anew, "it began anew"
 
 
 def test_a_run_says_how_many_processes_trained_it(by_two):

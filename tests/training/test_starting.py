@@ -18,6 +18,7 @@ from training.fit import Console, fit
 from training.models import Gaussian, build_model
 from training.run_directory import load_run
 from training.starting import StartingWeights
+from training.suitability import objections
 
 from .finished_runs import make_finished_run, seeded_model
 
@@ -89,11 +90,9 @@ def test_training_begins_with_them_and_the_run_says_so(publish, store, tiny, dig
     assert load_run(tmp_path / "run").config.trainer.start_from == "start@1"
 
 
-def test_the_command_takes_an_alias_and_keeps_the_number(
-    publish, store, mnist_folder, tmp_path, tiny, capsys
-):
-    publish()
-    store.promote("start", "best", 1)
+@pytest.fixture
+def mine(tmp_path, tiny):
+    """A recipe file with the networks of `tiny`."""
     recipe = tmp_path / "mine.toml"
     recipe.write_text(
         'name = "mine"\n[model]\nlatent_size = 4\n'
@@ -102,7 +101,15 @@ def test_the_command_takes_an_alias_and_keeps_the_number(
         "[data]\nvalidation_size = 100\n[trainer]\nepochs = 1\n"
         "[evaluation]\nimportance_samples = 2\nimportance_images = 9\n"
     )
-    arguments = ["fit", "--recipe", str(recipe), "--data", str(mnist_folder), "--out", str(tmp_path / "run")]
+    return recipe
+
+
+def test_the_command_takes_an_alias_and_keeps_the_number(
+    publish, store, mnist_folder, mine, tmp_path, capsys
+):
+    publish()
+    store.promote("start", "best", 1)
+    arguments = ["fit", "--recipe", str(mine), "--data", str(mnist_folder), "--out", str(tmp_path / "run")]
     assert cli.main([*arguments, "--start-from", "start@best", "--store", str(store.root)]) == 0
     assert "start     the weights of start@1" in capsys.readouterr().out
     assert json.loads((tmp_path / "run/config.json").read_text())["trainer"]["start_from"] == "start@1"
@@ -126,6 +133,34 @@ def test_a_version_of_another_kind_of_network_is_refused(publish, store, tiny):
         StartingWeights.read("start@1", store).put_into(build_model(tiny(model=RESIDUAL).model, SHAPE))
 
 
+@pytest.mark.parametrize(
+    ("section", "told"),
+    [
+        ({"model": {"logvar_min": -3.0}}, r"model.logvar_max, \(-3.0, 2.0\), got start@1 with \(-8.0, 2.0\)"),
+        (LEARNED, "model.likelihood, gaussian, got start@1 with bernoulli"),
+    ],
+)
+def test_weights_that_would_mean_something_else_are_refused(publish, store, tiny, section, told):
+    publish()
+    with pytest.raises(ConfigError, match=told):
+        StartingWeights.read("start@1", store).put_into(build_model(tiny(**section).model, SHAPE))
+
+
+def test_a_learned_sigma_at_its_floor_begins_where_it_can_still_move(publish, store, tiny):
+    at_the_floor = {"likelihood": {**LEARNED["model"]["likelihood"], "sigma": 0.010001}}
+    config = publish(model=at_the_floor, data=LEARNED["data"])
+    begun = build_model(config.model, SHAPE)
+    StartingWeights.read("start@1", store).put_into(begun)
+    assert isinstance(begun.likelihood, Gaussian)
+    assert begun.likelihood.sigma.item() == pytest.approx(0.012, rel=1e-4)
+
+
+def test_a_warm_up_that_undoes_the_start_is_told(tiny, digits):
+    config = tiny(trainer={"start_from": "start@1"}, objective={"beta_warmup_epochs": 2.0})
+    assert any("undoes them. Set it to 0." in line for line in objections(config, digits.train))
+    assert objections(tiny(trainer={"start_from": "start@1"}), digits.train) == []
+
+
 def test_a_missing_version_is_told_and_nothing_started(store, mnist_folder, tmp_path, capsys):
     out = tmp_path / "run"
     arguments = ["fit", "--recipe", "quick", "--data", str(mnist_folder), "--out", str(out)]
@@ -134,14 +169,26 @@ def test_a_missing_version_is_told_and_nothing_started(store, mnist_folder, tmp_
     assert not out.exists()
 
 
-def test_a_run_that_goes_on_does_not_need_the_version_again(publish, store, tiny, digits, tmp_path):
+def test_the_same_command_resumes_though_the_alias_or_the_version_is_gone(
+    publish, store, mnist_folder, mine, tmp_path
+):
     publish()
-    config = tiny(trainer={"start_from": "start@1", "epochs": 1})
-    fit(config, digits, tmp_path / "run", console=SILENT, store=store)
-    again = fit(
-        config, digits, tmp_path / "run", console=SILENT, store=ModelStore(tmp_path / "empty"), resume=True
-    )
-    assert again.epochs == 1
+    store.promote("start", "best", 1)
+    arguments = ["fit", "--recipe", str(mine), "--data", str(mnist_folder), "--out", str(tmp_path / "run")]
+    arguments += ["--start-from", "start@best", "--store"]
+    assert cli.main([*arguments, str(store.root)]) == 0
+    assert cli.main([*arguments, str(tmp_path / "empty"), "--resume"]) == 0
+
+
+def test_a_run_that_is_to_go_on_from_another_version_is_refused(
+    publish, store, mnist_folder, mine, tmp_path, capsys
+):
+    publish()
+    arguments = ["fit", "--recipe", str(mine), "--data", str(mnist_folder), "--out", str(tmp_path / "run")]
+    arguments += ["--store", str(store.root)]
+    assert cli.main([*arguments, "--start-from", "start"]) == 0
+    assert cli.main([*arguments, "--resume", "--set", "trainer.start_from='start@2'"]) == 73
+    assert "--start-from options the run was started with" in capsys.readouterr().err
 
 
 def test_start_from_with_a_bare_resume_is_refused(tmp_path, capsys):

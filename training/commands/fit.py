@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from model_store import ModelStore, default_store_root
+from model_store import ModelReference, ModelStore, default_store_root
 from training.commands.telling import progress_of_evaluation, say
 from training.config import Expectation, RunConfig, load_recipe
 from training.data import ImageData, count_held_back, load_images
@@ -117,9 +117,22 @@ def _configuration(arguments: argparse.Namespace, store: ModelStore) -> RunConfi
     if arguments.seed is not None:
         overrides.append(f"trainer.seed={arguments.seed}")
     if arguments.start_from is not None:
-        # By its number: an alias may point at another version tomorrow.
-        overrides.append(f"trainer.start_from='{store.resolve(arguments.start_from)}'")
+        overrides.append(f"trainer.start_from='{_start(arguments, store)}'")
     return load_recipe(arguments.recipe, overrides=overrides)
+
+
+def _start(arguments: argparse.Namespace, store: ModelStore) -> str:
+    """The version to start from, by its number: an alias may point at another one tomorrow.
+
+    A run that goes on keeps what it was started from, wherever the alias points by now.
+    """
+    directory = RunDirectory(arguments.out)
+    if arguments.resume and directory.config.is_file():
+        begun = directory.read_config().trainer.start_from
+        asked = ModelReference.parse(arguments.start_from)
+        if arguments.start_from == begun or (asked.version is None and begun.startswith(f"{asked.name}@")):
+            return begun
+    return str(store.resolve(arguments.start_from))
 
 
 def _plan(config: RunConfig, data: ImageData, out: Path, *, resume: bool, processes: Processes) -> str:

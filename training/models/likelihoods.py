@@ -101,8 +101,8 @@ class Gaussian(Likelihood):
         return above + math.log(-math.expm1(-above))
 
     def begin_at(self, sigma: float) -> None:
-        """Let a learned σ go on from another one; one at its floor begins a little above it."""
-        lowest = self.sigma_min * (1.0 + 1e-3)
+        """Let a learned σ go on from another one; but near its floor it would hardly move."""
+        lowest = 1.2 * self.sigma_min
         with torch.no_grad():
             self.sigma_parameter.fill_(self._raw(max(sigma, lowest)))
 

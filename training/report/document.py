@@ -12,7 +12,6 @@ from time import monotonic, process_time
 import torch
 
 from training.data import ImageSet
-from training.errors import DataError
 from training.report.alarms import data_alarms
 from training.report.detection import check_second, find_detection
 from training.report.findings import Findings, Report, SectionRecord
@@ -50,7 +49,8 @@ def measure(bench: Workbench, request: Request) -> tuple[Report, tuple[Findings,
         NonFiniteTraining: A figure is not finite: the weights are broken.
     """
     started, cpu_started = monotonic(), process_time()
-    _check_judge(bench)
+    if bench.judge is not None:
+        bench.judge.check_shape(bench.model.image_shape, of=bench.subject.label)
     check_second(bench, request.second, request.second_subject)
     evaluation, likelihood = find_likelihood(
         bench,
@@ -88,12 +88,3 @@ def _records(findings: Sequence[Findings]) -> dict[str, SectionRecord]:
         section.key: SectionRecord(title=section.title, figures=section.figures, series=section.series)
         for section in findings
     }
-
-
-def _check_judge(bench: Workbench) -> None:
-    if bench.judge is not None and bench.judge.facts.image_shape != bench.model.image_shape:
-        raise DataError(
-            f"judge: expected one for images shaped {bench.model.image_shape}, as {bench.subject.label} "
-            f"takes, got one for {bench.judge.facts.image_shape}. Make one of these images with `vae-train "
-            "judge`."
-        )
