@@ -7,38 +7,21 @@ exit codes.
 
 from __future__ import annotations
 
-import logging
-import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, RichProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.callbacks import Callback
 
 from model_store import ModelStore, default_store_root
-from training.averaging import RunningMeanOfWeights
 from training.batches import OrderedBatches, ShuffledBatches
-from training.callbacks import (
-    DurableCheckpoints,
-    EpochLog,
-    PositionOfBatches,
-    Row,
-    RunCheckpoint,
-    StopOnSignals,
-    StopWhenNoBetter,
-)
-from training.config import DataConfig, RunConfig, TrainerConfig
+from training.callbacks import EpochLog, PositionOfBatches, RunCheckpoint, StopOnSignals
+from training.config import DataConfig, RunConfig
+from training.console import Console, announcer
 from training.data import ImageData, ImageSet, split_train_validation
 from training.errors import ConfigError, DataError, RunDirectoryError
-from training.evaluation import COLLAPSED_KL_NATS
+from training.lightning_trainer import Precision, make_trainer, quiet_lightning, resolve_precision
 from training.models import LatentImageModel, build_model
 from training.module import FittingModule
 from training.pictures import Pictures
@@ -48,19 +31,6 @@ from training.run_directory import FittedRun, RunDirectory, load_run, save_prove
 from training.seeding import generator_for
 from training.starting import StartingWeights
 from training.suitability import objections
-
-__all__ = ["FittedRun", "RunDirectory", "assist", "fit", "load_run", "resolve_precision"]
-
-Precision = Literal["float32", "bfloat16"]
-
-
-@dataclass(frozen=True)
-class Console:
-    """Where a run talks to the person who started it."""
-
-    say: Callable[[str], None]
-    progress_bar: bool
-    """A live bar, for a terminal; otherwise one line per epoch."""
 
 
 def fit(
@@ -245,7 +215,7 @@ def _train(
     module = FittingModule(model, config, steps_per_epoch=len(batches), share=processes.share)
 
     every_steps = min(50, len(batches))
-    epoch_log = EpochLog(directory, every_steps=every_steps, announce=_announcer(config, console))
+    epoch_log = EpochLog(directory, every_steps=every_steps, announce=announcer(config, console))
     callbacks: list[Callback] = [PositionOfBatches(batches), epoch_log]
     if processes.leads:
         pictures = Pictures(
@@ -257,8 +227,8 @@ def _train(
         )
         callbacks.append(pictures)
     checkpoint = RunCheckpoint(directory, minutes=config.trainer.checkpoint_minutes)
-    with _quiet_lightning(), StopOnSignals(checkpoint, console.say) as stopping:
-        trainer = _trainer(
+    with quiet_lightning(), StopOnSignals(checkpoint, console.say) as stopping:
+        trainer = make_trainer(
             config,
             directory,
             precision=task.precision,
@@ -281,18 +251,6 @@ def _new_model(config: RunConfig, image_shape: tuple[int, int, int]) -> LatentIm
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator_for(config.trainer.seed, "weights").initial_seed())
         return build_model(config.model, image_shape)
-
-
-def resolve_precision(config: TrainerConfig, accelerator: Literal["cpu", "gpu"] = "cpu") -> Precision:
-    """What `auto` means on this machine: bfloat16 where CPU or GPU multiply it in hardware."""
-    if config.precision != "auto":
-        return config.precision
-    if accelerator == "gpu":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        flags = torch.cpu.get_capabilities()
-        native = flags.get("avx512_bf16") or flags.get("amx_bf16") or flags.get("bf16")
-    return "bfloat16" if native else "float32"
 
 
 def _check_resumable(directory: RunDirectory, config: RunConfig, now: Provenance, console: Console) -> None:
@@ -324,143 +282,3 @@ def _check_resumable(directory: RunDirectory, config: RunConfig, now: Provenance
             )
     if directory.checkpoint.is_file():
         directory.check_checkpoint()
-
-
-def _trainer(
-    config: RunConfig,
-    directory: RunDirectory,
-    *,
-    precision: Precision,
-    callbacks: list[Callback],
-    progress_bar: bool,
-    every_steps: int,
-    processes: Processes,
-) -> Trainer:
-    chosen = config.trainer
-    if chosen.ema_decay > 0.0:
-        # First, so that every other callback sees the averaged weights of the same step.
-        callbacks = [RunningMeanOfWeights(chosen.ema_decay), *callbacks]
-    if chosen.early_stopping_epochs > 0:
-        callbacks = [*callbacks, StopWhenNoBetter(epochs=chosen.early_stopping_epochs)]
-    if progress_bar:
-        callbacks = [*callbacks, EpochsFromOne()]
-    return Trainer(
-        accelerator="cuda" if processes.accelerator == "gpu" else "cpu",
-        devices=processes.devices,
-        num_nodes=processes.nodes,
-        strategy="auto" if processes.count == 1 else JoinedProcesses(),
-        precision="bf16-mixed" if precision == "bfloat16" else "32-true",
-        max_epochs=chosen.epochs,
-        gradient_clip_val=config.optimiser.gradient_clip_norm,
-        gradient_clip_algorithm="norm",
-        callbacks=callbacks,
-        logger=processes.leads
-        and TensorBoardLogger(directory.root, name="tensorboard", version="", default_hp_metric=False),
-        # What was asked for, whatever cluster this machine may belong to.
-        plugins=[DurableCheckpoints(), PlaceOfProcess(processes)],
-        log_every_n_steps=every_steps,
-        enable_progress_bar=progress_bar,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-    )
-
-
-class PlaceOfProcess(LightningEnvironment):
-    """Tells Lightning which process this is, and that the others are there already."""
-
-    def __init__(self, processes: Processes) -> None:
-        super().__init__()
-        self._processes = processes
-
-    @property
-    def creates_processes_externally(self) -> bool:
-        return True
-
-    def local_rank(self) -> int:
-        return self._processes.local_rank
-
-    def node_rank(self) -> int:
-        return self._processes.node_rank
-
-
-class JoinedProcesses(DDPStrategy):
-    """Lightning's data parallel strategy in a process group that exists: it starts nothing."""
-
-    def _configure_launcher(self) -> None:
-        # Its launcher would also change the number of threads, to another than was recorded.
-        pass
-
-
-class EpochsFromOne(RichProgressBar):
-    """Lightning's bar, counting epochs as the log does; its own would begin with "Epoch 0/4" for five."""
-
-    def _get_train_description(self, current_epoch: int) -> str:
-        return f"epoch {current_epoch + 1}/{self.trainer.max_epochs}"
-
-
-def _announcer(config: RunConfig, console: Console) -> Callable[[Row], None]:
-    """Says one line per epoch, and warns once when the posterior has collapsed."""
-    started = time.monotonic()
-    warned = False
-
-    def announce(row: Row) -> None:
-        nonlocal warned
-        costs = _costs_of_vae(row) if config.model.kind == "vae" else _costs_of_autoencoder(row)
-        console.say(
-            f"epoch {row['epoch']}/{config.trainer.epochs}  {costs}  {time.monotonic() - started:.0f} s"
-        )
-        if not warned and _collapsed(config, row):
-            warned = True
-            console.say(_collapse_warning(row))
-
-    return announce
-
-
-def _costs_of_vae(row: Row) -> str:
-    return (
-        f"-ELBO train {row['train_negative_elbo']:.2f}  validation {row['validation_negative_elbo']:.2f} "
-        f"(reconstruction {row['validation_reconstruction_nll']:.2f} + KL {row['validation_kl']:.2f})  "
-        f"beta {row['beta']:.2f}"
-    )
-
-
-def _costs_of_autoencoder(row: Row) -> str:
-    """Without a prior there is no bound to speak of."""
-    return (
-        f"reconstruction train {row['train_reconstruction_nll']:.2f}  "
-        f"validation {row['validation_reconstruction_nll']:.2f}"
-    )
-
-
-def _collapsed(config: RunConfig, row: Row) -> bool:
-    """A VAE whose KL is below a nat although its weight has reached full height."""
-    return (
-        config.model.kind == "vae"
-        and row["beta"] >= config.objective.beta
-        and row["validation_kl"] < COLLAPSED_KL_NATS
-    )
-
-
-def _collapse_warning(row: Row) -> str:
-    return (
-        f"warning: the posterior has collapsed: KL {row['validation_kl']:.3f} nats per image, expected "
-        f"at least {COLLAPSED_KL_NATS:g}. The latents say nothing about the image. Lower objective.beta or "
-        "raise objective.beta_warmup_epochs."
-    )
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Silence notices about hardware, loaders and products that a run here has no use for."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"lightning\..*")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from training.config import RunConfig, parse_config
+from training.console import Console
 from training.data import ImageData, load_mnist
-from training.fit import Console
 
 #: Two epochs of nine steps.
 TINY: dict[str, Any] = {

@@ -17,11 +17,12 @@ from training.callbacks import RunCheckpoint
 from training.commands.fit import _plan
 from training.config import RunConfig, parse_config
 from training.config_errors import _models
+from training.console import Console
 from training.data import load_images
 from training.errors import ConfigError
 from training.evaluation import evaluate, weights_sha256, write_evaluation
 from training.export import export_run
-from training.fit import Console, fit
+from training.fit import fit
 from training.processes import ALONE
 
 MLP = {"trunk": {"type": "mlp", "encoder_hidden": [8], "decoder_hidden": [8]}}

@@ -11,10 +11,12 @@ import torch
 from PIL import Image
 
 from training.config import parse_config
+from training.console import Console
 from training.data import ImageData, ImageSet, Room, split_train_validation, to_unit_interval
 from training.errors import DataError
 from training.evaluation import evaluate
-from training.fit import Console, fit, resolve_precision
+from training.fit import fit
+from training.lightning_trainer import resolve_precision
 
 
 def test_a_run_leaves_everything_a_stranger_needs(tiny, digits, tmp_path, console, heard):

@@ -23,11 +23,13 @@ from model_store import ModelStore
 from training import cli
 from training.callbacks import RunCheckpoint
 from training.config import RunConfig, load_recipe
+from training.console import Console
 from training.data import load_mnist
 from training.errors import ConfigError, ProcessLost
 from training.evaluation import evaluate, write_evaluation
 from training.export import export_run
-from training.fit import Console, fit, resolve_precision
+from training.fit import fit
+from training.lightning_trainer import resolve_precision
 from training.processes import ALONE, Processes, find_processes
 from training.run_directory import load_run
 from training.threads import use_allowed_threads

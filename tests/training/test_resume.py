@@ -18,9 +18,11 @@ import torch
 
 from training.callbacks import RunCheckpoint
 from training.config import load_recipe
+from training.console import Console
 from training.data import ImageData, load_mnist
 from training.errors import DataError, RunDirectoryError
-from training.fit import Console, fit, load_run
+from training.fit import fit
+from training.run_directory import load_run
 
 #: A checkpoint after every step, two epochs of warm-up for beta and for the running mean to matter.
 OFTEN = {

@@ -12,8 +12,8 @@ import torch
 
 from training.averaging import RunningMeanOfWeights
 from training.errors import RunDirectoryError, RunNotFinished
-from training.fit import fit, load_run
-from training.run_directory import RunDirectory
+from training.fit import fit
+from training.run_directory import RunDirectory, load_run
 
 
 def test_kept_weights_are_the_running_mean(tiny, digits, tmp_path, console, no_pictures, monkeypatch):

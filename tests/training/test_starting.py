@@ -12,9 +12,10 @@ import torch
 from model_store import ModelStore
 from training import cli
 from training.config import RunConfig
+from training.console import Console
 from training.errors import ConfigError
 from training.export import export_run
-from training.fit import Console, fit
+from training.fit import fit
 from training.models import Gaussian, build_model
 from training.run_directory import load_run
 from training.starting import StartingWeights

@@ -14,9 +14,9 @@ import torch
 
 from training.callbacks import RunCheckpoint
 from training.errors import NonFiniteTraining, TrainingInterrupted
-from training.fit import fit, load_run
+from training.fit import fit
 from training.module import FittingModule
-from training.run_directory import RunDirectory, write_tensors
+from training.run_directory import RunDirectory, load_run, write_tensors
 
 
 def test_a_diverging_run_stops_and_keeps_its_last_checkpoint(

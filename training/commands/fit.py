@@ -15,11 +15,13 @@ import torch
 from model_store import ModelReference, ModelStore, default_store_root
 from training.commands.telling import progress_of_evaluation, say
 from training.config import Expectation, RunConfig, load_recipe
+from training.console import Console
 from training.data import ImageData, count_held_back, load_images
 from training.errors import ConfigError, TrainingInterrupted
 from training.evaluation import Evaluation, evaluate, format_value, write_evaluation
-from training.fit import Console, assist, fit, resolve_precision
+from training.fit import assist, fit
 from training.helpers import end_with_the_starter
+from training.lightning_trainer import resolve_precision
 from training.memory import keep_freed_memory
 from training.models import build_model
 from training.processes import Processes, find_processes
