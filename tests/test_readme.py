@@ -48,7 +48,7 @@ RUN_ELSEWHERE = {
 
 #: An hour of training and a minute of load, cut short: command in the README → what is appended to it here.
 SHORTENED = {
-    "vae-train fit --recipe mnist --data data/mnist --out runs/mnist": (
+    "vae-train fit --recipe mnist-further --data data/mnist --out runs/mnist": (
         " --set trainer.epochs=1 --set evaluation.importance_samples=2 --set evaluation.importance_images=10"
     ),
     "vae-train fit --recipe images-gaussian --data data/pictures --out runs/pictures": (
@@ -218,11 +218,11 @@ def test_command_lines_train_publish_and_look_at_a_model(
             environment=environment,
             address=None,
         )
-    assert (store / "mnist/4/manifest.json").is_file()
+    assert (store / "mnist/5/manifest.json").is_file()
     assert (store / "pictures/1/manifest.json").is_file()
     assert (tmp_path / "runs/quick/samples.png").is_file()
     assert (tmp_path / "runs/quick/report.html").is_file()
-    assert (tmp_path / "reports/mnist-4/report.html").is_file()
+    assert (tmp_path / "reports/mnist-5/report.html").is_file()
     assert (tmp_path / "reports/compare/compare.html").is_file()
 
 
@@ -259,7 +259,7 @@ def test_picture_is_what_the_bundled_model_draws(
     assert caption
     assert picture
     run_block(
-        f'curl "localhost:8000{caption[1]}&model=mnist@3" -o drawn.png',
+        f'curl "localhost:8000{caption[1]}&model=mnist@4" -o drawn.png',
         cwd=tmp_path,
         environment=environment,
         address=server,

@@ -6,6 +6,7 @@ import argparse
 
 from training.commands.evaluate import wanted
 from training.commands.telling import progress_of_evaluation, warn
+from training.memory import keep_freed_memory
 from training.report.comparison import comparison_markdown
 from training.report.making import make_comparison
 from training.threads import use_allowed_threads
@@ -14,6 +15,7 @@ from training.threads import use_allowed_threads
 def run(arguments: argparse.Namespace) -> int:
     """Measure, write the page, print the tables."""
     use_allowed_threads()
+    keep_freed_memory()
     with progress_of_evaluation() as progress:
         comparison = make_comparison(
             arguments.models, wanted(arguments), out=arguments.out, progress=progress, tell=warn

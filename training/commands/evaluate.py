@@ -9,6 +9,7 @@ from model_store import ModelStore, default_store_root
 from training.commands.telling import progress_of_evaluation, warn
 from training.errors import ConfigError
 from training.evaluation import evaluate_run
+from training.memory import keep_freed_memory
 from training.report.making import Wanted, make_report
 from training.threads import use_allowed_threads
 
@@ -16,6 +17,7 @@ from training.threads import use_allowed_threads
 def run(arguments: argparse.Namespace) -> int:
     """Measure, write the figures and the report, print the tables."""
     use_allowed_threads()
+    keep_freed_memory()
     if arguments.figures_only:
         return _figures_only(arguments)
     with progress_of_evaluation() as progress:
