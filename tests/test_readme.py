@@ -98,7 +98,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def environment(store: Path) -> dict[str, str]:
     path = f"{REPOSITORY / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "VAE_MODEL_STORE": str(store)}
+    # What `make test ARGS=…` was given is for pytest, and not for the `make serve` that is tried here.
+    own = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "ARGS")}
+    return {**own, "PATH": path, "VAE_MODEL_STORE": str(store)}
 
 
 @pytest.fixture(scope="module")
