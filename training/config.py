@@ -8,7 +8,6 @@ the file, the key, what was expected and what came, by `training.config_errors`.
 from __future__ import annotations
 
 import json
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -26,10 +25,10 @@ from pydantic import (
     model_validator,
 )
 
+from model_store import InvalidReference, ModelReference
 from training.config_errors import explain
 from training.errors import ConfigError
 
-_NUMBERED_VERSION = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?@[1-9][0-9]{0,8}")
 Positive = Annotated[float, Field(gt=0.0, le=1e6, allow_inf_nan=False)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
 Stages = Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=1, max_length=3)]
@@ -57,8 +56,15 @@ def _count_or_counts(value: object, info: ValidationInfo) -> int | tuple[int, ..
     return value if isinstance(value, int) else tuple(counts)
 
 
+def _names_a_number(text: str) -> bool:
+    try:
+        return ModelReference.parse(text).version is not None
+    except InvalidReference:
+        return False
+
+
 def _numbered_version(value: object) -> object:
-    if value != "" and not (isinstance(value, str) and _NUMBERED_VERSION.fullmatch(value)):
+    if value != "" and not (isinstance(value, str) and _names_a_number(value)):
         raise ValueError(
             f"trainer.start_from: expected name@number such as 'mnist@3', got {str(value)[:80]!r}; an alias "
             "may be given by --start-from"

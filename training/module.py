@@ -46,6 +46,11 @@ class FittingModule(LightningModule):
         self.steps_per_epoch = steps_per_epoch
         self.share = share
 
+    @property
+    def _steps(self) -> int:
+        """Of the whole training."""
+        return self.config.trainer.epochs * self.steps_per_epoch
+
     def beta(self, step: int) -> float:
         """Weight of the KL term at a step counted from 0."""
         objective = self.config.objective
@@ -55,8 +60,8 @@ class FittingModule(LightningModule):
 
     def samples(self, step: int) -> int:
         """Posterior samples of each image at a step counted from 0."""
-        objective, steps = self.config.objective, self.config.trainer.epochs * self.steps_per_epoch
-        return objective.importance_samples if step >= (1.0 - objective.importance_part) * steps else 1
+        objective = self.config.objective
+        return objective.importance_samples if step >= (1.0 - objective.importance_part) * self._steps else 1
 
     def training_step(self, images: Tensor, batch_index: int) -> dict[str, Tensor | int]:
         """Observe → encode → sample → decode → cost.
@@ -97,8 +102,7 @@ class FittingModule(LightningModule):
     def _distorted(self, grey: Tensor, step: int) -> Tensor:
         """The images, `data.distorted_fraction` of them distorted in the first part of the training."""
         chosen = self.config.data
-        steps = self.config.trainer.epochs * self.steps_per_epoch
-        if chosen.distorted_fraction == 0.0 or step >= chosen.distorted_part * steps:
+        if chosen.distorted_fraction == 0.0 or step >= chosen.distorted_part * self._steps:
             return grey
         return distort(
             grey,
@@ -181,7 +185,7 @@ class FittingModule(LightningModule):
         Source:
             Loshchilov & Hutter 2016, arXiv:1608.03983, equation 5, without restarts.
         """
-        chosen, total = self.config.optimiser, self.config.trainer.epochs * self.steps_per_epoch
+        chosen, total = self.config.optimiser, self._steps
         if step < chosen.warmup_steps:
             return (step + 1) / chosen.warmup_steps
         progress = min(1.0, (step - chosen.warmup_steps) / max(1, total - chosen.warmup_steps))

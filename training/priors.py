@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model_store import FittedPrior, GaussianMixture, LabelledMixture, Metric, PriorMixtures
+from training import narrowing
 from training.data import Binarisation, ImageSet
 from training.errors import DataError, NonFiniteTraining
 from training.estimators import Observations, Progress
@@ -40,9 +41,6 @@ from training.mixtures import (
     rows_needed,
     standard_normal_log_density,
 )
-from training.narrowing import DRAWS as NARROWING_DRAWS
-from training.narrowing import Narrowed, Reader, narrowed
-from training.narrowing import protocol as protocol_of_narrowing
 from training.seeding import generator_for
 
 #: Numbers of components that are tried for the mixture of all images, and for that of one label.
@@ -117,7 +115,7 @@ def fit_prior(
     seed: int,
     with_labels: bool = True,
     label_names: Sequence[str] = (),
-    reader: Reader | None = None,
+    reader: narrowing.Reader | None = None,
     tell: Tell = lambda _: None,
     progress: Progress | None = None,
 ) -> PriorFit:
@@ -163,15 +161,13 @@ def fit_prior(
     names = {label: label_names[label] if label_names else str(label) for label in labelled}
     protocol, asked = _protocol(encoder, parts, seed=seed, labels=bool(labelled)), []
     if reader is not None and labelled:
-        narrow = {
-            label: narrowed(label, each, read=reader.read, seed=seed) for label, each in published.items()
-        }
-        for label, done in narrow.items():
-            tell(f"label {names[label]}: factor {done.factor:g}, {100 * done.share:.1f} % read as asked")
-        published = {label: done.mixture for label, done in narrow.items()}
+        narrow = narrowing.narrow_labels(published, reader=reader, seed=seed)
+        published = {label: each.mixture for label, each in narrow.items()}
         by_name = {names[label]: each for label, each in narrow.items()}
-        protocol += f"; {protocol_of_narrowing(by_name, by=reader.about, seed=seed)}"
-        asked = [_asked(by_name, by=reader.about, seed=seed)]
+        for name, each in by_name.items():
+            tell(f"label {name}: factor {each.factor:g}, {100 * each.share:.1f} % read as asked")
+        protocol += f"; {narrowing.protocol(by_name, by=reader.about, seed=seed)}"
+        asked = [narrowing.asked_label_share(by_name, by=reader.about, seed=seed)]
     entry = FittedPrior(
         components=len(whole.mixture.weights),
         labels=tuple(
@@ -334,17 +330,6 @@ def _metrics(
             np.concatenate(own),
             f"mean of log p(z ∣ label), each image by the mixture of its own label; {data}",
         )
-
-
-def _asked(of: dict[str, Narrowed], *, by: str, seed: int) -> Metric:
-    """The figure that the narrowing was chosen by, so a little better than other draws would give."""
-    return Metric(
-        name="asked_label_share",
-        value=float(np.mean([each.share for each in of.values()])),
-        unit="ratio",
-        protocol=f"mean over labels of the share of {NARROWING_DRAWS:,} draws from the label's prior that "
-        f"{by} reads as that label; seed {seed}, the draws by which each was narrowed",
-    )
 
 
 def _nats(name: str, per_image: NDArray[np.float64], protocol: str) -> Metric:
