@@ -1,21 +1,24 @@
-"""One request and its answer on a connection: uvicorn's, but head and body leave in one write.
+"""One request and its answer on a connection: uvicorn's, with fewer copies and fewer system calls.
 
 Knows the two messages of an ASGI answer and the bytes of HTTP/1.1. Knows nothing of routes or models.
 
 uvicorn matches every header against two regular expressions and writes the head by itself, a system call of
 its own. Every header here is made by this package or by Starlette, so one look at the finished head is
-enough, and it waits for the first part of the body.
+enough, and it waits for the first part of the body. Of a request's body uvicorn copies each piece twice
+before the application sees it; here the pieces are handed on as they came.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 #: Longer bodies are not copied to stand behind their head.
 _LARGEST_JOINED_BYTES = 65_536
 _NO_BODY = (204, 304)
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Cycle(RequestResponseCycle):
@@ -23,6 +26,19 @@ class Cycle(RequestResponseCycle):
 
     _head: bytes | None = None
     _given_up = False
+    _pieces: list[bytes] | None = None
+    _unread_bytes = 0
+
+    def take(self, piece: bytes) -> None:
+        """A piece of the body came. Nothing more is read while the application leaves too much unread."""
+        if self._pieces is None:
+            self._pieces = [piece]
+        else:
+            self._pieces.append(piece)
+        self._unread_bytes += len(piece)
+        if self._unread_bytes > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        self.message_event.set()
 
     def give_up(self) -> None:
         """No more of the body will be taken: whoever waits for it learns that, and can still answer."""
@@ -32,10 +48,19 @@ class Cycle(RequestResponseCycle):
 
     async def receive(self) -> Any:
         """The next part of the body, or `http.disconnect`."""
-        message = await super().receive()
-        if self._given_up and message["type"] == "http.request" and message["more_body"]:
+        if self.waiting_for_100_continue and not self.transport.is_closing():
+            self.waiting_for_100_continue = False
+            self.transport.write(_CONTINUE)
+        if not (self.disconnected or self.response_complete):
+            self.flow.resume_reading()
+            if not self.message_event.is_set():
+                await self.message_event.wait()
+            self.message_event.clear()
+        if self.disconnected or self.response_complete or (self._given_up and self.more_body):
             return {"type": "http.disconnect"}
-        return message
+        pieces, self._pieces, self._unread_bytes = self._pieces or [], None, 0
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return {"type": "http.request", "body": body, "more_body": self.more_body}
 
     async def send(self, message: Any) -> None:
         """Takes `http.response.start`, then `http.response.body` until there is no more.

@@ -128,6 +128,12 @@ class ProblemProtocol(HttpToolsProtocol):
         if self._closes_next:
             self.cycle.keep_alive = False
 
+    def on_body(self, body: bytes) -> None:
+        cycle = self.cycle
+        assert isinstance(cycle, Cycle), "made one as soon as the head was whole"
+        if not cycle.response_complete:
+            cycle.take(body)
+
     def on_message_complete(self) -> None:
         self._receive_by_s = math.inf
         super().on_message_complete()

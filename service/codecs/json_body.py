@@ -24,7 +24,7 @@ _SPARE_VALUES = 10_000
 _MOST_OBJECTS = 500
 
 
-def parse_json_object(body: bytes, *, max_values: int) -> dict[str, Any]:
+def parse_json_object(body: bytes | bytearray, *, max_values: int) -> dict[str, Any]:
     """The object that a body holds, with plain Python values.
 
     Args:
@@ -59,7 +59,7 @@ def parse_json_object(body: bytes, *, max_values: int) -> dict[str, Any]:
     return value
 
 
-def holds_only_numbers(body: bytes, value: dict[str, Any]) -> bool:
+def holds_only_numbers(body: bytes | bytearray, value: dict[str, Any]) -> bool:
     """Whether all that lies in the values of an object, as `parse_json_object` gave it, is lists and numbers.
 
     Told by the text: no quotation marks but those of its keys, no object inside, and no letter of which each
@@ -73,7 +73,7 @@ def holds_only_numbers(body: bytes, value: dict[str, Any]) -> bool:
     )
 
 
-def _refuse_structure(body: bytes, max_values: int) -> None:
+def _refuse_structure(body: bytes | bytearray, max_values: int) -> None:
     most = max_values + _SPARE_VALUES
     if len(body) <= _SPARE_VALUES:
         return  # too short to hold too many of anything, and not worth five passes
@@ -93,7 +93,7 @@ def _refuse_structure(body: bytes, max_values: int) -> None:
             )
 
 
-def _refuse_duplicate_keys(body: bytes) -> None:
+def _refuse_duplicate_keys(body: bytes | bytearray) -> None:
     """orjson keeps the last of equal keys silently; the standard library's parser lets us see all of them.
 
     Twenty times slower, and reached only by bodies with text in them, which hold few numbers.

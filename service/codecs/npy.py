@@ -43,7 +43,7 @@ class _Header:
     offset: int
 
 
-def decode_npy(data: bytes, shape: Sequence[int], *, max_images: int) -> NDArray[np.float32]:
+def decode_npy(data: bytes | bytearray, shape: Sequence[int], *, max_images: int) -> NDArray[np.float32]:
     """Images or latents from an npy file, in either byte order and either memory order.
 
     Args:
@@ -109,7 +109,7 @@ def encode_npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     return stored_zip({f"{name}.npy": encode_npy(array) for name, array in arrays.items()})
 
 
-def _read_header(data: bytes) -> _Header:
+def _read_header(data: bytes | bytearray) -> _Header:
     if not data.startswith(_MAGIC) or len(data) < 12:
         raise MalformedBody(
             "body",

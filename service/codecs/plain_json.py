@@ -32,7 +32,7 @@ _local = threading.local()
 
 
 def plain_rows(
-    body: bytes, name: str, forms: Sequence[tuple[int, ...]], *, max_rows: int
+    body: bytes | bytearray, name: str, forms: Sequence[tuple[int, ...]], *, max_rows: int
 ) -> NDArray[np.float64] | None:
     """The numbers of `{"name": [...]}`, shape (N, *form), or None if that is not exactly what the body is.
 

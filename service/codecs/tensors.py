@@ -70,7 +70,9 @@ def latents_from_json(
     return finite_float32(_array(value, axes, max_images, only_numbers), where=axes.where)
 
 
-def plain_images(body: bytes, shape: Sequence[int], *, max_images: int) -> NDArray[np.float32] | None:
+def plain_images(
+    body: bytes | bytearray, shape: Sequence[int], *, max_images: int
+) -> NDArray[np.float32] | None:
     """What `images_from_json` makes of a body that is `{"images": [...]}` and nothing else, read at once.
 
     None where anything is unusual, be it right or wrong: read it the strict way then.
@@ -83,7 +85,7 @@ def plain_images(body: bytes, shape: Sequence[int], *, max_images: int) -> NDArr
     return None if rows is None else unit_interval(rows.reshape(-1, *shape), where=axes.where)
 
 
-def plain_latents(body: bytes, size: int, *, max_images: int) -> NDArray[np.float32] | None:
+def plain_latents(body: bytes | bytearray, size: int, *, max_images: int) -> NDArray[np.float32] | None:
     """The same for `{"z": [...]}` and `latents_from_json`."""
     axes = latent_axes(size)
     rows = plain_rows(body, "z", axes.forms, max_rows=max_images)

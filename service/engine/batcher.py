@@ -5,12 +5,14 @@ monotonic clock.
 
 There is no timer: a batch is whatever has arrived in one turn of the event loop or waits when a lane becomes
 free. What the model does in less than `INLINE_S` is run on the event loop itself when nothing else runs,
-because handing it to a thread and back costs more than it takes. Everything else goes to the lanes.
+because handing it to a thread and back costs more than it takes. Everything else goes to the lanes, and so
+does a request that fills a run by itself: beside its body the hand-over is nothing, and meanwhile the event
+loop reads the next one (batches of 64 of a small MLP as npy: 3,200 a second instead of 2,400).
 
 A batch holds at most a quantum: rows worth about `QUANTUM_S` of model time, at least one. A request with
 more rows goes through in slices, back to the end of the queue after each, so that it neither delays small
 requests by more than a quantum per lane nor is delayed by them for ever; its slices may run on several lanes
-at once.
+at once. A slice never fills up the run of small requests, who would wait for its rows too.
 """
 
 from __future__ import annotations
@@ -108,7 +110,8 @@ class GraphQueue:
             self._waiting.extend(jobs)
             self._rows_waiting += sum(job.count for job in jobs)
             estimate_s = self._runner.seconds(self._rows_waiting)
-            batch = self.take() if estimate_s <= INLINE_S and lanes.is_idle else None
+            is_quick = estimate_s <= INLINE_S and all(job.count < FULL for job in jobs)
+            batch = self.take() if is_quick and lanes.is_idle else None
             if batch is not None:
                 lanes.running += 1
             if self._waiting:
@@ -133,14 +136,20 @@ class GraphQueue:
         return self._runner.seconds(self._rows_waiting)
 
     def take(self) -> _Batch | None:
-        """Up to a quantum of rows of callers who still wait, in the order in which they came."""
+        """Up to a quantum of rows of callers who still wait, in the order in which they came.
+
+        What does not fit whole begins a batch or waits for the next one.
+        """
         room = self._runner.rows_within(QUANTUM_S)
         batch = _Batch(self)
         now_s = self._lanes.clock()
         while room and self._waiting:
-            job = self._waiting.popleft()
+            job = self._waiting[0]
             error = _unwanted(job, now_s)
             size = job.count - job.taken
+            if error is None and size > room and batch.slices:
+                break  # it has a run of its own, next
+            self._waiting.popleft()
             if error is None:
                 size = min(room, size)
                 room -= size

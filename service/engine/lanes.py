@@ -8,14 +8,23 @@ runs side by side need no barrier after each layer. On two cores, images/s of th
 of 16 were 27,000 with two runs of one thread and 19,000 with one run of two; of the decoder 7,200 and 4,600;
 a run of two threads also costs 20 to 30 % more CPU per image (`make bench ARGS=split`).
 
+Lanes are nicer than the thread that they work for: an event loop that wakes to read, to answer or to say that
+it lives has a core soon, not when a lane's turn is over, which the system's clock may see 4 ms later. The p99
+of single images beside a request of 4,096 is 2.5 times as long as alone with it and 3.5 without
+(test_large_beside_small). Niceness weighs threads against all others of the same group: of the container, the
+service or the session, where the system makes such groups.
+
 A lane takes the queue that has waited longest, runs one quantum of it, and puts it back at the end: no model
 and no request can keep the others waiting for longer than the quanta that are ahead.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
+import os
+import sys
 import threading
 import time
 from collections import deque
@@ -27,6 +36,8 @@ from service.engine.errors import EngineStopped, TooBusy
 _log = logging.getLogger(__name__)
 #: Longest wait that a refused caller is told; a longer one would be a guess.
 _MOST_RETRY_AFTER_S = 60
+#: By how much lanes are nicer than the process: a third of the weight of a thread that is not.
+_NICER = 5
 
 
 class Work(Protocol):
@@ -144,6 +155,7 @@ class Lanes:
         thread.start()
 
     def _serve(self) -> None:
+        _be_nicer()
         while True:
             with self.lock:
                 work = self._next()
@@ -173,3 +185,11 @@ class Lanes:
             self._work_came.wait()
             self._sleeping -= 1
         return None
+
+
+def _be_nicer() -> None:
+    """The calling thread alone, which only Linux can do."""
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        with contextlib.suppress(OSError):  # a sandbox may forbid it, and nothing depends on it
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICER)

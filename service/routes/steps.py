@@ -149,7 +149,7 @@ class RequestSteps(ABC):
         shape, most = model.image_shape, self._limits.max_images
         if body.kind is BodyKind.PNG:
             assert query is not None, "paths that take a PNG say how it is read"
-            x = decode_png(body.data, shape=shape, resize=query.resize, invert=query.invert)
+            x = decode_png(bytes(body.data), shape=shape, resize=query.resize, invert=query.invert)
             return {"images": x}, scalars()
         if operation.takes[0] == "images":
             return {"images": decode_npy(body.data, shape, max_images=most)}, scalars()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
@@ -23,6 +25,7 @@ from service.engine.errors import (
     TooBusy,
 )
 from service.engine.lanes import Lanes
+from service.engine.rows import FULL
 
 T = TypeVar("T")
 
@@ -144,6 +147,25 @@ def test_what_would_hold_up_the_event_loop_goes_to_a_lane(bench: Bench) -> None:
     assert bench.runner.threads == {"vae-lane-0"}
 
 
+def test_a_request_that_fills_a_run_by_itself_goes_to_a_lane_however_quick(bench: Bench) -> None:
+    bench.runner.row_s = 1e-6
+    together(lambda: asyncio.wait_for(bench.ask(*[1.0] * FULL), 10))
+    assert bench.runner.threads == {"vae-lane-0"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
+def test_lanes_are_nicer_than_the_event_loop(bench: Bench) -> None:
+    nice: list[int] = []
+
+    def run(rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        nice.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return (rows,)
+
+    bench.runner.run = run  # type: ignore[method-assign]
+    together(lambda: asyncio.wait_for(bench.ask(*[1.0] * FULL), 10))
+    assert set(nice) == {min(19, os.getpriority(os.PRIO_PROCESS, 0) + 5)}
+
+
 def test_what_waits_while_the_model_is_busy_becomes_one_batch(bench: Bench) -> None:
     async def test() -> None:
         blocker = await bench.block()
@@ -172,11 +194,26 @@ def test_a_large_request_goes_in_slices_with_the_small_ones_between(bench: Bench
         np.testing.assert_array_equal(large.result()[1][:, 0], -np.arange(count, dtype=np.float32))
 
     together(test)
-    blocked, first, *second, last = bench.runner.runs
-    assert [len(blocked), len(first), len(last)] == [quantum, quantum, 9]
-    # After one slice of the large one, not after all: in its next quantum.
-    assert sum(map(len, second)) == quantum
-    assert {1000.0, 1001.0} <= {row for run in second for row in run}
+    # After one slice of the large one, not after all; and alone, not with the next slice.
+    assert [len(run) for run in bench.runner.runs] == [quantum, quantum, 2, quantum, 7]
+    assert bench.runner.runs[2] == [1000.0, 1001.0]
+
+
+def test_the_rest_of_a_large_request_goes_with_the_small_ones(bench: Bench) -> None:
+    quantum = bench.runner.rows_within(batcher.QUANTUM_S)
+
+    async def test() -> None:
+        blocker = await bench.block()
+        large = bench.ask(*[float(i) for i in range(quantum + 3)])
+        small = bench.ask(1000.0)
+        await asyncio.sleep(0)
+        late = [bench.ask(1001.0 + i) for i in range(2)]
+        await asyncio.sleep(0)
+        bench.runner.gate.set()
+        await asyncio.gather(blocker, large, small, *late)
+
+    together(test)
+    assert [len(run) for run in bench.runner.runs] == [quantum, quantum, 6]
 
 
 def test_slices_of_one_request_may_run_on_several_lanes_at_once() -> None:
