@@ -134,6 +134,7 @@ def _read_header(data: bytes | bytearray) -> _Header:
     return _parse_header(text.decode("latin-1"), offset=start + length)
 
 
+@functools.lru_cache(maxsize=64)  # clients send few different ones, of at most 4 kB
 def _parse_header(text: str, *, offset: int) -> _Header:
     matched = _HEADER.fullmatch(text)
     found = {k.rstrip("012"): v for k, v in matched.groupdict().items() if v is not None} if matched else {}

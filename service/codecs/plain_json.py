@@ -5,15 +5,17 @@ not one object with one key and a regular array of plain numbers under it, and t
 `nested.py`) then reads the same bytes and says what is wrong, or finds nothing wrong. What this way accepts,
 that way accepts, with the same numbers (test_plain_json).
 
-One image of 784 numbers takes 12 µs here and 45 µs there, a third of what its whole request takes: the
+One image of 784 numbers takes 13 µs here, a sixth of what its whole request takes, and 32 µs there: the
 numbers never become Python objects. The parser is an extra (`vae-service[fast]`); without it every body goes
 the strict way.
 """
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Sequence
+from itertools import chain
 from math import prod
 from typing import Any, Final
 
@@ -42,16 +44,23 @@ def plain_rows(
         forms: Shapes that one row may have; several of them must differ in their number of axes.
         max_rows: Most rows.
     """
-    if Parser is None or len(body) > MAX_BYTES or body[:1] != b"{" or body.count(b'"') != 2:
+    if Parser is None or len(body) > MAX_BYTES or body[:1] != b"{":
         return None
-    parser = getattr(_local, "parser", None)
-    if parser is None:
+    try:
+        parser = _local.parser
+    except AttributeError:
         parser = _local.parser = Parser()
     try:
         found: Any = parser.parse(body)
-        return _rows(found[name], body.count(b"["), forms, max_rows)
+        # Equal keys count twice. Texts, objects and other words than numbers stop `as_buffer`.
+        return _rows(found[name], _lists_in(body), forms, max_rows) if len(found) == 1 else None
     except (ValueError, TypeError, KeyError, RuntimeError):
         return None
+
+
+def _lists_in(body: bytes | bytearray) -> int:
+    """How many there are, if no text holds a bracket: a sixth of the time of `bytes.count`."""
+    return len(body) - len(body.replace(b"[", b""))
 
 
 def _rows(
@@ -61,22 +70,26 @@ def _rows(
     if not 1 <= count <= max_rows:
         return None
     for form in forms:
-        shape = (count, *form)
         # With as many lists in all as the form has, and each where it belongs as long as it must be, there is
         # none among the numbers.
-        if lists == 1 + sum(prod(shape[:axes]) for axes in range(1, len(shape))):
+        if lists == 1 + count * _lists_per_row(form):
             if not _is_regular(array, form):
                 return None
             numbers = np.frombuffer(array.as_buffer(of_type="d"))
-            return numbers.reshape(shape) if numbers.size == prod(shape) else None
+            return numbers.reshape(count, *form) if numbers.size == count * prod(form) else None
     return None
 
 
+@functools.lru_cache(maxsize=64)
+def _lists_per_row(form: tuple[int, ...]) -> int:
+    return sum(prod(form[:axes]) for axes in range(len(form)))
+
+
 def _is_regular(array: Any, form: tuple[int, ...]) -> bool:
-    level = list(array)
-    for axis, size in enumerate(form):
+    level = array
+    for size in form[:-1]:
+        level = list(level)
         if set(map(len, level)) != {size}:
             return False
-        if axis < len(form) - 1:
-            level = [inner for outer in level for inner in outer]
-    return True
+        level = chain.from_iterable(level)
+    return set(map(len, level)) == {form[-1]}

@@ -5,6 +5,7 @@ Knows axes. Knows neither JSON nor npy: both ask here, so that both accept the s
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ class Axes:
     where: str
     row: tuple[int, ...]
 
-    @property
+    @functools.cached_property
     def forms(self) -> tuple[tuple[int, ...], ...]:
         """Sizes that one row may come in: for one channel its axis may be left out."""
         return (self.row, self.row[1:]) if self._is_grey else (self.row,)
@@ -90,9 +91,14 @@ class Axes:
 
 def image_axes(shape: Sequence[int]) -> Axes:
     """For images of (C, H, W)."""
-    return Axes("images", tuple(shape))
+    return _axes("images", tuple(shape))
 
 
 def latent_axes(size: int) -> Axes:
     """For latents of `size` numbers."""
-    return Axes("z", (size,))
+    return _axes("z", (size,))
+
+
+@functools.lru_cache(maxsize=64)  # models have few different shapes, and every request asks
+def _axes(where: str, row: tuple[int, ...]) -> Axes:
+    return Axes(where, row)
