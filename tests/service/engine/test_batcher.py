@@ -147,10 +147,12 @@ def test_what_would_hold_up_the_event_loop_goes_to_a_lane(bench: Bench) -> None:
     assert bench.runner.threads == {"vae-lane-0"}
 
 
-def test_a_request_that_fills_a_run_by_itself_goes_to_a_lane_however_quick(bench: Bench) -> None:
-    bench.runner.row_s = 1e-6
+@pytest.mark.parametrize("share", [0.5, 2.0])
+def test_a_request_that_fills_a_run_goes_to_a_lane_if_that_pays(bench: Bench, share: float) -> None:
+    bench.runner.row_s = share * batcher.HAND_OVER_S / FULL
     together(lambda: asyncio.wait_for(bench.ask(*[1.0] * FULL), 10))
-    assert bench.runner.threads == {"vae-lane-0"}
+    where = "vae-lane-0" if share > 1 else threading.current_thread().name
+    assert bench.runner.threads == {where}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
