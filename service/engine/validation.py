@@ -180,15 +180,20 @@ def _validate_rows(
     rows: NDArray[np.float32], *, where: str, axes: str, shape: Sequence[int], max_batch: int, model: str
 ) -> NDArray[np.float32]:
     """Type, dtype, rank, shape and batch size; then C-contiguous."""
-    wanted = f"float32 of shape (batch, {', '.join(map(str, shape))}), {axes}, for '{model}'"
+
+    def wanted() -> str:  # which nearly nobody asks for
+        return f"float32 of shape (batch, {', '.join(map(str, shape))}), {axes}, for '{model}'"
+
     if not isinstance(rows, np.ndarray):
-        raise InvalidInput(where, wanted, type(rows).__name__, "Give a NumPy array.")
+        raise InvalidInput(where, wanted(), type(rows).__name__, "Give a NumPy array.")
     if rows.dtype != np.float32:
         raise InvalidInput(
-            where, wanted, f"dtype {rows.dtype}"[:80], "Convert it with .astype(numpy.float32)."
+            where, wanted(), f"dtype {rows.dtype}"[:80], "Convert it with .astype(numpy.float32)."
         )
     if rows.shape[1:] != tuple(shape) or rows.ndim == 0:
-        raise InvalidInput(where, wanted, f"shape {rows.shape[:8]}", _shape_remedy(rows.shape, tuple(shape)))
+        raise InvalidInput(
+            where, wanted(), f"shape {rows.shape[:8]}", _shape_remedy(rows.shape, tuple(shape))
+        )
     if not 1 <= len(rows) <= max_batch:
         remedy = "Send at least one." if len(rows) == 0 else "Send them in several requests."
         raise InvalidInput(where, f"1 to {max_batch} rows", f"{len(rows)} rows", remedy)

@@ -59,6 +59,10 @@ class Answer(Response):
         size = len(body) if length is None else length
         self.raw_headers = [_CONTENT_TYPES[form], (b"content-length", b"%d" % size), _VARY, *headers]
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body})
+
 
 def is_quick(form: Form, arrays: Arrays, drawing: Drawing | None) -> bool:
     """Whether `answer` may be called on the event loop."""
@@ -171,7 +175,7 @@ class NpyInParts(Answer):
         super().__init__(b"", Form.NPY, *_told(facts), length=length)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self._head, "more_body": True})
         left = self._parts.count - len(self._first)
         await send({"type": "http.response.body", "body": self._first.tobytes(), "more_body": left > 0})

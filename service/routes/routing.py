@@ -31,10 +31,10 @@ def fast_paths(
     path: str, handler: Handler, *, methods: Sequence[str] = ("GET",), forms: Iterable[Form] = ()
 ) -> dict[str, FastPath]:
     """The same by exact path, with each suffix that names a form."""
-    endpoint, allowed = _endpoint(handler, path), frozenset(methods)
+    allowed = frozenset(methods)
     suffixed = {f"{path}.{form.suffix}": {"suffix": form.suffix} for form in forms}
     everything: Mapping[str, Mapping[str, str]] = {path: {}, **suffixed}
-    return {exact: FastPath(endpoint, allowed, params) for exact, params in everything.items()}
+    return {exact: FastPath(handler, path, allowed, params) for exact, params in everything.items()}
 
 
 def _endpoint(handler: Handler, template: str) -> Handler:
