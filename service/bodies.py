@@ -27,6 +27,7 @@ _SAFE_HOST = re.compile(
 _SAYS_NOTHING = ("", "application/x-www-form-urlencoded", "application/octet-stream")
 #: So much is copied in one turn of the event loop: about half a millisecond of work.
 _JOINED_BYTES = 1_048_576
+_JSON_BEGINS = re.compile(rb"[ \t\r\n]*\{")
 _CHARSET = re.compile(r"charset\s*=\s*\"?([^\s;\"]*)")
 _NAMED_IN_ANSWERS = (
     "multipart/form-data",
@@ -57,6 +58,10 @@ class Body:
     kind: BodyKind
     data: bytes | bytearray
 
+    @property
+    def is_blank(self) -> bool:
+        return not self.data or self.data.isspace()
+
 
 def base_url(request: Request) -> str:
     """Address the client used, for commands it can paste; `localhost` when the Host header is odd."""
@@ -85,8 +90,8 @@ async def read_body(request: Request, *, path: str, kinds: Mapping[BodyKind, str
     if not data:
         return Body(next(iter(kinds)), data)
     for kind in kinds:
-        start = data.lstrip(b" \t\r\n") if kind is BodyKind.JSON else data
-        if start.startswith(kind.magic):
+        begins = _JSON_BEGINS.match(data) if kind is BodyKind.JSON else data.startswith(kind.magic)
+        if begins:
             return Body(kind, data)
     raise refuse.because("a body of no known type")
 

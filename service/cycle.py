@@ -5,7 +5,7 @@ Knows the two messages of an ASGI answer and the bytes of HTTP/1.1. Knows nothin
 uvicorn matches every header against two regular expressions and writes the head by itself, a system call of
 its own. Every header here is made by this package or by Starlette, so one look at the finished head is
 enough, and it waits for the first part of the body. Of a request's body uvicorn copies each piece twice
-before the application sees it; here the pieces are handed on as they came.
+before the application sees it; here a piece that comes alone is handed on as it is.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 #: Longer bodies are not copied to stand behind their head.
 _LARGEST_JOINED_BYTES = 65_536
+#: What an object takes beside its bytes: chunks may be of one byte each.
+_BYTES_PER_PIECE = 64
 _NO_BODY = (204, 304)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -35,7 +37,7 @@ class Cycle(RequestResponseCycle):
             self._pieces = [piece]
         else:
             self._pieces.append(piece)
-        self._unread_bytes += len(piece)
+        self._unread_bytes += len(piece) + _BYTES_PER_PIECE
         if self._unread_bytes > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
         self.message_event.set()
@@ -130,6 +132,7 @@ class Cycle(RequestResponseCycle):
             if self.expected_content_length:
                 raise RuntimeError("answer shorter than its Content-Length")
             self.response_complete = True
+            self._pieces = None
             self.message_event.set()
             if not self.keep_alive:
                 self.transport.close()

@@ -6,13 +6,14 @@ monotonic clock.
 There is no timer: a batch is whatever has arrived in one turn of the event loop or waits when a lane becomes
 free. What the model does in less than `INLINE_S` is run on the event loop itself when nothing else runs,
 because handing it to a thread and back costs more than it takes. Everything else goes to the lanes, and so
-does a request that fills a run by itself and takes longer than the hand-over: meanwhile the event loop reads
-the next one (batches of 64 of a small MLP as npy: 3,200 a second instead of 2,400).
+does what holds a request that fills a run by itself and takes longer than the hand-over: meanwhile the event
+loop reads the next one (batches of 64 of a small MLP as npy: 3,200 a second instead of 2,400).
 
 A batch holds at most a quantum: rows worth about `QUANTUM_S` of model time, at least one. A request with
 more rows goes through in slices, back to the end of the queue after each, so that it neither delays small
 requests by more than a quantum per lane nor is delayed by them for ever; its slices may run on several lanes
-at once. A slice never fills up the run of small requests, who would wait for its rows too.
+at once. A slice never fills up the run of small requests, who would wait for its rows too; the rest of a
+large request that fits is one of them.
 """
 
 from __future__ import annotations
@@ -142,16 +143,16 @@ class GraphQueue:
     def take(self) -> _Batch | None:
         """Up to a quantum of rows of callers who still wait, in the order in which they came.
 
-        What does not fit whole begins a batch or waits for the next one.
+        What is more than a quantum begins a batch or waits for the next one.
         """
-        room = self._runner.rows_within(QUANTUM_S)
+        room = quantum = self._runner.rows_within(QUANTUM_S)
         batch = _Batch(self)
         now_s = self._lanes.clock()
         while room and self._waiting:
             job = self._waiting[0]
             error = _unwanted(job, now_s)
             size = job.count - job.taken
-            if error is None and size > room and batch.slices:
+            if error is None and size > room and job.count > quantum and batch.slices:
                 break  # it has a run of its own, next
             self._waiting.popleft()
             if error is None:

@@ -82,7 +82,11 @@ class Mixture:
         self._edges = np.cumsum(mixture.weights)
         self._means = mixture.means.astype(np.float64)
         self._cholesky = mixture.cholesky
-        self._columns = np.ascontiguousarray(mixture.cholesky.transpose(0, 2, 1))
+        latent = self._means.shape[1]
+        self._rows_in_columns = _MAX_IN_COLUMNS // (latent * latent)
+        self._columns: NDArray[np.float32] | None = None
+        if self._rows_in_columns >= _MANY_ROWS:
+            self._columns = np.ascontiguousarray(mixture.cholesky.transpose(0, 2, 1))
 
     def draw(self, *, seed: int, first_row: int, rows: int, temperature: float) -> Float32Array:
         """See `Density`."""
@@ -90,12 +94,12 @@ class Mixture:
         component = self._components(seed, first_row, rows)
         eps = standard_normal(seed=seed, first_row=first_row, rows=rows, size=latent).astype(np.float64)
         z = np.empty((rows, latent), np.float32)
-        at_once = min(rows, _MAX_IN_COLUMNS // (latent * latent))
-        spread = self._by_columns
-        if at_once < _MANY_ROWS:
-            at_once, spread = max(1, _MAX_PRODUCTS // (latent * latent)), self._by_rows
-        for part in _parts(rows, at_once):
-            z[part] = self._means[component[part]] + temperature * spread(component[part], eps[part])
+        columns = self._columns if rows >= _MANY_ROWS else None
+        at_once = self._rows_in_columns if columns is not None else _MAX_PRODUCTS // (latent * latent)
+        for part in _parts(rows, max(1, at_once)):
+            some, own = component[part], eps[part]
+            noise = self._by_rows(some, own) if columns is None else _by_columns(columns[some], own)
+            z[part] = self._means[some] + temperature * noise
         # What a decoder may be asked for; of no prior that describes images does a draw come near.
         return np.clip(z, -LATENT_BOUND, LATENT_BOUND, out=z)
 
@@ -108,14 +112,6 @@ class Mixture:
             noise[:, some] = np.add.accumulate(products, axis=2)[:, :, -1]
         return noise
 
-    def _by_columns(self, component: NDArray[np.intp], eps: Float64Array) -> Float64Array:
-        """The same, to the last bit."""
-        columns = self._columns[component]
-        noise = columns[:, 0] * eps[:, :1]
-        for at in range(1, eps.shape[1]):
-            noise += columns[:, at] * eps[:, at : at + 1]
-        return noise
-
     def _components(self, seed: int, first_row: int, rows: int) -> NDArray[np.intp]:
         """Which Gaussian each row is drawn from: how many cumulative weights its number has passed."""
         passed = np.searchsorted(
@@ -123,6 +119,14 @@ class Mixture:
         )
         # The weights may add up to a little less than 1.
         return np.minimum(passed, len(self._edges) - 1)
+
+
+def _by_columns(columns: NDArray[np.float32], eps: Float64Array) -> Float64Array:
+    """The same to the last bit; `columns` (rows, latent, latent) is each row's cholesky_c, transposed."""
+    noise: Float64Array = columns[:, 0] * eps[:, :1]
+    for at in range(1, eps.shape[1]):
+        noise += columns[:, at] * eps[:, at : at + 1]
+    return noise
 
 
 class Densities:

@@ -56,7 +56,7 @@ class NativeRoutes(RequestSteps):
         stated = SampleScalars()
         if request.method == "POST":
             body = await read_body(request, path=SAMPLE.path, kinds=SAMPLE.bodies)
-            if body.data.strip():
+            if not body.is_blank:
                 with trace.phase("parse"):
                     stated = read_object(
                         parse_json_object(body.data, max_values=0), SampleScalars, self._limits

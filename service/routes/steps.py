@@ -161,7 +161,7 @@ class RequestSteps(ABC):
     ) -> tuple[dict[str, Floats], S]:
         """Every key is known, and one of them at most is an array."""
         takes, is_optional = operation.takes, operation.is_body_optional
-        if is_optional and not body.data.strip():
+        if is_optional and body.is_blank:
             return {}, scalars()
         shape, size, most = model.image_shape, model.latent_size, self._limits.max_images
         for name in takes:  # the short way, for a body that holds nothing but that

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from service.bodies import BodyKind, read_body
+from service.cycle import Cycle
 
 KINDS = {BodyKind.NPY: "--data-binary @images.npy"}
 
@@ -51,6 +53,19 @@ def test_others_run_while_a_long_body_is_joined() -> None:
 
     asyncio.run(test())
     assert turns >= 10  # nothing else waits here: receiving takes no turn of the event loop
+
+
+def test_unread_pieces_of_one_byte_stop_the_reading_before_they_take_much() -> None:
+    """A chunk may be of one byte, and what holds it is sixty times as large."""
+    paused: list[bool] = []
+    cycle = Cycle.__new__(Cycle)
+    cycle.message_event = asyncio.Event()
+    cycle.flow = SimpleNamespace(pause_reading=lambda: paused.append(True))  # type: ignore[assignment]
+    count = 0
+    while not paused and count < 10_000:
+        cycle.take(b"x")
+        count += 1
+    assert 500 < count < 2_000
 
 
 @pytest.mark.parametrize("size", [1, 7, 3000])

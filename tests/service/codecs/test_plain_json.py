@@ -63,8 +63,10 @@ ODD_BODIES = (
     body_of([[[0, 0, "[["], [0, 0, 0]]]),
     body_of([[[0, 0, 0], [0, 0, '"[']]]),
     body_of([[[0, 0, [0]], [0, 0, 0]]]),
-    body_of([[[0, 0], [0, 0, 0, 0]]]),
     body_of([[[0, 0, 0, 0, 0, 0], []]]),
+    b'{"images": {"[[": 1}}',
+    b'{"images": {"[[": [[0, 0, 0], [0, 0, 0]]}}',
+    b'{"x": "images", "images": [[[0,0,0],[0,0,0]]]}',
     body_of([[[0, 0, 1.5], [0, 0, 0]]]),
     body_of([[[0, 0, -0.1], [0, 0, 0]]]),
     body_of([IMAGE] * 5),
@@ -138,6 +140,14 @@ def test_latents_are_the_same_both_ways() -> None:
     assert array is not None
     strict = latents_from_json(json.loads(body)["z"], 2, max_images=4)
     assert array.tobytes() == strict.tobytes()
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"z":{"[[":1}}', b'{"z":{"[[":[1,2]}}', b'{"z":"[["}', b'{"z":["[[",1]}', b'{"z":[{"[":1}]}']
+)
+def test_what_stands_for_no_latents_is_left_to_the_strict_way(body: bytes) -> None:
+    """An object of one key that is as long as a row, with brackets in it, looks like lists."""
+    assert plain_latents(body, 2, max_images=4) is None
 
 
 @pytest.mark.parametrize("kept_bytes", [1, 1 << 20])
