@@ -60,6 +60,8 @@ class System:
     folder: Path = FOLDER
     encode_path: str = "/encode"
     speaks_v2: bool = False
+    shares_by_luck: bool = False
+    """Its processes accept on one socket: one of them may have nearly all connections, the other idle."""
     environment: dict[str, str] = field(default_factory=dict)
 
     def encode(self, pair: Pair) -> Question:
@@ -177,13 +179,23 @@ def ours() -> System:
 
 def asgi() -> System:
     return System(
-        ASGI, _uvicorn("asgi:app"), [ONE_THREAD, Variant(2)], "/encode", folder=FOLDER / "baselines"
+        ASGI,
+        _uvicorn("asgi:app"),
+        [ONE_THREAD, Variant(2)],
+        "/encode",
+        folder=FOLDER / "baselines",
+        shares_by_luck=True,
     )
 
 
 def tutorial() -> System:
     return System(
-        TUTORIAL, _uvicorn("tutorial:app"), _grid((1, 2), (1, 2)), "/health", folder=FOLDER / "baselines"
+        TUTORIAL,
+        _uvicorn("tutorial:app"),
+        _grid((1, 2), (1, 2)),
+        "/health",
+        folder=FOLDER / "baselines",
+        shares_by_luck=True,
     )
 
 
