@@ -8,14 +8,15 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from service.codecs.errors import InvalidValue, MalformedBody, PictureTooLarge
-from service.codecs.png_chunks import PngHeader, minimal_png
+from service.codecs.png_chunks import MinimalPng, minimal_png
+from service.codecs.png_depth import byte_planes
 from service.codecs.png_out import png_file
 
 #: Pixels of a PNG that is read: 256 × 256, nine times and more what the models here take.
@@ -25,6 +26,8 @@ MAX_PIXELS_OUT: Final = 16_777_216
 #: Background pixels between the images of a contact sheet, before scaling.
 PADDING_PIXELS: Final = 1
 _LUMA: Final = (299, 587, 114)
+#: Pillow keeps 8 of 16 bits, so files of this depth are read as two of 8.
+_DEEPEST_BITS: Final = 16
 
 
 def decode_png(
@@ -38,7 +41,8 @@ def decode_png(
     """One image from a PNG of any colour type and depth.
 
     Grey becomes colour by repetition; colour becomes grey by ITU-R BT.601 luma. Transparent pixels
-    become background, which is 0 after inversion too: an image is multiplied by its alpha.
+    become background, which is 0 after inversion too: an image is multiplied by its alpha. A transparent
+    colour is compared at the depth of the file.
 
     Args:
         data: The whole file.
@@ -63,7 +67,8 @@ def decode_png(
             "a PNG, which has 1 or 3",
             "Send the image as application/x-npy or JSON.",
         )
-    header, still = minimal_png(data, max_pixels=max_pixels)
+    png = minimal_png(data, max_pixels=max_pixels)
+    header = png.header
     if not resize and (header.width, header.height) != (width, height):
         raise InvalidValue(
             "body",
@@ -71,7 +76,7 @@ def decode_png(
             f"{header.width} × {header.height}",
             "Send that size, or add ?resize=true.",
         )
-    values, alpha = _to_float(_open(still), header)
+    values, alpha = _to_float(png)
     if channels == 1 and values.shape[2] == 3:
         weights = np.array(_LUMA, np.float32) / np.float32(1000.0)
         values = (values @ weights)[:, :, np.newaxis]
@@ -143,6 +148,36 @@ def to_uint8(images: NDArray[np.float32]) -> NDArray[np.uint8]:
     return levels
 
 
+def _to_float(png: MinimalPng) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Values (H, W, 1 or 3) and alpha (H, W) or None, both in [0, 1]."""
+    samples, most = _samples(png)
+    values = samples.astype(np.float32) / np.float32(most)
+    if samples.shape[2] in (2, 4):
+        return values[:, :, :-1], values[:, :, -1]
+    if png.transparent is None:
+        return values, None
+    key = np.array(png.transparent) * (most // ((1 << png.header.bit_depth) - 1))
+    return values, (samples != key).any(axis=2).astype(np.float32)
+
+
+def _samples(png: MinimalPng) -> tuple[NDArray[np.integer[Any]], int]:
+    """Whole numbers (H, W, bands), and the number that means 1; bands are grey or RGB and any alpha."""
+    if png.header.bit_depth == _DEEPEST_BITS:
+        high, low = (_pixels(_open(plane)) for plane in byte_planes(png))
+        return high.astype(np.uint16) << 8 | low, 65535
+    picture = _open(png.file)
+    if picture.mode == "P":
+        picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
+    elif picture.mode == "1":
+        picture = picture.convert("L")
+    return _pixels(picture), 255
+
+
+def _pixels(picture: Image.Image) -> NDArray[np.uint8]:
+    pixels = np.asarray(picture)
+    return pixels[:, :, np.newaxis] if pixels.ndim == 2 else pixels
+
+
 def _open(still: bytes) -> Image.Image:
     """Unpack a picture whose size is known to be harmless; whatever Pillow objects to becomes one error."""
     try:
@@ -155,27 +190,6 @@ def _open(still: bytes) -> Image.Image:
             "body", "a PNG whose pixels can be read", type(error).__name__, "Save the picture again as PNG."
         ) from error
     return picture
-
-
-def _to_float(
-    picture: Image.Image, header: PngHeader
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Values (H, W, 1 or 3) and alpha (H, W) or None, both in [0, 1]."""
-    if picture.mode in ("I;16", "I;16B", "I"):
-        values = np.asarray(picture).astype(np.float32) / np.float32(65535.0)
-        return values[:, :, np.newaxis], None
-    transparent = "transparency" in picture.info or picture.mode in ("LA", "PA", "RGBA")
-    grey = header.colour_type in (0, 4)
-    wanted = ("LA" if grey else "RGBA") if transparent else ("L" if grey else "RGB")
-    # A grey picture with one transparent level cannot go to LA directly.
-    if transparent and grey and picture.mode not in ("LA", "RGBA"):
-        picture = picture.convert("RGBA")
-    pixels = np.asarray(picture.convert(wanted)).astype(np.float32) / np.float32(255.0)
-    if pixels.ndim == 2:
-        return pixels[:, :, np.newaxis], None
-    if transparent:
-        return pixels[:, :, :-1], pixels[:, :, -1]
-    return pixels, None
 
 
 def _resized(plane: NDArray[np.float32], *, width: int, height: int) -> NDArray[np.float32]:

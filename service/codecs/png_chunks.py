@@ -3,7 +3,8 @@
 Knows the chunk layout (PNG specification, third edition, sections 5 and 11). Knows nothing of pixels. The
 picture handed on holds only the chunks that make pixels, so that no compressed text, colour profile or
 animation frame is ever unpacked: they are the cheapest way to make a decoder spend seconds and hundreds of
-megabytes.
+megabytes. The colour that is transparent is handed on as a number of the file's own depth, because Pillow
+compares it with pixels that it has scaled to 8 bits.
 """
 
 from __future__ import annotations
@@ -18,10 +19,16 @@ from service.codecs.describe import shape_text
 from service.codecs.errors import InvalidValue, MalformedBody, PictureTooLarge
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
-_KEPT: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+_KEPT: Final = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
 #: A picture of 65,536 pixels of 64 bits is 64 chunks of 8 kB; more are made to waste time.
 _MAX_CHUNKS: Final = 2_000
+_GREY: Final = 0
+_COLOUR: Final = 2
 _INDEXED: Final = 3
+#: Bits of a sample that each colour type may have (specification, table 8).
+_BIT_DEPTHS: Final = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+#: Samples of a pixel that tRNS names, by colour type.
+_KEY_SAMPLES: Final = {_GREY: 1, _COLOUR: 3}
 _REMEDY: Final = "Save the picture again as PNG."
 
 
@@ -33,9 +40,23 @@ class PngHeader:
     height: int
     bit_depth: int
     colour_type: int
+    interlaced: bool
 
 
-def minimal_png(data: bytes, *, max_pixels: int) -> tuple[PngHeader, bytes]:
+@dataclass(frozen=True)
+class MinimalPng:
+    """A picture whose chunks are sound and whose size is harmless; nothing of it is unpacked yet."""
+
+    header: PngHeader
+    file: bytes
+    """A PNG of the chunks that make pixels, with tRNS only where it belongs to a palette."""
+    pixel_data: bytes
+    """The compressed rows: the content of all IDAT chunks."""
+    transparent: tuple[int, ...] | None
+    """The one grey level or RGB colour that is transparent, in samples of `header.bit_depth` bits."""
+
+
+def minimal_png(data: bytes, *, max_pixels: int) -> MinimalPng:
     """The header, and the file reduced to the chunks that make its pixels.
 
     Args:
@@ -43,7 +64,7 @@ def minimal_png(data: bytes, *, max_pixels: int) -> tuple[PngHeader, bytes]:
         max_pixels: Most pixels, width times height.
 
     Raises:
-        MalformedBody: Not a PNG, cut short, or with a wrong checksum.
+        MalformedBody: Not a PNG, cut short, with a wrong checksum, or with a broken palette or tRNS.
         PictureTooLarge: More pixels than that.
         InvalidValue: An animation.
     """
@@ -57,16 +78,27 @@ def minimal_png(data: bytes, *, max_pixels: int) -> tuple[PngHeader, bytes]:
             f"{math.isqrt(max_pixels)} or less.",
         )
     kept = [SIGNATURE]
+    pixel_data: list[bytes] = []
+    transparency: bytes | None = None
     position = len(SIGNATURE)
     for _ in range(_MAX_CHUNKS):
         kind, end = _checked_chunk(data, position)
+        body = data[position + 8 : end - 4]
         if kind == b"acTL":
             raise InvalidValue("body", "a still picture", "an animated PNG", "Send one frame of it.")
+        if kind == b"tRNS" and transparency is None and not pixel_data:
+            # Later or a second time it has no meaning (specification, table 7).
+            transparency = body
+            if header.colour_type == _INDEXED:
+                kept.append(data[position:end])
+        if kind == b"IDAT":
+            pixel_data.append(body)
         if kind in _KEPT:
             kept.append(data[position:end])
         if kind == b"IEND":
             _check_palette(header, kept)
-            return header, b"".join(kept)
+            transparent = _transparent_colour(header, transparency)
+            return MinimalPng(header, b"".join(kept), b"".join(pixel_data), transparent)
         position = end
     raise MalformedBody("body", f"a PNG of at most {_MAX_CHUNKS} chunks", "more", _REMEDY)
 
@@ -84,10 +116,28 @@ def read_header(data: bytes) -> PngHeader:
     kind, end = _checked_chunk(data, len(SIGNATURE))
     if kind != b"IHDR" or end != 33:
         raise MalformedBody("body", "a PNG that begins with its header", "another chunk first", _REMEDY)
-    width, height, bit_depth, colour_type = struct.unpack_from(">IIBB", data, 16)
+    width, height, bit_depth, colour_type, *methods = struct.unpack_from(">IIBBBBB", data, 16)
     if not 1 <= width < 2**31 or not 1 <= height < 2**31:
         raise MalformedBody("body", "a PNG of at least one pixel", shape_text((width, height)), _REMEDY)
-    return PngHeader(width, height, bit_depth, colour_type)
+    if bit_depth not in _BIT_DEPTHS.get(colour_type, ()):
+        got = f"colour type {colour_type} with {bit_depth} bits"
+        raise MalformedBody("body", "a colour type and bit depth that PNG has", got, _REMEDY)
+    if methods not in ([0, 0, 0], [0, 0, 1]):
+        got = ", ".join(map(str, methods))
+        raise MalformedBody("body", "compression 0, filter method 0 and interlace 0 or 1", got, _REMEDY)
+    return PngHeader(width, height, bit_depth, colour_type, interlaced=methods[2] == 1)
+
+
+def _transparent_colour(header: PngHeader, transparency: bytes | None) -> tuple[int, ...] | None:
+    """What tRNS says where the file has neither a palette nor an alpha channel; elsewhere None."""
+    samples = _KEY_SAMPLES.get(header.colour_type)
+    if transparency is None or samples is None:
+        return None
+    if len(transparency) != 2 * samples:
+        raise MalformedBody("body", f"a tRNS of {2 * samples} bytes", f"{len(transparency)}", _REMEDY)
+    # Two bytes each whatever the depth; bits beyond the depth count as 0 (specification, section 11.3.1.1).
+    most = (1 << header.bit_depth) - 1
+    return tuple(sample & most for sample in struct.unpack(f">{samples}H", transparency))
 
 
 def _check_palette(header: PngHeader, chunks: list[bytes]) -> None:

@@ -33,17 +33,38 @@ def png_file(pixels: NDArray[np.uint8]) -> bytes:
     # Every row begins with the number of its filter; 0 is none.
     rows = np.zeros((height, 1 + width * channels), np.uint8)
     rows[:, 1:] = pixels.reshape(height, -1)
-    header = struct.pack(
-        ">IIBBBBB", width, height, _BITS_PER_SAMPLE, _COLOUR_TYPES[channels], 0, 0, 0
-    )  # deflate, adaptive filters, not interlaced
-    return b"".join(
-        (
-            SIGNATURE,
-            *_chunk(b"IHDR", header),
-            *_chunk(b"IDAT", zlib.compress(rows.tobytes(), _COMPRESS_LEVEL)),
-            _END,
-        )
+    return png_of_rows(
+        rows.tobytes(),
+        width=width,
+        height=height,
+        colour_type=_COLOUR_TYPES[channels],
+        compress_level=_COMPRESS_LEVEL,
     )
+
+
+def png_of_rows(
+    rows: bytes,
+    *,
+    width: int,
+    height: int,
+    colour_type: int,
+    compress_level: int,
+    interlaced: bool = False,
+) -> bytes:
+    """The file of rows that are filtered already, each after the number of its filter.
+
+    Args:
+        rows: All rows of the picture, or of all its passes, 8 bits a sample.
+        width: Of the picture, in pixels.
+        height: Of the picture, in pixels.
+        colour_type: As in the header: 0, 2, 4 or 6.
+        compress_level: Of zlib; 0 only stores.
+        interlaced: Whether the rows are those of the seven passes of Adam7.
+    """
+    # Deflate and adaptive filters, the only methods there are.
+    header = struct.pack(">IIBBBBB", width, height, _BITS_PER_SAMPLE, colour_type, 0, 0, interlaced)
+    data = zlib.compress(rows, compress_level)
+    return b"".join((SIGNATURE, *_chunk(b"IHDR", header), *_chunk(b"IDAT", data), _END))
 
 
 def _chunk(kind: bytes, data: bytes) -> tuple[bytes, bytes, bytes, bytes]:

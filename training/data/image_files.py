@@ -49,7 +49,7 @@ def read_shape(path: Path, conversion: Conversion) -> ImageShape:
     """(C, H, W) that the file has once converted; nothing is unpacked.
 
     Raises:
-        BadImageError: It is no such file, too large, animated, or of more than 8 bits.
+        BadImageError: It is no such file, too large, animated, or of more bits than can be used.
     """
     with _opened(path) as picture:
         width, height = picture.size
@@ -68,6 +68,7 @@ def read_pixels(path: Path, image_shape: ImageShape) -> npt.NDArray[np.uint8]:
     """
     channels, height, width = image_shape
     with _opened(path) as opened:
+        _scale_transparent_grey(opened)
         upright = ImageOps.exif_transpose(opened) if _orientation(opened) != 1 else opened
         if "transparency" in upright.info or upright.mode in ("LA", "PA", "RGBA"):
             transparent = upright.convert("RGBA")
@@ -106,6 +107,25 @@ def _check(picture: Image.Image) -> None:
         raise BadImageError("animated; save one frame of it")
     if picture.mode not in (*_GREY_MODES, *_COLOUR_MODES):
         raise BadImageError(f"pixels of mode {picture.mode}; save it as grey or RGB of 8 bits")
+    if _raw_mode(picture) == "RGB;16B" and "transparency" in picture.info:
+        # Pillow keeps 8 of the 16 bits, and then other colours are transparent as well.
+        raise BadImageError("a transparent colour of 16 bits; save it with an alpha channel or 8 bits")
+
+
+def _scale_transparent_grey(picture: Image.Image) -> None:
+    """Pillow scales grey levels of fewer bits to 8, but not the level that is transparent."""
+    key = picture.info.get("transparency")
+    bits = {"L;2": 2, "L;4": 4, "L": 8}.get(_raw_mode(picture))
+    if picture.format == "PNG" and bits is not None and isinstance(key, int):
+        most = (1 << bits) - 1
+        picture.info["transparency"] = (key & most) * (255 // most)
+
+
+def _raw_mode(picture: Image.Image) -> str:
+    """How the file stores a pixel, in Pillow's words; empty once the pixels are unpacked."""
+    tiles = getattr(picture, "tile", [])  # only those that come from a file have it
+    arguments = tiles[0].args if tiles else None
+    return arguments if isinstance(arguments, str) else ""
 
 
 def _orientation(picture: Image.Image) -> int:

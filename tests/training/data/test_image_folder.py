@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from png_reference import CHANNELS, Picture, write
 
 from service.codecs.images import decode_png
 from training.config import DataConfig
@@ -134,6 +137,33 @@ def test_a_file_is_the_image_that_the_server_makes_of_it(make, channels, root, s
     trained = load(root, channels=channels).test.images[0]
     served = decode_png((root / "test/0.png").read_bytes(), shape=(channels, 11, 9))[0]
     np.testing.assert_allclose(trained.numpy() / 255.0, served, atol=1.01 / 255)
+
+
+@pytest.mark.parametrize(("colours", "depth"), [(0, 2), (0, 4), (0, 8), (2, 8)])
+def test_a_transparent_colour_of_any_depth_is_the_background_that_the_server_makes_of_it(
+    colours, depth, root
+):
+    random = Random(depth)
+    most = (1 << depth) - 1
+    for file in [*(f"train/{number:02}.png" for number in range(12)), "test/0.png"]:
+        pixels = [[(random.randint(0, most),) * CHANNELS[colours] for _ in range(9)] for _ in range(11)]
+        picture = Picture(9, 11, depth, colours, pixels, [], most.to_bytes(2) * CHANNELS[colours])
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_bytes(write(picture, interlaced=False, random=random))
+    trained = load(root, channels=1).test.images[0]
+    served = decode_png((root / "test/0.png").read_bytes(), shape=(1, 11, 9))[0]
+    np.testing.assert_allclose(trained.numpy() / 255.0, served, atol=1.01 / 255)
+    # The whites are the background.
+    assert trained.max() < 255
+
+
+def test_a_transparent_colour_of_sixteen_bits_is_refused_by_name(root, save):
+    pixels = [[(0xFFFF, 0xFFFF, 0xFFFE)] * 9] * 11
+    picture = Picture(9, 11, 16, 2, pixels, [], b"\xff" * 6)
+    save("a.png", colour(1))
+    (root / "b.png").write_bytes(write(picture, interlaced=False, random=Random(1)))
+    with pytest.raises(DataError, match=r"b\.png: a transparent colour of 16 bits; save it with an alpha"):
+        load(root)
 
 
 def test_photographs_are_cut_to_their_middle_square_and_scaled_upright(root, save):
