@@ -22,6 +22,7 @@ from service.api_keys import MAX_KEY_CHARACTERS, ApiKey, KeyFileError, KeyRing, 
 from service.logs import fields
 from service.middleware import API_KEY, problem_response
 from service.problems import ProblemError
+from service.security.hosts import KnownHosts
 from service.settings import Settings
 
 #: Probes, and what describes the server without saying what it does: `/docs` has to show a page before
@@ -37,18 +38,20 @@ _log = logging.getLogger(__name__)
 class Access:
     """The rules of one application."""
 
-    def __init__(self, *, key_file: Path | None, admin: bool | None) -> None:
+    def __init__(self, *, key_file: Path | None, admin: bool | None, hosts: KnownHosts | None = None) -> None:
         """Reads the file, if there is one.
 
         Args:
             key_file: API keys, or None: nobody needs one.
             admin: Whether administration is on; None: when the file holds a key for it.
+            hosts: What this server is called by. Left out: `localhost` and addresses.
 
         Raises:
             KeyFileError: The file cannot be used.
         """
         self._key_file = key_file
         self._admin = admin
+        self.hosts = hosts or KnownHosts()
         self._keys = self._read()
 
     @classmethod
@@ -58,7 +61,8 @@ class Access:
         Raises:
             KeyFileError: The file that they name cannot be used.
         """
-        return cls(key_file=settings.api_keys_file, admin=settings.admin)
+        hosts = KnownHosts(settings.allowed_hosts, bound=settings.host)
+        return cls(key_file=settings.api_keys_file, admin=settings.admin, hosts=hosts)
 
     @property
     def keys_required(self) -> bool:
@@ -101,7 +105,8 @@ class Access:
         """For the routes that change something: lets pass whom `authorise` let pass and who may administrate.
 
         Raises:
-            ProblemError: `administration-off` or `insufficient-scope`.
+            ProblemError: `administration-off` or `insufficient-scope`; without keys, `host-not-allowed` or
+                `origin-not-allowed`, where a page may have sent the request through somebody's browser.
         """
         if not self.administration:
             raise ProblemError(
@@ -115,6 +120,8 @@ class Access:
                 "The key that was sent has the scope use; this takes one with the scope admin.",
                 headers={"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope", scope="admin"'},
             )
+        if key is None:  # a page cannot send a key that it does not have
+            self.hosts.refuse_other_sites(scope)
 
     def warn_when_exposed(self, host: str) -> None:
         """Logs what an operator should know about who reaches this server.
@@ -178,21 +185,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.partition("%")[0]).is_loopback
     except ValueError:
         return False
-
-
-def refuse_other_sites(scope: Scope) -> None:
-    """Keeps pages of other sites from administrating a server that takes no key, through somebody's browser.
-
-    A form can post anywhere without asking; browsers say where it comes from, and only they send the header.
-
-    Raises:
-        ProblemError: `origin-not-allowed`.
-    """
-    if API_KEY in scope:
-        return  # a page cannot send a key that it does not have
-    for name, value in scope["headers"]:
-        if name == b"sec-fetch-site" and value not in (b"same-origin", b"none"):
-            raise ProblemError("origin-not-allowed", "A page of another site asked for administration.")
 
 
 def _entry_of(scope: Scope, keys: KeyRing) -> ApiKey:

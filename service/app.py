@@ -36,6 +36,7 @@ from service.routes.scoring import ScoreRoutes
 from service.routes.walks import WalkRoutes
 from service.schemas.base import Limits
 from service.schemas.bodies import ExampleModel
+from service.security.hosts import HostGuard
 from service.services import Lifecycle, Services
 from service.settings import Settings, SettingsError
 from service.telemetry import SpanFacts, telemetry_config
@@ -110,6 +111,7 @@ def create_app(settings: Settings, *, reload_siblings: Callable[[], bool] | None
         version=app.version,
         model=_example(services),
         keys_required=services.access.keys_required,
+        hosts_restricted=settings.allowed_hosts is not None,
         limit_rows=limit_rows(settings),
     )
     app.state.services = services
@@ -161,6 +163,8 @@ def _mirror(settings: Settings) -> StoreMirror | None:
 def _doors(services: Services) -> list[Middleware]:
     """Who is let in, where that is not everybody. Browsers ask without a key if they may: that is first."""
     doors = []
+    if services.settings.allowed_hosts is not None:
+        doors.append(Middleware(HostGuard, hosts=services.access.hosts))
     if services.settings.cors_origins is not None:
         origins = services.settings.cors_origins
         doors.append(Middleware(CrossOrigin, origins=origins, exposed_headers=EXPOSED_HEADERS))

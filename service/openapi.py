@@ -102,6 +102,7 @@ def openapi_document(
     version: str,
     model: ExampleModel | None = None,
     keys_required: bool = False,
+    hosts_restricted: bool = False,
     limit_rows: Iterable[LimitRow] = (),
 ) -> dict[str, Any]:
     """The whole document.
@@ -111,10 +112,12 @@ def openapi_document(
         version: Version of the package.
         model: Name and sizes of the default model, for examples that work with it.
         keys_required: Whether this server takes API keys.
+        hosts_restricted: Whether everything but the probes refuses hosts that it does not know.
         limit_rows: What `GET /limits` tells.
     """
     model = model or ExampleModel()
-    builder = _Builder(limits, model, tuple(limit_rows))
+    everywhere = (*EVERYWHERE, "host-not-allowed") if hosts_restricted else EVERYWHERE
+    builder = _Builder(limits, model, tuple(limit_rows), everywhere)
     paths: dict[str, Any] = {}
     for operation in NATIVE:
         paths[operation.path] = builder.path_item(operation, suffixed=False)
@@ -155,10 +158,17 @@ def openapi_document(
 class _Builder:
     """Builds path items and gathers the problem responses they refer to."""
 
-    def __init__(self, limits: Limits, model: ExampleModel, limit_rows: tuple[LimitRow, ...]) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        model: ExampleModel,
+        limit_rows: tuple[LimitRow, ...],
+        everywhere: tuple[str, ...],
+    ) -> None:
         self._limits = limits
         self._model = model
         self._limit_rows = limit_rows
+        self._everywhere = everywhere
         self.problem_responses: dict[str, Schema] = {}
 
     def path_item(self, operation: Operation, *, suffixed: bool) -> Schema:
@@ -194,7 +204,13 @@ class _Builder:
             "administration",
             "Load what the store has for this name now.",
             reload_schema(),
-            problems=("administration-off", "insufficient-scope", "origin-not-allowed", "unknown-model"),
+            problems=(
+                "administration-off",
+                "insufficient-scope",
+                "host-not-allowed",
+                "origin-not-allowed",
+                "unknown-model",
+            ),
             parameters=[parameter],
         )
         path["get"]["description"] = (
@@ -284,7 +300,7 @@ class _Builder:
             "parameters": parameters,
             "responses": {
                 "200": self._answer(operation),
-                **self._problems((*operation.problems, *EVERYWHERE)),
+                **self._problems((*operation.problems, *self._everywhere)),
             },
         }
         if method == "POST":
@@ -402,7 +418,8 @@ class _Builder:
         problems: tuple[str, ...] = (),
         parameters: Iterable[Schema] = (),
     ) -> Schema:
-        """A path that takes GET, without a body or query."""
+        """A path that takes GET, without a body or query. Probes are answered whatever the host is."""
+        everywhere = EVERYWHERE if tag == "operation" else self._everywhere
         described: Schema = {
             "operationId": operation_id,
             "tags": [tag],
@@ -414,7 +431,7 @@ class _Builder:
                     "headers": _header_refs(["X-Request-Id", "Server-Timing"]),
                     "content": {media: {"schema": schema}},
                 },
-                **self._problems(("invalid-parameter", *problems, *EVERYWHERE)),
+                **self._problems(("invalid-parameter", *problems, *everywhere)),
             },
         }
         return {"get": described}

@@ -92,10 +92,17 @@ PROBLEMS: Mapping[str, ProblemKind] = _table(
         "Send a key of the scope that WWW-Authenticate names.",
     ),
     ProblemKind(
+        "host-not-allowed",
+        403,
+        "This server does not know the host name that it was called by",
+        "Call it by localhost or an IP address, or have its operator add the name to VAE_ALLOWED_HOSTS.",
+    ),
+    ProblemKind(
         "origin-not-allowed",
         403,
         "A page of this origin may not make this call from a browser",
-        "Have whoever runs the server add the origin to cors_origins, and send only the headers it allows.",
+        "Have the server's operator add the origin to VAE_CORS_ORIGINS, and send only the headers it allows. "
+        "Administration without a key takes no page but the server's own.",
     ),
     ProblemKind(
         "unknown-path",

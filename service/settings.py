@@ -34,6 +34,8 @@ _ORIGIN = re.compile(
     r"https?://(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?"
 )
 
+_HOST = re.compile(r"\*|(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?")
+
 
 class SettingsError(Exception):
     """A setting that cannot be used; the message says where, expected, got and what to do."""
@@ -61,6 +63,16 @@ def _origins(text: str) -> str:
             "origins",
             "Expected origins such as https://a.example or http://localhost:3000, lower-case, without a path "
             "or a slash at the end, separated by commas, or * alone",
+        )
+    return text
+
+
+def _hosts(text: str) -> str:
+    if not all(_HOST.fullmatch(name.strip()) for name in text.split(",")):
+        raise PydanticCustomError(
+            "hosts",
+            "Expected host names such as vae.example,*.vae.example, lower-case, without a scheme or a port, "
+            "separated by commas, or * for all",
         )
     return text
 
@@ -214,7 +226,13 @@ class Settings(BaseSettings):
 
     admin: Annotated[bool | None, Unit("true | false")] = None
     """Let models be administrated over HTTP (POST /models/{name}/reload). Left out: when the key file holds a
-    key of the scope admin. True without a key file lets everybody do it who reaches the server."""
+    key of the scope admin. True without a key file lets everybody do it who reaches the server, but no
+    page of another site in a browser."""
+
+    allowed_hosts: Annotated[Annotated[str, AfterValidator(_hosts)] | None, Unit("hosts | *")] = None
+    """Host names by which clients may call this server, such as `vae.example,*.vae.example`, or `*` for all;
+    `localhost`, IP addresses and the name in `host` are always allowed. If set, everything but the probes
+    takes no other. Left out: administration without a key takes no other, the rest takes any."""
 
     cors_origins: Annotated[Annotated[str, AfterValidator(_origins)] | None, Unit("origins | *")] = None
     """Origins whose pages may call this server from a browser, such as `https://a.example,http://localhost:3000`,

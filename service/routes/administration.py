@@ -14,7 +14,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.access import refuse_other_sites
 from service.engine import LoadFailure, ModelRegistry, UnknownModel
 from service.logs import fields
 from service.routes.routing import route
@@ -52,7 +51,6 @@ class AdministrationRoutes:
         """
         services = self._services
         services.access.authorise_administration(request.scope)
-        refuse_other_sites(request.scope)
         read_query(request.scope["query_string"], NoParameters, services.limits)
         name: str = request.path_params["name"]
         async with self._one_at_a_time:

@@ -328,6 +328,12 @@ def test_pages_of_other_sites_cannot_administrate_through_a_browser(
         assert api.post("/models/mnist/reload", headers={"sec-fetch-site": site}).status == status
 
 
+def test_a_key_for_administration_is_enough_whatever_host_or_page_sends_it(keyed: Caller) -> None:
+    """No page has the key, and scripts call a server by whatever name leads there."""
+    strange = {"host": "machine", "origin": "https://other.example", "sec-fetch-site": "cross-site"}
+    assert keyed.post("/models/mnist/reload", headers={**bearer(ADMIN), **strange}).status == 200
+
+
 def test_administration_without_a_key_for_it_is_refused_at_start(tmp_path: Path) -> None:
     path = tmp_path / "keys"
     path.write_text(USE_ENTRY.line)

@@ -1,0 +1,132 @@
+"""The hosts that this server is called by, and the pages that may administrate it.
+
+Knows the headers Host, Origin and Sec-Fetch-Site, and the problem table. Knows nothing of keys, routes or
+models.
+
+A browser fills in these headers itself, and a page cannot forge them. They reveal two attacks:
+
+    another site   its page sends a form to this server: the browser names that site in Origin
+    DNS rebinding  the name of a page is changed to the address of this server, so that the browser takes both
+                   for one site: only the name in Host is strange. Nothing rebinds `localhost` or an address.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.middleware import PROBES, problem_response
+from service.problems import ProblemError
+
+_DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
+
+
+class KnownHosts:
+    """The hosts of one server, without ports. `localhost`, names below it and addresses are always known."""
+
+    def __init__(self, allowed: str | None = None, *, bound: str = "127.0.0.1") -> None:
+        """Reads the setting.
+
+        Args:
+            allowed: Names, comma-separated; `*.a.example` is every name below `a.example`, `*` every name.
+            bound: The setting `host`: known if it is a name.
+        """
+        names = [name.strip() for name in (allowed or "").split(",")]
+        self._all = "*" in names
+        self._names = frozenset(name for name in (bound.lower().rstrip("."), *names) if name)
+        self._endings = (".localhost", *(name[1:] for name in names if name.startswith("*.")))
+
+    def include(self, host: str) -> bool:
+        """Whether a name or an address, without a port, is one of this server's."""
+        if self._all or _is_address(host):
+            return True
+        name = host.lower().rstrip(".")
+        return name == "localhost" or name in self._names or name.endswith(self._endings)
+
+    def require(self, scope: Scope) -> None:
+        """Lets a request pass that names a known host. One that names none is of no browser, and passes too.
+
+        Raises:
+            ProblemError: `host-not-allowed`.
+        """
+        values = _values(scope, b"host")
+        if values and not (len(values) == 1 and self.include(_split(values[0])[0])):
+            raise ProblemError(
+                "host-not-allowed",
+                "The Host header names a host that this server does not know. It knows localhost, IP "
+                "addresses and the names in VAE_ALLOWED_HOSTS: another may belong to a page elsewhere.",
+            )
+
+    def refuse_other_sites(self, scope: Scope) -> None:
+        """Lets a request pass that no page of another site can have sent through somebody's browser.
+
+        Raises:
+            ProblemError: `host-not-allowed` or `origin-not-allowed`.
+        """
+        self.require(scope)
+        sites = _values(scope, b"sec-fetch-site")
+        if sites:
+            # Newer browsers, over TLS and to this machine: they compare themselves, and know the host that
+            # they called, which a proxy may have replaced.
+            if any(site not in ("same-origin", "none") for site in sites):
+                raise ProblemError("origin-not-allowed", "A page of another site asked for administration.")
+            return
+        hosts = _values(scope, b"host")
+        if not all(
+            any(_is_same_host(origin, host) for host in hosts) for origin in _values(scope, b"origin")
+        ):
+            raise ProblemError(
+                "origin-not-allowed",
+                "A page asked for administration, and its Origin is not the host in the Host header. If the "
+                "page is this server's own, a proxy replaces that header: have the proxy keep it.",
+            )
+
+
+class HostGuard:
+    """Refuses requests that name another host. Probes pass: an orchestrator sends them to what it knows."""
+
+    def __init__(self, app: ASGIApp, *, hosts: KnownHosts) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers `host-not-allowed` before a byte of the body is read."""
+        if scope["type"] == "http" and scope["path"] not in PROBES:
+            try:
+                self._hosts.require(scope)
+            except ProblemError as error:
+                await problem_response(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _values(scope: Scope, name: bytes) -> list[str]:
+    return [str(value, "latin-1") for found, value in scope["headers"] if found == name]
+
+
+def _split(authority: str) -> tuple[str, str]:
+    """`host:port` → host without brackets, port or nothing."""
+    host, _, port = authority.rpartition(":")
+    if not host or "]" in port:
+        host, port = authority, ""
+    return host.removeprefix("[").removesuffix("]"), port
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_same_host(origin: str, host: str) -> bool:
+    """Whether a page's origin is on the host that was called; a proxy may have taken off the TLS."""
+    scheme, separator, authority = origin.lower().partition("://")
+    default = _DEFAULT_PORTS.get(scheme)
+    if not separator or default is None:
+        return False  # "null": a file, or a frame without rights
+    (theirs, their_port), (ours, our_port) = _split(authority), _split(host.lower())
+    return (theirs, their_port or default) == (ours, our_port or default)
