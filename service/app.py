@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from model_store import ModelStore, default_store_root
 from service.access import Access, AccessGuard
-from service.cors import CrossOrigin
+from service.cors import CrossOrigin, Preflight
 from service.dispatch import FastPaths
 from service.engine import Lanes, ModelRegistry, allowed_threads
 from service.handlers import EXCEPTION_HANDLERS
@@ -86,6 +86,7 @@ def create_app(settings: Settings, *, reload_siblings: Callable[[], bool] | None
         metrics=metrics,
         lifecycle=Lifecycle(),
         access=Access.of(settings),
+        cross_origin=CrossOrigin(settings.cors_origins, exposed_headers=EXPOSED_HEADERS),
         reload_siblings=reload_siblings,
     )
 
@@ -123,7 +124,7 @@ def create_app(settings: Settings, *, reload_siblings: Callable[[], bool] | None
             metrics=services.metrics,
             access_log=settings.access_log,
             is_draining=lambda: services.lifecycle.draining,
-            resource_policy="cross-origin" if settings.cors_origins == "*" else "same-site",
+            cross_origin=services.cross_origin,
         ),
         *_doors(services),
         Middleware(
@@ -165,9 +166,8 @@ def _doors(services: Services) -> list[Middleware]:
     doors = []
     if services.settings.allowed_hosts is not None:
         doors.append(Middleware(HostGuard, hosts=services.access.hosts))
-    if services.settings.cors_origins is not None:
-        origins = services.settings.cors_origins
-        doors.append(Middleware(CrossOrigin, origins=origins, exposed_headers=EXPOSED_HEADERS))
+    if services.cross_origin.is_on:
+        doors.append(Middleware(Preflight, cross_origin=services.cross_origin))
     if services.access.keys_required:
         doors.append(Middleware(AccessGuard, access=services.access))
     return doors

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.connection import connection_of
+from service.cors import CrossOrigin
 from service.headers import first_header
 from service.logs import fields
 from service.metrics import Metrics
@@ -47,7 +48,7 @@ def problem_response(error: ProblemError) -> Response:
 
 
 class Envelope:
-    """Outermost: gives every answer its id, timing and safety headers, and lets no exception out.
+    """Outermost: gives every answer its id, timing, safety and CORS headers, and lets no exception out.
 
     An exception that nobody else turned into an answer is logged once, with its traceback, and answered
     as `internal-error`. When the server stops and a request outlives the grace time, its cancellation
@@ -61,13 +62,13 @@ class Envelope:
         metrics: Metrics,
         access_log: bool,
         is_draining: Callable[[], bool],
-        resource_policy: str = "same-site",
+        cross_origin: CrossOrigin,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._access_log = access_log
         self._is_draining = is_draining
-        self._resource_policy = resource_policy.encode("ascii")
+        self._cross_origin = cross_origin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -75,12 +76,15 @@ class Envelope:
             return
         trace, token = begin_trace(first_header(scope, b"x-request-id"))
         status = 0
+        cross_origin = self._cross_origin
 
         async def send_enveloped(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _add_headers(message["headers"], trace, self._resource_policy)
+                _add_headers(message["headers"], trace, cross_origin.resource_policy)
+                if cross_origin.is_on:
+                    cross_origin.permit(scope["headers"], message["headers"])
             await send(message)
 
         self._metrics.in_flight.inc()

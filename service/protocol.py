@@ -17,6 +17,7 @@ from typing import ClassVar, Final
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.connection import SCOPE_KEY, Connection
+from service.cors import CrossOrigin
 from service.cycle import Cycle
 from service.logs import fields
 from service.metrics import Metrics
@@ -59,6 +60,8 @@ class ProblemProtocol(HttpToolsProtocol):
     metrics: ClassVar[Metrics | None] = None
     """Where answers are counted; set by `bounded`."""
     bounds: ClassVar[ConnectionBounds] = ConnectionBounds()
+    cross_origin: ClassVar[CrossOrigin] = CrossOrigin()
+    """What its own answers say to pages of other origins, as every other answer does."""
 
     _heads = 0
     _in_head = False
@@ -73,9 +76,12 @@ class ProblemProtocol(HttpToolsProtocol):
     _stalled_until_s = math.inf
 
     @classmethod
-    def bounded(cls, metrics: Metrics, bounds: ConnectionBounds) -> type[ProblemProtocol]:
+    def bounded(
+        cls, metrics: Metrics, bounds: ConnectionBounds, *, cross_origin: CrossOrigin | None = None
+    ) -> type[ProblemProtocol]:
         """The same protocol within `bounds`, counting in `metrics`."""
-        return type(cls.__name__, (cls,), {"metrics": metrics, "bounds": bounds})
+        own = {"metrics": metrics, "bounds": bounds, "cross_origin": cross_origin or CrossOrigin()}
+        return type(cls.__name__, (cls,), own)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -226,10 +232,12 @@ class ProblemProtocol(HttpToolsProtocol):
             f"HTTP/1.1 {status} {status.phrase}\r\n"
             f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
             f"x-request-id: {trace.request_id}\r\nserver-timing: {trace.server_timing()}\r\n"
-            "x-content-type-options: nosniff\r\ncross-origin-resource-policy: same-site\r\n"
-            "cache-control: no-store\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode("ascii") + body)
+            "x-content-type-options: nosniff\r\ncache-control: no-store\r\nconnection: close\r\n"
+        ).encode("ascii")
+        headers = [(b"cross-origin-resource-policy", self.cross_origin.resource_policy)]
+        self.cross_origin.permit(self.headers or (), headers)
+        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+        self.transport.write(head + lines + b"\r\n" + body)
         self.transport.close()
         values = {"request_id": trace.request_id, "status": int(status), "code": trace.code}
         _log.info(event, extra=fields(**values, client=self._client()))

@@ -130,7 +130,9 @@ def serve(app: FastAPI, settings: Settings, *, started_s: float, place: WorkerPl
     listeners = list(place.listeners) if place else [bind(settings.host, settings.port)]
     config = uvicorn.Config(
         app,
-        http=ProblemProtocol.bounded(services.metrics, connection_bounds(settings)),
+        http=ProblemProtocol.bounded(
+            services.metrics, connection_bounds(settings), cross_origin=services.cross_origin
+        ),
         loop="uvloop",
         ws="none",
         lifespan="on",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from model_store import ModelStore
 from service.access import Access
+from service.cors import CrossOrigin
 from service.engine import Lanes, LoadFailure, ModelRegistry
 from service.metrics import Metrics
 from service.mirror import StoreMirror
@@ -41,6 +42,7 @@ class Services:
     metrics: Metrics
     lifecycle: Lifecycle
     access: Access
+    cross_origin: CrossOrigin
     mirror: StoreMirror | None = None
     """Of a store with an address; `store` is the copy."""
     reload_siblings: Callable[[], bool] | None = None

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from http_calls import Answer, Caller
+from server_process import raw_answer, serving
 
 from service.api_keys import new_key
 from service.app import create_app
+from service.connection import SCOPE_KEY, Connection
 from service.openapi import EXPOSED_HEADERS
 from service.settings import Settings, SettingsError, load_settings
 
@@ -70,16 +74,50 @@ def test_allowed_page_may_ask_without_a_key_and_learns_what_it_may_send(shared: 
         ("null", "POST", "content-type"),
         (PAGE, "DELETE", "content-type"),
         (PAGE, "POST", "x-other"),
+        (PAGE, "POST", "content-type,x-other"),
         (PAGE, "POST", "\xff" * 100),
     ],
 )
 def test_what_is_not_allowed_is_a_problem_without_permission(
     shared: Caller, origin: str, method: str, headers: str
 ) -> None:
+    """A browser makes no call after a refusal; a page that is allowed may read it."""
     answer = ask(shared, origin, method, headers)
     assert (answer.status, answer.code) == (403, "origin-not-allowed")
-    assert "access-control-allow-origin" not in answer.headers
+    assert ("access-control-allow-origin" in answer.headers) is (origin == PAGE)
+    assert "access-control-allow-methods" not in answer.headers
+    assert "access-control-allow-headers" not in answer.headers
     assert "evil" not in answer.body.decode()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    ["traceparent", "traceparent, tracestate,baggage", "Content-Type,TraceParent", "", " , accept,"],
+)
+def test_page_that_is_traced_may_send_the_headers_of_its_trace(shared: Caller, headers: str) -> None:
+    """OpenTelemetry in a browser adds them to every call: refused, no call of such a page would be made."""
+    answer = ask(shared, PAGE, headers=headers)
+    assert answer.status == 204
+    assert {"traceparent", "tracestate", "baggage"} <= set(
+        answer.headers["access-control-allow-headers"].split(", ")
+    )
+
+
+def test_call_of_a_private_address_is_allowed_to_the_origins_that_are_named(
+    shared: Caller, tiny_store: Path
+) -> None:
+    """Chromium asks so before a page from elsewhere calls a server on this machine or in this network."""
+    asked = {
+        "origin": PAGE,
+        "access-control-request-method": "POST",
+        "access-control-request-private-network": "true",
+    }
+    answer = shared.call("OPTIONS", "/encode", headers=asked)
+    assert (answer.status, answer.headers["access-control-allow-private-network"]) == (204, "true")
+    with Caller(create_app(Settings(model_store=tiny_store, threads=1, cors_origins="*"))) as api:
+        answer = api.call("OPTIONS", "/encode", headers=asked)
+        assert answer.status == 204
+        assert "access-control-allow-private-network" not in answer.headers
 
 
 def test_page_may_read_our_headers_of_answers_and_of_errors(shared: Caller) -> None:
@@ -104,6 +142,126 @@ def test_page_may_read_our_headers_of_answers_and_of_errors(shared: Caller) -> N
         shared.get("/readyz", {"origin": "https://other.example"}).headers.get("access-control-allow-origin")
         is None
     )
+
+
+def readable(headers: Mapping[str, str]) -> bool:
+    """Whether the page may read an answer, its id and when to come back."""
+    exposed = headers.get("access-control-expose-headers", "").lower()
+    return (
+        headers.get("access-control-allow-origin") == PAGE
+        and "origin" in headers.get("vary", "").lower()
+        and "x-request-id" in exposed
+        and "retry-after" in exposed
+    )
+
+
+@pytest.fixture(scope="module")
+def open_to_a_page(tiny_store: Path) -> Iterator[Caller]:
+    settings = Settings(model_store=tiny_store, threads=1, cors_origins=PAGE, max_body_bytes=1024)
+    with Caller(create_app(settings)) as caller:
+        yield caller
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "headers", "body", "status"),
+    [
+        ("GET", "/nowhere", {}, b"", 404),
+        ("PUT", "/sample", {}, b"", 405),
+        ("GET", "/sample", {"accept": "image/gif"}, b"", 406),
+        ("POST", "/encode", {"content-type": "text/plain"}, b"x", 415),
+        ("POST", "/encode", {"content-type": "application/json"}, b"{", 400),
+        ("POST", "/encode", {"content-type": "application/json"}, b"x" * 2000, 413),
+        ("POST", "/encode", {"content-type": "application/json"}, [b"x" * 700] * 3, 413),
+        ("GET", "/sample?n=0", {}, b"", 422),
+        ("POST", "/models/mnist/reload", {}, b"", 403),
+        ("GET", "/sample.txt", {}, b"", 200),
+        ("HEAD", "/sample.txt", {}, b"", 200),
+    ],
+)
+def test_page_may_read_every_refusal(
+    open_to_a_page: Caller,
+    *,
+    method: str,
+    target: str,
+    headers: dict[str, str],
+    body: bytes | list[bytes],
+    status: int,
+) -> None:
+    """Otherwise it sees a failed network, and repeats a request that cannot succeed."""
+    answer = open_to_a_page.call(method, target, headers={"origin": PAGE, **headers}, body=body)
+    assert answer.status == status
+    assert readable(answer.headers), answer.headers
+
+
+def test_page_may_read_what_the_envelope_answers(
+    open_to_a_page: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past every other middleware: a full server, a late body, an unexpected error, a server that stops."""
+    api, sent = open_to_a_page, {"origin": PAGE}
+
+    def call(target: str = "/sample", method: str = "GET", **rest: Any) -> Coroutine[Any, Any, Answer]:
+        return api.acall(method, target, headers=sent, **rest)
+
+    beyond = Connection()
+    beyond.only_probes = True
+    full = api.run(call(extensions={SCOPE_KEY: beyond}))
+    assert (full.status, full.code, readable(full.headers)) == (429, "too-many-connections", True)
+
+    slow = Connection()
+    slow.timed_out = True
+    late = api.run(call("/encode", "POST", body=[b"{", b""], leave_after=1, extensions={SCOPE_KEY: slow}))
+    assert (late.status, late.code, readable(late.headers)) == (408, "receipt-timeout", True)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(api.app.state.services.registry, "peek", lambda *_: 1 / 0)
+        failed = api.run(call())
+    assert (failed.status, failed.code, readable(failed.headers)) == (500, "internal-error", True)
+
+    async def stopped() -> Answer:
+        reached = asyncio.Event()
+
+        async def never_whole() -> AsyncIterator[bytes]:
+            yield b"{"
+            reached.set()
+            await asyncio.Event().wait()
+
+        task = asyncio.ensure_future(call("/encode", "POST", body=never_whole()))
+        await reached.wait()
+        task.cancel()
+        return await task
+
+    monkeypatch.setattr(api.app.state.services.lifecycle, "draining", True)
+    last = api.run(stopped())
+    assert (last.status, last.code, readable(last.headers)) == (503, "shutting-down", True)
+
+
+def test_page_may_read_what_never_became_a_request(tiny_store: Path, tmp_path: Path) -> None:
+    """The protocol answers these by itself."""
+    origin = f"Origin: {PAGE}\r\nAccept: */*\r\n".encode()
+    start = b"POST /encode HTTP/1.1\r\nHost: a\r\n"
+    with serving(
+        tiny_store,
+        tmp_path / "log",
+        "--cors-origins",
+        f"{PAGE},https://b.example",
+        "--receipt-timeout-s",
+        "1",
+    ) as running:
+        for status, request in (
+            (408, start + origin + b"X-Slow: "),
+            (408, start + origin + b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"),
+            (400, start + origin + b"no header\r\n\r\n"),
+            (431, start + origin + b"X-Long: " + b"x" * 900_000),
+            (431, start + origin + b"X: y\r\n" * 30_000 + b"\r\n"),
+        ):
+            head, _ = raw_answer(running, request)
+            line, *lines = head.decode().lower().split("\r\n")
+            assert line.split()[1] == str(status)
+            assert readable(dict(text.split(": ", 1) for text in lines)), head
+            assert "cross-origin-resource-policy: same-site" in lines
+        head, _ = raw_answer(running, start + b"Origin: https://other.example\r\nno header\r\n\r\n")
+        assert b"access-control" not in head.lower()
+        assert running.stop() == 0
 
 
 def test_all_origins_may_be_allowed_by_name(tiny_store: Path) -> None:
