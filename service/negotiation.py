@@ -1,21 +1,26 @@
 """Which form an answer takes: the suffix first, then the Accept header, then JSON.
 
-Knows media types and q-values (RFC 9110, section 12.5.1). Knows nothing of models, arrays or routes.
+Knows media types and weights (RFC 9110, section 12.5.1). Knows nothing of models, arrays or routes.
 """
 
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from service.http.media_types import elements, weight
 from service.problems import Item, ProblemError
 
 _MAX_ACCEPT_CHARACTERS = 4_000
 _MAX_ACCEPT_RANGES = 64
-_QVALUE = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)\Z")
+#: Weight of `*/*` in place of what is not read of a very long header.
+_LEAST_WEIGHT = 1e-6
+#: Parameters of a media range that do not make it narrower than its type.
+_NEUTRAL = {"q", "charset"}
+#: Every browser asks for it when it opens an address. Java's default header has `text/html`, but not this.
+_OF_BROWSERS = ("application", "xhtml+xml")
 
 
 class Form(Enum):
@@ -57,9 +62,12 @@ class _Range:
 def choose_form(*, suffix: str | None, accept: str | None, forms: Sequence[Form]) -> Form:
     """The form to answer in, out of `forms`, whose first member is the default.
 
-    A suffix wins over any Accept header. Without one, the form with the highest q-value wins, and among
+    A suffix wins over any Accept header. Without one, the form with the highest weight wins, and among
     equals the one named most exactly, then the one listed first here: `*/*` is JSON. A browser that opens an
-    address sends `text/html` and, at a lower q, `*/*`: it is shown the picture where there is one.
+    address accepts pages and, at a lower weight, `*/*`: it is shown the picture where there is one.
+
+    A header that cannot be read counts as absent. The beginning of a very long header is read, and excludes
+    only what it names.
 
     Raises:
         ProblemError: `form-not-available`, listing the forms there are.
@@ -72,18 +80,20 @@ def choose_form(*, suffix: str | None, accept: str | None, forms: Sequence[Form]
     if accept is None or not accept.strip() or accept.strip() == "*/*":
         return forms[0]
     if len(accept) > _MAX_ACCEPT_CHARACTERS:
-        raise _no_such_form("Accept", f"a header of {len(accept)} characters", forms)
+        accept = accept[: _MAX_ACCEPT_CHARACTERS + 1]  # one more, so that it still shows to be too long
     return _by_accept(accept, tuple(forms))
 
 
 @functools.lru_cache(maxsize=128)  # clients send few different ones, and half a megabyte of them at the most
 def _by_accept(accept: str, forms: tuple[Form, ...]) -> Form:
     ranges = _parse_accept(accept)
+    if not ranges:
+        return forms[0]
     best = _best(ranges, forms)
     if best is None:
         raise _no_such_form("Accept", "media types of which none is among them", forms)
     form, precision = best
-    opened_by_browser = precision == 1 and any((r.kind, r.subtype) == ("text", "html") for r in ranges)
+    opened_by_browser = precision == 1 and any((r.kind, r.subtype) == _OF_BROWSERS for r in ranges)
     if opened_by_browser and Form.PNG in forms:
         return Form.PNG
     return form
@@ -104,19 +114,25 @@ def _best(ranges: Sequence[_Range], forms: Sequence[Form]) -> tuple[Form, int] |
 
 
 def _parse_accept(accept: str) -> list[_Range]:
-    """The ranges that can be read; one that cannot be is as good as absent."""
+    """The ranges that can be read; any other element is as good as absent.
+
+    A range with a parameter of its own, such as `application/json;version=2`, names a kind of that type. The
+    type satisfies it, but with the weight 0 it does not exclude the type.
+    """
+    is_cut = len(accept) > _MAX_ACCEPT_CHARACTERS
+    whole = accept.rpartition(",")[0] if is_cut else accept
+    found = elements(whole, most=_MAX_ACCEPT_RANGES + 1)
     ranges = []
-    for element in accept.split(",")[:_MAX_ACCEPT_RANGES]:
-        media_range, *parameters = (part.strip().lower() for part in element.split(";"))
-        kind, slash, subtype = media_range.partition("/")
-        if not slash or not kind or not subtype:
-            continue
-        quality = 1.0
-        for parameter in parameters:
-            name, _, value = parameter.partition("=")
-            if name.strip() == "q":
-                quality = float(value) if _QVALUE.match(value.strip()) else 0.0
-        ranges.append(_Range(kind, subtype, quality))
+    for element in found[:_MAX_ACCEPT_RANGES]:
+        kind, slash, subtype = element.value.lower().partition("/")
+        if kind == "*" and not slash:
+            subtype = "*"  # as older Java has it
+        quality = weight(element.parameters)
+        is_narrower = not element.parameters.keys() <= _NEUTRAL
+        if kind and subtype and not (quality == 0 and is_narrower):
+            ranges.append(_Range(kind, subtype, quality))
+    if is_cut or len(found) > _MAX_ACCEPT_RANGES:
+        ranges.append(_Range("*", "*", _LEAST_WEIGHT))
     return ranges
 
 

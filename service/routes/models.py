@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from model_store import FittedPrior
 from service.engine import LoadedModel
+from service.headers import joined_header
 from service.negotiation import choose_form
 from service.routes.contract import MODEL, MODELS, Operation
 from service.routes.routing import route
@@ -45,7 +46,7 @@ class ModelRoutes:
         return Response(orjson.dumps(_facts(model)), media_type="application/json")
 
     def _check(self, request: Request, operation: Operation) -> None:
-        accept = ", ".join(request.headers.getlist("accept")) or None
+        accept = joined_header(request.scope, b"accept")
         choose_form(suffix=None, accept=accept, forms=operation.forms)
         read_query(request.scope["query_string"], operation.query, self._services.limits)
 

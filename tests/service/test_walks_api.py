@@ -230,5 +230,8 @@ def test_a_png_is_one_image_and_no_two_ends(api: Caller) -> None:
 
 
 def test_only_traverse_can_be_opened_in_a_browser(api: Caller) -> None:
-    assert api.get("/traverse", {"accept": "text/html,*/*;q=0.8"}).headers["content-type"] == "image/png"
+    assert (
+        api.get("/traverse", {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}).headers["content-type"]
+        == "image/png"
+    )
     assert api.get("/interpolate").status == 405

@@ -1,0 +1,1 @@
+"""HTTP, whatever the API: how its headers are read. Knows nothing of models, arrays or routes."""
