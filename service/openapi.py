@@ -52,7 +52,8 @@ one image to another and along latent dimensions, score.
 
 A suffix (`.json`, `.png`, `.npy`, `.npz`, `.txt`) or an `Accept` header chooses the form of an answer; the
 suffix wins, and JSON is the default. `?model=` chooses the model. Every error is a problem body (RFC 9457)
-whose `code` is one of those at `/problems`. Nothing is coerced and nothing unknown is ignored.
+whose `code` is one of those at `/problems`. Nothing is coerced and nothing unknown is ignored;
+only the paths for operators and people ignore a query.
 
 A body without a Content-Type, or with the one that `curl --data` sends by itself, is known by how it begins.
 """
@@ -205,6 +206,7 @@ class _Builder:
             "Load what the store has for this name now.",
             reload_schema(),
             problems=(
+                "invalid-parameter",
                 "administration-off",
                 "insufficient-scope",
                 "host-not-allowed",
@@ -418,7 +420,7 @@ class _Builder:
         problems: tuple[str, ...] = (),
         parameters: Iterable[Schema] = (),
     ) -> Schema:
-        """A path that takes GET, without a body or query. Probes are answered whatever the host is."""
+        """A path that takes GET, without a body; a query is ignored. Probes take any host."""
         everywhere = EVERYWHERE if tag == "operation" else self._everywhere
         described: Schema = {
             "operationId": operation_id,
@@ -431,7 +433,7 @@ class _Builder:
                     "headers": _header_refs(["X-Request-Id", "Server-Timing"]),
                     "content": {media: {"schema": schema}},
                 },
-                **self._problems(("invalid-parameter", *problems, *everywhere)),
+                **self._problems((*problems, *everywhere)),
             },
         }
         return {"get": described}

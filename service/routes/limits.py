@@ -1,4 +1,4 @@
-"""GET /limits: what this server takes, and what it answers beyond that."""
+"""GET /limits: what this server takes, and what it answers beyond that. A query is ignored."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from starlette.routing import Route
 
 from service.limits import limit_rows
 from service.routes.routing import route
-from service.schemas.base import read_query
-from service.schemas.native import NoParameters
 from service.services import Services
 
 
@@ -25,6 +23,5 @@ class LimitRoutes:
     def routes(self) -> list[Route]:
         return [*route("/limits", self.limits)]
 
-    async def limits(self, request: Request) -> Response:
-        read_query(request.scope["query_string"], NoParameters, self._services.limits)
+    async def limits(self, _: Request) -> Response:
         return Response(self._body, media_type="application/json")

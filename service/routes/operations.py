@@ -1,6 +1,7 @@
 """For whoever operates the server: /livez, /readyz and /metrics.
 
-None of them queues behind work: they run on the event loop and read what is known already.
+None of them queues behind work: they run on the event loop and read what is known already. None takes
+parameters, and a query is ignored, because balancers and monitors append what they like (`/readyz?verbose`).
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ from starlette.routing import Route
 from service.metrics import CONTENT_TYPE
 from service.problems import ProblemError
 from service.routes.routing import route
-from service.schemas.base import read_query
-from service.schemas.native import NoParameters
 from service.services import Services
 
 
@@ -31,14 +30,12 @@ class OperatorRoutes:
             *route("/metrics", self.metrics),
         ]
 
-    async def livez(self, request: Request) -> Response:
+    async def livez(self, _: Request) -> Response:
         """The process runs and its event loop turns: that this line is reached is the evidence."""
-        self._no_parameters(request)
         return _json({"status": "alive"})
 
-    async def readyz(self, request: Request) -> Response:
+    async def readyz(self, _: Request) -> Response:
         """Evidence, not a constant: the golden vectors of the default model agreed when it was loaded."""
-        self._no_parameters(request)
         lifecycle = self._services.lifecycle
         if lifecycle.draining:
             raise ProblemError("shutting-down", "The server got the signal to stop and takes no new work.")
@@ -49,15 +46,11 @@ class OperatorRoutes:
             raise ProblemError("not-ready", f"{readiness.reason} {readiness.remedy}")
         return _json({"status": "ready", "reason": readiness.reason})
 
-    async def metrics(self, request: Request) -> Response:
+    async def metrics(self, _: Request) -> Response:
         """Prometheus text; the gauges about models are set at the moment of asking."""
-        self._no_parameters(request)
         services = self._services
         services.observe_moment()
         return Response(services.metrics.render(), headers={"Content-Type": CONTENT_TYPE})
-
-    def _no_parameters(self, request: Request) -> None:
-        read_query(request.scope["query_string"], NoParameters, self._services.limits)
 
 
 def _json(document: dict[str, object]) -> Response:

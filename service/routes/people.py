@@ -1,6 +1,7 @@
 """For people: the help at /, the OpenAPI page at /docs, and the table of problems.
 
-Everything a page needs comes from this server: the policy sent with /docs names no other.
+Everything a page needs comes from this server: the policy sent with /docs names no other. None takes
+parameters, and a query is ignored: links collect them (`/?utm_source=…`).
 """
 
 from __future__ import annotations
@@ -19,11 +20,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.bodies import base_url
+from service.headers import joined_header
 from service.negotiation import Form, choose_form
 from service.problems import PROBLEMS, ProblemError, ProblemKind, table_text
 from service.routes.routing import route
-from service.schemas.base import read_query
-from service.schemas.native import NoParameters
 from service.services import Services
 
 HELP = """\
@@ -130,7 +130,6 @@ class PeopleRoutes:
 
     async def help(self, request: Request) -> Response:
         """Text with commands that work as they stand, on the address that the client used."""
-        self._no_parameters(request)
         model = self._services.registry.peek(None)
         text = HELP.format(
             url=base_url(request),
@@ -141,8 +140,7 @@ class PeopleRoutes:
         )
         return Response(text, media_type="text/plain")
 
-    async def docs(self, request: Request) -> Response:
-        self._no_parameters(request)
+    async def docs(self, _: Request) -> Response:
         return Response(
             _PAGE.format(script=_SCRIPT),
             media_type="text/html",
@@ -158,20 +156,17 @@ class PeopleRoutes:
         name = request.path_params["asset"]
         if name not in _ASSETS:
             raise ProblemError("unknown-path", "Only the files that /docs itself names lie here.")
-        self._no_parameters(request)
         data = await self._services.pool.run((self._assets / name).read_bytes)
         return Response(
             data, headers={"Content-Type": _ASSETS[name], "Cache-Control": "public, max-age=86400"}
         )
 
-    async def openapi(self, request: Request) -> Response:
-        self._no_parameters(request)
+    async def openapi(self, _: Request) -> Response:
         return Response(orjson.dumps(self._document()), media_type="application/json")
 
     async def problems(self, request: Request) -> Response:
         """The table of problems, as text for people and JSON for programs that ask for it."""
-        self._no_parameters(request)
-        accept = ", ".join(request.headers.getlist("accept")) or None
+        accept = joined_header(request.scope, b"accept")
         if choose_form(suffix=None, accept=accept, forms=(Form.TEXT, Form.JSON)) is Form.TEXT:
             return Response(table_text(), media_type="text/plain", headers={"Vary": "Accept"})
         rows = orjson.dumps({"problems": [_row(kind) for kind in PROBLEMS.values()]})
@@ -179,14 +174,10 @@ class PeopleRoutes:
 
     async def problem(self, request: Request) -> Response:
         """What the `type` of a problem body leads to."""
-        self._no_parameters(request)
         kind = PROBLEMS.get(request.path_params["code"])
         if kind is None:
             raise ProblemError("unknown-path", "There is no problem of that code; /problems lists them.")
         return Response(orjson.dumps(_row(kind)), media_type="application/json")
-
-    def _no_parameters(self, request: Request) -> None:
-        read_query(request.scope["query_string"], NoParameters, self._services.limits)
 
 
 def _by_label(url: str, labels: Sequence[str]) -> str:

@@ -202,7 +202,7 @@ def test_unknown_names_are_told_the_nearest(api: Caller) -> None:
         assert "seed" in item["expected"]
     (item,) = api.post_json("/sample", {"sed": 3}).json()["errors"]
     assert "Did you mean seed?" in item["remedy"]
-    assert api.get("/livez?verbose=1").status == 422
+    assert api.get("/models?verbose=1").status == 422
 
 
 def test_nothing_that_was_sent_comes_back(api: Caller) -> None:
@@ -227,7 +227,7 @@ def test_nothing_that_was_sent_comes_back(api: Caller) -> None:
         api.get(f"/sample?model=mnist@{marker.lower()}"),
         api.get(f"/models/{marker.lower()}"),
         api.get("/sample", {"accept": f"image/{marker}"}),
-        api.get("/livez?x", {"x-request-id": f"<{marker}>"}),
+        api.get("/models?x", {"x-request-id": f"<{marker}>"}),
     ):
         assert answer.status >= 400
         assert marker.lower() not in (answer.body.decode() + str(answer.headers)).lower()

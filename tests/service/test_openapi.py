@@ -204,9 +204,9 @@ def test_answers_to_get_are_as_documented(api: Caller, document: Document) -> No
         answer = api.get(path.format(**values))
         assert answer.status == 200, path
         assert_documented(document, method, path, answer)
-        refused = api.get(path.format(**values) + "?nonsense=1")
-        assert refused.status == 422
-        assert_documented(document, method, path, refused)
+        with_query = api.get(path.format(**values) + "?nonsense=1")
+        assert with_query.status == (422 if "422" in operation["responses"] else 200)
+        assert_documented(document, method, path, with_query)
 
 
 def test_every_form_and_refusal_is_as_documented(api: Caller, document: Document) -> None:
