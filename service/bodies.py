@@ -9,6 +9,7 @@ known by its first bytes. What cannot be known is refused with a command that wo
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from enum import Enum
 from starlette.requests import ClientDisconnect, Request
 
 from service.headers import first_header
-from service.problems import Item, ProblemError
+from service.http.media_types import elements
+from service.problems import Item, ProblemError, sentence
 from service.trace import current_trace
 
 _SAFE_HOST = re.compile(
@@ -27,7 +29,17 @@ _SAFE_HOST = re.compile(
 _SAYS_NOTHING = ("", "application/x-www-form-urlencoded", "application/octet-stream")
 #: So much is copied in one turn of the event loop: about half a millisecond of work.
 _JOINED_BYTES = 1_048_576
-_CHARSET = re.compile(r"charset\s*=\s*\"?([^\s;\"]*)")
+#: Charsets whose texts are UTF-8 as they stand.
+_UTF_8 = {
+    *("", "utf-8", "utf8", "utf_8", "csutf8", "unicode-1-1-utf-8"),
+    *("us-ascii", "ascii", "csascii", "ansi_x3.4-1968", "ansi_x3.4-1986", "iso646-us", "iso-ir-6", "cp367"),
+}
+#: Charsets in which bytes of ASCII mean what they mean in UTF-8. Some clients name one by default.
+_ASCII_AND_MORE = re.compile(
+    r"iso[-_]?8859[-_]?[0-9]{1,2}|latin[-_]?[0-9]{1,2}|(?:windows-|cp)125[0-9]|koi8-[ru]|gb2312|gbk|gb18030|big5"
+    r"|euc-(?:jp|kr)"
+)
+_MOST_REMEMBERED_CHARACTERS = 128
 _NAMED_IN_ANSWERS = (
     "multipart/form-data",
     "text/plain",
@@ -41,13 +53,14 @@ _NAMED_IN_ANSWERS = (
 class BodyKind(Enum):
     """A kind of request body: its media type and how it begins."""
 
-    JSON = ("application/json", rb"[ \t\r\n]*\{")
-    PNG = ("image/png", rb"\x89PNG\r\n\x1a\n")
-    NPY = ("application/x-npy", rb"\x93NUMPY")
+    JSON = ("application/json", rb"[ \t\r\n]*\{", ("text/json", "text/x-json", "application/x-json"))
+    PNG = ("image/png", rb"\x89PNG\r\n\x1a\n", ("image/x-png",))
+    NPY = ("application/x-npy", rb"\x93NUMPY", ())
 
-    def __init__(self, media_type: str, beginning: bytes) -> None:
+    def __init__(self, media_type: str, beginning: bytes, synonyms: tuple[str, ...]) -> None:
         self.media_type = media_type
         self.beginning = re.compile(beginning)
+        self.media_types = frozenset((media_type, *synonyms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +94,12 @@ async def read_body(request: Request, *, path: str, kinds: Mapping[BodyKind, str
         ClientDisconnect: The client left before the end.
     """
     refuse = _Refusal(request, path=path, kinds=kinds)
-    declared = _declared_kind(request, refuse)
+    declared, charset = _declared_kind(request, refuse)
     with current_trace().phase("read"):
         data = await _read_all(request)
     if declared is not None:
+        if charset not in _UTF_8 and not data.isascii():
+            raise refuse.because_of_charset()
         return Body(declared, data)
     if not data:
         return Body(next(iter(kinds)), data)
@@ -149,22 +164,49 @@ class _Refusal:
             "media-type-not-supported",
             f"Content-Type: expected {listed}, got {got}. errors[] holds a command for each.",
             items=items,
-            headers={"Accept-Post": ", ".join(kind.media_type for kind in self.kinds)},
+            headers=self._accept_post,
         )
 
+    def because_of_charset(self) -> ProblemError:
+        item = Item(
+            "Content-Type: charset",
+            "JSON in UTF-8",
+            "text in another charset",
+            f"Encode the body as UTF-8, and send Content-Type: {BodyKind.JSON.media_type}.",
+        )
+        return ProblemError(
+            "media-type-not-supported", sentence(item), items=(item,), headers=self._accept_post
+        )
 
-def _declared_kind(request: Request, refuse: _Refusal) -> BodyKind | None:
-    """The kind that the headers name, or None when they leave it to the body."""
+    @property
+    def _accept_post(self) -> dict[str, str]:
+        return {"Accept-Post": ", ".join(kind.media_type for kind in self.kinds)}
+
+
+def _declared_kind(request: Request, refuse: _Refusal) -> tuple[BodyKind | None, str]:
+    """The kind that the headers name, or None when they leave it to the body; and the charset of JSON."""
     if (first_header(request.scope, b"content-encoding") or "").strip().lower() not in ("", "identity"):
         raise refuse.because("a compressed body")
-    media_type, _, parameters = (first_header(request.scope, b"content-type") or "").partition(";")
-    media_type = media_type.strip().lower()
+    stated = first_header(request.scope, b"content-type") or ""
+    read = _remembered if len(stated) <= _MOST_REMEMBERED_CHARACTERS else _media_type
+    media_type, charset = read(stated)
     if media_type in _SAYS_NOTHING:
-        return None
+        return None, ""
     for kind in refuse.kinds:
-        if media_type == kind.media_type:
-            charset = _CHARSET.search(parameters.lower())
-            if kind is BodyKind.JSON and charset and charset[1] not in ("utf-8", "utf8", "us-ascii"):
-                raise refuse.because("JSON in another charset than UTF-8")
-            return kind
+        if media_type in kind.media_types:
+            if kind is not BodyKind.JSON:
+                return kind, ""
+            if charset not in _UTF_8 and not _ASCII_AND_MORE.fullmatch(charset):
+                raise refuse.because_of_charset()
+            return kind, charset
     raise refuse.because(media_type if media_type in _NAMED_IN_ANSWERS else "another media type")
+
+
+def _media_type(header: str) -> tuple[str, str]:
+    """Media type and charset of a Content-Type, both in lower case, empty where there is none."""
+    for element in elements(header, most=1):
+        return element.value.lower(), element.parameters.get("charset", "").lower()
+    return "", ""
+
+
+_remembered = functools.lru_cache(maxsize=64)(_media_type)

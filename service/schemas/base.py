@@ -227,11 +227,13 @@ def _split_query(query: bytes) -> list[tuple[str, str]]:
                 "query", f"at most {MAX_QUERY_BYTES} bytes", f"{len(query)} bytes", "Send images in a body."
             ),
         )
-    if not query:
+    # Between two `&`, and behind the last one, there may be nothing: clients join and append pairs blindly.
+    pairs = b"&".join(filter(None, query.split(b"&")))
+    if not pairs:
         return []
     try:
         return parse_qsl(
-            query.decode("ascii"),
+            pairs.decode("ascii"),
             keep_blank_values=True,
             strict_parsing=True,
             encoding="utf-8",
