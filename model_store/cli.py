@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from model_store.errors import (
 )
 from model_store.presentation import Answer
 from model_store.reference import ModelReference, VersionId
+from model_store.standard_streams import OutputError, run_command
 from model_store.store import STORE_VARIABLE, ModelStore, default_store_root
 
 EXIT_OK = 0
@@ -42,6 +42,8 @@ exit codes:
   65  corrupt: a version or its aliases do not verify; nothing was changed
   66  no such store, model, version or alias
   74  cannot read or write: disk full, read-only, permissions, input/output error
+  130 stopped by Ctrl-C
+  141 the reader of standard output left, as head does
 
 A reference is NAME, NAME@VERSION or NAME@ALIAS; NAME alone means NAME@stable where that is set, else the
 highest version. With --json, one document goes to standard output, and an error to standard error as
@@ -53,12 +55,12 @@ Command = Callable[[ModelStore, argparse.Namespace], tuple[Answer, int]]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
+    return run_command("vae-store", lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
     as_json: bool = arguments.json
-    # A file name on disk may hold anything; saying so must not be what fails.
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
     try:
         store = _store(arguments.store)
         command: Command = arguments.command
@@ -72,17 +74,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _say(text: str) -> None:
-    """Write to standard output, whose reader may have gone or whose disk may be full."""
+    """Write to standard output. Its failure is reported as any other, with --json as a document."""
     try:
         print(text, flush=True)
-    except OSError as error:
-        # What is still buffered goes nowhere, so that Python's own flush at exit does not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            raise StoreWriteFailed(
-                f"standard output: expected to write the answer, got {error.strerror}. Write it elsewhere.",
-                errno=error.errno,
-            ) from error
+    except OutputError as error:
+        if error.reader_left:
+            raise
+        raise StoreWriteFailed(str(error), errno=error.errno) from error
 
 
 def _exit_code(error: StoreError) -> int:

@@ -3,9 +3,9 @@
 Knows flags, exit codes and what a person reads. The work is done elsewhere, and imported when it is needed.
 
 Exit codes: 0 done; 1 not healthy, or a request of bench failed; 2 wrong usage; 65 the store is corrupt;
-66 there is no model to serve; 69 the address cannot be listened on, or nothing answers bench there; 75 the
-figures of bench never agreed; 78 a setting does not fit; 130 Ctrl-C ended bench; 141 nobody reads the output
-any more.
+66 there is no model to serve; 69 the address cannot be listened on, or nothing answers bench there; 74 the
+output cannot be written; 75 the figures of bench never agreed; 78 a setting does not fit; 130 Ctrl-C, except
+in a running server; 141 the reader of the output left.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import contextlib
 import difflib
 import http.client
 import json
-import os
 import sys
 import textwrap
 import time
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from model_store.standard_streams import OutputError, run_command
 from service.api_keys import LABEL_RULE, SCOPES, Scope, new_key
 from service.bench.flags import add_bench_command
 from service.settings import Settings, SettingsError, describe_settings, load_settings
@@ -33,8 +33,6 @@ EXIT_CORRUPT_STORE = 65
 EXIT_NO_MODEL = 66
 EXIT_ADDRESS = 69
 EXIT_SETTINGS = 78
-EXIT_INTERRUPTED = 130
-EXIT_BROKEN_PIPE = 141
 
 _EXIT_CODES = "exit codes: " + __doc__.partition("Exit codes: ")[2].replace("\n", " ").strip()
 
@@ -47,6 +45,10 @@ def main(argv: Sequence[str] | None = None, *, place: WorkerPlace | None = None)
         place: For one of several workers, what its supervisor has handed over.
     """
     started_s = time.perf_counter()
+    return run_command("vae-serve", lambda: _command(argv, started_s, place))
+
+
+def _command(argv: Sequence[str] | None, started_s: float, place: WorkerPlace | None) -> int:
     parser = _parser()
     given = sys.argv[1:] if argv is None else list(argv)
     arguments = _parse(parser, given)
@@ -80,10 +82,6 @@ def _with_settings(
     except SettingsError as error:
         print(f"vae-serve: {error}", file=sys.stderr)
         return EXIT_SETTINGS
-    except BrokenPipeError:
-        # The reader has seen enough, as `| head` has; Python would complain once more while it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_BROKEN_PIPE
 
 
 def _supervise(settings: Settings, given: Sequence[str]) -> int:
@@ -205,13 +203,7 @@ def _bench(arguments: argparse.Namespace) -> int:
     """Load from outside: it takes no settings, because the server may be anybody's."""
     from service.bench.cli import run_bench  # noqa: PLC0415
 
-    try:
-        return run_bench(arguments)
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_BROKEN_PIPE
+    return run_bench(arguments)
 
 
 def _healthcheck(settings: Settings, *, timeout_s: float) -> int:
@@ -229,7 +221,10 @@ def _healthcheck(settings: Settings, *, timeout_s: float) -> int:
     finally:
         connection.close()
     if answer.status == 200:
-        print(f"healthy: {said}")
+        try:
+            print(f"healthy: {said}", flush=True)
+        except OutputError as error:
+            error.matters = False
         return 0
     print(f"not healthy: {answer.status}: {said}", file=sys.stderr)
     return EXIT_NOT_HEALTHY

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model_store.errors import StoreError, StoreWriteFailed
+from model_store.standard_streams import EXIT_BROKEN_PIPE, OutputError, run_command
 from training.errors import (
     ConfigError,
     DataError,
@@ -62,6 +63,10 @@ _ALL_IMAGES = 2**31
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
+    return run_command("vae-train", lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = build_parser().parse_args(argv)
     try:
         command = importlib.import_module(f"training.commands.{arguments.command.replace('-', '_')}")
@@ -82,6 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return EXIT_NOT_INSTALLED
+    except OutputError:
+        raise  # `run_command` reports it
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES):
             raise
@@ -312,6 +319,7 @@ def _exit_code_table() -> str:
     lines = ["exit codes:", "    0  done"]
     by_code: dict[int, list[str]] = {}
     by_code[EXIT_NOT_INSTALLED] = ["the trainer's libraries are not installed"]
+    by_code[EXIT_BROKEN_PIPE] = ["the reader of standard output left; the work itself was finished"]
     for _, code, meaning in EXIT_CODES:
         by_code.setdefault(code, []).append(meaning)
     lines += [f"{code:>5}  {'; '.join(meanings)}" for code, meanings in sorted(by_code.items())]

@@ -22,13 +22,13 @@ Windows of --window-s follow one another without a pause until throughput and p9
 within 10 %, and these three are reported. Without --rate, each of --concurrency connections sends its next
 request when it has its answer (closed loop). With --rate, requests are due by the clock, as from independent
 users, and latency counts from when each was due, so that a server that stalls cannot hide it (open loop).
-""".replace("%", "%%")
+"""
 _EPILOG = f"""\
 A server with API keys: the key comes from the environment variable {API_KEY_VARIABLE}, or from
 --api-key, which everybody on the machine can see while it runs.
 
 Exit codes of bench: 0 measured; 1 a request was not answered 2xx; 2 wrong usage; 69 nothing answers there;
-75 the windows never agreed; 130 Ctrl-C; 141 nobody reads the output any more.
+74 the output cannot be written; 75 the windows never agreed; 130 Ctrl-C; 141 the reader of the output left.
 """
 
 

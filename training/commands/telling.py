@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
 
+from model_store.standard_streams import OutputError
 from training.estimators import Progress
 
 #: Between two lines where standard error is no terminal, so that a log stays short.
@@ -20,8 +21,9 @@ _BAR_CHARACTERS = 24
 
 
 def say(text: str) -> None:
-    """A line on standard output, at once."""
-    print(text, flush=True)  # noqa: T201  # this is what the commands are for
+    """A line on standard output, at once. Training goes on where it cannot be written; see `OutputError`."""
+    with suppress(OutputError):
+        print(text, flush=True)  # noqa: T201  # this is what the commands are for
 
 
 def warn(text: str) -> None:
