@@ -9,9 +9,11 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from model_store import ModelStore, default_store_root
@@ -20,6 +22,7 @@ from service.cors import CrossOrigin, Preflight
 from service.dispatch import FastPaths
 from service.engine import Lanes, ModelRegistry, allowed_threads
 from service.handlers import EXCEPTION_HANDLERS
+from service.http.public_address import PublicAddress, PublicPaths
 from service.lifespan import run_services
 from service.limits import limit_rows
 from service.metrics import Metrics
@@ -87,6 +90,7 @@ def create_app(settings: Settings, *, reload_siblings: Callable[[], bool] | None
         lifecycle=Lifecycle(),
         access=Access.of(settings),
         cross_origin=CrossOrigin(settings.cors_origins, exposed_headers=EXPOSED_HEADERS),
+        address=PublicAddress(settings.root_path, trusted_proxies=settings.trusted_proxies),
         reload_siblings=reload_siblings,
     )
 
@@ -107,17 +111,23 @@ def create_app(settings: Settings, *, reload_siblings: Callable[[], bool] | None
         redirect_slashes=False,
         exception_handlers=EXCEPTION_HANDLERS,
     )
-    app.openapi = lambda: openapi_document(  # type: ignore[method-assign]
-        limits,
-        version=app.version,
-        model=_example(services),
-        keys_required=services.access.keys_required,
-        hosts_restricted=settings.allowed_hosts is not None,
-        limit_rows=limit_rows(settings),
-    )
+
+    def document(prefix: str = settings.root_path) -> dict[str, Any]:
+        return openapi_document(
+            limits,
+            version=app.version,
+            model=_example(services),
+            keys_required=services.access.keys_required,
+            hosts_restricted=settings.allowed_hosts is not None,
+            prefix=prefix,
+            limit_rows=limit_rows(settings),
+        )
+
+    app.openapi = document  # type: ignore[method-assign]
     app.state.services = services
     app.state.telemetry = telemetry
     app.edge = (
+        *([Middleware(PublicPaths, address=services.address)] if _is_behind_a_proxy(settings) else []),
         *([Middleware(SpanFacts)] if settings.telemetry else []),
         Middleware(
             Envelope,
@@ -144,9 +154,10 @@ def create_app(settings: Settings, *, reload_siblings: Callable[[], bool] | None
         ModelRoutes(services),
         AdministrationRoutes(services),
         LimitRoutes(services),
-        PeopleRoutes(services, app.openapi),
+        PeopleRoutes(services, document),
     ):
         app.router.routes.extend(part.routes())
+    _refuse_own_path(settings.root_path, app)
     return app
 
 
@@ -159,6 +170,19 @@ def _mirror(settings: Settings) -> StoreMirror | None:
         return StoreMirror(address, cache_directory(address, settings.store_cache))
     except MirrorError as error:
         raise SettingsError(str(error)) from None
+
+
+def _refuse_own_path(root_path: str, app: FastAPI) -> None:
+    """A path that could be one of ours after a proxy has stripped its prefix, or the prefix itself."""
+    first = root_path.removeprefix("/").partition("/")[0].partition(".")[0]
+    own = {
+        route.path.split("/")[1].partition(".")[0] for route in app.router.routes if isinstance(route, Route)
+    }
+    if first and first in own:
+        raise SettingsError(
+            f"--root-path or VAE_ROOT_PATH: expected a first part that is none of this server's own paths, "
+            f"got /{first}. Taken are {', '.join(sorted(own - {''}))}. Choose another, such as /vae/{first}."
+        )
 
 
 def _doors(services: Services) -> list[Middleware]:
@@ -184,6 +208,10 @@ class _Application(FastAPI):
         for layer in reversed(self.edge):
             app = layer.cls(app, *layer.args, **layer.kwargs)
         return app
+
+
+def _is_behind_a_proxy(settings: Settings) -> bool:
+    return bool(settings.root_path or settings.trusted_proxies)
 
 
 def _example(services: Services) -> ExampleModel:

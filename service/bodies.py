@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from service.headers import first_header
 from service.http.media_types import elements
+from service.http.public_address import HOST, prefix_of
 from service.problems import Item, ProblemError, sentence
 from service.trace import current_trace
 
@@ -77,9 +78,9 @@ class Body:
 
 def base_url(request: Request) -> str:
     """Address the client used, for commands it can paste; `localhost` when the Host header is odd."""
-    host = request.headers.get("host", "")
+    host = request.scope.get(HOST) or request.headers.get("host", "")
     scheme = "https" if request.scope.get("scheme") == "https" else "http"
-    return f"{scheme}://{host if _SAFE_HOST.match(host) else 'localhost:8000'}"
+    return f"{scheme}://{host if _SAFE_HOST.match(host) else 'localhost:8000'}{prefix_of(request.scope)}"
 
 
 async def read_body(request: Request, *, path: str, kinds: Mapping[BodyKind, str]) -> Body:

@@ -1,6 +1,6 @@
 """What is known of the connection that a request came on.
 
-Knows three facts. Knows nothing of HTTP or of who asks. Set by the protocol on the event loop and read from
+Knows four facts. Knows nothing of HTTP or of who asks. Set by the protocol on the event loop and read from
 any thread.
 """
 
@@ -19,14 +19,16 @@ class Connection:
         gone: It is lost: nobody will read an answer.
         timed_out: It was closed because a request was not received in time.
         only_probes: It is beyond the cap on connections: work is refused on it.
+        peer: Address of its other end, which may be a proxy; None where the server knows none.
     """
 
-    __slots__ = ("gone", "only_probes", "timed_out")
+    __slots__ = ("gone", "only_probes", "peer", "timed_out")
 
     def __init__(self) -> None:
         self.gone = False
         self.timed_out = False
         self.only_probes = False
+        self.peer: str | None = None
 
 
 def connection_of(scope: Any) -> Connection:

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.connection import connection_of
 from service.cors import CrossOrigin
 from service.headers import first_header
+from service.http.public_address import prefix_of
 from service.logs import fields
 from service.metrics import Metrics
 from service.problems import MEDIA_TYPE, Item, ProblemError, problem_body, problem_headers
@@ -40,7 +41,7 @@ def problem_response(error: ProblemError) -> Response:
     trace = current_trace()
     trace.code = error.kind.code
     return Response(
-        problem_body(error, request_id=trace.request_id),
+        problem_body(error, request_id=trace.request_id, prefix=trace.prefix),
         status_code=error.kind.status,
         media_type=MEDIA_TYPE,
         headers=problem_headers(error),
@@ -75,6 +76,7 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         trace, token = begin_trace(first_header(scope, b"x-request-id"))
+        trace.prefix = prefix_of(scope)
         status = 0
         cross_origin = self._cross_origin
 

@@ -14,7 +14,7 @@ from service.bodies import BodyKind
 from service.codecs.images import MAX_PIXELS_IN
 from service.limits import LimitRow
 from service.negotiation import Form
-from service.problems import MEDIA_TYPE, PROBLEMS, ProblemKind, statuses
+from service.problems import MEDIA_TYPE, PROBLEMS, ProblemKind, statuses, with_prefix
 from service.references import REFERENCE_PATTERN
 from service.routes.contract import (
     DECODE,
@@ -104,6 +104,7 @@ def openapi_document(
     model: ExampleModel | None = None,
     keys_required: bool = False,
     hosts_restricted: bool = False,
+    prefix: str = "",
     limit_rows: Iterable[LimitRow] = (),
 ) -> dict[str, Any]:
     """The whole document.
@@ -114,11 +115,12 @@ def openapi_document(
         model: Name and sizes of the default model, for examples that work with it.
         keys_required: Whether this server takes API keys.
         hosts_restricted: Whether everything but the probes refuses hosts that it does not know.
+        prefix: Path that a proxy puts before every path here, `/vae`, where it is known.
         limit_rows: What `GET /limits` tells.
     """
     model = model or ExampleModel()
     everywhere = (*EVERYWHERE, "host-not-allowed") if hosts_restricted else EVERYWHERE
-    builder = _Builder(limits, model, tuple(limit_rows), everywhere)
+    builder = _Builder(limits, model, tuple(limit_rows), everywhere, prefix=prefix)
     paths: dict[str, Any] = {}
     for operation in NATIVE:
         paths[operation.path] = builder.path_item(operation, suffixed=False)
@@ -134,7 +136,8 @@ def openapi_document(
             "description": _DESCRIPTION,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": "/"}],
+        # Relative to where the document came from, which a prefix that nobody told of does not change.
+        "servers": [{"url": prefix or "."}],
         # An empty requirement beside the other one says that it may be left out.
         "security": [{"key": []}] if keys_required else [{}, {"key": []}],
         "tags": [
@@ -165,11 +168,14 @@ class _Builder:
         model: ExampleModel,
         limit_rows: tuple[LimitRow, ...],
         everywhere: tuple[str, ...],
+        *,
+        prefix: str,
     ) -> None:
         self._limits = limits
         self._model = model
         self._limit_rows = limit_rows
         self._everywhere = everywhere
+        self._prefix = prefix
         self.problem_responses: dict[str, Schema] = {}
 
     def path_item(self, operation: Operation, *, suffixed: bool) -> Schema:
@@ -443,7 +449,7 @@ class _Builder:
         references: Schema = {}
         for status, rows in sorted(statuses(codes).items()):
             name = f"{status}_" + "_or_".join(row.code for row in rows)
-            self.problem_responses.setdefault(name, _problem_response(status, rows))
+            self.problem_responses.setdefault(name, _problem_response(status, rows, self._prefix))
             references[str(status)] = {"$ref": f"#/components/responses/{name}"}
         return references
 
@@ -455,7 +461,7 @@ _KEY_SCHEME: Schema = {
 }
 
 
-def _problem_response(status: int, rows: tuple[ProblemKind, ...]) -> Schema:
+def _problem_response(status: int, rows: tuple[ProblemKind, ...], prefix: str) -> Schema:
     headers = ["X-Request-Id", "Server-Timing", *_HEADERS_BY_STATUS.get(status, ())]
     if any(row.code in _AFTER_THE_CHOICE for row in rows):
         headers += ["X-Model", "X-Seed"]
@@ -465,20 +471,20 @@ def _problem_response(status: int, rows: tuple[ProblemKind, ...]) -> Schema:
         "content": {
             MEDIA_TYPE: {
                 "schema": {"$ref": "#/components/schemas/Problem"},
-                "examples": {row.code: {"value": _problem_example(row)} for row in rows},
+                "examples": {row.code: {"value": _problem_example(row, prefix)} for row in rows},
             }
         },
     }
 
 
-def _problem_example(row: ProblemKind) -> Schema:
+def _problem_example(row: ProblemKind, prefix: str) -> Schema:
     return {
-        "type": f"/problems/{row.code}",
+        "type": f"{prefix}/problems/{row.code}",
         "title": row.title,
         "status": row.status,
         "code": row.code,
         "detail": row.title + ".",
-        "remedy": row.remedy,
+        "remedy": with_prefix(row.remedy, prefix),
         "request_id": "9f2c1d7a40b3e856",
         "errors": [],
     }

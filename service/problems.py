@@ -9,6 +9,7 @@ repeats a client's text: a number that was out of range may be shown, a string o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -38,6 +39,8 @@ MAX_BODY_BYTES = 8_000
 MAX_ITEMS = 10
 _MAX_DETAIL_BYTES = 1_200
 _MAX_PART_BYTES = 240
+#: A path in a text for people always follows a method: a path without one may be that of a file.
+_VERB = re.compile(r"\b(GET|POST) /")
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ PROBLEMS: Mapping[str, ProblemKind] = _table(
         "unknown-path",
         404,
         "There is nothing at this path",
-        "GET / lists the endpoints, /docs describes them.",
+        "GET / lists the endpoints, GET /docs describes them.",
     ),
     ProblemKind(
         "unknown-model",
@@ -162,7 +165,7 @@ PROBLEMS: Mapping[str, ProblemKind] = _table(
         "no-prior",
         422,
         "This model does not have the prior that was asked for, or has none",
-        "Leave prior and label out for the best it has (GET /models); without any, use /reconstruct.",
+        "Leave prior and label out for the best it has (GET /models); without any, use POST /reconstruct.",
     ),
     ProblemKind(
         "unknown-label",
@@ -174,7 +177,7 @@ PROBLEMS: Mapping[str, ProblemKind] = _table(
         "no-density",
         422,
         "This model gives no image a probability",
-        "Score with a model of kind `vae` (GET /models), or compare an image with its /reconstruct.",
+        "Score with a model of kind `vae` (GET /models), or compare an image with that of POST /reconstruct.",
     ),
     ProblemKind(
         "too-busy",
@@ -311,25 +314,31 @@ def sentence(item: Item) -> str:
     return f"{item.where}: expected {item.expected}, got {item.got}. {item.remedy}".strip()
 
 
-def problem_body(error: ProblemError, *, request_id: str) -> bytes:
-    """The JSON of one problem: at most `MAX_BODY_BYTES` bytes, whatever the error carries."""
+def problem_body(error: ProblemError, *, request_id: str, prefix: str = "") -> bytes:
+    """The JSON of one problem: at most `MAX_BODY_BYTES` bytes, whatever the error carries.
+
+    Args:
+        error: The problem.
+        request_id: Id of the request in the log.
+        prefix: What links begin with: the path that a proxy puts before this server's own.
+    """
     kind = error.kind
     items = [
         {
             "where": _clip(item.where),
             "expected": _clip(item.expected),
             "got": _clip(item.got),
-            "remedy": _clip(item.remedy),
+            "remedy": _clip(with_prefix(item.remedy, prefix)),
         }
         for item in error.items[:MAX_ITEMS]
     ]
     document: dict[str, object] = {
-        "type": f"/problems/{kind.code}",
+        "type": f"{prefix}/problems/{kind.code}",
         "title": kind.title,
         "status": kind.status,
         "code": kind.code,
-        "detail": _clip(error.detail, _MAX_DETAIL_BYTES),
-        "remedy": kind.remedy,
+        "detail": _clip(with_prefix(error.detail, prefix), _MAX_DETAIL_BYTES),
+        "remedy": with_prefix(kind.remedy, prefix),
         "request_id": request_id,
         "errors": items,
     }
@@ -348,10 +357,15 @@ def problem_headers(error: ProblemError) -> dict[str, str]:
     return headers
 
 
-def table_text() -> str:
-    """The table as people read it."""
+def table_text(prefix: str = "") -> str:
+    """The table as people read it; its links begin with `prefix`."""
     rows = [f"{row.status}  {row.code:<26}{row.title}.\n{'':31}{row.remedy}" for row in PROBLEMS.values()]
-    return "\n".join(rows) + "\n"
+    return with_prefix("\n".join(rows) + "\n", prefix)
+
+
+def with_prefix(text: str, prefix: str) -> str:
+    """`GET /limits` → `GET /vae/limits`, wherever a text for people says so."""
+    return _VERB.sub(rf"\1 {prefix}/", text) if prefix else text
 
 
 def statuses(codes: Iterable[str]) -> Mapping[int, tuple[ProblemKind, ...]]:

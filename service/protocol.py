@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from service.connection import SCOPE_KEY, Connection
 from service.cors import CrossOrigin
 from service.cycle import Cycle
+from service.http.public_address import PublicAddress
 from service.logs import fields
 from service.metrics import Metrics
 from service.problems import MEDIA_TYPE, ProblemError, problem_body
@@ -62,6 +63,8 @@ class ProblemProtocol(HttpToolsProtocol):
     bounds: ClassVar[ConnectionBounds] = ConnectionBounds()
     cross_origin: ClassVar[CrossOrigin] = CrossOrigin()
     """What its own answers say to pages of other origins, as every other answer does."""
+    address: ClassVar[PublicAddress] = PublicAddress()
+    """What links in its own answers begin with."""
 
     _heads = 0
     _in_head = False
@@ -77,15 +80,21 @@ class ProblemProtocol(HttpToolsProtocol):
 
     @classmethod
     def bounded(
-        cls, metrics: Metrics, bounds: ConnectionBounds, *, cross_origin: CrossOrigin | None = None
+        cls,
+        metrics: Metrics,
+        bounds: ConnectionBounds,
+        *,
+        cross_origin: CrossOrigin = cross_origin,
+        address: PublicAddress = address,
     ) -> type[ProblemProtocol]:
         """The same protocol within `bounds`, counting in `metrics`."""
-        own = {"metrics": metrics, "bounds": bounds, "cross_origin": cross_origin or CrossOrigin()}
+        own = {"metrics": metrics, "bounds": bounds, "cross_origin": cross_origin, "address": address}
         return type(cls.__name__, (cls,), own)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.connection = Connection()
+        self.connection.peer = self._client()
         self._extensions = {SCOPE_KEY: self.connection}
         self._came_s = time.perf_counter()
         self._receive_by_s = time.monotonic() + self.bounds.receipt_s
@@ -227,7 +236,8 @@ class ProblemProtocol(HttpToolsProtocol):
         """Answers past the application, which knows of no request: written, logged, counted, closed."""
         status = HTTPStatus(error.kind.status)
         trace = Trace(new_request_id(), started=self._came_s, code=error.kind.code)
-        body = problem_body(error, request_id=trace.request_id)
+        prefix = self.address.prefix(self.headers or (), peer=self.connection.peer)
+        body = problem_body(error, request_id=trace.request_id, prefix=prefix)
         head = (
             f"HTTP/1.1 {status} {status.phrase}\r\n"
             f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"

@@ -131,7 +131,10 @@ def serve(app: FastAPI, settings: Settings, *, started_s: float, place: WorkerPl
     config = uvicorn.Config(
         app,
         http=ProblemProtocol.bounded(
-            services.metrics, connection_bounds(settings), cross_origin=services.cross_origin
+            services.metrics,
+            connection_bounds(settings),
+            cross_origin=services.cross_origin,
+            address=services.address,
         ),
         loop="uvloop",
         ws="none",

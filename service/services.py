@@ -12,6 +12,7 @@ from model_store import ModelStore
 from service.access import Access
 from service.cors import CrossOrigin
 from service.engine import Lanes, LoadFailure, ModelRegistry
+from service.http.public_address import PublicAddress
 from service.metrics import Metrics
 from service.mirror import StoreMirror
 from service.schemas.base import Limits
@@ -43,6 +44,7 @@ class Services:
     lifecycle: Lifecycle
     access: Access
     cross_origin: CrossOrigin
+    address: PublicAddress
     mirror: StoreMirror | None = None
     """Of a store with an address; `store` is the copy."""
     reload_siblings: Callable[[], bool] | None = None

@@ -30,6 +30,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from service.references import REFERENCE_PATTERN
 
 ENV_PREFIX = "VAE_"
+#: A path before every other: segments that need no escape, none of dots alone, no slash at the end.
+ROOT_PATH = r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+"
 _ORIGIN = re.compile(
     r"https?://(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?"
 )
@@ -75,6 +77,16 @@ def _hosts(text: str) -> str:
             "separated by commas, or * for all",
         )
     return text
+
+
+def _root_path(text: str) -> str:
+    path = text.rstrip("/")
+    if path and re.fullmatch(ROOT_PATH, path) is None:
+        raise PydanticCustomError(
+            "root_path",
+            "Expected a path such as /vae or /team/vae, of letters, digits and . _ ~ -, with a slash first",
+        )
+    return path
 
 
 def _store(value: object) -> object:
@@ -210,8 +222,14 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[
         str, StringConstraints(max_length=4096), Unit("addresses, comma separated")
     ] = ""
-    """Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed: addresses, networks, or `*`. Left
-    out, none is: anybody can send these headers."""
+    """Proxies whose X-Forwarded-For, -Proto, -Host and -Prefix are believed: addresses, networks, or `*`.
+    Left out, none is: anybody can send these headers."""
+
+    root_path: Annotated[
+        str, StringConstraints(max_length=1024), AfterValidator(_root_path), Unit("path")
+    ] = ""
+    """Path that a proxy puts before every path of this server, such as `/vae`: every link in an answer begins
+    with it. The proxy may strip it or pass it on. A trusted proxy may say another in X-Forwarded-Prefix."""
 
     drain_delay_s: Annotated[float, Field(ge=0.0, le=3600.0, allow_inf_nan=False), Unit("seconds")] = 0.0
     """How long after SIGTERM new connections are still taken while /readyz says no: as long as a load

@@ -12,6 +12,7 @@ Off, nothing of OpenTelemetry but its API is imported, and a request passes thro
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import uuid
@@ -80,7 +81,7 @@ def telemetry_config(settings: Settings) -> TelemetryConfig:
         "logs": False,
         "operation_spans": False,  # the routes are Starlette's, which have none
         "auto_configure": True,
-        "exclude": _is_probe,
+        "exclude": functools.partial(_is_probe, settings.root_path),
     }
 
 
@@ -125,6 +126,6 @@ def _note(scope: Scope) -> None:
         span.set_attribute(f"vae.{phase}_s", seconds)
 
 
-def _is_probe(scope: Scope) -> bool:
+def _is_probe(root_path: str, scope: Scope) -> bool:
     """What is asked every few seconds for ever would bury the rest."""
-    return scope["type"] == "http" and scope["path"] in PROBES
+    return scope["type"] == "http" and scope["path"].removeprefix(root_path) in PROBES

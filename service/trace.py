@@ -61,6 +61,8 @@ class Trace:
     """Bytes of request body that arrived."""
     phases: dict[str, float] = field(default_factory=dict)
     """Seconds per phase: `read`, `parse`, `queue`, `run`, `encode`, and `pool`, which is part of `parse`."""
+    prefix: str = ""
+    """What links in the answer begin with: the path that a proxy puts before this server's own."""
 
     def phase(self, name: str) -> Phase:
         """`with` it: adds the time spent inside to the phase `name`."""

@@ -1,1 +1,1 @@
-"""HTTP, whatever the API: how its headers are read. Knows nothing of models, arrays or routes."""
+"""HTTP, whatever the API: what holds for every path. Knows nothing of models, arrays or routes."""

@@ -21,8 +21,9 @@ from starlette.routing import Route
 
 from service.bodies import base_url
 from service.headers import joined_header
+from service.http.public_address import prefix_of
 from service.negotiation import Form, choose_form
-from service.problems import PROBLEMS, ProblemError, ProblemKind, table_text
+from service.problems import PROBLEMS, ProblemError, ProblemKind, table_text, with_prefix
 from service.routes.routing import route
 from service.services import Services
 
@@ -112,8 +113,8 @@ _ASSETS = {
 class PeopleRoutes:
     """Pages of one application."""
 
-    def __init__(self, services: Services, document: Callable[[], dict[str, Any]]) -> None:
-        """`document` gives the OpenAPI document; its examples depend on which model is loaded."""
+    def __init__(self, services: Services, document: Callable[[str], dict[str, Any]]) -> None:
+        """`document` gives the OpenAPI document for a prefix; its examples depend on the loaded model."""
         self._services = services
         self._document = document
         self._assets = _assets_directory()
@@ -155,29 +156,33 @@ class PeopleRoutes:
         """
         name = request.path_params["asset"]
         if name not in _ASSETS:
-            raise ProblemError("unknown-path", "Only the files that /docs itself names lie here.")
+            raise ProblemError("unknown-path", "Only the files that GET /docs itself names lie here.")
         data = await self._services.pool.run((self._assets / name).read_bytes)
         return Response(
             data, headers={"Content-Type": _ASSETS[name], "Cache-Control": "public, max-age=86400"}
         )
 
-    async def openapi(self, _: Request) -> Response:
-        return Response(orjson.dumps(self._document()), media_type="application/json")
+    async def openapi(self, request: Request) -> Response:
+        document = self._document(prefix_of(request.scope))
+        return Response(orjson.dumps(document), media_type="application/json")
 
     async def problems(self, request: Request) -> Response:
         """The table of problems, as text for people and JSON for programs that ask for it."""
         accept = joined_header(request.scope, b"accept")
         if choose_form(suffix=None, accept=accept, forms=(Form.TEXT, Form.JSON)) is Form.TEXT:
-            return Response(table_text(), media_type="text/plain", headers={"Vary": "Accept"})
-        rows = orjson.dumps({"problems": [_row(kind) for kind in PROBLEMS.values()]})
+            text = table_text(prefix_of(request.scope))
+            return Response(text, media_type="text/plain", headers={"Vary": "Accept"})
+        prefix = prefix_of(request.scope)
+        rows = orjson.dumps({"problems": [_row(kind, prefix) for kind in PROBLEMS.values()]})
         return Response(rows, media_type="application/json", headers={"Vary": "Accept"})
 
     async def problem(self, request: Request) -> Response:
         """What the `type` of a problem body leads to."""
         kind = PROBLEMS.get(request.path_params["code"])
         if kind is None:
-            raise ProblemError("unknown-path", "There is no problem of that code; /problems lists them.")
-        return Response(orjson.dumps(_row(kind)), media_type="application/json")
+            raise ProblemError("unknown-path", "There is no problem of that code; GET /problems lists them.")
+        row = _row(kind, prefix_of(request.scope))
+        return Response(orjson.dumps(row), media_type="application/json")
 
 
 def _by_label(url: str, labels: Sequence[str]) -> str:
@@ -193,5 +198,6 @@ def _assets_directory() -> Path:
     return Path(place) / "static"
 
 
-def _row(kind: ProblemKind) -> dict[str, object]:
-    return {"code": kind.code, "status": kind.status, "title": kind.title, "remedy": kind.remedy}
+def _row(kind: ProblemKind, prefix: str) -> dict[str, object]:
+    remedy = with_prefix(kind.remedy, prefix)
+    return {"code": kind.code, "status": kind.status, "title": kind.title, "remedy": remedy}

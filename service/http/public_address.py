@@ -1,0 +1,98 @@
+"""The address at which clients reach this server, where a proxy puts a path before every other.
+
+Knows the headers of proxies and the scope of a request. Knows nothing of routes or answers.
+
+A proxy strips the prefix (nginx: `location /vae/ { proxy_pass http://127.0.0.1:8000/; }`) or passes it on.
+The rest of the server sees a path without it in both cases, and writes every link with it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from service.connection import connection_of
+from service.settings import ROOT_PATH
+
+#: Where the scope of a request holds what this module found; both are absent where there is nothing to say.
+PREFIX: Final = "vae.prefix"
+HOST: Final = "vae.host"
+_LONGEST_PREFIX: Final = 1024
+
+
+class PublicAddress:
+    """The prefix of the links of one server: what a trusted proxy says, else the setting `root_path`."""
+
+    def __init__(self, root_path: str = "", *, trusted_proxies: str = "") -> None:
+        """Reads the settings.
+
+        Args:
+            root_path: `/vae`, or nothing.
+            trusted_proxies: Addresses and networks whose headers are believed, comma-separated, or `*`.
+        """
+        self.root_path = root_path
+        # uvicorn's, so that the proxies that name the client are those that name the prefix.
+        self._trusted = ProxyHeadersMiddleware(_no_app, trusted_proxies).trusted_hosts
+
+    def prefix(self, headers: Iterable[tuple[bytes, bytes]], *, peer: str | None) -> str:
+        """What links begin with: `/vae`, or nothing.
+
+        Args:
+            headers: Of the request, lower-case.
+            peer: Address of the other end of the connection.
+        """
+        if self._trusts(peer):
+            sent = b",".join(value for name, value in headers if name == b"x-forwarded-prefix")
+            if sent and len(sent) <= _LONGEST_PREFIX:
+                # Each of several proxies adds what it has stripped, the outermost first.
+                parts = [part.strip().rstrip("/") for part in str(sent, "latin-1").split(",")]
+                joined = "".join(parts)
+                if re.fullmatch(ROOT_PATH, joined):
+                    return joined
+        return self.root_path
+
+    def note(self, scope: Scope) -> None:
+        """Leaves prefix and public host in a request's scope, and takes the prefix off its path."""
+        peer = connection_of(scope).peer
+        if prefix := self.prefix(scope["headers"], peer=peer):
+            scope[PREFIX] = prefix
+        if self._trusts(peer):
+            hosts = [value for name, value in scope["headers"] if name == b"x-forwarded-host"]
+            if hosts:
+                scope[HOST] = str(hosts[0].partition(b",")[0].strip(), "latin-1")
+        # Only of the setting: the header names what was stripped.
+        if self.root_path and f"{scope['path']}/".startswith(f"{self.root_path}/"):
+            scope["path"] = scope["path"][len(self.root_path) :] or "/"
+
+    def _trusts(self, peer: str | None) -> bool:
+        if peer is not None and peer.startswith("::ffff:"):
+            peer = peer.removeprefix("::ffff:")  # IPv4, taken on an IPv6 socket
+        return peer in self._trusted
+
+
+class PublicPaths:
+    """Pure ASGI, outermost: notes the public address of each request. Only there where it can differ."""
+
+    def __init__(self, app: ASGIApp, *, address: PublicAddress) -> None:
+        self._app = app
+        self._address = address
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hands the request on with its path as this server knows it."""
+        if scope["type"] == "http":
+            self._address.note(scope)
+        await self._app(scope, receive, send)
+
+
+def prefix_of(scope: Scope) -> str:
+    """What links in the answer to a request begin with: `/vae`, or nothing."""
+    prefix: str = scope.get(PREFIX, "")
+    return prefix
+
+
+async def _no_app(*_: Any) -> None:
+    """Never called: only what `ProxyHeadersMiddleware` makes of the addresses is used."""

@@ -1,0 +1,303 @@
+"""Behind a proxy that adds a path, every link leads back through it, whether it strips the path or not."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urljoin
+
+import pytest
+from http_calls import Answer, Caller
+from server_process import free_port, raw_answer, serving
+
+from service.api_keys import new_key
+from service.app import create_app
+from service.connection import SCOPE_KEY, Connection
+from service.http.public_address import PublicAddress
+from service.settings import Settings, SettingsError, load_settings
+
+
+@pytest.fixture(scope="module")
+def rooted(tiny_store: Path) -> Iterator[Caller]:
+    with Caller(create_app(Settings(model_store=tiny_store, threads=1, root_path="/vae/"))) as caller:
+        yield caller
+
+
+@pytest.fixture(scope="module")
+def proxied(tiny_store: Path) -> Iterator[Caller]:
+    """Believes a proxy at 10.0.0.1; the setting says what holds where the proxy says nothing."""
+    settings = Settings(model_store=tiny_store, threads=1, trusted_proxies="10.0.0.1", root_path="/set")
+    with Caller(create_app(settings)) as caller:
+        yield caller
+
+
+def through(api: Caller, target: str, *, peer: str = "10.0.0.1", **headers: str) -> Answer:
+    """A GET that came on a connection from `peer`."""
+    connection = Connection()
+    connection.peer = peer
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    answer: Answer = api.run(api.acall("GET", target, headers=sent, extensions={SCOPE_KEY: connection}))
+    return answer
+
+
+def test_without_a_prefix_the_document_leads_to_where_it_came_from(api: Caller) -> None:
+    """Behind a proxy that nobody told of, too: "Try it out" calls what the page was loaded from."""
+    (server,) = api.get("/openapi.json").json()["servers"]
+    assert urljoin("https://h.example/vae/openapi.json", server["url"]) == "https://h.example/vae/"
+    assert urljoin("http://localhost:8000/openapi.json", server["url"]) == "http://localhost:8000/"
+
+
+@pytest.mark.parametrize("stripped", [True, False])
+def test_every_link_begins_with_the_root_path(rooted: Caller, stripped: bool) -> None:
+    before = "" if stripped else "/vae"
+    assert rooted.get(f"{before}/openapi.json").json()["servers"] == [{"url": "/vae"}]
+    help_text = rooted.get(before or "/").body.decode()
+    assert rooted.get(f"{before}/").body.decode() == help_text
+    addresses = re.findall(r"http://localhost:8000(/[a-z]*)", help_text)
+    assert len(addresses) > 20
+    assert set(addresses) == {"/vae"}
+    unknown = rooted.get(f"{before}/models/none").json()
+    assert unknown["type"] == "/vae/problems/unknown-model"
+    assert "GET /vae/models lists" in unknown["remedy"]
+    assert "GET /vae/models lists" in unknown["detail"]
+    assert "GET /vae/models lists" in unknown["errors"][0]["remedy"]
+    assert rooted.get(unknown["type"] if not stripped else "/problems/unknown-model").json() == {
+        "code": "unknown-model", "status": 404, "title": unknown["title"], "remedy": unknown["remedy"],
+    }  # fmt: skip
+    refused = rooted.post(f"{before}/encode", b"x", "text/plain").json()
+    assert "http://localhost:8000/vae/encode" in refused["errors"][0]["remedy"]
+    wrong = rooted.call("PUT", f"{before}/sample").json()
+    assert wrong["errors"][0]["remedy"] == "GET /vae/ lists commands that work."
+    page = rooted.get(f"{before}/docs").body.decode()
+    assert not re.search(r"""(?:src|href|url)[=:]['"]/""", page)  # relative to the page
+    for path in (
+        "/sample",
+        "/sample.txt",
+        "/livez",
+        "/readyz",
+        "/metrics",
+        "/limits",
+        "/docs/swagger-ui.css",
+    ):
+        assert rooted.get(before + path).status == 200, path
+
+
+def test_no_text_for_people_names_a_path_that_no_prefix_reaches(rooted: Caller) -> None:
+    """A path of this server follows a method; the rest may be files, such as a store in /models."""
+    texts = [rooted.get("/problems").body.decode()]
+    texts += [
+        row["remedy"] for row in rooted.get("/problems", {"accept": "application/json"}).json()["problems"]
+    ]
+    document = rooted.get("/openapi.json").json()
+    for response in document["components"]["responses"].values():
+        for example in response["content"]["application/problem+json"]["examples"].values():
+            assert example["value"]["type"].startswith("/vae/problems/")
+            texts.append(example["value"]["remedy"])
+    own = "|".join(sorted({path.split("/")[1].partition(".")[0] for path in document["paths"]} - {""}))
+    for text in texts:
+        assert not re.search(rf"(?<![a-z])/(?:{own})\b", text.replace("/vae/", "")), text
+        assert "GET / " not in text
+
+
+def test_path_that_only_looks_like_the_prefix_is_not_it(rooted: Caller) -> None:
+    for path in ("/vaes", "/vaesample", "/vae/vae/sample", "//vae/sample", "/VAE/sample", "/sample/vae"):
+        assert rooted.get(path).status == 404, path
+
+
+def test_keys_are_required_behind_a_prefix_too(tiny_store: Path, tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text(new_key()[1].line)
+    path.chmod(0o600)
+    settings = Settings(model_store=tiny_store, threads=1, root_path="/vae", api_keys_file=path)
+    with Caller(create_app(settings)) as api:
+        for before in ("", "/vae"):
+            assert api.get(f"{before}/sample").code == "missing-key"
+            assert api.get(f"{before}/readyz").status == 200
+        for path_ in ("/livez/../sample", "/vae/livez/vae/sample", "/livez/vae/sample"):
+            assert api.get(path_).code == "missing-key"
+
+
+@pytest.mark.parametrize(
+    ("sent", "prefix"),
+    [
+        ("/vae", "/vae"), ("/vae/", "/vae"), ("/a, /b/c/", "/a/b/c"), ("/v1.2/x_y~z-0", "/v1.2/x_y~z-0"),
+        ("", "/set"), ("/", "/set"), ("vae", "/set"), ("//other.example", "/set"), ("/a//b", "/set"),
+        ("https://other.example", "/set"), ("/../x", "/set"), ("/a/..", "/set"), ("/a b", "/set"),
+        ("/a'$(id)'", "/set"), ("/a\\b", "/set"), ("/a?b", "/set"), ("/%0d%0a", "/set"),
+        ("/" + "a" * 2000, "/set"),
+    ],
+)  # fmt: skip
+def test_prefix_of_a_trusted_proxy_is_taken_where_it_is_one(proxied: Caller, sent: str, prefix: str) -> None:
+    """It goes into links and into commands that people paste."""
+    document = through(proxied, "/openapi.json", x_forwarded_prefix=sent).json()
+    assert document["servers"] == [{"url": prefix}]
+    help_text = through(proxied, "/", x_forwarded_prefix=sent).body.decode()
+    assert f"curl http://localhost:8000{prefix}/sample.txt\n" in help_text
+    refused = through(proxied, "/nowhere", x_forwarded_prefix=sent)
+    assert (refused.status, refused.json()["type"]) == (404, f"{prefix}/problems/unknown-path")
+
+
+def test_header_of_anybody_else_is_not_believed(proxied: Caller, api: Caller) -> None:
+    headers = {"x_forwarded_prefix": "/evil", "x_forwarded_host": "other.example"}
+    for caller, peer, root in ((proxied, "10.0.0.2", "/set"), (api, "10.0.0.1", ""), (api, "127.0.0.1", "")):
+        help_text = through(caller, "/", peer=peer, **headers).body.decode()
+        assert f"curl http://localhost:8000{root}/sample.txt\n" in help_text
+        assert "evil" not in help_text
+        assert "other.example" not in help_text
+
+
+def test_host_that_a_trusted_proxy_was_called_by_is_in_the_links(proxied: Caller) -> None:
+    def first_command(host: str) -> str:
+        text = through(proxied, "/", x_forwarded_host=host, x_forwarded_prefix="/vae").body.decode()
+        return next(line for line in text.splitlines() if "curl" in line)
+
+    assert first_command("h.example") == "  curl http://h.example/vae/sample.txt"
+    assert first_command("h.example:8443, inner") == "  curl http://h.example:8443/vae/sample.txt"
+    assert first_command("a b'$(id)'") == "  curl http://localhost:8000/vae/sample.txt"
+
+
+def test_proxy_over_ipv4_is_known_on_an_ipv6_socket() -> None:
+    address = PublicAddress(trusted_proxies="127.0.0.1, 10.0.0.0/8, 2001:db8::1")
+    sent = [(b"x-forwarded-prefix", b"/vae")]
+    for peer in ("127.0.0.1", "::ffff:127.0.0.1", "::ffff:10.1.2.3", "2001:db8::1"):
+        assert address.prefix(sent, peer=peer) == "/vae"
+    for peer in ("127.0.0.2", "::ffff:11.0.0.1", "2001:db8::2", "", None):
+        assert address.prefix(sent, peer=peer) == ""
+
+
+@pytest.mark.parametrize(
+    "value", ["vae", "//vae", "/a//b", "/..", "/.hidden", "/a b", "/ä", "https://h/vae", "/%2e"]
+)
+def test_what_is_no_root_path_is_refused_at_start(value: str) -> None:
+    with pytest.raises(SettingsError, match="VAE_ROOT_PATH: Expected a path such as /vae"):
+        load_settings({}, environ={"VAE_ROOT_PATH": value})
+
+
+@pytest.mark.parametrize(
+    ("value", "taken"), [("/vae", "/vae"), ("/vae/", "/vae"), ("/", ""), ("/team/vae-2.0", "/team/vae-2.0")]
+)
+def test_root_paths_are_taken(value: str, taken: str) -> None:
+    assert load_settings({}, environ={"VAE_ROOT_PATH": value}).root_path == taken
+
+
+@pytest.mark.parametrize("value", ["/models", "/docs/vae", "/sample.v1"])
+def test_root_path_that_may_be_one_of_ours_is_refused(tiny_store: Path, value: str) -> None:
+    """`/models/x` is a model behind a proxy that strips, the root behind one that does not."""
+    with pytest.raises(SettingsError, match=r"VAE_ROOT_PATH: expected a first part .* Taken are .*models"):
+        create_app(Settings(model_store=tiny_store, threads=1, root_path=value))
+
+
+NGINX = """\
+pid {home}/pid;
+daemon off;
+worker_processes 1;
+error_log stderr;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {home}/body;
+    proxy_temp_path {home}/proxy;
+    fastcgi_temp_path {home}/fastcgi;
+    uwsgi_temp_path {home}/uwsgi;
+    scgi_temp_path {home}/scgi;
+    server {{
+        listen 127.0.0.1:{port};
+        location /silent/ {{ proxy_pass http://127.0.0.1:{backend}/; }}
+        location /told/ {{
+            proxy_pass http://127.0.0.1:{backend}/;
+            proxy_set_header Host $http_host;
+            proxy_set_header X-Forwarded-Prefix /told;
+        }}
+        location /vae/ {{ proxy_pass http://127.0.0.1:{backend}; proxy_set_header Host $http_host; }}
+    }}
+}}
+"""
+
+
+@contextlib.contextmanager
+def nginx(home: Path, *, backend: int) -> Iterator[str]:
+    """nginx before a server, and its address."""
+    port = free_port()
+    (home / "conf").write_text(NGINX.format(home=home, port=port, backend=backend))
+    with (home / "nginx.log").open("wb") as log:
+        process = subprocess.Popen(
+            ["nginx", "-p", str(home), "-c", str(home / "conf"), "-e", "stderr"], stdout=log, stderr=log
+        )
+    try:
+        begun = time.monotonic()
+        while True:
+            with contextlib.suppress(OSError):
+                fetch(f"http://127.0.0.1:{port}/vae/livez")
+                break
+            assert process.poll() is None, (home / "nginx.log").read_text()
+            assert time.monotonic() - begun < 60, (home / "nginx.log").read_text()
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def fetch(url: str) -> tuple[int, bytes]:
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as refusal:
+        with refusal:
+            return refusal.code, refusal.read()
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx (Debian: nginx-light)")
+def test_links_lead_back_through_a_real_nginx(tiny_store: Path, tmp_path: Path) -> None:
+    """It strips and says nothing, strips and says what, or passes the prefix on."""
+    arguments = ("--trusted-proxies", "127.0.0.1", "--root-path", "/vae")
+    with (
+        serving(tiny_store, tmp_path / "log", *arguments) as running,
+        nginx(tmp_path, backend=running.port) as public,
+    ):
+        for place in ("/told", "/vae"):
+            status, text = fetch(f"{public}{place}/")
+            commands = re.findall(r"curl '?(http://\S+?)'?$", text.decode(), re.MULTILINE)
+            assert (status, len(commands) > 5) == (200, True)
+            for url in commands:
+                assert url.startswith(f"{public}{place}/")
+                assert fetch(url)[0] == 200, url
+            _, refusal = fetch(f"{public}{place}/models/none")
+            assert fetch(urljoin(public, json.loads(refusal)["type"]))[0] == 200
+        for place in ("/told", "/vae", "/silent"):
+            location = f"{public}{place}/openapi.json"
+            (server,) = json.loads(fetch(location)[1])["servers"]
+            if place != "/silent":
+                assert fetch(urljoin(location, server["url"]).rstrip("/") + "/sample")[0] == 200
+            _, page = fetch(f"{public}{place}/docs")
+            for link in re.findall(r'(?:src|href)="(docs/[^"]+)"', page.decode()):
+                assert fetch(urljoin(f"{public}{place}/docs", link))[0] == 200
+        assert running.stop() == 0
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx (Debian: nginx-light)")
+def test_document_works_behind_a_proxy_that_nobody_told_of(tiny_store: Path, tmp_path: Path) -> None:
+    with serving(tiny_store, tmp_path / "log") as running, nginx(tmp_path, backend=running.port) as public:
+        location = f"{public}/silent/openapi.json"
+        (server,) = json.loads(fetch(location)[1])["servers"]
+        assert fetch(urljoin(location, server["url"]).rstrip("/") + "/sample")[0] == 200
+        assert running.stop() == 0
+
+
+def test_what_never_became_a_request_has_the_prefix_too(tiny_store: Path, tmp_path: Path) -> None:
+    arguments = ("--trusted-proxies", "127.0.0.1", "--root-path", "/vae")
+    with serving(tiny_store, tmp_path / "log", *arguments) as running:
+        for line, prefix in ((b"", "/vae"), (b"X-Forwarded-Prefix: /told\r\n", "/told")):
+            request = b"GET / HTTP/1.1\r\n" + line + b"Host: a\r\nno header\r\n\r\n"
+            head, body = raw_answer(running, request)
+            assert head.startswith(b"HTTP/1.1 400 ")
+            assert json.loads(body)["type"] == f"{prefix}/problems/malformed-request"
+        assert running.stop() == 0
