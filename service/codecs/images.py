@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -111,7 +112,43 @@ def encode_png(
         InvalidValue: C other than 1 or 3, or a scale or number of columns below 1.
         PictureTooLarge: More than `max_pixels`.
     """
-    count, channels, height, width = images.shape
+    sheet_of = plan_png(images.shape, scale=scale, columns=columns, max_pixels=max_pixels)
+    _, channels, height, width = images.shape
+    sheet = np.zeros((sheet_of.height, sheet_of.width, channels), np.uint8)
+    gap, columns = sheet_of.gap, sheet_of.columns
+    for index, image in enumerate(to_uint8(images)):
+        top = gap + (index // columns) * (height + gap)
+        left = gap + (index % columns) * (width + gap)
+        sheet[top : top + height, left : left + width] = image.transpose(1, 2, 0)
+    if scale > 1:
+        sheet = sheet.repeat(scale, axis=0).repeat(scale, axis=1)
+    return png_file(sheet)
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """The layout of images in a PNG, in pixels before scaling."""
+
+    height: int
+    width: int
+    columns: int
+    gap: int
+
+
+def plan_png(
+    shape: Sequence[int],
+    *,
+    scale: int = 1,
+    columns: int | None = None,
+    max_pixels: int = MAX_PIXELS_OUT,
+) -> Sheet:
+    """The layout that `encode_png` gives images of (N, C, H, W), without drawing them.
+
+    Raises:
+        InvalidValue: C other than 1 or 3, or a scale or number of columns below 1.
+        PictureTooLarge: More than `max_pixels`.
+    """
+    count, channels, height, width = shape
     if channels not in (1, 3):
         raise InvalidValue(
             "images", "1 or 3 channels, which a PNG can show", str(channels), "Ask for .npy or JSON instead."
@@ -132,14 +169,7 @@ def encode_png(
             f"{sheet_width * scale} × {sheet_height * scale}",
             "Ask for fewer images or a smaller scale.",
         )
-    sheet = np.zeros((sheet_height, sheet_width, channels), np.uint8)
-    for index, image in enumerate(to_uint8(images)):
-        top = gap + (index // columns) * (height + gap)
-        left = gap + (index % columns) * (width + gap)
-        sheet[top : top + height, left : left + width] = image.transpose(1, 2, 0)
-    if scale > 1:
-        sheet = sheet.repeat(scale, axis=0).repeat(scale, axis=1)
-    return png_file(sheet)
+    return Sheet(sheet_height, sheet_width, columns, gap)
 
 
 def to_uint8(images: NDArray[np.float32]) -> NDArray[np.uint8]:

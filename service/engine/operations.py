@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from model_store import Manifest
 from service.engine.caller import Caller
 from service.engine.errors import InferenceFailed, NoPrior
-from service.engine.priors import Densities
+from service.engine.priors import Densities, Density
 from service.engine.sampling import new_seed, standard_normal
 from service.engine.validation import (
     validate_count,
@@ -76,6 +76,15 @@ class Samples:
     """`standard` or `fitted`."""
     label: str | None
     """Whose images were asked for, if any label's were."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplePlan:
+    """What a call of `sample` will draw: checked parameters, with the missing ones chosen."""
+
+    density: Density
+    seed: int
+    temperature: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +193,42 @@ class Operations:
             InferenceFailed: The runtime raised or gave something that is not finite.
             NotRun: No model was run; see its subclasses.
         """
-        density = self._densities.choose(prior=prior, label=label)
-        seed, temperature = _check_sampling(n=n, most=self._max_batch, seed=seed, temperature=temperature)
-        z = density.draw(seed=seed, first_row=0, rows=n, temperature=temperature)
+        plan = self.plan_sample(
+            n=n, max_images=self._max_batch, seed=seed, temperature=temperature, prior=prior, label=label
+        )
+        density = plan.density
+        z = density.draw(seed=plan.seed, first_row=0, rows=n, temperature=plan.temperature)
         x_hat = await self._decode(z, caller or Caller())
-        return Samples(z, x_hat, seed, temperature, density.prior, density.label)
+        return Samples(z, x_hat, plan.seed, plan.temperature, density.prior, density.label)
+
+    def plan_sample(
+        self,
+        *,
+        n: int,
+        max_images: int,
+        seed: int | None = None,
+        temperature: float = 1.0,
+        prior: str | None = None,
+        label: str | None = None,
+    ) -> SamplePlan:
+        """Checks what `sample` and `sample_in_parts` check, and draws nothing.
+
+        Args:
+            n: How many, 1 … `max_images`.
+            max_images: Most images of the answer.
+            seed: As in `sample`.
+            temperature: As in `sample`.
+            prior: As in `sample`.
+            label: As in `sample`.
+
+        Raises:
+            NoPrior: The version has no such prior.
+            InvalidInput: A number is out of its range, or there is no such label.
+        """
+        density = self._densities.choose(prior=prior, label=label)
+        validate_count(n, max_batch=max_images)
+        chosen = new_seed() if seed is None else validate_seed(seed)
+        return SamplePlan(density, chosen, validate_temperature(temperature))
 
     async def reconstruct(
         self, x: Float32Array, *, sample: bool = False, seed: int | None = None, caller: Caller | None = None
@@ -247,14 +287,16 @@ class Operations:
         Raises:
             NoPrior, InvalidInput: At once, as `sample`. The other errors come out of the iterator.
         """
-        density = self._densities.choose(prior=prior, label=label)
-        seed, temperature = _check_sampling(n=n, most=max_images, seed=seed, temperature=temperature)
+        plan = self.plan_sample(
+            n=n, max_images=max_images, seed=seed, temperature=temperature, prior=prior, label=label
+        )
+        density = plan.density
         latents = (
-            density.draw(seed=seed, first_row=first, rows=size, temperature=temperature)
+            density.draw(seed=plan.seed, first_row=first, rows=size, temperature=plan.temperature)
             for first, size in _parts(n)
         )
         images = self._decode_ahead(latents, caller or Caller(), part_limit_s)
-        return Parts(n, seed, temperature, images, density.prior, density.label)
+        return Parts(n, plan.seed, plan.temperature, images, density.prior, density.label)
 
     def decode_in_parts(
         self,
@@ -325,12 +367,6 @@ class Operations:
                     f"{self._label}: {file}: expected finite outputs, got NaN or infinity. "
                     "Use another version of the model; the operator should look at this one."
                 )
-
-
-def _check_sampling(*, n: int, most: int, seed: int | None, temperature: float) -> tuple[int, float]:
-    """Seed and temperature, in their ranges; a seed that is left out is drawn."""
-    validate_count(n, max_batch=most)
-    return new_seed() if seed is None else validate_seed(seed), validate_temperature(temperature)
 
 
 def at_once(operation: Coroutine[Any, Any, T]) -> T:

@@ -59,6 +59,17 @@ class Traversal:
     span: float
 
 
+@dataclass(frozen=True, slots=True)
+class TraversalPlan:
+    """What a call of `traverse` will decode: checked parameters, with the missing ones chosen."""
+
+    dims: tuple[int, ...]
+    count: int
+    """Images of the whole grid."""
+    spacing: Spacing
+    span: float
+
+
 class WalkOperations(Operations):
     """What one version can do, and where to go in its latent space."""
 
@@ -133,23 +144,39 @@ class WalkOperations(Operations):
             Kingma & Welling 2013, arXiv:1312.6114, appendix A, figure 4.
         """
         assert x is None or z is None, "an image, a latent, or the origin"
+        plan = self.plan_traverse(dims=dims, steps=steps, spacing=spacing, span=span)
+        caller = caller or Caller()
+        if x is None and z is None:
+            z = np.zeros((1, self._latent_size), np.float32)
+        base = await self._start(x, z, count=1, of="where the grid lies", caller=caller)
+        values = grid(steps=steps, spacing=plan.spacing, span=plan.span).astype(np.float32)
+        points = np.repeat(base, plan.count, axis=0)
+        axes = np.meshgrid(*[values] * len(plan.dims), indexing="ij")
+        for dim, coordinate in zip(plan.dims, axes, strict=True):
+            points[:, dim] = coordinate.ravel()
+        x_hat = await self._decode(points, caller)
+        return Traversal(points, x_hat, plan.dims, steps, plan.spacing, plan.span)
+
+    def plan_traverse(
+        self,
+        *,
+        dims: Sequence[int] | None = None,
+        steps: int = DEFAULT_STEPS,
+        spacing: Spacing | None = None,
+        span: float = DEFAULT_SPAN,
+    ) -> TraversalPlan:
+        """Checks the parameters of `traverse`, and decodes nothing.
+
+        Raises:
+            InvalidInput: A parameter does not fit.
+        """
         chosen = validate_dims(
             range(min(2, self._latent_size)) if dims is None else dims,
             size=self._latent_size,
             model=self._label,
         )
         validate_steps(steps, most=self._max_batch, axes=len(chosen))
-        spacing = self._spacing(spacing)
-        span = validate_span(span)
-        caller = caller or Caller()
-        if x is None and z is None:
-            z = np.zeros((1, self._latent_size), np.float32)
-        base = await self._start(x, z, count=1, of="where the grid lies", caller=caller)
-        values = grid(steps=steps, spacing=spacing, span=span).astype(np.float32)
-        points = np.repeat(base, steps ** len(chosen), axis=0)
-        for dim, coordinate in zip(chosen, np.meshgrid(*[values] * len(chosen), indexing="ij"), strict=True):
-            points[:, dim] = coordinate.ravel()
-        return Traversal(points, await self._decode(points, caller), chosen, steps, spacing, span)
+        return TraversalPlan(chosen, steps ** len(chosen), self._spacing(spacing), validate_span(span))
 
     async def _start(
         self, x: Float32Array | None, z: Float32Array | None, *, count: int, of: str, caller: Caller

@@ -5,6 +5,7 @@ Knows forms and which codec writes each. Knows nothing of models or of how the a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from service.codecs.images import encode_png
+from service.codecs.images import encode_png, plan_png
 from service.codecs.tables import table
 from service.codecs.tensors import encode_npy, encode_npz, npy_header
 from service.codecs.text_art import braille
@@ -151,6 +152,46 @@ def _scalars(facts: Mapping[str, object]) -> dict[str, NDArray[np.generic]]:
     }
 
 
+class HeadersAlone(Answer):
+    """The answer to HEAD: the headers of GET that are known without the work.
+
+    The length of an npy file is known from its shape. Any other length is left out, as RFC 9110 allows
+    (section 9.3.2).
+    """
+
+    def __init__(
+        self,
+        form: Form,
+        *,
+        facts: Mapping[str, object],
+        shape: tuple[int, ...],
+        drawing: Drawing,
+        max_png_pixels: int,
+    ) -> None:
+        """Refuses what GET would refuse.
+
+        Args:
+            form: Of the answer to GET.
+            facts: As in `answer`.
+            shape: Of the images, (N, C, H, W).
+            drawing: How GET would draw them.
+            max_png_pixels: Most pixels of a PNG.
+
+        Raises:
+            PictureTooLarge: The picture would have more than that.
+        """
+        if form is Form.PNG:
+            plan_png(shape, scale=drawing.scale, columns=drawing.columns, max_pixels=max_png_pixels)
+        length = _npy_length(shape) if form is Form.NPY else None
+        super().__init__(b"", form, *_told(facts), length=length)
+        if length is None:
+            self.raw_headers = [each for each in self.raw_headers if each[0] != b"content-length"]
+
+
+def _npy_length(shape: tuple[int, ...]) -> int:
+    return len(npy_header(shape, np.dtype(np.float32))) + math.prod(shape) * np.dtype(np.float32).itemsize
+
+
 class NpyInParts(Answer):
     """A long npy file, sent as its parts are computed.
 
@@ -170,9 +211,8 @@ class NpyInParts(Answer):
         self._first = first
         self._has_left = has_left
         self._head = npy_header((parts.count, *shape), np.dtype(np.float32))
-        length = len(self._head) + parts.count * int(np.prod(shape)) * 4
         facts = {"temperature": parts.temperature, PRIOR: parts.prior, LABEL: parts.label}
-        super().__init__(b"", Form.NPY, *_told(facts), length=length)
+        super().__init__(b"", Form.NPY, *_told(facts), length=_npy_length((parts.count, *shape)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})

@@ -73,12 +73,24 @@ class NativeRoutes(RequestSteps):
             PRIOR: once(PRIOR, query.prior, stated.prior),
             LABEL: once(LABEL, query.label, stated.label),
         }
+        most = self._limits.max_images
+        if n > most:
+            self._refuse_long(form, n)
+            most = self._limits.max_stream_images
+        if request.method == "HEAD":
+            plan = model.queued.plan_sample(n=n, max_images=most, **asked)
+            trace.seed = asked["seed"]  # without one, GET draws another
+            facts = {
+                "temperature": plan.temperature,
+                PRIOR: plan.density.prior,
+                LABEL: plan.density.label,
+            }
+            return self._headers_alone(form, facts, count=n, model=model, drawing=query)
         trace.images = n
         if n > self._limits.max_images:
-            self._refuse_long(form, n)
             parts = model.queued.sample_in_parts(
                 n=n,
-                max_images=self._limits.max_stream_images,
+                max_images=most,
                 caller=caller,
                 part_limit_s=self._services.settings.request_timeout_s,
                 **asked,

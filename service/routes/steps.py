@@ -36,7 +36,7 @@ from service.engine import Caller, LoadedModel
 from service.headers import joined_header
 from service.negotiation import Form, choose_form
 from service.problems import Item, ProblemError
-from service.routes.answers import Arrays, answer, is_quick
+from service.routes.answers import Arrays, HeadersAlone, answer, is_quick
 from service.routes.contract import Operation
 from service.routes.routing import fast_paths, route
 from service.schemas.base import Scalars, read_object, read_query
@@ -199,6 +199,18 @@ class RequestSteps(ABC):
             return answer(form, facts=facts, arrays=arrays, drawing=drawing, max_png_pixels=limit)
         return await self._services.pool.run(
             answer, form, facts=facts, arrays=arrays, drawing=drawing, max_png_pixels=limit
+        )
+
+    def _headers_alone(
+        self, form: Form, facts: Mapping[str, object], *, count: int, model: LoadedModel, drawing: Drawing
+    ) -> Response:
+        """The answer to HEAD, for `count` images."""
+        return HeadersAlone(
+            form,
+            facts=facts,
+            shape=(count, *model.image_shape),
+            drawing=drawing,
+            max_png_pixels=self._services.settings.max_png_pixels,
         )
 
 

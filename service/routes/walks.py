@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -66,16 +67,20 @@ class WalkRoutes(RequestSteps):
         axes = len(dims) if dims is not None else min(2, model.latent_size)
         steps = self._steps(form, once("steps", query.steps, stated.steps), axes=axes)
         span = once("span", query.span, stated.span)
+        asked: dict[str, Any] = {
+            "dims": dims,
+            "steps": steps,
+            "spacing": once("spacing", query.spacing, stated.spacing),
+            "span": DEFAULT_SPAN if span is None else span,
+        }
+        if request.method == "HEAD":
+            plan = model.queued.plan_traverse(**asked)
+            drawing = _in_rows(query, steps)
+            return self._headers_alone(form, {}, count=plan.count, model=model, drawing=drawing)
         trace.images = steps**axes
         try:
             grid = await model.queued.traverse(
-                x=arrays.get("images"),
-                z=arrays.get("z"),
-                dims=dims,
-                steps=steps,
-                spacing=once("spacing", query.spacing, stated.spacing),
-                span=DEFAULT_SPAN if span is None else span,
-                caller=caller,
+                x=arrays.get("images"), z=arrays.get("z"), caller=caller, **asked
             )
         finally:
             trace.ran(caller)
