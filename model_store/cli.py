@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from model_store import presentation
@@ -98,17 +99,21 @@ def _exit_code(error: StoreError) -> int:
 
 def _store(root: Path | None) -> ModelStore:
     chosen = root or default_store_root()
-    if not chosen.exists():
+    try:
+        chosen.stat()
+    except FileNotFoundError as error:
         raise ModelNotFound(
             f"{chosen}: expected a model store, got nothing there. Check --store and {STORE_VARIABLE}; "
             "the first 'vae-train export' into it creates it."
-        )
+        ) from error
+    except OSError:
+        pass  # reading it says what is wrong
     return ModelStore(chosen)
 
 
 def _list(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
     if arguments.name is None:
-        return presentation.listing(store, store.names()), EXIT_OK
+        return presentation.listing(store, store.names(), unusable=store.unusable()), EXIT_OK
     store.versions(arguments.name)  # raises for a model that is not there
     return presentation.listing(store, [arguments.name]), EXIT_OK
 
@@ -121,19 +126,36 @@ def _show(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int
 def _verify(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
     found: dict[str, Sequence[CorruptVersion]] = {}
     for reference in arguments.references:
-        identity = store.resolve(reference)
-        found[str(identity)] = store.problems(identity)
+        try:
+            identity = store.resolve(reference)
+            found[str(identity)] = store.problems(identity)
+        except CorruptVersion as error:
+            found[reference] = (error,)
     if not arguments.references:
         for name in store.names():
-            for number in store.versions(name):
-                identity = VersionId(name, number)
-                found[str(identity)] = store.problems(identity)
-            if beside := store.model_problems(name):
-                found[name] = beside
+            try:
+                found |= _verify_model(store, name)
+            except ModelNotFound:
+                continue  # removed meanwhile
+            except CorruptVersion as error:
+                found[name] = (error,)
+        found |= {name: (error,) for name, error in store.unusable().items()}
     failed = [error for errors in found.values() for error in errors]
     if failed and all(isinstance(error, UnreadableFile) for error in failed):
         return presentation.verification(found), EXIT_INPUT_OUTPUT
     return presentation.verification(found), EXIT_CORRUPT if failed else EXIT_OK
+
+
+def _verify_model(store: ModelStore, name: str) -> dict[str, Sequence[CorruptVersion]]:
+    """Every version of one model, and the model itself where something is wrong with it."""
+    found: dict[str, Sequence[CorruptVersion]] = {}
+    for number in store.versions(name):
+        identity = VersionId(name, number)
+        with suppress(ModelNotFound):  # collected meanwhile
+            found[str(identity)] = store.problems(identity)
+    if beside := store.model_problems(name):
+        found[name] = beside
+    return found
 
 
 def _promote(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:

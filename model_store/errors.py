@@ -17,6 +17,7 @@
     │   ├── InvalidPrior        prior.npz cannot be read, does not fit the manifest, or is no set of mixtures
     │   ├── CorruptAliases      aliases.json cannot be read, or an alias points nowhere
     │   └── UnreadableFile      the operating system refused to read
+    │       └── NotPermitted    by its permissions: it may belong to someone else
     ├── GoldenMismatch          a runtime's answers differ from the recorded ones
     └── StoreWriteFailed        disk full, read-only, input/output error
         └── StoreLocked         someone else is changing the store and did not finish in time
@@ -102,6 +103,10 @@ class CorruptAliases(CorruptVersion):
 
 class UnreadableFile(CorruptVersion):
     """The operating system refused to read: permissions, or an input/output error."""
+
+
+class NotPermitted(UnreadableFile):
+    """The permissions keep this user from reading; it may be no part of the store at all."""
 
 
 class GoldenMismatch(StoreError):

@@ -7,6 +7,7 @@ a client or a manifest ever becomes part of a path; the bytes that are hashed ar
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -23,6 +24,7 @@ from model_store.errors import (
     ExtraFile,
     InvalidManifest,
     MissingFile,
+    NotPermitted,
     SizeMismatch,
     UnreadableFile,
     UnsafeFile,
@@ -87,6 +89,8 @@ class EntryKind(Enum):
     DIRECTORY = "a directory"
     LINK = "a symbolic link"
     OTHER = "neither a file nor a directory"
+    UNKNOWN = "something that cannot be looked at"
+    """The operating system refused to say; opening it says why."""
 
 
 class OpenDirectory:
@@ -130,7 +134,7 @@ class OpenDirectory:
         kind = self.entries().get(name)
         if kind is None:
             raise FileNotFoundError(path)
-        if kind is not EntryKind.DIRECTORY:
+        if kind not in (EntryKind.DIRECTORY, EntryKind.UNKNOWN):
             raise UnsafeFile(defect(path, expected="a directory", got=kind.value, remedy=_COPY))
         try:
             descriptor = os.open(
@@ -170,7 +174,7 @@ class OpenDirectory:
         kind = self.entries().get(name)
         if kind is None:
             raise MissingFile(defect(path, expected="a regular file", got="nothing", remedy=RESTORE))
-        if kind is not EntryKind.FILE:
+        if kind not in (EntryKind.FILE, EntryKind.UNKNOWN):
             raise UnsafeFile(defect(path, expected="a regular file", got=kind.value, remedy=_COPY))
         try:
             # O_NONBLOCK: should a pipe have taken the file's place, opening it must not wait.
@@ -311,11 +315,15 @@ def _wrong_size(path: Path, expected_bytes: int, got_bytes: int) -> SizeMismatch
 
 
 def _kind(entry: os.DirEntry[str]) -> EntryKind:
-    if entry.is_symlink():
-        return EntryKind.LINK
-    if entry.is_dir(follow_symlinks=False):
-        return EntryKind.DIRECTORY
-    return EntryKind.FILE if entry.is_file(follow_symlinks=False) else EntryKind.OTHER
+    try:
+        if entry.is_symlink():
+            return EntryKind.LINK
+        if entry.is_dir(follow_symlinks=False):
+            return EntryKind.DIRECTORY
+        return EntryKind.FILE if entry.is_file(follow_symlinks=False) else EntryKind.OTHER
+    except OSError:
+        # Some file systems list no kinds, and then one bad entry must not hide the others.
+        return EntryKind.UNKNOWN
 
 
 def _read_descriptor(descriptor: int, path: Path, ceiling_bytes: int, expected_bytes: int | None) -> bytes:
@@ -354,7 +362,8 @@ def _closing(descriptor: int) -> Iterator[int]:
 
 
 def _unreadable(path: Path, error: OSError) -> UnreadableFile:
-    return UnreadableFile(
+    kind = NotPermitted if error.errno in (errno.EACCES, errno.EPERM) else UnreadableFile
+    return kind(
         f"{path}: expected to read it, got {error.strerror} (errno {error.errno}). "
         "Check that the path is what you meant, its owner and permissions, and the disk."
     )

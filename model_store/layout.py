@@ -10,23 +10,31 @@ from model_store.aliases import ALIASES_FILE, AliasTable
 from model_store.integrity import EntryKind, OpenDirectory, SizeLimits
 from model_store.reference import is_model_name, version_number
 
+#: What may be a model or a version; opening it decides.
+_DIRECTORIES = (EntryKind.DIRECTORY, EntryKind.UNKNOWN)
+
+
+def model_entries(root: OpenDirectory) -> tuple[str, ...]:
+    """Whatever is named like a model, in alphabetical order; opening it says whether it is one."""
+    return tuple(sorted(filter(is_model_name, root.entries())))
+
 
 def model_names(root: OpenDirectory) -> tuple[str, ...]:
     """Directories that may be models, in alphabetical order; links and other names are none."""
     entries = root.entries()
     return tuple(
-        sorted(name for name, kind in entries.items() if kind is EntryKind.DIRECTORY and is_model_name(name))
+        sorted(name for name, kind in entries.items() if kind in _DIRECTORIES and is_model_name(name))
     )
 
 
 def version_numbers(model: OpenDirectory) -> tuple[int, ...]:
     """Directories named by a version's one spelling, ascending."""
-    return tuple(sorted(n for n, kind in _numbered(model).items() if kind is EntryKind.DIRECTORY))
+    return tuple(sorted(n for n, kind in _numbered(model).items() if kind in _DIRECTORIES))
 
 
 def stray_numbers(model: OpenDirectory) -> dict[int, EntryKind]:
     """Entries that are named like a version and are no directory, links to one included."""
-    return {n: kind for n, kind in sorted(_numbered(model).items()) if kind is not EntryKind.DIRECTORY}
+    return {n: kind for n, kind in sorted(_numbered(model).items()) if kind not in _DIRECTORIES}
 
 
 def highest_number(model: OpenDirectory) -> int:

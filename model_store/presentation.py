@@ -27,23 +27,26 @@ class Answer:
     text: str
 
 
-def listing(store: ModelStore, names: Sequence[str]) -> Answer:
-    """Every version of these models, from manifests alone; what cannot be read is listed as such."""
+def listing(
+    store: ModelStore, names: Sequence[str], *, unusable: Mapping[str, CorruptVersion] | None = None
+) -> Answer:
+    """Every version of these models, from manifests alone; what cannot be read is listed as such.
+
+    Args:
+        store: Where they are.
+        names: Of the models.
+        unusable: Entries named like a model that are none, and why.
+    """
     rows: list[Document] = []
     problems: list[Document] = []
     for name in names:
         try:
-            aliases = store.aliases(name)
+            rows += _rows(store, name, problems)
+        except ModelNotFound:
+            continue  # removed meanwhile
         except CorruptVersion as error:
-            aliases = {}
             problems.append(problem(name, error))
-        for number in store.versions(name):
-            identity = VersionId(name, number)
-            pointing = [alias for alias, target in aliases.items() if target == number]
-            rows.append(_row(store, identity, pointing, problems))
-        problems += [
-            entry for error in store.model_problems(name) if (entry := problem(name, error)) not in problems
-        ]
+    problems += [problem(name, error) for name, error in (unusable or {}).items()]
     columns = ("version", "aliases", "kind", "image", "latent", "created", "bytes")
     table = _table(columns, [[_cell(row[column]) for column in columns] for row in rows])
     text = table if rows else f"No model is published in {store.root}."
@@ -130,6 +133,23 @@ def collection(report: CollectionReport) -> Answer:
 def problem(of: str, error: StoreError) -> Document:
     """An error for machines: its class is its code."""
     return {"of": of, "error": type(error).__name__, "message": str(error)}
+
+
+def _rows(store: ModelStore, name: str, problems: list[Document]) -> list[Document]:
+    """The versions of one model; what is wrong with them is added to `problems`."""
+    try:
+        aliases = store.aliases(name)
+    except CorruptVersion as error:
+        aliases = {}
+        problems.append(problem(name, error))
+    rows: list[Document] = []
+    for number in store.versions(name):
+        pointing = [alias for alias, target in aliases.items() if target == number]
+        rows.append(_row(store, VersionId(name, number), pointing, problems))
+    problems += [
+        entry for error in store.model_problems(name) if (entry := problem(name, error)) not in problems
+    ]
+    return rows
 
 
 def _row(store: ModelStore, identity: VersionId, aliases: list[str], problems: list[Document]) -> Document:

@@ -30,7 +30,7 @@ from model_store.errors import (
 )
 from model_store.golden import GoldenVectors
 from model_store.integrity import OpenDirectory, SizeLimits
-from model_store.layout import highest_number, model_names, read_aliases, stray_numbers, version_numbers
+from model_store.layout import highest_number, model_entries, read_aliases, stray_numbers, version_numbers
 from model_store.manifest import Manifest, ManifestDraft
 from model_store.prior import PriorMixtures
 from model_store.publishing import check_candidate, publish
@@ -61,12 +61,23 @@ class ModelStore:
         self.limits = limits or SizeLimits()
 
     def names(self) -> tuple[str, ...]:
-        """Models with at least one version, in alphabetical order."""
-        try:
-            with self._root() as store:
-                return tuple(name for name in model_names(store) if _has_versions(store, name))
-        except FileNotFoundError:
-            return ()
+        """Models with at least one version, in alphabetical order; `unusable` says what else is named so.
+
+        Raises:
+            UnreadableFile: The root itself cannot be read.
+        """
+        return self._survey()[0]
+
+    def unusable(self) -> Mapping[str, CorruptVersion]:
+        """Why an entry of the root that is named like a model is none that can be used.
+
+        A directory that may not be read, a link, a file: it may belong to someone else, and it hides no
+        model beside it.
+
+        Raises:
+            UnreadableFile: The root itself cannot be read.
+        """
+        return self._survey()[1]
 
     def versions(self, name: str) -> tuple[int, ...]:
         """Version numbers, ascending.
@@ -263,10 +274,26 @@ class ModelStore:
         except FileNotFoundError:
             return CollectionReport(dry_run, (), (), ())
 
+    def _survey(self) -> tuple[tuple[str, ...], Mapping[str, CorruptVersion]]:
+        """Models in alphabetical order, and why other entries named like one are none."""
+        names: list[str] = []
+        unusable: dict[str, CorruptVersion] = {}
+        try:
+            with self._root() as store:
+                for name in model_entries(store):
+                    try:
+                        if _has_versions(store, name):
+                            names.append(name)
+                    except CorruptVersion as error:
+                        unusable[name] = error
+        except FileNotFoundError:
+            pass  # an absent root is an empty store
+        return tuple(names), unusable
+
     def _root(self) -> OpenDirectory:
         # An installer that links from its cache (uv does, where it can) gives the bundled store's files a
         # second name. That store is as trusted as this code beside it; its digests are checked all the same.
-        return OpenDirectory.at(self.root, hard_links=self.root.resolve() == BUNDLED_STORE.resolve())
+        return OpenDirectory.at(self.root, hard_links=_same_path(self.root, BUNDLED_STORE))
 
     @contextmanager
     def _model(self, name: str) -> Iterator[OpenDirectory]:
@@ -316,8 +343,11 @@ class ModelStore:
         asked = _parsed(reference)
         with self._model(asked.name) as model:
             identity = VersionId(asked.name, self._number(model, asked))
-            with self._version(model, identity) as version:
-                examination = examine(version, identity, self.limits)
+            try:
+                with self._version(model, identity) as version:
+                    examination = examine(version, identity, self.limits)
+            except CorruptVersion as error:
+                examination = Examination((error,), None)
             # The collector may have taken it while it was read: then it is gone, not corrupt.
             if examination.problems and str(identity.version) not in model.entries():
                 raise _unknown_version(model, identity)
@@ -349,6 +379,11 @@ def _parsed(reference: Reference) -> ModelReference:
     if isinstance(reference, VersionId):
         return ModelReference(reference.name, version=reference.version)
     return reference if isinstance(reference, ModelReference) else ModelReference.parse(reference)
+
+
+def _same_path(one: Path, other: Path) -> bool:
+    # Not Path.resolve, which raises for a link that leads to itself.
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _has_versions(store: OpenDirectory, name: str) -> bool:

@@ -140,10 +140,14 @@ def _check(settings: Settings) -> int:
     for failure in services.failures():
         print(f"refused {failure.model}: {failure.reason}", file=sys.stderr)
         corrupt = corrupt or failure.model not in absent
+    for entry in services.ignored():
+        print(f"ignored {entry.model}: {entry.reason}", file=sys.stderr)
     told = {failure.model for failure in services.failures()}
     labels: list[str] = []
     with contextlib.suppress(StoreError, OSError):  # what cannot be listed is among the failures
-        labels = [f"{name}@{version}" for name in store.names() for version in store.versions(name)]
+        for name in store.names():
+            with contextlib.suppress(StoreError, OSError):
+                labels += [f"{name}@{version}" for version in store.versions(name)]
     for label in labels:
         try:
             model = registry.get(label)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
@@ -31,6 +32,7 @@ from model_store.integrity import SizeLimits
 from model_store.manifest import MANIFEST_FILE, OPTIONAL_FILES, REQUIRED_FILES
 from model_store.reference import is_model_name, version_number
 from service.engine import LoadFailure
+from service.logs import fields
 
 #: Left free on the disk, whatever lies in the remote store.
 ROOM_BYTES: Final = 256 * 1024 * 1024
@@ -46,6 +48,9 @@ _S3_OPTIONS: Final[Mapping[str, object]] = {
     "use_listings_cache": False,
     "config_kwargs": {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 2}},
 }
+
+
+_log = logging.getLogger(__name__)
 
 
 class MirrorError(Exception):
@@ -80,6 +85,7 @@ class StoreMirror:
         self._limits = limits or SizeLimits()
         self._refused: dict[str, tuple[object, str]] = {}
         self._failures: tuple[LoadFailure, ...] = ()
+        self._ignored: tuple[LoadFailure, ...] = ()
         self._one_at_a_time = threading.Lock()
         try:
             import fsspec.core  # noqa: PLC0415  (an extra, and slow to import)
@@ -96,6 +102,11 @@ class StoreMirror:
     def failures(self) -> tuple[LoadFailure, ...]:
         """What the last `sync` could not take over."""
         return self._failures
+
+    @property
+    def ignored(self) -> tuple[LoadFailure, ...]:
+        """Names that the last `sync` was not permitted to read and that were never copied."""
+        return self._ignored
 
     def sync(self, *, again: bool = False) -> bool:
         """Takes over what is new. Never raises for what the remote store holds, or for its absence.
@@ -123,6 +134,7 @@ class StoreMirror:
 
     def _sync_names(self) -> list[LoadFailure]:
         failures: list[LoadFailure] = []
+        ignored: list[LoadFailure] = []
         names = sorted(filter(is_model_name, self._list(self._root)))
         if not names:
             raise FileNotFoundError("no model lies there")
@@ -130,7 +142,14 @@ class StoreMirror:
             try:
                 failures += self._sync_name(name)
             except Exception as error:
-                failures.append(LoadFailure(name, f"It cannot be fetched: {_one_line(error)}"))
+                failure = LoadFailure(name, f"It cannot be fetched: {_one_line(error)}")
+                # What may not be read and never was may belong to someone else.
+                foreign = isinstance(error, PermissionError) and not (self.directory / name).is_dir()
+                (ignored if foreign else failures).append(failure)
+        for entry in ignored:
+            if entry not in self._ignored:
+                _log.warning("store entry ignored", extra=fields(model=entry.model, reason=entry.reason))
+        self._ignored = tuple(ignored)
         return failures
 
     def _sync_name(self, name: str) -> list[LoadFailure]:
@@ -148,7 +167,10 @@ class StoreMirror:
             if reason is not None:
                 failures.append(LoadFailure(f"{name}@{number}", reason))
         if ALIASES_FILE in entries and local.is_dir():
-            reason = self._fetch_aliases(name)
+            try:
+                reason = self._fetch_aliases(name)
+            except Exception as error:
+                reason = f"{ALIASES_FILE} cannot be fetched: {_one_line(error)}"
             if reason is not None:
                 failures.append(LoadFailure(name, reason))
         return failures

@@ -63,6 +63,10 @@ class Services:
         """What cannot be served, or not even fetched, and why."""
         return (*self.registry.failures(), *(self.mirror.failures if self.mirror else ()))
 
+    def ignored(self) -> tuple[LoadFailure, ...]:
+        """Entries of the store that may belong to someone else, and why they are not served."""
+        return (*self.registry.ignored(), *(self.mirror.ignored if self.mirror else ()))
+
     def load_all(self) -> None:
         """Reads the whole store again and tries again what was refused; may take long, in this thread."""
         if self.mirror is not None:

@@ -18,8 +18,8 @@ def look_at(root: Path, *, depth: int) -> Files:
     """What lies in a directory, and in the directories in it down to `depth`.
 
     Files rather than names, so that one that is put back, or the end of a copy that was caught half way,
-    counts as a change, and one that cannot be read hides no other. Names that begin with a dot are locks, and
-    versions that are still being written.
+    counts as a change. An entry that cannot be read hides no other. Names that begin with a dot are locks,
+    and versions that are still being written.
     """
     return frozenset(_walk(root, depth))
 
@@ -28,11 +28,19 @@ def _walk(directory: Path, depth: int) -> Iterator[tuple[str, int, int, int]]:
     try:
         with os.scandir(directory) as entries:
             for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                status = entry.stat(follow_symlinks=False)
-                yield entry.path, status.st_size, status.st_mtime_ns, status.st_ino
-                if depth > 1 and entry.is_dir(follow_symlinks=False):
-                    yield from _walk(Path(entry.path), depth - 1)
+                if not entry.name.startswith("."):
+                    yield from _look_at_entry(entry, depth)
     except OSError:
         yield str(directory), -1, -1, -1
+
+
+def _look_at_entry(entry: os.DirEntry[str], depth: int) -> Iterator[tuple[str, int, int, int]]:
+    try:
+        status = entry.stat(follow_symlinks=False)
+        inside = depth > 1 and entry.is_dir(follow_symlinks=False)
+    except OSError:
+        yield entry.path, -1, -1, -1
+        return
+    yield entry.path, status.st_size, status.st_mtime_ns, status.st_ino
+    if inside:
+        yield from _walk(Path(entry.path), depth - 1)

@@ -25,7 +25,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from model_store import InvalidReference, ModelNotFound, ModelReference, ModelStore, StoreError, VersionId
+from model_store import (
+    InvalidReference,
+    ModelNotFound,
+    ModelReference,
+    ModelStore,
+    NotPermitted,
+    StoreError,
+    UnsafeFile,
+    VersionId,
+)
 from service.engine.errors import EngineError, InvalidModelReference, ModelUnavailable, UnknownModel
 from service.engine.events import fields
 from service.engine.files import Files, look_at
@@ -39,6 +48,8 @@ _GONE = (
     "It is no longer in the store; the version that was loaded from there goes on answering. Publish it "
     "again, or choose another default model (VAE_DEFAULT_MODEL)."
 )
+#: Why an entry that is named like a model may belong to someone else, and is then ignored.
+_FOREIGN = (NotPermitted, UnsafeFile)
 #: Stands among names for the whole store; the space keeps it apart from every name.
 _STORE = "the store"
 _log = logging.getLogger(__name__)
@@ -69,6 +80,8 @@ class _Listing:
     references: Mapping[str, VersionId]
     unreadable: Mapping[str, str]
     """Reason by name; `the store` stands for all of them."""
+    ignored: Mapping[str, str]
+    """Reason by name of what may belong to someone else."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +99,7 @@ class _Snapshot:
     by_reference: Mapping[str, LoadedModel] = field(default_factory=dict)
     failed_references: Mapping[str, str] = field(default_factory=dict)
     failures: tuple[LoadFailure, ...] = ()
-
+    ignored: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[VersionId, _Refused] = field(default_factory=dict)
 
     @property
@@ -187,7 +200,10 @@ class ModelRegistry:
     def _read_store(self, *, again: bool) -> bool:
         with self._reload:
             previous = self._snapshot or _Snapshot()
-            listing = self._list()
+            listing = self._list(previous)
+            for name, reason in listing.ignored.items():
+                if again or previous.ignored.get(name) != reason:
+                    _log.warning("store entry ignored", extra=fields(model=name, reason=reason))
             refused = {} if again else self._still_refused(previous.refused)
             models, refusals = self._load_listed(listing.references, previous.models, refused)
             reasons = {version: refusal.reason for version, refusal in refusals.items()}
@@ -215,6 +231,7 @@ class ModelRegistry:
                 by_reference=MappingProxyType(by_reference),
                 failed_references=MappingProxyType(failed),
                 failures=tuple(failures),
+                ignored=MappingProxyType(listing.ignored),
                 refused=MappingProxyType(refusals),
             )
             self._on_demand.forget_refusals()
@@ -278,6 +295,15 @@ class ModelRegistry:
         """What `load_all` found in the store and could not serve."""
         return self._snapshot.failures if self._snapshot else ()
 
+    def ignored(self) -> tuple[LoadFailure, ...]:
+        """Entries of the store that are named like a model and that `load_all` ignored, and why.
+
+        They may belong to someone else, such as a directory that may not be read. The default model and
+        names that have been served are never ignored: those are failures.
+        """
+        found = self._snapshot.ignored if self._snapshot else {}
+        return tuple(LoadFailure(name, reason) for name, reason in found.items())
+
     def readiness(self) -> Readiness:
         """Whether the default model is loaded, which includes having reproduced its golden vectors."""
         snapshot = self._snapshot
@@ -309,14 +335,23 @@ class ModelRegistry:
             "another default model (VAE_DEFAULT_MODEL).",
         )
 
-    def _list(self) -> _Listing:
+    def _list(self, previous: _Snapshot) -> _Listing:
         """Every reference that `load_all` serves, except plain versions, and what could not be read."""
         references: dict[str, VersionId] = {}
         unreadable: dict[str, str] = {}
+        ignored: dict[str, str] = {}
+        default = _parse(self._default)
         try:
             names = self._store.names()
+            unusable = self._store.unusable()
         except (StoreError, OSError) as error:
-            return _Listing({}, {_STORE: _unreadable(_STORE, error)})
+            return _Listing({}, {_STORE: _unreadable(_STORE, error)}, {})
+        known = {default.name, *(model.id.name for model in previous.by_reference.values())}
+        for name, defect in unusable.items():
+            if name in known or not isinstance(defect, _FOREIGN):
+                unreadable[name] = _unreadable(name, defect)
+            else:
+                ignored[name] = _reason(defect)
         for name in names:
             try:
                 aliases = self._store.aliases(name)
@@ -326,10 +361,9 @@ class ModelRegistry:
                 continue  # a name whose first version is still being published
             except (StoreError, OSError) as error:
                 unreadable[name] = _unreadable(name, error)
-        default = _parse(self._default)
         if default.version is not None and default.name in names:
             references[self._default] = VersionId(default.name, default.version)
-        return _Listing(references, unreadable)
+        return _Listing(references, unreadable, ignored)
 
     def _load_listed(
         self,

@@ -77,7 +77,8 @@ def _reload(services: Services, name: str) -> _Report:
     before = _labels(registry, name)
     services.load_all()
     after = _labels(registry, name)
-    failures = tuple(f for f in services.failures() if f.model.partition("@")[0] in (name, "the store"))
+    told = (*services.failures(), *services.ignored())
+    failures = tuple(f for f in told if f.model.partition("@")[0] in (name, "the store"))
     if not after and not failures:
         raise UnknownModel(name, tuple(model.label for model in registry.loaded()))
     return _Report(tuple(sorted(after - before)), tuple(sorted(after & before)), failures)

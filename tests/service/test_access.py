@@ -281,6 +281,18 @@ def test_reload_tells_what_failed_and_why_and_keeps_the_old(tmp_path: Path, key_
         assert api.get("/sample", bearer(USE)).headers["x-model"] == "mnist@1"
 
 
+def test_reload_of_a_name_that_is_ignored_says_why(tmp_path: Path, key_file: Path) -> None:
+    publish_tiny(ModelStore(tmp_path / "models"), name="mnist")
+    (tmp_path / "models/backup").symlink_to("nowhere")
+    settings = Settings(model_store=tmp_path / "models", threads=1, api_keys_file=key_file)
+    with Caller(create_app(settings)) as api:
+        assert api.get("/models", bearer(USE)).json()["failures"] == []
+        report = api.post("/models/backup/reload", headers=bearer(ADMIN)).json()
+        (failure,) = report["failures"]
+        assert failure["model"] == "backup"
+        assert "symbolic link" in failure["reason"]
+
+
 def test_reload_of_an_unknown_name_is_404(keyed: Caller) -> None:
     for name in ("none", "..", "%00", "x" * 1_000, "%E2%80%AE"):
         answer = keyed.post(f"/models/{name}/reload", headers=bearer(ADMIN))

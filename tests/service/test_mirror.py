@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -208,6 +209,48 @@ def test_aliases_that_cannot_be_read_leave_the_old_ones(
     mirror.sync()
     assert [failure.model for failure in mirror.failures] == ["mnist"]
     assert copy_of(mirror).aliases("mnist") == before
+
+
+def test_aliases_that_cannot_be_fetched_do_not_hide_what_is_wrong_with_a_version(
+    mirror: StoreMirror, remote: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    mirror.sync()
+    publish_tiny(remote, name="mnist", seed=3, **PUBLISH)
+    (remote.root / "mnist" / "3" / "encoder.onnx").write_bytes(b"x")
+    monkeypatch.setattr(StoreMirror, "_fetch_aliases", lost)
+    mirror.sync()
+    assert [failure.model for failure in mirror.failures] == ["mnist@3", "mnist"]
+    assert "aliases.json cannot be fetched: OSError" in mirror.failures[1].reason
+
+
+def test_a_name_that_may_not_be_read_is_ignored_with_one_line_and_hides_no_other(
+    mirror: StoreMirror, remote: ModelStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (remote.root / "backup").mkdir()
+    listed = StoreMirror._list
+
+    def denied(self: StoreMirror, directory: str) -> list[str]:
+        if directory.endswith(denied_name):
+            raise PermissionError("Access Denied")
+        return listed(self, directory)
+
+    denied_name = "/backup"
+    monkeypatch.setattr(StoreMirror, "_list", denied)
+    with caplog.at_level(logging.WARNING):
+        mirror.sync()
+        assert mirror.failures == ()
+        (ignored,) = mirror.ignored
+        assert (ignored.model, "Access Denied" in ignored.reason) == ("backup", True)
+        assert sound(copy_of(mirror))
+        mirror.sync()
+    assert [record.getMessage() for record in caplog.records] == ["store entry ignored"]
+    denied_name = "/mnist"  # which is in the copy, and so is no stranger
+    mirror.sync()
+    assert [failure.model for failure in mirror.failures] == ["mnist"]
+    assert mirror.ignored == ()
 
 
 def test_a_store_that_is_gone_leaves_the_copy(mirror: StoreMirror, remote: ModelStore) -> None:

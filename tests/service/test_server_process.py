@@ -7,6 +7,7 @@ import http.client
 import json
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -260,6 +261,20 @@ def test_check_passes_a_sound_store(tiny_store: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     for label in ("mnist@1", "mnist@2", "plain@1", "colour@1"):
         assert f"ok {label}" in done.stdout
+
+
+def test_check_names_what_it_ignores_and_passes_the_rest(tiny_store: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(tiny_store, store)
+    (store / "backup").symlink_to("nowhere")
+    (store / "notes").write_text("not a model")
+    done = check_command(store)
+    assert done.returncode == 0
+    assert [line.partition(":")[0] for line in done.stderr.splitlines()] == [
+        "ignored backup",
+        "ignored notes",
+    ]
+    assert "ok mnist@1" in done.stdout
 
 
 def test_default_version_that_was_never_published_is_absent_and_not_corrupt(tiny_store: Path) -> None:

@@ -6,9 +6,11 @@ those modules, the standard library included, passes through here while a `Syste
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -77,6 +79,16 @@ def failing_at(step: int, number: int) -> SystemCalls:
 
     def act(index: int, name: str, arguments: tuple[Any, ...]) -> None:
         if index == step:
+            raise OSError(number, os.strerror(number))
+
+    return SystemCalls(act)
+
+
+def refusing(entry: str, number: int = errno.EACCES) -> SystemCalls:
+    """Whatever opens an entry of this name fails, for root too, whom no permission keeps out."""
+
+    def act(index: int, name: str, arguments: tuple[Any, ...]) -> None:
+        if name == "open" and Path(os.fspath(arguments[0])).name == entry:
             raise OSError(number, os.strerror(number))
 
     return SystemCalls(act)

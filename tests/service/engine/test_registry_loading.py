@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import shutil
 import threading
 
 import pytest
+from faults import refusing
 from registries import broken, labels, publish, registry
 
 from service.engine import LoadFailure, ModelRegistry, ModelUnavailable, UnknownModel
@@ -268,3 +271,126 @@ def test_versions_without_an_alias_go_when_nobody_has_asked_for_a_while(store):
     models.retire_idle(10.0)
     assert "tiny@1" not in labels(models)
     assert models.get("tiny@1").label == "tiny@1"
+
+
+# Entries that belong to someone else
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
+def test_a_directory_that_may_not_be_read_is_ignored_with_one_line(store, caplog, number):
+    publish(store)
+    (store.root / "backup").mkdir()
+    with refusing("backup", number), caplog.at_level(logging.WARNING):
+        models = registry(store)
+        assert models.readiness().ready
+        assert models.failures() == ()
+        (ignored,) = models.ignored()
+        assert ignored.model == "backup"
+        assert os.strerror(number) in ignored.reason
+        publish(store)
+        assert models.refresh()
+        assert models.get("tiny").label == "tiny@2"
+        # Whoever names it is told why.
+        with pytest.raises(ModelUnavailable, match=os.strerror(number)):
+            models.get("backup")
+    assert [record.getMessage() for record in caplog.records] == ["store entry ignored"]
+    models.load_all()
+    assert models.ignored() == ()
+
+
+def test_links_files_and_pipes_named_like_models_are_ignored_with_a_line_each(store, caplog):
+    publish(store)
+    (store.root / "file").write_text("x")
+    (store.root / "link").symlink_to("nowhere")
+    os.mkfifo(store.root / "pipe")
+    with caplog.at_level(logging.WARNING):
+        models = registry(store)
+    assert models.failures() == ()
+    assert [entry.model for entry in models.ignored()] == ["file", "link", "pipe"]
+    assert len(caplog.records) == 3
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_a_disk_that_fails_at_one_model_is_a_failure_of_that_model_alone(store, number):
+    publish(store)
+    publish(store, name="other")
+    with refusing("other", number):
+        models = registry(store)
+        assert models.readiness().ready
+        assert models.ignored() == ()
+        (failure,) = models.failures()
+        assert failure.model == "other"
+        assert os.strerror(number) in failure.reason
+
+
+def test_the_default_model_is_never_ignored(store):
+    publish(store, name="other")
+    publish(store)
+    with refusing("tiny"):
+        models = registry(store)
+        assert [failure.model for failure in models.failures()] == ["tiny"]
+        assert "Permission denied" in models.readiness().reason
+        assert models.get("other").label == "other@1"
+    models.load_all()
+    assert models.readiness().ready
+
+
+def test_a_model_that_was_served_and_cannot_be_read_any_more_goes_on_answering(store):
+    publish(store)
+    publish(store, name="other")
+    models = registry(store)
+    with refusing("other"):
+        models.load_all()
+        assert models.get("other").label == "other@1"
+        assert [failure.model for failure in models.failures()] == ["other"]
+
+
+def test_a_version_that_cannot_be_read_is_a_failure_of_that_version_alone(store):
+    publish(store, aliases=("stable",))
+    publish(store)
+    publish(store, name="other")
+    with refusing("2"):
+        models = registry(store)
+        assert models.get("tiny").label == "tiny@1"
+        assert models.get("other").label == "other@1"
+        (failure,) = models.failures()
+        assert failure.model == "tiny@2"
+        assert "Permission denied" in failure.reason
+
+
+def test_an_entry_that_cannot_be_looked_at_does_not_hide_changes_of_others(store, monkeypatch):
+    publish(store)
+    (store.root / "a-first").mkdir()
+    scandir = os.scandir
+
+    class Failing:
+        """An entry on a network file system that has lost it."""
+
+        def __init__(self, entry):
+            self.name, self.path = entry.name, entry.path
+
+        def stat(self, **_):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    class Listing:
+        def __init__(self, path):
+            self._entries = scandir(path)
+
+        def __enter__(self):
+            entries = sorted(self._entries, key=lambda entry: entry.name)
+            return iter([Failing(e) if e.name == "a-first" else e for e in entries])
+
+        def __exit__(self, *_):
+            self._entries.close()
+
+    models = registry(store)
+
+    def signature():
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "scandir", Listing)
+            return models.signature()
+
+    before = signature()
+    assert signature() == before
+    publish(store)
+    assert signature() != before
