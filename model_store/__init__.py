@@ -116,64 +116,27 @@ __all__ = [
     "graph_specs",
 ]
 
-#: The module that each name comes from, as in the imports above.
-_MODULES: Final = {
-    "aliases": ("LATEST", "STABLE"),
-    "collecting": ("CollectionReport",),
-    "errors": (
-        "CorruptAliases",
-        "CorruptVersion",
-        "DigestMismatch",
-        "ExtraFile",
-        "GoldenMismatch",
-        "HostileGraph",
-        "InvalidDraft",
-        "InvalidGolden",
-        "InvalidManifest",
-        "InvalidPrior",
-        "InvalidReference",
-        "MissingFile",
-        "ModelNotFound",
-        "NewerSchema",
-        "NotPermitted",
-        "SizeMismatch",
-        "StoreError",
-        "StoreLocked",
-        "StoreWriteFailed",
-        "UnreadableFile",
-        "UnsafeFile",
-    ),
-    "golden": ("GoldenVectors",),
-    "integrity": ("SizeLimits",),
-    "manifest": (
-        "BernoulliLikelihood",
-        "FileEntry",
-        "FittedPrior",
-        "GaussianLikelihood",
-        "GoldenSpec",
-        "GraphSpec",
-        "ImageSpec",
-        "LabelledMixture",
-        "Manifest",
-        "ManifestDraft",
-        "Metric",
-        "StandardNormalPrior",
-        "TensorSpec",
-        "TrainingProvenance",
-        "graph_specs",
-    ),
-    "prior": ("GaussianMixture", "PriorMixtures"),
-    "reference": ("ModelReference", "VersionId"),
-    "store": ("BUNDLED_STORE", "ModelStore", "STORE_VARIABLE", "default_store_root"),
-    "verification": ("Examination", "PublishedModel"),
-}
-_HOMES: Final = {name: module for module, names in _MODULES.items() for name in names}
+#: The modules that the names come from, those that import least first.
+_MODULES: Final = (
+    "errors",
+    "reference",
+    "aliases",
+    "manifest",
+    "integrity",
+    "golden",
+    "prior",
+    "collecting",
+    "verification",
+    "store",
+)
 
 
 def __getattr__(name: str) -> object:
-    """The public name, imported from its module."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+    """The public name, from the first module that has it."""
+    if name in __all__:
+        for module in _MODULES:
+            value: object = getattr(importlib.import_module(f"{__name__}.{module}"), name, None)
+            if value is not None:
+                globals()[name] = value
+                return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
