@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from model_store.array_file import MAX_UNPACKED_BYTES, ArrayFile
 from model_store.errors import GoldenMismatch, InvalidGolden
 from model_store.manifest import GOLDEN_FILE, GoldenSpec, ManifestDraft
+from model_store.numbers import told_apart
 
 #: Enough for a batch of each usual size; more would only slow the check at start.
 MAX_GOLDEN_EXAMPLES = 1024
@@ -61,7 +62,9 @@ class GoldenVectors:
             array = getattr(self, name)
             low, high = float(array.min()), float(array.max())
             if low < 0.0 or high > 1.0:
-                raise _FILE.defect(name, "pixels in [0, 1]", f"values from {low:g} to {high:g}")
+                raise _FILE.defect(
+                    name, "pixels in [0, 1]", f"values from {told_apart(low, 0.0)} to {told_apart(high, 1.0)}"
+                )
         for inputs, outputs in (("x", "mu"), ("x", "logvar"), ("z", "x_hat")):
             n, m = len(getattr(self, inputs)), len(getattr(self, outputs))
             if n != m:
@@ -138,5 +141,5 @@ def _compare(name: str, recorded: Float32Array, answer: Float32Array, bound: flo
     if not largest <= bound:
         raise GoldenMismatch(
             f"golden vectors: '{name}': expected at most {bound:g} from the recorded values, "
-            f"got a largest difference of {largest:g}. {remedy}"
+            f"got a largest difference of {told_apart(largest, bound)}. {remedy}"
         )

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from model_store.array_file import MAX_UNPACKED_BYTES, ArrayFile
 from model_store.errors import InvalidPrior, quoted
 from model_store.manifest import PRIOR_FILE, FittedPrior
+from model_store.numbers import told_apart
 
 #: Largest magnitude of a mean or of an entry of a factor: what a decoder is never asked for.
 MAX_MAGNITUDE = 10_000.0
@@ -104,7 +105,11 @@ class PriorMixtures:
         for name in ("means", "cholesky"):
             largest = float(np.abs(getattr(self, name)).max())
             if largest > MAX_MAGNITUDE:
-                raise _FILE.defect(name, f"values within ±{MAX_MAGNITUDE:g}", f"one of magnitude {largest:g}")
+                raise _FILE.defect(
+                    name,
+                    f"values within ±{MAX_MAGNITUDE:g}",
+                    f"one of magnitude {told_apart(largest, MAX_MAGNITUDE)}",
+                )
         self._check_weights(fitted)
         self._check_factors()
 
@@ -139,7 +144,7 @@ class PriorMixtures:
         for owner, mixture in zip(owners, self.split(fitted), strict=True):
             total = float(mixture.weights.sum())
             if abs(total - 1.0) > WEIGHT_SUM_ATOL:
-                raise _FILE.defect("weights", f"those of {owner} to sum to 1", f"{total:.12g}")
+                raise _FILE.defect("weights", f"those of {owner} to sum to 1", told_apart(total, 1.0))
 
     def _check_factors(self) -> None:
         if np.triu(self.cholesky, k=1).any():

@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from model_store import InvalidReference, ModelReference
+from model_store.numbers import told_apart
 from training.config_errors import explain
 from training.errors import ConfigError
 
@@ -329,9 +330,10 @@ class RunConfig(Section):
             )
         alone = (1.0 - self.objective.importance_part) * self.trainer.epochs
         if self.objective.importance_samples > 1 and self.objective.beta_warmup_epochs > alone:
+            warmup = told_apart(self.objective.beta_warmup_epochs, float(f"{alone:g}"))
             raise ValueError(
                 f"objective.beta_warmup_epochs: expected at most {alone:g}, so that beta is 1 before the "
-                f"last objective.importance_part of the epochs; got {self.objective.beta_warmup_epochs:g}"
+                f"last objective.importance_part of the epochs; got {warmup}"
             )
         if self.model.kind == "ae" and self.objective.beta_warmup_epochs > 0.0:
             raise ValueError(

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from model_store.numbers import told_apart
 from training.callbacks import Row
 from training.config import RunConfig
 from training.evaluation import COLLAPSED_KL_NATS
@@ -67,8 +68,9 @@ def _collapsed(config: RunConfig, row: Row) -> bool:
 
 
 def _collapse_warning(row: Row) -> str:
+    kl = told_apart(row["validation_kl"], COLLAPSED_KL_NATS, digits=3)
     return (
-        f"warning: the posterior has collapsed: KL {row['validation_kl']:.3f} nats per image, expected "
+        f"warning: the posterior has collapsed: KL {kl} nats per image, expected "
         f"at least {COLLAPSED_KL_NATS:g}. The latents say nothing about the image. Lower objective.beta or "
         "raise objective.beta_warmup_epochs."
     )

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from model_store.manifest import FiniteFloat, Metric, Sha256
+from model_store.numbers import told_apart
 from training.data import Binarisation, ImageSet, load_images
 from training.errors import ConfigError, DataError, NonFiniteTraining, RunDirectoryError
 from training.estimators import (
@@ -277,8 +278,9 @@ def _finite(name: str, value: Float64[Tensor, ""]) -> float:
 def _warnings(model: LatentImageModel, metrics: list[Metric]) -> Iterator[str]:
     values = {metric.name: metric.value for metric in metrics}
     if "kl" in values and values["kl"] < COLLAPSED_KL_NATS:
+        kl = told_apart(values["kl"], COLLAPSED_KL_NATS, digits=3)
         yield (
-            f"posterior collapse: the KL is {values['kl']:.3f} nats, below {COLLAPSED_KL_NATS:.0f}; the "
+            f"posterior collapse: the KL is {kl} nats, below {COLLAPSED_KL_NATS:.0f}; the "
             "decoder ignores z. Lower beta, warm it up for longer, or weaken the decoder."
         )
     elif values.get("active_units", model.latent_size) < model.latent_size:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from model_store.golden import GoldenVectors
 from model_store.manifest import GoldenSpec
+from model_store.numbers import told_apart
 from training.errors import ExportError
 from training.models import LatentImageModel
 from training.onnx_graphs import Graphs
@@ -116,9 +117,10 @@ def check_parity(
             difference = _difference(name, expected[name].numpy(), answers[name], size)
             # Not `difference > bound`: NaN must fail too.
             if not difference <= bound:
+                got = told_apart(difference, bound)
                 raise ExportError(
                     f"parity: {name} on a batch of {size}: expected torch and onnxruntime to differ by at "
-                    f"most {bound:g}, got {difference:g}. Nothing was published. Install the versions of the "
+                    f"most {bound:g}, got {got}. Nothing was published. Install the versions of the "
                     "constraints file and export again; if it stays, the exporter mistranslates a layer."
                 )
             largest[name] = max(largest[name], difference)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 _LONGEST_INTEGER_BITS = 64
+#: Significant digits that tell any two float64 apart.
+_MOST_DIGITS = 17
 
 
 def describe(value: object) -> str:
@@ -18,7 +20,7 @@ def describe(value: object) -> str:
             bits = value.bit_length()
             text = str(value) if bits <= _LONGEST_INTEGER_BITS else f"an integer of {bits} bits"
         case float():
-            text = f"{value:g}"
+            text = repr(value)  # 1.0 is no integer, and 10.0000001 is not 10
         case str():
             text = f"a string of {len(value)} characters"
         case list():
@@ -27,6 +29,18 @@ def describe(value: object) -> str:
             text = f"an object of {len(value)} keys"
         case _:
             text = type(value).__name__
+    return text
+
+
+def told_apart(value: float, *bounds: float, digits: int = 6) -> str:
+    """`value` in a few significant digits, and in as many more as tell it from each of `bounds`.
+
+    The same as `model_store.numbers`, which the codecs do not know.
+    """
+    text = f"{value:.{digits}g}"
+    while digits < _MOST_DIGITS and any(float(text) == bound != value for bound in bounds):
+        digits += 1
+        text = f"{value:.{digits}g}"
     return text
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.codecs.describe import path
+from service.codecs.describe import path, told_apart
 from service.codecs.errors import MAX_DEFECTS, Defect, invalid
 
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
@@ -75,5 +75,7 @@ def _within(
     for row in np.flatnonzero(~fits.all(axis=1))[:MAX_DEFECTS]:
         column = int(np.argmin(fits[row]))
         index = (int(row), *(int(i) for i in np.unravel_index(column, values.shape[1:])))
-        defects.append(Defect(where + path(index), expected, f"{float(rows[row, column]):g}", remedy))
+        defects.append(
+            Defect(where + path(index), expected, told_apart(float(rows[row, column]), low, high), remedy)
+        )
     raise invalid(defects)

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store import BernoulliLikelihood
+from model_store.numbers import told_apart
 from service.engine.caller import Caller
 from service.engine.densities import (
     kl_to_standard_normal,
@@ -241,7 +242,7 @@ class ScoreOperations(Operations):
             raise InvalidInput(
                 f"images{''.join(f'[{i}]' for i in at)}",
                 "a pixel that is 0 or 1, because a Bernoulli likelihood is one of binary images",
-                f"{float(x[at]):g}",
+                told_apart(float(x[at]), 0.0, 1.0),
                 "Send binary images, or leave binarise out to have them drawn from the grey levels.",
             )
 

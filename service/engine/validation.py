@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from model_store.numbers import told_apart
 from service.engine.errors import InvalidInput, InvalidParameter
 from service.engine.sampling import LARGEST_SEED
 
@@ -45,7 +46,10 @@ def validate_images(
     if x.view(np.uint32).max() > _ONE and not (x.min() >= 0.0 and x.max() <= 1.0):
         at = _first(~((x >= 0.0) & (x <= 1.0)))
         raise InvalidInput(
-            f"images{_path(at)}", "a pixel in [0, 1]", f"{float(x[at]):g}", "Divide 8-bit pixels by 255."
+            f"images{_path(at)}",
+            "a pixel in [0, 1]",
+            told_apart(float(x[at]), 0.0, 1.0),
+            "Divide 8-bit pixels by 255.",
         )
     return x
 
@@ -65,7 +69,7 @@ def validate_latents(z: NDArray[np.float32], *, size: int, max_batch: int, model
         raise InvalidInput(
             f"z{_path(at)}",
             f"a finite number within ±{LATENT_BOUND:g}",
-            f"{float(z[at]):g}",
+            told_apart(float(z[at]), -LATENT_BOUND, LATENT_BOUND),
             "The prior is N(0, 1): values within ±4 draw what the model has learned.",
         )
     return z
@@ -224,4 +228,4 @@ def _number(value: object) -> str:
         return type(value).__name__
     if isinstance(value, int):
         return str(value) if value.bit_length() <= 64 else f"an integer of {value.bit_length()} bits"
-    return f"{value:g}" if math.isfinite(value) else str(value)
+    return str(value)

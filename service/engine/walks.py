@@ -16,6 +16,7 @@ from typing import Final
 
 import numpy as np
 
+from model_store.numbers import told_apart
 from service.engine.caller import Caller
 from service.engine.errors import InvalidInput, InvalidParameter
 from service.engine.operations import Float32Array, Operations
@@ -212,7 +213,7 @@ class WalkOperations(Operations):
             raise InvalidInput(
                 f"z[{at}]",
                 f"for slerp, a length of at most {LATENT_BOUND:g}",
-                f"{lengths[at]:g}",
+                told_apart(float(lengths[at]), LATENT_BOUND),
                 "Use method=lerp, or ends nearer to the prior, whose draws are about as long as the square "
                 "root of the latent size.",
             )

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from model_store.numbers import told_apart
 from training.data.images import ImageData
 from training.data.on_disk import CHUNK_BYTES, ImageShape, ImagesOnDisk, Room
 from training.data.parts import MAX_LABEL, Part, data_of_parts, shape_objection
@@ -189,8 +190,9 @@ def _as_bytes(
         if not within.all():
             wrong = int(np.flatnonzero(~within.reshape(len(chunk), -1).all(axis=1))[0])
             value = chunk[wrong][~within[wrong]].flat[0]
+            got = told_apart(float(value), 0.0, 1.0)
             raise DataError(
-                f"{where}[{first + wrong}]: expected floats in [0, 1], got {value:g}. Divide by the largest "
+                f"{where}[{first + wrong}]: expected floats in [0, 1], got {got}. Divide by the largest "
                 "value that a pixel can have, or save bytes 0 to 255."
             )
         chunk = np.rint(chunk * chunk.dtype.type(255)).astype(np.uint8)

@@ -121,6 +121,7 @@ FLOATS = GREY.astype(np.float32) / 255
         ({"images": GREY.astype(np.float32)}, "images[0]: expected floats in [0, 1], got"),
         ({"images": changed(FLOATS, (41, 2, 3), np.nan)}, "images[41]: expected floats in [0, 1], got nan"),
         ({"images": changed(FLOATS, (7, 8, 11), -0.25)}, "images[7]: expected floats in [0, 1], got -0.25"),
+        ({"images": changed(FLOATS, (7, 8, 11), 1.0000001)}, "expected floats in [0, 1], got 1.0000001."),
         ({"images": GREY[0]}, "expected images (N, H, W), (N, C, H, W) or (N, H, W, C) of 1 or 3"),
         ({"images": COLOUR[:, :2]}, "got shape (60, 2, 9, 12)"),
         ({"images": GREY[:, :7]}, "sides of 8 to 64 pixels, got 1 and 7 × 12"),
