@@ -23,6 +23,7 @@ from service.http.public_address import PublicAddress
 from service.logs import fields
 from service.metrics import Metrics
 from service.problems import MEDIA_TYPE, ProblemError, problem_body
+from service.process.unread import MOST_CLOSING, ClosingSockets, ReadProgress, bytes_in_kernel, reset
 from service.trace import Trace, new_request_id
 
 #: Of a longer address the rest is dropped. No path that exists is a hundredth as long and no query may be
@@ -46,9 +47,11 @@ class ConnectionBounds:
     receipt_s: float = math.inf
     """From the first byte of a request, or from the connection, to the last byte of the request's body."""
     stall_s: float = math.inf
-    """How long an answer may wait for a client that takes none of it."""
+    """How long an answer may wait for a client that acknowledges none of it."""
     connections: int = 1 << 30
     """How many are taken; a few more are taken for probes alone."""
+    closing: int = MOST_CLOSING
+    """How many are watched after their end, until the client has acknowledged the answer."""
 
 
 class ProblemProtocol(HttpToolsProtocol):
@@ -65,6 +68,8 @@ class ProblemProtocol(HttpToolsProtocol):
     """What its own answers say to pages of other origins, as every other answer does."""
     address: ClassVar[PublicAddress] = PublicAddress()
     """What links in its own answers begin with."""
+    closing: ClassVar[ClosingSockets] = ClosingSockets(math.inf)
+    """Connections that ended before the client had acknowledged everything; set by `bounded`."""
 
     _heads = 0
     _in_head = False
@@ -75,8 +80,8 @@ class ProblemProtocol(HttpToolsProtocol):
 
     _closes_next = False
     _receive_by_s = math.inf
-    _stalled_bytes = 0
-    _stalled_until_s = math.inf
+    _heads_read = 0
+    _was_reset = False
 
     @classmethod
     def bounded(
@@ -88,7 +93,14 @@ class ProblemProtocol(HttpToolsProtocol):
         address: PublicAddress = address,
     ) -> type[ProblemProtocol]:
         """The same protocol within `bounds`, counting in `metrics`."""
-        own = {"metrics": metrics, "bounds": bounds, "cross_origin": cross_origin, "address": address}
+        closing = ClosingSockets(bounds.stall_s, most=bounds.closing)
+        own = {
+            "metrics": metrics,
+            "bounds": bounds,
+            "closing": closing,
+            "cross_origin": cross_origin,
+            "address": address,
+        }
         return type(cls.__name__, (cls,), own)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -96,6 +108,7 @@ class ProblemProtocol(HttpToolsProtocol):
         self.connection = Connection()
         self.connection.peer = self._client()
         self._extensions = {SCOPE_KEY: self.connection}
+        self._progress = ReadProgress(self.bounds.stall_s)
         self._came_s = time.perf_counter()
         self._receive_by_s = time.monotonic() + self.bounds.receipt_s
         count = len(self.connections)
@@ -106,6 +119,8 @@ class ProblemProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.connection.gone = True
+        if exc is None and not self._was_reset:
+            self.closing.take(self.transport.get_extra_info("socket"), self._client())
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -168,15 +183,21 @@ class ProblemProtocol(HttpToolsProtocol):
         if now_s >= self._receive_by_s:
             self._receive_by_s = math.inf
             self._receipt_is_late()
-        waiting = self.transport.get_write_buffer_size()
-        if waiting == 0:
-            self._stalled_until_s = math.inf
-        elif waiting != self._stalled_bytes or self._stalled_until_s == math.inf:
-            self._stalled_until_s = now_s + self.bounds.stall_s
-        elif now_s >= self._stalled_until_s:
-            _log.info("client reads nothing", extra=fields(client=self._client(), unread_bytes=waiting))
-            self.transport.abort()
-        self._stalled_bytes = waiting
+        buffered = self.transport.get_write_buffer_size()
+        if not buffered and self._heads_read == self._heads:
+            return  # nothing was sent since the client had acknowledged everything
+        connection = self.transport.get_extra_info("socket")
+        if self._progress.is_stalled(connection, now_s, buffered_bytes=buffered):
+            unread = buffered + bytes_in_kernel(connection)
+            _log.info("client reads nothing", extra=fields(client=self._client(), unread_bytes=unread))
+            self.reset()
+        elif not (self._progress.waits or self._is_answering()):
+            self._heads_read = self._heads
+
+    def reset(self) -> None:
+        """Ends the connection and drops all that the client has not read, also from the kernel's memory."""
+        self._was_reset = True
+        reset(self.transport)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  (uvicorn's own words)
         """Called by uvicorn for whatever its parser, or one of the callbacks above, objects to."""

@@ -27,6 +27,7 @@ from service.engine import ThreadBudget, allowed_threads
 from service.lifespan import reload_models
 from service.listening import bind
 from service.logs import fields
+from service.process.unread import MOST_CLOSING, ClosingSockets, limit_unsent
 from service.protocol import RESERVED_CONNECTIONS, SWEEP_S, ConnectionBounds, ProblemProtocol
 from service.services import Services
 from service.settings import Settings
@@ -36,7 +37,7 @@ from service.worker import WorkerPlace
 _OTHER_FILES = 64
 #: A client may take this many times the receipt deadline to read anything of its answer: it may be busy with
 #: what it has read, whereas one that sends has nothing else to do.
-_STALL_FACTOR = 3.0
+_STALL_FACTOR = 2.0
 _HEARTBEAT_S = 1.0
 _log = logging.getLogger(__name__)
 
@@ -45,10 +46,17 @@ class Server(uvicorn.Server):
     """uvicorn's server, which tells the application as soon as it is to stop."""
 
     def __init__(
-        self, config: uvicorn.Config, *, services: Services, started_s: float, place: WorkerPlace | None
+        self,
+        config: uvicorn.Config,
+        *,
+        services: Services,
+        closing: ClosingSockets,
+        started_s: float,
+        place: WorkerPlace | None,
     ) -> None:
         super().__init__(config)
         self._services = services
+        self._closing = closing
         self._started_s = started_s
         self._delay_s = 0.0
         self._place = place
@@ -89,6 +97,10 @@ class Server(uvicorn.Server):
         )
         await super().shutdown(sockets)
         self._sweeper.cancel()
+        for protocol in self._protocols():
+            if protocol.transport.get_write_buffer_size():
+                protocol.reset()  # the grace time is over; the kernel would keep half an answer for minutes
+        self._closing.release()
 
     def _protocol(self) -> asyncio.Protocol:
         """What uvicorn makes for a connection that it takes itself."""
@@ -107,6 +119,7 @@ class Server(uvicorn.Server):
             now_s = time.monotonic()
             for protocol in self._protocols():
                 protocol.sweep(now_s)
+            self._closing.sweep(now_s)
 
 
 async def _beat(heartbeat: Callable[[], None]) -> None:
@@ -128,14 +141,17 @@ def serve(app: FastAPI, settings: Settings, *, started_s: float, place: WorkerPl
     """
     services: Services = app.state.services
     listeners = list(place.listeners) if place else [bind(settings.host, settings.port)]
+    for listener in listeners:
+        limit_unsent(listener)  # connections inherit it
+    protocol = ProblemProtocol.bounded(
+        services.metrics,
+        connection_bounds(settings),
+        cross_origin=services.cross_origin,
+        address=services.address,
+    )
     config = uvicorn.Config(
         app,
-        http=ProblemProtocol.bounded(
-            services.metrics,
-            connection_bounds(settings),
-            cross_origin=services.cross_origin,
-            address=services.address,
-        ),
+        http=protocol,
         loop="uvloop",
         ws="none",
         lifespan="on",
@@ -150,7 +166,8 @@ def serve(app: FastAPI, settings: Settings, *, started_s: float, place: WorkerPl
     # uvicorn raises the signal again once it is done, and ours makes 0 of that too.
     signal.signal(signal.SIGTERM, _exit_cleanly)
     try:
-        Server(config, services=services, started_s=started_s, place=place).run(sockets=listeners)
+        server = Server(config, services=services, closing=protocol.closing, started_s=started_s, place=place)
+        server.run(sockets=listeners)
     except KeyboardInterrupt:
         pass
     finally:
@@ -165,13 +182,15 @@ def connection_bounds(settings: Settings) -> ConnectionBounds:
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    connections = settings.max_connections
+    connections, closing = settings.max_connections, MOST_CLOSING
     if files != resource.RLIM_INFINITY:
-        connections = min(connections, max(1, files - RESERVED_CONNECTIONS - _OTHER_FILES))
+        closing = min(closing, files // 8)
+        connections = min(connections, max(1, files - closing - RESERVED_CONNECTIONS - _OTHER_FILES))
     return ConnectionBounds(
         receipt_s=settings.receipt_timeout_s,
         stall_s=_STALL_FACTOR * settings.receipt_timeout_s,
         connections=connections,
+        closing=closing,
     )
 
 

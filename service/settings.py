@@ -213,7 +213,7 @@ class Settings(BaseSettings):
     receipt_timeout_s: Annotated[float, Field(gt=0.0, le=3600.0, allow_inf_nan=False), Unit("seconds")] = 10.0
     """How long a request may take to arrive, from its first byte, or from the connection, to the last byte of
     its body; then 408. A client that drips would hold a connection for ever otherwise. A client that reads
-    nothing of its answer for three times as long is cut off."""
+    nothing of its answer for twice as long is cut off."""
 
     max_connections: Annotated[int, Field(ge=1, le=1 << 20), Unit("connections")] = 1000
     """Most open connections; a few more are taken, on which only the probes are answered. Fewer where the

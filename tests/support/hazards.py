@@ -33,6 +33,8 @@ EDGE, PAYLOAD, LOAD, STORE, PROCESS = (
 ROWS = (
     Row(EDGE, "slow-clients", "clients that are silent, drip or stall",
         "500 of each: all closed by deadline + 1 s; healthy probes: 0 failures, p99 < 500 ms"),
+    Row(EDGE, "unread-answers", "clients that read nothing of their answer",
+        "400 × 2 MB: kernel memory back within 2 × receipt deadline + 1 s"),
     Row(EDGE, "body-limit", "bodies over the limit, declared or chunked",
         "100 × 64 MB chunked: one answer, RSS growth < 2 MB"),
     Row(EDGE, "packed-bodies", "compressed and multipart bodies",

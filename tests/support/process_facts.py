@@ -56,3 +56,21 @@ def ends(pid: int, *, within_s: float) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+def send_queues(port: int) -> dict[int, int]:
+    """Bytes in the kernel that peers of a local IPv4 port have not acknowledged, by the peer's port."""
+    queues = {}
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, peer, state, queue, *_ = line.split()
+        listens = state == "0A"
+        if int(local.partition(":")[2], 16) == port and not listens:
+            queues[int(peer.partition(":")[2], 16)] = int(queue.partition(":")[0], 16)
+    return queues
+
+
+def kernel_tcp_bytes() -> int:
+    """Memory of all TCP sockets of this machine, in the kernel."""
+    (line,) = (each for each in Path("/proc/net/sockstat").read_text().splitlines() if each[:4] == "TCP:")
+    words = line.split()
+    return int(words[words.index("mem") + 1]) * _PAGE_BYTES
