@@ -114,9 +114,9 @@ class Metrics:
 
         self.queue_images = Gauge(
             "vae_queue_images",
-            "Images that wait for a model at this moment.",
+            "Images that wait for a model at this moment; of several workers, in the longest queue.",
             registry=registry,
-            multiprocess_mode="livesum",
+            multiprocess_mode="livemax",
         )
         """How near is the bound beyond which requests are refused?"""
 
@@ -250,7 +250,11 @@ class Metrics:
         self.engine.flush()
 
     def render(self) -> bytes:
-        """Prometheus text, format 0.0.4; of several workers, the sums, up to a second old for the others."""
+        """Prometheus text, format 0.0.4; of several workers, the whole, up to a second old for the others.
+
+        Counts, times and most gauges are added up. A gauge whose bound is that of one process is the largest
+        of any worker, so that it can be compared with the bound.
+        """
         self.flush()
         if not os.environ.get(SHARED_DIRECTORY):
             return bytes(generate_latest(self.registry))

@@ -1,7 +1,8 @@
 """What the operating system says of this process, as metrics.
 
-Knows /proc of Linux. prometheus_client's own collector does the same, but not for several workers, whose sums
-are asked for here.
+Knows /proc of Linux. prometheus_client's own collector does the same, but not for several workers. Here,
+memory and processor time are added up, and files are those of the fullest worker, since their limit is that
+of one process.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ class ProcessMetrics:
 
         self.files = Gauge(
             "process_open_fds",
-            "Open file descriptors, of all workers together.",
+            "Open file descriptors; of several workers, of the one that has most.",
             registry=registry,
-            multiprocess_mode="livesum",
+            multiprocess_mode="livemax",
         )
-        """Are connections or files left open?"""
+        """How near is a process to its limit, and are connections or files left open?"""
 
         self.max_files = Gauge(
             "process_max_fds",

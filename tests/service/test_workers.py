@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -87,6 +88,28 @@ def test_connections_are_shared_and_metrics_are_summed(two: Running) -> None:
     (memory,) = {round(value, -8) for value in sums(two, "process_resident_memory_bytes")}
     assert memory > 100e6  # of both
     assert {line["worker"] for line in lines(two, "request")} == {0, 1}
+
+
+def test_files_are_those_of_the_fullest_worker_because_the_limit_is_that_of_one(two: Running) -> None:
+    """The alert on files compares both; a sum over the workers exceeded the limit of one in good health."""
+
+    def told() -> tuple[set[float], set[float], int, int]:
+        now = [descriptors(pid) for pid in workers_of(two)]
+        return sums(two, "process_open_fds"), sums(two, "process_max_fds"), max(now), sum(now)
+
+    with contextlib.ExitStack() as stack:
+        for _ in range(64):
+            raw = stack.enter_context(socket.create_connection(("127.0.0.1", two.port)))
+            raw.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
+
+        def of_the_fullest() -> bool:
+            files, _, most, together = told()
+            # A scrape has a connection and descriptors of its own, for a moment.
+            return together >= 64 and all(most - 4 <= each <= most + 4 < together for each in files)
+
+        eventually(of_the_fullest, told)
+        hard_limit = float(resource.getrlimit(resource.RLIMIT_NOFILE)[1])  # which a server takes at its start
+        assert told()[1] == {hard_limit}
 
 
 def test_promotion_and_reload_reach_all_workers(two: Running, store: ModelStore) -> None:
