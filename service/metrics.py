@@ -28,6 +28,8 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 _DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+#: A reader may take as long as it likes while it goes on reading.
+_STREAM_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _PHASE_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 _IMAGE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
@@ -46,12 +48,21 @@ class Metrics:
 
         self.duration = _BulkHistogram(
             "vae_http_request_duration_seconds",
-            "From the request's headers to the answer's headers, in seconds.",
+            "From the request's headers to the answer's headers, or to the client's leaving, in seconds.",
             ["route", "method"],
             buckets=_DURATION_BUCKETS_S,
             registry=registry,
         )
-        """How long do callers wait at each endpoint?"""
+        """How long do callers wait at each endpoint until their answer begins?"""
+
+        self.stream = _BulkHistogram(
+            "vae_http_response_stream_seconds",
+            "From the answer's headers to its end, of answers that are sent in parts, in seconds.",
+            ["route", "method"],
+            buckets=_STREAM_BUCKETS_S,
+            registry=registry,
+        )
+        """How long do streamed answers take, once they have begun?"""
 
         self.phase = _BulkHistogram(
             "vae_request_phase_seconds",
@@ -186,9 +197,12 @@ class Metrics:
         self._requests: dict[tuple[str, str, str], int] = {}
         self._problems: dict[str, int] = {}
         self._body_bytes = 0
-        self._durations = _Tallies(self.duration, _DURATION_BUCKETS_S)
-        self._phases = _Tallies(self.phase, _PHASE_BUCKETS_S)
-        self._images = _Tallies(self.images, _IMAGE_BUCKETS)
+        self._durations, self._streams, self._phases, self._images = (
+            _Tallies(self.duration, _DURATION_BUCKETS_S),
+            _Tallies(self.stream, _STREAM_BUCKETS_S),
+            _Tallies(self.phase, _PHASE_BUCKETS_S),
+            _Tallies(self.images, _IMAGE_BUCKETS),
+        )
 
     def observe_models(
         self, *, loaded: list[tuple[str, str]], failures: int, ready: bool, waiting_images: int
@@ -220,6 +234,7 @@ class Metrics:
         model: str | None,
         images: int,
         body_bytes: int,
+        stream_s: float | None = None,
     ) -> None:
         """Counts one answered request: quickly, in plain numbers that `flush` adds to the metrics."""
         template = route or "none"
@@ -227,6 +242,8 @@ class Metrics:
         key = (template, known_method, str(status))
         self._requests[key] = self._requests.get(key, 0) + 1
         self._durations.add((template, known_method), duration_s)
+        if stream_s is not None:
+            self._streams.add((template, known_method), stream_s)
         for name, seconds in phases.items():
             self._phases.add((name,), seconds)
         if code is not None:
@@ -245,7 +262,7 @@ class Metrics:
         self._problems.clear()
         self.body_bytes.inc(self._body_bytes)
         self._body_bytes = 0
-        for tallies in (self._durations, self._phases, self._images):
+        for tallies in (self._durations, self._streams, self._phases, self._images):
             tallies.flush()
         self.engine.flush()
 

@@ -79,14 +79,18 @@ class Envelope:
         trace.prefix = prefix_of(scope)
         status = 0
         cross_origin = self._cross_origin
+        in_parts = False
 
         async def send_enveloped(message: Message) -> None:
-            nonlocal status
+            nonlocal status, in_parts
             if message["type"] == "http.response.start":
                 status = message["status"]
+                trace.answer_begins()
                 _add_headers(message["headers"], trace, cross_origin.resource_policy)
                 if cross_origin.is_on:
                     cross_origin.permit(scope["headers"], message["headers"])
+            elif message.get("more_body"):
+                in_parts = True
             await send(message)
 
         self._metrics.in_flight.inc()
@@ -121,18 +125,24 @@ class Envelope:
             await problem_response(answer)(scope, receive, send_enveloped)
         finally:
             self._metrics.in_flight.dec()
-            self._record(scope, trace, status)
+            self._record(scope, trace, status, in_parts=in_parts)
             end_trace(token)
 
-    def _record(self, scope: Scope, trace: Trace, status: int) -> None:
-        """One line and one count per request."""
+    def _record(self, scope: Scope, trace: Trace, status: int, *, in_parts: bool) -> None:
+        """One line and one count per request.
+
+        The line, the metric and Server-Timing have the same time to the answer's headers. An answer in parts
+        has the time of its stream as well; any other is handed over at once.
+        """
         trace.route = getattr(scope.get("endpoint"), "route_template", None)
-        duration_s = trace.elapsed_s()
+        duration_s = trace.to_answer_s()
+        stream_s = trace.elapsed_s() - duration_s if in_parts else None
         self._metrics.observe_request(
             route=trace.route,
             method=scope["method"],
             status=status,
             duration_s=duration_s,
+            stream_s=stream_s,
             phases=trace.phases,
             code=trace.code,
             model=trace.model,
@@ -147,6 +157,8 @@ class Envelope:
             "status": status,
             "ms": 1e3 * duration_s,
         }
+        if stream_s is not None:
+            values["stream_ms"] = 1e3 * stream_s
         if trace.model is not None:
             values |= {"model": trace.model, "images": trace.images}
         if trace.body_bytes:

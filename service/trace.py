@@ -48,6 +48,8 @@ class Trace:
 
     request_id: str
     started: float = field(default_factory=time.perf_counter)
+    answered_s: float | None = None
+    """Seconds until the answer's headers were sent, once they are."""
     route: str | None = None
     """Template of the matched route, such as `/models/{name}`; never the path itself."""
     model: str | None = None
@@ -76,10 +78,18 @@ class Trace:
     def elapsed_s(self) -> float:
         return time.perf_counter() - self.started
 
+    def answer_begins(self) -> None:
+        """Its headers are sent now: what is sent after them is no part of the time to the answer."""
+        self.answered_s = self.elapsed_s()
+
+    def to_answer_s(self) -> float:
+        """Seconds until the answer's headers were sent; without an answer, until now."""
+        return self.elapsed_s() if self.answered_s is None else self.answered_s
+
     def server_timing(self) -> str:
-        """Value of the Server-Timing header: milliseconds per phase, then the total so far."""
+        """Value of the Server-Timing header: milliseconds per phase, then the total until the headers."""
         parts = [f"{name};dur={1e3 * seconds:.3f}, " for name, seconds in self.phases.items()]
-        return f"{''.join(parts)}total;dur={1e3 * self.elapsed_s():.3f}"
+        return f"{''.join(parts)}total;dur={1e3 * self.to_answer_s():.3f}"
 
 
 _current: ContextVar[Trace | None] = ContextVar("vae_service_trace", default=None)

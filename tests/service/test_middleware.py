@@ -7,7 +7,9 @@ import contextlib
 import io
 import json
 import logging
+import re
 import shlex
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 from http_calls import Caller
 
 from service.app import create_app
+from service.connection import SCOPE_KEY, Connection
 from service.engine import InferenceFailed, ModelRegistry, Operations
 from service.logs import JsonFormatter, TextFormatter, fields
 from service.settings import Settings
@@ -72,6 +75,70 @@ def test_one_request_is_one_line_with_its_id_and_no_pixels(api: Caller, log: Lin
     api.post("/decode", b'{"z": "secret"}')
     assert log.documents[1]["code"] == "invalid-value"
     assert "secret" not in log.lines[1]
+
+
+PART_S = 0.02
+
+
+def timed(api: Caller, log: Lines, target: str, **options: Any) -> tuple[dict[str, Any], dict[str, float]]:
+    """The line of one request whose reader takes `PART_S` for each part, and the sums of both times in ms."""
+    log.lines.clear()
+    answer = api.run(api.acall("GET", target, on_body=lambda: time.sleep(PART_S), **options))
+    (line,) = log.documents
+    total = re.search(r"total;dur=([0-9.]+)", answer.headers["server-timing"])
+    assert total is not None
+    assert line["ms"] == float(total[1]), "the log and Server-Timing say the same"
+    text = api.get("/metrics").body.decode()
+    sums = {
+        name: 1e3 * float(value)
+        for name, value in re.findall(r'^(vae_http_\w+_sum){method="GET",route="/sample"} (\S+)$', text, re.M)
+    }
+    return line, sums
+
+
+@pytest.fixture
+def own(tiny_store: Path) -> Iterator[Caller]:
+    """An application of this test alone, so that a sum is of one request."""
+    with Caller(create_app(Settings(model_store=tiny_store, threads=1, max_images=64))) as caller:
+        yield caller
+
+
+def test_time_to_the_answer_ends_with_its_headers_and_the_stream_is_told_apart(
+    own: Caller, log: Lines
+) -> None:
+    """A slow reader of a long answer is no slow server."""
+    line, sums = timed(own, log, "/sample.npy?n=300&seed=1")
+    parts = 1 + -(-300 // 64)
+    assert line["stream_ms"] >= 1e3 * PART_S * parts
+    assert sums["vae_http_request_duration_seconds_sum"] == pytest.approx(line["ms"], abs=2e-3)
+    assert sums["vae_http_response_stream_seconds_sum"] == pytest.approx(line["stream_ms"], abs=2e-3)
+
+
+def test_answer_in_one_piece_has_no_stream(own: Caller, log: Lines) -> None:
+    line, sums = timed(own, log, "/sample.npy?n=3&seed=1")
+    assert "stream_ms" not in line
+    assert sums["vae_http_request_duration_seconds_sum"] == pytest.approx(line["ms"], abs=2e-3)
+    assert "vae_http_response_stream_seconds_sum" not in sums
+
+
+def test_stream_whose_reader_left_is_told_with_its_time(own: Caller, log: Lines) -> None:
+    connection = Connection()
+
+    def read_and_leave() -> None:
+        time.sleep(PART_S)
+        connection.gone = True
+
+    own.run(
+        own.acall(
+            "GET", "/sample.npy?n=300&seed=1", extensions={SCOPE_KEY: connection}, on_body=read_and_leave
+        )
+    )
+    (line,) = log.documents
+    assert (line["event"], line["status"]) == ("client left", 499)
+    assert line["stream_ms"] >= 1e3 * PART_S
+    text = own.get("/metrics").body.decode()
+    assert 'vae_http_response_stream_seconds_count{method="GET",route="/sample"} 1.0' in text
+    assert 'vae_http_request_duration_seconds_count{method="GET",route="/sample"} 1.0' in text
 
 
 def test_line_cannot_be_forged_by_a_path(api: Caller) -> None:

@@ -61,6 +61,7 @@ class Exposed:
 
 def traffic(api: Caller) -> None:
     api.get("/sample?n=2&seed=1")
+    api.get("/sample.npy?n=300&seed=1")
     api.post_json("/decode", {"z": [[0.0] * 8]})
     api.post_json("/encode", {"images": [[[0.0] * 28] * 28]})
     api.post_json("/decode", {"z": [[1]]})
@@ -190,6 +191,7 @@ def test_several_workers_tell_the_same_metrics_and_labels(
     with serving(tiny_store, tmp_path / "log", "--workers", "2") as running:
         for _ in range(4):
             assert running.get("/sample?n=2&seed=1")[0] == 200
+        assert running.get("/sample.npy?n=300&seed=1")[0] == 200
         assert running.get("/nothing/here")[0] == 404
         usual = {name for name in exposed.samples if not name.startswith("vae_dropped")}
         usual = {name for name in usual if not name.endswith("_created")}
