@@ -3,6 +3,15 @@
 Knows directories, files, sizes and digests. Knows nothing of manifests, ONNX or models. A file is reached
 only through an entry that listing its directory returned and a descriptor of that directory, so no text of
 a client or a manifest ever becomes part of a path; the bytes that are hashed are the bytes that are returned.
+
+One kind of link is followed, the one by which Kubernetes mounts ConfigMaps, Secrets and projected volumes:
+
+    ..2026_01_01_00_00_00.123/   the content; an update is another such directory
+    ..data -> ..2026_01_01_00_00_00.123
+    mnist  -> ..data/mnist
+
+Both are read, compared with this form and resolved here, in the directory they lie in, so that they lead
+nowhere else. An open directory keeps to the content that it found first.
 """
 
 from __future__ import annotations
@@ -47,7 +56,17 @@ RESTORE = (
     "Nothing of this version is used. Restore it from where it was published, or publish the model again "
     "and remove this version's directory."
 )
-_COPY = "Replace it by a copy of its content: the store follows no links."
+_COPY = (
+    "Replace it by a copy of its content: the store follows no link but NAME -> ..data/NAME within one "
+    "directory, as Kubernetes mounts a ConfigMap."
+)
+_WHOLE_VOLUME = (
+    "Mount the whole volume and not a part of it (subPath): the ..data that it needs is not beside it."
+)
+#: The link that names the present content of a mounted ConfigMap.
+_DATA = "..data"
+#: What its mount keeps in the directory beside the names that lead into it.
+_OF_THE_MOUNT = re.compile(r"\.\.(data|data_tmp|[0-9][0-9_.]*)")
 
 #: What stands for a manifest's own digest while that digest is computed.
 UNSEALED = "0" * 64
@@ -100,6 +119,7 @@ class OpenDirectory:
         self.descriptor = descriptor
         self.path = path
         self.hard_links = hard_links
+        self._content: int | None = None
 
     @classmethod
     def at(cls, path: Path, *, hard_links: bool = False) -> OpenDirectory:
@@ -131,16 +151,16 @@ class OpenDirectory:
             UnreadableFile: The operating system refuses.
         """
         path = self.path / name
-        kind = self.entries().get(name)
+        kind, directory = self._look().get(name, (None, self.descriptor))
         if kind is None:
             raise FileNotFoundError(path)
         if kind not in (EntryKind.DIRECTORY, EntryKind.UNKNOWN):
-            raise UnsafeFile(defect(path, expected="a directory", got=kind.value, remedy=_COPY))
+            raise self._wrong_kind(name, "a directory", kind)
         try:
             descriptor = os.open(
                 name,
                 os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC,
-                dir_fd=self.descriptor,
+                dir_fd=directory,
             )
         except FileNotFoundError:
             raise
@@ -149,12 +169,59 @@ class OpenDirectory:
         return OpenDirectory(descriptor, path, hard_links=self.hard_links)
 
     def entries(self) -> dict[str, EntryKind]:
-        """Names and kinds of everything in it."""
+        """Names and kinds of everything in it, links that are followed by the kind of what they lead to."""
+        return {name: kind for name, (kind, _) in self._look().items()}
+
+    def _look(self) -> dict[str, tuple[EntryKind, int]]:
+        """Kind of each entry, and the descriptor of the directory that it lies in."""
+        found = self._scan(self.descriptor)
+        if self._content is None and found.get(_DATA) is EntryKind.LINK:
+            self._content = self._open_content(found)
+        if self._content is None:
+            return {name: (kind, self.descriptor) for name, kind in found.items()}
+        inside = self._scan(self._content)
+        entries: dict[str, tuple[EntryKind, int]] = {}
+        for name, kind in found.items():
+            if _OF_THE_MOUNT.fullmatch(name):
+                continue
+            followed = kind is EntryKind.LINK and name in inside and self._link(name) == f"{_DATA}/{name}"
+            entries[name] = (inside[name], self._content) if followed else (kind, self.descriptor)
+        return entries
+
+    def _open_content(self, found: Mapping[str, EntryKind]) -> int | None:
+        """The directory that `..data` names, if it is one beside it; what it names later does not matter."""
+        target = self._link(_DATA)
+        if not _OF_THE_MOUNT.fullmatch(target) or found.get(target) is not EntryKind.DIRECTORY:
+            return None
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            with os.scandir(self.descriptor) as listing:
+            return os.open(target, flags, dir_fd=self.descriptor)
+        except FileNotFoundError:
+            return None  # replaced meanwhile
+        except OSError as error:
+            raise _unreadable(self.path / target, error) from error
+
+    def _scan(self, descriptor: int) -> dict[str, EntryKind]:
+        try:
+            with os.scandir(descriptor) as listing:
                 return {entry.name: _kind(entry) for entry in listing}
         except OSError as error:
             raise _unreadable(self.path, error) from error
+
+    def _link(self, name: str) -> str:
+        """Where a link says that it leads; empty when it is none any more."""
+        try:
+            return os.readlink(name, dir_fd=self.descriptor)
+        except OSError:
+            return ""
+
+    def _wrong_kind(self, name: str, expected: str, kind: EntryKind) -> UnsafeFile:
+        if kind is not EntryKind.LINK:
+            return UnsafeFile(defect(self.path / name, expected=expected, got=kind.value, remedy=_COPY))
+        target = self._link(name)
+        remedy = _WHOLE_VOLUME if target == f"{_DATA}/{name}" else _COPY
+        got = f"{kind.value} to {quoted(target)}"
+        return UnsafeFile(defect(self.path / name, expected=expected, got=got, remedy=remedy))
 
     def read(self, name: str, *, ceiling_bytes: int, expected_bytes: int | None = None) -> bytes:
         """The whole of a regular file that lies directly in this directory, and nowhere else (see `at`).
@@ -171,15 +238,15 @@ class OpenDirectory:
             UnreadableFile: The operating system refuses.
         """
         path = self.path / name
-        kind = self.entries().get(name)
+        kind, directory = self._look().get(name, (None, self.descriptor))
         if kind is None:
             raise MissingFile(defect(path, expected="a regular file", got="nothing", remedy=RESTORE))
         if kind not in (EntryKind.FILE, EntryKind.UNKNOWN):
-            raise UnsafeFile(defect(path, expected="a regular file", got=kind.value, remedy=_COPY))
+            raise self._wrong_kind(name, "a regular file", kind)
         try:
             # O_NONBLOCK: should a pipe have taken the file's place, opening it must not wait.
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            with _closing(os.open(name, flags, dir_fd=self.descriptor)) as descriptor:
+            with _closing(os.open(name, flags, dir_fd=directory)) as descriptor:
                 self._check_kind(os.fstat(descriptor), path)
                 return _read_descriptor(descriptor, path, ceiling_bytes, expected_bytes)
         except OSError as error:
@@ -196,9 +263,12 @@ class OpenDirectory:
             )
 
     def close(self) -> None:
-        """Give the descriptor back; nothing was written through it, so an error has nothing to tell."""
+        """Give the descriptors back; nothing was written through them, so an error has nothing to tell."""
         with suppress(OSError):
             os.close(self.descriptor)
+        if self._content is not None:
+            with suppress(OSError):
+                os.close(self._content)
 
     def __enter__(self) -> OpenDirectory:
         return self

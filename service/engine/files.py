@@ -1,46 +1,57 @@
 """What files look like from outside, without reading them.
 
-Knows names, sizes and times of the last change. Knows nothing of what the files mean.
+Knows names, sizes and times of the last change, and links that stay below a root. Knows nothing of what the
+files mean.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-#: Path, size in bytes, time of the last change in nanoseconds and inode of each file; -1 for what cannot be
+#: Path, size in bytes, time of the last change in nanoseconds and inode of a file; -1 for what cannot be
 #: read, so that becoming readable is a change too.
-Files = frozenset[tuple[str, int, int, int]]
+_Seen = tuple[str, int, int, int]
+Files = frozenset[_Seen]
 
 
-def look_at(root: Path, *, depth: int) -> Files:
+def look_at(directory: Path, *, root: Path, depth: int) -> Files:
     """What lies in a directory, and in the directories in it down to `depth`.
 
     Files rather than names, so that one that is put back, or the end of a copy that was caught half way,
     counts as a change. An entry that cannot be read hides no other. Names that begin with a dot are locks,
-    and versions that are still being written.
+    and versions that are still being written. A link counts as what it leads to, because mounted volumes
+    change by leading elsewhere (`model_store.integrity`); one that leads out of `root` is not followed.
     """
-    return frozenset(_walk(root, depth))
+    inside = os.path.realpath(root)
+    if not _is_below(os.path.realpath(directory), inside):
+        return frozenset({(str(directory), -1, -1, -1)})
+    return frozenset(_walk(str(directory), inside, depth))
 
 
-def _walk(directory: Path, depth: int) -> Iterator[tuple[str, int, int, int]]:
+def _walk(directory: str, root: str, depth: int) -> Iterator[_Seen]:
     try:
         with os.scandir(directory) as entries:
             for entry in entries:
                 if not entry.name.startswith("."):
-                    yield from _look_at_entry(entry, depth)
+                    yield from _look_at_entry(entry, root, depth)
     except OSError:
-        yield str(directory), -1, -1, -1
+        yield directory, -1, -1, -1
 
 
-def _look_at_entry(entry: os.DirEntry[str], depth: int) -> Iterator[tuple[str, int, int, int]]:
+def _look_at_entry(entry: os.DirEntry[str], root: str, depth: int) -> Iterator[_Seen]:
     try:
-        status = entry.stat(follow_symlinks=False)
-        inside = depth > 1 and entry.is_dir(follow_symlinks=False)
+        follow = entry.is_symlink() and _is_below(os.path.realpath(entry.path), root)
+        status = entry.stat(follow_symlinks=follow)
     except OSError:
         yield entry.path, -1, -1, -1
         return
     yield entry.path, status.st_size, status.st_mtime_ns, status.st_ino
-    if inside:
-        yield from _walk(Path(entry.path), depth - 1)
+    if depth > 1 and stat.S_ISDIR(status.st_mode):
+        yield from _walk(entry.path, root, depth - 1)
+
+
+def _is_below(path: str, root: str) -> bool:
+    return path == root or path.startswith(f"{root}{os.sep}")

@@ -10,7 +10,8 @@ Two shelves:
 * a version that exists but has no alias is loaded when it is first asked for (`on_demand.py`).
 
 `load_all` may be called again, to see what has been published since: it reads names and aliases anew, keeps
-what is loaded already (a version never changes), leaves in service what a broken successor would have
+what is loaded already unless its manifest is another (a version never changes, but the content of a mounted
+volume is replaced as a whole), leaves in service what a broken successor would have
 replaced, and swaps the snapshot at the end. Callers keep the model they have got until they are done with it;
 then its memory goes back to the system. `refresh` is the same for a watcher: what was refused is not tried
 again before its files change.
@@ -192,9 +193,9 @@ class ModelRegistry:
         and the files only of those that were refused.
         """
         snapshot = self._snapshot or _Snapshot()
-        files = set(look_at(self._store.root, depth=2))
+        files = set(look_at(self._store.root, root=self._store.root, depth=2))
         for version in snapshot.refused:
-            files |= look_at(self._store.root / version.name / str(version.version), depth=1)
+            files |= self._files_of(version)
         return frozenset(files)
 
     def _read_store(self, *, again: bool) -> bool:
@@ -235,13 +236,17 @@ class ModelRegistry:
                 refused=MappingProxyType(refusals),
             )
             self._on_demand.forget_refusals()
+            for version, model in self._on_demand.models().items():
+                if self._is_replaced(model):
+                    self._on_demand.take(version)
             gone = previous.models.keys() - current.models.keys()
             for version in sorted(gone):
                 _log.info("model retired", extra=fields(model=str(version)))
             changed = (_names(previous), previous.failures) != (_names(current), current.failures)
+            fewer = not set(_names(previous).values()) <= set(_names(current).values())
             # The last names of what is retired; its memory can go once the callers who hold it are done.
             del previous, models, kept, found, lost
-            if gone:
+            if fewer:
                 return_memory()
             return changed
 
@@ -250,7 +255,8 @@ class ModelRegistry:
         return {v: known for v, known in refused.items() if self._files_of(v) == known.files}
 
     def _files_of(self, version: VersionId) -> Files:
-        return look_at(self._store.root / version.name / str(version.version), depth=1)
+        root = self._store.root
+        return look_at(root / version.name / str(version.version), root=root, depth=1)
 
     def get(self, reference: str | None = None) -> LoadedModel:
         """The model for a reference, loading it if it exists and nobody has asked for it before.
@@ -381,11 +387,24 @@ class ModelRegistry:
                 continue
             files = self._files_of(version)  # before it is read: what changes meanwhile is read again
             known = previous.get(version) or self._on_demand.take(version)
+            if known is not None and self._is_replaced(known):
+                known = None
             try:
                 models[version] = known.with_aliases(aliases) if known else self._load(version, aliases)
             except ModelUnavailable as error:
                 refusals[version] = _Refused(error.reason, files)
         return models, refusals
+
+    def _is_replaced(self, model: LoadedModel) -> bool:
+        """Whether its version has other content now, as after an update of a mounted volume."""
+        try:
+            manifest = self._store.manifest(model.id)
+        except (StoreError, OSError):
+            return False  # what is in memory was verified
+        if manifest.manifest_sha256 == model.manifest.manifest_sha256:
+            return False
+        _log.warning("version replaced", extra=fields(model=model.label))
+        return True
 
     def _resolve(self, reference: ModelReference) -> VersionId:
         try:
@@ -441,8 +460,8 @@ class ModelRegistry:
         return model
 
 
-def _names(snapshot: _Snapshot) -> Mapping[str, VersionId]:
-    return {text: model.id for text, model in snapshot.by_reference.items()}
+def _names(snapshot: _Snapshot) -> Mapping[str, tuple[VersionId, str]]:
+    return {text: (model.id, model.manifest.manifest_sha256) for text, model in snapshot.by_reference.items()}
 
 
 def _parse(text: str) -> ModelReference:

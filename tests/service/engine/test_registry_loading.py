@@ -11,7 +11,9 @@ import threading
 import pytest
 from faults import refusing
 from registries import broken, labels, publish, registry
+from volumes import mount
 
+from model_store import ModelStore
 from service.engine import LoadFailure, ModelRegistry, ModelUnavailable, UnknownModel
 
 # What cannot be served
@@ -369,6 +371,9 @@ def test_an_entry_that_cannot_be_looked_at_does_not_hide_changes_of_others(store
         def __init__(self, entry):
             self.name, self.path = entry.name, entry.path
 
+        def is_symlink(self):
+            return False
+
         def stat(self, **_):
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
@@ -394,3 +399,88 @@ def test_an_entry_that_cannot_be_looked_at_does_not_hide_changes_of_others(store
     assert signature() == before
     publish(store)
     assert signature() != before
+
+
+# Content that is replaced under its number
+
+
+def with_other_weights(root, seed):
+    """A store whose tiny@1 is another one."""
+    other = ModelStore(root)
+    publish(other, seed=seed)
+    return other
+
+
+@pytest.mark.parametrize("inside", [".", "tiny", "tiny/1"])
+def test_an_update_of_a_mounted_volume_is_served_under_the_same_name(store, tmp_path, inside, caplog):
+    publish(store)
+    (tmp_path / "volume/tiny").mkdir(parents=True)
+    if inside == ".":
+        (tmp_path / "volume/tiny").rmdir()
+    mount(tmp_path / "volume" / inside, store.root / inside)
+    volume = ModelStore(tmp_path / "volume")
+    models = registry(volume)
+    held = models.get("tiny")
+    before = held.sample(n=2, seed=1).x_hat.tobytes()
+    seen = models.signature()
+    other = with_other_weights(tmp_path / "other", seed=9)
+    expected = registry(other).get().sample(n=2, seed=1).x_hat.tobytes()
+    mount(volume.root / inside, other.root / inside, stamp="..2026_01_02_00_00_00.2")
+    assert models.signature() != seen
+    with caplog.at_level(logging.WARNING):
+        assert models.refresh()
+    for reference in ("tiny", "tiny@1", "tiny@latest", None):
+        assert models.get(reference).sample(n=2, seed=1).x_hat.tobytes() == expected != before
+    assert held.sample(n=2, seed=1).x_hat.tobytes() == before
+    assert [record.getMessage() for record in caplog.records] == ["version replaced"]
+    assert not models.refresh()
+
+
+def test_an_update_that_is_broken_leaves_what_was_served(store, tmp_path):
+    publish(store)
+    mount(tmp_path / "volume", store.root)
+    volume = ModelStore(tmp_path / "volume")
+    models = registry(volume)
+    other = with_other_weights(tmp_path / "other", seed=9)
+    mended = tmp_path / "mended"
+    shutil.copytree(other.root, mended)
+    (other.root / "tiny/1/decoder.onnx").write_bytes(b"x")
+    before = models.get().sample(n=2, seed=1).x_hat.tobytes()
+    mount(volume.root, other.root, stamp="..2026_01_02_00_00_00.2")
+    assert models.refresh()
+    assert models.get().sample(n=2, seed=1).x_hat.tobytes() == before
+    (failure,) = models.failures()
+    assert failure.model == "tiny@1"
+    assert "decoder.onnx" in failure.reason
+    seen = models.signature()
+    mount(volume.root, mended, stamp="..2026_01_03_00_00_00.3")
+    assert models.signature() != seen
+    assert models.refresh()
+    assert models.failures() == ()
+    assert models.get().sample(n=2, seed=1).x_hat.tobytes() != before
+
+
+def test_a_version_without_an_alias_is_replaced_as_well(store, tmp_path):
+    for seed in (1, 2):
+        publish(store, seed=seed)
+    mount(tmp_path / "volume", store.root)
+    volume = ModelStore(tmp_path / "volume")
+    models = registry(volume)
+    before = models.get("tiny@1").sample(n=2, seed=1).x_hat.tobytes()
+    other = ModelStore(tmp_path / "other")
+    for seed in (8, 2):
+        publish(other, seed=seed)
+    mount(volume.root, other.root, stamp="..2026_01_02_00_00_00.2")
+    models.refresh()
+    assert models.get("tiny@1").sample(n=2, seed=1).x_hat.tobytes() != before
+
+
+def test_the_signature_follows_no_link_out_of_the_store(store, tmp_path):
+    publish(store)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (store.root / "linked").symlink_to(outside)
+    models = registry(store)
+    before = models.signature()
+    (outside / "file").write_text("x")
+    assert models.signature() == before
