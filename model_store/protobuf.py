@@ -35,10 +35,12 @@ class Kind(Enum):
 
     @property
     def is_number(self) -> bool:
+        """Whether the field holds numbers, which may be packed."""
         return self in (Kind.VARINT, Kind.FIXED64, Kind.FIXED32)
 
     @property
     def wire_type(self) -> int:
+        """The wire type of one value that stands by itself."""
         return self.value if self.is_number else _DELIMITED
 
 

@@ -1,0 +1,1 @@
+"""The trainer: data, models, objective, fit, evaluation and export. Knows torch; never serves."""

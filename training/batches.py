@@ -30,9 +30,7 @@ class ShuffledBatches:
         seed: int,
         share: Share = WHOLE,
     ) -> None:
-        """`batch_size` images at a time, of which `share` is served; what fills no batch is left out of that
-        epoch.
-        """
+        """`batch_size` images at a time, of which `share` is served; a rest smaller than a batch is not."""
         self._images = images
         self._batch_size = batch_size
         self._seed = seed

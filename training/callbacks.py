@@ -56,12 +56,14 @@ class EpochLog(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Add the figures of the step, and write them to TensorBoard when its turn has come."""
         _add(self._train, outputs)
         if pl_module.logger is not None and trainer.global_step % self._every_steps == 0:
             figures = {f"step/{name}": float(outputs[name]) for name in ("loss", *_SUMMED)}
             pl_module.logger.log_metrics(figures, trainer.global_step)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget the sums of the last validation."""
         self._validation = _no_sums()
 
     def on_validation_batch_end(  # noqa: PLR0917  # Lightning's signature
@@ -73,6 +75,7 @@ class EpochLog(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        """Add the figures of the batch."""
         _add(self._validation, outputs)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -84,6 +87,7 @@ class EpochLog(Callback):
         pl_module.log("validation_negative_elbo", reconstruction_nll + kl)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add a line for the epoch, write the file and announce the line."""
         assert isinstance(pl_module, FittingModule)
         row: Row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         for part, sums in (("train", self._train), ("validation", self._validation)):
@@ -112,9 +116,11 @@ class EpochLog(Callback):
         write_text(self._directory.log, text.getvalue())
 
     def state_dict(self) -> dict[str, Any]:
+        """The lines so far and the sums of the epoch under way, for a checkpoint."""
         return {"rows": list(self._rows), "train": dict(self._train)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the lines and sums of a checkpoint."""
         self._rows = list(state_dict["rows"])
         self._train = dict(state_dict["train"])
 
@@ -146,6 +152,7 @@ class PositionOfBatches(Callback):
         self._batches = batches
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Move the batches to the step that the optimiser has reached."""
         self._batches.go_to(trainer.global_step)
 
 
@@ -160,6 +167,7 @@ class StopWhenNoBetter(EarlyStopping):
         )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop at once where the checkpoint had run out of patience."""
         trainer.should_stop = self.wait_count >= self.patience
 
 
@@ -180,6 +188,7 @@ class RunCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Save where a checkpoint is due, and stop where a process was asked to."""
         if batch_idx + 1 >= trainer.num_training_batches:
             return  # The end of the epoch saves in a moment, after validation.
         stop, due = self._wanted(trainer, due=monotonic() - self._saved_at >= self._interval_s)
@@ -189,6 +198,7 @@ class RunCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the state and the weights, and stop where a process was asked to."""
         self._save(trainer)
         if trainer.is_global_zero:
             save_model(self._directory, weights_to_keep(trainer), epochs=trainer.current_epoch + 1)
@@ -261,6 +271,7 @@ class StopOnSignals(Callback):
             signal.signal(number, handler)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the handlers back in front of Lightning's."""
         # Lightning has put a handler of its own before ours, which talks to the other processes in the
         # middle of whatever they do, and ends a validation without saving.
         for number in self._before:

@@ -90,12 +90,15 @@ class PlaceOfProcess(LightningEnvironment):
 
     @property
     def creates_processes_externally(self) -> bool:
+        """True: Lightning starts none."""
         return True
 
     def local_rank(self) -> int:
+        """Number of this process on its machine, from 0."""
         return self._processes.local_rank
 
     def node_rank(self) -> int:
+        """Number of this machine, from 0."""
         return self._processes.node_rank
 
 

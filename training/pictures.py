@@ -51,6 +51,7 @@ class Pictures(Callback):
         trainer: Trainer,
         pl_module: LightningModule,  # noqa: ARG002  # Lightning decides what its hooks are given
     ) -> None:
+        """Draw where the epoch is one of those, the last, or the last before a stop."""
         done = trainer.current_epoch + 1
         if done % self._every_epochs == 0 or done == self._epochs or trainer.should_stop:
             self.draw(weights_to_keep(trainer))

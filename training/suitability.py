@@ -1,5 +1,4 @@
-"""Whether a likelihood can speak of the images it is given, and the like: alarms before hours are spent, and
-no refusals.
+"""Alarms before hours are spent, and no refusals: whether a likelihood fits the images, and the like.
 
 Knows image sets and configurations. Knows nothing of models or files.
 """

@@ -27,8 +27,11 @@ SHAPE, LATENT = (1, 4, 4), 2
 
 @pytest.fixture
 def short_turns() -> Iterator[None]:
-    """Clients and publisher share this process. With turns of 5 ms, the default, each of a promotion's many
-    file operations waits so long for the interpreter, which the clients never leave by themselves."""
+    """Clients and publisher share this process, which changes between them every 0.1 ms.
+
+    With turns of 5 ms, the default, each of a promotion's many file operations waits so long for the
+    interpreter, which the clients never leave by themselves.
+    """
     usual_s = sys.getswitchinterval()
     sys.setswitchinterval(1e-4)
     yield

@@ -89,7 +89,7 @@ async def attack(port: int, inputs: Iterable[bytes]) -> tuple[Counter[int], list
 
 
 def told_of(statuses: Counter[int]) -> str:
-    """`31,000 × 4xx, 12,000 × 2xx, 7,000 unanswered`"""
+    """`31,000 × 4xx, 12,000 × 2xx, 7,000 unanswered`."""
     groups = Counter({f"{status // 100}xx" if status else "unanswered": 0 for status in statuses})
     for status, count in statuses.items():
         groups[f"{status // 100}xx" if status else "unanswered"] += count

@@ -52,6 +52,7 @@ class ResidualBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch channel height width"]
     ) -> Float[Tensor, "batch channel height width"]:
+        """x and what the two convolutions add to it."""
         residual: Tensor = self.second(self.activation(self.first(self.activation(x))))
         return x + residual
 
@@ -87,6 +88,7 @@ class ResidualEncoder(nn.Module):
         self.head = nn.Linear(features, outputs)
 
     def forward(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch output"]:
+        """One vector of `outputs` numbers for each image."""
         out: Tensor = self.head(self.stages(x))
         return out
 
@@ -121,6 +123,7 @@ class ResidualDecoder(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch channel height width"]:
+        """One number for each pixel of each image, unbounded."""
         out: Tensor = self.layers(z)
         # Sides that were rounded up on the way in are cropped here; a no-op for multiples of 4.
         return out[:, :, : self.height, : self.width]

@@ -1,5 +1,6 @@
-"""Alarms about what a model is measured with: images that are not what it or its likelihood was made for, and
-a prior that was fitted to other weights.
+"""Alarms about what a model is measured with.
+
+They name images that neither it nor its likelihood was made for, and a prior fitted to other weights.
 
 Knows image sets, likelihoods and what a subject says of itself. What is wrong with a model is told by the
 section that finds it.

@@ -1,6 +1,7 @@
-"""onnxruntime without a server: runs of one batch size by so many threads. `python -m comparison.raw …`
+"""onnxruntime without a server: runs of one batch size by so many threads.
 
-Knows a graph's file. Knows nothing of HTTP. In a process of its own: nothing of the driver is measured.
+Called as `python -m comparison.raw …`, in a process of its own, so that nothing of the driver is measured.
+Knows a graph's file. Knows nothing of HTTP.
 """
 
 from __future__ import annotations

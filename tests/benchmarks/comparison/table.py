@@ -112,6 +112,7 @@ def markdown(figures: Figures, pairs: Sequence[tuple[str, str]], *, heading: str
     """Both tables.
 
     Args:
+        figures: What the rounds measured.
         pairs: Name and title of each.
         heading: A line on the machine and the rounds.
     """
