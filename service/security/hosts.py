@@ -38,7 +38,7 @@ class KnownHosts:
         self._names = frozenset(name for name in (bound.lower().rstrip("."), *names) if name)
         self._endings = (".localhost", *(name[1:] for name in names if name.startswith("*.")))
 
-    def include(self, host: str) -> bool:
+    def knows(self, host: str) -> bool:
         """Whether a name or an address, without a port, is one of this server's."""
         if self._all or _is_address(host):
             return True
@@ -52,7 +52,7 @@ class KnownHosts:
             ProblemError: `host-not-allowed`.
         """
         values = _values(scope, b"host")
-        if values and not (len(values) == 1 and self.include(_split(values[0])[0])):
+        if values and not (len(values) == 1 and self.knows(_split(values[0])[0])):
             raise ProblemError(
                 "host-not-allowed",
                 "The Host header names a host that this server does not know. It knows localhost, IP "

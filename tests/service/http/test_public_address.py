@@ -203,6 +203,7 @@ error_log stderr;
 events {{}}
 http {{
     access_log off;
+    proxy_max_temp_file_size 0;
     client_body_temp_path {home}/body;
     proxy_temp_path {home}/proxy;
     fastcgi_temp_path {home}/fastcgi;

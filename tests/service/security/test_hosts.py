@@ -162,8 +162,8 @@ def test_every_name_may_be_allowed_and_the_bound_name_always_is(tiny_store: Path
     with Caller(create_app(settings)) as api:
         assert reload(api, host="anything.example").status == 200
         assert reload(api, host="anything.example", origin="http://other.example").status == 403
-    assert KnownHosts(bound="Vae.Internal").include("vae.internal")
-    assert not KnownHosts(bound="0.0.0.0").include("machine")
+    assert KnownHosts(bound="Vae.Internal").knows("vae.internal")
+    assert not KnownHosts(bound="0.0.0.0").knows("machine")
 
 
 @pytest.mark.parametrize("value", ["vae.example", "*", "*.vae.example,my_service", "10.0.0.7, a"])
