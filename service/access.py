@@ -156,14 +156,14 @@ class Access:
 
 
 class AccessGuard:
-    """Answers what may not pass, before a byte of its body is read."""
+    """Answers what may not pass, before a byte of its body is read. OPTIONS asks for methods alone."""
 
     def __init__(self, app: ASGIApp, *, access: Access) -> None:
         self._app = app
         self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
+        if scope["type"] == "http" and scope["method"] != "OPTIONS":
             try:
                 self._access.authorise(scope)
             except ProblemError as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -18,6 +18,8 @@ from service.logs import fields
 from service.middleware import problem_response
 from service.problems import DOMAIN_ERRORS, Item, ProblemError, problem_of
 
+#: What `OPTIONS *` answers, which asks for the server as a whole.
+_OF_ANY_PATH: Final = "GET, HEAD, OPTIONS, POST"
 _log = logging.getLogger(__name__)
 
 
@@ -35,11 +37,16 @@ async def _domain(_: Request, error: Exception) -> Response:
     return problem_response(problem)
 
 
-async def _routing(_: Request, error: Exception) -> Response:
-    """Starlette's own: no route, or a route without the method."""
+async def _routing(request: Request, error: Exception) -> Response:
+    """Starlette's own: no route, or a route without the method, which OPTIONS asks for."""
     assert isinstance(error, HTTPException)
+    if request.method == "OPTIONS" and request.scope["path"] == "*":
+        return _options(_OF_ANY_PATH)
     if error.status_code == 405:
-        allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").replace(",", " ").split()))
+        own = (error.headers or {}).get("Allow", "").replace(",", " ").split()
+        allowed = ", ".join(sorted({*own, "OPTIONS"}))
+        if request.method == "OPTIONS":
+            return _options(allowed)
         item = Item("method", f"one of {allowed}", "another", "GET / lists commands that work.")
         problem = ProblemError(
             "method-not-allowed",
@@ -51,6 +58,11 @@ async def _routing(_: Request, error: Exception) -> Response:
     if error.status_code == 404:
         return problem_response(ProblemError("unknown-path", "No endpoint has this path."))
     raise error  # nothing of ours raises another: the middleware logs it
+
+
+def _options(allowed: str) -> Response:
+    """The methods that a path takes. Nothing is run for it, so it takes no key either."""
+    return Response(status_code=204, headers={"Allow": allowed})
 
 
 EXCEPTION_HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {

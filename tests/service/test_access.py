@@ -75,6 +75,13 @@ def test_request_without_a_key_is_told_what_to_send(keyed: Caller) -> None:
         assert len(answer.headers["x-request-id"]) == 16
 
 
+def test_methods_of_a_path_are_told_without_a_key(keyed: Caller) -> None:
+    """They are in the document, which takes none either, and nothing is run for them."""
+    for path, allow in (("/sample", "GET, HEAD, OPTIONS, POST"), ("/metrics", "GET, HEAD, OPTIONS")):
+        answer = keyed.call("OPTIONS", path)
+        assert (answer.status, answer.headers["allow"], answer.body) == (204, allow, b"")
+
+
 def test_probes_and_descriptions_take_no_key(keyed: Caller) -> None:
     for path in (
         "/livez",

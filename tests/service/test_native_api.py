@@ -11,6 +11,7 @@ import pytest
 from http_calls import Answer, Caller
 from numpy.typing import NDArray
 from PIL import Image
+from server_process import Running, raw_answer
 from tiny_models import TinyModel
 
 Floats = NDArray[np.float32]
@@ -359,14 +360,52 @@ def test_head_is_answered_where_get_is(api: Caller) -> None:
 
 def test_other_methods_get_405_with_allow(api: Caller) -> None:
     for method, target, allow in (
-        ("DELETE", "/sample", "GET, HEAD, POST"),
-        ("GET", "/encode", "POST"),
-        ("OPTIONS", "/decode.png", "POST"),
-        ("POST", "/livez", "GET, HEAD"),
+        ("DELETE", "/sample", "GET, HEAD, OPTIONS, POST"),
+        ("GET", "/encode", "OPTIONS, POST"),
+        ("PUT", "/decode.png", "OPTIONS, POST"),
+        ("POST", "/livez", "GET, HEAD, OPTIONS"),
     ):
         answer = api.call(method, target)
         assert (answer.status, answer.code) == (405, "method-not-allowed")
         assert answer.headers["allow"] == allow
+
+
+@pytest.mark.parametrize(
+    ("target", "allow"),
+    [
+        ("/sample", "GET, HEAD, OPTIONS, POST"),
+        ("/sample.png", "GET, HEAD, OPTIONS, POST"),
+        ("/encode", "OPTIONS, POST"),
+        ("/", "GET, HEAD, OPTIONS"),
+        ("/livez", "GET, HEAD, OPTIONS"),
+        ("/models/mnist/reload", "OPTIONS, POST"),
+        ("*", "GET, HEAD, OPTIONS, POST"),
+    ],
+)
+def test_options_tells_the_methods(api: Caller, target: str, allow: str) -> None:
+    answer = api.call("OPTIONS", target)
+    assert (answer.status, answer.headers["allow"], answer.body) == (204, allow, b"")
+    assert len(answer.headers["x-request-id"]) == 16
+
+
+def test_options_of_nothing_is_no_path_and_a_star_is_for_options_alone(api: Caller) -> None:
+    for method, target in (("OPTIONS", "/nowhere"), ("GET", "*"), ("POST", "*")):
+        assert api.call(method, target).code == "unknown-path"
+
+
+def test_every_path_answers_options_without_its_work(api: Caller) -> None:
+    for route in api.app.router.routes:
+        target = route.path.format(name="mnist", suffix="png", code="not-ready", asset="swagger-ui.css")
+        answer = api.call("OPTIONS", target)
+        assert answer.status == 204, target
+        assert answer.headers["allow"] == ", ".join(sorted({*route.methods, "OPTIONS"})), target
+
+
+def test_options_of_the_server_is_answered_on_the_wire(server: Running) -> None:
+    head, body = raw_answer(server, b"OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 204 ")
+    assert b"allow: get, head, options, post" in head.lower()
+    assert body == b""
 
 
 def test_trailing_slash_is_no_redirect(api: Caller) -> None:
