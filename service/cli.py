@@ -15,6 +15,7 @@ import contextlib
 import difflib
 import http.client
 import json
+import logging
 import sys
 import textwrap
 import time
@@ -24,7 +25,7 @@ from typing import Any, NoReturn
 from model_store.standard_streams import OutputError, run_command
 from service.api_keys import LABEL_RULE, SCOPES, Scope, new_key
 from service.bench.flags import add_bench_command
-from service.settings import Settings, SettingsError, describe_settings, load_settings
+from service.settings import Settings, SettingsError, describe_settings, ignored_variables, load_settings
 from service.worker import WorkerPlace
 
 EXIT_NOT_HEALTHY = 1
@@ -34,6 +35,7 @@ EXIT_NO_MODEL = 66
 EXIT_ADDRESS = 69
 EXIT_SETTINGS = 78
 
+_log = logging.getLogger("service.cli")  # also where `python -m` calls this module __main__
 _EXIT_CODES = "exit codes: " + __doc__.partition("Exit codes: ")[2].replace("\n", " ").strip()
 
 
@@ -90,6 +92,7 @@ def _supervise(settings: Settings, given: Sequence[str]) -> int:
     from service.supervisor import Supervisor  # noqa: PLC0415
 
     configure_logging(log_format=settings.log_format, level=settings.log_level)
+    _log_ignored_variables()
     try:
         return Supervisor(settings, given).run()
     except AddressError as error:
@@ -105,7 +108,9 @@ def _run(settings: Settings, started_s: float, place: WorkerPlace | None) -> int
 
     worker = None if place is None else place.number
     configure_logging(log_format=settings.log_format, level=settings.log_level, worker=worker)
-    if place is not None:
+    if place is None:
+        _log_ignored_variables()
+    else:
         settings = share_threads(settings, of=place.of)
     app = create_app(settings, reload_siblings=place.reload_siblings if place else None)
     try:
@@ -114,6 +119,22 @@ def _run(settings: Settings, started_s: float, place: WorkerPlace | None) -> int
         print(f"vae-serve: {error}", file=sys.stderr)
         return EXIT_ADDRESS
     return 0
+
+
+def _log_ignored_variables() -> None:
+    """One line, so that an operator who meant one of them as a setting finds it."""
+    from service.logs import fields  # noqa: PLC0415
+
+    if links := ignored_variables():
+        _log.info(
+            "variables of service links ignored",
+            extra=fields(
+                variables=",".join(links)[:400],
+                count=len(links),
+                remedy="Kubernetes or docker --link added them for a service of this name. "
+                "enableServiceLinks: false keeps them out.",
+            ),
+        )
 
 
 def _check(settings: Settings) -> int:

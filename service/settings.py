@@ -2,7 +2,8 @@
 
 Knows names, units, bounds and reasons. Knows nothing of HTTP, models or the command line.
 Read once, in `create_app` or in the command line; importing this module reads nothing.
-A value comes from a `VAE_…` environment variable or from a flag, and the flag wins.
+A value comes from a `VAE_…` environment variable or from a flag, and the flag wins. Variables that an
+orchestrator adds for a service of that name are no settings.
 """
 
 from __future__ import annotations
@@ -25,9 +26,15 @@ from pydantic import (
     ValidationError,
 )
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from service.references import REFERENCE_PATTERN
+from service.service_links import service_links
 
 ENV_PREFIX = "VAE_"
 #: A path before every other: segments that need no escape, none of dots alone, no slash at the end.
@@ -266,6 +273,10 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then environment; no .env file is looked for, because none was asked for."""
+        links = {name.lower() for name in ignored_variables()}
+        if links and isinstance(env_settings, EnvSettingsSource):
+            values = env_settings.env_vars
+            env_settings.env_vars = {name: values[name] for name in values if name.lower() not in links}
         return init_settings, env_settings
 
 
@@ -316,6 +327,7 @@ def load_settings(
     """
     environment = os.environ if environ is None else environ
     refuse_unknown_variables(environment)
+    links = ignored_variables(environment)
     given = dict(overrides or {})
     try:
         if environ is None:
@@ -323,18 +335,24 @@ def load_settings(
         from_environment = {
             name: environment[variable]
             for name in Settings.model_fields
-            if environment.get(variable := f"{ENV_PREFIX}{name.upper()}")
+            if environment.get(variable := f"{ENV_PREFIX}{name.upper()}") and variable not in links
         }
         return Settings(**{**from_environment, **given})
     except ValidationError as error:
         raise SettingsError(_explain(error, given)) from None
 
 
+def ignored_variables(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Variables with the prefix of settings that Kubernetes or Docker added for a service, sorted."""
+    return tuple(sorted(service_links(os.environ if environ is None else environ, prefix=ENV_PREFIX)))
+
+
 def refuse_unknown_variables(environment: Mapping[str, str]) -> None:
     """A misspelt variable would otherwise be a default that nobody notices."""
     known = {f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields}
+    links = ignored_variables(environment)
     for variable in sorted(environment):
-        if not variable.startswith(ENV_PREFIX) or variable in known:
+        if not variable.startswith(ENV_PREFIX) or variable in known or variable in links:
             continue
         nearest = difflib.get_close_matches(variable, sorted(known), n=1, cutoff=0.4)
         hint = f"Did you mean {nearest[0]}?" if nearest else "See `vae-serve run --help`."

@@ -337,3 +337,17 @@ def test_empty_store_is_served_but_fails_the_check(tmp_path: Path) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.1)
         assert running.get("/sample.txt")[0] == 200
+
+
+def test_start_says_once_which_variables_of_an_orchestrator_it_ignores(
+    tiny_store: Path, tmp_path: Path
+) -> None:
+    """A pod in the namespace of a Service named `vae` has these in its environment."""
+    links = {"VAE_PORT": "tcp://10.96.12.7:8000", "VAE_PORT_8000_TCP_ADDR": "10.96.12.7"}
+    with serving(tiny_store, tmp_path / "log", "--workers", "2", environment=links) as server:
+        assert server.get("/livez")[0] == 200
+        assert server.stop() == 0
+        lines = [json.loads(line) for line in server.log.splitlines() if "service links" in line]
+    assert [line["variables"] for line in lines] == ["VAE_PORT,VAE_PORT_8000_TCP_ADDR"]
+    assert "enableServiceLinks" in lines[0]["remedy"]
+    assert "10.96.12.7" not in server.log

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.cli import main
-from service.settings import Settings, SettingsError, describe_settings, load_settings
+from service.settings import Settings, SettingsError, describe_settings, ignored_variables, load_settings
 
 
 def test_flag_wins_over_environment_and_environment_over_default() -> None:
@@ -45,6 +45,75 @@ def test_empty_variable_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unknown_variable_is_refused_with_the_nearest_name(variable: str, nearest: str) -> None:
     with pytest.raises(SettingsError, match=f"{variable}.*Did you mean {nearest}?"):
         load_settings({}, environ={variable: "1"})
+
+
+KUBERNETES = {  # for the Services `vae`, `vae-service` and `vae-max-images`, the last on IPv6
+    "VAE_SERVICE_HOST": "10.96.12.7",
+    "VAE_SERVICE_PORT": "8000",
+    "VAE_SERVICE_PORT_HTTP": "8000",
+    "VAE_PORT": "tcp://10.96.12.7:8000",
+    "VAE_PORT_8000_TCP": "tcp://10.96.12.7:8000",
+    "VAE_PORT_8000_TCP_PROTO": "tcp",
+    "VAE_PORT_8000_TCP_PORT": "8000",
+    "VAE_PORT_8000_TCP_ADDR": "10.96.12.7",
+    "VAE_SERVICE_SERVICE_HOST": "10.96.12.8",
+    "VAE_SERVICE_SERVICE_PORT": "80",
+    "VAE_SERVICE_SERVICE_PORT_METRICS_2": "9090",
+    "VAE_SERVICE_PORT_53_UDP": "udp://10.96.12.8:53",
+    "VAE_MAX_IMAGES_SERVICE_HOST": "fd00::1",
+    "VAE_MAX_IMAGES_SERVICE_PORT": "8000",
+    "VAE_MAX_IMAGES_PORT": "tcp://[fd00::1]:8000",
+}
+DOCKER = {  # for `--link other:vae`
+    "VAE_NAME": "/web/vae",
+    "VAE_PORT": "tcp://172.17.0.5:8000",
+    "VAE_PORT_8000_TCP_START": "tcp://172.17.0.5:8000",
+    "VAE_PORT_8000_TCP_END": "tcp://172.17.0.5:8010",
+    "VAE_PORT_8000_TCP_PORT_START": "8000",
+    "VAE_PORT_8000_TCP_PORT_END": "8010",
+    "VAE_ENV_VAE_PORT": "8000",
+    "VAE_ENV_LANG": "C.UTF-8",
+}
+
+
+@pytest.mark.parametrize("links", [KUBERNETES, DOCKER], ids=["Kubernetes", "Docker"])
+def test_variables_that_an_orchestrator_adds_are_no_settings(
+    links: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_settings({}, environ={**links, "VAE_MAX_IMAGES": "17"}).max_images == 17
+    assert load_settings({}, environ=links).port == 8000
+    assert ignored_variables({**links, "HOME": "/"}) == tuple(sorted(links))
+    for name, value in links.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("VAE_MAX_IMAGES", "17")
+    settings = load_settings()
+    assert (settings.port, settings.max_images) == (8000, 17)
+    assert Settings().port == 8000
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("VAE_SERVICE_PORT", "8000"),  # no VAE_SERVICE_HOST: a person wrote it
+        ("VAE_SERVICE_HOST", "localhost"),
+        ("VAE_PORTS", "tcp://10.96.12.7:8000"),
+        ("VAE_NAME", "mnist"),
+        ("VAE_ENV_LANG", "C"),  # no VAE_NAME
+        ("VAE_PORT_8000_TCP_PROTO", "http"),
+        ("VAE_PORT_8000_TCP", "8000"),
+        ("VAE_HOST_PORT", "8000"),
+    ],
+)
+def test_variable_that_only_resembles_one_of_an_orchestrator_is_refused(variable: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=variable):
+        load_settings({}, environ={variable: value})
+
+
+def test_misspelt_variable_is_refused_among_those_of_an_orchestrator() -> None:
+    with pytest.raises(SettingsError, match=r"VAE_PROT.*Did you mean VAE_PORT?"):
+        load_settings({}, environ={**KUBERNETES, "VAE_PROT": "8000"})
+    with pytest.raises(SettingsError, match="VAE_PORT"):
+        load_settings({}, environ={"VAE_PORT": "http://10.96.12.7:8000"})
 
 
 @pytest.mark.parametrize(
