@@ -1,6 +1,7 @@
 """Log lines: one short fixed phrase and its fields, as text for people or JSON for machines.
 
-Knows formatting and where lines go. Knows nothing of requests beyond the id that rides in the context.
+Knows formatting and where lines go; `log_writer` takes them there. Knows nothing of requests beyond the id
+that rides in the context.
 Bodies and pixels never come here: no caller passes them, and long values are cut.
 
     log = logging.getLogger(__name__)
@@ -18,6 +19,7 @@ from typing import Any, Literal, TextIO
 
 import orjson
 
+from service.observability.log_writer import LogStream, LogWriter
 from service.trace import current_request_id
 
 _MAX_VALUE_CHARACTERS = 400
@@ -85,6 +87,27 @@ class JsonFormatter(_Formatter):
         return orjson.dumps(document).decode()
 
 
+class _Handler(logging.Handler):
+    """Hands formatted lines to the writer; `logging.shutdown` flushes it when the process ends."""
+
+    def __init__(self, writer: LogWriter) -> None:
+        super().__init__()
+        self.writer = writer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self.writer.put(self.format(record))
+        except Exception:
+            self.handleError(record)  # says on standard error, which is the writer's too, what was wrong
+
+    def flush(self) -> None:
+        self.writer.flush()
+
+    def close(self) -> None:
+        self.writer.close()
+        super().close()
+
+
 def configure_logging(
     *,
     log_format: Literal["auto", "text", "json"],
@@ -94,13 +117,38 @@ def configure_logging(
 ) -> None:
     """Sends this process's lines, uvicorn's included, to `stream` (standard error when left out).
 
+    No caller ever waits for the stream; see `log_writer`. Python's own messages on standard error, such as
+    warnings and tracebacks of threads, take the same way.
     Called by the command line only: a program that embeds the application keeps its own logging.
     """
     target = sys.stderr if stream is None else stream
     as_text = log_format == "text" or (log_format == "auto" and target.isatty())
-    handler = logging.StreamHandler(target)
-    handler.setFormatter(TextFormatter(worker) if as_text else JsonFormatter(worker))
+    formatter = TextFormatter(worker) if as_text else JsonFormatter(worker)
+
+    def report(lines: int, reason: str) -> str:
+        lost = fields(lines=lines, reason=reason)
+        return formatter.format(
+            logging.makeLogRecord(
+                {
+                    "name": __name__,
+                    "levelno": logging.WARNING,
+                    "levelname": "WARNING",
+                    "msg": "log lines lost",
+                }
+                | lost
+            )
+        )
+
+    writer = LogWriter(
+        target.fileno(), report=report, encoding=(target.encoding or "utf-8") if as_text else "utf-8"
+    )
+    handler = _Handler(writer)
+    handler.setFormatter(formatter)
+    if target is sys.stderr:
+        sys.stderr = LogStream(writer, target.fileno())
     root = logging.getLogger()
+    for former in root.handlers:
+        former.close()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     for name in ("service", "model_store"):
@@ -115,6 +163,11 @@ def configure_logging(
     access = logging.getLogger("uvicorn.access")
     access.handlers[:] = []
     access.propagate = False  # one request is one line, and that line is ours
+
+
+def lost_lines() -> int:
+    """Lines of this process that could not be written, so far."""
+    return sum(each.writer.lost for each in logging.getLogger().handlers if isinstance(each, _Handler))
 
 
 def _is_not_told_by_us(record: logging.LogRecord) -> bool:

@@ -222,6 +222,10 @@ class Metrics:
         self.queue_images.set(waiting_images)
         self._process.observe()
 
+    def observe_log(self, lost: int) -> None:
+        """Takes the number of log lines that this process has lost since it began."""
+        self._process.observe_log(lost)
+
     def observe_request(
         self,
         *,

@@ -1,4 +1,4 @@
-"""What the operating system says of this process, as metrics.
+"""What the operating system says of this process, and how its log fares, as metrics.
 
 Knows /proc of Linux. prometheus_client's own collector does the same, but not for several workers. Here,
 memory and processor time are added up, and files are those of the fullest worker, since their limit is that
@@ -59,8 +59,21 @@ class ProcessMetrics:
         )
         """When did it last start?"""
 
+        self.lost_log_lines = Counter(
+            "vae_log_lines_lost_total",
+            "Log lines that could not be written: nothing reads the log, or its disk is full.",
+            registry=registry,
+        )
+        """Is the log complete?"""
+
         self.start.set(time.time() - time.clock_gettime(time.CLOCK_PROCESS_CPUTIME_ID))
         self._cpu_s = 0.0
+        self._lost = 0
+
+    def observe_log(self, lost: int) -> None:
+        """Takes the number of log lines lost since the process began."""
+        self.lost_log_lines.inc(max(0, lost - self._lost))
+        self._lost = lost
 
     def observe(self) -> None:
         """Sets all of them to what is so now; what cannot be read stays as it was."""

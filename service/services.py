@@ -13,6 +13,7 @@ from service.access import Access
 from service.cors import CrossOrigin
 from service.engine import Lanes, LoadFailure, ModelRegistry
 from service.http.public_address import PublicAddress
+from service.logs import lost_lines
 from service.metrics import Metrics
 from service.mirror import StoreMirror
 from service.schemas.base import Limits
@@ -58,6 +59,7 @@ class Services:
             ready=self.lifecycle.loaded and not self.lifecycle.draining and self.registry.readiness().ready,
             waiting_images=self.lanes.waiting,
         )
+        self.metrics.observe_log(lost_lines())
 
     def failures(self) -> tuple[LoadFailure, ...]:
         """What cannot be served, or not even fetched, and why."""

@@ -1,7 +1,7 @@
 """Several server processes on one address: started, watched, replaced and stopped together.
 
 Knows processes, signals and pipes. Knows nothing of HTTP or of models, and imports neither, so that it stays
-small and starts no thread before a process is made.
+small. Its one thread writes the log.
 
 Each worker has a listening socket of its own (SO_REUSEPORT), and the supervisor keeps all of them:
 connections are shared evenly, and those that wait for a worker that died or hangs are taken by the others.

@@ -86,6 +86,8 @@ ROWS = (
         "starts; /readyz 503 with the remedy; ready when a model appears", fast=True),
     Row(PROCESS, "sigterm", "SIGTERM under load and with stalled clients",
         "50 × under load: 0 lost; 100 stalled clients: exit ≤ grace + 1 s"),
+    Row(PROCESS, "unread-log", "a log that nobody reads, or whose disk is full",
+        "20,000 requests beside an unread pipe: 0 lost, SIGTERM ≤ grace"),
     Row(PROCESS, "cpu-quota", "fewer cores than the host has",
         "threads follow affinity and quota", fast=True),
     Row(PROCESS, "training-killed", "training that is killed",
