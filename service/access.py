@@ -163,6 +163,7 @@ class AccessGuard:
         self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on when its key permits it; else answer the problem."""
         if scope["type"] == "http" and scope["method"] != "OPTIONS":
             try:
                 self._access.authorise(scope)

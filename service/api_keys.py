@@ -72,6 +72,7 @@ class KeyRing:
 
     @property
     def has_admin(self) -> bool:
+        """Whether any key has the scope admin."""
         return any(key.scope == "admin" for key in self._keys)
 
     def __len__(self) -> int:
@@ -142,8 +143,11 @@ _HOW_TO_MAKE: Final = "`vae-serve key` makes a key and the line for the file."
 
 
 def _readable_by_others(path: Path, mode: int) -> str | None:
-    """A warning and no refusal: containers get their secrets with mode 0444, and of a key that was made here
-    the digest gives nothing away. Of one that somebody thought up, it lets others guess."""
+    """A warning and no refusal: containers get their secrets with mode 0444.
+
+    The digest of a key that was made here gives nothing away; that of a key that somebody invented lets
+    others guess it.
+    """
     if not mode & stat.S_IROTH or path.is_relative_to(_CONTAINER_SECRETS):
         return None
     return f"{path} can be read by every user of this machine (mode {_octal(mode)}). Run: chmod 600 {path}"

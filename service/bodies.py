@@ -73,6 +73,7 @@ class Body:
 
     @property
     def is_blank(self) -> bool:
+        """Whether there is nothing in it but white space."""
         return not self.data or self.data.isspace()
 
 
@@ -87,6 +88,7 @@ async def read_body(request: Request, *, path: str, kinds: Mapping[BodyKind, str
     """The body and its kind, read to its end.
 
     Args:
+        request: Of which nothing has been read.
         path: The endpoint's path, for the command in a refusal.
         kinds: What this endpoint takes, each with the argument by which curl sends it.
 

@@ -41,6 +41,7 @@ class FastPaths:
         self._exception_handlers = exception_handlers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the paths of the table directly; hand on every other request."""
         path = self._paths.get(scope["path"]) if scope["type"] == "http" else None
         if path is None or scope["method"] not in path.methods:
             await self._app(scope, receive, send)

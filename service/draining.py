@@ -37,7 +37,8 @@ class Drained(Protocol):
 class Closable(Protocol):
     """A server that listens."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Stop listening."""
 
 
 async def linger(

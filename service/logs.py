@@ -57,9 +57,10 @@ class _Formatter(logging.Formatter):
 
 
 class TextFormatter(_Formatter):
-    """`12:00:00.123 info  request method=GET route=/sample status=200`"""
+    """`12:00:00.123 info  request method=GET route=/sample status=200`."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """The line of one record, and below it the traceback if there is one."""
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         words = [
             f"{clock}.{int(record.msecs):03d} {record.levelname.lower():<7} {_one_line(record.getMessage())}"
@@ -73,6 +74,7 @@ class JsonFormatter(_Formatter):
     """One JSON object per line; the traceback, if any, is one field."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """The JSON object of one record, on one line."""
         document = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
             + f".{int(record.msecs):03d}Z",

@@ -72,13 +72,13 @@ class Envelope:
         self._cross_origin = cross_origin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request with its id and timing, and count and log it once."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         trace, token = begin_trace(first_header(scope, b"x-request-id"))
         trace.prefix = prefix_of(scope)
         status = 0
-        cross_origin = self._cross_origin
         in_parts = False
 
         async def send_enveloped(message: Message) -> None:
@@ -86,9 +86,7 @@ class Envelope:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 trace.answer_begins()
-                _add_headers(message["headers"], trace, cross_origin.resource_policy)
-                if cross_origin.is_on:
-                    cross_origin.permit(scope["headers"], message["headers"])
+                self._complete(message["headers"], scope, trace)
             elif message.get("more_body"):
                 in_parts = True
             await send(message)
@@ -127,6 +125,12 @@ class Envelope:
             self._metrics.in_flight.dec()
             self._record(scope, trace, status, in_parts=in_parts)
             end_trace(token)
+
+    def _complete(self, headers: list[tuple[bytes, bytes]], scope: Scope, trace: Trace) -> None:
+        """Add the headers of every answer, those for pages of allowed origins included."""
+        _add_headers(headers, trace, self._cross_origin.resource_policy)
+        if self._cross_origin.is_on:
+            self._cross_origin.permit(scope["headers"], headers)
 
     def _record(self, scope: Scope, trace: Trace, status: int, *, in_parts: bool) -> None:
         """One line and one count per request.
@@ -208,6 +212,7 @@ class BodyCeiling:
         self._budget = budget
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request on with a body that is counted as it is read."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -38,6 +38,7 @@ class Form(Enum):
 
     @property
     def content_type(self) -> str:
+        """Value of the Content-Type header."""
         return "text/plain; charset=utf-8" if self is Form.TEXT else self.media_type
 
 

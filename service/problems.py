@@ -310,7 +310,7 @@ def problem_of(error: Exception) -> ProblemError:
 
 
 def sentence(item: Item) -> str:
-    """`images[2]: expected …, got …. Do …`"""
+    """`images[2]: expected …, got …. Do …`."""
     return f"{item.where}: expected {item.expected}, got {item.got}. {item.remedy}".strip()
 
 

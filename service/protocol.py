@@ -104,6 +104,7 @@ class ProblemProtocol(HttpToolsProtocol):
         return type(cls.__name__, (cls,), own)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the receipt deadline, and make room where there are too many connections."""
         super().connection_made(transport)
         self.connection = Connection()
         self.connection.peer = self._client()
@@ -118,12 +119,14 @@ class ProblemProtocol(HttpToolsProtocol):
                 self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Mark the connection as gone, so that work for it is dropped."""
         self.connection.gone = True
         if exc is None and not self._was_reset:
             self.closing.take(self.transport.get_extra_info("socket"), self._client())
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Parse what came, and refuse a head that grows beyond its limit."""
         self._came_s = time.perf_counter()
         self._begin_receipt()
         head = self._heads if self._in_head else None
@@ -136,6 +139,7 @@ class ProblemProtocol(HttpToolsProtocol):
                 self.send_400_response("")
 
     def on_message_begin(self) -> None:
+        """Start the receipt deadline and the count of bytes of the next head."""
         self._heads += 1
         self._in_head = True
         self._head_bytes = self._waiting_bytes = 0
@@ -144,14 +148,17 @@ class ProblemProtocol(HttpToolsProtocol):
         self.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]
 
     def on_url(self, url: bytes) -> None:
+        """Count a part of the URL; longer URLs are truncated."""
         self._count(len(url))
         super().on_url(url[: max(0, MAX_URL_BYTES - len(self.url))])
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Count a header towards the limit of the head."""
         self._count(len(name) + len(value) + len(b": \r\n"))
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        """Begin the cycle of one request and its answer."""
         self._in_head = False
         super().on_headers_complete()
         self.cycle.__class__ = Cycle
@@ -159,12 +166,14 @@ class ProblemProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
+        """Hand the next part of the body to the cycle, unless its answer is complete."""
         cycle = self.cycle
         assert isinstance(cycle, Cycle), "made one as soon as the head was whole"
         if not cycle.response_complete:
             cycle.take(body)
 
     def on_message_complete(self) -> None:
+        """Stop the receipt deadline: the request is whole."""
         self._receive_by_s = math.inf
         super().on_message_complete()
 

@@ -62,6 +62,7 @@ class Server(uvicorn.Server):
         self._place = place
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, start the sweep of slow connections, and take SIGHUP."""
         # Of several workers each takes its own connections, and others' that wait; alone, uvicorn takes all.
         await super().startup(sockets if self._place is None else [])
         self._acceptors = (
@@ -80,6 +81,7 @@ class Server(uvicorn.Server):
         self._reading = asyncio.get_running_loop().create_task(reload_models(self._services))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain: not ready at once, and stop after the drain delay on SIGTERM."""
         self._services.lifecycle.draining = True
         self._delay_s = self._services.settings.drain_delay_s if sig == signal.SIGTERM else 0.0
         super().handle_exit(sig, frame)
@@ -133,6 +135,8 @@ def serve(app: FastAPI, settings: Settings, *, started_s: float, place: WorkerPl
     """Listens until SIGTERM or SIGINT, lets running requests finish, and returns.
 
     Args:
+        app: The application that `create_app` made.
+        settings: Of the server.
         place: For one of several workers: the sockets, and whom it tells that it is alive.
         started_s: When the process began its work, on the clock of `time.perf_counter`.
 

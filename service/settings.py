@@ -113,7 +113,7 @@ def _store(value: object) -> object:
 
 
 def split_origins(text: str) -> tuple[str, ...]:
-    """`a, b` → `("a", "b")`"""
+    """`a, b` → `("a", "b")`."""
     return tuple(origin.strip() for origin in text.split(","))
 
 

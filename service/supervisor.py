@@ -154,8 +154,10 @@ class Supervisor:
         return _LOOK_S if self._refuse_at_s is None else _LOOK_STOPPING_S
 
     def _refuse_if_due(self, listeners: Sequence[socket.socket]) -> None:
-        """No further connection, once all workers are to stop. One of them alone must never see to that: the
-        others, and whoever replaces it, accept from the same socket."""
+        """No further connection, once all workers are to stop.
+
+        One of them alone must never do that: the others, and its replacement, accept from the same socket.
+        """
         if self._refuse_at_s is None or time.monotonic() < self._refuse_at_s or listeners[0].fileno() < 0:
             return
         for listener in listeners:

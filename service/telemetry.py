@@ -92,6 +92,7 @@ class SpanFacts:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Note facts of the request on its span before the answer begins."""
         if scope["type"] != "http" or scope.get("fastapi.telemetry") is None:
             await self._app(scope, receive, send)
             return

@@ -76,6 +76,7 @@ class Trace:
         self.phases["run"] = caller.run_s
 
     def elapsed_s(self) -> float:
+        """Seconds since the request arrived."""
         return time.perf_counter() - self.started
 
     def answer_begins(self) -> None:
@@ -101,6 +102,7 @@ def current_trace() -> Trace:
 
 
 def current_request_id() -> str | None:
+    """Id of the request that this task works for; None outside of requests."""
     trace = _current.get()
     return trace.request_id if trace else None
 
@@ -122,4 +124,5 @@ def begin_trace(client_request_id: str | None) -> tuple[Trace, Token[Trace | Non
 
 
 def end_trace(token: Token[Trace | None]) -> None:
+    """Forget the trace that `begin_trace` began."""
     _current.reset(token)

@@ -57,6 +57,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def close(self) -> None:
+        """Close without waiting for an answer."""
         self.open = False
         if self._transport is not None:
             self._transport.close()
@@ -64,10 +65,12 @@ class Connection(asyncio.Protocol):
     # What asyncio calls.
 
     def connection_made(self, transport: Any) -> None:
+        """Take the transport: from now on requests can be sent."""
         self._transport = transport
         self.open = True
 
     def data_received(self, data: bytes) -> None:
+        """Parse what came, and report the answer once it is whole."""
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
@@ -86,6 +89,7 @@ class Connection(asyncio.Protocol):
             self.abort("an answer that nobody asked for")
 
     def connection_lost(self, error: Exception | None) -> None:
+        """Report a request under way as not answered, with the reason."""
         self.open = False
         if self.busy:
             self.busy = False
@@ -99,6 +103,7 @@ class Connection(asyncio.Protocol):
     # What httptools calls.
 
     def on_message_complete(self) -> None:
+        """Note that the answer is whole, and whether the connection stays open."""
         self._whole = True
         # Now, because the parser has forgotten the answer's headers when it returns.
         self._stays = self._parser.should_keep_alive()
@@ -112,9 +117,11 @@ class ReadingConnection(Connection):
         self.body = bytearray()
 
     def on_message_begin(self) -> None:
+        """Forget the body of the last answer."""
         self.body.clear()
 
     def on_body(self, data: bytes) -> None:
+        """Keep the next part of the body."""
         self.body += data
 
 

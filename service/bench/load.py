@@ -62,6 +62,7 @@ class LoadResult:
 
     @property
     def statuses(self) -> Counter[int]:
+        """Number of answers by status."""
         values, counts = np.unique(self.status, return_counts=True)
         return Counter({int(v): int(c) for v, c in zip(values, counts, strict=True)})
 
@@ -72,10 +73,12 @@ class LoadResult:
 
     @property
     def ok_latency_s(self) -> NDArray[np.float64]:
+        """Latencies of the requests that were answered 2xx, in seconds."""
         return self.latency_s[self.ok]
 
     @property
     def failed(self) -> int:
+        """Number of requests that were not answered 2xx."""
         return int(len(self.status) - self.ok.sum())
 
     @property
@@ -142,6 +145,7 @@ class Load:
 
     @property
     def on_their_way(self) -> int:
+        """Number of requests that were sent, or are due, and not answered yet."""
         return sum(connection.busy for connection in self._all) + len(self._due)
 
     async def start(self) -> None:
@@ -356,7 +360,13 @@ async def run_load(
     Args:
         target: Where; a URL such as `http://127.0.0.1:8000` is read.
         requests: Whole requests as bytes (`requests.render_request`), taken in turn, or what makes the next.
+        concurrency: Connections that always have a request under way (closed loop).
+        rate_per_s: Requests a second, whatever the answers take (open loop).
+        duration_s: How long requests are sent.
+        max_connections: Most connections of an open loop.
+        arrivals: How the requests of an open loop are spaced.
         timeout_s: Longest wait for one answer, at the end too.
+        seed: Of random arrivals.
 
     Raises:
         OSError: Nothing listens there.

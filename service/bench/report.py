@@ -49,6 +49,7 @@ class Report:
 
     @property
     def failed(self) -> int:
+        """Number of requests that were not answered 2xx."""
         return sum(count for status, count in self.statuses.items() if not 200 <= status < 300)
 
     def as_document(self) -> dict[str, Any]:
@@ -71,6 +72,7 @@ class Report:
         }
 
     def as_text(self, *, width: int = 72) -> str:
+        """The form for people; histogram bars are at most `width` columns wide."""
         latency = Latency.of(self.latency_s)
         lines = [
             f"{self.url}  {self.model}",

@@ -85,6 +85,7 @@ class Target:
 
     @property
     def authority(self) -> str:
+        """Host and port as in a Host header; an IPv6 address in brackets."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
@@ -193,9 +194,14 @@ def build_requests(
     """Whole requests, to be sent in turn.
 
     Args:
+        target: Where they go.
+        facts: Shapes of the model that answers.
+        operation: Name of the endpoint, such as `encode`.
+        form: Of the body that is sent, or of the answer where none is.
         images: Images, or rows of z, in each.
         model: Sent as `?model=`; left out when None, so that the server's default answers.
         seed: Of the random bodies, and of `/sample`, whose n-th request asks for seed + n.
+        headers: Sent with each request.
 
     Raises:
         WrongRequest: The operation has no such form, or does not take so many images in it.

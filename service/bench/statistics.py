@@ -30,6 +30,7 @@ class Latency:
 
     @classmethod
     def of(cls, latency_s: NDArray[np.float64]) -> Latency:
+        """Mean, extremes and percentiles of these latencies; NaN when there are none."""
         if latency_s.size == 0:
             nan = math.nan
             return cls(nan, nan, nan, nan, nan, nan, nan, nan)

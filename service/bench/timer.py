@@ -47,9 +47,11 @@ class Timer:
 
     @property
     def is_precise(self) -> bool:
+        """Whether the kernel wakes it (timerfd), and not the event loop with its milliseconds."""
         return self._descriptor >= 0
 
     def wake_at(self, due_s: float) -> None:
+        """Call back at this moment on the clock of `time.perf_counter`, in seconds."""
         wait_s = max(_SHORTEST_S, due_s - time.perf_counter())
         if self._descriptor < 0:
             self._handle = self._loop.call_later(wait_s, self._wake)
@@ -59,6 +61,7 @@ class Timer:
         self._libc.timerfd_settime(self._descriptor, 0, ctypes.byref(spec), None)
 
     def close(self) -> None:
+        """Stop waiting, and close the descriptor."""
         if self._handle is not None:
             self._handle.cancel()
         if self._descriptor >= 0:

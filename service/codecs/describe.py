@@ -45,7 +45,7 @@ def told_apart(value: float, *bounds: float, digits: int = 6) -> str:
 
 
 def path(index: Sequence[int]) -> str:
-    """`[2][0][13]`"""
+    """`[2][0][13]`."""
     return "".join(f"[{i}]" for i in index)
 
 

@@ -27,7 +27,7 @@ class Axes:
 
     @property
     def text(self) -> str:
-        """`(N, 1, 28, 28) or (N, 28, 28)`"""
+        """`(N, 1, 28, 28) or (N, 28, 28)`."""
         forms = [shape_text(("N", *self.row))]
         if self._is_grey:
             forms.append(shape_text(("N", *self.row[1:])))

@@ -80,8 +80,10 @@ def _fitted(plane: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _dots(plane: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Strokes by one threshold, shades by ordered dithering: dithered strokes fray, thresholded shades
-    vanish."""
+    """Strokes by one threshold, shades by ordered dithering.
+
+    Dithered strokes fray, and thresholded shades vanish.
+    """
     between = (plane > 0.2) & (plane < 0.8)
     if between.mean() <= _MOST_BETWEEN_IN_STROKES:
         return plane > _STROKE_THRESHOLD

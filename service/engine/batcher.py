@@ -135,9 +135,11 @@ class GraphQueue:
     # Called by the lanes, with their lock held.
 
     def is_empty(self) -> bool:
+        """Whether no row waits."""
         return not self._waiting
 
     def backlog_s(self) -> float:
+        """Estimated seconds that the waiting rows take to run."""
         return self._runner.seconds(self._rows_waiting)
 
     def take(self) -> _Batch | None:
@@ -168,6 +170,7 @@ class GraphQueue:
         return batch if batch.slices or batch.failed else None
 
     def fail_all(self, error: Exception) -> None:
+        """Give every waiting caller this error, and empty the queue."""
         batch = _Batch(self)
         batch.failed = [(job, error) for job in self._waiting]
         self._lanes.waiting -= self._rows_waiting

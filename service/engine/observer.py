@@ -16,8 +16,10 @@ class EngineObserver(Protocol):
         """`images` wait for this graph now, because its requests could not be run at once."""
 
     def run(self, model: str, graph: str, *, rows: int, jobs: int, wait_s: float, run_s: float) -> None:
-        """One batch of `rows` rows for `jobs` callers ran for `run_s`; those of them that had not been served
-        before had waited `wait_s` together."""
+        """One batch of `rows` rows for `jobs` callers ran for `run_s`.
+
+        Those of the callers that had not been served before had waited `wait_s` together.
+        """
 
     def loaded(self, model: str, result: str, seconds: float) -> None:
         """Loading a version took `seconds` and ended `loaded` or `refused`."""
@@ -30,13 +32,17 @@ class Unobserved:
     """Counts nothing."""
 
     def queued(self, model: str, graph: str, images: int) -> None:
+        """Count nothing."""
         pass
 
     def run(self, model: str, graph: str, *, rows: int, jobs: int, wait_s: float, run_s: float) -> None:
+        """Count nothing."""
         pass
 
     def loaded(self, model: str, result: str, seconds: float) -> None:
+        """Count nothing."""
         pass
 
     def dropped(self, model: str, graph: str, reason: str, images: int) -> None:
+        """Count nothing."""
         pass

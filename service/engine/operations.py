@@ -115,7 +115,8 @@ class Parts:
 class RunGraph(Protocol):
     """All outputs of one graph for all rows; may wait."""
 
-    def __call__(self, rows: Float32Array, caller: Caller, /) -> Awaitable[tuple[Float32Array, ...]]: ...
+    def __call__(self, rows: Float32Array, caller: Caller, /) -> Awaitable[tuple[Float32Array, ...]]:
+        """Outputs in the order of the manifest, one row for each of `rows`."""
 
 
 class Operations:

@@ -215,10 +215,10 @@ def _ratio_of_one(r: float, coefficients: Sequence[tuple[float, float]]) -> floa
 
 
 def _ratio(r: NDArray[np.float64], coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Numerator over denominator, both by Horner's rule in one array: rows of coefficients, highest power
-    first.
+    """Numerator over denominator, both by Horner's rule in one array.
 
-    Multiplying and adding are two NumPy calls, so that nothing can fuse them into one rounding.
+    `coefficients` has a row for each power, the highest first. Multiplying and adding are two NumPy calls, so
+    that nothing can fuse them into one rounding.
     """
     value = np.empty((2, *r.shape))
     value[:] = coefficients[0]

@@ -108,8 +108,10 @@ def _options(threads: int) -> onnxruntime.SessionOptions:
 
 
 def _compare(file: str, side: str, wanted: tuple[TensorSpec, ...], found: list[Any]) -> None:
-    """Names, element type and shape; the batch axis must be dynamic, or one batch size would be all it
-    takes."""
+    """Names, element type and shape.
+
+    The batch axis must be dynamic, or the graph would take one batch size alone.
+    """
     expected: dict[str, tuple[str, list[Any]]] = {
         tensor.name: ("tensor(float)", list(tensor.shape)) for tensor in wanted
     }

@@ -55,8 +55,9 @@ def validate_images(
 
 
 def validate_latents(z: NDArray[np.float32], *, size: int, max_batch: int, model: str) -> NDArray[np.float32]:
-    """`z` as the decoder takes it: C-contiguous float32 of shape (batch, latent), each |value| ≤
-    `LATENT_BOUND`.
+    """`z` as the decoder takes it: C-contiguous float32 of shape (batch, latent).
+
+    Each |value| is at most `LATENT_BOUND`.
 
     Raises:
         InvalidInput: Names the array or the first value at fault.

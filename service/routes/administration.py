@@ -41,6 +41,7 @@ class AdministrationRoutes:
         self._one_at_a_time = asyncio.Lock()
 
     def routes(self) -> list[Route]:
+        """The one route, POST alone."""
         return [*route("/models/{name}/reload", self.reload, methods=("POST",))]
 
     async def reload(self, request: Request) -> Response:

@@ -61,6 +61,7 @@ class Answer(Response):
         self.raw_headers = [_CONTENT_TYPES[form], (b"content-length", b"%d" % size), _VARY, *headers]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Send the head and the body in two messages."""
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body})
 
@@ -91,6 +92,7 @@ def answer(
     """One answer.
 
     Args:
+        form: What the client asked for.
         facts: Scalars of the JSON object, before its arrays; npz carries the numbers among them too,
             and what tells the prior.
         arrays: What is answered, in order; `images` (N, C, H, W) in [0, 1] is what is drawn or sent as npy;
@@ -215,6 +217,7 @@ class NpyInParts(Answer):
         super().__init__(b"", Form.NPY, *_told(facts), length=_npy_length((parts.count, *shape)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Send the npy header, then the images as they are ready."""
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self._head, "more_body": True})
         left = self._parts.count - len(self._first)

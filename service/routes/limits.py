@@ -21,7 +21,9 @@ class LimitRoutes:
         self._body = orjson.dumps({"limits": [row.document() for row in rows]})
 
     def routes(self) -> list[Route]:
+        """The one route."""
         return [*route("/limits", self.limits)]
 
     async def limits(self, _: Request) -> Response:
+        """Every limit with its value and unit."""
         return Response(self._body, media_type="application/json")

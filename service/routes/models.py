@@ -25,6 +25,7 @@ class ModelRoutes:
         self._services = services
 
     def routes(self) -> list[Route]:
+        """The list, and one version."""
         return [*route(MODELS.path, self.models), *route(MODEL.path, self.model)]
 
     async def models(self, request: Request) -> Response:

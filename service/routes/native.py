@@ -51,6 +51,7 @@ class NativeRoutes(RequestSteps):
         )
 
     async def sample(self, request: Request) -> Response:
+        """Images drawn from the prior by a seed."""
         trace, caller = self._arrived(request)
         form, query = self._asked(request, SAMPLE, SampleQuery)
         stated = SampleScalars()
@@ -111,6 +112,7 @@ class NativeRoutes(RequestSteps):
         return await self._answer(form, facts, {"z": drawn.z, "images": drawn.x_hat}, query)
 
     async def encode(self, request: Request) -> Response:
+        """The posterior of each image: `mu` and `logvar`."""
         trace, caller = self._arrived(request)
         form, query = self._asked(request, ENCODE, ImagesQuery)
         body = await read_body(request, path=ENCODE.path, kinds=ENCODE.bodies)
@@ -127,6 +129,7 @@ class NativeRoutes(RequestSteps):
         )
 
     async def decode(self, request: Request) -> Response:
+        """The image of each latent."""
         trace, caller = self._arrived(request)
         form, query = self._asked(request, DECODE, Drawing)
         body = await read_body(request, path=DECODE.path, kinds=DECODE.bodies)
@@ -150,6 +153,7 @@ class NativeRoutes(RequestSteps):
         return await self._answer(form, {"model": model.label}, {"images": x_hat}, query)
 
     async def reconstruct(self, request: Request) -> Response:
+        """Each image encoded and decoded again, by the posterior mean or a sample of it."""
         trace, caller = self._arrived(request)
         form, query = self._asked(request, RECONSTRUCT, ReconstructQuery)
         body = await read_body(request, path=RECONSTRUCT.path, kinds=RECONSTRUCT.bodies)

@@ -24,6 +24,7 @@ class OperatorRoutes:
         self._services = services
 
     def routes(self) -> list[Route]:
+        """The probes and the metrics."""
         return [
             *route("/livez", self.livez),
             *route("/readyz", self.readyz),

@@ -120,6 +120,7 @@ class PeopleRoutes:
         self._assets = _assets_directory()
 
     def routes(self) -> list[Route]:
+        """The help, the documentation with its files, the OpenAPI document and the problems."""
         return [
             *route("/", self.help),
             *route("/docs", self.docs),
@@ -142,6 +143,7 @@ class PeopleRoutes:
         return Response(text, media_type="text/plain")
 
     async def docs(self, _: Request) -> Response:
+        """The page of Swagger UI, whose script the server itself serves."""
         return Response(
             _PAGE.format(script=_SCRIPT),
             media_type="text/html",
@@ -163,6 +165,7 @@ class PeopleRoutes:
         )
 
     async def openapi(self, request: Request) -> Response:
+        """The OpenAPI document."""
         document = self._document(prefix_of(request.scope))
         return Response(orjson.dumps(document), media_type="application/json")
 

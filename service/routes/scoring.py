@@ -26,6 +26,7 @@ class ScoreRoutes(RequestSteps):
         return ((SCORE, self.score),)
 
     async def score(self, request: Request) -> Response:
+        """Evidence lower bound of each image and its terms, in nats."""
         trace, caller = self._arrived(request)
         form, query = self._asked(request, SCORE, ScoreQuery)
         body = await read_body(request, path=SCORE.path, kinds=SCORE.bodies)

@@ -32,6 +32,7 @@ class WalkRoutes(RequestSteps):
         return ((INTERPOLATE, self.interpolate), (TRAVERSE, self.traverse))
 
     async def interpolate(self, request: Request) -> Response:
+        """Images on the way between two images or two latents."""
         trace, caller = self._arrived(request)
         form, query = self._asked(request, INTERPOLATE, InterpolateQuery)
         body = await read_body(request, path=INTERPOLATE.path, kinds=INTERPOLATE.bodies)
@@ -53,6 +54,7 @@ class WalkRoutes(RequestSteps):
         return await self._answer(form, facts, {"z": walk.z, "images": walk.x_hat}, _in_rows(query, steps))
 
     async def traverse(self, request: Request) -> Response:
+        """A grid of images along one or two latent dimensions."""
         trace, caller = self._arrived(request)
         form, query = self._asked(request, TRAVERSE, TraverseQuery)
         body = None

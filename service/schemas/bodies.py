@@ -208,6 +208,7 @@ def answer_schema(
 
 
 def seed_fact(*, nullable: bool) -> Schema:
+    """The schema of `seed` in an answer; `nullable` where nothing may have been drawn."""
     return {
         "type": ["integer", "null"] if nullable else "integer",
         "minimum": 0,
@@ -341,7 +342,7 @@ def reload_schema() -> Schema:
 
 
 def list_of(name: str, item: Schema) -> Schema:
-    """`{name: [item, …]}`"""
+    """`{name: [item, …]}`."""
     return _object({name: _list(item)})
 
 
