@@ -10,7 +10,6 @@ A key never leaves this module: what is kept for the log is its label, and no pr
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import re
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api_keys import MAX_KEY_CHARACTERS, ApiKey, KeyFileError, KeyRing, read_key_file
+from service.http.addresses import is_loopback_address
 from service.logs import fields
 from service.middleware import API_KEY, problem_response
 from service.problems import ProblemError
@@ -180,12 +180,7 @@ def is_open(path: str) -> bool:
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches an address. A name that is no address may be anywhere."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return False
+    return host == "localhost" or is_loopback_address(host)
 
 
 def _entry_of(scope: Scope, keys: KeyRing) -> ApiKey:

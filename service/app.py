@@ -22,6 +22,8 @@ from service.cors import CrossOrigin, Preflight
 from service.dispatch import FastPaths
 from service.engine import Lanes, ModelRegistry, allowed_threads
 from service.handlers import EXCEPTION_HANDLERS
+from service.http.addresses import TrustedProxies
+from service.http.forwarded import ForwardedHeaders
 from service.http.public_address import PublicAddress, PublicPaths
 from service.lifespan import run_services
 from service.limits import limit_rows
@@ -56,9 +58,10 @@ def create_app(settings: Settings, *, reload_siblings: Callable[[], bool] | None
         reload_siblings: For one of several workers: has the others read the store again.
 
     Raises:
-        SettingsError: The key file that the settings name cannot be used, or telemetry or what the store's
-            address needs is not installed.
+        SettingsError: The key file that the settings name cannot be used, a trusted proxy is no address, or
+            telemetry or what the store's address needs is not installed.
     """
+    trusted = _trusted_proxies(settings)
     telemetry = telemetry_config(settings)
     mirror = _mirror(settings)
     store = ModelStore(mirror.directory if mirror else Path(settings.model_store or default_store_root()))
@@ -90,7 +93,7 @@ def create_app(settings: Settings, *, reload_siblings: Callable[[], bool] | None
         lifecycle=Lifecycle(),
         access=Access.of(settings),
         cross_origin=CrossOrigin(settings.cors_origins, exposed_headers=EXPOSED_HEADERS),
-        address=PublicAddress(settings.root_path, trusted_proxies=settings.trusted_proxies),
+        address=PublicAddress(settings.root_path, trusted=trusted),
         reload_siblings=reload_siblings,
     )
 
@@ -127,7 +130,7 @@ def create_app(settings: Settings, *, reload_siblings: Callable[[], bool] | None
     app.state.services = services
     app.state.telemetry = telemetry
     app.edge = (
-        *([Middleware(PublicPaths, address=services.address)] if _is_behind_a_proxy(settings) else []),
+        *_behind_proxies(settings, services.address, trusted),
         *([Middleware(SpanFacts)] if settings.telemetry else []),
         Middleware(
             Envelope,
@@ -185,6 +188,23 @@ def _refuse_own_path(root_path: str, app: FastAPI) -> None:
         )
 
 
+def _trusted_proxies(settings: Settings) -> TrustedProxies:
+    try:
+        return TrustedProxies(settings.trusted_proxies)
+    except ValueError as error:
+        raise SettingsError(f"--trusted-proxies or VAE_TRUSTED_PROXIES: {error}") from None
+
+
+def _behind_proxies(settings: Settings, address: PublicAddress, trusted: TrustedProxies) -> list[Middleware]:
+    """Where proxies may stand in between, requests show their client and path before anything reads them."""
+    layers = []
+    if settings.root_path or settings.trusted_proxies:
+        layers.append(Middleware(PublicPaths, address=address))
+    if settings.trusted_proxies:
+        layers.append(Middleware(ForwardedHeaders, trusted=trusted))
+    return layers
+
+
 def _doors(services: Services) -> list[Middleware]:
     """Who is let in, where that is not everybody. Browsers ask without a key if they may: that is first."""
     doors = []
@@ -208,10 +228,6 @@ class _Application(FastAPI):
         for layer in reversed(self.edge):
             app = layer.cls(app, *layer.args, **layer.kwargs)
         return app
-
-
-def _is_behind_a_proxy(settings: Settings) -> bool:
-    return bool(settings.root_path or settings.trusted_proxies)
 
 
 def _example(services: Services) -> ExampleModel:

@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from service.connection import SCOPE_KEY, Connection
 from service.cors import CrossOrigin
 from service.cycle import Cycle
+from service.http.addresses import plain_address
 from service.http.public_address import PublicAddress
 from service.logs import fields
 from service.metrics import Metrics
@@ -106,6 +107,8 @@ class ProblemProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the receipt deadline, and make room where there are too many connections."""
         super().connection_made(transport)
+        if self.client is not None:
+            self.client = (plain_address(self.client[0]), self.client[1])
         self.connection = Connection()
         self.connection.peer = self._client()
         self._extensions = {SCOPE_KEY: self.connection}

@@ -24,6 +24,7 @@ from fastapi import FastAPI
 from service import draining
 from service.accepting import Acceptor
 from service.engine import ThreadBudget, allowed_threads
+from service.http.addresses import plain_address
 from service.lifespan import reload_models
 from service.listening import bind
 from service.logs import fields
@@ -162,8 +163,7 @@ def serve(app: FastAPI, settings: Settings, *, started_s: float, place: WorkerPl
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=settings.trusted_proxies,
+        proxy_headers=False,  # service.http.forwarded reads them, and knows IPv4 behind `::`
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=settings.shutdown_grace_s,
     )
@@ -230,6 +230,7 @@ def _announce(services: Services, sockets: list[socket.socket], started_s: float
     budget = thread_budget(services.settings)
     readiness = services.registry.readiness()
     host, port = sockets[0].getsockname()[:2] if sockets else (services.settings.host, services.settings.port)
+    host = plain_address(host)
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     values: dict[str, Any] = {
         "address": url,

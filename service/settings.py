@@ -230,7 +230,8 @@ class Settings(BaseSettings):
         str, StringConstraints(max_length=4096), Unit("addresses, comma separated")
     ] = ""
     """Proxies whose X-Forwarded-For, -Proto, -Host and -Prefix are believed: addresses, networks, or `*`.
-    Left out, none is: anybody can send these headers."""
+    IPv4 addresses also stand for proxies that reach a server on `::`. Left out, none is: anybody can send
+    these headers."""
 
     root_path: Annotated[
         str, StringConstraints(max_length=1024), AfterValidator(_root_path), Unit("path")

@@ -10,33 +10,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service.connection import connection_of
+from service.http.addresses import TrustedProxies
 from service.settings import ROOT_PATH
 
 #: Where the scope of a request holds what this module found; both are absent where there is nothing to say.
 PREFIX: Final = "vae.prefix"
 HOST: Final = "vae.host"
 _LONGEST_PREFIX: Final = 1024
+_NO_PROXY: Final = TrustedProxies("")
 
 
 class PublicAddress:
     """The prefix of the links of one server: what a trusted proxy says, else the setting `root_path`."""
 
-    def __init__(self, root_path: str = "", *, trusted_proxies: str = "") -> None:
-        """Reads the settings.
+    def __init__(self, root_path: str = "", *, trusted: TrustedProxies = _NO_PROXY) -> None:
+        """Keep both.
 
         Args:
             root_path: `/vae`, or nothing.
-            trusted_proxies: Addresses and networks whose headers are believed, comma-separated, or `*`.
+            trusted: Proxies whose headers are believed: those that name the client name the prefix too.
         """
         self.root_path = root_path
-        # uvicorn's, so that the proxies that name the client are those that name the prefix.
-        self._trusted = ProxyHeadersMiddleware(_no_app, trusted_proxies).trusted_hosts
+        self._trusted = trusted
 
     def prefix(self, headers: Iterable[tuple[bytes, bytes]], *, peer: str | None) -> str:
         """What links begin with: `/vae`, or nothing.
@@ -69,9 +69,7 @@ class PublicAddress:
             scope["path"] = scope["path"][len(self.root_path) :] or "/"
 
     def _trusts(self, peer: str | None) -> bool:
-        if peer is not None and peer.startswith("::ffff:"):
-            peer = peer.removeprefix("::ffff:")  # IPv4, taken on an IPv6 socket
-        return peer in self._trusted
+        return (peer or "") in self._trusted
 
 
 class PublicPaths:
@@ -92,7 +90,3 @@ def prefix_of(scope: Scope) -> str:
     """What links in the answer to a request begin with: `/vae`, or nothing."""
     prefix: str = scope.get(PREFIX, "")
     return prefix
-
-
-async def _no_app(*_: Any) -> None:
-    """Never called: only what `ProxyHeadersMiddleware` makes of the addresses is used."""

@@ -419,6 +419,7 @@ def test_keys_that_are_reread_count_at_once_and_a_broken_file_changes_nothing(tm
     ("host", "only_here"),
     [
         ("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False),
+        ("::ffff:127.0.0.1", True), ("::1%lo", True), ("::ffff:0.0.0.0", False), ("::ffff:192.0.2.1", False),
         ("::", False), ("192.168.1.4", False), ("fe80::1%eth0", False), ("example.org", False), ("", False),
     ],
 )  # fmt: skip

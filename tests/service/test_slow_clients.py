@@ -202,7 +202,16 @@ def test_stopping_server_answers_what_is_on_its_way_and_says_so(tiny_store: Path
 
 def test_forwarded_address_is_believed_of_trusted_proxies_only(tiny_store: Path, tmp_path: Path) -> None:
     request = b"GET /livez HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 9.9.9.9\r\nConnection: close\r\n\r\n"
-    for arguments, address in (((), "127.0.0.1"), (("--trusted-proxies", "127.0.0.1"), "9.9.9.9")):
+    hosts = ["127.0.0.1"]
+    with contextlib.suppress(OSError), socket.create_server(("::", 0), family=socket.AF_INET6):
+        hosts.append("::")  # there, this client is ::ffff:127.0.0.1
+    trusting = ("--trusted-proxies", "127.0.0.1")
+    cases = [
+        (("--host", host, *more), address)
+        for host in hosts
+        for more, address in (((), "127.0.0.1"), (trusting, "9.9.9.9"))
+    ]
+    for arguments, address in cases:
         with serving(tiny_store, tmp_path / "log", *arguments) as server:
             with connected(server) as raw:
                 raw.sendall(request)

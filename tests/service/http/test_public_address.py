@@ -21,6 +21,7 @@ from server_process import free_port, raw_answer, serving
 from service.api_keys import new_key
 from service.app import create_app
 from service.connection import SCOPE_KEY, Connection
+from service.http.addresses import TrustedProxies
 from service.http.public_address import PublicAddress
 from service.settings import Settings, SettingsError, load_settings
 
@@ -165,7 +166,7 @@ def test_host_that_a_trusted_proxy_was_called_by_is_in_the_links(proxied: Caller
 
 
 def test_proxy_over_ipv4_is_known_on_an_ipv6_socket() -> None:
-    address = PublicAddress(trusted_proxies="127.0.0.1, 10.0.0.0/8, 2001:db8::1")
+    address = PublicAddress(trusted=TrustedProxies("127.0.0.1, 10.0.0.0/8, 2001:db8::1"))
     sent = [(b"x-forwarded-prefix", b"/vae")]
     for peer in ("127.0.0.1", "::ffff:127.0.0.1", "::ffff:10.1.2.3", "2001:db8::1"):
         assert address.prefix(sent, peer=peer) == "/vae"
