@@ -44,7 +44,7 @@ class Access:
         Args:
             key_file: API keys, or None: nobody needs one.
             admin: Whether administration is on; None: when the file holds a key for it.
-            hosts: What this server is called by. Left out: `localhost` and addresses.
+            hosts: The hosts of this server. Left out: `localhost` and addresses.
 
         Raises:
             KeyFileError: The file cannot be used.
@@ -106,7 +106,7 @@ class Access:
 
         Raises:
             ProblemError: `administration-off` or `insufficient-scope`; without keys, `host-not-allowed` or
-                `origin-not-allowed`, where a page may have sent the request through somebody's browser.
+                `origin-not-allowed`, if a page of another site may have sent the request.
         """
         if not self.administration:
             raise ProblemError(

@@ -18,7 +18,7 @@ from service.logs import fields
 from service.middleware import problem_response
 from service.problems import DOMAIN_ERRORS, Item, ProblemError, problem_of
 
-#: What `OPTIONS *` answers, which asks for the server as a whole.
+#: The answer to `OPTIONS *`, which asks about the server as a whole.
 _OF_ANY_PATH: Final = "GET, HEAD, OPTIONS, POST"
 _log = logging.getLogger(__name__)
 

@@ -136,7 +136,7 @@ def openapi_document(
             "description": _DESCRIPTION,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        # Relative to where the document came from, which a prefix that nobody told of does not change.
+        # Relative to the address of the document, which includes a prefix that this server does not know.
         "servers": [{"url": prefix or "."}],
         # An empty requirement beside the other one says that it may be left out.
         "security": [{"key": []}] if keys_required else [{}, {"key": []}],

@@ -320,7 +320,7 @@ def problem_body(error: ProblemError, *, request_id: str, prefix: str = "") -> b
     Args:
         error: The problem.
         request_id: Id of the request in the log.
-        prefix: What links begin with: the path that a proxy puts before this server's own.
+        prefix: Prefix of every link: the path that a proxy puts before this server's own.
     """
     kind = error.kind
     items = [

@@ -66,9 +66,9 @@ class ProblemProtocol(HttpToolsProtocol):
     """Where answers are counted; set by `bounded`."""
     bounds: ClassVar[ConnectionBounds] = ConnectionBounds()
     cross_origin: ClassVar[CrossOrigin] = CrossOrigin()
-    """What its own answers say to pages of other origins, as every other answer does."""
+    """CORS headers of its own answers, the same as of every other answer."""
     address: ClassVar[PublicAddress] = PublicAddress()
-    """What links in its own answers begin with."""
+    """Prefix of every link in its own answers."""
     closing: ClassVar[ClosingSockets] = ClosingSockets(math.inf)
     """Connections that ended before the client had acknowledged everything; set by `bounded`."""
 

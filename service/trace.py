@@ -64,7 +64,7 @@ class Trace:
     phases: dict[str, float] = field(default_factory=dict)
     """Seconds per phase: `read`, `parse`, `queue`, `run`, `encode`, and `pool`, which is part of `parse`."""
     prefix: str = ""
-    """What links in the answer begin with: the path that a proxy puts before this server's own."""
+    """Prefix of every link in the answer: the path that a proxy puts before this server's own."""
 
     def phase(self, name: str) -> Phase:
         """`with` it: adds the time spent inside to the phase `name`."""

@@ -39,7 +39,7 @@ class PublicAddress:
         self._trusted = trusted
 
     def prefix(self, headers: Iterable[tuple[bytes, bytes]], *, peer: str | None) -> str:
-        """What links begin with: `/vae`, or nothing.
+        """Prefix of every link: `/vae`, or nothing.
 
         Args:
             headers: Of the request, lower-case.
@@ -87,6 +87,6 @@ class PublicPaths:
 
 
 def prefix_of(scope: Scope) -> str:
-    """What links in the answer to a request begin with: `/vae`, or nothing."""
+    """Prefix of every link in the answer to a request: `/vae`, or nothing."""
     prefix: str = scope.get(PREFIX, "")
     return prefix

@@ -60,7 +60,7 @@ class KnownHosts:
             )
 
     def refuse_other_sites(self, scope: Scope) -> None:
-        """Lets a request pass that no page of another site can have sent through somebody's browser.
+        """Lets a request pass that no page of another site can have sent.
 
         Raises:
             ProblemError: `host-not-allowed` or `origin-not-allowed`.

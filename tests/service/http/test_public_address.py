@@ -50,7 +50,7 @@ def through(api: Caller, target: str, *, peer: str = "10.0.0.1", **headers: str)
 
 
 def test_without_a_prefix_the_document_leads_to_where_it_came_from(api: Caller) -> None:
-    """Behind a proxy that nobody told of, too: "Try it out" calls what the page was loaded from."""
+    """Also behind a proxy that says nothing: "Try it out" calls the server that the page was loaded from."""
     (server,) = api.get("/openapi.json").json()["servers"]
     assert urljoin("https://h.example/vae/openapi.json", server["url"]) == "https://h.example/vae/"
     assert urljoin("http://localhost:8000/openapi.json", server["url"]) == "http://localhost:8000/"
@@ -286,7 +286,7 @@ def test_links_lead_back_through_a_real_nginx(tiny_store: Path, tmp_path: Path) 
 
 
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx (Debian: nginx-light)")
-def test_document_works_behind_a_proxy_that_nobody_told_of(tiny_store: Path, tmp_path: Path) -> None:
+def test_document_works_behind_a_proxy_that_says_nothing(tiny_store: Path, tmp_path: Path) -> None:
     with serving(tiny_store, tmp_path / "log") as running, nginx(tmp_path, backend=running.port) as public:
         location = f"{public}/silent/openapi.json"
         (server,) = json.loads(fetch(location)[1])["servers"]

@@ -58,7 +58,7 @@ def test_localhost_and_addresses_are_known(administrated: Caller, host: str) -> 
 def test_names_that_may_have_been_rebound_are_refused_with_what_to_set(
     administrated: Caller, host: str
 ) -> None:
-    """Such a page is of the same origin to its browser: only the host tells."""
+    """To its browser such a page has the same origin: only the host is strange."""
     for headers in ({}, {"origin": f"http://{host}", "sec_fetch_site": "same-origin"}):
         answer = reload(administrated, host=host, **headers)
         assert (answer.status, answer.code) == (403, "host-not-allowed")
