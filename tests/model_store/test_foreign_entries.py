@@ -26,6 +26,8 @@ from model_store import (
 )
 from model_store.cli import main
 
+pytestmark = pytest.mark.hazard_row("foreign-entries")
+
 REFUSALS = [errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE]
 
 

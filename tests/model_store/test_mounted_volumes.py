@@ -16,6 +16,8 @@ from model_store import CorruptVersion, ExtraFile, ModelStore, StoreError, Unsaf
 from model_store.cli import main
 from model_store.integrity import OpenDirectory
 
+pytestmark = pytest.mark.hazard_row("mounted-volumes")
+
 LEVELS = ("root", "model", "version")
 
 
