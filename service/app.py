@@ -44,7 +44,7 @@ from service.schemas.bodies import ExampleModel
 from service.security.hosts import HostGuard
 from service.services import Lifecycle, Services
 from service.settings import Settings, SettingsError
-from service.telemetry import SpanFacts, telemetry_config
+from service.telemetry import SpanFacts, sending, telemetry_config
 from service.work import WorkPool
 
 __all__ = ["create_app"]
@@ -99,7 +99,7 @@ def create_app(settings: Settings, *, reload_siblings: Callable[[], bool] | None
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with run_services(services):
+        async with sending(telemetry, settings), run_services(services):
             yield
 
     operations = (NativeRoutes(services), WalkRoutes(services), ScoreRoutes(services))

@@ -2,8 +2,9 @@
 
 Knows OpenTelemetry's providers, FastAPI's `telemetry=` and the trace of a request. Knows nothing of models.
 
-FastAPI makes the span and the metrics of each request, and sends them where the usual variables say
-(OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME and so on). The paths that carry the load never reach its
+FastAPI makes the span and the metrics of each request, and `sending` sends them where the usual variables say
+(OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME and so on). FastAPI can send them too, but then waits for the
+receiver for up to 30 s when the server stops. The paths that carry the load never reach its
 router, though, so `SpanFacts` tells the route, and what the log tells of a request besides: its id, the
 version that answered, the images and where the time went. No header, body or pixel becomes an attribute.
 
@@ -12,12 +13,17 @@ Off, nothing of OpenTelemetry but its API is imported, and a request passes thro
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 import logging
 import os
+import threading
+import time
 import uuid
+from collections.abc import AsyncIterator
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -29,12 +35,10 @@ from service.trace import current_trace
 if TYPE_CHECKING:
     from fastapi.telemetry import TelemetryConfig
 
-#: Any of them names a receiver.
-_ENDPOINTS = (
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
-)
+_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+_SIGNALS = ("TRACES", "METRICS")
+#: How long a stopping server waits for the receiver's next answer. One that is away or silent gets none.
+_ANSWER_S: Final = 1.0
 _SERVICE = "vae-service"
 _log = logging.getLogger(__name__)
 
@@ -57,13 +61,14 @@ def telemetry_config(settings: Settings) -> TelemetryConfig:
             f"telemetry: expected the extra to be installed, but Python finds no {error.name}. "
             "Install vae-service[telemetry], or leave --telemetry and VAE_TELEMETRY out."
         ) from None
-    if not any(os.environ.get(name) for name in _ENDPOINTS):
-        _log.warning(
-            "telemetry goes nowhere",
-            extra=fields(
-                reason=f"{_ENDPOINTS[0]} names no receiver", remedy=f"{_ENDPOINTS[0]}=http://localhost:4318"
-            ),
-        )
+    for signal in _SIGNALS:
+        if reason := _not_sent(signal):
+            _log.warning(
+                "telemetry goes nowhere",
+                extra=fields(
+                    signal=signal.lower(), reason=reason, remedy=f"{_ENDPOINT}=http://localhost:4318"
+                ),
+            )
     facts = {
         "service.name": _SERVICE,
         "service.version": version(_SERVICE),
@@ -80,9 +85,115 @@ def telemetry_config(settings: Settings) -> TelemetryConfig:
         # It would send the text of exceptions; the log has them, with the request id.
         "logs": False,
         "operation_spans": False,  # the routes are Starlette's, which have none
-        "auto_configure": True,
+        "auto_configure": False,  # `sending` does
         "exclude": functools.partial(_is_probe, settings.root_path),
     }
+
+
+class _Sender(Protocol):
+    """What sends one signal: a span processor or a metric reader."""
+
+    def shutdown(self) -> None:
+        """Sends what it still has."""
+
+
+@contextlib.asynccontextmanager
+async def sending(config: TelemetryConfig, settings: Settings) -> AsyncIterator[None]:
+    """Sends spans and metrics while the application runs, and once more what is left at the end.
+
+    That last time is bounded: by `_ANSWER_S` for each answer of the receiver, `shutdown_grace_s` in all.
+    """
+    senders: list[tuple[str, _Sender]] = []
+    if settings.telemetry:
+        try:
+            senders = _senders(config)
+        except (
+            Exception
+        ) as error:  # such as a certificate that cannot be read; models are served all the same
+            _log.warning("telemetry goes nowhere", extra=fields(reason=f"{type(error).__name__}: {error}"))
+    try:
+        yield
+    finally:
+        unsent = await _finish(senders, within_s=settings.shutdown_grace_s)
+        if unsent:
+            _log.warning(
+                "telemetry not sent",
+                extra=fields(reason="its receiver did not answer in time", signals=",".join(unsent)),
+            )
+
+
+def _senders(config: TelemetryConfig) -> list[tuple[str, _Sender]]:
+    """One for each signal that has a receiver, registered with its provider."""
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+
+    senders: list[tuple[str, _Sender]] = []
+    if not _not_sent("TRACES"):
+        spans = BatchSpanProcessor(OTLPSpanExporter())
+        config["tracer_provider"].add_span_processor(spans)  # type: ignore[union-attr]
+        senders.append(("traces", spans))
+    if not _not_sent("METRICS"):
+        reader = PeriodicExportingMetricReader(OTLPMetricExporter())
+        config["meter_provider"].add_metric_reader(reader)  # type: ignore[union-attr]
+        senders.append(("metrics", reader))
+    return senders
+
+
+async def _finish(senders: list[tuple[str, _Sender]], *, within_s: float) -> list[str]:
+    """Has all of them send what is left, at the same time.
+
+    Returns:
+        The signals that were not sent in time. Their threads are left behind: they are daemons, and none of
+        asyncio's, which it would wait for.
+    """
+    loop = asyncio.get_running_loop()
+    until_s = time.monotonic() + within_s
+    pending: dict[asyncio.Future[None], str] = {}
+    for signal, sender in senders:
+        future: asyncio.Future[None] = loop.create_future()
+        pending[future] = signal
+        threading.Thread(
+            target=_shut_down, args=(sender, loop, future), name=f"vae-telemetry-{signal}", daemon=True
+        ).start()
+    while pending:
+        left_s = min(_ANSWER_S, until_s - time.monotonic())
+        done, _ = await asyncio.wait(pending, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            break
+        for future in done:
+            del pending[future]
+    return list(pending.values())
+
+
+def _shut_down(sender: _Sender, loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None:
+    try:
+        sender.shutdown()
+    except Exception as error:
+        _log.warning("telemetry not sent", extra=fields(reason=f"{type(error).__name__}: {error}"))
+    with contextlib.suppress(RuntimeError):  # the loop is closed: too late
+        loop.call_soon_threadsafe(future.set_result, None)
+
+
+def _not_sent(signal: str) -> str | None:
+    """Why the environment has TRACES or METRICS sent nowhere; None if it has them sent."""
+    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return "OTEL_SDK_DISABLED is true"
+    if not (os.environ.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT") or os.environ.get(_ENDPOINT)):
+        return f"{_ENDPOINT} names no receiver"
+    exporter = os.environ.get(f"OTEL_{signal}_EXPORTER", "").strip().lower()
+    if exporter not in ("", "otlp"):
+        return f"OTEL_{signal}_EXPORTER: expected otlp, got {exporter[:40]!r}"
+    for name in (f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+        protocol = os.environ.get(name, "").strip().lower()
+        if protocol:
+            return (
+                None
+                if protocol == "http/protobuf"
+                else f"{name}: expected http/protobuf, got {protocol[:40]!r}"
+            )
+    return None
 
 
 class SpanFacts:

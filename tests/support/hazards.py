@@ -92,6 +92,8 @@ ROWS = (
         "50 × under load: 0 lost; 100 stalled clients: exit ≤ grace + 1 s"),
     Row(PROCESS, "unread-log", "a log that nobody reads, or whose disk is full",
         "20,000 requests beside an unread pipe: 0 lost, SIGTERM ≤ grace"),
+    Row(PROCESS, "telemetry-silent", "a telemetry collector that is silent or away",
+        "SIGTERM: exit ≤ 2 s idle", fast=True),
     Row(PROCESS, "cpu-quota", "fewer cores than the host has",
         "threads follow affinity and quota", fast=True),
     Row(PROCESS, "training-killed", "training that is killed",
