@@ -1,9 +1,12 @@
 # Every target says what it does; `make help` lists them.
 # Nothing is installed outside .venv, and a second call installs nothing.
 
-PYTHON ?= python3
-HOST   ?= 127.0.0.1
-PORT   ?= 8000
+# Set on the command line: make serve PORT=9000. The environment does not count: conda sets HOST, Kubernetes
+# PORT, and other tools PYTHON and ARGS, each for a purpose of its own.
+PYTHON := python3
+HOST   := 127.0.0.1
+PORT   := 8000
+ARGS   :=
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
