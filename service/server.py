@@ -28,6 +28,8 @@ from service.http.addresses import plain_address
 from service.lifespan import reload_models
 from service.listening import bind
 from service.logs import fields
+from service.process import early
+from service.process.again import Again
 from service.process.unread import MOST_CLOSING, ClosingSockets, limit_unsent
 from service.protocol import RESERVED_CONNECTIONS, SWEEP_S, ConnectionBounds, ProblemProtocol
 from service.services import Services
@@ -40,6 +42,8 @@ _OTHER_FILES = 64
 #: what it has read, whereas one that sends has nothing else to do.
 _STALL_FACTOR = 2.0
 _HEARTBEAT_S = 1.0
+#: An event loop that turns this much later than it should was not given the processor.
+_ASLEEP_S = 2.0
 _log = logging.getLogger(__name__)
 
 
@@ -70,16 +74,31 @@ class Server(uvicorn.Server):
             [] if self._place is None else [Acceptor(*self._place.listeners, make_protocol=self._protocol)]
         )
         self._sweeper = asyncio.create_task(self._sweep())
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._read_again)
+        self._rereading = Again(self._read_again)
+        self._listen_for_hangups(asyncio.get_running_loop())
         settle_collector()
         if self._place is not None:
-            self._heart = asyncio.create_task(_beat(self._place.heartbeat))
+            self._heart = asyncio.create_task(_beat(self._place.beat))
         _announce(self._services, sockets or [], self._started_s)
 
-    def _read_again(self) -> None:
-        """SIGHUP: what an operator may change while the server runs."""
+    def _listen_for_hangups(self, loop: asyncio.AbstractEventLoop) -> None:
+        """SIGHUP reads the store and the key file again, also one that came while models were loaded.
+
+        Not by the loop's own handler, which the loop takes away when it closes: the default ends the process.
+        """
+
+        def hang_up(*_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and nothing is served any more
+                loop.call_soon_threadsafe(self._rereading.ask)
+
+        signal.signal(signal.SIGHUP, hang_up)
+        if early.hangup_was_held():
+            self._rereading.ask()
+
+    async def _read_again(self) -> None:
+        """What an operator may change while the server runs."""
         self._services.access.reread()
-        self._reading = asyncio.get_running_loop().create_task(reload_models(self._services))
+        await reload_models(self._services)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain: not ready at once, and stop after the drain delay on SIGTERM."""
@@ -117,9 +136,13 @@ class Server(uvicorn.Server):
 
     async def _sweep(self) -> None:
         """Looks for late connections, also while the server stops."""
+        seen_s = time.monotonic()
         while True:
             await asyncio.sleep(SWEEP_S)
             now_s = time.monotonic()
+            slept_s, seen_s = now_s - seen_s - SWEEP_S, now_s
+            if slept_s > _ASLEEP_S:
+                continue  # this process was paused: what came meanwhile is read before anybody is late
             for protocol in self._protocols():
                 protocol.sweep(now_s)
             self._closing.sweep(now_s)
@@ -132,7 +155,13 @@ async def _beat(heartbeat: Callable[[], None]) -> None:
         await asyncio.sleep(_HEARTBEAT_S)
 
 
-def serve(app: FastAPI, settings: Settings, *, started_s: float, place: WorkerPlace | None = None) -> None:
+def serve(
+    app: FastAPI,
+    settings: Settings,
+    *,
+    started_s: float,
+    place: WorkerPlace | None = None,
+) -> None:
     """Listens until SIGTERM or SIGINT, lets running requests finish, and returns.
 
     Args:
@@ -169,8 +198,10 @@ def serve(app: FastAPI, settings: Settings, *, started_s: float, place: WorkerPl
     )
     # uvicorn raises the signal again once it is done, and ours makes 0 of that too.
     signal.signal(signal.SIGTERM, _exit_cleanly)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    early.leave_orphans_to_system()
+    server = Server(config, services=services, closing=protocol.closing, started_s=started_s, place=place)
     try:
-        server = Server(config, services=services, closing=protocol.closing, started_s=started_s, place=place)
         server.run(sockets=listeners)
     except KeyboardInterrupt:
         pass

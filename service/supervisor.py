@@ -6,11 +6,13 @@ small. Its one thread writes the log.
 Each worker has a listening socket of its own (SO_REUSEPORT), and the supervisor keeps all of them:
 connections are shared evenly, and those that wait for a worker that died or hangs are taken by the others.
 Each worker is a fresh interpreter (onnxruntime must not be carried over a fork, microsoft/onnxruntime#9800).
-A worker writes one byte a second into a pipe: the first says that it serves, silence that it hangs, the end
-that it is gone.
+A worker writes one byte a second into a pipe: the first says that it serves, the end that it is gone. One
+that is silent is asked where it stands, and ended if it stays silent. Only time counts in which the
+supervisor itself was awake (`process/watch.py`).
 
     SIGTERM, SIGINT   to every worker; ends when all have ended
-    SIGHUP            to every worker: the store and the key file are read again
+    SIGHUP            to every worker: the store and the key file are read again. One that still starts has it
+                      blocked and takes it as soon as it can
     a worker dies     told with its exit code or signal, and replaced, the later the oftener it happens
     it never served   everything ends with its exit code: what one cannot start, none can
 """
@@ -35,11 +37,11 @@ from typing import Final
 
 from service.listening import bind_shared, refuse_new_connections
 from service.logs import fields
+from service.process.watch import AwakeClock, Silence, Verdict, innermost_frames
 from service.settings import Settings
+from service.worker import ASK_SIGNAL, RELOAD_ALL, WORKER_VARIABLE, Handover
 
-#: Environment of a worker: file descriptor of the heartbeat, its number, and the sockets, its own first.
-WORKER_VARIABLE: Final = "_VAE_SERVE_WORKER"
-#: A worker that has served and says nothing for so long hangs.
+#: A worker that has served and says nothing for so long is asked whether it hangs.
 _SILENCE_S = 15.0
 #: A worker may take so long to load its models.
 _START_S = 120.0
@@ -48,19 +50,25 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _SOUND_S = 60.0
 #: How often workers are looked at, and how often while they stop: they accept for a quarter of a second more.
 _LOOK_S, _LOOK_STOPPING_S = 0.25, 0.05
+#: A longer pause between two looks is one in which the supervisor itself did not run.
+_ASLEEP_S = 2.0
+#: What a worker has blocked until it can handle it.
+_HELD_FOR_WORKERS: Final = (signal.SIGHUP, ASK_SIGNAL)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _log = logging.getLogger(__name__)
 
 
 @dataclass
 class _Worker:
-    """One process and its heartbeat. Times are seconds on the monotonic clock."""
+    """One process and its pipes."""
 
     number: int
     process: subprocess.Popen[bytes]
     heartbeat: int
+    stack: int
     started_s: float
-    heard_s: float
+    """On the monotonic clock; what follows is on the clock of a watcher who may sleep."""
+    silence: Silence
     serves: bool = False
     is_told_to_stop: bool = False
     told_s: float = 0.0
@@ -94,6 +102,7 @@ class Supervisor:
         self._refuse_at_s: float | None = None  # on the monotonic clock; once all are to stop
         self._announced = False
         self._started_s = time.monotonic()
+        self._clock = AwakeClock(look_s=_LOOK_S, longest_s=_ASLEEP_S)
 
     def run(self) -> int:
         """Serves until SIGTERM or SIGINT, and gives the exit code.
@@ -101,24 +110,25 @@ class Supervisor:
         Raises:
             AddressError: Before anything was started.
         """
-        listeners = bind_shared(self._settings.host, self._settings.port, self._settings.workers)
-        metrics = Path(tempfile.mkdtemp(prefix="vae-serve-metrics-"))
-        try:
-            with self._signals() as pending:
-                self._selector.register(pending, selectors.EVENT_READ)
-                while self._exit_code is None or any(slot.worker for slot in self._slots):
-                    self._start_missing(listeners, metrics)
-                    for key, _ in self._selector.select(timeout=self._pause_s()):
-                        if key.data is None:
-                            self._handle_signals(pending, listeners)
-                        else:
-                            self._hear(key.data)
-                    self._refuse_if_due(listeners)
-                    self._look_after(metrics)
-        finally:
+        with contextlib.ExitStack() as stack:
+            pending = stack.enter_context(self._signals())
+            stack.callback(self._selector.close)
+            listeners = bind_shared(self._settings.host, self._settings.port, self._settings.workers)
             for listener in listeners:
-                listener.close()
-            shutil.rmtree(metrics, ignore_errors=True)
+                stack.callback(listener.close)
+            metrics = Path(tempfile.mkdtemp(prefix="vae-serve-metrics-"))
+            stack.callback(shutil.rmtree, metrics, ignore_errors=True)
+            self._selector.register(pending, selectors.EVENT_READ)
+            while self._exit_code is None or any(slot.worker for slot in self._slots):
+                self._start_missing(listeners, metrics)
+                for key, _ in self._selector.select(timeout=self._pause_s()):
+                    if key.data is None:
+                        self._handle_signals(pending, listeners)
+                    else:
+                        self._hear(key.data)
+                self._refuse_if_due(listeners)
+                self._look_after(metrics)
+                self._bury_orphans()
         _log.info("all workers stopped")
         return self._exit_code
 
@@ -169,54 +179,103 @@ class Supervisor:
     def _tell_all(self, number: signal.Signals) -> None:
         for slot in self._slots:
             if slot.worker is not None:
+                if number == signal.SIGHUP and slot.worker.is_told_to_stop:
+                    continue  # it reads nothing any more
                 if number != signal.SIGHUP and not slot.worker.is_told_to_stop:
-                    slot.worker.is_told_to_stop, slot.worker.told_s = True, time.monotonic()
+                    slot.worker.is_told_to_stop, slot.worker.told_s = True, self._clock.now_s
                 slot.worker.process.send_signal(number)
 
     def _start_missing(self, listeners: Sequence[socket.socket], metrics: Path) -> None:
         now_s = time.monotonic()
         for slot in self._slots:
             if slot.worker is None and self._exit_code is None and now_s >= slot.start_again_s:
-                slot.worker = self._start(slot.number, listeners, metrics)
+                try:
+                    slot.worker = self._start(slot.number, listeners, metrics)
+                except OSError as error:
+                    self._cannot_start(slot, error)
+
+    def _cannot_start(self, slot: _Slot, error: OSError) -> None:
+        """The system starts no process now: what serves goes on, and it is tried again later."""
+        _log.error(
+            "worker cannot be started",
+            extra=fields(
+                worker=slot.number,
+                reason=str(error),
+                remedy="raise the limit of processes (pids_limit, ulimit -u), or lower --workers",
+            ),
+        )
+        if not self._announced:
+            self._exit_code = 1
+            self._tell_all(signal.SIGTERM)
+            return
+        slot.pause_s = min(_LONGEST_PAUSE_S, 2 * slot.pause_s)
+        slot.start_again_s = time.monotonic() + slot.pause_s
 
     def _start(self, number: int, listeners: Sequence[socket.socket], metrics: Path) -> _Worker:
-        ours, theirs = os.pipe()
+        pipes = [os.pipe(), os.pipe()]
+        (heartbeat, their_heartbeat), (stack, their_stack) = pipes
         own_first = [*listeners[number:], *listeners[:number]]
-        descriptors = tuple(listener.fileno() for listener in own_first)
+        handover = Handover(
+            number=number,
+            parent=os.getpid(),
+            heartbeat=their_heartbeat,
+            stack=their_stack,
+            listeners=[listener.fileno() for listener in own_first],
+        )
         environment = {
             **os.environ,
-            WORKER_VARIABLE: f"{theirs}:{number}:{','.join(map(str, descriptors))}",
+            WORKER_VARIABLE: handover.to_text(),
             "PROMETHEUS_MULTIPROC_DIR": str(metrics),
         }
+        # Blocked signals stay blocked in a process that is started, and wait there.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_FOR_WORKERS)
         try:
             process = subprocess.Popen(  # noqa: S603  (this program, with the arguments it got itself)
                 [sys.executable, "-m", "service.worker", *self._arguments],
                 env=environment,
-                pass_fds=(*descriptors, theirs),
+                pass_fds=(*handover.listeners, their_heartbeat, their_stack),
                 # Ctrl-C is for the supervisor, who passes it on once.
                 process_group=0,
             )
+        except OSError:
+            os.close(heartbeat)
+            os.close(stack)
+            raise
         finally:
-            os.close(theirs)
-        os.set_blocking(ours, False)
-        now_s = time.monotonic()
-        worker = _Worker(number, process, ours, started_s=now_s, heard_s=now_s)
-        self._selector.register(ours, selectors.EVENT_READ, worker)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            os.close(their_heartbeat)
+            os.close(their_stack)
+        for ours in (heartbeat, stack):
+            os.set_blocking(ours, False)
+        worker = _Worker(
+            number,
+            process,
+            heartbeat,
+            stack,
+            started_s=time.monotonic(),
+            silence=Silence(heard_s=self._clock.look()),
+        )
+        self._selector.register(heartbeat, selectors.EVENT_READ, worker)
         return worker
 
     def _hear(self, worker: _Worker) -> None:
+        said = b""
         with contextlib.suppress(BlockingIOError):
-            if not os.read(worker.heartbeat, 64):
+            said = os.read(worker.heartbeat, 4096)
+            if not said:
                 self._selector.unregister(worker.heartbeat)  # it is ending; its exit code is seen below
                 return
-        worker.heard_s = time.monotonic()
+        if not worker.is_told_to_stop and worker.silence.hear(self._clock.look()):
+            _log.info("worker answers again", extra=fields(worker=worker.number, pid=worker.process.pid))
+        if RELOAD_ALL in said:
+            self._tell_all(signal.SIGHUP)
         if not worker.serves:
             worker.serves = True
             self._announce()
 
     def _look_after(self, metrics: Path) -> None:
-        """Buries who has ended, and ends who hangs."""
-        now_s = time.monotonic()
+        """Buries who has ended, asks who is silent, and ends who hangs."""
+        now_s = self._clock.look()
         for slot in self._slots:
             worker = slot.worker
             if worker is None:
@@ -224,22 +283,43 @@ class Supervisor:
             code = worker.process.poll()
             if code is not None:
                 self._bury(slot, worker, code, metrics)
-            elif now_s > self._latest_s(worker):
-                _log.error("worker hangs", extra=fields(worker=worker.number, pid=worker.process.pid))
+                continue
+            verdict = worker.silence.judge(now_s, latest_s=self._latest_s(worker))
+            if verdict is Verdict.ASK:
+                worker.process.send_signal(ASK_SIGNAL)
+            elif verdict is Verdict.END:
+                _log.error(
+                    "worker hangs",
+                    extra=fields(worker=worker.number, pid=worker.process.pid, **_stands(worker.stack)),
+                )
                 worker.process.kill()
-                worker.heard_s = now_s
+
+    def _bury_orphans(self) -> None:
+        """As process 1, the supervisor gets the children of processes that ended, such as of `docker exec`.
+
+        Dead and not waited for, each of them would count against the limit of processes.
+        """
+        if os.getpid() != 1:
+            return
+        with contextlib.suppress(ChildProcessError):
+            while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                # A worker is left to `_look_after`, which wants its exit code; the others come later.
+                if any(slot.worker and slot.worker.process.pid == found.si_pid for slot in self._slots):
+                    return
+                os.waitpid(found.si_pid, 0)
 
     def _latest_s(self, worker: _Worker) -> float:
         """Until when a worker must have said something, or have ended."""
         if worker.is_told_to_stop:
             return worker.told_s + self._settings.drain_delay_s + self._settings.shutdown_grace_s + _SILENCE_S
-        return worker.heard_s + (_SILENCE_S if worker.serves else _START_S)
+        return worker.silence.heard_s + (_SILENCE_S if worker.serves else _START_S)
 
     def _bury(self, slot: _Slot, worker: _Worker, code: int, metrics: Path) -> None:
         slot.worker = None
         with contextlib.suppress(KeyError):
             self._selector.unregister(worker.heartbeat)
         os.close(worker.heartbeat)
+        os.close(worker.stack)
         # Its counts stay in the sums; what it was doing just then does not.
         for gauge in metrics.glob(f"gauge_live*_{worker.process.pid}.db"):
             gauge.unlink(missing_ok=True)
@@ -273,3 +353,11 @@ class Supervisor:
                 start_ms=1e3 * (time.monotonic() - self._started_s),
             ),
         )
+
+
+def _stands(stack: int) -> dict[str, str]:
+    """Where a worker stands, if it answered the question."""
+    with contextlib.suppress(BlockingIOError):
+        frames = innermost_frames(os.read(stack, 65_536).decode(errors="replace"))
+        return {"stands": frames} if frames else {}
+    return {}

@@ -5,15 +5,49 @@ Knows what the supervisor hands over. Everything else is as in a server that is 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import faulthandler
+import json
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Final
 
+#: Environment of a worker: a `Handover`.
+WORKER_VARIABLE: Final = "_VAE_SERVE_WORKER"
 _PR_SET_PDEATHSIG = 1
+#: What a worker writes to its supervisor: it lives; all workers are to read the store again.
+ALIVE: Final = b"."
+RELOAD_ALL: Final = b"r"
+#: Asks a worker where it stands: it writes the frames of the thread that is interrupted.
+ASK_SIGNAL: Final = signal.SIGUSR1
+
+
+@dataclass(frozen=True)
+class Handover:
+    """What a supervisor gives to a worker, as text in its environment. Pipes and sockets are descriptors."""
+
+    number: int
+    """Of the worker."""
+    parent: int
+    """The process id of the supervisor. It may be 1: in a container without an init it is."""
+    heartbeat: int
+    stack: int
+    """Where the worker writes its frames when it is asked."""
+    listeners: list[int]
+    """Its own first, then those of the other workers."""
+
+    def to_text(self) -> str:
+        """The text that `from_text` reads."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str) -> Handover:
+        """What `to_text` wrote."""
+        return cls(**json.loads(text))
 
 
 @dataclass(frozen=True)
@@ -22,51 +56,71 @@ class WorkerPlace:
 
     listeners: tuple[socket.socket, ...]
     """Its own first, then those of the other workers."""
-    heartbeat: Callable[[], None]
-    """To be called once a second from the event loop."""
     number: int
+    parent: int
+    heartbeat: int
 
     @property
     def of(self) -> int:
         """How many workers there are."""
         return len(self.listeners)
 
+    def beat(self) -> None:
+        """Tells the supervisor that the event loop turns. To be called once a second."""
+        try:
+            os.write(self.heartbeat, ALIVE)
+        except BlockingIOError:
+            pass  # the supervisor is busy; it will see that something is there
+        except OSError:
+            signal.raise_signal(signal.SIGTERM)  # it is gone
+
     def reload_siblings(self) -> bool:
-        """Has every worker read the store again, this one too."""
-        os.kill(os.getppid(), signal.SIGHUP)
-        return True
+        """Has every worker read the store again, this one too.
+
+        Returns:
+            Whether the supervisor was told. It passes that on when a worker can take it, also to one that is
+            still starting.
+        """
+        with contextlib.suppress(OSError):
+            return os.write(self.heartbeat, RELOAD_ALL) == len(RELOAD_ALL)
+        return False
 
 
 def place_from(text: str) -> WorkerPlace:
-    """The place that `supervisor.WORKER_VARIABLE` describes. From now on this process ends with its parent.
+    """The place that `WORKER_VARIABLE` describes. From now on this process ends with its parent.
 
     Args:
-        text: File descriptor of the heartbeat, the worker's number, and the sockets, its own first.
+        text: A `Handover`.
     """
-    beat_text, number_text, sockets_text = text.split(":")
-    heartbeat, number = int(beat_text), int(number_text)
-    listeners = tuple(socket.socket(fileno=int(each)) for each in sockets_text.split(","))
+    given = Handover.from_text(text)
+    for descriptor in (given.heartbeat, given.stack):
+        os.set_blocking(descriptor, False)
+    faulthandler.register(ASK_SIGNAL, file=given.stack, all_threads=False)
+    # The supervisor blocked it, so that a question does not end a process that cannot answer yet.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {ASK_SIGNAL})
     libc = ctypes.CDLL(None)
     if hasattr(libc, "prctl"):  # Linux
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() == 1:
-        sys.exit(1)  # it had ended before we asked
-    os.set_blocking(heartbeat, False)
-    return WorkerPlace(listeners, lambda: _beat(heartbeat), number=number)
+    if os.getppid() != given.parent:
+        # It had ended before we asked; whoever has taken its children over is no supervisor.
+        sys.exit(f"vae-serve: worker {given.number}: its supervisor, process {given.parent}, is gone; ending")
+    listeners = tuple(socket.socket(fileno=each) for each in given.listeners)
+    return WorkerPlace(listeners, number=given.number, parent=given.parent, heartbeat=given.heartbeat)
 
 
-def _beat(heartbeat: int) -> None:
+def _main() -> int:
+    from service.process import early  # noqa: PLC0415  (handlers first, then what takes a second to import)
+
+    early.prepare()
+    # Taken out of the environment: no process that this one starts is a worker.
+    place = place_from(os.environ.pop(WORKER_VARIABLE))
+    from service.cli import main  # noqa: PLC0415
+
     try:
-        os.write(heartbeat, b".")
-    except BlockingIOError:
-        pass  # the supervisor is busy; it will see that something is there
-    except OSError:
-        signal.raise_signal(signal.SIGTERM)  # it is gone
+        return main(sys.argv[1:], place=place)
+    finally:
+        early.ignore_hangups()
 
 
 if __name__ == "__main__":
-    from service.cli import main
-    from service.supervisor import WORKER_VARIABLE
-
-    # Taken out of the environment: no process that this one starts is a worker.
-    sys.exit(main(sys.argv[1:], place=place_from(os.environ.pop(WORKER_VARIABLE))))
+    sys.exit(_main())

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,12 +53,21 @@ class Running:
 
 @contextlib.contextmanager
 def serving(
-    store: Path, log_path: Path, *arguments: str, environment: dict[str, str] | None = None
+    store: Path,
+    log_path: Path,
+    *arguments: str,
+    environment: dict[str, str] | None = None,
+    prefix: Sequence[str] = (),
+    on_start: Callable[[subprocess.Popen[bytes]], None] | None = None,
 ) -> Iterator[Running]:
-    """A server on a free port, ended by its process id whatever happens."""
+    """A server on a free port, ended by its process id whatever happens.
+
+    `prefix` is put before its command, such as `unshare …`; `on_start` is called once its process exists.
+    """
     port = free_port()
     command = [
-        sys.executable, "-m", "service.cli", "run", "--store", str(store), "--port", str(port), *arguments,
+        *prefix, sys.executable, "-m", "service", "run", "--store", str(store), "--port", str(port),
+        *arguments,
     ]  # fmt: skip
     # As on a machine of its own: where CI is set, onnxruntime keeps its telemetry to itself.
     inherited = {name: value for name, value in os.environ.items() if name != "CI"}
@@ -66,6 +75,8 @@ def serving(
     with log_path.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, env={**inherited, **(environment or {})})
     try:
+        if on_start is not None:
+            on_start(process)
         while True:
             probe = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
             with contextlib.suppress(OSError), contextlib.closing(probe):
@@ -75,7 +86,7 @@ def serving(
                 assert process.poll() is None, log_path.read_text()
                 break
             assert process.poll() is None, log_path.read_text()
-            assert time.monotonic() - begun < 30, log_path.read_text()
+            assert time.monotonic() - begun < 90, log_path.read_text()
             time.sleep(0.02)
         yield Running(process, port, log_path, time.monotonic() - begun)
     finally:
