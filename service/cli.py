@@ -4,8 +4,8 @@ Knows flags, exit codes and what a person reads. The work is done elsewhere, and
 
 Exit codes: 0 done; 1 not healthy, or a request of bench failed; 2 wrong usage; 65 the store is corrupt;
 66 there is no model to serve; 69 the address cannot be listened on, or nothing answers bench there; 74 the
-output cannot be written; 75 the figures of bench never agreed; 78 a setting does not fit; 130 Ctrl-C, except
-in a running server; 141 the reader of the output left.
+output cannot be written; 75 the figures of bench never agreed; 78 a setting does not fit, or several workers
+find no directory to share; 130 Ctrl-C, except in a running server; 141 the reader of the output left.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import difflib
 import http.client
 import json
 import logging
+import os
 import sys
 import textwrap
 import time
@@ -78,6 +79,7 @@ def _with_settings(
         if arguments.command == "run":
             alone = settings.workers == 1 or place is not None
             return _run(settings, started_s, place) if alone else _supervise(settings, given)
+        _leave_shared_metrics()
         if arguments.command == "healthcheck":
             return _healthcheck(settings, timeout_s=arguments.timeout_s)
         return {"check": _check, "openapi": _openapi, "limits": _limits}[arguments.command](settings)
@@ -86,9 +88,19 @@ def _with_settings(
         return EXIT_SETTINGS
 
 
+def _leave_shared_metrics() -> None:
+    """A process that is alone shares no metrics, whatever directory another program's environment names.
+
+    Before prometheus_client is imported, which decides it then.
+    """
+    for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
+        os.environ.pop(name, None)
+
+
 def _supervise(settings: Settings, given: Sequence[str]) -> int:
     from service.listening import AddressError  # noqa: PLC0415
     from service.logs import configure_logging  # noqa: PLC0415
+    from service.process.shared_files import NoDirectoryError  # noqa: PLC0415
     from service.supervisor import Supervisor  # noqa: PLC0415
 
     configure_logging(log_format=settings.log_format, level=settings.log_level)
@@ -98,12 +110,18 @@ def _supervise(settings: Settings, given: Sequence[str]) -> int:
     except AddressError as error:
         print(f"vae-serve: {error}", file=sys.stderr)
         return EXIT_ADDRESS
+    except NoDirectoryError as error:
+        print(f"vae-serve: {error}", file=sys.stderr)
+        return EXIT_SETTINGS
 
 
 def _run(settings: Settings, started_s: float, place: WorkerPlace | None) -> int:
+    if place is None:
+        _leave_shared_metrics()
     from service.app import create_app  # noqa: PLC0415  (onnxruntime takes longer to import than --help may)
     from service.listening import AddressError  # noqa: PLC0415
     from service.logs import configure_logging  # noqa: PLC0415
+    from service.metrics import share_as  # noqa: PLC0415
     from service.server import serve, share_threads  # noqa: PLC0415
 
     worker = None if place is None else place.number
@@ -112,6 +130,8 @@ def _run(settings: Settings, started_s: float, place: WorkerPlace | None) -> int
         _log_ignored_variables()
     else:
         settings = share_threads(settings, of=place.of)
+    if worker is not None:
+        share_as(worker)
     app = create_app(settings, reload_siblings=place.reload_siblings if place else None)
     try:
         serve(app, settings, started_s=started_s, place=place)

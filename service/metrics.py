@@ -18,6 +18,7 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
+from prometheus_client import values as shared_values
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from service.process_metrics import ProcessMetrics
@@ -282,6 +283,15 @@ class Metrics:
         shared = CollectorRegistry()
         MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
         return bytes(generate_latest(shared))
+
+
+def share_as(worker: int) -> None:
+    """Has this process write into the files of worker number `worker`, and count on from what lies there.
+
+    prometheus_client takes new files for each process id. Those of dead workers would stay for their sums,
+    and a worker that dies again and again would fill the directory. Called before any metric is made.
+    """
+    shared_values.ValueClass = shared_values.MultiProcessValue(lambda: worker)  # type: ignore[no-untyped-call]
 
 
 class EngineMetrics:

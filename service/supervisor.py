@@ -23,12 +23,10 @@ import contextlib
 import logging
 import os
 import selectors
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +35,8 @@ from typing import Final
 
 from service.listening import bind_shared, refuse_new_connections
 from service.logs import fields
+from service.process.shared_files import VARIABLE as METRICS_VARIABLE
+from service.process.shared_files import shared_directory
 from service.process.watch import AwakeClock, Silence, Verdict, innermost_frames
 from service.settings import Settings
 from service.worker import ASK_SIGNAL, RELOAD_ALL, WORKER_VARIABLE, Handover
@@ -109,6 +109,7 @@ class Supervisor:
 
         Raises:
             AddressError: Before anything was started.
+            NoDirectoryError: Likewise: the workers would have no place to share their metrics.
         """
         with contextlib.ExitStack() as stack:
             pending = stack.enter_context(self._signals())
@@ -116,8 +117,7 @@ class Supervisor:
             listeners = bind_shared(self._settings.host, self._settings.port, self._settings.workers)
             for listener in listeners:
                 stack.callback(listener.close)
-            metrics = Path(tempfile.mkdtemp(prefix="vae-serve-metrics-"))
-            stack.callback(shutil.rmtree, metrics, ignore_errors=True)
+            metrics = stack.enter_context(shared_directory(self._settings.workers))
             self._selector.register(pending, selectors.EVENT_READ)
             while self._exit_code is None or any(slot.worker for slot in self._slots):
                 self._start_missing(listeners, metrics)
@@ -225,7 +225,7 @@ class Supervisor:
         environment = {
             **os.environ,
             WORKER_VARIABLE: handover.to_text(),
-            "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+            METRICS_VARIABLE: str(metrics),
         }
         # Blocked signals stay blocked in a process that is started, and wait there.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_FOR_WORKERS)
@@ -320,8 +320,8 @@ class Supervisor:
             self._selector.unregister(worker.heartbeat)
         os.close(worker.heartbeat)
         os.close(worker.stack)
-        # Its counts stay in the sums; what it was doing just then does not.
-        for gauge in metrics.glob(f"gauge_live*_{worker.process.pid}.db"):
+        # Its counts stay in the sums, and its successor counts on; what it was doing just then does not.
+        for gauge in metrics.glob(f"gauge_live*_{worker.number}.db"):
             gauge.unlink(missing_ok=True)
         if worker.is_told_to_stop:
             unheard = not worker.serves and -code in (signal.SIGTERM, signal.SIGINT)

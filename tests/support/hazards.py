@@ -100,6 +100,8 @@ ROWS = (
         "serves, buries orphans, hears SIGTERM, exit 0", fast=True),
     Row(PROCESS, "paused", "all processes paused and resumed: container, VM, SIGSTOP",
         "20 s × 5: the same workers, and every answer right"),
+    Row(PROCESS, "nothing-writable", "no directory that can be written",
+        "one process serves; several say what to mount, exit 78", fast=True),
     Row(PROCESS, "cpu-quota", "fewer cores than the host has",
         "threads follow affinity and quota", fast=True),
     Row(PROCESS, "training-killed", "training that is killed",

@@ -1,0 +1,114 @@
+"""The directory in which several workers share their metrics: in memory where that can be, else on a disk.
+
+Knows directories, locks and free space. Knows nothing of metrics.
+
+The files are mapped into memory. A full file system ends a worker with SIGBUS, and a slow disk holds it up:
+/dev/shm comes first, and a directory with too little room is not taken. A supervisor that is killed leaves
+its directory behind, and /dev/shm of a pod survives the container. So each start removes the directories
+whose supervisor is gone: their lock is free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+#: How an operator names the directory; prometheus_client reads the same variable in every worker.
+VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+#: Seven files of 64 KiB each, and as much again for many models.
+BYTES_PER_WORKER: Final = 1024 * 1024
+_PREFIX: Final = "vae-serve-metrics-"
+_LOCK: Final = "lock"
+#: A directory that has no lock after so long has no owner.
+_ABANDONED_S: Final = 60.0
+_MEMORY: Final = "/dev/shm"  # noqa: S108  (a directory of our own is made in it)
+
+
+class NoDirectoryError(Exception):
+    """No directory can be written; the message lists those that were tried and says what to do."""
+
+
+@contextlib.contextmanager
+def shared_directory(
+    workers: int, *, environ: Mapping[str, str] = os.environ, memory: str = _MEMORY
+) -> Iterator[Path]:
+    """A new directory of this process, removed at the end.
+
+    Args:
+        workers: How many processes write into it.
+        environ: Where `PROMETHEUS_MULTIPROC_DIR` and `TMPDIR` may be.
+        memory: A file system in memory.
+
+    Raises:
+        NoDirectoryError: None of the directories can be written or has room.
+    """
+    refused: list[str] = []
+    for parent in _candidates(environ, memory):
+        try:
+            made = _make(parent, need_bytes=workers * BYTES_PER_WORKER)
+        except OSError as error:
+            refused.append(f"{parent}: {error.strerror or error}")
+            continue
+        break
+    else:
+        raise NoDirectoryError(
+            f"--workers {workers}: the workers share their metrics through files, and no directory can hold "
+            f"them ({'; '.join(refused)}). Mount a writable /dev/shm or /tmp of {workers} MiB, name a "
+            f"writable directory ({VARIABLE} or TMPDIR), or use --workers 1, which writes nothing."
+        )
+    with (made / _LOCK).open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            yield made
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+
+def _candidates(environ: Mapping[str, str], memory: str) -> Sequence[str]:
+    """The named directory alone, or memory and then what Python takes for temporary files."""
+    named = environ.get(VARIABLE)
+    if named:
+        return [named]
+    chosen = environ.get("TMPDIR")
+    return [*([chosen] if chosen else []), memory, "/tmp", "/var/tmp"]  # noqa: S108
+
+
+def _make(parent: str, *, need_bytes: int) -> Path:
+    made = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+    _sweep(Path(parent), but=made)
+    found = os.statvfs(made)
+    free_bytes = found.f_bavail * found.f_frsize
+    if free_bytes < need_bytes:
+        made.rmdir()
+        raise OSError(f"{free_bytes} bytes free, {need_bytes} needed")
+    return made
+
+
+def _sweep(parent: Path, *, but: Path) -> None:
+    """Removes the directories of supervisors that are gone."""
+    for path in parent.glob(f"{_PREFIX}*"):
+        if path != but:
+            with contextlib.suppress(OSError):
+                _remove_if_abandoned(path)
+
+
+def _remove_if_abandoned(path: Path) -> None:
+    try:
+        # Not opened through a link: others may write into the same parent.
+        lock = os.open(path / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        if time.time() - path.lstat().st_mtime > _ABANDONED_S:
+            shutil.rmtree(path)
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(path)
+    finally:
+        os.close(lock)
