@@ -122,19 +122,19 @@ def _run(settings: Settings, started_s: float, place: WorkerPlace | None) -> int
     from service.listening import AddressError  # noqa: PLC0415
     from service.logs import configure_logging  # noqa: PLC0415
     from service.metrics import share_as  # noqa: PLC0415
-    from service.server import serve, share_threads  # noqa: PLC0415
+    from service.server import serve, thread_budget  # noqa: PLC0415
 
     worker = None if place is None else place.number
     configure_logging(log_format=settings.log_format, level=settings.log_level, worker=worker)
     if place is None:
         _log_ignored_variables()
-    else:
-        settings = share_threads(settings, of=place.of)
+    budget = thread_budget(settings, place)
+    settings = settings.model_copy(update={"threads": budget.threads})
     if worker is not None:
         share_as(worker)
     app = create_app(settings, reload_siblings=place.reload_siblings if place else None)
     try:
-        serve(app, settings, started_s=started_s, place=place)
+        serve(app, settings, budget=budget, started_s=started_s, place=place)
     except AddressError as error:
         print(f"vae-serve: {error}", file=sys.stderr)
         return EXIT_ADDRESS

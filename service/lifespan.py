@@ -13,7 +13,12 @@ from collections.abc import AsyncIterator
 from service.logs import fields
 from service.mirror import MirrorThread, StoreMirror
 from service.services import Services
+from service.work import startable_now, started_executor
 
+#: For what reads the store: the watcher, SIGHUP, a reload over HTTP, and the end.
+_STORE_THREADS = 4
+#: Left to libraries, the log and the copy of a store.
+_SPARE_THREADS = 8
 _SHARE_S = 1.0
 #: A larger store goes on being copied while what is there is served.
 _FIRST_COPY_S = 20.0
@@ -23,6 +28,7 @@ _log = logging.getLogger(__name__)
 @contextlib.asynccontextmanager
 async def run_services(services: Services) -> AsyncIterator[None]:
     """Loads every model before the first request is taken; no store is bad enough to stop the start."""
+    _start_threads(services)
     mirror = None if services.mirror is None else await _first_copy(services, services.mirror)
     seen = await services.pool.run(services.registry.signature)
     await services.pool.run(services.registry.load_all)
@@ -42,6 +48,28 @@ async def run_services(services: Services) -> AsyncIterator[None]:
         services.metrics.flush()
         await asyncio.to_thread(services.pool.close)
         await asyncio.to_thread(services.lanes.close)
+
+
+def _start_threads(services: Services) -> None:
+    """All of them now: a request must never be the first to find out that no more may be started."""
+    wanted = services.lanes.count
+    needed = wanted + services.pool.threads + _STORE_THREADS + _SPARE_THREADS
+    found = startable_now(needed)
+    # Two pools share what there is.
+    each = needed if found == needed else (found - _STORE_THREADS - _SPARE_THREADS) // 2
+    store, _ = started_executor(_STORE_THREADS, name="vae-store")
+    asyncio.get_running_loop().set_default_executor(store)
+    pool, lanes = services.pool.start(each), services.lanes.start(each)
+    if lanes < wanted:
+        _log.warning(
+            "fewer threads than wanted",
+            extra=fields(
+                wanted=wanted,
+                threads=lanes,
+                reason=f"the system starts {found} threads of {needed}; {pool} of them read and write",
+                remedy="raise the limit of processes (pids_limit, ulimit -u), or lower --threads",
+            ),
+        )
 
 
 async def reload_models(services: Services) -> None:

@@ -30,6 +30,7 @@ from service.listening import bind
 from service.logs import fields
 from service.process import early
 from service.process.again import Again
+from service.process.thread_room import family_of, fit_threads, thread_room
 from service.process.unread import MOST_CLOSING, ClosingSockets, limit_unsent
 from service.protocol import RESERVED_CONNECTIONS, SWEEP_S, ConnectionBounds, ProblemProtocol
 from service.services import Services
@@ -56,10 +57,12 @@ class Server(uvicorn.Server):
         *,
         services: Services,
         closing: ClosingSockets,
+        budget: ThreadBudget,
         started_s: float,
         place: WorkerPlace | None,
     ) -> None:
         super().__init__(config)
+        self._budget = budget
         self._services = services
         self._closing = closing
         self._started_s = started_s
@@ -79,7 +82,7 @@ class Server(uvicorn.Server):
         settle_collector()
         if self._place is not None:
             self._heart = asyncio.create_task(_beat(self._place.beat))
-        _announce(self._services, sockets or [], self._started_s)
+        _announce(self._services, sockets or [], self._started_s, self._budget)
 
     def _listen_for_hangups(self, loop: asyncio.AbstractEventLoop) -> None:
         """SIGHUP reads the store and the key file again, also one that came while models were loaded.
@@ -159,6 +162,7 @@ def serve(
     app: FastAPI,
     settings: Settings,
     *,
+    budget: ThreadBudget,
     started_s: float,
     place: WorkerPlace | None = None,
 ) -> None:
@@ -167,6 +171,7 @@ def serve(
     Args:
         app: The application that `create_app` made.
         settings: Of the server.
+        budget: Why the application has as many threads as it has.
         place: For one of several workers: the sockets, and whom it tells that it is alive.
         started_s: When the process began its work, on the clock of `time.perf_counter`.
 
@@ -200,7 +205,14 @@ def serve(
     signal.signal(signal.SIGTERM, _exit_cleanly)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     early.leave_orphans_to_system()
-    server = Server(config, services=services, closing=protocol.closing, started_s=started_s, place=place)
+    server = Server(
+        config,
+        services=services,
+        closing=protocol.closing,
+        budget=budget,
+        started_s=started_s,
+        place=place,
+    )
     try:
         server.run(sockets=listeners)
     except KeyboardInterrupt:
@@ -241,24 +253,28 @@ def settle_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def share_threads(settings: Settings, *, of: int) -> Settings:
-    """The settings of one of several workers: its part of the cores, unless the number was chosen."""
+def thread_budget(settings: Settings, place: WorkerPlace | None = None) -> ThreadBudget:
+    """Threads that run models, and why so many: as chosen, or a share of the cores, if they may be started.
+
+    Args:
+        settings: Where the number may have been chosen.
+        place: For one of several workers.
+    """
+    processes = 1 if place is None else place.of
     if settings.threads is not None:
-        return settings
-    return settings.model_copy(update={"threads": max(1, allowed_threads().threads // of)})
+        wanted = ThreadBudget(settings.threads, "set by --threads or VAE_THREADS")
+    else:
+        cores = allowed_threads()
+        why = cores.why if processes == 1 else f"its part of {processes} workers: {cores.why}"
+        wanted = ThreadBudget(max(1, cores.threads // processes), why)
+    room = thread_room(family_of(None if place is None else place.parent))
+    return fit_threads(wanted, room=room, processes=processes)
 
 
-def thread_budget(settings: Settings) -> ThreadBudget:
-    """Threads of one model run, and why so many."""
-    if settings.threads is not None:
-        shared = f"its part of {settings.workers} workers, or " if settings.workers > 1 else ""
-        return ThreadBudget(settings.threads, f"{shared}set by --threads or VAE_THREADS")
-    return allowed_threads()
-
-
-def _announce(services: Services, sockets: list[socket.socket], started_s: float) -> None:
+def _announce(
+    services: Services, sockets: list[socket.socket], started_s: float, budget: ThreadBudget
+) -> None:
     """What an operator wants to see first."""
-    budget = thread_budget(services.settings)
     readiness = services.registry.readiness()
     host, port = sockets[0].getsockname()[:2] if sockets else (services.settings.host, services.settings.port)
     host = plain_address(host)
@@ -266,7 +282,7 @@ def _announce(services: Services, sockets: list[socket.socket], started_s: float
     values: dict[str, Any] = {
         "address": url,
         "models": ",".join(model.label for model in services.registry.loaded()) or "none",
-        "threads": budget.threads,
+        "threads": services.lanes.count,
         "why": budget.why,
         "store": services.store_root,
         "start_ms": 1e3 * (time.perf_counter() - started_s),

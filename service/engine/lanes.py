@@ -69,7 +69,7 @@ class Lanes:
     def __init__(
         self, count: int, *, max_waiting: int = 1 << 62, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """No thread is started before there is work for it.
+        """Threads are started by `start`, or one by one when there is work for them.
 
         Args:
             count: Threads, each running one model at a time.
@@ -89,6 +89,22 @@ class Lanes:
         """Images in all queues that no run has taken yet. Changed with the lock held."""
         self.running = 0
         """Runs in progress, on lanes or inline. Changed with the lock held."""
+
+    def start(self, most: int) -> int:
+        """Starts the threads; `count` is then the number of those that the system let start.
+
+        Args:
+            most: How many may be started; at least one is.
+
+        Returns:
+            That number. At 0, `count` stays, and each queue with work tries again.
+        """
+        self.count = max(1, min(most, self.count))
+        with self.lock, contextlib.suppress(RuntimeError, MemoryError):
+            while len(self._threads) < self.count and not self._closed:
+                self._start_one()
+        self.count = len(self._threads) or self.count
+        return len(self._threads)
 
     # The rest of this class is called by queues.
 
@@ -151,8 +167,8 @@ class Lanes:
 
     def _start_one(self) -> None:
         thread = threading.Thread(target=self._serve, name=f"vae-lane-{len(self._threads)}", daemon=True)
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)
 
     def _serve(self) -> None:
         _be_nicer()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -55,22 +56,39 @@ def _cores_in_affinity() -> int:
     return max(1, os.cpu_count() or 1)
 
 
-def _quotas(root: Path) -> list[_Quota]:
-    """Every quota that applies: that of this process's group and of each group above it."""
-    quotas: list[_Quota] = []
+def groups(
+    controller: str, *, v2_mounts: Sequence[str], v1_mounts: Sequence[str], root: Path = Path("/")
+) -> list[PurePosixPath]:
+    """The directories, below `root`, of this process's cgroup and of each group above it.
+
+    Some of them may not exist.
+
+    Args:
+        controller: Such as `cpu` or `pids`.
+        v2_mounts: Where version 2 may be mounted.
+        v1_mounts: Where the controller's hierarchy of version 1 may be mounted.
+        root: Where `proc` and `sys` lie; another directory in tests.
+    """
+    found: list[PurePosixPath] = []
     for controllers, path in _memberships(root):
         if controllers is None:
-            mounts, read = _V2_MOUNTS, _read_v2
-        elif "cpu" in controllers:
-            mounts, read = _V1_MOUNTS, _read_v1
+            mounts = v2_mounts
+        elif controller in controllers:
+            mounts = v1_mounts
         else:
             continue
-        for mount in mounts:
-            for group in _upwards(path):
-                directory = PurePosixPath(mount) / group
-                cpus = read(root, directory)
-                if cpus is not None:
-                    quotas.append(_Quota(cpus, directory))
+        found += [PurePosixPath(mount) / group for mount in mounts for group in _upwards(path)]
+    return found
+
+
+def _quotas(root: Path) -> list[_Quota]:
+    """Every quota that applies; a directory of one version holds no file of the other."""
+    quotas: list[_Quota] = []
+    for directory in groups("cpu", v2_mounts=_V2_MOUNTS, v1_mounts=_V1_MOUNTS, root=root):
+        for read in (_read_v2, _read_v1):
+            cpus = read(root, directory)
+            if cpus is not None:
+                quotas.append(_Quota(cpus, directory))
     return quotas
 
 

@@ -1,6 +1,6 @@
 """What a server process does before it imports anything else: it can be signalled from then on.
 
-Knows signals. Imports nothing heavy: a signal that comes before a handler is
+Knows signals and one environment variable. Imports nothing heavy: a signal that comes before a handler is
 installed ends the process, or is ignored where the process is number 1 of its PID namespace, as in a
 container without an init.
 
@@ -18,12 +18,14 @@ _held: set[int] = set()
 
 
 def prepare() -> None:
-    """Installs the first handlers. Called by entry points alone."""
+    """Installs the first handlers and keeps BLAS to one thread. Called by entry points alone."""
     signal.signal(signal.SIGHUP, _hold)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
     # A supervisor starts its workers with SIGHUP blocked, so that one sent in between waits until here.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+    # NumPy's BLAS starts a thread for each core as it is imported, and no run of a model uses them.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def hangup_was_held() -> bool:

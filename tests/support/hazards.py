@@ -100,6 +100,8 @@ ROWS = (
         "serves, buries orphans, hears SIGTERM, exit 0", fast=True),
     Row(PROCESS, "paused", "all processes paused and resumed: container, VM, SIGSTOP",
         "20 s × 5: the same workers, and every answer right"),
+    Row(PROCESS, "few-processes", "more threads asked for than may be started",
+        "128 within 60: started at the start, 0 × 5xx", fast=True),
     Row(PROCESS, "nothing-writable", "no directory that can be written",
         "one process serves; several say what to mount, exit 78", fast=True),
     Row(PROCESS, "cpu-quota", "fewer cores than the host has",
