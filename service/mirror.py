@@ -22,7 +22,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,6 +43,7 @@ _FILES: Final = (*_NEEDED, *OPTIONAL_FILES)
 _INCOMING: Final = ".incoming-"
 _ABANDONED_S: Final = 3600.0
 _LOCK_FILE: Final = ".mirror-lock"
+_NAME_A_DIRECTORY: Final = "Name one that can be written (--store-cache, VAE_STORE_CACHE)."
 #: A storage that does not answer is told of within seconds, and asked again at the next look.
 _S3_OPTIONS: Final[Mapping[str, object]] = {
     "use_listings_cache": False,
@@ -58,11 +59,23 @@ class MirrorError(Exception):
 
 
 def cache_directory(address: str, chosen: Path | None = None) -> Path:
-    """Where the copy of a remote store lies: below `chosen`, or below the user's cache directory."""
+    """Where the copy of a remote store lies: below `chosen`, or below the user's cache directory.
+
+    Raises:
+        MirrorError: The user has no home, as an arbitrary uid of a container.
+    """
     name = hashlib.sha256(address.encode()).hexdigest()[:16]
     if chosen is not None:
         return chosen / name
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not cache.is_absolute():
+        try:
+            cache = Path.home() / ".cache"
+        except RuntimeError:
+            raise MirrorError(
+                f"--store {address[:200]}: expected a directory for its copy, but user {os.getuid()} has no "
+                f"home and HOME is unset. {_NAME_A_DIRECTORY}"
+            ) from None
     return cache / "vae-service" / name
 
 
@@ -122,15 +135,24 @@ class StoreMirror:
                 self._refused.clear()
             failures: list[LoadFailure] = []
             try:
-                self.directory.mkdir(parents=True, exist_ok=True)
-                with _held(self.directory / _LOCK_FILE):
-                    self._sweep()
-                    failures = self._sync_names()
+                failures = self._copy()
             except Exception as error:  # every kind of storage has errors of its own
                 failures = [LoadFailure("the store", f"{self.address} cannot be copied: {_one_line(error)}")]
             changed = tuple(failures) != self._failures
             self._failures = tuple(failures)
             return changed
+
+    def _copy(self) -> list[LoadFailure]:
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            lock = (self.directory / _LOCK_FILE).open("ab")
+        except OSError as error:  # a home that is `/`, as an arbitrary uid may have, or a read-only disk
+            where = f"{self.address} cannot be copied into {self.directory}: {error.strerror}."
+            return [LoadFailure("the store", f"{where} {_NAME_A_DIRECTORY}")]
+        with lock:  # against other processes; the system lets go of it when this one ends
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._sweep()
+            return self._sync_names()
 
     def _sync_names(self) -> list[LoadFailure]:
         failures: list[LoadFailure] = []
@@ -316,14 +338,6 @@ class MirrorThread:
             if changed and not self._stop.is_set():
                 self._told()
             self._stop.wait(self._every_s)
-
-
-@contextlib.contextmanager
-def _held(path: Path) -> Iterator[None]:
-    """The lock of the copy, against other processes; the system lets go of it when this one ends."""
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _one_line(error: BaseException) -> str:

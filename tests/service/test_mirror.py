@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ from model_store import ModelStore
 from model_store.integrity import SizeLimits
 from service import mirror as mirror_module
 from service.app import create_app
+from service.cli import main
 from service.mirror import MirrorError, StoreMirror, cache_directory
 from service.settings import Settings, SettingsError, load_settings
 
@@ -415,3 +417,43 @@ def test_several_workers_share_one_copy(
         assert "not copied" not in running.log
     (copy,) = cache.iterdir()
     assert sound(ModelStore(copy))
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An arbitrary uid of a container: no home, no HOME, and no entry in the list of users."""
+
+    def unknown(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    for variable in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+
+
+@pytest.mark.usefixtures("homeless")
+def test_user_without_a_home_is_told_the_setting_to_give(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It was a traceback: RuntimeError, "Could not determine home directory."."""
+    monkeypatch.setattr("service.logs.configure_logging", lambda **_: None)  # this process is the tests' own
+    assert main(["check", "--store", "memory://models"]) == 78
+    told = capsys.readouterr().err
+    assert "no home and HOME is unset" in told
+    assert "--store-cache, VAE_STORE_CACHE" in told
+    assert cache_directory("memory://models", tmp_path).parent == tmp_path
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative/is/ignored")
+    with pytest.raises(MirrorError):
+        cache_directory("memory://models")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_directory("memory://models").parent == tmp_path / "vae-service"
+
+
+def test_cache_that_cannot_be_written_is_told_with_the_setting_to_give(tmp_path: Path) -> None:
+    """An arbitrary uid may have `/` for a home."""
+    (tmp_path / "file").write_text("in the way")
+    mirror = StoreMirror("memory://models", tmp_path / "file" / "cache")
+    assert mirror.sync()
+    (failure,) = mirror.failures
+    assert str(tmp_path / "file" / "cache") in failure.reason
+    assert "--store-cache, VAE_STORE_CACHE" in failure.reason

@@ -49,14 +49,29 @@ class _CutShortError(_MirrorError):
 
 
 def default_cache_dir() -> Path:
-    """`$XDG_CACHE_HOME/vae-service`, or `~/.cache/vae-service`."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "vae-service"
+    """`$XDG_CACHE_HOME/vae-service`, or `~/.cache/vae-service`.
+
+    Raises:
+        DataError: The user has no home, as an arbitrary uid of a container.
+    """
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not base.is_absolute():
+        try:
+            base = Path.home() / ".cache"
+        except RuntimeError:
+            raise DataError(
+                f"cache: expected a directory for it, but user {os.getuid()} has no home and HOME is unset. "
+                "Name one that can be written with XDG_CACHE_HOME."
+            ) from None
+    return base / "vae-service"
 
 
 def cached_mnist(cache_dir: Path | None = None) -> Path | None:
     """The folder with the four files when all were downloaded earlier; never downloads."""
-    folder = (cache_dir or default_cache_dir()) / "mnist"
+    try:
+        folder = (cache_dir or default_cache_dir()) / "mnist"
+    except DataError:
+        return None
     return folder if all((folder / f"{stem}.gz").is_file() for stem in MNIST_SHA256) else None
 
 

@@ -5,6 +5,7 @@ Only a server on the loopback interface is asked.
 
 import fcntl
 import gzip
+import pwd
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -279,3 +280,17 @@ def test_cache_follows_the_xdg_convention(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "relative/is/ignored")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_cache_dir() == tmp_path / ".cache" / "vae-service"
+
+
+def test_user_without_a_home_is_told_the_way_out(monkeypatch, mirror):
+    """An arbitrary uid of a container: no home, no HOME, and no entry in the list of users."""
+
+    def unknown(uid):
+        raise KeyError(uid)
+
+    for variable in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    with pytest.raises(DataError, match=r"no home and HOME is unset.*XDG_CACHE_HOME"):
+        ensure(None, mirror)
+    assert cached_mnist() is None, "an export goes on without"
