@@ -15,6 +15,7 @@ import logging
 import re
 import sys
 import time
+import traceback
 from typing import Any, Literal, TextIO
 
 import orjson
@@ -147,7 +148,10 @@ def configure_logging(
     handler = _Handler(writer)
     handler.setFormatter(formatter)
     if target is sys.stderr:
-        sys.stderr = LogStream(writer, target.fileno())
+        messages = LogStream(writer, target.fileno())
+        sys.stderr = messages
+        # Of an error that ends the program, when standard error is what it was before.
+        sys.excepthook = lambda *error: traceback.print_exception(*error, file=messages)
     root = logging.getLogger()
     for former in root.handlers:
         former.close()

@@ -269,11 +269,20 @@ signal.setitimer(signal.ITIMER_REAL, 0)
     assert written.count("info    handled") == len(written) - 5000 > 0
 
 
-def test_a_program_ends_although_nothing_reads_its_log(pipe: Pipe) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", LOGGING + "for _ in range(5000): log.info('x' * 300)"], stderr=pipe.writing
-    )
-    assert process.wait(timeout=100) == 0
+@pytest.mark.parametrize(("end", "code"), [("return 3", 3), ("raise ValueError", 1)])
+def test_a_program_ends_although_nothing_reads_its_log(pipe: Pipe, end: str, code: int) -> None:
+    script = f"""
+import logging, sys
+from model_store.standard_streams import run_command
+from service.logs import configure_logging
+def command():
+    configure_logging(log_format="text", level="info")
+    for _ in range(5000): logging.getLogger("service.test").info("x" * 300)
+    {end}
+sys.exit(run_command("program", command))
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=pipe.writing)
+    assert process.wait(timeout=100) == code
 
 
 def test_lines_of_several_processes_on_one_pipe_stay_whole(pipe: Pipe) -> None:
