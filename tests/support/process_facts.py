@@ -31,6 +31,17 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def is_asleep(pid: int) -> bool:
+    """Whether no thread of a process, or of its children, computes or waits for a core."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        states = [(task / "stat").read_text().rpartition(") ")[2][0] for task in tasks]
+        children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    except OSError:  # it ended just now
+        return True
+    return not {"R", "D"} & set(states) and all(map(is_asleep, children))
+
+
 def settled(value: Callable[[], int], wanted: Callable[[int], bool], *, within_s: float = 10.0) -> int:
     """`value()` as soon as it is as wanted, or what it is in the end."""
     deadline = time.monotonic() + within_s

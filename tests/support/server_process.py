@@ -17,6 +17,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from process_facts import is_asleep
+
+#: Between two looks, longer than the writing thread rests; a server that is never quiet is read all the same.
+_REST_S, _BUSY_S = 0.01, 5.0
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -35,6 +40,12 @@ class Running:
 
     @property
     def log(self) -> str:
+        """The log as soon as the server rests: a thread of its own writes the lines, after the answers."""
+        until = time.monotonic() + _BUSY_S
+        rests = 0
+        while self.process.poll() is None and rests < 2 and time.monotonic() < until:
+            rests = rests + 1 if is_asleep(self.process.pid) else 0
+            time.sleep(_REST_S)
         return self.log_path.read_text()
 
     def get(self, target: str, *, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
