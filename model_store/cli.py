@@ -107,7 +107,7 @@ def _store(root: Path | None) -> ModelStore:
             "the first 'vae-train export' into it creates it."
         ) from error
     except OSError:
-        pass  # reading it says what is wrong
+        pass  # reading it raises the error that says why
     return ModelStore(chosen)
 
 

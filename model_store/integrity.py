@@ -61,11 +61,11 @@ _COPY = (
     "directory, as Kubernetes mounts a ConfigMap."
 )
 _WHOLE_VOLUME = (
-    "Mount the whole volume and not a part of it (subPath): the ..data that it needs is not beside it."
+    "Mount the whole volume and not a part of it (subPath): its ..data is missing in this directory."
 )
 #: The link that names the present content of a mounted ConfigMap.
 _DATA = "..data"
-#: What its mount keeps in the directory beside the names that lead into it.
+#: Entries of such a mount that are not content.
 _OF_THE_MOUNT = re.compile(r"\.\.(data|data_tmp|[0-9][0-9_.]*)")
 
 #: What stands for a manifest's own digest while that digest is computed.
@@ -189,7 +189,7 @@ class OpenDirectory:
         return entries
 
     def _open_content(self, found: Mapping[str, EntryKind]) -> int | None:
-        """The directory that `..data` names, if it is one beside it; what it names later does not matter."""
+        """The sibling directory that `..data` names now; None where it names anything else."""
         target = self._link(_DATA)
         if not _OF_THE_MOUNT.fullmatch(target) or found.get(target) is not EntryKind.DIRECTORY:
             return None

@@ -136,7 +136,7 @@ def problem(of: str, error: StoreError) -> Document:
 
 
 def _rows(store: ModelStore, name: str, problems: list[Document]) -> list[Document]:
-    """The versions of one model; what is wrong with them is added to `problems`."""
+    """The versions of one model; their faults are added to `problems`."""
     try:
         aliases = store.aliases(name)
     except CorruptVersion as error:

@@ -61,7 +61,7 @@ class ModelStore:
         self.limits = limits or SizeLimits()
 
     def names(self) -> tuple[str, ...]:
-        """Models with at least one version, in alphabetical order; `unusable` says what else is named so.
+        """Models with at least one version, in alphabetical order; `unusable` has the other entries.
 
         Raises:
             UnreadableFile: The root itself cannot be read.
@@ -69,10 +69,9 @@ class ModelStore:
         return self._survey()[0]
 
     def unusable(self) -> Mapping[str, CorruptVersion]:
-        """Why an entry of the root that is named like a model is none that can be used.
+        """Why an entry of the root that is named like a model cannot be used as one.
 
-        A directory that may not be read, a link, a file: it may belong to someone else, and it hides no
-        model beside it.
+        An unreadable directory, a link, a file: it may belong to someone else, and it hides no model.
 
         Raises:
             UnreadableFile: The root itself cannot be read.

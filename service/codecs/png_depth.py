@@ -29,7 +29,7 @@ _ADAM7: Final = (
     (1, 0, 2, 2),
     (0, 1, 1, 2),
 )
-#: What is packed here is unpacked a moment later.
+#: Pillow unpacks it a moment later.
 _STORED: Final = 0
 
 

@@ -400,7 +400,7 @@ class ModelRegistry:
         try:
             manifest = self._store.manifest(model.id)
         except (StoreError, OSError):
-            return False  # what is in memory was verified
+            return False  # the content in memory was verified
         if manifest.manifest_sha256 == model.manifest.manifest_sha256:
             return False
         _log.warning("version replaced", extra=fields(model=model.label))

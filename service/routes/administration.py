@@ -78,8 +78,8 @@ def _reload(services: Services, name: str) -> _Report:
     before = _labels(registry, name)
     services.load_all()
     after = _labels(registry, name)
-    told = (*services.failures(), *services.ignored())
-    failures = tuple(f for f in told if f.model.partition("@")[0] in (name, "the store"))
+    refused = (*services.failures(), *services.ignored())
+    failures = tuple(f for f in refused if f.model.partition("@")[0] in (name, "the store"))
     if not after and not failures:
         raise UnknownModel(name, tuple(model.label for model in registry.loaded()))
     return _Report(tuple(sorted(after - before)), tuple(sorted(after & before)), failures)

@@ -1,4 +1,4 @@
-"""What is wrong with one entry of a store never hides another: foreign, broken and unreadable neighbours."""
+"""A fault of one entry of a store never hides another: foreign, broken and unreadable neighbours."""
 
 from __future__ import annotations
 

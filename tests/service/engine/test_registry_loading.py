@@ -292,7 +292,7 @@ def test_a_directory_that_may_not_be_read_is_ignored_with_one_line(store, caplog
         publish(store)
         assert models.refresh()
         assert models.get("tiny").label == "tiny@2"
-        # Whoever names it is told why.
+        # A caller who names it gets the reason.
         with pytest.raises(ModelUnavailable, match=os.strerror(number)):
             models.get("backup")
     assert [record.getMessage() for record in caplog.records] == ["store entry ignored"]
