@@ -21,12 +21,15 @@ _LARGEST_JOINED_BYTES = 65_536
 _BYTES_PER_PIECE = 64
 _NO_BODY = (204, 304)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+#: These know neither interim answers nor chunks (RFC 9110, 15.2; RFC 9112, 6.1).
+_OLD_VERSIONS = ("1.0", "0.9")
 
 
 class Cycle(RequestResponseCycle):
     """What the application calls `send` of. A cycle of uvicorn becomes one by its class alone."""
 
     _head: bytes | None = None
+    _until_close = False
     _given_up = False
     _pieces: list[bytes] | None = None
     _unread_bytes = 0
@@ -52,7 +55,8 @@ class Cycle(RequestResponseCycle):
         """The next part of the body, or `http.disconnect`."""
         if self.waiting_for_100_continue and not self.transport.is_closing():
             self.waiting_for_100_continue = False
-            self.transport.write(_CONTINUE)
+            if self.scope["http_version"] not in _OLD_VERSIONS:
+                self.transport.write(_CONTINUE)
         if not (self.disconnected or self.response_complete):
             self.flow.resume_reading()
             if not self.message_event.is_set():
@@ -96,12 +100,15 @@ class Cycle(RequestResponseCycle):
                 closes = True
                 self.keep_alive = False
             lines += (name, b": ", value, b"\r\n")
+        if self.chunked_encoding is None and self.scope["method"] != "HEAD" and status not in _NO_BODY:
+            if self.scope["http_version"] in _OLD_VERSIONS:
+                self._until_close = True
+                self.keep_alive = False
+            else:
+                self.chunked_encoding = True
+                lines.append(b"transfer-encoding: chunked\r\n")
         if not (self.keep_alive or closes):
             lines.append(b"connection: close\r\n")
-            closes = True
-        if self.chunked_encoding is None and self.scope["method"] != "HEAD" and status not in _NO_BODY:
-            self.chunked_encoding = True
-            lines.append(b"transfer-encoding: chunked\r\n")
         lines.append(b"\r\n")
         head = b"".join(lines)
         if head.count(b"\n") != head.count(b"\r\n") or head.index(b"\r\n\r\n") != len(head) - 4:
@@ -116,7 +123,7 @@ class Cycle(RequestResponseCycle):
             body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
             if not more:
                 body += b"0\r\n\r\n"
-        else:
+        elif not self._until_close:
             self.expected_content_length -= len(body)
             if self.expected_content_length < 0:
                 raise RuntimeError("answer longer than its Content-Length")
