@@ -39,8 +39,7 @@ class Metrics:
     """All metrics of one application. The docstring under each is the question it answers."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        registry = self.registry
+        registry = self.registry = CollectorRegistry()
 
         self.requests = Counter(
             "vae_http_requests_total", "Answered requests.", ["route", "method", "status"], registry=registry
@@ -84,6 +83,14 @@ class Metrics:
 
         self.problems = Counter("vae_problems_total", "Problem answers by code.", ["code"], registry=registry)
         """Which mistakes do callers make, and which are ours?"""
+
+        self.connections_closed = Counter(
+            "vae_connections_closed_total",
+            "Connections closed without an answer: silent (nothing was asked in time).",
+            ["reason"],
+            registry=registry,
+        )
+        """How many connections are opened and not used: by browsers, balancers, checks of the port?"""
 
         self.images = _BulkHistogram(
             "vae_request_images",

@@ -233,7 +233,15 @@ class ProblemProtocol(HttpToolsProtocol):
 
     def _receipt_is_late(self) -> None:
         cycle = self.cycle
+        if self.transport.is_closing():
+            return  # what it is late with will not be answered
         if cycle is None or (cycle.response_complete and not cycle.more_body):
+            if not self._in_head:
+                # Nobody asked: a browser's connection in reserve, a balancer's pool, a check of the port.
+                if self.metrics is not None:
+                    self.metrics.connections_closed.labels("silent").inc()
+                self.transport.close()
+                return
             self.connection.timed_out = True
             self._answer(
                 ProblemError(

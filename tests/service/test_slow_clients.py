@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import socket
 import time
@@ -54,7 +55,6 @@ def one_answer(raw: socket.socket) -> bytes:
 @pytest.mark.parametrize(
     ("sent", "event"),
     [
-        pytest.param(b"", "request came too slowly", id="silent"),
         pytest.param(b"GET / HTT", "request came too slowly", id="within the head"),
         pytest.param(b"GET / HTTP/1.1\r\nHost: a\r\nX-", "request came too slowly", id="within a header"),
         pytest.param(POST, "request", id="before the body"),
@@ -76,6 +76,25 @@ def test_what_is_not_whole_by_the_deadline_is_answered_408_and_closed(
     assert problem["code"] == "receipt-timeout"
     lines = [json.loads(line) for line in server.log.splitlines() if problem["request_id"] in line]
     assert [(line["event"], line["status"]) for line in lines] == [(event, 408)]
+
+
+def test_connection_on_which_nothing_comes_is_closed_without_a_word(server: Running) -> None:
+    """Browsers and balancers keep such ones: each was a 408, and a request that had taken the deadline."""
+
+    def figures() -> tuple[bytes, bytes]:
+        text = server.get("/metrics")[2]
+        closed = re.search(rb'^vae_connections_closed_total\{reason="silent"\} (\S+)$', text, re.MULTILINE)
+        late = re.search(rb'^vae_problems_total\{code="receipt-timeout"\} (\S+)$', text, re.MULTILINE)
+        return (closed[1] if closed else b"0.0", late[1] if late else b"0.0")
+
+    closed, late = figures()
+    lines = server.log.count("request came too slowly")
+    begun = time.monotonic()
+    with connected(server) as raw:
+        assert everything(raw) == b""
+    assert time.monotonic() - begun >= DEADLINE_S
+    assert figures() == (b"%.1f" % (float(closed) + 1), late)
+    assert server.log.count("request came too slowly") == lines
 
 
 def test_dripping_does_not_put_the_deadline_off(server: Running) -> None:
