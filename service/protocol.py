@@ -20,6 +20,7 @@ from service.connection import SCOPE_KEY, Connection
 from service.cors import CrossOrigin
 from service.cycle import Cycle
 from service.http.addresses import plain_address
+from service.http.parser import RequestParser
 from service.http.public_address import PublicAddress
 from service.logs import fields
 from service.metrics import Metrics
@@ -30,7 +31,7 @@ from service.trace import Trace, new_request_id
 #: Of a longer address the rest is dropped. No path that exists is a hundredth as long and no query may be
 #: a quarter as long, so what is left is refused like any other wrong name, and never taken for a right one.
 MAX_URL_BYTES: Final = 16_384
-#: Request line and headers together. uvicorn keeps whatever comes: 50 MB of headers took 350 MB
+#: Request line, headers and trailers together. uvicorn keeps whatever comes: 50 MB of headers took 350 MB
 #: (test_server_process).
 MAX_HEAD_BYTES: Final = 131_072
 
@@ -76,8 +77,10 @@ class ProblemProtocol(HttpToolsProtocol):
     _in_head = False
     _head_bytes = 0
     _waiting_bytes = 0
+    _only_fields = False
     _came_s = 0.0
-    _too_long = False
+    _objection: ProblemError | None = None
+    reads_framing = False
 
     _closes_next = False
     _receive_by_s = math.inf
@@ -109,6 +112,7 @@ class ProblemProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         if self.client is not None:
             self.client = (plain_address(self.client[0]), self.client[1])
+        self.parser = RequestParser(self)
         self.connection = Connection()
         self.connection.peer = self._client()
         self._extensions = {SCOPE_KEY: self.connection}
@@ -132,19 +136,22 @@ class ProblemProtocol(HttpToolsProtocol):
         """Parse what came, and refuse a head that grows beyond its limit."""
         self._came_s = time.perf_counter()
         self._begin_receipt()
-        head = self._heads if self._in_head else None
+        self._only_fields = True
         super().data_received(data)
-        if self._in_head and head == self._heads and not self.transport.is_closing():
-            # The parser tells of a header once it is whole; one that never ends is told of by nobody else.
+        if self._only_fields and not self.transport.is_closing():
+            # The parser reports a header or a trailer once it is whole, and keeps one that never ends.
             self._waiting_bytes += len(data)
             if self._waiting_bytes > MAX_HEAD_BYTES:
-                self._too_long = True
+                self._objection = _head_too_large()
                 self.send_400_response("")
 
     def on_message_begin(self) -> None:
         """Start the receipt deadline and the count of bytes of the next head."""
+        if self.reads_framing:
+            return
         self._heads += 1
         self._in_head = True
+        self._only_fields = False
         self._head_bytes = self._waiting_bytes = 0
         self._begin_receipt()
         super().on_message_begin()
@@ -152,16 +159,28 @@ class ProblemProtocol(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         """Count a part of the URL; longer URLs are truncated."""
+        if self.reads_framing:
+            return
         self._count(len(url))
         super().on_url(url[: max(0, MAX_URL_BYTES - len(self.url))])
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count a header towards the limit of the head."""
         self._count(len(name) + len(value) + len(b": \r\n"))
-        super().on_header(name, value)
+        if self._in_head:
+            super().on_header(name, value)
+        elif not self.reads_framing:
+            # A trailer is dropped (RFC 9110, 6.5.1): the headers may have been acted upon already. The parser
+            # would heed `Connection: close` among them, and read nothing more.
+            self.parser.set_dangerous_leniencies(lenient_keep_alive=True)
 
     def on_headers_complete(self) -> None:
         """Begin the cycle of one request and its answer."""
+        if self.reads_framing:
+            return
+        if self.parser.should_upgrade() and self.parser.get_method() == b"CONNECT":
+            self._objection = ProblemError("malformed-request", "This server is no proxy: it has no CONNECT.")
+            raise ValueError("CONNECT")  # the parser stops, and uvicorn asks for a 400
         self._in_head = False
         super().on_headers_complete()
         self.cycle.__class__ = Cycle
@@ -170,6 +189,8 @@ class ProblemProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Hand the next part of the body to the cycle, unless its answer is complete."""
+        self._only_fields = False
+        self._waiting_bytes = 0
         cycle = self.cycle
         assert isinstance(cycle, Cycle), "made one as soon as the head was whole"
         if not cycle.response_complete:
@@ -177,6 +198,8 @@ class ProblemProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Stop the receipt deadline: the request is whole."""
+        if self.parser.should_upgrade():
+            return  # the end of the head alone: see `RequestParser`
         self._receive_by_s = math.inf
         super().on_message_complete()
 
@@ -213,19 +236,36 @@ class ProblemProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  (uvicorn's own words)
         """Called by uvicorn for whatever its parser, or one of the callbacks above, objects to."""
-        if self.cycle is not None and not self.cycle.more_body and not self.cycle.response_complete:
+        if self._take_no_more():
             # A whole request came before the rubbish and waits for its answer: a 400 sent now would be taken
             # for it. It gets its own, and the connection ends with that.
-            self.cycle.keep_alive = False
             self.flow.pause_reading()
             _log.info("malformed request after another", extra=fields(client=self._client()))
-            return
-        error = (
-            ProblemError("head-too-large", f"Request line and headers are more than {MAX_HEAD_BYTES} bytes.")
-            if self._too_long
-            else ProblemError("malformed-request", "What came is not HTTP/1.1.")
-        )
-        self._answer(error, event="malformed request")
+        elif not self._in_head and self._is_answered_early():
+            self.transport.close()  # the rubbish is the rest of a request that has had its answer
+        else:
+            error = self._objection or ProblemError("malformed-request", "What came is not HTTP/1.1.")
+            self._answer(error, event="malformed request")
+
+    def _take_no_more(self) -> bool:
+        """Makes what came whole the last that is answered, and drops half a request behind it.
+
+        Returns:
+            Whether there is anything to answer.
+        """
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            return False
+        if cycle.more_body:
+            if self.pipeline:
+                self.pipeline.popleft()
+            elif cycle.response_started and isinstance(cycle, Cycle):
+                cycle.give_up()
+            else:
+                return False
+        self.timeout_keep_alive = 0  # of whichever answer becomes the last
+        cycle.keep_alive = False
+        return True
 
     def _begin_receipt(self) -> None:
         if self._receive_by_s == math.inf:
@@ -249,8 +289,8 @@ class ProblemProtocol(HttpToolsProtocol):
                 ),
                 event="request came too slowly",
             )
-        elif cycle.response_complete:
-            self.transport.close()  # it was answered before its body was whole, and nothing reads the rest
+        elif self._is_answered_early():
+            self.transport.close()
         else:
             # What answers now is the application, and that answer is the last. If it waits for the body, it
             # is told that none will come, and why.
@@ -266,6 +306,10 @@ class ProblemProtocol(HttpToolsProtocol):
         oldest = min(idle or others, key=lambda each: (each._receive_by_s, each._came_s), default=None)
         if oldest is not None:
             oldest.transport.abort()
+
+    def _is_answered_early(self) -> bool:
+        """Whether the last request was answered before its body was whole, and nothing reads the rest."""
+        return self.cycle is not None and self.cycle.response_complete and self.cycle.more_body
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
@@ -308,8 +352,11 @@ class ProblemProtocol(HttpToolsProtocol):
     def _count(self, more: int) -> None:
         self._head_bytes += more
         if self._head_bytes > MAX_HEAD_BYTES:
-            self._too_long = True
+            self._objection = _head_too_large()
             raise ValueError("head too long")  # the parser stops, and uvicorn asks for a 400
 
-    def _unsupported_upgrade_warning(self) -> None:
-        """Nothing: the request is answered as any other, and uvicorn's advice is of no use to an operator."""
+
+def _head_too_large() -> ProblemError:
+    return ProblemError(
+        "head-too-large", f"Request line, headers and trailers are more than {MAX_HEAD_BYTES} bytes."
+    )

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
 _HOST = b"Host: localhost:8000\r\n"
 _JSON = b"Content-Type: application/json\r\n"
+_OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
 
 ORIGINALS = (
     b"GET /livez HTTP/1.1\r\n" + _HOST + b"\r\n",
@@ -30,6 +31,9 @@ ORIGINALS = (
     b"GET /readyz HTTP/1.1\r\n" + _HOST + b"\r\nGET /livez HTTP/1.1\r\n" + _HOST + b"\r\n",
     b"GET / HTTP/1.1\r\n" + _HOST + b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: eA==\r\n\r\n",
     b"GET / HTTP/1.1\r\n" + _HOST + b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n\r\n",
+    b"POST /sample HTTP/1.1\r\n" + _HOST + _OFFER + _JSON + b'Content-Length: 8\r\n\r\n{"n": 1}',
+    b"POST /sample HTTP/1.1\r\n" + _HOST + _OFFER + _JSON
+    + b'Transfer-Encoding: chunked\r\n\r\n8\r\n{"n": 1}\r\n0\r\n\r\n',
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     b"GET http://localhost:8000/livez HTTP/1.1\r\n" + _HOST + b"Cookie: a=b\r\nX-Request-Id: abc\r\n\r\n",
     b"POST /encode HTTP/1.1\r\n" + _HOST + b"Content-Type: image/png\r\nContent-Length: 20\r\n\r\n\x89PNG\r\n\x1a\n" + b"\0" * 12,
@@ -100,5 +104,6 @@ def smuggling() -> Iterator[bytes]:
                     b"3\r\nabc\r\n0\r\n\r\n" + SMUGGLED,
                     b'{"n": 1}' + SMUGGLED,
                 ):
-                    head = b"POST /sample HTTP/1.1\r\n" + _HOST + _JSON
-                    yield head + b"\r\n".join(headers) + b"\r\n\r\n" + body
+                    for offer in (b"", _OFFER):  # which stops the parser at the head
+                        head = b"POST /sample HTTP/1.1\r\n" + _HOST + _JSON + offer
+                        yield head + b"\r\n".join(headers) + b"\r\n\r\n" + body
