@@ -6,6 +6,7 @@ any thread.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 #: Where a request's scope holds its connection, among the extensions.
@@ -20,15 +21,21 @@ class Connection:
         timed_out: It was closed because a request was not received in time.
         only_probes: It is beyond the cap on connections: work is refused on it.
         peer: Address of its other end, which may be a proxy; None where the server knows none.
+        look: The client sends no more: says whether it has left altogether. From any thread.
     """
 
-    __slots__ = ("gone", "only_probes", "peer", "timed_out")
+    __slots__ = ("gone", "look", "only_probes", "peer", "timed_out")
 
     def __init__(self) -> None:
         self.gone = False
         self.timed_out = False
         self.only_probes = False
         self.peer: str | None = None
+        self.look: Callable[[], bool] | None = None
+
+    def has_left(self) -> bool:
+        """Whether the client will read no answer. From any thread."""
+        return self.gone or (self.look is not None and self.look())
 
 
 def connection_of(scope: Any) -> Connection:

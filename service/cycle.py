@@ -15,6 +15,8 @@ from typing import Any
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+from service.http.half_close import FIRST_BYTES
+
 #: Longer bodies are not copied to stand behind their head.
 _LARGEST_JOINED_BYTES = 65_536
 #: What an object takes beside its bytes: chunks may be of one byte each.
@@ -29,6 +31,7 @@ class Cycle(RequestResponseCycle):
     """What the application calls `send` of. A cycle of uvicorn becomes one by its class alone."""
 
     _head: bytes | None = None
+    _begun = False
     _until_close = False
     _given_up = False
     _pieces: list[bytes] | None = None
@@ -44,6 +47,12 @@ class Cycle(RequestResponseCycle):
         if self._unread_bytes > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
         self.message_event.set()
+
+    def begin(self) -> None:
+        """Sends what every answer begins with, before the rest is known. The request is whole."""
+        self._begun = True
+        self.waiting_for_100_continue = False
+        self.transport.write(FIRST_BYTES)
 
     def give_up(self) -> None:
         """No more of the body will be taken: whoever waits for it learns that, and can still answer."""
@@ -90,7 +99,8 @@ class Cycle(RequestResponseCycle):
             raise RuntimeError(f"unexpected ASGI message {kind!r}")
 
     def _made_head(self, status: int, headers: Any) -> bytes:
-        lines = [STATUS_LINE[status]]
+        status_line = STATUS_LINE[status]
+        lines = [status_line.removeprefix(FIRST_BYTES) if self._begun else status_line]
         closes = False
         for name, value in (*self.default_headers, *headers):
             if name == b"content-length":

@@ -7,6 +7,7 @@ What it answers itself never becomes a request: no middleware sees it, so it is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
@@ -20,6 +21,7 @@ from service.connection import SCOPE_KEY, Connection
 from service.cors import CrossOrigin
 from service.cycle import Cycle
 from service.http.addresses import plain_address
+from service.http.half_close import was_reset
 from service.http.parser import RequestParser
 from service.http.public_address import PublicAddress
 from service.logs import fields
@@ -80,6 +82,7 @@ class ProblemProtocol(HttpToolsProtocol):
     _only_fields = False
     _came_s = 0.0
     _objection: ProblemError | None = None
+    _sends_no_more = False
     reads_framing = False
 
     _closes_next = False
@@ -128,9 +131,28 @@ class ProblemProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Mark the connection as gone, so that work for it is dropped."""
         self.connection.gone = True
+        self.connection.look = None
         if exc is None and not self._was_reset:
             self.closing.take(self.transport.get_extra_info("socket"), self._client())
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more: what it has asked for is answered, and then the connection ends.
+
+        Returns:
+            Whether there is something to answer. If not, it ends now.
+        """
+        if not self._sends_no_more:
+            if not self._take_no_more():
+                return False
+            self._sends_no_more = True
+            self._receive_by_s = math.inf
+            cycle = self.cycle
+            if isinstance(cycle, Cycle) and not (cycle.more_body or cycle.response_started or self.pipeline):
+                cycle.begin()
+                self._socket = self.transport.get_extra_info("socket")
+                self.connection.look = self._has_left
+        return True
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, and refuse a head that grows beyond its limit."""
@@ -265,6 +287,15 @@ class ProblemProtocol(HttpToolsProtocol):
                 return False
         self.timeout_keep_alive = 0  # of whichever answer becomes the last
         cycle.keep_alive = False
+        return True
+
+    def _has_left(self) -> bool:
+        """Whether a client that sends no more has left altogether. From any thread."""
+        if not was_reset(self._socket):
+            return False
+        self.connection.gone = self.cycle.disconnected = True
+        with contextlib.suppress(RuntimeError):  # the event loop has ended, and with it the connection
+            self.loop.call_soon_threadsafe(self.transport.abort)
         return True
 
     def _begin_receipt(self) -> None:

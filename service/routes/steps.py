@@ -90,7 +90,7 @@ class RequestSteps(ABC):
         connection = connection_of(request.scope)
         caller = Caller(
             deadline_s=time.monotonic() + self._services.settings.request_timeout_s,
-            has_left=lambda: connection.gone,
+            has_left=connection.has_left,
         )
         return current_trace(), caller
 

@@ -43,6 +43,8 @@ ROWS = (
         "50,000 mutants: 0 × 5xx, 0 tracebacks, closed after every 400"),
     Row(EDGE, "upgrade-offered", "an upgrade that is offered and not taken (h2c, websocket, TLS)",
         "three offers × four bodies, cut at every byte: the same request, and those behind it", fast=True),
+    Row(EDGE, "half-closed", "clients that send no more and read on",
+        "answered, with and without model run; closed connections still count as left", fast=True),
     Row(EDGE, "clients-gone", "clients that leave while their request waits",
         "150 of 200 leave: at most 60 model runs"),
     Row(EDGE, "odd-names", "odd model names",

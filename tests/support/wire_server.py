@@ -1,4 +1,4 @@
-"""The server's protocol around a small ASGI application, in this process, on either event loop.
+r"""The server's protocol around a small ASGI application, in this process, on either event loop.
 
 Knows uvicorn, `service.protocol` and sockets. Knows nothing of models or routes.
 
