@@ -43,8 +43,6 @@ _OTHER_FILES = 64
 #: what it has read, whereas one that sends has nothing else to do.
 _STALL_FACTOR = 2.0
 _HEARTBEAT_S = 1.0
-#: An event loop that turns this much later than it should was not given the processor.
-_ASLEEP_S = 2.0
 _log = logging.getLogger(__name__)
 
 
@@ -139,13 +137,9 @@ class Server(uvicorn.Server):
 
     async def _sweep(self) -> None:
         """Looks for late connections, also while the server stops."""
-        seen_s = time.monotonic()
         while True:
             await asyncio.sleep(SWEEP_S)
             now_s = time.monotonic()
-            slept_s, seen_s = now_s - seen_s - SWEEP_S, now_s
-            if slept_s > _ASLEEP_S:
-                continue  # this process was paused: what came meanwhile is read before anybody is late
             for protocol in self._protocols():
                 protocol.sweep(now_s)
             self._closing.sweep(now_s)
