@@ -55,23 +55,29 @@ class CrossOrigin:
         self.takes_all = origins == "*"
         self.resource_policy = b"cross-origin" if self.takes_all else b"same-site"
         self._origins = frozenset(origin.encode("ascii") for origin in split_origins(origins or ""))
+        self._only = next(iter(self._origins)) if len(self._origins) == 1 else None
         self._exposed = ", ".join(exposed_headers).encode("ascii")
 
     def allows(self, origin: bytes) -> bool:
         """Whether pages of an origin may call this server."""
         return self.takes_all or origin in self._origins
 
-    def permit(self, request: Iterable[tuple[bytes, bytes]], answer: Headers) -> None:
+    def permit(
+        self, request: Iterable[tuple[bytes, bytes]], answer: Headers, *, is_whole: bool = True
+    ) -> None:
         """Adds to an answer what lets the page read it that sent the request.
 
         Args:
-            request: Headers of the request, lower-case; of one that was not received whole, those that came.
+            request: Headers of the request, lower-case.
             answer: Headers of the answer, lower-case.
+            is_whole: Whether all headers of the request came. If not, and Origin is missing, the page is
+                taken for one of the only allowed origin: a browser compares, and another page reads nothing.
         """
         if not self.is_on:
             return
         _vary(answer)
-        origin = next((value for name, value in request if name == b"origin"), None)
+        presumed = None if is_whole else self._only
+        origin = next((value for name, value in request if name == b"origin"), presumed)
         if origin is not None and self.allows(origin):
             answer.append((b"access-control-allow-origin", b"*" if self.takes_all else origin))
             answer.append((b"access-control-expose-headers", self._exposed))

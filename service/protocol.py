@@ -361,7 +361,7 @@ class ProblemProtocol(HttpToolsProtocol):
             "x-content-type-options: nosniff\r\ncache-control: no-store\r\nconnection: close\r\n"
         ).encode("ascii")
         headers = [(b"cross-origin-resource-policy", self.cross_origin.resource_policy)]
-        self.cross_origin.permit(self.headers or (), headers)
+        self.cross_origin.permit(self.headers or (), headers, is_whole=not self._in_head)
         lines = b"".join(b"%b: %b\r\n" % header for header in headers)
         self.transport.write(head + lines + b"\r\n" + body)
         self.transport.close()

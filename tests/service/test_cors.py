@@ -266,6 +266,21 @@ def test_page_may_read_what_never_became_a_request(tiny_store: Path, tmp_path: P
         assert running.stop() == 0
 
 
+def test_page_may_read_a_refusal_of_a_head_that_ended_before_its_origin(
+    tiny_store: Path, tmp_path: Path
+) -> None:
+    """Chromium sends the page's own headers, such as a huge one, before Origin."""
+    request = b"GET /sample HTTP/1.1\r\nHost: a\r\nX-Long: " + b"x" * 900_000
+    for origins, permitted in ((PAGE, PAGE), ("*", "*"), (f"{PAGE},https://b.example", None)):
+        with serving(tiny_store, tmp_path / "log", "--cors-origins", origins) as running:
+            head, _ = raw_answer(running, request)
+            line, *lines = head.decode().lower().split("\r\n")
+            assert line.split()[1] == "431"
+            headers = dict(text.split(": ", 1) for text in lines)
+            assert headers.get("access-control-allow-origin") == permitted
+            assert running.stop() == 0
+
+
 def test_all_origins_may_be_allowed_by_name(tiny_store: Path) -> None:
     with Caller(create_app(Settings(model_store=tiny_store, threads=1, cors_origins="*"))) as api:
         answer = api.get("/sample", {"origin": PAGE})
