@@ -6,9 +6,16 @@ table, because its rows are measured in every folder.
 
 from __future__ import annotations
 
+import hypothesis
 import jaxtyping
 
 pytest_plugins = ("hazard_plugin",)
+
+# A slow machine is not a fault: no example is timed, and none that takes long to make fails its test.
+hypothesis.settings.register_profile(
+    "suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("suite")
 
 #: Modules whose signatures state shapes; `tests/training/test_shapes_are_checked.py` holds it complete.
 SHAPED = (

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hazards import ROWS, Figure, Measured, table
+from patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
 SUITE = """
@@ -45,7 +46,7 @@ def run(directory: Path, source: str, *arguments: str) -> subprocess.CompletedPr
         env={**os.environ, "PYTHONPATH": path, "COLUMNS": "120"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PROBE = """
@@ -66,7 +67,7 @@ def brought_by(rule: Rule, *also: str) -> list[str]:
     """The forbidden modules found in `sys.modules` of a fresh process after the imports."""
     code = PROBE.format(packages=rule.packages, also=also, forbidden=rule.forbidden)
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=110, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert done.returncode == 0, done.stderr
     found: list[str] = json.loads(done.stdout)
@@ -126,7 +127,7 @@ def test_import_contract_breaks_on_a_forbidden_line(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 1, done.stdout + done.stderr

@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
@@ -52,7 +53,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """The wheel as a user gets it, built without a network by the backend that is already here."""
     out = tmp_path_factory.mktemp("wheel")
     code = f"import hatchling.build as b; print(b.build_wheel({str(out)!r}))"
-    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True, capture_output=True, timeout=110)
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, check=True, capture_output=True, timeout=PATIENCE_S
+    )
     (path,) = out.glob("*.whl")
     return zipfile.ZipFile(path)
 
@@ -79,7 +82,7 @@ def test_wheel_carries_no_tests_and_no_caches(wheel: zipfile.ZipFile) -> None:
 
 def test_no_committed_file_is_larger_than_ten_megabytes() -> None:
     listed = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, check=True, timeout=30
+        ["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, check=True, timeout=PATIENCE_S
     ).stdout.decode()
     sizes = {name: (REPOSITORY / name).stat().st_size for name in listed.split("\0") if name}
     assert {name: size for name, size in sizes.items() if size > 10_000_000} == {}

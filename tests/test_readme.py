@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import PATIENCE_S
 from PIL import Image
 
 from training.data.idx import read_idx, write_idx
@@ -116,11 +117,11 @@ def server(port: int, environment: dict[str, str], tmp_path_factory: pytest.Temp
             start_new_session=True,
         )
         try:
-            deadline = time.monotonic() + 90
+            deadline = time.monotonic() + PATIENCE_S
             while time.monotonic() < deadline:
                 done = subprocess.run(
                     ["curl", "-sf", "-o", os.devnull, f"http://127.0.0.1:{port}/readyz"],
-                    timeout=5,
+                    timeout=PATIENCE_S,
                     check=False,
                 )
                 if done.returncode == 0:
@@ -128,11 +129,11 @@ def server(port: int, environment: dict[str, str], tmp_path_factory: pytest.Temp
                 assert process.poll() is None, log.read_text()
                 time.sleep(0.1)
             else:
-                pytest.fail(f"not ready after 90 s:\n{log.read_text()}")
+                pytest.fail(f"not ready after {PATIENCE_S:.0f} s:\n{log.read_text()}")
             yield f"127.0.0.1:{port}"
         finally:
             os.killpg(process.pid, signal.SIGTERM)
-            process.wait(timeout=20)
+            process.wait(timeout=PATIENCE_S)
 
 
 def run_block(block: str, *, cwd: Path, environment: dict[str, str], address: str | None) -> str:
@@ -140,12 +141,11 @@ def run_block(block: str, *, cwd: Path, environment: dict[str, str], address: st
     for command, more in SHORTENED.items():
         block = block.replace(command, command + more)
     block = block.replace(".venv/bin/", f"{REPOSITORY}/.venv/bin/")
-    script = 'set -euo pipefail\ncurl() { command curl -sS --fail-with-body --max-time 20 "$@"; }\n' + block
+    curl = f"command curl -sS --fail-with-body --max-time {PATIENCE_S:.0f}"
+    script = f'set -euo pipefail\ncurl() {{ {curl} "$@"; }}\n{block}'
     if address is not None:
         script = script.replace("localhost:8000", address)
-    done = subprocess.run(
-        ["bash", "-c", script], cwd=cwd, env=environment, capture_output=True, timeout=300, check=False
-    )
+    done = subprocess.run(["bash", "-c", script], cwd=cwd, env=environment, capture_output=True, check=False)
     output = done.stdout.decode(errors="replace") + done.stderr.decode(errors="replace")
     assert done.returncode == 0, f"{block}\n→ exit {done.returncode}\n{output[-3000:]}"
     return output
@@ -198,13 +198,16 @@ def test_problem_shown_is_what_the_server_answers(server: str) -> None:
     body = re.search(r"`(\{\"images\": [^`]*\})`, sent to `/encode`", README)
     assert body
     done = subprocess.run(
-        ["curl", "-s", "-d", body[1], f"http://{server}/encode"], capture_output=True, timeout=20, check=True
+        ["curl", "-s", "-d", body[1], f"http://{server}/encode"],
+        capture_output=True,
+        timeout=PATIENCE_S,
+        check=True,
     )
     answered = json.loads(done.stdout)
     assert {**answered, "request_id": ""} == {**shown, "request_id": ""}
 
 
-@pytest.mark.timeout(600)  # it trains two models for real
+@pytest.mark.timeout(3600)  # it trains two models for real: a minute alone, five beside other suites
 def test_command_lines_train_publish_and_look_at_a_model(
     environment: dict[str, str], store: Path, tmp_path: Path
 ) -> None:

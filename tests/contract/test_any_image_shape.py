@@ -180,7 +180,6 @@ def test_images_of_a_shape_are_trained_on_and_served_in_every_form(shape, tmp_pa
 
 
 @pytest.mark.hard
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("shape", EVERY_SHAPE)
 def test_images_of_every_side_are_trained_on_and_served_in_every_form(shape, tmp_path):
     served = serve(shape, tmp_path)

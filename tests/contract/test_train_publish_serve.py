@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from patience import PATIENCE_S
 
 from model_store import ModelStore
 from model_store.manifest import GoldenSpec
@@ -121,7 +122,9 @@ def served(published, tmp_path_factory):
     np.save(folder / "x.npy", ten_digits().numpy())
     arguments = [str(published.store.root), f"{published.name}@stable", str(folder / "x.npy")]
     subprocess.run(
-        [sys.executable, "-c", SERVER, *arguments, str(folder / "answers.npz")], check=True, timeout=60
+        [sys.executable, "-c", SERVER, *arguments, str(folder / "answers.npz")],
+        check=True,
+        timeout=PATIENCE_S,
     )
     with np.load(folder / "answers.npz") as answers:
         return dict(answers)

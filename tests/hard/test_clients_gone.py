@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from hazard_plugin import Hazard
 from load_client import Plan, Request, measure, post
+from patience import PATIENCE_S
 from process_facts import cpu_s
 from server_process import Running, serving
 from slow_models import publish_slow
@@ -40,7 +41,9 @@ def test_what_clients_who_left_had_asked_for_is_not_run(tmp_path: Path, hazard: 
         one_s = (cpu_s(pid) - begun_s) / ALONE
 
         begun_s = cpu_s(pid)
-        clients = [socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(REQUESTS)]
+        clients = [
+            socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) for _ in range(REQUESTS)
+        ]
         for client in clients:
             client.sendall(ENCODE)
         wait_until_all_have_come(server)

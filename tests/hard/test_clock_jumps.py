@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from hazard_plugin import Hazard
+from patience import PATIENCE_S
 from server_process import Running, serving
 from tiny_models import publish_tiny
 
@@ -46,7 +47,7 @@ def test_nothing_is_late_early_or_negative_under_a_clock_that_jumps(tmp_path: Pa
         _, _, metrics = running.get("/metrics")
         begun = time.monotonic()
         running.process.send_signal(signal.SIGTERM)
-        assert running.process.wait(timeout=10) == 0
+        assert running.process.wait(timeout=PATIENCE_S) == 0
         stopped_s = time.monotonic() - begun
     lines = [json.loads(line) for line in running.log.splitlines()]
     assert len({line["time"][:7] for line in lines}) > 3, "the clock did not jump"

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hazard_plugin import Hazard
+from patience import PATIENCE_S
 from server_process import Running, serving
 from tiny_models import publish_tiny
 
@@ -28,7 +29,7 @@ SECRETS = (
 
 
 def post(running: Running, target: str, body: bytes, content_type: str) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=PATIENCE_S)
     headers = {
         "Content-Type": content_type,
         "Authorization": f"Bearer {SECRETS[0]}",

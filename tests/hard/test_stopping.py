@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from hazard_plugin import Hazard
+from patience import PATIENCE_S
 from server_process import serving
 from tiny_models import publish_tiny
 
@@ -89,7 +90,7 @@ def test_nobody_who_was_heard_is_lost(tmp_path: Path, hazard: Hazard, workers: i
             descriptor = os.pidfd_open(running.process.pid)
             asyncio.run(load(running.port, descriptor))
             begun = time.monotonic()
-            codes.append(running.process.wait(timeout=10))
+            codes.append(running.process.wait(timeout=PATIENCE_S))
             slowest_s = max(slowest_s, time.monotonic() - begun)
             os.close(descriptor)
             assert "Traceback" not in running.log
@@ -126,7 +127,7 @@ def test_a_burst_that_still_waits_to_be_accepted_is_answered(
                 each.sendall(REQUEST + b"Connection: close\r\n\r\n")
             running.process.send_signal(signal.SIGTERM)
             lost += sum(not answer_to(each).startswith(b"HTTP/1.1 200 ") for each in raw)
-            codes.add(running.process.wait(timeout=20))
+            codes.add(running.process.wait(timeout=PATIENCE_S))
             assert "Traceback" not in running.log
     hazard(
         "sigterm",
@@ -167,7 +168,7 @@ def test_stalled_clients_hold_the_process_for_the_grace_time_at_most(tmp_path: P
     with serving(tmp_path / "models", tmp_path / "log", *arguments) as running:
         begun = time.monotonic()
         answers = asyncio.run(measured(running, running.port))
-        code = running.process.wait(timeout=20)
+        code = running.process.wait(timeout=PATIENCE_S)
         took_s = time.monotonic() - begun - 0.3
     told = sum(answer.startswith(b"HTTP/1.1 503 ") for answer in answers)
     hazard(

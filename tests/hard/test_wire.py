@@ -135,7 +135,7 @@ def test_100_bodies_of_64_mb_in_chunks_are_counted_and_not_kept(server: Running,
     pid = server.process.pid
 
     def send() -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=240)
         with contextlib.closing(connection):
             connection.putrequest("POST", "/encode")
             connection.putheader("Content-Type", "application/json")

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 from tiny_models import TinyModel, publish_tiny
 
 from model_store import (
@@ -114,7 +115,7 @@ def test_concurrent_promotions_of_different_aliases_lose_none(five: ModelStore) 
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=PATIENCE_S)
     assert five.aliases("tiny") == {"latest": 5} | {f"a{index}": 3 for index in range(8)}
 
 
@@ -250,7 +251,7 @@ def test_a_reader_never_meets_half_a_version_while_it_is_collected(five: ModelSt
         publish_tiny(five, model=tiny)
         five.gc(keep=0)
     stop.set()
-    reader.join(timeout=60)
+    reader.join(timeout=PATIENCE_S)
     assert "whole" in seen
     assert [entry for entry in seen if entry.startswith("corrupt")] == []
 

@@ -11,6 +11,7 @@ import onnx
 import pytest
 from hostile_graphs import field, refused, varint
 from onnx import TensorProto, helper, numpy_helper
+from patience import slowness
 from tiny_models import OPSET, TinyModel
 
 from model_store import GraphSpec, HostileGraph
@@ -101,9 +102,9 @@ def test_depth_is_bounded_and_no_recursion_error_escapes(proto: onnx.ModelProto,
 
 def test_time_is_bounded_by_a_count_of_fields(spec: GraphSpec) -> None:
     many = field(7, field(5, field(4, b"") * 5_000_000))
-    started = time.monotonic()
+    started = time.thread_time()
     refused(many, spec, "more fields than any published graph")
-    assert time.monotonic() - started < 10.0
+    assert time.thread_time() - started < 10.0 * slowness()
 
 
 def test_the_budget_counts_fields_and_levels_exactly() -> None:

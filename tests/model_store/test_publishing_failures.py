@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from faults import SystemCalls, counting, failing_at, full_from
 from hazard_plugin import Hazard
+from patience import PATIENCE_S
 from store_checks import leftovers, sound
 from tiny_models import TinyModel, publish_tiny
 
@@ -189,7 +190,7 @@ print("held")
         input=script,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=PATIENCE_S,
         check=False,
     )
     if ("mount" in done.stderr and "permitted" in done.stderr) or "unshare" in done.stderr:

@@ -13,6 +13,7 @@ from typing import Any
 import onnx
 import pytest
 from hazard_plugin import Hazard
+from patience import PATIENCE_S
 from store_checks import leftovers, sound
 from tiny_models import TinyModel, publish_tiny
 
@@ -77,7 +78,8 @@ def test_a_number_is_not_used_again_after_its_version_was_removed(
 def test_a_publisher_waits_for_the_lock_and_gives_up_with_a_reason(
     store: ModelStore, published: VersionId, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    defaults = writing_module.lock.__wrapped__.__kwdefaults__
+    undecorated: Any = writing_module.lock
+    defaults = undecorated.__wrapped__.__kwdefaults__
     monkeypatch.setitem(defaults, "wait_s", 0.05)
     with OpenDirectory.at(store.root) as root, lock(root, LOCK_FILE):
         with pytest.raises(StoreLocked, match=r"\.lock: expected the lock within 0\.05 s") as caught:
@@ -102,7 +104,7 @@ def test_threads_get_distinct_numbers_and_keep_each_others_aliases(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=PATIENCE_S)
     assert sorted(number for numbers in results.values() for number in numbers) == list(range(1, 25))
     expected = {alias: numbers[-1] for alias, numbers in results.items()} | {"latest": 24}
     assert store.aliases("tiny") == expected

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE_S
 from tiny_models import TinyModel, publish_tiny
 
 import model_store
@@ -267,7 +268,7 @@ def run_in_shell(store: ModelStore, line: str) -> subprocess.CompletedProcess[st
     """`line` with the real command as "$@"."""
     command = [sys.executable, "-m", "model_store.cli", "--store", str(store.root), "show", "tiny", "--json"]
     return subprocess.run(
-        ["sh", "-c", line, "sh", *command], capture_output=True, text=True, timeout=60, check=False
+        ["sh", "-c", line, "sh", *command], capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
 
 
@@ -288,7 +289,7 @@ def test_names_on_disk_that_no_terminal_can_print_do_not_stop_a_listing(store: M
     done = subprocess.run(
         [sys.executable, "-m", "model_store.cli", "--store", str(store.root), "verify"],
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
         env={"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PATH": "/usr/bin"},
     )

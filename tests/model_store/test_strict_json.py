@@ -8,6 +8,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patience import slowness
 
 from model_store.strict_json import MAX_DEPTH, parse_object
 
@@ -55,10 +56,10 @@ def test_depth_is_allowed_up_to_the_limit_and_not_one_beyond() -> None:
 @pytest.mark.parametrize("unit", [b'"\\"', b'"', b'\\"', b'{"', b"[]", b'"\\'])
 def test_a_megabyte_of_hostile_text_is_refused_in_linear_time(unit: bytes) -> None:
     data = unit * (1_000_000 // len(unit))
-    started = time.monotonic()
+    started = time.thread_time()
     with pytest.raises(ValueError, match=r"."):
         parse_object(data)
-    assert time.monotonic() - started < 5.0
+    assert time.thread_time() - started < 5.0 * slowness()
 
 
 @settings(deadline=None)

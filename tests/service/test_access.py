@@ -8,12 +8,13 @@ import json
 import logging
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from http_calls import Answer, Caller
+from patience import PATIENCE_S, eventually, slowness
 from server_process import raw_answer, serving
 from tiny_models import publish_tiny
 
@@ -164,10 +165,12 @@ def test_hostile_headers_cost_next_to_nothing(key_file: Path) -> None:
         for scope in scopes:
             with pytest.raises(ProblemError):
                 access.authorise(scope)
-    assert (time.process_time() - begun) / (20 * len(scopes)) < 1e-3
+    assert (time.process_time() - begun) / (20 * len(scopes)) < 1e-3 * slowness()
 
 
-def test_key_that_is_known_costs_microseconds(key_file: Path, record_property: pytest.RecordProperty) -> None:
+def test_key_that_is_known_costs_microseconds(
+    key_file: Path, record_property: Callable[[str, object], None]
+) -> None:
     access = Access(key_file=key_file, admin=None)
     scope = scope_of(b"Bearer " + USE.encode())
     scope["headers"][:0] = [
@@ -180,7 +183,7 @@ def test_key_that_is_known_costs_microseconds(key_file: Path, record_property: p
         access.authorise(scope)
     cost_us = (time.process_time() - begun) * 1e6 / 10_000
     record_property("authorise_us", round(cost_us, 2))
-    assert cost_us < 50  # about 2 when nobody else works here
+    assert cost_us < 50 * slowness()  # about 2 when nobody else works here
 
 
 def test_nothing_of_a_body_is_read_before_the_key_is_known(keyed: Caller) -> None:
@@ -452,7 +455,7 @@ def test_document_says_where_a_key_is_taken(api: Caller, keyed: Caller) -> None:
 def test_real_server_with_a_key_file(tiny_store: Path, key_file: Path, tmp_path: Path) -> None:
     """Over real sockets: keys, hostile headers, the healthcheck's path, and a log that holds no secret."""
     with serving(tiny_store, tmp_path / "log", "--api-keys-file", str(key_file)) as running:
-        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=PATIENCE_S)
         for headers, status in ((bearer(USE), 200), (bearer(USE + "x"), 401), ({}, 401)):
             connection.request("GET", "/sample", headers=headers)
             answer = connection.getresponse()
@@ -482,7 +485,7 @@ def test_hangup_makes_a_real_server_read_the_file_again(tiny_store: Path, tmp_pa
     with serving(tiny_store, tmp_path / "log", "--api-keys-file", str(path)) as running:
 
         def status(key: str) -> int:
-            connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
+            connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=PATIENCE_S)
             connection.request("GET", "/models", headers=bearer(key))
             answer = connection.getresponse().status
             connection.close()
@@ -491,10 +494,7 @@ def test_hangup_makes_a_real_server_read_the_file_again(tiny_store: Path, tmp_pa
         def after_hangup(text: str, event: str) -> None:
             path.write_text(text)
             running.process.send_signal(signal.SIGHUP)
-            deadline = time.monotonic() + 10
-            while event not in running.log:
-                assert time.monotonic() < deadline, running.log
-                time.sleep(0.01)
+            eventually(lambda: event in running.log, lambda: running.log)
 
         assert (status(USE), status(ADMIN)) == (200, 401)
         after_hangup(ADMIN_ENTRY.line, "key file read")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from http_calls import Answer, Caller
+from patience import PATIENCE_S
 
 from service.app import create_app
 from service.connection import Connection
@@ -32,7 +33,7 @@ class Gate:
         def run(runner: RowRunner, rows: np.ndarray) -> Any:
             self.rows += len(rows)
             self.entered.release()
-            assert self.opened.wait(20)
+            assert self.opened.wait(PATIENCE_S)
             return original(runner, rows)
 
         monkeypatch.setattr(RowRunner, "run", run)
@@ -67,7 +68,14 @@ async def post(api: Caller, path: str, body: bytes | AsyncIterator[bytes], **opt
 
 
 async def entered(gate: Gate) -> None:
-    await asyncio.to_thread(gate.entered.acquire)
+    assert await asyncio.to_thread(gate.entered.acquire, timeout=PATIENCE_S)
+
+
+async def queued(api: Caller, images: int) -> None:
+    """Waits until so many images wait for a run."""
+    async with asyncio.timeout(PATIENCE_S):
+        while api.app.state.services.lanes.waiting < images:  # noqa: ASYNC110  # its number is no event
+            await asyncio.sleep(0.001)
 
 
 def test_more_than_may_wait_is_refused_with_the_time_to_come_back(
@@ -80,7 +88,7 @@ def test_more_than_may_wait_is_refused_with_the_time_to_come_back(
             running = asyncio.create_task(post(api, "/decode", zeros(1)))
             await entered(opened_late)
             waiting = [asyncio.create_task(post(api, "/decode", zeros(2))) for _ in range(2)]
-            await asyncio.sleep(0.05)
+            await queued(api, 4)
             refused = [await post(api, "/decode", zeros(1)), await post(api, "/encode", b"never read")]
             probes = [await api.acall("GET", path) for path in ("/livez", "/readyz", "/metrics")]
             assert [probe.status for probe in probes] == [200, 200, 200]
@@ -96,7 +104,7 @@ def test_more_than_may_wait_is_refused_with_the_time_to_come_back(
 def test_past_the_time_limit_the_answer_is_504_and_the_model_is_not_run(
     tiny_store: Path, opened_late: Gate
 ) -> None:
-    with caller_of(tiny_store, request_timeout_s=0.2) as api:
+    with caller_of(tiny_store, request_timeout_s=1.0) as api:
         opened_late.shut()
 
         async def test() -> list[Answer]:
@@ -115,7 +123,7 @@ def test_a_score_past_its_time_limit_is_504_and_its_other_draws_are_not_run(
     tiny_store: Path, opened_late: Gate
 ) -> None:
     """Its deadline is one for all of its draws; each part having its own would let it run for ever."""
-    with caller_of(tiny_store, request_timeout_s=1.0) as api:
+    with caller_of(tiny_store, request_timeout_s=3.0) as api:
         image = {"images": np.zeros((1, 28, 28)).tolist()}
 
         async def test() -> Answer:
@@ -148,7 +156,7 @@ def test_callers_who_left_are_never_run(tiny_store: Path, opened_late: Gate) -> 
                 asyncio.create_task(post(api, "/decode", zeros(3), extensions={"vae.connection": connection}))
                 for connection in connections
             ]
-            await asyncio.sleep(0.05)
+            await queued(api, 15)
             for connection in connections:
                 connection.gone = True
             opened_late.opened.set()
@@ -233,7 +241,7 @@ def test_what_waits_when_the_server_stops_is_told_so(tiny_store: Path, opened_la
             running = asyncio.create_task(post(api, "/decode", zeros(1)))
             await entered(opened_late)
             waiting = asyncio.create_task(post(api, "/decode", zeros(1)))
-            await asyncio.sleep(0.05)
+            await queued(api, 1)
             closing = asyncio.create_task(asyncio.to_thread(api.app.state.services.lanes.close))
             answer = await waiting
             opened_late.opened.set()

@@ -14,6 +14,7 @@ from urllib.parse import urljoin, urlsplit
 import numpy as np
 import pytest
 from http_calls import Answer, Caller
+from patience import PATIENCE_S
 
 from service.engine import LATENT_BOUND
 from service.problems import PROBLEMS
@@ -55,7 +56,7 @@ def defects(document: Document, schema: Any, value: Any, where: str = "$") -> li
     }  # fmt: skip
     assert set(schema) <= known, set(schema) - known
     found: list[str] = []
-    kinds = {
+    kinds: dict[str, Any] = {
         "object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "boolean": bool,
         "null": type(None),
     }  # fmt: skip
@@ -370,7 +371,7 @@ def test_openapi_command_prints_the_same_document(api: Caller, document: Documen
     done = subprocess.run(
         [sys.executable, "-m", "service.cli", "openapi", "--store", store, "--max-images", "64"],
         capture_output=True,
-        timeout=30,
+        timeout=PATIENCE_S,
         check=True,
     )
     assert json.loads(done.stdout) == document

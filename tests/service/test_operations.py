@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from http_calls import Caller
+from patience import eventually
 from prometheus_client.parser import text_string_to_metric_families
 from tiny_models import TinyModel, publish_tiny
 
 import service.metrics
 from model_store import ModelStore
 from service.app import create_app
+from service.engine import ModelRegistry
 from service.services import Services
 from service.settings import Settings
 
@@ -41,10 +42,11 @@ def metrics_of(api: Caller) -> dict[str, dict[tuple[str, ...], float]]:
 
 
 def wait_until_ready(api: Caller, services: Services) -> None:
-    deadline = time.monotonic() + 10
-    while not services.registry.readiness().ready:
-        assert time.monotonic() < deadline
-        api.run(asyncio.sleep(0.005))
+    def ready() -> bool:
+        api.run(asyncio.sleep(0.005))  # the loop runs only while it is asked to
+        return services.registry.readiness().ready
+
+    eventually(ready, services.registry.readiness)
     assert api.get("/readyz").status == 200
     assert api.get("/sample").status == 200
 
@@ -113,10 +115,23 @@ def test_what_was_refused_is_not_tried_again_before_it_changes(
     monkeypatch.setattr(
         ModelStore, "open", lambda store, version: opened.append(version) or original(version)
     )
+    looks: list[object] = []
+    look = ModelRegistry.signature
+    monkeypatch.setattr(ModelRegistry, "signature", lambda registry: looks.append(registry) or look(registry))
+
+    def looked_often(api: Caller) -> None:
+        before = len(looks)
+
+        def often() -> bool:
+            api.run(asyncio.sleep(0.005))
+            return len(looks) >= before + 5
+
+        eventually(often, lambda: f"{len(looks) - before} looks")
+
     with Caller(app) as api:
-        api.run(asyncio.sleep(0.4))
+        looked_often(api)
         publish_tiny(ModelStore(tmp_path), name="other")  # the store has changed, but not the refused version
-        api.run(asyncio.sleep(0.4))
+        looked_often(api)
         assert api.get("/sample?model=other").status == 200
         assert [str(version) for version in opened] == ["mnist@1", "other@1"]
         services.registry.load_all()  # whoever asks for it has it tried again

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from service.cli import main
 from service.settings import Settings, SettingsError, describe_settings, ignored_variables, load_settings
@@ -187,5 +188,5 @@ def test_help_needs_no_runtime() -> None:
         "except SystemExit: pass\n"
         "sys.exit(bool({'onnxruntime', 'fastapi', 'uvicorn'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stderr.decode()

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S, eventually
 from server_process import Running, serving
 
 DEADLINE_S = 0.5
@@ -27,8 +28,16 @@ def server(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield running
 
 
+@pytest.fixture(scope="module")
+def patient(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """For what is answered: a busy machine may hold a client up for longer than `DEADLINE_S`."""
+    log = tmp_path_factory.mktemp("patient") / "log"
+    with serving(tiny_store, log, "--receipt-timeout-s", "3", "--max-connections", "20") as running:
+        yield running
+
+
 def connected(server: Running) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port), timeout=10)
+    return socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S)
 
 
 def everything(raw: socket.socket) -> bytes:
@@ -68,7 +77,7 @@ def test_what_is_not_whole_by_the_deadline_is_answered_408_and_closed(
     with connected(server) as raw:
         raw.sendall(sent)
         answer = everything(raw)
-    assert DEADLINE_S <= time.monotonic() - begun < DEADLINE_S + 1.0
+    assert time.monotonic() - begun >= DEADLINE_S
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 408 ")
     assert b"\r\nconnection: close" in head.lower()
@@ -98,19 +107,24 @@ def test_connection_on_which_nothing_comes_is_closed_without_a_word(server: Runn
 
 
 def test_dripping_does_not_put_the_deadline_off(server: Running) -> None:
-    begun = time.monotonic()
     with connected(server) as raw:
         raw.sendall(POST)
-        with contextlib.suppress(ConnectionError):
-            while time.monotonic() - begun < 5 * DEADLINE_S:
+
+        def closed() -> bool:
+            try:
                 raw.sendall(b" ")
-                time.sleep(0.02)
-                raw.settimeout(0.001)
+                raw.settimeout(0.02)
                 with contextlib.suppress(TimeoutError):
-                    if raw.recv(1):
-                        break
-                raw.settimeout(10)
-    assert time.monotonic() - begun < DEADLINE_S + 1.0
+                    return bool(raw.recv(1))
+            except ConnectionError:
+                return True
+            finally:
+                raw.settimeout(PATIENCE_S)
+            return False
+
+        # At this pace the body of 100 bytes is whole after 4 s: its answer would be 400.
+        eventually(closed, lambda: "still open")
+    assert '"status":408' in server.log
 
 
 def test_kept_connection_may_be_idle_and_its_next_request_has_its_own_deadline(server: Running) -> None:
@@ -131,9 +145,9 @@ def test_late_request_after_a_whole_one_takes_nothing_from_it(server: Running) -
         assert everything(raw).startswith(b"HTTP/1.1 408 ")
 
 
-def test_refused_body_that_goes_on_is_closed_without_a_second_answer(server: Running) -> None:
+def test_refused_body_that_goes_on_is_closed_without_a_second_answer(patient: Running) -> None:
     huge = POST.replace(b"Content-Length: 100", b"Content-Length: 100000000")
-    with connected(server) as raw:
+    with connected(patient) as raw:
         raw.sendall(huge + b"x" * 100)
         answer = everything(raw)
     assert answer.startswith(b"HTTP/1.1 413 ")
@@ -144,38 +158,39 @@ def test_client_that_reads_nothing_is_cut_off(server: Running) -> None:
     with connected(server) as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         raw.sendall(b"GET /sample.npy?n=60000 HTTP/1.1\r\nHost: a\r\n\r\n")
-        deadline = time.monotonic() + 10
-        while "client reads nothing" not in server.log:
-            assert time.monotonic() < deadline, server.log
-            time.sleep(0.05)
+        eventually(lambda: "/sample.npy" in server.log, lambda: server.log)
+    assert "client reads nothing" in server.log
     (line,) = [line for line in server.log.splitlines() if "/sample.npy" in line]
     assert json.loads(line)["status"] == 499
 
 
-def test_beyond_the_cap_probes_are_answered_and_work_is_not(server: Running) -> None:
+def test_beyond_the_cap_probes_are_answered_and_work_is_not(patient: Running) -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(20):
-            raw = stack.enter_context(connected(server))
+            raw = stack.enter_context(connected(patient))
             raw.sendall(GET)
             one_answer(raw)
         for _ in range(40):  # more than the reserve: each new one takes the place of an idle one
-            raw = stack.enter_context(connected(server))
+            raw = stack.enter_context(connected(patient))
             raw.sendall(GET)
             assert one_answer(raw).startswith(b"HTTP/1.1 200 ")
-        raw = stack.enter_context(connected(server))
+        raw = stack.enter_context(connected(patient))
         raw.sendall(SAMPLE)
         answer = everything(raw)
         assert answer.startswith(b"HTTP/1.1 429 ")
         assert b'"too-many-connections"' in answer
         assert b"retry-after: 1" in answer
-    with connected(server) as raw:
-        time.sleep(0.2)
-        raw.sendall(SAMPLE)
-        assert one_answer(raw).startswith(b"HTTP/1.1 200 ")
+
+    def has_room() -> bool:
+        with connected(patient) as raw:
+            raw.sendall(SAMPLE)
+            return one_answer(raw).startswith(b"HTTP/1.1 200 ")
+
+    eventually(has_room, lambda: patient.log)  # once it has seen that the others are gone
 
 
-def test_head_has_the_length_and_no_body_and_old_clients_are_closed(server: Running) -> None:
-    with connected(server) as raw:
+def test_head_has_the_length_and_no_body_and_old_clients_are_closed(patient: Running) -> None:
+    with connected(patient) as raw:
         raw.sendall(b"HEAD /livez HTTP/1.1\r\nHost: a\r\n\r\n" + GET)
         first = raw.recv(65_536)
         while first.count(b"HTTP/1.1 ") < 2:
@@ -183,40 +198,54 @@ def test_head_has_the_length_and_no_body_and_old_clients_are_closed(server: Runn
         head, _, rest = first.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 ")
         assert rest.startswith(b"HTTP/1.1 200 ")
-    with connected(server) as raw:
+    with connected(patient) as raw:
         raw.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
         assert b"connection: close" in everything(raw).lower()
 
 
-def test_expecting_client_is_told_to_go_on(server: Running) -> None:
+def test_expecting_client_is_told_to_go_on(patient: Running) -> None:
     body = b'{"n": 1}'
     head = b"POST /sample HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 8\r\n"
-    with connected(server) as raw:
+    with connected(patient) as raw:
         raw.sendall(head + b"Expect: 100-continue\r\n\r\n")
         assert raw.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
         raw.sendall(body)
         assert one_answer(raw).startswith(b"HTTP/1.1 200 ")
 
 
+def refuses(server: Running) -> bool:
+    try:
+        connected(server).close()
+    except ConnectionError:
+        return True
+    return False
+
+
 def test_stopping_server_answers_what_is_on_its_way_and_says_so(tiny_store: Path, tmp_path: Path) -> None:
-    with serving(tiny_store, tmp_path / "log", "--drain-delay-s", "0.6") as server:
+    with serving(tiny_store, tmp_path / "log", "--drain-delay-s", "4") as server:
         with connected(server) as kept, connected(server) as late:
             kept.sendall(GET)
             one_answer(kept)
             late.sendall(POST)
             server.process.send_signal(signal.SIGTERM)
-            time.sleep(0.2)
-            status, _, body = server.get("/readyz")  # by a connection made after the signal
-            assert (status, json.loads(body)["code"]) == (503, "shutting-down")
+            # By connections made after the signal.
+            eventually(lambda: server.get("/readyz")[0] == 503, lambda: server.log)
+            assert json.loads(server.get("/readyz")[2])["code"] == "shutting-down"
             assert server.get("/sample")[0] == 200
-            time.sleep(0.6)
-            kept.sendall(SAMPLE)  # new ones are refused now; what is open is still heard
-            answer = everything(kept)
-            assert answer.startswith(b"HTTP/1.1 200 ")
-            assert b"connection: close" in answer.lower()
+
+            def last() -> bool:
+                kept.sendall(SAMPLE)
+                answer = one_answer(kept)
+                assert answer.startswith(b"HTTP/1.1 200 ")
+                return b"connection: close" in answer.lower()
+
+            # New ones are refused in the end; what is open is still heard, and told when to leave.
+            eventually(last, lambda: server.log)
+            assert everything(kept) == b""
+            assert refuses(server)
             late.sendall(b'{"images": 3}' + b" " * 87)
             assert everything(late).startswith(b"HTTP/1.1 422 ")
-        assert server.process.wait(timeout=10) == 0
+        assert server.process.wait(timeout=PATIENCE_S) == 0
 
 
 def test_forwarded_address_is_believed_of_trusted_proxies_only(tiny_store: Path, tmp_path: Path) -> None:

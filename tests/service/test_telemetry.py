@@ -24,6 +24,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+from patience import PATIENCE_S
 from server_process import serving
 
 from service.app import create_app
@@ -180,7 +181,7 @@ def test_server_without_telemetry_does_not_import_its_libraries() -> None:
         "create_app(Settings()); print([n for n in sys.modules if n.startswith('opentelemetry.sdk')])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=True
     )
     assert done.stdout.strip() == "[]"
 

@@ -12,11 +12,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S, eventually
 from process_facts import descriptors
 from server_process import Running, serving
 from tiny_models import publish_tiny
@@ -29,13 +29,6 @@ REQUESTS = 60
 def workers_of(running: Running) -> list[int]:
     children = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children").read_text()
     return [int(pid) for pid in children.split()]
-
-
-def eventually(found: Callable[[], bool], why: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not found():
-        assert time.monotonic() < deadline, why()
-        time.sleep(0.05)
 
 
 def lines(running: Running, event: str) -> list[dict[str, object]]:
@@ -57,10 +50,10 @@ def two(store: ModelStore, tmp_path: Path) -> Iterator[Running]:
         yield running
 
 
-def sums(running: Running, metric: str) -> set[float]:
+def sums(running: Running, metric: str, *, asked: int = 6) -> set[float]:
     """What several scrapes, each on a connection of its own, say of one metric, all labels together."""
     found = set()
-    for _ in range(6):
+    for _ in range(asked):
         text = running.get("/metrics")[2].decode()
         values = re.findall(rf"^{metric}(?:{{[^}}]*}})? (\S+)$", text, re.MULTILINE)
         found.add(sum(map(float, values)))
@@ -127,7 +120,9 @@ def test_promotion_and_reload_reach_all_workers(two: Running, store: ModelStore)
 def test_worker_that_dies_is_replaced_and_its_counts_stay(two: Running) -> None:
     for _ in range(10):
         two.get("/sample")
-    time.sleep(1.5)  # shared once a second
+    counted = re.escape('vae_http_requests_total{method="GET",route="/sample",status="200"}')
+    # What each has counted is shared once a second: told by whichever worker is asked, and asked often.
+    eventually(lambda: sums(two, counted, asked=30) == {10.0}, two.get("/metrics")[2].decode)
     before = workers_of(two)
     os.kill(before[0], signal.SIGKILL)
     eventually(lambda: bool(lines(two, "worker died")), lambda: two.log)
@@ -136,13 +131,7 @@ def test_worker_that_dies_is_replaced_and_its_counts_stay(two: Running) -> None:
     eventually(lambda: len(workers_of(two)) == 2, lambda: two.log)
     assert two.get("/sample")[0] == 200
     eventually(lambda: len(lines(two, "serving")) == 3, lambda: two.log)
-    eventually(
-        lambda: (
-            sums(two, re.escape('vae_http_requests_total{method="GET",route="/sample",status="200"}'))
-            == {11.0}
-        ),
-        two.get("/metrics")[2].decode,
-    )
+    eventually(lambda: sums(two, counted) == {11.0}, two.get("/metrics")[2].decode)
 
 
 def test_stop_ends_all_and_leaves_nothing(two: Running, tmp_path: Path) -> None:
@@ -171,7 +160,11 @@ def test_what_one_cannot_start_ends_all_with_its_exit_code(tmp_path: Path) -> No
     keys.write_text("nonsense")
     command = [sys.executable, "-m", "service.cli", "run", "--port", "0", "--workers", "2"]
     ended = subprocess.run(
-        [*command, "--api-keys-file", str(keys)], check=False, capture_output=True, text=True, timeout=60
+        [*command, "--api-keys-file", str(keys)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
     )
     assert ended.returncode == 78
     assert f"{keys}, line 1" in ended.stderr
@@ -194,6 +187,6 @@ def test_address_of_somebody_else_is_never_shared(tiny_store: Path, tmp_path: Pa
     """Sockets that are to be shared can be bound beside a stranger's who shares as well."""
     with serving(tiny_store, tmp_path / "log", "--workers", "2") as running:
         command = [sys.executable, "-m", "service.cli", "run", "--port", str(running.port), "--workers", "2"]
-        ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE_S)
     assert ended.returncode == 69
     assert "cannot listen there" in ended.stderr

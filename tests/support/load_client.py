@@ -114,7 +114,7 @@ class Load:
         assert self._process.stdout is not None
         said = self._process.stdout.read()
         self._process.stdout.close()
-        assert self._process.wait(timeout=10) == 0
+        assert self._process.wait(timeout=60) == 0
         return Answers(**json.loads(said))
 
     def __enter__(self) -> Load:
@@ -123,7 +123,7 @@ class Load:
     def __exit__(self, *_: object) -> None:
         if self._process.poll() is None:
             self._process.kill()
-            self._process.wait(timeout=10)
+            self._process.wait(timeout=60)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()

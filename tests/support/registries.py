@@ -8,11 +8,13 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from engine_models import LATENT, SHAPE
+from patience import PATIENCE_S
 from tiny_models import TinyModel, publish_tiny
 
-from model_store import ModelStore
+from model_store import ModelReference, ModelStore, PublishedModel, VersionId
 from service.engine import ModelRegistry
 
 
@@ -37,33 +39,34 @@ class CountingStore(ModelStore):
         self.gate.set()
         self.waiting = threading.Semaphore(0)
 
-    def open(self, reference):
+    def open(self, reference: str | ModelReference | VersionId) -> PublishedModel:
         self.opened[str(reference)] += 1
         self.waiting.release()
-        assert self.gate.wait(30)
+        assert self.gate.wait(PATIENCE_S)
         return super().open(reference)
 
-    def resolve(self, reference):
+    def resolve(self, reference: str | ModelReference | VersionId) -> VersionId:
         self.resolved[str(reference)] += 1
         return super().resolve(reference)
 
 
 def publish(
-    store: ModelStore, name: str = "tiny", *, seed: int = 0, aliases: tuple[str, ...] = (), **parts: object
-):
+    store: ModelStore, name: str = "tiny", *, seed: int = 0, aliases: tuple[str, ...] = (), **parts: Any
+) -> VersionId:
     return publish_tiny(
         store, name=name, image_shape=SHAPE, latent_size=LATENT, seed=seed, aliases=aliases, **parts
     )
 
 
-def broken(store: ModelStore, name: str = "tiny", *, aliases: tuple[str, ...] = ()):
+def broken(store: ModelStore, name: str = "tiny", *, aliases: tuple[str, ...] = ()) -> VersionId:
     """Intact on disk, and answers NaN."""
     model = TinyModel.make(image_shape=SHAPE, latent_size=LATENT)
     return publish_tiny(store, name=name, model=model, decoder=model.decoder_of_nan, aliases=aliases)
 
 
-def registry(store: ModelStore, default: str = "tiny", **settings: object) -> ModelRegistry:
-    made = ModelRegistry(store, **{"default": default, "threads": 1, "max_loaded": 2, **settings})
+def registry(store: ModelStore, default: str = "tiny", **settings: Any) -> ModelRegistry:
+    chosen: dict[str, Any] = {"default": default, "threads": 1, "max_loaded": 2, **settings}
+    made = ModelRegistry(store, **chosen)
     made.load_all()
     return made
 

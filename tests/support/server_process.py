@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from patience import PATIENCE_S
 from process_facts import is_asleep
 
 #: Between two looks, longer than the writing thread rests; a server that is never quiet is read all the same.
@@ -49,7 +50,7 @@ class Running:
         return self.log_path.read_text()
 
     def get(self, target: str, *, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         try:
             connection.request(method, target)
             answer = connection.getresponse()
@@ -59,7 +60,7 @@ class Running:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=PATIENCE_S)
 
 
 @contextlib.contextmanager
@@ -89,7 +90,7 @@ def serving(
         if on_start is not None:
             on_start(process)
         while True:
-            probe = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            probe = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
             with contextlib.suppress(OSError), contextlib.closing(probe):
                 probe.request("GET", "/livez")
                 probe.getresponse().read()
@@ -97,19 +98,19 @@ def serving(
                 assert process.poll() is None, log_path.read_text()
                 break
             assert process.poll() is None, log_path.read_text()
-            assert time.monotonic() - begun < 90, log_path.read_text()
+            assert time.monotonic() - begun < PATIENCE_S, log_path.read_text()
             time.sleep(0.02)
         yield Running(process, port, log_path, time.monotonic() - begun)
     finally:
         if process.poll() is None:
             process.kill()
-        process.wait(timeout=10)
+        process.wait(timeout=PATIENCE_S)
 
 
 def raw_answer(running: Running, *parts: bytes) -> tuple[bytes, bytes]:
     """Head and body of what a server answers to bytes that end the connection."""
     answer = b""
-    with socket.create_connection(("127.0.0.1", running.port), timeout=5) as raw:
+    with socket.create_connection(("127.0.0.1", running.port), timeout=PATIENCE_S) as raw:
         # A server that has refused closes while we still send.
         with contextlib.suppress(ConnectionError):
             for part in parts:

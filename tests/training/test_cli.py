@@ -11,9 +11,11 @@ import subprocess
 import sys
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from patience import PATIENCE_S
 from PIL import Image
 
 from model_store.errors import InvalidReference, StoreWriteFailed
@@ -298,7 +300,7 @@ def test_every_kind_of_end_has_its_exit_code_and_one_line(error, code, monkeypat
         def run(arguments):
             raise error
 
-    monkeypatch.setattr(cli.importlib, "import_module", lambda name: Command)
+    monkeypatch.setattr("training.cli.importlib.import_module", lambda name: Command)
     assert cli.main(["evaluate", "runs/x"]) == code
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -309,7 +311,7 @@ def test_a_mistake_of_ours_is_not_dressed_up_as_the_users(monkeypatch):
         def run(arguments):
             raise ZeroDivisionError
 
-    monkeypatch.setattr(cli.importlib, "import_module", lambda name: Command)
+    monkeypatch.setattr("training.cli.importlib.import_module", lambda name: Command)
     with pytest.raises(ZeroDivisionError):
         cli.main(["evaluate", "runs/x"])
 
@@ -338,7 +340,7 @@ def test_a_diverging_run_ends_with_70(recipe, mnist_folder, tmp_path, capsys, no
     original = FittingModule.training_step
 
     def poisoned(self, images, batch_index):
-        outputs = original(self, images, batch_index)
+        outputs: Any = original(self, images, batch_index)
         outputs["loss"] = outputs["loss"] * float("inf")
         return outputs
 
@@ -363,7 +365,7 @@ def test_ctrl_c_at_a_terminal_saves_and_ends_with_130(recipe, mnist_folder, tmp_
             if line.startswith("epoch 1/"):
                 process.send_signal(signal.SIGINT)
                 break
-        rest, told = process.communicate(timeout=60)
+        rest, told = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130, told
     assert "stopping after this step" in rest
     assert told.startswith(f"vae-train: {tmp_path / 'run'}: stopped at step ")

@@ -8,6 +8,7 @@ import sys
 import tempfile
 
 import pytest
+from patience import PATIENCE_S
 from process_facts import ends
 
 from training.errors import ProcessLost
@@ -15,11 +16,11 @@ from training.helpers import Helpers, start_process
 
 
 def test_a_helper_ends_when_the_process_that_started_it_is_killed():
-    helping = "from training.helpers import end_with_the_starter as e; import time; e(); time.sleep(60)"
+    helping = "from training.helpers import end_with_the_starter as e; import time; e(); time.sleep(3600)"
     starting = (
         "import tempfile, time; from training.helpers import start_process;"
         f"p = start_process(['-c', {helping!r}], dict(__import__('os').environ), tempfile.TemporaryFile());"
-        "print(p.pid, flush=True); time.sleep(60)"
+        "print(p.pid, flush=True); time.sleep(3600)"
     )
     with subprocess.Popen([sys.executable, "-c", starting], stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -27,7 +28,7 @@ def test_a_helper_ends_when_the_process_that_started_it_is_killed():
             helper_pid = int(process.stdout.readline())
         finally:
             process.kill()
-    assert ends(helper_pid, within_s=60)
+    assert ends(helper_pid, within_s=PATIENCE_S)
 
 
 def test_a_helper_that_ended_is_told_with_its_last_words():

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from patience import PATIENCE_S
 
 #: Steps of a small training; prints the page faults of one of them.
 STEPS = """
@@ -38,7 +39,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 4)
 
 def page_faults(how: str) -> int:
     done = subprocess.run(
-        [sys.executable, "-c", STEPS, how], check=True, capture_output=True, text=True, timeout=100
+        [sys.executable, "-c", STEPS, how], check=True, capture_output=True, text=True, timeout=PATIENCE_S
     )
     return int(done.stdout)
 

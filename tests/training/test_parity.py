@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from patience import PATIENCE_S
 
 from model_store.manifest import GoldenSpec
 from training.config import MLPTrunk, ModelConfig, ResidualTrunk
@@ -23,13 +25,13 @@ SPEC = GoldenSpec()
 
 @pytest.fixture(scope="module", params=["mlp", "residual"])
 def model(request):
-    trunk = {
+    trunks: dict[str, Any] = {
         "mlp": MLPTrunk(encoder_hidden=(32,), decoder_hidden=(32,)),
         "residual": ResidualTrunk(encoder_channels=(4, 6), decoder_channels=(4, 6)),
-    }[request.param]
+    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = build_model(ModelConfig(latent_size=5, trunk=trunk), (1, 28, 28)).eval()
+        model = build_model(ModelConfig(latent_size=5, trunk=trunks[request.param]), (1, 28, 28)).eval()
         with torch.no_grad():
             for parameter in model.parameters():
                 # Residual branches start at zero, where an exporter that lost one would go unnoticed.
@@ -149,5 +151,5 @@ def test_runtime_writes_no_telemetry(tmp_path):
     """onnxruntime does so by default; its traces appear below the cache directory."""
     # Nothing else from here: onnxruntime sends nothing where it sees the variables of a build service.
     environment = {"PATH": os.environ["PATH"], "XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", TELEMETRY], env=environment, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", TELEMETRY], env=environment, check=True, timeout=PATIENCE_S)
     assert not list(tmp_path.rglob("*onnxruntime*"))

@@ -13,9 +13,11 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from patience import PATIENCE_S
 from process_facts import ends
 from warm_processes import WarmProcess, start_warm
 
@@ -242,7 +244,7 @@ def test_two_machines_train_as_two_processes_of_one(
             machines.append((WarmProcess(arguments, environment, said), said))
         for machine, said in machines:
             stack.callback(machine.kill)
-            code = machine.wait(timeout=100)
+            code = machine.wait(timeout=PATIENCE_S)
             said.seek(0)
             assert code == 0, said.read().decode()
     assert not (tmp_path / "1").exists()
@@ -270,7 +272,7 @@ def test_sigterm_to_the_command_saves_and_leaves_no_process(recipe, mnist_folder
             assert any(line.startswith("epoch 1/") for line in process.stdout)
             [helper_pid] = children_of(process.pid)
             process.send_signal(signal.SIGTERM)
-            _, errors = process.communicate(timeout=100)
+            _, errors = process.communicate(timeout=PATIENCE_S)
         finally:
             process.kill()
     assert process.returncode == 130, errors
@@ -306,7 +308,7 @@ def test_one_process_is_alone_whatever_the_environment_says():
 
 
 def test_a_process_finds_its_place_in_the_environment():
-    master = {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
+    master: dict[str, Any] = {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
     assert place().leads
     assert place(2, 3, NODE_RANK="2", **master).rank == 4
     assert place(2, 3, GROUP_RANK="1", LOCAL_RANK="1", **master).rank == 3  # torchrun

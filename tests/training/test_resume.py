@@ -12,9 +12,11 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from patience import PATIENCE_S
 
 from training.callbacks import RunCheckpoint
 from training.config import load_recipe
@@ -25,7 +27,7 @@ from training.fit import fit
 from training.run_directory import load_run
 
 #: A checkpoint after every step, two epochs of warm-up for beta and for the running mean to matter.
-OFTEN = {
+OFTEN: dict[str, Any] = {
     "trainer": {"epochs": 4, "checkpoint_minutes": 1e-6, "early_stopping_epochs": 3},
     "objective": {"beta_warmup_epochs": 3.0},
     "data": {"grey_fraction": 0.5, "distorted_fraction": 0.5},
@@ -230,7 +232,11 @@ def run_killing(folder: Path, mnist_folder: Path, *, kills: int, rng: random.Ran
             process.send_signal(signal.SIGKILL)
         resume = ("--resume",)
     done = subprocess.run(
-        command(folder, mnist_folder, *resume), capture_output=True, text=True, timeout=100, check=False
+        command(folder, mnist_folder, *resume),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 

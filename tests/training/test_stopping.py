@@ -8,9 +8,11 @@ import os
 import signal
 import threading
 import time
+from typing import Any
 
 import pytest
 import torch
+from patience import PATIENCE_S
 
 from training.callbacks import RunCheckpoint
 from training.errors import NonFiniteTraining, TrainingInterrupted
@@ -25,7 +27,7 @@ def test_a_diverging_run_stops_and_keeps_its_last_checkpoint(
     original = FittingModule.training_step
 
     def poisoned(self, images, batch_index):
-        outputs = original(self, images, batch_index)
+        outputs: Any = original(self, images, batch_index)
         if self.trainer.global_step == 12:  # in the second epoch: the gradient is not finite
             outputs["loss"] = outputs["loss"] * float("inf")
         return outputs
@@ -45,7 +47,7 @@ def test_weights_that_are_not_finite_are_never_saved(
     original = FittingModule.training_step
 
     def poisoned(self, images, batch_index):
-        outputs = original(self, images, batch_index)
+        outputs: Any = original(self, images, batch_index)
         if self.trainer.global_step == 17:  # the very last step: no later loss can notice
             outputs["loss"] = outputs["loss"] * float("inf")
         return outputs
@@ -151,7 +153,7 @@ def test_a_second_ctrl_c_stops_at_once(tiny, digits, tmp_path, console, no_pictu
         if self.trainer.global_step == 4:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(5)  # the second one ends the step itself
+            time.sleep(PATIENCE_S)  # the second one ends the step itself
         return original(self, images, batch_index)
 
     monkeypatch.setattr(FittingModule, "training_step", interrupted)

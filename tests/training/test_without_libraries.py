@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from patience import PATIENCE_S
 
 from training.cli import EXIT_NOT_INSTALLED, TRAINER_LIBRARIES
 
@@ -18,7 +19,11 @@ def run_without(missing: str, *arguments: str) -> subprocess.CompletedProcess[st
         "sys.exit(main(sys.argv[1:]))\n"
     )
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from patience import PATIENCE_S
 from scripted_server import Say, ok, scripted_server
 
 from service.bench.client import ask
@@ -13,7 +14,7 @@ from service.bench.client import ask
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-def asked(answer: Callable[[bytes], Say], *, timeout_s: float = 10.0) -> tuple[int, bytes]:
+def asked(answer: Callable[[bytes], Say], *, timeout_s: float = PATIENCE_S) -> tuple[int, bytes]:
     async def test() -> tuple[int, bytes]:
         async with scripted_server(answer) as url:
             host, _, port = url.partition(":")
@@ -50,4 +51,4 @@ def test_answer_that_never_gets_whole_is_told_with_its_reason(said: Say, reason:
 
 def test_answer_that_never_comes_is_a_timeout() -> None:
     with pytest.raises(TimeoutError):
-        asked(lambda _: Say(after_s=30), timeout_s=0.1)
+        asked(lambda _: Say(after_s=PATIENCE_S), timeout_s=0.1)

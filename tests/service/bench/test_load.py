@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import uvloop
+from patience import PATIENCE_S
 from scripted_server import Say, ok, scripted_server
 
 from service.bench.client import NO_ANSWER
@@ -45,7 +46,7 @@ def test_closed_loop_counts_every_request_that_the_server_saw() -> None:
         return ok()
 
     result = loaded(answer, concurrency=4)
-    assert len(result.latency_s) == next(seen) > 50
+    assert len(result.latency_s) == next(seen) > 20
     assert result.statuses == {200: len(result.latency_s)}
     assert result.failed == 0
     assert 0 < result.ok_per_s * result.took_s <= len(result.latency_s)
@@ -84,9 +85,9 @@ def test_connection_lost_before_an_answer_is_counted_with_its_reason() -> None:
 
 
 def test_answer_that_does_not_come_in_time_is_counted_and_the_rest_goes_on() -> None:
-    first = itertools.chain([Say(after_s=30)], itertools.repeat(ok()))
-    result = loaded(lambda _: next(first), concurrency=2, duration_s=0.8, timeout_s=0.2)
-    assert result.reasons == {"no answer within 0.2 s": 1}
+    first = itertools.chain([Say(after_s=PATIENCE_S)], itertools.repeat(ok()))
+    result = loaded(lambda _: next(first), concurrency=2, duration_s=2.5, timeout_s=2.0)
+    assert result.reasons == {"no answer within 2 s": 1}
     assert result.statuses[200] > 20
 
 
@@ -122,8 +123,11 @@ def test_open_loop_counts_the_wait_that_a_stalled_server_causes() -> None:
 
     honest = loaded(stalling(), rate_per_s=100, arrivals="constant", duration_s=0.8, max_connections=1)
     hiding = loaded(stalling(), concurrency=1, duration_s=0.8)
+    # Of the 50 that were due during the stall, 40 waited for more than 0.1 s of it; beside them, a busy
+    # machine makes some wait, of thousands.
     assert (honest.latency_s > 0.1).sum() >= 35
-    assert (hiding.latency_s > 0.1).sum() == 1
+    assert (hiding.latency_s > 0.1).sum() <= 5
+    assert hiding.latency_s.max() > 0.4
 
 
 def test_open_loop_opens_connections_only_up_to_its_bound() -> None:
@@ -148,7 +152,7 @@ def test_windows_of_a_load_that_goes_on_share_no_request() -> None:
             for _ in range(3):
                 await asyncio.sleep(0.1)
                 taken.append(load.take())
-            await load.stop(drain_s=5)
+            await load.stop(drain_s=PATIENCE_S)
             return [*taken, load.take()], next(seen)
 
     windows, seen = asyncio.run(test())
@@ -179,7 +183,7 @@ def test_timer_wakes_when_asked_and_not_before(precise: bool) -> None:
         timer = Timer(lambda: woken.set_result(time.perf_counter()), precise=precise)
         due_s = time.perf_counter() + 0.02
         timer.wake_at(due_s)
-        late_s = await asyncio.wait_for(woken, 10) - due_s
+        late_s = await asyncio.wait_for(woken, PATIENCE_S) - due_s
         timer.close()
         return late_s
 

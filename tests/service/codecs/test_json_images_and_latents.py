@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
+from typing import Any
 
 import numpy as np
 import orjson
 import pytest
 from json_arrays import MOST, SHAPE, digits, nested, refused
+from patience import slowness
 
 from service.codecs import (
     CodecError,
@@ -142,7 +144,7 @@ def test_every_numeric_place_refuses_every_kind_of_non_number():
         value = nested(digits(1, (1, 3, 4)))
         value[0][0][where // 4][where % 4] = bad
         refused(value, shape=(1, 3, 4))
-        latents = [[0.5] * 12]
+        latents: Any = [[0.5] * 12]
         latents[0][where] = bad
         with pytest.raises(InvalidValue):
             latents_from_json(latents, 12, max_images=4)
@@ -182,7 +184,7 @@ def test_64_images_are_read_in_a_few_milliseconds():
         started = time.thread_time()
         images_from_json(parse_json_object(body, max_values=MOST)["images"], SHAPE, max_images=64)
         times.append(time.thread_time() - started)
-    assert min(times) < 0.012
+    assert min(times) < 0.012 * slowness()
 
 
 def test_a_mebibyte_of_wrong_values_is_refused_quickly():
@@ -190,6 +192,6 @@ def test_a_mebibyte_of_wrong_values_is_refused_quickly():
     for value in ([bad] * 250, [[bad] * 250], [[[b] * 28] * 28 for b in ("x", True, None)] * 80, [[]] * 250):
         started = time.thread_time()
         error = refused(value, most=250)
-        assert time.thread_time() - started < 0.2
+        assert time.thread_time() - started < 0.2 * slowness()
         assert len(str(error)) < 4000
         assert isinstance(error, CodecError)

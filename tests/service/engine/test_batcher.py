@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patience import PATIENCE_S
 
 from service.engine import batcher
 from service.engine.batcher import GraphQueue
@@ -52,6 +53,7 @@ class GatedRunner:
         self.entered = threading.Semaphore(0)
         self.runs: list[list[float]] = []
         self.threads: set[str] = set()
+        self.lanes: set[threading.Thread] = set()
         self.poison = -1.0
 
     def seconds(self, rows: int) -> float:
@@ -62,9 +64,10 @@ class GatedRunner:
 
     def run(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
         self.threads.add(threading.current_thread().name)
+        self.lanes.add(threading.current_thread())
         self.runs.append(rows[:, 0].tolist())
         self.entered.release()
-        assert self.gate.wait(10)
+        assert self.gate.wait(PATIENCE_S)
         if (rows == self.poison).any():
             raise InferenceFailed("fake.onnx: the runtime gave up")
         return rows * 2, -rows
@@ -121,7 +124,7 @@ def bench() -> Iterator[Bench]:
 
 def together(test: Callable[[], Awaitable[T]]) -> T:
     async def limited() -> T:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             return await test()
 
     return asyncio.run(limited())
@@ -150,7 +153,7 @@ def test_what_would_hold_up_the_event_loop_goes_to_a_lane(bench: Bench) -> None:
 @pytest.mark.parametrize("share", [0.5, 2.0])
 def test_a_request_that_fills_a_run_goes_to_a_lane_if_that_pays(bench: Bench, share: float) -> None:
     bench.runner.row_s = share * batcher.HAND_OVER_S / FULL
-    together(lambda: asyncio.wait_for(bench.ask(*[1.0] * FULL), 10))
+    together(lambda: bench.ask(*[1.0] * FULL))
     where = "vae-lane-0" if share > 1 else threading.current_thread().name
     assert bench.runner.threads == {where}
 
@@ -163,8 +166,8 @@ def test_lanes_are_nicer_than_the_event_loop(bench: Bench) -> None:
         nice.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
         return (rows,)
 
-    bench.runner.run = run  # type: ignore[method-assign]
-    together(lambda: asyncio.wait_for(bench.ask(*[1.0] * FULL), 10))
+    bench.runner.run = run
+    together(lambda: bench.ask(*[1.0] * FULL))
     assert set(nice) == {min(19, os.getpriority(os.PRIO_PROCESS, 0) + 5)}
 
 
@@ -310,7 +313,9 @@ def test_nobody_waits_beyond_the_deadline_behind_a_run_that_never_ends(bench: Be
 def test_one_bad_request_in_a_batch_fails_alone(bench: Bench) -> None:
     async def test() -> None:
         bench.runner.poison = 2.0
-        answers = await asyncio.gather(*(bench.ask(float(i)) for i in range(4)), return_exceptions=True)
+        answers: list[Any] = await asyncio.gather(
+            *(bench.ask(float(i)) for i in range(4)), return_exceptions=True
+        )
         assert isinstance(answers[2], InferenceFailed)
         assert [a[0].item() for i, a in enumerate(answers) if i != 2] == [0.0, 2.0, 6.0]
 
@@ -379,7 +384,8 @@ def test_closing_answers_everybody_and_ends_the_threads(bench: Bench) -> None:
             bench.ask(1.0)
 
     together(test)
-    assert not [t for t in threading.enumerate() if t.name.startswith("vae-lane")]
+    (lane,) = bench.runner.lanes
+    assert not lane.is_alive()
     assert bench.lanes.waiting == 0
 
 

@@ -9,12 +9,14 @@ import statistics
 import time
 import tracemalloc
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from engine_models import LATENT, SHAPE, images
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patience import slowness
 from tiny_models import TinyModel
 from tiny_priors import fitted_prior, mixture, only
 
@@ -260,7 +262,8 @@ def test_a_version_without_labels_has_none(tiny: TinyModel, published) -> None:
 def test_what_is_not_there_is_refused_with_what_there_is(
     loaded: LoadedModel, with_prior: LoadedModel
 ) -> None:
-    for arguments in ({"prior": "fitted"}, {"label": "7"}, {"prior": "fitted", "label": "7"}):
+    wrong: list[dict[str, Any]] = [{"prior": "fitted"}, {"label": "7"}, {"prior": "fitted", "label": "7"}]
+    for arguments in wrong:
         with pytest.raises(NoPrior, match=r"with the prior 'fitted', got one with standard\. Leave prior"):
             loaded.sample(**arguments)
     with pytest.raises(UnknownLabel) as caught:
@@ -294,7 +297,8 @@ def test_an_autoencoder_is_sampled_from_a_fitted_prior_and_from_nothing_else(pub
 
 
 def test_numbers_are_checked_for_both_priors(with_prior: LoadedModel) -> None:
-    for arguments in ({"n": 0}, {"n": 201}, {"seed": -1}, {"temperature": 11}):
+    wrong: list[dict[str, Any]] = [{"n": 0}, {"n": 201}, {"seed": -1}, {"temperature": 11}]
+    for arguments in wrong:
         for prior in ("standard", "fitted"):
             with pytest.raises(InvalidInput):
                 with_prior.sample(prior=prior, **arguments)
@@ -325,7 +329,7 @@ def test_hundreds_of_rows_take_less_than_a_millisecond() -> None:
         started = time.thread_time()
         draw(density, seed=1, rows=256)
         times.append(time.thread_time() - started)
-    assert min(times) < 0.02
+    assert min(times) < 0.02 * slowness()
 
 
 def test_memory_does_not_grow_with_the_rows_of_a_large_latent() -> None:

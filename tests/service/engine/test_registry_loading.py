@@ -10,6 +10,7 @@ import threading
 
 import pytest
 from faults import refusing
+from patience import PATIENCE_S
 from registries import broken, labels, publish, registry
 from volumes import mount
 
@@ -195,7 +196,7 @@ def test_look_ups_while_loading_again_always_find_a_model(store):
         models.load_all()
     stop.set()
     for asker in askers:
-        asker.join(timeout=30)
+        asker.join(timeout=PATIENCE_S)
     assert failures == []
     assert models.get().label == "tiny@6"
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from engine_models import LATENT
+from patience import PATIENCE_S
 from registries import Clock, broken, labels, publish, registry
 
 from service.engine import InvalidModelReference, ModelRegistry, ModelUnavailable, UnknownModel
@@ -140,7 +141,7 @@ def test_concurrent_first_requests_load_a_version_once(counting):
     counting.gate.clear()
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(models.get, "tiny@1") for _ in range(8)]
-        assert counting.waiting.acquire(timeout=30)
+        assert counting.waiting.acquire(timeout=PATIENCE_S)
         assert models.get("tiny@2").label == "tiny@2", "a loaded model answers while another is loading"
         counting.gate.set()
         answers = {id(future.result()) for future in asked}
@@ -156,7 +157,7 @@ def test_everyone_who_waits_for_a_broken_version_is_told_why(counting):
     counting.gate.clear()
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(models.get, "tiny@1") for _ in range(4)]
-        assert counting.waiting.acquire(timeout=30)
+        assert counting.waiting.acquire(timeout=PATIENCE_S)
         counting.gate.set()
         errors = [future.exception() for future in asked]
     assert all(isinstance(error, ModelUnavailable) for error in errors)

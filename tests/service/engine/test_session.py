@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import helper
+from patience import PATIENCE_S, slowness
 from tiny_models import TinyModel, make_model
 
 from model_store import graph_specs
@@ -53,8 +55,8 @@ def decoder(
     *,
     name: str = "z",
     out: str = "x_hat",
-    latent: object = LATENT,
-    batch: object = "batch",
+    latent: Any = LATENT,
+    batch: Any = "batch",
     image: tuple = SHAPE,
 ) -> bytes:
     pixels = int(np.prod(image))
@@ -62,7 +64,10 @@ def decoder(
         helper.make_node("MatMul", [name, "w"], ["flat"]),
         helper.make_node("Reshape", ["flat", "shape"], [out]),
     ]
-    weights = {"w": np.zeros((LATENT, pixels), np.float32), "shape": np.array([-1, *image], np.int64)}
+    weights: dict[str, Any] = {
+        "w": np.zeros((LATENT, pixels), np.float32),
+        "shape": np.array([-1, *image], np.int64),
+    }
     return make_model(nodes, {name: (batch, latent)}, {out: (batch, *image)}, weights).SerializeToString()
 
 
@@ -108,17 +113,17 @@ def test_an_error_of_the_runtime_becomes_our_own_and_is_logged(tiny: TinyModel, 
     assert [record.getMessage() for record in caplog.records] == ["inference failed"]
 
 
-def threads_alive() -> int:
-    return sum(1 for _ in Path("/proc/self/task").iterdir())
+def threads_alive() -> set[str]:
+    return {path.name for path in Path("/proc/self/task").iterdir()}
 
 
 def test_only_the_threads_given_are_started(tiny: TinyModel):
     """The default would be one for each core of the host, whatever the container may use."""
     before = threads_alive()
     one = GraphSession(tiny.decoder, DECODER, threads=1)
-    assert threads_alive() == before
+    assert not threads_alive() - before
     four = GraphSession(tiny.decoder, DECODER, threads=4)
-    assert threads_alive() == before + 3
+    assert len(threads_alive() - before) == 3
     del one, four
 
 
@@ -154,7 +159,7 @@ def probe(tiny: TinyModel, tmp_path: Path):
         environment |= variables
         done = subprocess.run(
             [sys.executable, "-B", "-c", program, str(graph)],
-            capture_output=True, text=True, check=True, timeout=60, env=environment,
+            capture_output=True, text=True, check=True, timeout=PATIENCE_S, env=environment,
         )  # fmt: skip
         return float(done.stdout), sorted(str(p.relative_to(home)) for p in home.rglob("*"))
 
@@ -177,7 +182,7 @@ def test_the_telemetry_probe_can_fail(probe):
 
 def test_idle_threads_do_not_spin(probe):
     """Spinning costs 0.2 s of this half second, not spinning 0.004 s."""
-    assert probe()[0] < 0.05
+    assert probe()[0] < 0.05 * slowness()
 
 
 def test_the_idle_probe_can_fail(probe):

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from patience import PATIENCE_S
 
 from training.data import download, load_mnist, mnist
 from training.data.download import cached_mnist, default_cache_dir, ensure_mnist
@@ -59,7 +60,7 @@ class Mirror:
         asked = handler.headers.get("Range")
         self.requests.append((name, asked))
         if self.gate is not None:
-            assert self.gate.wait(20)
+            assert self.gate.wait(PATIENCE_S)
         handler.close_connection = True
         if name in self.statuses:
             handler.send_error(self.statuses[name])
@@ -107,7 +108,7 @@ def mirror(make_mirror):
 
 
 def ensure(tmp_path, *mirrors, **options):
-    return ensure_mnist(tmp_path, mirrors=[mirror.url for mirror in mirrors], timeout_s=5.0, **options)
+    return ensure_mnist(tmp_path, mirrors=[mirror.url for mirror in mirrors], timeout_s=PATIENCE_S, **options)
 
 
 def test_downloaded_once_and_then_found(tmp_path, mirror):
@@ -218,7 +219,9 @@ def test_all_reasons_are_listed_when_no_mirror_helps(tmp_path, make_mirror):
 def test_unreachable_mirror_is_told_and_passed_over(tmp_path, mirror):
     lines = []
     # Port 9 of the loopback interface: nothing listens there.
-    ensure_mnist(tmp_path, mirrors=["http://127.0.0.1:9/", mirror.url], timeout_s=2.0, tell=lines.append)
+    ensure_mnist(
+        tmp_path, mirrors=["http://127.0.0.1:9/", mirror.url], timeout_s=PATIENCE_S, tell=lines.append
+    )
     assert any("could not be reached" in line for line in lines)
 
 
@@ -226,7 +229,8 @@ def test_silent_mirror_is_given_up_after_the_timeout(tmp_path, make_mirror):
     silent, good = make_mirror(), make_mirror()
     silent.gate = threading.Event()
     try:
-        folder = ensure_mnist(tmp_path, mirrors=[silent.url, good.url], timeout_s=0.1)
+        # The good one must answer in time as well.
+        folder = ensure_mnist(tmp_path, mirrors=[silent.url, good.url], timeout_s=0.5)
     finally:
         silent.gate.set()
     assert len(load_mnist(folder).train) == 1600
@@ -253,7 +257,7 @@ def test_two_at_once_download_once(tmp_path, mirror):
 
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(ensure, tmp_path, mirror, tell=tell) for _ in range(2)]
-        assert waiting.wait(20)
+        assert waiting.wait(PATIENCE_S)
         mirror.gate.set()
         assert both[0].result() == both[1].result()
     assert Counter(name for name, _ in mirror.requests) == dict.fromkeys(mirror.files, 1)

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from patience import PATIENCE_S
 
 from training.data import ImageSet, ImagesOnDisk, Room, split_train_validation
 
@@ -53,7 +54,7 @@ def test_sets_on_disk_have_the_fingerprint_digests_and_parts_of_those_in_memory(
         strict=True,
     ):
         assert isinstance(ours.images, ImagesOnDisk)
-        assert torch.equal(ours.images[:], theirs.images)
+        assert torch.equal(ours.images[:], theirs.images[:])
         assert torch.equal(ours.labels, theirs.labels)
 
 
@@ -106,7 +107,7 @@ def test_an_epoch_over_more_than_memory_takes_no_more_memory(large, memory_bytes
         [sys.executable, "-c", EPOCH, str(large), str(memory_bytes)],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert (done.returncode == 0) is fits, done.stdout + done.stderr
