@@ -7,13 +7,21 @@ of requests cost seconds; what only a real server shows is tested against a real
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 from urllib.parse import unquote
+
+from patience import PATIENCE_S
+
+#: Threads of the event loop itself, in which the store is looked at and loaded.
+_LOOP_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,30 @@ class Answer:
         return str(self.json()["code"])
 
 
+class _Meeting:
+    """A queue of the lanes that is empty once each of them has come, and so started."""
+
+    def __init__(self, lanes: int) -> None:
+        self.together = threading.Barrier(lanes + 1)
+        self._missing = lanes
+
+    def take(self) -> _Meeting | None:
+        self._missing -= 1
+        return self if self._missing >= 0 else None
+
+    def run(self) -> None:
+        self.together.wait(PATIENCE_S)
+
+    def is_empty(self) -> bool:
+        return self._missing <= 0
+
+    def backlog_s(self) -> float:
+        return 0.0
+
+    def fail_all(self, error: Exception) -> None:
+        self.together.abort()
+
+
 class Caller:
     """One running application."""
 
@@ -44,8 +76,26 @@ class Caller:
         self._lifespan: AbstractAsyncContextManager[Any] = app.router.lifespan_context(app)
 
     def __enter__(self) -> Caller:
+        self._loop.set_default_executor(ThreadPoolExecutor(_LOOP_THREADS))
         self._loop.run_until_complete(self._lifespan.__aenter__())
+        self._loop.run_until_complete(self._start_threads())
         return self
+
+    async def _start_threads(self) -> None:
+        """All that the application may have: those of a request would seem to be left by its test."""
+        together = threading.Barrier(_LOOP_THREADS)
+        await asyncio.gather(*(asyncio.to_thread(together.wait, PATIENCE_S) for _ in range(_LOOP_THREADS)))
+        services = getattr(self.app.state, "services", None)
+        if services is None:
+            return
+        together = threading.Barrier(services.pool.threads)
+        await asyncio.gather(
+            *(services.pool.run(together.wait, PATIENCE_S) for _ in range(services.pool.threads))
+        )
+        meeting = _Meeting(services.lanes.count)
+        with services.lanes.lock:
+            services.lanes.offer(meeting, lanes=services.lanes.count)
+        await asyncio.to_thread(meeting.together.wait, PATIENCE_S)
 
     def __exit__(
         self,
@@ -151,16 +201,22 @@ class Caller:
                 parts.append(message.get("body", b""))
                 on_body()
 
-        await self.app(scope, receive, send)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            await chunks.aclose()  # the rest of a body that was refused
         return Answer(status, answered, b"".join(parts))
 
 
-async def _parts(body: bytes | Iterable[bytes] | AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _parts(body: bytes | Iterable[bytes] | AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     if isinstance(body, bytes):
         yield body
     elif isinstance(body, Iterable):
         for part in body:
             yield part
     else:
-        async for part in body:
-            yield part
+        async with contextlib.AsyncExitStack() as stack:
+            if isinstance(body, AsyncGenerator):
+                stack.push_async_callback(body.aclose)
+            async for part in body:
+                yield part

@@ -1,5 +1,8 @@
 """Pictures show every image where it belongs, and a log however far it got."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -89,8 +92,15 @@ def test_picture_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path, monke
     path = tmp_path / "deep" / "s.png"
     plots.sample_grid(path, numbered(2))
     before = path.read_bytes()
-    monkeypatch.setattr(plots.os, "fdopen", lambda *_: (_ for _ in ()).throw(OSError(28, "disk full")))
-    with pytest.raises(OSError, match="disk full"):
+    fdopen = os.fdopen
+
+    def on_a_full_disk(handle, mode):
+        with Path("/dev/full").open("wb") as full:
+            os.dup2(full.fileno(), handle)
+        return fdopen(handle, mode)
+
+    monkeypatch.setattr("training.plots.os.fdopen", on_a_full_disk)
+    with pytest.raises(OSError, match="No space left on device"):
         plots.sample_grid(path, numbered(3))
     assert path.read_bytes() == before
     assert [entry.name for entry in path.parent.iterdir()] == ["s.png"]
