@@ -31,7 +31,7 @@ test: test-tools $(DEV_READY) ## install everything, then ruff, mypy, import con
 	@$(BIN)/ruff check .
 	@echo "test: ruff format --check"
 	@$(BIN)/ruff format --check .
-	@echo "test: mypy --strict"
+	@echo "test: mypy --strict, and the bodies of the tests"
 	@$(BIN)/mypy
 	@echo "test: import contracts"
 	@$(BIN)/lint-imports

@@ -41,7 +41,7 @@ Document = dict[str, Any]
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     home = tmp_path_factory.mktemp("schemathesis")
     store = ModelStore(home / "models")
-    with_prior = {"fitted": fitted_prior(LATENT), "aliases": ("stable",)}
+    with_prior: dict[str, Any] = {"fitted": fitted_prior(LATENT), "aliases": ("stable",)}
     publish_tiny(store, name="mnist", image_shape=SHAPE, latent_size=LATENT, **with_prior)
     publish_tiny(store, name="plain", kind="ae", image_shape=SHAPE, latent_size=LATENT)
     with serving(home / "models", home / "log") as running:

@@ -25,7 +25,7 @@ class Company(Unobserved):
 
     shared = 0
 
-    def run(self, model: str, file: str, *, jobs: int, **_: object) -> None:
+    def run(self, model: str, file: str, *, rows: int, jobs: int, wait_s: float, run_s: float) -> None:
         self.shared += jobs > 1
 
 
@@ -77,7 +77,8 @@ def test_batched_answers_are_those_of_each_request_alone(
         elif operation == "score":
             x = noise.random((min(size, 17), *model.image_shape), dtype=np.float32)
             score = await model.queued.score(x, seed=seed, importance_samples=5)
-            batched, alone = score.log_px, model.score(x, seed=seed, importance_samples=5).log_px
+            single = model.score(x, seed=seed, importance_samples=5)
+            batched, alone = np.asarray(score.log_px), np.asarray(single.log_px)
         elif operation == "interpolate":
             z = noise.standard_normal((2, model.latent_size), dtype=np.float32)
             batched = (await model.queued.interpolate(z=z, steps=size + 1)).x_hat

@@ -234,7 +234,7 @@ def test_a_manifest_that_counts_other_components_than_the_file_is_refused(
 def test_priors_in_another_order_or_number_than_the_kind_has_are_refused(
     tiny: TinyModel, draft: ManifestDraft, kind: str, names: list[str]
 ) -> None:
-    by_name = {prior.name: prior for prior in draft.priors}
+    by_name: dict[str, Any] = {prior.name: prior for prior in draft.priors}
     version = 2 if "fitted" in names else 1
     with pytest.raises(ValidationError, match=r"priors: expected \["):
         tiny.draft(kind=kind, priors=tuple(by_name[name] for name in names), schema_version=version)
@@ -276,7 +276,12 @@ def test_labels_stand_once_and_components_are_bounded(fitted: Fitted) -> None:
 def test_a_draft_and_its_mixtures_come_together_or_not_at_all(
     store: ModelStore, tiny: TinyModel, fitted: Fitted, draft: ManifestDraft
 ) -> None:
-    parts = {"encoder": tiny.encoder, "decoder": tiny.decoder, "golden": tiny.golden(), "card": "# Tiny\n"}
+    parts: dict[str, Any] = {
+        "encoder": tiny.encoder,
+        "decoder": tiny.decoder,
+        "golden": tiny.golden(),
+        "card": "# Tiny\n",
+    }
     with pytest.raises(InvalidDraft, match=r"prior\.npz: expected the mixtures that priors lists, got none"):
         store.publish(draft, **parts)
     with pytest.raises(InvalidDraft, match="a manifest that lists a fitted prior, got one without"):

@@ -113,9 +113,10 @@ def test_random_operators_are_refused_in_the_graph_and_below(
 
 def test_every_operator_that_onnx_calls_random_is_known_here() -> None:
     """A later ONNX with another random operator fails this test, and not the users' seeds."""
+    schemas: Any = onnx.defs.get_all_schemas_with_history()
     doubtful = {
         schema.name
-        for schema in onnx.defs.get_all_schemas_with_history()
+        for schema in schemas
         if schema.domain == ""
         and schema.node_determinism == onnx.defs.OpSchema.NodeDeterminism.NonDeterministic
     }
@@ -204,9 +205,10 @@ def test_functions_training_graphs_sparse_tensors_and_placement_are_refused(
 
 
 def test_inputs_and_outputs_other_than_the_manifests_are_refused(tiny: TinyModel, spec: GraphSpec) -> None:
-    image, latent = ("batch", 1, 4, 4), ("batch", 2)
+    image: Any = ("batch", 1, 4, 4)
+    latent: Any = ("batch", 2)
     honest = {"x": image}, {"mu": latent, "logvar": latent}
-    for inputs, outputs, reason in (
+    wrong: Any = (
         ({"y": image}, honest[1], r"graph inputs \['x'\]"),
         ({"x": image, "extra": image}, honest[1], "graph inputs"),
         ({}, honest[1], "graph inputs"),
@@ -221,7 +223,8 @@ def test_inputs_and_outputs_other_than_the_manifests_are_refused(tiny: TinyModel
         ({"x": (1, 1, 4, 4)}, honest[1], "input 'x'"),
         ({"x": ("batch", 1, "h", "w")}, honest[1], "input 'x'"),
         (honest[0], {"mu": latent, "logvar": ("batch", 3)}, "output 'logvar'"),
-    ):
+    )
+    for inputs, outputs, reason in wrong:
         refused(make_model([], inputs, outputs, {}), spec, reason)
     check_graph(make_model([], *honest, {}).SerializeToString(), spec, where="e")
 

@@ -29,6 +29,7 @@ from model_store import (
     UnreadableFile,
     UnsafeFile,
     VersionId,
+    verification,
 )
 from model_store import store as store_module
 from model_store.integrity import OpenDirectory, seal
@@ -339,7 +340,7 @@ def test_a_directory_exchanged_for_a_link_after_it_was_opened_changes_nothing(
 def test_a_version_that_is_collected_while_it_is_read_is_gone_and_not_corrupt(
     store: ModelStore, version_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    examine = store_module.examine
+    examine = verification.examine
 
     def after_the_collector(*arguments: object) -> object:
         shutil.rmtree(version_path)

@@ -104,7 +104,7 @@ def test_a_label_draws_from_where_its_images_lie(priors: Caller) -> None:
 def test_images_are_what_the_decoder_makes_of_z(priors: Caller, tiny_with_prior: TinyModel) -> None:
     for query in ("", "&prior=standard", "&label=0"):
         document = priors.get(f"/sample?n=4&seed=2{query}").json()
-        expected = tiny_with_prior.decode(np.float32(document["z"]))
+        expected = tiny_with_prior.decode(np.array(document["z"], np.float32))
         np.testing.assert_allclose(document["images"], expected, atol=1e-5)
 
 

@@ -54,8 +54,10 @@ def test_interpolation_tells_its_way_and_decodes_it(api: Caller, tiny: TinyModel
     assert (document["model"], document["method"]) == ("mnist@1", "slerp")
     assert answer.headers["x-model"] == "mnist@1"
     assert "x-seed" not in answer.headers
-    np.testing.assert_array_equal(np.float32(document["z"])[[0, -1]], ends)
-    np.testing.assert_allclose(document["images"], tiny.decode(np.float32(document["z"])), atol=1e-5)
+    np.testing.assert_array_equal(np.array(document["z"], np.float32)[[0, -1]], ends)
+    np.testing.assert_allclose(
+        document["images"], tiny.decode(np.array(document["z"], np.float32)), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("method", ["lerp", "slerp"])
@@ -122,7 +124,7 @@ def test_traversal_of_the_origin_needs_no_body(api: Caller, tiny: TinyModel) -> 
     document = api.get("/traverse?dims=3&steps=5").json()
     assert list(document) == ["model", "dims", "steps", "spacing", "span", "z", "images"]
     assert (document["dims"], document["steps"], document["spacing"]) == ([3], 5, "quantile")
-    z = np.float32(document["z"])
+    z = np.array(document["z"], np.float32)
     assert (z[:, 3] == [-2, z[1, 3], 0, z[3, 3], 2]).all()
     assert np.count_nonzero(z) == 4
     np.testing.assert_allclose(document["images"], tiny.decode(z), atol=1e-5)

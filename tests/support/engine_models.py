@@ -40,9 +40,8 @@ def softplus_decoder() -> bytes:
         helper.make_node("Sigmoid", ["c"], ["d"]),
         helper.make_node("Reshape", ["d", "shape"], ["x_hat"]),
     ]
-    return make_model(
-        nodes, {"z": ("batch", LATENT)}, {"x_hat": ("batch", *SHAPE)}, weights
-    ).SerializeToString()
+    proto = make_model(nodes, {"z": ("batch", LATENT)}, {"x_hat": ("batch", *SHAPE)}, weights)
+    return bytes(proto.SerializeToString())
 
 
 def convolutional_decoder() -> bytes:
@@ -67,9 +66,8 @@ def convolutional_decoder() -> bytes:
         helper.make_node("ConvTranspose", ["h5", "up"], ["h6"], strides=[2, 1]),
         helper.make_node("Sigmoid", ["h6"], ["x_hat"]),
     ]
-    return make_model(
-        nodes, {"z": ("batch", LATENT)}, {"x_hat": ("batch", *SHAPE)}, weights
-    ).SerializeToString()
+    proto = make_model(nodes, {"z": ("batch", LATENT)}, {"x_hat": ("batch", *SHAPE)}, weights)
+    return bytes(proto.SerializeToString())
 
 
 def golden_of(golden: GoldenVectors, decoder: bytes) -> GoldenVectors:

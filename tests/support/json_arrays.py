@@ -5,6 +5,8 @@ Knows the codecs' public names. Knows nothing of the service or of a model.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import orjson
 import pytest
@@ -16,7 +18,7 @@ SHAPE = (1, 28, 28)
 MOST = 1_000_000
 
 
-def nested(array: np.ndarray) -> list:
+def nested(array: np.ndarray) -> Any:
     return orjson.loads(orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY))
 
 

@@ -37,7 +37,8 @@ class LinearGaussian:
     @property
     def covariance(self) -> Array:
         """Of the true posterior."""
-        return np.linalg.inv(np.eye(LATENT) + self.weight.T @ self.weight / self.sigma**2)
+        found = np.linalg.inv(np.eye(LATENT) + self.weight.T @ self.weight / self.sigma**2)
+        return found.astype(np.float64)
 
     def posterior(self, x: Array) -> tuple[Array, Array]:
         """mu and logvar of q(z|x), as the encoder gives them."""
@@ -50,7 +51,8 @@ class LinearGaussian:
         covariance = self.weight @ self.weight.T + self.sigma**2 * np.eye(size)
         residual = x.reshape(len(x), -1) - self.bias
         distance = np.einsum("ij,ij->i", residual @ np.linalg.inv(covariance), residual)
-        return -0.5 * (distance + np.linalg.slogdet(covariance)[1] + size * math.log(2 * math.pi))
+        density: Array = -0.5 * (distance + np.linalg.slogdet(covariance)[1] + size * math.log(2 * math.pi))
+        return density
 
     def expected_reconstruction_nll(self, x: Array) -> Array:
         """E_q[-log p(x|z)] = (‖x - Wμ - b‖² + tr(W S Wᵀ)) / 2σ² + D/2 log 2πσ²."""
@@ -58,9 +60,9 @@ class LinearGaussian:
         residual = x.reshape(len(x), -1) - mu @ self.weight.T - self.bias
         spread = (self.weight**2 @ np.exp(logvar).T).sum(axis=0)
         size = math.prod(SHAPE)
-        return ((residual**2).sum(axis=1) + spread) / (2 * self.sigma**2) + size / 2 * math.log(
-            2 * math.pi * self.sigma**2
-        )
+        constant = size / 2 * math.log(2 * math.pi * self.sigma**2)
+        cost: Array = ((residual**2).sum(axis=1) + spread) / (2 * self.sigma**2) + constant
+        return cost
 
     def kl(self, x: Array) -> Array:
         """By the general formula for two Gaussians: ½ (tr S + μᵀμ - k - log det S)."""
@@ -118,7 +120,8 @@ class LinearGaussian:
 def orthogonal() -> Array:
     """Columns at right angles: the true posterior is diagonal, so the encoder is exact."""
     q, _ = np.linalg.qr(np.random.default_rng(1).standard_normal((math.prod(SHAPE), LATENT)))
-    return q * np.array([0.9, 0.5])
+    columns: Array = q * np.array([0.9, 0.5])
+    return columns
 
 
 def skewed() -> Array:

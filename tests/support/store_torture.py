@@ -141,5 +141,9 @@ def race(root: Path, processes: int, each: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     mode, where, *numbers = sys.argv[1:]
-    run = {"kill-every-step": kill_every_step, "kill-at-random": kill_at_random, "race": race}[mode]
-    sys.stdout.write(json.dumps(run(Path(where), *map(int, numbers))))
+    ways: dict[str, Callable[..., object]] = {
+        "kill-every-step": kill_every_step,
+        "kill-at-random": kill_at_random,
+        "race": race,
+    }
+    sys.stdout.write(json.dumps(ways[mode](Path(where), *map(int, numbers))))

@@ -97,7 +97,8 @@ class TinyModel:
     def decode(self, z: Array) -> Array:
         """Images (N, C, H, W) in [0, 1] of latents (N, latent_size)."""
         logits = z @ self.w_x + self.b_x
-        return (1.0 / (1.0 + np.exp(-logits))).astype(np.float32).reshape(-1, *self.image_shape)
+        images: Array = (1.0 / (1.0 + np.exp(-logits))).astype(np.float32).reshape(-1, *self.image_shape)
+        return images
 
     def encoder_proto(self) -> onnx.ModelProto:
         """Flatten, then one Gemm for each output."""
@@ -119,7 +120,7 @@ class TinyModel:
 
     def decoder_proto(self) -> onnx.ModelProto:
         """Gemm, Sigmoid, Reshape."""
-        weights = {
+        weights: dict[str, Array] = {
             "w_x": self.w_x,
             "b_x": self.b_x,
             "image_shape": np.array([-1, *self.image_shape], dtype=np.int64),
@@ -136,12 +137,12 @@ class TinyModel:
     @property
     def encoder(self) -> bytes:
         """The encoder as the bytes of an ONNX file."""
-        return self.encoder_proto().SerializeToString()
+        return bytes(self.encoder_proto().SerializeToString())
 
     @property
     def decoder(self) -> bytes:
         """The decoder as the bytes of an ONNX file."""
-        return self.decoder_proto().SerializeToString()
+        return bytes(self.decoder_proto().SerializeToString())
 
     @property
     def decoder_of_nan(self) -> bytes:
@@ -153,7 +154,7 @@ class TinyModel:
         proto.graph.initializer.extend(
             numpy_helper.from_array(value, name) for name, value in weights.items()
         )
-        return proto.SerializeToString()
+        return bytes(proto.SerializeToString())
 
     def golden(self, *, images: int = 3, latents: int = 2, seed: int = 7) -> GoldenVectors:
         """Inputs drawn from `seed` and the answers that the formulae give for them."""

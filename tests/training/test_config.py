@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -135,7 +136,7 @@ def test_blocks_are_one_number_or_one_a_stage(blocks):
     channels = [4] * (len(blocks) if isinstance(blocks, list) else 2)
     trunk = {"type": "residual", "decoder_channels": channels, "decoder_blocks": blocks}
     config = parse_config({**MINIMAL, "model": {"trunk": trunk}}, where="mine.toml")
-    read = RunConfig.from_json(config.to_json()).model.trunk
+    read: Any = RunConfig.from_json(config.to_json()).model.trunk
     assert read == config.model.trunk
     assert read.blocks_of_decoder_stages == tuple([blocks] * 2 if isinstance(blocks, int) else blocks)
 

@@ -4,6 +4,7 @@ A linear VAE, p(x|z) = N(Wz + b, σ²I) with p(z) = N(0, I), has p(x) = N(b, WW�
 """
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -262,7 +263,7 @@ def test_posteriors_are_those_of_the_bound_with_its_noise(observations):
 
 
 def test_autoencoder_has_its_code_in_place_of_a_draw(observations):
-    model = LinearVAE(skewed_weight())
+    model: Any = LinearVAE(skewed_weight())
     model.kind = "ae"
     with torch.inference_mode():
         found = posteriors(model, observations, batch_size=100)

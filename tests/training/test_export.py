@@ -15,6 +15,7 @@ from model_store.errors import StoreError
 from training import export as export_module
 from training.data import load_mnist, to_unit_interval
 from training.errors import ConfigError, ExportError, RunDirectoryError
+from training.evaluation import weights_sha256
 from training.export import export_run, make_probes, serve_command
 from training.onnx_graphs import Graphs
 from training.parity import OnnxPair
@@ -137,7 +138,7 @@ def test_gaussian_sigma_reaches_the_manifest(make_run, export, store):
 def test_golden_images_are_real_ones_where_there_are_some(make_run, export, store, mnist_folder):
     export(make_run())
     test = load_mnist(mnist_folder).test
-    known = {image.tobytes() for image in to_unit_interval(test.images).numpy()}
+    known = {image.tobytes() for image in to_unit_interval(test.images[:]).numpy()}
     assert all(image.tobytes() in known for image in store.open("digits").golden.x)
     assert "for images of the test set" in store.open("digits").card
 
@@ -243,7 +244,7 @@ def test_weights_that_are_not_finite_are_never_published(make_run, export, store
     with torch.no_grad():
         next(model.decoder.parameters())[0, 0] = math.nan
     save_model(directory, model, epochs=2)
-    evaluation["weights_sha256"] = export_module.weights_sha256(model)
+    evaluation["weights_sha256"] = weights_sha256(model)
     directory.evaluation.write_text(json.dumps(evaluation))
     with pytest.raises(ExportError, match=r"parity: x_hat on a batch of 1: .* got nan"):
         export(run_dir)

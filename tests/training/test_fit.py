@@ -176,13 +176,11 @@ def test_images_on_disk_train_to_the_same_bits(
     tiny, digits, tmp_path, console, no_pictures, same_weights, log_of
 ):
     room = Room(memory_bytes=0, folder=tmp_path)
-    on_disk = ImageData(
-        digits.name,
-        *(
-            ImageSet(part.name, room.gather([part.images.numpy()], count=len(part), image_shape=(1, 28, 28)))
-            for part in (digits.train, digits.test)
-        ),
+    train, test = (
+        ImageSet(part.name, room.gather([part.images.numpy()], count=len(part), image_shape=(1, 28, 28)))
+        for part in (digits.train, digits.test)
     )
+    on_disk = ImageData(digits.name, train, test)
     fit(tiny(), digits, tmp_path / "memory", console=console)
     run = fit(tiny(), on_disk, tmp_path / "disk", console=console)
     assert same_weights(tmp_path / "memory", tmp_path / "disk")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,13 +15,14 @@ import torch
 from model_store import ModelStore, PriorMixtures
 from model_store.errors import GoldenMismatch
 from service.engine import LoadedModel
-from training import cli, prior_fitting
+from training import cli
 from training import export as export_module
 from training.data import load_mnist
 from training.errors import DataError, ExportError, RunDirectoryError
 from training.export import export_run
 from training.judge import Judge, JudgeFacts, JudgeNetwork, save_judge
 from training.judge_fitting import fit_judge
+from training.parity import OnnxPair
 from training.prior_fitting import PriorRequest, fit_prior_of_run, fit_prior_of_version
 from training.run_directory import RunDirectory, load_run, save_model
 
@@ -261,7 +263,7 @@ def test_a_card_of_somebody_else_s_keeps_its_words():
     from training.model_card import card_with_prior
 
     draft = TinyModel.make(latent_size=2).draft().with_fitted_prior(fitted_prior(2)[0])
-    files = {name: {"sha256": UNSEALED, "size_bytes": 1} for name in draft.file_names}
+    files: dict[str, Any] = {name: {"sha256": UNSEALED, "size_bytes": 1} for name in draft.file_names}
     manifest = Manifest(**dict(draft), version=5, files=files, manifest_sha256=UNSEALED)
     card = card_with_prior(CARD, of=VersionId("tiny", 4), manifest=manifest)
     assert card.startswith("# tiny, version 5\n\nThe graphs of tiny@4")
@@ -291,8 +293,8 @@ def test_graphs_that_answer_otherwise_here_are_not_encoded_with(
     make_run, export, store, mnist_folder, monkeypatch
 ):
     export(make_run())
-    encode = prior_fitting.OnnxPair.encode
-    monkeypatch.setattr(prior_fitting.OnnxPair, "encode", lambda self, x: [a + 1 for a in encode(self, x)])
+    encode = OnnxPair.encode
+    monkeypatch.setattr(OnnxPair, "encode", lambda self, x: [a + 1 for a in encode(self, x)])
     with pytest.raises(GoldenMismatch, match="'mu'"):
         fit_prior_of_version("digits@1", PriorRequest(data_dir=mnist_folder), store=store)
     assert store.versions("digits") == (1,)

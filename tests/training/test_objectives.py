@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -166,7 +167,7 @@ def test_costs_are_sums_over_pixels_of_one_example():
 
 def test_encoder_may_look_at_another_image_than_the_one_whose_likelihood_is_bounded(generator):
     torch.manual_seed(0)
-    model = build_model(ModelConfig(latent_size=2, trunk=MLPTrunk()), (1, 8, 8))
+    model: Any = build_model(ModelConfig(latent_size=2, trunk=MLPTrunk()), (1, 8, 8))
     x, grey = torch.zeros(2, 1, 8, 8), torch.full((2, 1, 8, 8), 0.4)
     seen_grey = elbo_terms(model, x, seen=grey, generator=torch.Generator().manual_seed(0))
     assert torch.equal(seen_grey.kl, model.encode(grey).kl_to_standard_normal())
@@ -273,7 +274,7 @@ def test_loss_of_several_samples_is_the_mean_of_the_two_bounds():
 def test_samples_of_an_image_are_its_own(generator):
     """The draws of one image are neighbours in the noise: its terms do not depend on its batch-mates."""
     torch.manual_seed(0)
-    model = build_model(ModelConfig(latent_size=2, trunk=MLPTrunk()), (1, 8, 8))
+    model: Any = build_model(ModelConfig(latent_size=2, trunk=MLPTrunk()), (1, 8, 8))
     x = torch.randint(0, 2, (3, 1, 8, 8), generator=generator).float()
     together = importance_bound(model, x, 8)
     alone = importance_bound(model, x[:1], 8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -16,8 +17,14 @@ def network() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(), nn.Linear(8 * 4, 3))
 
 
+def kernel_of(model: nn.Sequential) -> nn.Parameter:
+    weight = model[0].weight
+    assert isinstance(weight, nn.Parameter)
+    return weight
+
+
 def optimiser_of(model: nn.Sequential, **keys: float) -> MuonWithAdamW:
-    kernel = model[0].weight
+    kernel = kernel_of(model)
     rest = [p for p in model.parameters() if p is not kernel]
     chosen = {"lr": 1e-3, "matrix_lr": 0.1, "matrix_weight_decay": 0.0, **keys}
     return MuonWithAdamW(
@@ -49,18 +56,18 @@ def test_a_gradient_of_zero_moves_nothing():
 def test_the_first_step_is_the_orthogonalised_gradient_whatever_its_size():
     for scale in (1.0, 1e3):
         model = network()
-        before = model[0].weight.detach().clone()
+        before = kernel_of(model).detach().clone()
         gradients(model, 1)
-        gradient = model[0].weight.grad.flatten(start_dim=1)
-        model[0].weight.grad.mul_(scale)
+        gradient = kernel_of(model).grad.flatten(start_dim=1)
+        kernel_of(model).grad.mul_(scale)
         optimiser_of(model).step()
-        moved = (before - model[0].weight.detach()).flatten(start_dim=1)
+        moved = (before - kernel_of(model).detach()).flatten(start_dim=1)
         torch.testing.assert_close(moved, 0.1 * orthogonalised(gradient), atol=1e-5, rtol=1e-4)
 
 
 def test_what_is_not_a_matrix_of_its_moves_as_by_adamw():
     model, alone = network(), network()
-    kernel = alone[0].weight
+    kernel = kernel_of(alone)
     adamw = torch.optim.AdamW(
         [p for p in alone.parameters() if p is not kernel], lr=1e-3, betas=(0.9, 0.99), weight_decay=0.1
     )
@@ -76,16 +83,16 @@ def test_what_is_not_a_matrix_of_its_moves_as_by_adamw():
 
 def test_weight_decay_shrinks_a_matrix_in_units_of_the_learning_rate():
     model = network()
-    before = model[0].weight.detach().clone()
+    before = kernel_of(model).detach().clone()
     gradients(model, 1)
-    model[0].weight.grad.zero_()
+    kernel_of(model).grad.zero_()
     optimiser_of(model, matrix_weight_decay=0.5).step()
-    torch.testing.assert_close(model[0].weight.detach(), before * (1.0 - 0.1 * 0.5))
+    torch.testing.assert_close(kernel_of(model).detach(), before * (1.0 - 0.1 * 0.5))
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_a_restored_state_goes_on_with_the_same_bits(channels_last):
-    model = network()
+    model: Any = network()
     if channels_last:
         model = model.to(memory_format=torch.channels_last)
     optimiser = optimiser_of(model)

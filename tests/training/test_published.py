@@ -1,6 +1,7 @@
 """A published version is measured as the model it came from is: same code, same figures."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -51,7 +52,7 @@ def test_published_version_has_the_figures_of_its_run(kind, publish, digits):
     subject = published_model(published, threads=1).eval()
     assert subject.kind == model.kind
     assert (subject.image_shape, subject.latent_size) == (model.image_shape, model.latent_size)
-    options = {"importance_samples": 8, "importance_images": 20}
+    options: dict[str, Any] = {"importance_samples": 8, "importance_images": 20}
     of_run, of_version = (evaluate(each, digits.test, **options) for each in (model, subject))
     assert [metric.name for metric in of_version.metrics] == [metric.name for metric in of_run.metrics]
     for metric in of_run.metrics:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ RESIDUAL = {
         "decoder_blocks": 1,
     }
 }
-LEARNED = {
+LEARNED: dict[str, Any] = {
     "model": {"likelihood": {"name": "gaussian", "sigma": 0.3, "learned": True}},
     "data": {"binarisation": "grey"},
 }

@@ -124,7 +124,8 @@ class _Mlp(TinyModel):
     def decode(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
         hidden = np.maximum(z @ _WEIGHTS["from_z"], 0)
         x_hat = 1 / (1 + np.exp(-hidden @ _WEIGHTS["to_pixels"]))
-        return x_hat.astype(np.float32).reshape(-1, 1, 28, 28)
+        images: NDArray[np.float32] = x_hat.astype(np.float32).reshape(-1, 1, 28, 28)
+        return images
 
     def encoder_proto(self) -> ModelProto:
         nodes = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import numpy as np
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from service.codecs import InvalidValue, images_from_json
 
 TARGET = (1, 3, 4)
-LEAVES = (0, 1, 0.5, 0.25, 1.5, -1, None, True, "x", 1e300, [], {}, float("nan"))
+LEAVES: tuple[Any, ...] = (0, 1, 0.5, 0.25, 1.5, -1, None, True, "x", 1e300, [], {}, float("nan"))
 NEAR_MISSES = (
     (1, 3, 4),
     (3, 4),
@@ -53,7 +54,7 @@ def filled(sizes: tuple[int, ...], leaf: object) -> object:
     return [filled(sizes[1:], leaf) for _ in range(sizes[0])] if sizes else leaf
 
 
-def check_outcome(value: object) -> bool:
+def check_outcome(value: Any) -> bool:
     """Whether `value` was accepted; it must have been exactly when the plain rule says so."""
     try:
         x = images_from_json(value, TARGET, max_images=8)

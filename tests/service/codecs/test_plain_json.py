@@ -122,7 +122,7 @@ def test_regular_bodies_go_the_short_way() -> None:
     for value in ([IMAGE], [[IMAGE]], [IMAGE, IMAGE]):
         array = plain_images(body_of(value), SHAPE, max_images=4)
         assert array is not None
-        np.testing.assert_array_equal(array, np.float32(value).reshape(-1, *SHAPE))
+        np.testing.assert_array_equal(array, np.array(value, np.float32).reshape(-1, *SHAPE))
     assert plain_latents(b'{"z": [[1, -2.5], [0, 1e-30]]}', 2, max_images=4) is not None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from engine_models import LATENT, SHAPE, convolutional_decoder, golden_of, softplus_decoder
@@ -35,7 +36,7 @@ def tiny() -> TinyModel:
 def published(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., PublishedModel]:
     """`published(model, encoder=…, decoder=…, golden=…)`: through a store and its verification."""
 
-    def publish(model: TinyModel, **parts: object) -> PublishedModel:
+    def publish(model: TinyModel, **parts: Any) -> PublishedModel:
         own = ModelStore(tmp_path_factory.mktemp("store"))
         return own.open(publish_tiny(own, model=model, kind=model.kind, **parts))
 

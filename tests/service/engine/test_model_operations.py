@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from engine_models import LATENT, SHAPE, images, latents
@@ -13,7 +14,7 @@ from tiny_models import TinyModel, make_model, publish_tiny
 
 from model_store import ModelStore
 from service.engine import LoadedModel
-from service.engine.model import Samples
+from service.engine.operations import Samples
 
 
 def test_encoding_gives_the_posterior_of_each_image(loaded: LoadedModel, tiny: TinyModel):
@@ -70,7 +71,10 @@ def test_a_seed_left_out_is_drawn_and_told(loaded: LoadedModel):
 
 
 def test_a_decoder_that_overshoots_is_clipped_to_the_unit_interval(tiny: TinyModel, published):
-    weights = {"w": np.full((LATENT, 42), 3.0, np.float32), "shape": np.array([-1, *SHAPE], np.int64)}
+    weights: dict[str, Any] = {
+        "w": np.full((LATENT, 42), 3.0, np.float32),
+        "shape": np.array([-1, *SHAPE], np.int64),
+    }
     nodes = [
         helper.make_node("MatMul", ["z", "w"], ["f"]),
         helper.make_node("Reshape", ["f", "shape"], ["x_hat"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -185,7 +186,10 @@ def _int64s(name: str, values: list[int]):
 
 def test_an_output_that_is_not_finite_fails_and_is_not_answered(tiny: TinyModel, published):
     """Golden vectors are finite, so such a model can load: 1/z is fine until z is 0."""
-    weights = {"w": np.eye(LATENT, 42, dtype=np.float32), "shape": np.array([-1, *SHAPE], np.int64)}
+    weights: dict[str, Any] = {
+        "w": np.eye(LATENT, 42, dtype=np.float32),
+        "shape": np.array([-1, *SHAPE], np.int64),
+    }
     nodes = [
         helper.make_node("Log", ["z"], ["l"]),
         helper.make_node("MatMul", ["l", "w"], ["f"]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from service.engine import rows
 from service.engine.rows import BATCH_SIZES, ONE_BY_ONE, RowRunner, chunks
+from service.engine.session import GraphSession
 
 
 class FakeSession:
@@ -33,7 +36,7 @@ def inputs(count: int) -> np.ndarray:
 
 
 def runner(session: FakeSession) -> RowRunner:
-    made = RowRunner(session)
+    made = RowRunner(cast(GraphSession, session))
     made.allow_exact_batches(inputs(BATCH_SIZES[0]))
     session.sizes.clear()
     return made
@@ -65,7 +68,7 @@ def test_only_sizes_that_were_compared_are_ever_run():
 
 def test_before_the_comparison_rows_run_alone():
     session = FakeSession()
-    RowRunner(session).run(inputs(5))
+    RowRunner(cast(GraphSession, session)).run(inputs(5))
     assert session.sizes == [1] * 5
 
 

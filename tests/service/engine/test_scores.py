@@ -7,6 +7,7 @@ import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def grey(count: int, model: LinearGaussian) -> np.ndarray:
     return np.clip(x, 0.0, 1.0).astype(np.float32).reshape(count, 1, 3, 4)
 
 
-def load(model: LinearGaussian, folder: Path, **options: object) -> LoadedModel:
+def load(model: LinearGaussian, folder: Path, **options: Any) -> LoadedModel:
     store = ModelStore(folder)
     return LoadedModel(store.open(model.publish(store)), threads=1, **options)
 
@@ -292,7 +293,7 @@ def test_the_deadline_holds_for_all_parts_together(tiny: TinyModel, published):
     class Decoded(Unobserved):
         rows = 0
 
-        def run(self, model: str, file: str, *, rows: int, **_: object) -> None:
+        def run(self, model: str, file: str, *, rows: int, jobs: int, wait_s: float, run_s: float) -> None:
             self.rows += rows if file == "decoder.onnx" else 0
 
     lanes, decoded = Lanes(1, clock=clock), Decoded()

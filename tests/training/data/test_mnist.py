@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.data import load_mnist, to_unit_interval
+from training.data import ImageSet, load_mnist, to_unit_interval
 from training.data import mnist as mnist_module
 from training.data.idx import read_idx, write_idx
 from training.errors import DataError
@@ -40,14 +40,14 @@ def test_small_mnist_loads_with_shapes_labels_and_balance(mnist_folder):
     assert data.train.images.dtype == torch.uint8
     assert data.train.labels.bincount().tolist() == [160] * 10
     assert data.test.labels.bincount().tolist() == [40] * 10
-    x = to_unit_interval(data.train.images)
+    x = to_unit_interval(data.train.images[:])
     assert (x.dtype, x.min().item(), x.max().item()) == (torch.float32, 0.0, 1.0)
 
 
 def test_a_digit_looks_like_its_label(mnist_folder):
     """Rows and columns are not swapped: a 1 is taller than wide, a mean 0 has a hole in the middle."""
     train = load_mnist(mnist_folder).train
-    x = to_unit_interval(train.images)[:, 0]
+    x = to_unit_interval(train.images[:])[:, 0]
     ones = x[train.labels == 1].mean(dim=0)
     assert (ones.sum(dim=1) > 1.0).sum() > (ones.sum(dim=0) > 1.0).sum()
     zeros = x[train.labels == 0].mean(dim=0)
@@ -76,7 +76,7 @@ def test_fingerprint_changes_with_a_pixel_with_order_and_with_shape(mnist_folder
     changed = test.images.clone()
     changed[7, 0, 3, 3] += 1
     variants = [changed, test.images.flip(0), test.images.reshape(400, 1, 14, 56)]
-    prints = {test.fingerprint, *(mnist_module.ImageSet(name="x", images=v).fingerprint for v in variants)}
+    prints = {test.fingerprint, *(ImageSet(name="x", images=v).fingerprint for v in variants)}
     assert len(prints) == 4
 
 

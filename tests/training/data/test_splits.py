@@ -20,7 +20,7 @@ def test_parts_are_disjoint_and_complete_and_labels_follow(numbered):
     assert (len(train), len(validation)) == (70, 30)
     assert sorted(train.labels.tolist() + validation.labels.tolist()) == list(range(100))
     for part in (train, validation):
-        assert torch.equal(part.images[:, 0, 0, 0].long(), part.labels)
+        assert torch.equal(part.images[:][:, 0, 0, 0].long(), part.labels)
 
 
 def test_the_seed_decides_who_is_held_back(numbered):
@@ -54,7 +54,7 @@ def test_size_that_leaves_nothing_to_train_on_is_refused(numbered, size):
 def parts_of(image_set, **how):
     """Grey levels of (training part, validation part)."""
     train, validation = split_train_validation(image_set, **{"validation_size": 0.3, "seed": 1, **how})
-    return set(train.images[:, 0, 0, 0].tolist()), set(validation.images[:, 0, 0, 0].tolist())
+    return set(train.images[:][:, 0, 0, 0].tolist()), set(validation.images[:][:, 0, 0, 0].tolist())
 
 
 def test_order_moves_no_image_to_the_other_part(numbered):

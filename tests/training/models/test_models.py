@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from training.config import BernoulliConfig, GaussianConfig, MLPTrunk, ModelConf
 from training.models import VAE, AutoEncoder, build_model
 from training.models.networks import ResidualBlock, soft_bound
 
-TRUNKS = {
+TRUNKS: dict[str, Any] = {
     "mlp": MLPTrunk(encoder_hidden=(24,), decoder_hidden=(24, 24)),
     "residual": ResidualTrunk(encoder_channels=(4, 6), decoder_channels=(6, 8), decoder_blocks=1),
 }

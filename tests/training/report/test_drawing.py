@@ -1,6 +1,7 @@
 """Charts hold what they were given, whatever its size, and the same data gives the same file."""
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def test_scatter_takes_any_number_of_labels(labels):
 
 def test_ellipses_are_drawn_whole():
     """One point, and an ellipse that reaches to ±2 · 3 around it: the axes must hold all of it."""
-    arguments = {"axis_names": ("a", "b"), "sigmas": np.array([[3.0, 1.0]])}
+    arguments: dict[str, Any] = {"axis_names": ("a", "b"), "sigmas": np.array([[3.0, 1.0]])}
     with_ellipse = drawing.scatter(np.zeros((2, 2)), None, centres=np.zeros((1, 2)), **arguments)
     picture = imread(io.BytesIO(with_ellipse))[..., :3].mean(axis=-1)
     rows, columns = np.nonzero((picture > 0.3) & (picture < 0.6))
@@ -84,7 +85,7 @@ def test_names_of_labels_may_be_anything_a_folder_may_be_called():
     assert size(legend_of(label_names=names))[0] == size(legend_of())[0]
     assert legend_of(label_names=["a", "_", "c", "d"]) != legend_of(label_names=["a", "b", "c", "d"])
     values = np.array([0.1, 0.2, 0.3, 0.4])
-    words = {"legend": ("samples", "test images"), "xlabel": "label", "ylabel": "%"}
+    words: dict[str, Any] = {"legend": ("samples", "test images"), "xlabel": "label", "ylabel": "%"}
     assert size(drawing.paired_bars(values, values, names=names, **words))[1] > 300
     images = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     assert size(drawing.labelled_rows(images, columns=1, row_names=names))[1] < 400
@@ -93,5 +94,10 @@ def test_names_of_labels_may_be_anything_a_folder_may_be_called():
 def test_same_data_gives_the_same_bytes():
     assert draw_bars(5) == draw_bars(5)
     values = np.array([0.2, 0.8])
-    pairs = {"names": ["0", "1"], "legend": ("samples", "test images"), "xlabel": "label", "ylabel": "%"}
+    pairs: dict[str, Any] = {
+        "names": ["0", "1"],
+        "legend": ("samples", "test images"),
+        "xlabel": "label",
+        "ylabel": "%",
+    }
     assert drawing.paired_bars(values, values, **pairs) == drawing.paired_bars(values, values, **pairs)

@@ -1,6 +1,7 @@
 """Samples are counted, compared and drawn by what the judge says, and by nothing where there is no judge."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ class ByLabel(Copies):
     """Draws an image of the label that is asked for."""
 
     labelled: bool = True
+    known: Any = None
 
     def draw(self, rows, generator, labels):
         wanted = [np.flatnonzero(self.known == label)[0] for label in labels]
@@ -41,6 +43,10 @@ class ByLabel(Copies):
 
 class Reader(Judge):
     """Knows what it was shown: reads the label from the images' own list, and is sure of all but `unsure`."""
+
+    known: dict[bytes, int]
+    labels: Any
+    unsure: int
 
     def __init__(self, judge, images, labels, unsure=0):
         object.__setattr__(self, "facts", judge.facts)
@@ -124,8 +130,8 @@ def test_samples_by_label_are_drawn_in_a_row_for_each_by_its_name(copying_bench,
         drawn["bars"] = how["names"]
         return b""
 
-    monkeypatch.setattr(samples.drawing, "labelled_rows", rows)
-    monkeypatch.setattr(samples.drawing, "paired_bars", bars)
+    monkeypatch.setattr("training.report.samples.drawing.labelled_rows", rows)
+    monkeypatch.setattr("training.report.samples.drawing.paired_bars", bars)
     find_samples(bench)
     assert drawn["row_names"] == drawn["bars"] == list(names)
     x = to_unit_interval(digits.test.images)
