@@ -17,7 +17,7 @@ SERVER_READY := $(VENV)/.server-installed
 DEV_READY    := $(VENV)/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install-dev test test-hard test-docker bench bench-others lock clean
+.PHONY: help serve install-dev test coverage test-hard test-docker bench bench-others lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test: test-tools $(DEV_READY) ## install everything, then ruff, mypy, import con
 	@$(BIN)/lint-imports
 	@echo "test: pytest (warnings are errors)"
 	@$(BIN)/python -m pytest -m "not hard and not benchmark" -n 2 --dist loadfile $(ARGS)
+
+coverage: ARGS += --cov --cov-report=term
+coverage: test ## as test, and measure which lines and branches the tests run (a third slower)
 
 test-hard: test-tools $(DEV_READY) ## the long suites: fuzz, overload, soak, kill; prints the hazard table (15 minutes)
 	@echo "test-hard: alone on the machine, or its figures mean little"
