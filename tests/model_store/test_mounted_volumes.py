@@ -107,7 +107,7 @@ def outside(store: ModelStore, tmp_path: Path) -> Path:
     return elsewhere
 
 
-ATTACKS: dict[str, Callable[[Path, Path], None]] = {
+ATTACKS: dict[str, Callable[[Path, Path], object]] = {
     "an absolute link": lambda root, out: relink(root / "tiny", out / "tiny"),
     "a link upwards": lambda root, out: relink(root / "tiny", "../elsewhere/tiny"),
     "a link that only begins well": lambda root, out: relink(root / "tiny", "..data/../../elsewhere/tiny"),

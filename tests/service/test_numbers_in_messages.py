@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from http_calls import Caller
 
-from model_store.golden import GoldenMismatch, _compare
+from model_store.errors import GoldenMismatch
+from model_store.golden import _compare
 from service.engine.errors import InvalidInput
 from service.engine.validation import validate_images, validate_latents
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import socket
 import time
@@ -96,7 +97,7 @@ def test_process_that_stops_leaves_no_answer_in_the_kernel(tiny_store: Path, tmp
             asking(server, target, closes=closes) for target in (SMALL, LARGE) for closes in (False, True)
         ]
         for raw in clients:
-            settled(lambda raw=raw: waits(server, raw), lambda found: found > 100_000, within_s=30)
+            settled(functools.partial(waits, server, raw), lambda found: found > 100_000, within_s=30)
         assert server.stop() == 0
         assert settled(lambda: len(send_queues(server.port)), lambda left: left == 0, within_s=30) == 0
         for raw in clients:

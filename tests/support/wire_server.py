@@ -45,7 +45,7 @@ def run_on(loop: str, main: Coroutine[Any, Any, None]) -> None:
 
 async def read_body(receive: Any) -> bytes | None:
     """The whole body, or None where the client left before its end."""
-    body = b""
+    body: bytes = b""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -201,6 +201,7 @@ async def speaking(app: Any, bounds: ConnectionBounds | None = None) -> AsyncIte
         for connection in list(server.state.connections):
             connection.transport.abort()
         await server.until_nobody_is_connected()
+        bounded.closing.release()
         for task in list(server.state.tasks):
             task.cancel()
         await asyncio.gather(*server.state.tasks, return_exceptions=True)

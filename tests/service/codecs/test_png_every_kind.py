@@ -82,7 +82,9 @@ def test_every_kind_of_png_is_read_as_the_specification_says(colour, depth, tran
 
 def test_a_white_ground_of_two_bits_is_background_where_it_is_transparent():
     """Such files come from optimisers of small drawings: 3 is white of 2 bits, and became 1 instead of 0."""
-    drawing = [[(3,) if (row + column) % 3 else (column % 3,) for column in range(13)] for row in range(11)]
+    drawing: list[list[tuple[int, ...]]] = [
+        [(3,) if (row + column) % 3 else (column % 3,) for column in range(13)] for row in range(11)
+    ]
     picture = Picture(WIDTH, HEIGHT, 2, 0, drawing, [], b"\0\3")
     file = png_reference.write(picture, interlaced=False, random=Random(1))
     x = decode_png(file, shape=(1, HEIGHT, WIDTH))

@@ -30,7 +30,7 @@ def seen(
     ]
     scope = {"type": "http", "client": peer, "scheme": "http", "headers": lines}
     wrapped = ForwardedHeaders(app, trusted=TrustedProxies(trusted))
-    asyncio.run(wrapped(scope, None, None))  # type: ignore[arg-type]
+    asyncio.run(wrapped(scope, None, None))
     return found["client"], found["scheme"]
 
 

@@ -223,4 +223,4 @@ def test_paths_with_and_without_a_model_run_answer(tiny_store: Path, tmp_path: P
 async def until_half_closed(server: Speaking) -> None:
     """Until the server has seen that the only client sends no more."""
     (connection,) = server.state.connections
-    await server.until(lambda: connection._sends_no_more)  # type: ignore[attr-defined]
+    await server.until(lambda: connection._sends_no_more)

@@ -87,7 +87,11 @@ def test_peer_that_acknowledges_nothing_is_stalled_and_one_that_reads_is_not(
             now_s += 0.5
         before = send_queue(ours).acknowledged
         client.recv(8192)
-        until(lambda before=before: client.recv(1024) and send_queue(ours).acknowledged > before)
+
+        def read_on(before: int = before) -> bool:
+            return bool(client.recv(1024)) and send_queue(ours).acknowledged > before
+
+        until(read_on)
     begun_s = now_s
     while not progress.is_stalled(ours, now_s):
         assert now_s < begun_s + 4 * STALL_S  # an acknowledgement may still be on its way

@@ -158,7 +158,7 @@ def test_a_transparent_colour_of_any_depth_is_the_background_that_the_server_mak
 
 
 def test_a_transparent_colour_of_sixteen_bits_is_refused_by_name(root, save):
-    pixels = [[(0xFFFF, 0xFFFF, 0xFFFE)] * 9] * 11
+    pixels: list[list[tuple[int, ...]]] = [[(0xFFFF, 0xFFFF, 0xFFFE)] * 9] * 11
     picture = Picture(9, 11, 16, 2, pixels, [], b"\xff" * 6)
     save("a.png", colour(1))
     (root / "b.png").write_bytes(write(picture, interlaced=False, random=Random(1)))
