@@ -28,12 +28,12 @@ images = torch.rand(64, 1, 28, 28)
 def step():
     network(images).sum().backward()
 
-for _ in range(5):  # until the heap has its size
+for _ in range(8):  # until the heap has its size
     step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(4):
+for _ in range(8):
     step()
-print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 4)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 8)
 """
 
 
@@ -46,6 +46,8 @@ def page_faults(how: str) -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's choice")
 def test_memory_is_kept_from_step_to_step() -> None:
-    assert page_faults("keep") < 500
-    # This test can fail: left alone, a step faults for tens of thousands of pages.
-    assert page_faults("leave") > 5_000
+    # Left alone, a step faults for tens of thousands of pages. Where the blocks fall differs from process to
+    # process, and one of them may still have to be asked for again: 0 to 1,600 pages were seen.
+    left_alone = page_faults("leave")
+    assert left_alone > 5_000
+    assert page_faults("keep") < left_alone / 5
