@@ -40,7 +40,7 @@ def short_turns() -> Iterator[None]:
 
 @pytest.mark.hard
 @pytest.mark.hazard_row("reload-under-load")
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3_000)
 @pytest.mark.usefixtures("short_turns")
 def test_reloads_under_load_fail_nothing_and_name_the_version_that_answered(
     tmp_path: Path, hazard: Hazard

@@ -85,6 +85,17 @@ class OpenThings:
             yield f"descriptor {number}: {target}{_ends_of_socket(number, target)}"
 
 
+def libraries_with_pools() -> frozenset[str]:
+    """Those that are imported. OpenBLAS (scipy) starts its threads by itself, when it is imported."""
+    return frozenset({"uvloop", "torch", "scipy.linalg"} & sys.modules.keys())
+
+
+def native_threads() -> OpenThings:
+    """The threads that Python did not start."""
+    named = {thread.native_id for thread in threading.enumerate()}
+    return OpenThings(threads=frozenset(map(int, _names_in(_TASKS))) - named)
+
+
 def start_pools() -> None:
     """Starts what an imported library opens once for its process, at its first use, and never closes."""
     if "uvloop" in sys.modules:  # libuv: a pipe for signals, and four threads that look names up
@@ -94,6 +105,7 @@ def start_pools() -> None:
         torch = sys.modules["torch"]
         weights = torch.ones(512, 512, requires_grad=True)
         (weights @ weights).exp().sum().backward()
+        torch.set_num_threads(torch.get_num_threads())  # which starts a second pool
         torch.distributed.TCPStore("127.0.0.1", 0, world_size=1, is_master=True)
 
 

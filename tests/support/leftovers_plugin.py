@@ -23,7 +23,9 @@ from leftovers import (
     command_of,
     environment_of,
     left_since,
+    libraries_with_pools,
     look,
+    native_threads,
     processes_with,
     start_pools,
 )
@@ -40,10 +42,11 @@ class Leftovers:
         self._known = OpenThings()
         self._kept: dict[pytest.FixtureDef[Any], OpenThings] = {}
         self._orphans: frozenset[int] = frozenset()
+        self._started: frozenset[str] = frozenset()
 
     def pytest_collection_finish(self) -> None:
         os.environ[MARK] = str(os.getpid())
-        start_pools()
+        self._start_pools()
         self._known = look()
         self._orphans = processes_with(MARK, os.environ[MARK])
 
@@ -73,12 +76,22 @@ class Leftovers:
             yield
         finally:
             getattr(item, "funcargs", {}).clear()  # pytest keeps the values of fixtures a moment longer
+            self._start_pools()
             self._known, left = left_since(self._known, patience_s=self._patience_s, thorough=ends_a_module)
             told = f"{item.nodeid} left open:\n{left}\n" if left else ""
             if ends_a_module:
                 told += self._orphans_of_module()
         if told:
             pytest.fail(told.rstrip(), pytrace=False)
+
+    def _start_pools(self) -> None:
+        """Those of libraries that were imported since: a test may be the first to import one."""
+        if (imported := libraries_with_pools()) == self._started:
+            return
+        self._started = imported
+        before = look()
+        start_pools()
+        self._known |= (look() - before) | native_threads()
 
     def _orphans_of_module(self) -> str:
         deadline = time.monotonic() + self._patience_s
