@@ -28,6 +28,7 @@ SHAPED = (
     "training.estimators",
     "training.evaluation",
     "training.export",
+    "training.fitting.output_start",
     "training.judge",
     "training.judge_fitting",
     "training.measures",

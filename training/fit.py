@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from training.config import DataConfig, RunConfig
 from training.console import Console, announcer
 from training.data import ImageData, ImageSet, split_train_validation
 from training.errors import ConfigError, DataError, RunDirectoryError
+from training.fitting.output_start import begin_at_mean, mean_of_channels
 from training.lightning_trainer import Precision, make_trainer, quiet_lightning, resolve_precision
 from training.models import LatentImageModel, build_model
 from training.module import FittingModule
@@ -94,6 +96,7 @@ def fit(
     if config.trainer.start_from and not (resume and directory.checkpoint.is_file()):
         start = StartingWeights.read(config.trainer.start_from, store or ModelStore(default_store_root()))
         start.put_into(_new_model(config, data.image_shape))
+    first_weights = partial(begin_at_mean, mean=mean_of_channels(train)) if start is None else start.put_into
     if not resume:
         directory.start(config)
         save_provenance(directory, provenance)
@@ -115,7 +118,7 @@ def fit(
                 directory,
                 batches,
                 validation,
-                start=start,
+                first_weights=first_weights,
                 task=task,
                 console=console,
                 processes=processes,
@@ -198,18 +201,17 @@ def _train(
     batches: ShuffledBatches,
     validation: ImageSet,
     *,
-    start: StartingWeights | None = None,
+    first_weights: Callable[[LatentImageModel], None] = lambda _: None,
     task: _Task,
     console: Console,
     processes: Processes,
 ) -> None:
     """Put the parts of a run together and let Lightning train from the last checkpoint, if any.
 
-    `start` is put into the weights of the first process, from which the others take theirs.
+    `first_weights` changes the weights of the first process, from which the others take theirs.
     """
     model = _new_model(config, validation.image_shape)
-    if start is not None:
-        start.put_into(model)
+    first_weights(model)
     if config.trainer.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module = FittingModule(model, config, steps_per_epoch=len(batches), share=processes.share)

@@ -1,0 +1,100 @@
+"""An untrained model's pixels begin at the mean of the training pictures, whatever the layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from training.config import MLPTrunk, ModelConfig, ResidualTrunk, RunConfig
+from training.console import Console
+from training.data import ImageData, ImageSet
+from training.evaluation import evaluate
+from training.fit import fit
+from training.fitting.output_start import begin_at_mean, mean_of_channels
+from training.models import build_model
+
+RESIDUAL = ResidualTrunk(encoder_channels=(8, 16), decoder_channels=(16, 32), decoder_blocks=1)
+MLP = MLPTrunk(encoder_hidden=(16,), decoder_hidden=(16,))
+SILENT = Console(say=lambda line: None, progress_bar=False)
+
+
+def discs_on_white(count: int, *, side: int = 16) -> torch.Tensor:
+    """Coloured discs with soft rims: most of the picture is paper, as in photographs of goods."""
+    draw = np.random.default_rng(0)
+    rows, columns = np.mgrid[:side, :side]
+    pictures = np.empty((count, 3, side, side), np.uint8)
+    for picture in pictures:
+        x, y = draw.uniform(4, side - 4, 2)
+        inside = np.clip(draw.uniform(2.0, 4.0) - np.hypot(columns - x, rows - y) + 0.5, 0.0, 1.0)
+        ink = draw.integers(20, 236, (3, 1, 1))
+        picture[:] = np.round(255 * (1 - inside) + ink * inside)
+    return torch.from_numpy(pictures)
+
+
+def in_channels(*levels: int) -> ImageSet:
+    """Pictures of odd sides, each channel of one level."""
+    images = torch.tensor(levels, dtype=torch.uint8).view(1, -1, 1, 1).expand(3, -1, 9, 11)
+    return ImageSet(name="flat", images=images.contiguous())
+
+
+def test_the_mean_is_of_each_channel() -> None:
+    images = discs_on_white(50)
+    got = mean_of_channels(ImageSet(name="discs", images=images))
+    assert torch.allclose(got, images.double().mean(dim=(0, 2, 3)).float() / 255.0, atol=1e-7)
+
+
+@pytest.mark.parametrize("trunk", [RESIDUAL, MLP], ids=["residual", "mlp"])
+@pytest.mark.parametrize("kind", ["vae", "ae"])
+def test_the_first_reconstruction_is_near_the_mean_of_every_channel(kind: str, trunk: object) -> None:
+    """A channel at another one's mean would show here: the three lie far apart."""
+    config = ModelConfig.model_validate({"kind": kind, "latent_size": 4, "trunk": trunk})
+    model = build_model(config, (3, 9, 11))
+    images = in_channels(20, 130, 245)
+    begin_at_mean(model, mean_of_channels(images))
+    z = torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        means = model.decode(z).mean(dim=(0, 2, 3))
+    assert torch.allclose(means, torch.tensor([20.0, 130.0, 245.0]) / 255.0, atol=0.06)
+
+
+def test_channels_of_one_level_leave_the_sigmoid_a_gradient() -> None:
+    model = build_model(ModelConfig(latent_size=4, trunk=MLP), (2, 9, 11))
+    begin_at_mean(model, mean_of_channels(in_channels(0, 255)))
+    pixels = model.decode(torch.zeros(1, 4))
+    assert 0.002 < pixels.min() < 0.05
+    assert 0.95 < pixels.max() < 0.998
+
+
+@pytest.mark.parametrize("kind", ["vae", "ae"])
+@pytest.mark.usefixtures("no_pictures")
+def test_pictures_on_white_do_not_collapse(
+    kind: str, tiny: Callable[..., RunConfig], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """With the layers' own start, mean grey, both kinds gave one white picture for every disc."""
+    images = discs_on_white(800)
+    data = ImageData(
+        name="discs",
+        train=ImageSet(name="discs", images=images[:700]),
+        test=ImageSet(name="discs test", images=images[700:]),
+    )
+    config = tiny(
+        data={"binarisation": "grey"},
+        model={
+            "kind": kind,
+            "latent_size": 8,
+            "trunk": RESIDUAL.model_dump(mode="json"),
+            "likelihood": {"name": "gaussian", "sigma": 0.2, "learned": True},
+        },
+        optimiser={"warmup_steps": 20, "beta2": 0.99, "gradient_clip_norm": 1000.0},
+        trainer={"epochs": 10, "batch_size": 32, "ema_decay": 0.9},
+    )
+    run = fit(config, data, tmp_path_factory.mktemp("discs") / "run", console=SILENT)
+    figures = evaluate(run.model, data.test, importance_samples=1, importance_images=1)
+    spread = (images[700:].float() / 255.0).std(dim=0, correction=0).square().mean().sqrt().item()
+    assert figures["reconstruction_rmse"] < 0.8 * spread
+    if kind == "vae":
+        assert figures["kl"] > 5.0
+        assert figures["active_units"] >= 4
