@@ -28,7 +28,6 @@ SHAPED = (
     "training.estimators",
     "training.evaluation",
     "training.export",
-    "training.fitting.output_start",
     "training.judge",
     "training.judge_fitting",
     "training.measures",

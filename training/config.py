@@ -175,9 +175,12 @@ class GaussianConfig(Section):
 
     name: Literal["gaussian"] = "gaussian"
     sigma: Annotated[float, Field(gt=0.01, le=100.0)] = 0.1
-    """Standard deviation of a pixel, in units of the pixel range; the start value when learned."""
+    """Standard deviation of a pixel, in units of the pixel range. When learned, it begins here, or at the
+    spread of the pixels where that is less."""
     learned: bool = False
-    """Fit σ with the weights; it then stays above 0.01."""
+    """Fit σ with the weights; it then stays above `sigma_min`."""
+    sigma_min: Annotated[float, Field(ge=0.0005, le=0.01)] = 0.01
+    """Lowest σ that is learned. Pictures of few levels want a lower one: one level of 255 is 0.004."""
 
 
 class ModelConfig(Section):

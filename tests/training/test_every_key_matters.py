@@ -37,6 +37,7 @@ RESIDUAL = {
 }
 GREY = {"data": {"binarisation": "grey"}}
 STATED = {**GREY, "model": {**MLP, "likelihood": {"name": "gaussian", "sigma": 0.5}}}
+LEARNED = {**GREY, "model": {**MLP, "likelihood": {"name": "gaussian", "sigma": 0.02, "learned": True}}}
 BINARY: dict[str, Any] = {}
 
 SILENT = Console(say=lambda line: None, progress_bar=False)
@@ -63,6 +64,7 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "model.trunk.decoder_blocks": ({"model": RESIDUAL}, 2),
     "model.likelihood.name": (GREY, "gaussian"),
     "model.likelihood.sigma": (STATED, 0.3),
+    "model.likelihood.sigma_min": (LEARNED, 0.002),
     "model.likelihood.learned": (STATED, True),
     "objective.beta": (BINARY, 0.5),
     "objective.beta_warmup_epochs": (BINARY, 2.0),
@@ -152,7 +154,12 @@ def store(digits, tmp_path_factory):
         root / "run", evaluate(fitted.model, digits.test, importance_samples=2, importance_images=9)
     )
     export_run(
-        root / "run", name="base", store=ModelStore(root / "store"), cache_dir=root, tell=lambda _: None
+        root / "run",
+        name="base",
+        store=ModelStore(root / "store"),
+        cache_dir=root,
+        tell=lambda _: None,
+        allow_collapsed=True,
     )
     return ModelStore(root / "store")
 

@@ -1,43 +1,72 @@
-"""Where the pixels of an untrained model begin: at the mean of the training pictures.
+"""Where an untrained model begins: pixels at the mean of the training pictures, sigma at their spread.
 
-Knows image sets, and models by their last layer. Knows nothing of steps, files or recipes.
+Knows image sets, and models by their last layer and likelihood. Knows nothing of steps, files or recipes.
 
 A decoder that begins at mean grey pulls all pixels of white or black pictures the same way. Adam's steps have
 the same length whatever the gradient, so the logits run away together, the sigmoid saturates, and z gets no
-gradient any more (`training/RESULTS.md` has the figures).
+gradient any more (`training/RESULTS.md` has the figures). A sigma far above the spread of the pixels has the
+same end: what z could say is worth less than its KL.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from training.data import ImageSet
-from training.models import LatentImageModel
+from training.models import Gaussian, LatentImageModel
 
+#: Of pixels of usual pictures (MNIST has 0.31, discs on white 0.22): what the layers' own weights suit.
+_USUAL_SPREAD = 0.2
+_SMALLEST_SCALE = 0.02
 #: A channel that is all black or all white begins this far from it, where a sigmoid still has a gradient.
 _MARGIN = 0.01
 
 
-def mean_of_channels(images: ImageSet) -> Float[Tensor, " channel"]:
-    """Mean of all pixels of each channel, in [0, 1], summed in whole numbers: exact in any order."""
-    sums = np.zeros(images.image_shape[0], np.uint64)
-    for chunk in images.chunks():
-        sums += chunk.sum(axis=(0, 2, 3), dtype=np.uint64)
-    _, height, width = images.image_shape
-    return torch.from_numpy(sums / (255.0 * len(images) * height * width)).float()
+@dataclass(frozen=True)
+class PixelMoments:
+    """Of all pixels of a set, in units of the pixel range."""
+
+    mean: tuple[float, ...]
+    """Of each channel."""
+    spread: float
+    """Root of the mean squared distance from the channel's mean: the RMSE of a picture of one colour."""
+
+    @classmethod
+    def of(cls, images: ImageSet) -> PixelMoments:
+        """Summed in whole numbers: exact in any order."""
+        channels, height, width = images.image_shape
+        sums, squares = np.zeros(channels, np.uint64), np.zeros(channels, np.uint64)
+        for chunk in images.chunks():
+            sums += chunk.sum(axis=(0, 2, 3), dtype=np.uint64)
+            squares += np.square(chunk, dtype=np.uint32).sum(axis=(0, 2, 3), dtype=np.uint64)
+        pixels = float(len(images) * height * width)
+        mean = sums / (255.0 * pixels)
+        variance = np.maximum(0.0, squares / (255.0**2 * pixels) - mean**2)
+        return cls(mean=tuple(map(float, mean)), spread=math.sqrt(float(variance.mean())))
 
 
-def begin_at_mean(model: LatentImageModel, mean: Float[Tensor, " channel"]) -> None:
-    """Let the bias of the last decoder layer give every picture the mean of each channel.
+def begin_at(model: LatentImageModel, moments: PixelMoments) -> None:
+    """Let every picture begin at the mean of each channel, and a learned sigma at most at the spread.
 
-    Every likelihood here takes its mean through a sigmoid, so the bias is the logit. A layer's outputs are
-    ordered by channel in each trunk: pixels of a fully connected one, the sub-pixels of a convolution.
+    Where pixels hardly differ, the weights of the last layer are made as small: what an untrained decoder
+    draws around the mean must not be larger than what is to be learned.
+
+    Every likelihood here takes its mean through a sigmoid, so the bias of the last layer is the logit. Its
+    outputs are ordered by channel in each trunk: pixels of a fully connected one, the sub-pixels of a
+    convolution.
     """
     last = [layer for layer in model.decoder.modules() if isinstance(layer, nn.Conv2d | nn.Linear)][-1]
     assert last.bias is not None, "every layer of our trunks has one"
+    mean = torch.tensor(moments.mean)
     logits = torch.logit(mean.clamp(_MARGIN, 1.0 - _MARGIN))
     with torch.no_grad():
+        last.weight.mul_(min(1.0, max(_SMALLEST_SCALE, moments.spread / _USUAL_SPREAD)))
         last.bias.copy_(logits.repeat_interleave(last.bias.numel() // len(mean)))
+    likelihood = model.likelihood
+    if isinstance(likelihood, Gaussian) and likelihood.learned:
+        likelihood.begin_at(min(float(likelihood.sigma.detach()), moments.spread))

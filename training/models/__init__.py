@@ -77,5 +77,5 @@ def _trunks(
 def _likelihood(config: ModelConfig) -> Likelihood:
     chosen = config.likelihood
     if isinstance(chosen, GaussianConfig):
-        return Gaussian(sigma=chosen.sigma, learned=chosen.learned)
+        return Gaussian(sigma=chosen.sigma, learned=chosen.learned, sigma_min=chosen.sigma_min)
     return Bernoulli()

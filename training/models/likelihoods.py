@@ -77,8 +77,7 @@ class Gaussian(Likelihood):
     """Every pixel is N(sigmoid(params), σ²) with one σ for all: squared error in units of 2σ².
 
     σ is stated by the recipe or learned with the weights; a learned one cannot fall below
-    `sigma_min`, because a density without a floor grows without bound on the constant border of
-    an image.
+    `sigma_min`, because a density without a floor grows without bound on images that are all alike.
     """
 
     sigma_parameter: Tensor

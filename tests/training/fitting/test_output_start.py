@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from training.config import MLPTrunk, ModelConfig, ResidualTrunk, RunConfig
+from training.config import GaussianConfig, MLPTrunk, ModelConfig, ResidualTrunk, RunConfig
 from training.console import Console
 from training.data import ImageData, ImageSet
 from training.evaluation import evaluate
 from training.fit import fit
-from training.fitting.output_start import begin_at_mean, mean_of_channels
-from training.models import build_model
+from training.fitting.output_start import PixelMoments, begin_at
+from training.models import Gaussian, build_model
 
 RESIDUAL = ResidualTrunk(encoder_channels=(8, 16), decoder_channels=(16, 32), decoder_blocks=1)
 MLP = MLPTrunk(encoder_hidden=(16,), decoder_hidden=(16,))
@@ -42,8 +42,39 @@ def in_channels(*levels: int) -> ImageSet:
 
 def test_the_mean_is_of_each_channel() -> None:
     images = discs_on_white(50)
-    got = mean_of_channels(ImageSet(name="discs", images=images))
-    assert torch.allclose(got, images.double().mean(dim=(0, 2, 3)).float() / 255.0, atol=1e-7)
+    got = PixelMoments.of(ImageSet(name="discs", images=images))
+    x = images.double() / 255.0
+    assert got.mean == pytest.approx(x.mean(dim=(0, 2, 3)).tolist(), abs=1e-12)
+    assert got.spread == pytest.approx(
+        (x - x.mean(dim=(0, 2, 3), keepdim=True)).square().mean().sqrt().item()
+    )
+
+
+@pytest.mark.parametrize(("spread", "expected"), [(0.5, 0.2), (0.05, 0.05), (0.0, 0.012)])
+def test_a_learned_sigma_begins_no_higher_than_the_pixels_spread(spread: float, expected: float) -> None:
+    """And no lower than where it can still move."""
+    likelihood = GaussianConfig(name="gaussian", sigma=0.2, learned=True)
+    model = build_model(ModelConfig(latent_size=2, trunk=MLP, likelihood=likelihood), (1, 8, 8))
+    begin_at(model, PixelMoments(mean=(0.5,), spread=spread))
+    assert isinstance(model.likelihood, Gaussian)
+    assert model.likelihood.sigma.item() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("trunk", [RESIDUAL, MLP], ids=["residual", "mlp"])
+def test_an_untrained_picture_differs_no_more_than_the_pictures_do(trunk: object) -> None:
+    model = build_model(ModelConfig.model_validate({"latent_size": 4, "trunk": trunk}), (1, 12, 12))
+    begin_at(model, PixelMoments(mean=(0.9,), spread=0.009))
+    z = torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        assert model.decode(z).std() < 0.009
+
+
+def test_a_stated_sigma_stays() -> None:
+    likelihood = GaussianConfig(name="gaussian", sigma=0.2, learned=False)
+    model = build_model(ModelConfig(latent_size=2, trunk=MLP, likelihood=likelihood), (1, 8, 8))
+    begin_at(model, PixelMoments(mean=(0.5,), spread=0.01))
+    assert isinstance(model.likelihood, Gaussian)
+    assert model.likelihood.sigma.item() == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize("trunk", [RESIDUAL, MLP], ids=["residual", "mlp"])
@@ -53,7 +84,7 @@ def test_the_first_reconstruction_is_near_the_mean_of_every_channel(kind: str, t
     config = ModelConfig.model_validate({"kind": kind, "latent_size": 4, "trunk": trunk})
     model = build_model(config, (3, 9, 11))
     images = in_channels(20, 130, 245)
-    begin_at_mean(model, mean_of_channels(images))
+    begin_at(model, PixelMoments.of(images))
     z = torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         means = model.decode(z).mean(dim=(0, 2, 3))
@@ -62,7 +93,7 @@ def test_the_first_reconstruction_is_near_the_mean_of_every_channel(kind: str, t
 
 def test_channels_of_one_level_leave_the_sigmoid_a_gradient() -> None:
     model = build_model(ModelConfig(latent_size=4, trunk=MLP), (2, 9, 11))
-    begin_at_mean(model, mean_of_channels(in_channels(0, 255)))
+    begin_at(model, PixelMoments.of(in_channels(0, 255)))
     pixels = model.decode(torch.zeros(1, 4))
     assert 0.002 < pixels.min() < 0.05
     assert 0.95 < pixels.max() < 0.998
