@@ -30,6 +30,7 @@ from training.estimators import (
     importance_weighted_log_px,
     squared_error,
 )
+from training.measures.principal_components import PrincipalComponents
 from training.models import LatentImageModel
 from training.run_directory import RunDirectory, load_run, write_text
 
@@ -38,6 +39,9 @@ from training.run_directory import RunDirectory, load_run, write_text
 ACTIVE_VARIANCE = 0.01
 #: Below this the posterior says next to nothing of the image: the decoder has learned to ignore z.
 COLLAPSED_KL_NATS = 1.0
+#: An autoencoder whose reconstructions miss by more than this share of what the mean image misses gives back
+#: that image, whatever it is shown.
+COLLAPSED_ERROR_SHARE = 0.99
 MAX_SEED = 2**63 - 1
 
 
@@ -63,6 +67,15 @@ class Evaluation(BaseModel):
 
     def __contains__(self, name: str) -> bool:
         return any(metric.name == name for metric in self.metrics)
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the latents say nothing of the image, or the decoder does not listen."""
+        if "kl" in self:
+            return self["kl"] < COLLAPSED_KL_NATS
+        if "mean_image_rmse" not in self:  # measured by an earlier version
+            return False
+        return self["reconstruction_rmse"] > COLLAPSED_ERROR_SHARE * self["mean_image_rmse"]
 
     def to_markdown(self) -> str:
         """The figures as a table, each with its protocol, and any warnings below it."""
@@ -95,6 +108,7 @@ def evaluate(
     model: LatentImageModel,
     image_set: ImageSet,
     *,
+    train: ImageSet | None = None,
     binarisation: Binarisation | None = None,
     importance_samples: int = 64,
     importance_images: int | None = 400,
@@ -106,11 +120,14 @@ def evaluate(
 
     A VAE gets `negative_elbo`, `reconstruction_nll`, `kl`, `nll_iw` and `active_units`. An autoencoder has
     no prior and so no likelihood of an image: it gets `reconstruction_nll` at z = mu. Both get
-    `reconstruction_rmse` of the grey images at z = mu, which is what reconstructing without noise gives.
+    `reconstruction_rmse` of the grey images at z = mu, which is what reconstructing without noise gives, and
+    beside it two baselines: `mean_image_rmse`, and with `train` also `pca_rmse`, of as many principal
+    components as the model has active latents. A model that is no better was not worth its training.
 
     Args:
         model: Left on its device, in the mode it came in.
         image_set: Every image of it is measured, except by `nll_iw`.
+        train: What the model was trained on, for the baseline; left out, there is no `pca_rmse`.
         binarisation: Of the pixels; left out, what the likelihood can speak of: `dynamic` for
             Bernoulli, `grey` for Gaussian.
         importance_samples: K of the importance-weighted bound.
@@ -163,6 +180,8 @@ def evaluate(
             kl_per_dimension = []
         error = squared_error(model, image_set, batch_size=batch_size, progress=progress)
         metrics.append(_rmse_metric(image_set, error))
+        active = next((int(m.value) for m in metrics if m.name == "active_units"), model.latent_size)
+        metrics += _baselines(image_set, train, components=active)
     return Evaluation(
         metrics=tuple(metrics),
         kl_per_dimension=tuple(kl_per_dimension),
@@ -261,6 +280,26 @@ def _rmse_metric(image_set: ImageSet, error: Float64[Tensor, " n"]) -> Metric:
     return Metric(name="reconstruction_rmse", value=value, unit="pixel value", protocol=protocol)
 
 
+def _baselines(image_set: ImageSet, train: ImageSet | None, *, components: int) -> Iterator[Metric]:
+    """What reconstructing costs without a model: the mean image, and principal components."""
+    protocol = f"all {len(image_set):,} images of {image_set.name}; grey pixels; "
+    yield Metric(
+        name="mean_image_rmse",
+        value=PrincipalComponents.of(train or image_set, 0).rmse(image_set),
+        unit="pixel value",
+        protocol=f"{protocol}the mean of {(train or image_set).name} in place of every image",
+    )
+    if train is None:
+        return
+    yield Metric(
+        name="pca_rmse",
+        value=PrincipalComponents.of(train, components).rmse(image_set),
+        unit="pixel value",
+        protocol=f"{protocol}projected onto {components} principal components, as many as there are active "
+        f"latents, fitted to the {len(train):,} images of {train.name}",
+    )
+
+
 def _nats(name: str, per_image: Float64[Tensor, " n"], protocol: str) -> Metric:
     return Metric(name=name, value=_finite(name, per_image.mean()), unit="nats per image", protocol=protocol)
 
@@ -283,11 +322,24 @@ def _warnings(model: LatentImageModel, metrics: list[Metric]) -> Iterator[str]:
             f"posterior collapse: the KL is {kl} nats, below {COLLAPSED_KL_NATS:.0f}; the "
             "decoder ignores z. Lower beta, warm it up for longer, or weaken the decoder."
         )
+    elif "kl" not in values and values["reconstruction_rmse"] > (
+        COLLAPSED_ERROR_SHARE * values["mean_image_rmse"]
+    ):
+        yield (
+            f"collapse: reconstructions miss by {values['reconstruction_rmse']:.4f}, and the mean image by "
+            f"{values['mean_image_rmse']:.4f}; the decoder ignores z. Lower optimiser.learning_rate, or "
+            "train for longer."
+        )
     elif values.get("active_units", model.latent_size) < model.latent_size:
         dead = model.latent_size - int(values["active_units"])
         yield (
             f"dead units: {dead} of {model.latent_size} latents hardly move with the image and are carried "
             "for nothing. Warm beta up for longer, or train with fewer latents."
+        )
+    if values["reconstruction_rmse"] > values.get("pca_rmse", math.inf):
+        yield (
+            f"no better than straight lines: reconstructions miss by {values['reconstruction_rmse']:.4f}, "
+            f"as many principal components by {values['pca_rmse']:.4f}. Train longer, or with wider layers."
         )
 
 
@@ -332,6 +384,7 @@ def evaluate_run(
     evaluation = evaluate(
         run.model,
         data.test,
+        train=data.train,
         importance_samples=settings.importance_samples if importance_samples is None else importance_samples,
         importance_images=settings.importance_images if importance_images is None else importance_images,
         seed=settings.seed if seed is None else seed,

@@ -24,7 +24,15 @@ from training.models import build_model
 from training.provenance import describe_provenance
 from training.run_directory import RunDirectory, save_model, save_provenance
 
-VAE_METRICS = ["negative_elbo", "reconstruction_nll", "kl", "nll_iw", "active_units", "reconstruction_rmse"]
+VAE_METRICS = [
+    "negative_elbo",
+    "reconstruction_nll",
+    "kl",
+    "nll_iw",
+    "active_units",
+    "reconstruction_rmse",
+    "mean_image_rmse",
+]
 
 
 def make_model(**changes):
@@ -128,7 +136,11 @@ def test_units_count_as_active_when_their_mean_moves_with_the_image(test_images)
 
 def test_autoencoder_gets_no_bound_and_no_likelihood(test_images):
     evaluation = evaluate(make_model(kind="ae"), test_images)
-    assert [metric.name for metric in evaluation.metrics] == ["reconstruction_nll", "reconstruction_rmse"]
+    assert [metric.name for metric in evaluation.metrics] == [
+        "reconstruction_nll",
+        "reconstruction_rmse",
+        "mean_image_rmse",
+    ]
     assert "no prior and so no bound on the likelihood" in protocol(evaluation, "reconstruction_nll")
     assert evaluation.kl_per_dimension == ()
 

@@ -144,5 +144,11 @@ def test_sigma_far_from_the_residuals_raises_the_alarm(bench_of, sigma, rings):
 
 def test_autoencoder_has_costs_and_no_divergence(bench_of):
     _, findings = find(bench_of(kind="ae"))
-    assert list(by_name(findings)) == ["reconstruction_nll", "reconstruction_rmse", "nll_of_mean_image"]
+    assert list(by_name(findings)) == [
+        "reconstruction_nll",
+        "reconstruction_rmse",
+        "mean_image_rmse",
+        "pca_rmse",
+        "nll_of_mean_image",
+    ]
     assert findings.pictures == ()
