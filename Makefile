@@ -17,7 +17,7 @@ SERVER_READY := $(VENV)/.server-installed
 DEV_READY    := $(VENV)/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install-dev test coverage test-hard test-docker bench bench-others lock clean
+.PHONY: help serve install-dev test coverage test-hard test-docker bench bench-pictures bench-others lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ BENCH_OTHERS := litserve mosec mlserver bentoml ray
 bench: bench-tools $(DEV_READY) ## compare speed with onnxruntime, the tutorials' service and other servers (30 minutes; ARGS=--quick)
 	@echo "bench: alone on the machine, or its figures mean little"
 	@ORT_DISABLE_TELEMETRY=1 PYTHONPATH=tests/benchmarks:tests/support:. $(BIN)/python -m comparison $(ARGS)
+
+bench-pictures: $(DEV_READY) ## train the recipe for one's own pictures on 14 sets and compare with PCA (two hours; ARGS="--seeds 0")
+	@PYTHONPATH=tests/benchmarks:. $(BIN)/python -m pictures $(ARGS)
 
 bench-others: $(BENCH_OTHERS:%=.venv-bench/%/.installed) ## install the other model servers for `make bench`, each into an environment of its own
 

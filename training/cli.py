@@ -21,6 +21,7 @@ from training.errors import (
     DataError,
     ExportError,
     NonFiniteTraining,
+    PosteriorCollapse,
     ProcessLost,
     RunDirectoryError,
     TrainingError,
@@ -33,6 +34,7 @@ EXIT_CODES: tuple[tuple[type[BaseException], int, str], ...] = (
     (DataError, 65, "images missing, damaged or not what was expected"),
     (RunDirectoryError, 73, "run directory cannot be used as asked"),
     (NonFiniteTraining, 70, "training diverged; the last checkpoint is kept"),
+    (PosteriorCollapse, 70, "the latents say nothing of the images; the last checkpoint is kept"),
     (ProcessLost, 71, "another process of the run ended or never came; the last checkpoint is kept"),
     (ExportError, 70, "exported graphs disagree with the model; nothing was published"),
     (TrainingInterrupted, 130, "stopped by Ctrl-C or SIGTERM; the state was saved"),
@@ -155,6 +157,13 @@ def build_parser() -> argparse.ArgumentParser:
         "environment (1 when left out)",
     )
     fit.add_argument(
+        "--on-collapse",
+        choices=("stop", "restart", "go-on"),
+        default="restart",
+        help="what to do when the latents say nothing of the images any more: end the run; begin it anew, "
+        "once, with shorter steps and a slower KL term (when left out); or only warn",
+    )
+    fit.add_argument(
         "--accelerator",
         choices=("auto", "cpu", "gpu"),
         default="auto",
@@ -263,6 +272,11 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         help="images to compare torch and onnxruntime on, some of which the version then carries; left out, "
         "digits downloaded earlier for a run on MNIST, and else images that the model draws",
+    )
+    export.add_argument(
+        "--allow-collapsed",
+        action="store_true",
+        help="publish a model even if its latents say nothing of the image",
     )
     return parser
 

@@ -6,6 +6,7 @@
     ├── RunDirectoryError      the run directory cannot be used as asked
     │   └── RunNotFinished     it holds no weights yet
     ├── NonFiniteTraining      loss or weights became NaN or infinite; the last checkpoint is kept
+    ├── PosteriorCollapse      the decoder no longer listens to the latents; the last checkpoint is kept
     ├── TrainingInterrupted    stopped from outside (Ctrl-C, SIGTERM) after saving a checkpoint
     ├── ProcessLost            another process of the run ended or never came; the last checkpoint is kept
     └── ExportError            the exported graphs do not agree with the model; nothing was published
@@ -37,6 +38,15 @@ class RunNotFinished(RunDirectoryError):
 
 class NonFiniteTraining(TrainingError):
     """Loss, gradients or weights became NaN or infinite; the last good checkpoint is kept."""
+
+
+class PosteriorCollapse(TrainingError):
+    """The decoder no longer listens to the latents; the state of the epoch is kept."""
+
+    def __init__(self, message: str, *, epochs: int) -> None:
+        """`epochs` are the passes over the images until then."""
+        super().__init__(message)
+        self.epochs = epochs
 
 
 class TrainingInterrupted(TrainingError):

@@ -66,6 +66,7 @@ def export_run(
     cache_dir: Path | None = None,
     description: str | None = None,
     licence: str = "MIT",
+    allow_collapsed: bool = False,
     tell: Tell = print,
 ) -> VersionId:
     """Export a run's averaged weights, check them, and publish them as the next version of `name`.
@@ -80,6 +81,7 @@ def export_run(
         cache_dir: Of downloads; never downloaded into here.
         description: For the manifest; left out, a sentence from the recipe.
         licence: SPDX expression for the weights.
+        allow_collapsed: Publish a model even if its latents say nothing of the image.
         tell: Given a line for people at each step.
 
     Returns:
@@ -88,12 +90,18 @@ def export_run(
     Raises:
         ConfigError: The name or an alias is malformed.
         RunDirectoryError: The run cannot be used.
-        ExportError: The figures are missing or of other weights, or a check failed; nothing was published.
+        ExportError: The figures are missing or of other weights, the model collapsed, or a check failed;
+            nothing was published.
         StoreError: The store refused or could not be written; nothing was published.
     """
     _check_names(name, aliases)
     run = load_run(run_dir)
     evaluation = _figures_of(run)
+    if evaluation.collapsed and not allow_collapsed:
+        raise ExportError(
+            f"{run_dir}: expected a model that encodes, got one that collapsed: {evaluation.warnings[0]} "
+            "Train again, or publish it nevertheless with --allow-collapsed."
+        )
     probes = make_probes(run.model, _test_images(run, data_dir, cache_dir))
     graphs = export_graphs(run.model)
     runtime = OnnxPair(graphs)

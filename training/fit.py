@@ -21,8 +21,9 @@ from training.callbacks import EpochLog, PositionOfBatches, RunCheckpoint, StopO
 from training.config import DataConfig, RunConfig
 from training.console import Console, announcer
 from training.data import ImageData, ImageSet, split_train_validation
-from training.errors import ConfigError, DataError, RunDirectoryError
-from training.fitting.output_start import begin_at_mean, mean_of_channels
+from training.errors import ConfigError, DataError, PosteriorCollapse, RunDirectoryError
+from training.fitting.collapse import CollapseWatch, OnCollapse, Remedy, remedy_for
+from training.fitting.output_start import PixelMoments, begin_at
 from training.lightning_trainer import Precision, make_trainer, quiet_lightning, resolve_precision
 from training.models import LatentImageModel, build_model
 from training.module import FittingModule
@@ -30,6 +31,7 @@ from training.pictures import Pictures
 from training.processes import ALONE, Processes, from_first_process, joined
 from training.provenance import Provenance, describe_provenance
 from training.run_directory import FittedRun, RunDirectory, load_run, save_provenance
+from training.runs.restart import Restart
 from training.seeding import generator_for
 from training.starting import StartingWeights
 from training.suitability import objections
@@ -46,6 +48,7 @@ def fit(
     processes: Processes = ALONE,
     helper: Sequence[str] = (),
     store: ModelStore | None = None,
+    on_collapse: OnCollapse = "go-on",
 ) -> FittedRun:
     """Train, or go on training, until the last epoch; leaves everything but the final figures.
 
@@ -63,6 +66,8 @@ def fit(
         processes: That train together; this must be the first of them.
         helper: Command that starts one beside this, which then calls `assist`.
         store: Where the version of `trainer.start_from` is; left out, where a server would look.
+        on_collapse: When the latents say nothing of the images any more: end, begin anew with a remedy (once,
+            and by one process alone), or only warn.
 
     Raises:
         ConfigError: A batch cannot be shared evenly, or the version to start from has other layers.
@@ -71,9 +76,13 @@ def fit(
         RunDirectoryError: `out` is not what `resume` or its absence expects.
         DataError: Too few images, or others than the run was started with.
         NonFiniteTraining: Loss or weights became NaN or infinite.
+        PosteriorCollapse: The latents say nothing of the images, and `on_collapse` says to end.
         TrainingInterrupted: Ctrl-C or SIGTERM; the state was saved.
     """
     directory = RunDirectory(out)
+    begun_anew = directory.read_restart() if resume else None
+    if begun_anew is not None and begun_anew.asked.decisive() == config.decisive():
+        config = directory.read_config()
     precision = resolve_precision(config.trainer, processes.accelerator)
     if config.trainer.batch_size % processes.count:
         raise ConfigError(
@@ -96,7 +105,7 @@ def fit(
     if config.trainer.start_from and not (resume and directory.checkpoint.is_file()):
         start = StartingWeights.read(config.trainer.start_from, store or ModelStore(default_store_root()))
         start.put_into(_new_model(config, data.image_shape))
-    first_weights = partial(begin_at_mean, mean=mean_of_channels(train)) if start is None else start.put_into
+    first_weights = partial(begin_at, moments=PixelMoments.of(train)) if start is None else start.put_into
     if not resume:
         directory.start(config)
         save_provenance(directory, provenance)
@@ -105,25 +114,87 @@ def fit(
         before_training()
         for objection in objections(config, train):
             console.say(f"warning: {objection}")
-        task = _Task(
-            config=config.to_json(),
+        run = partial(
+            _train_jointly,
+            directory=directory,
+            batches=batches,
+            validation=validation,
+            first_weights=first_weights,
             data_fingerprint=provenance.data_fingerprint,
             precision=precision,
-            resumes=directory.checkpoint.is_file(),
+            console=console,
+            processes=processes,
+            helper=helper,
+            end_on_collapse=on_collapse != "go-on",
         )
-        with joined(processes, helper):
-            from_first_process(lambda: task)
-            _train(
-                config,
-                directory,
-                batches,
-                validation,
-                first_weights=first_weights,
-                task=task,
-                console=console,
-                processes=processes,
-            )
+        try:
+            run(config)
+        except PosteriorCollapse as collapse:
+            # What a step needs of the others cannot be begun anew without them.
+            if on_collapse == "stop" or begun_anew is not None or processes.count > 1:
+                raise _ended_by(collapse, begun_anew) from None
+            remedy = remedy_for(config)
+            begun_anew = _begin_anew(directory, config, remedy, collapse)
+            console.say(f"warning: {collapse}")
+            console.say(str(begun_anew))
+            try:
+                run(remedy.config)
+            except PosteriorCollapse as again:
+                raise _ended_by(again, begun_anew) from None
     return load_run(out)
+
+
+def _begin_anew(
+    directory: RunDirectory, config: RunConfig, remedy: Remedy, collapse: PosteriorCollapse
+) -> Restart:
+    restart = Restart(epochs=collapse.epochs, because=str(collapse), changes=remedy.changes, asked=config)
+    directory.begin_anew(remedy.config, restart)
+    return restart
+
+
+def _ended_by(collapse: PosteriorCollapse, begun_anew: Restart | None) -> PosteriorCollapse:
+    """The collapse, with what was tried and what can be done."""
+    tried = f" The run was {begun_anew}." if begun_anew is not None else ""
+    return PosteriorCollapse(
+        f"{collapse}{tried} Its state is kept: --resume --on-collapse go-on trains to the end nevertheless.",
+        epochs=collapse.epochs,
+    )
+
+
+def _train_jointly(
+    config: RunConfig,
+    *,
+    directory: RunDirectory,
+    batches: ShuffledBatches,
+    validation: ImageSet,
+    first_weights: Callable[[LatentImageModel], None],
+    data_fingerprint: str,
+    precision: Precision,
+    console: Console,
+    processes: Processes,
+    helper: Sequence[str],
+    end_on_collapse: bool,
+) -> None:
+    """Tell the other processes what to do, and train with them."""
+    task = _Task(
+        config=config.to_json(),
+        data_fingerprint=data_fingerprint,
+        precision=precision,
+        resumes=directory.checkpoint.is_file(),
+        end_on_collapse=end_on_collapse,
+    )
+    with joined(processes, helper):
+        from_first_process(lambda: task)
+        _train(
+            config,
+            directory,
+            batches,
+            validation,
+            first_weights=first_weights,
+            task=task,
+            console=console,
+            processes=processes,
+        )
 
 
 def assist(
@@ -172,6 +243,8 @@ class _Task:
     precision: Precision
     resumes: bool
     """From a checkpoint, which the first process reads."""
+    end_on_collapse: bool = False
+    """Rather than only warn."""
 
 
 def _nobodys_task() -> _Task:
@@ -218,7 +291,10 @@ def _train(
 
     every_steps = min(50, len(batches))
     epoch_log = EpochLog(directory, every_steps=every_steps, announce=announcer(config, console))
-    callbacks: list[Callback] = [PositionOfBatches(batches), epoch_log]
+    watch = CollapseWatch(
+        validation, lambda: epoch_log.rows, say=console.say, end_on_collapse=task.end_on_collapse
+    )
+    callbacks: list[Callback] = [PositionOfBatches(batches), epoch_log, watch]
     if processes.leads:
         pictures = Pictures(
             directory,

@@ -170,6 +170,7 @@ def _training(manifest: Manifest, evidence: Evidence) -> str:
         ("pixels in training", _pixels(config)),
         ("objective", objective),
         ("weights at the start", config.trainer.start_from or "drawn by the seed"),
+        *([("restart", str(evidence.run.restart))] if evidence.run.restart else []),
         ("epochs, batch size", f"{provenance.epochs}, {config.trainer.batch_size}"),
         ("optimiser", _optimiser(config)),
         ("weights published", averaging),

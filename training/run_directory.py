@@ -12,6 +12,7 @@ Knows paths, configurations and weights. Knows nothing of how a run is fitted or
       curves.png  reconstructions.png  samples.png
       checkpoints/last.ckpt   everything needed to go on
       model.pt             the weights to evaluate and export (their running mean), tensors only
+      restart.json         that the run was begun anew after a collapse, and with which changes
       evaluation.json  evaluation.md   the figures at the end, for programs and for people
       prior.npz  prior.json   a prior fitted by `vae-train fit-prior`, and how
 """
@@ -22,6 +23,7 @@ import fcntl
 import io
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -34,6 +36,7 @@ from training.config import RunConfig
 from training.errors import RunDirectoryError, RunNotFinished
 from training.models import LatentImageModel, build_model
 from training.provenance import Provenance
+from training.runs.restart import Restart
 
 _MODEL_FORMAT = 1
 
@@ -68,6 +71,11 @@ class RunDirectory:
     def model(self) -> Path:
         """The weights to evaluate and export."""
         return self.root / "model.pt"
+
+    @property
+    def restart(self) -> Path:
+        """That the run was begun anew after a collapse."""
+        return self.root / "restart.json"
 
     @property
     def evaluation(self) -> Path:
@@ -152,6 +160,33 @@ class RunDirectory:
                 f"{error}. Use the run directory as it was left, or start a new one."
             ) from error
 
+    def read_restart(self) -> Restart | None:
+        """How the run was begun anew after a collapse; None where it was not.
+
+        Raises:
+            RunDirectoryError: The file is not what `fit` writes.
+        """
+        if not self.restart.is_file():
+            return None
+        try:
+            return Restart.model_validate_json(self.restart.read_bytes())
+        except ValueError as error:
+            raise RunDirectoryError(
+                f"{self.restart}: expected what `vae-train fit` wrote, got something else: "
+                f"{str(error)[:300]}. Use the run directory as it was left, or start a new one."
+            ) from error
+
+    def begin_anew(self, config: RunConfig, restart: Restart) -> None:
+        """Delete the state and the weights, and record how the run goes on.
+
+        Ended half way, `--resume` begins with the configuration that was asked for.
+        """
+        for path in (self.checkpoint, self.model, self.log):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(self.root / "tensorboard", ignore_errors=True)
+        write_text(self.restart, restart.model_dump_json(indent=2) + "\n")
+        write_text(self.config, config.to_json())
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from training in this directory; freed when the process ends, killed or not.
@@ -201,6 +236,8 @@ class FittedRun:
     provenance: Provenance
     epochs: int
     """Passes over the training images behind these weights."""
+    restart: Restart | None = None
+    """How it was begun anew after a collapse."""
 
 
 def load_run(run_dir: Path) -> FittedRun:
@@ -236,7 +273,12 @@ def load_run(run_dir: Path) -> FittedRun:
             f"{type(error).__name__}: {error}. Use the run directory as `vae-train fit` left it."
         ) from error
     return FittedRun(
-        directory=directory, config=config, model=model.eval(), provenance=provenance, epochs=epochs
+        directory=directory,
+        config=config,
+        model=model.eval(),
+        provenance=provenance,
+        epochs=epochs,
+        restart=directory.read_restart(),
     )
 
 

@@ -103,7 +103,7 @@ def published(request, tmp_path_factory):
     assert (
         main(
             [
-                *f"export {run} --name {request.param} --alias stable".split(),
+                *f"export {run} --name {request.param} --alias stable --allow-collapsed".split(),
                 "--store",
                 str(store),
                 "--data",

@@ -67,7 +67,7 @@ def fit_arguments(recipe, mnist_folder, out, *more: str) -> list[str]:
     return ["fit", "--recipe", recipe, "--data", str(mnist_folder), "--out", str(out), *more]
 
 
-def test_fit_says_what_it_will_do_and_ends_with_figures_and_the_next_command(
+def test_fit_says_what_it_will_do_and_ends_with_figures_and_that_18_steps_taught_nothing(
     recipe, mnist_folder, tmp_path, capsys, no_pictures
 ):
     out = tmp_path / "run"
@@ -80,10 +80,28 @@ def test_fit_says_what_it_will_do_and_ends_with_figures_and_the_next_command(
     assert f"{out}/reconstructions.png" in start
     assert "negative_elbo" in end
     assert "nll_iw" in end
-    assert end.rstrip().endswith(f"publish it: vae-train export {out} --name tiny --alias stable")
+    assert "publish it" not in end
+    assert "not worth publishing: the latents say nothing of the images" in end.splitlines()[-1]
     assert {"negative_elbo", "kl", "nll_iw", "active_units"} <= {
         metric["name"] for metric in json.loads((out / "evaluation.json").read_text())["metrics"]
     }
+
+
+def test_fit_ends_with_the_next_command_where_the_latents_are_used(
+    recipe, mnist_folder, tmp_path, capsys, no_pictures
+):
+    out = tmp_path / "run"
+    more = [
+        "--set",
+        "objective.beta=0.01",
+        "--set",
+        "optimiser.learning_rate=0.01",
+        "--set",
+        "trainer.epochs=6",
+    ]
+    assert cli.main(fit_arguments(recipe, mnist_folder, out, *more)) == 0
+    said = capsys.readouterr().out.rstrip()
+    assert said.endswith(f"publish it: vae-train export {out} --name tiny --alias stable")
 
 
 def test_seed_and_set_replace_the_recipes_values(recipe, mnist_folder, tmp_path, capsys, no_pictures):

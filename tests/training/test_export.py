@@ -51,7 +51,7 @@ def export(store, said, mnist_folder, tmp_path):
     """`export_run` with the usual arguments; the cache is an empty one."""
 
     def run(run_dir, **options):
-        options = {"name": "digits", "data_dir": mnist_folder, **options}
+        options = {"name": "digits", "data_dir": mnist_folder, "allow_collapsed": True, **options}
         return export_run(run_dir, store=store, cache_dir=tmp_path / "cache", tell=said.append, **options)
 
     return run

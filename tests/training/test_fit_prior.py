@@ -63,7 +63,12 @@ def store(tmp_path):
 @pytest.fixture
 def export(store, tmp_path):
     return lambda run_dir: export_run(
-        run_dir, name="digits", store=store, cache_dir=tmp_path / "cache", tell=lambda _: None
+        run_dir,
+        name="digits",
+        store=store,
+        cache_dir=tmp_path / "cache",
+        tell=lambda _: None,
+        allow_collapsed=True,
     )
 
 

@@ -27,7 +27,9 @@ def publish(tmp_path, tiny, digits, monkeypatch):
         monkeypatch.setattr(export_module, "export_graphs", export_once)
         run_dir = make_finished_run(tmp_path / "run", tiny(**sections), digits)
         store = ModelStore(tmp_path / "store")
-        export_run(run_dir, name="digits", store=store, cache_dir=tmp_path, tell=lambda _: None)
+        export_run(
+            run_dir, name="digits", store=store, cache_dir=tmp_path, tell=lambda _: None, allow_collapsed=True
+        )
         return *seen[-1], store.open("digits").card
 
     return make

@@ -156,7 +156,9 @@ def test_two_processes_start_from_a_version_and_draw_several_samples_as_one_does
     write_evaluation(
         by_two, evaluate(load_run(by_two).model, images.test, importance_samples=2, importance_images=9)
     )
-    export_run(by_two, name="start", store=store, cache_dir=tmp_path, tell=lambda _: None)
+    export_run(
+        by_two, name="start", store=store, cache_dir=tmp_path, tell=lambda _: None, allow_collapsed=True
+    )
     several = ["trainer.start_from='start@1'", "objective.importance_samples=3"]
     config = load_recipe(recipe, overrides=[*several, "objective.beta_warmup_epochs=0", "trainer.epochs=1"])
     for out, processes in (("one", ALONE), ("two", TWO)):

@@ -40,7 +40,9 @@ def publish(tmp_path, tiny, digits, monkeypatch):
     def make(**sections):
         run = make_finished_run(tmp_path / "run", tiny(**sections), digits)
         store = ModelStore(tmp_path / "store")
-        export_run(run, name="digits", store=store, cache_dir=tmp_path, tell=lambda _: None)
+        export_run(
+            run, name="digits", store=store, cache_dir=tmp_path, tell=lambda _: None, allow_collapsed=True
+        )
         return load_run(run).model, store.open("digits")
 
     return make

@@ -15,6 +15,7 @@ def run(arguments: argparse.Namespace) -> int:
         name=arguments.name,
         aliases=[arguments.alias] if arguments.alias is not None else [],
         data_dir=arguments.data,
+        allow_collapsed=arguments.allow_collapsed,
         store=ModelStore(arguments.store or default_store_root()),
     )
     return 0

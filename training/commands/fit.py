@@ -6,6 +6,7 @@ Knows what to tell the person who waits. The work is in `training.fit` and `trai
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -54,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         processes=processes,
         helper=_helper(arguments, processes),
         store=store,
+        on_collapse=arguments.on_collapse,
     )
     if processes.devices > 1:
         use_allowed_threads()  # the others have ended
@@ -65,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
             evaluation = evaluate(
                 fitted.model,
                 data.test,
+                train=data.train,
                 importance_samples=settings.importance_samples,
                 importance_images=settings.importance_images,
                 seed=settings.seed,
@@ -79,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     say(_report(evaluation))
     minutes = (time.monotonic() - started) / 60.0
     say(f"done in {minutes:.1f} minutes; the protocol of each figure is in {out}/evaluation.md")
-    say(f"publish it: vae-train export {out} --name {config.name} --alias stable")
+    say(_next_step(evaluation, out, config))
     return 0
 
 
@@ -193,6 +196,15 @@ def _what_is_measured(config: RunConfig, test_images: int) -> str:
         f"evaluating on {test_images:,} test images, then K = {settings.importance_samples} importance "
         f"samples for {min(settings.importance_images, test_images):,} of them"
     )
+
+
+def _next_step(evaluation: Evaluation, out: Path, config: RunConfig) -> str:
+    if evaluation.collapsed:
+        return (
+            "not worth publishing: the latents say nothing of the images. Change what the warning names, and "
+            "train in another --out"
+        )
+    return f"publish it: vae-train export {shlex.quote(str(out))} --name {config.name} --alias stable"
 
 
 def _report(evaluation: Evaluation) -> str:
