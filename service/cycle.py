@@ -91,6 +91,10 @@ class Cycle(RequestResponseCycle):
         kind = message["type"]
         if kind == "http.response.start" and not self.response_started:
             self.response_started = True
+            if self.waiting_for_100_continue and self.more_body and not self._unread_bytes:
+                # The client asked whether to send its body, and need not send it now. Nothing on the wire
+                # distinguishes that body from the next request.
+                self.keep_alive = False
             self.waiting_for_100_continue = False
             self._head = self._made_head(message["status"], message.get("headers", ()))
         elif kind == "http.response.body" and self.response_started and not self.response_complete:

@@ -213,6 +213,27 @@ def test_expecting_client_is_told_to_go_on(patient: Running) -> None:
         assert one_answer(raw).startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.parametrize("line", ["POST /nothing", "POST /sample.gif", "DELETE /sample", "POST /encode"])
+def test_client_refused_before_it_sent_its_body_may_leave_it_out(patient: Running, line: str) -> None:
+    """RFC 9110, 10.1.1: on a connection left open, the next request would be taken for that body."""
+    length = 100_000_000 if line == "POST /encode" else 16
+    head = f"{line} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
+    with connected(patient) as raw:
+        raw.sendall(head.encode())
+        answer = everything(raw)
+    assert answer.startswith(b"HTTP/1.1 4")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"\r\nconnection: close\r\n" in answer
+
+
+def test_expecting_client_that_sends_its_body_anyway_keeps_the_connection(patient: Running) -> None:
+    request = b"POST /nothing HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}"
+    with connected(patient) as raw:
+        for _ in range(2):
+            raw.sendall(request)
+            assert one_answer(raw).startswith(b"HTTP/1.1 404 ")
+
+
 def refuses(server: Running) -> bool:
     try:
         connected(server).close()
