@@ -10,6 +10,7 @@ Bodies and pixels never come here: no caller passes them, and long values are cu
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -177,8 +178,14 @@ def lost_lines() -> int:
 
 
 def _is_not_told_by_us(record: logging.LogRecord) -> bool:
-    """Malformed requests are logged by `service.server`, with the id that the client was given."""
-    return record.msg != "Invalid HTTP request received."
+    """Neither a malformed request nor an answer that a stop cut off.
+
+    `service.server` logs the former, with the id that the client was given. Of the latter uvicorn has logged
+    how many it cancels, and the line of each request has the code `shutting-down`.
+    """
+    if record.msg == "Invalid HTTP request received.":
+        return False
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 def _plain(value: object) -> object:

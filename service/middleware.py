@@ -111,7 +111,10 @@ class Envelope:
             else:
                 status = CLIENT_LEFT
         except asyncio.CancelledError:
-            if status or not self._is_draining():
+            stops = self._is_draining()
+            # Also of half an answer: its status is 200.
+            trace.code = "shutting-down" if stops else trace.code
+            if status or not stops:
                 raise
             stopped = ProblemError("shutting-down", "The server stopped before this request was done.")
             await problem_response(stopped)(scope, receive, send_enveloped)

@@ -241,6 +241,21 @@ def test_stalled_request_gets_503_when_the_grace_is_over(tiny_store: Path, tmp_p
         assert "Traceback" not in running.log
 
 
+def test_long_answer_that_the_grace_cuts_off_is_told_in_its_line(tiny_store: Path, tmp_path: Path) -> None:
+    """Status 200 alone would say that the client has its images; a traceback, that the server is broken."""
+    grace = ("--shutdown-grace-s", "1")
+    with serving(tiny_store, tmp_path / "log", *grace) as running:
+        with socket.create_connection(("127.0.0.1", running.port), timeout=PATIENCE_S) as unread:
+            unread.sendall(b"GET /sample.npy?n=65536 HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert unread.recv(12) == b"HTTP/1.1 200"
+            running.process.send_signal(signal.SIGTERM)
+            assert running.process.wait(timeout=PATIENCE_S) == 0
+        lines = [json.loads(line) for line in running.log.splitlines()]
+        (line,) = [each for each in lines if each.get("path") == "/sample.npy"]
+        assert (line["status"], line["code"]) == (200, "shutting-down")
+        assert "Traceback" not in running.log
+
+
 def test_interrupt_from_the_keyboard_is_no_error(tiny_store: Path, tmp_path: Path) -> None:
     with serving(tiny_store, tmp_path / "log") as running:
         running.process.send_signal(signal.SIGINT)
