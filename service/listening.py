@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import select
 import socket
 import struct
@@ -49,11 +50,18 @@ def bind(host: str, port: int) -> socket.socket:
             raise
     except OSError as error:
         raise AddressError(
-            f"--host {host} --port {port}: cannot listen there: {error.strerror or error}. "
-            "Stop what uses the port, or choose another with --port or VAE_PORT."
+            f"--host {host} --port {port}: cannot listen there: {error.strerror or error}. {_remedy(error)}"
         ) from None
     listener.setblocking(False)
     return listener
+
+
+def _remedy(error: OSError) -> str:
+    if isinstance(error, socket.gaierror) or error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+        return "Choose an address of this machine, or 0.0.0.0 for all, with --host or VAE_HOST."
+    if error.errno == errno.EACCES:
+        return "This user may not use that port. Choose one from 1024 on with --port or VAE_PORT."
+    return "Stop what uses the port, or choose another with --port or VAE_PORT."
 
 
 def bind_shared(host: str, port: int, count: int) -> list[socket.socket]:
