@@ -78,10 +78,13 @@ class Body:
 
 
 def base_url(request: Request) -> str:
-    """Address the client used, for commands it can paste; `localhost` when the Host header is odd."""
+    """Address the client used, for commands it can paste; `localhost` without a usable Host header."""
     host = request.scope.get(HOST) or request.headers.get("host", "")
+    if not _SAFE_HOST.match(host):
+        _, port = request.scope.get("server") or ("", None)
+        host = f"localhost:{port or 8000}"
     scheme = "https" if request.scope.get("scheme") == "https" else "http"
-    return f"{scheme}://{host if _SAFE_HOST.match(host) else 'localhost:8000'}{prefix_of(request.scope)}"
+    return f"{scheme}://{host}{prefix_of(request.scope)}"
 
 
 async def read_body(request: Request, *, path: str, kinds: Mapping[BodyKind, str]) -> Body:

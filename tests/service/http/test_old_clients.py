@@ -72,3 +72,8 @@ def test_old_client_gets_the_length_where_there_is_one(run: Run, method: bytes) 
             assert body == (b"12345" if method == b"GET" else b"")
 
     run(test())
+
+
+def test_commands_for_a_client_that_names_no_host_have_the_port_of_this_server(server: Running) -> None:
+    _, text = raw_answer(server, b"GET / HTTP/1.0\r\n\r\n")
+    assert f"curl http://localhost:{server.port}/sample.txt".encode() in text
