@@ -259,7 +259,8 @@ class TrainerConfig(Section):
     pictures_every_epochs: Annotated[int, Field(ge=1, le=100_000)] = 1
     """Epochs between reconstructions, samples and curves."""
     early_stopping_epochs: Annotated[int, Field(ge=0, le=100_000)] = 0
-    """Stop after this many epochs without a better validation -ELBO; 0 never does."""
+    """Stop after this many epochs without a better validation -ELBO, and keep the weights of the best epoch;
+    0 never stops, and keeps the last."""
 
 
 class EvaluationConfig(Section):

@@ -217,16 +217,16 @@ def _train(
     every_steps = min(50, len(batches))
     epoch_log = EpochLog(directory, every_steps=every_steps, announce=announcer(config, console))
     callbacks: list[Callback] = [PositionOfBatches(batches), epoch_log]
+    pictures = Pictures(
+        directory,
+        validation,
+        every_epochs=config.trainer.pictures_every_epochs,
+        epochs=config.trainer.epochs,
+        seed=config.evaluation.seed,
+    )
     if processes.leads:
-        pictures = Pictures(
-            directory,
-            validation,
-            every_epochs=config.trainer.pictures_every_epochs,
-            epochs=config.trainer.epochs,
-            seed=config.evaluation.seed,
-        )
         callbacks.append(pictures)
-    checkpoint = RunCheckpoint(directory, minutes=config.trainer.checkpoint_minutes)
+    checkpoint = RunCheckpoint(directory, epoch_log, minutes=config.trainer.checkpoint_minutes)
     with quiet_lightning(), StopOnSignals(checkpoint, console.say) as stopping:
         trainer = make_trainer(
             config,
@@ -244,6 +244,12 @@ def _train(
             ckpt_path=directory.checkpoint if task.resumes else None,
             weights_only=True,
         )
+    if processes.leads:
+        kept = directory.read_kept()
+        if kept is not None:
+            console.say(f"kept the weights of {kept}")
+            if not kept.are_the_last:
+                pictures.draw(load_run(directory.root).model)
 
 
 def _new_model(config: RunConfig, image_shape: tuple[int, int, int]) -> LatentImageModel:

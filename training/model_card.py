@@ -148,6 +148,7 @@ def card_with_prior(card: str, *, of: VersionId, manifest: Manifest) -> str:
 
 def _training(manifest: Manifest, evidence: Evidence) -> str:
     provenance, config, run = manifest.provenance, evidence.run.config, evidence.run.provenance
+    kept = evidence.run.kept
     warmup = config.objective.beta_warmup_epochs
     objective = f"-ELBO, β = {config.objective.beta:g}"
     if warmup:
@@ -173,6 +174,7 @@ def _training(manifest: Manifest, evidence: Evidence) -> str:
         ("epochs, batch size", f"{provenance.epochs}, {config.trainer.batch_size}"),
         ("optimiser", _optimiser(config)),
         ("weights published", averaging),
+        *([] if kept is None else [("epoch kept", str(kept))]),
         ("weights sha256", f"`{evidence.evaluation.weights_sha256}`"),
         ("seed", str(provenance.seed)),
         ("precision, threads", f"{run.precision}, {run.threads}"),

@@ -12,6 +12,7 @@ Knows paths, configurations and weights. Knows nothing of how a run is fitted or
       curves.png  reconstructions.png  samples.png
       checkpoints/last.ckpt   everything needed to go on
       model.pt             the weights to evaluate and export (their running mean), tensors only
+      last.pt  kept.json   with early stopping: the last weights, if worse than model.pt; both figures
       evaluation.json  evaluation.md   the figures at the end, for programs and for people
       prior.npz  prior.json   a prior fitted by `vae-train fit-prior`, and how
 """
@@ -34,6 +35,7 @@ from training.config import RunConfig
 from training.errors import RunDirectoryError, RunNotFinished
 from training.models import LatentImageModel, build_model
 from training.provenance import Provenance
+from training.runs.kept_weights import KeptWeights
 
 _MODEL_FORMAT = 1
 
@@ -68,6 +70,16 @@ class RunDirectory:
     def model(self) -> Path:
         """The weights to evaluate and export."""
         return self.root / "model.pt"
+
+    @property
+    def last_model(self) -> Path:
+        """The weights of the last epoch, where early stopping kept better ones."""
+        return self.root / "last.pt"
+
+    @property
+    def kept(self) -> Path:
+        """Which weights early stopping kept."""
+        return self.root / "kept.json"
 
     @property
     def evaluation(self) -> Path:
@@ -152,6 +164,22 @@ class RunDirectory:
                 f"{error}. Use the run directory as it was left, or start a new one."
             ) from error
 
+    def read_kept(self) -> KeptWeights | None:
+        """Which weights early stopping kept; None for a run without it.
+
+        Raises:
+            RunDirectoryError: The file is not what `fit` writes.
+        """
+        if not self.kept.is_file():
+            return None
+        try:
+            return KeptWeights.from_json(self.kept.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunDirectoryError(
+                f"{self.kept}: expected what `vae-train fit` wrote, got {type(error).__name__}: {error}. "
+                "Use the run directory as it was left, or start a new one."
+            ) from error
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from training in this directory; freed when the process ends, killed or not.
@@ -201,6 +229,8 @@ class FittedRun:
     provenance: Provenance
     epochs: int
     """Passes over the training images behind these weights."""
+    kept: KeptWeights | None = None
+    """Which weights these are, in a run with early stopping."""
 
 
 def load_run(run_dir: Path) -> FittedRun:
@@ -236,12 +266,17 @@ def load_run(run_dir: Path) -> FittedRun:
             f"{type(error).__name__}: {error}. Use the run directory as `vae-train fit` left it."
         ) from error
     return FittedRun(
-        directory=directory, config=config, model=model.eval(), provenance=provenance, epochs=epochs
+        directory=directory,
+        config=config,
+        model=model.eval(),
+        provenance=provenance,
+        epochs=epochs,
+        kept=directory.read_kept(),
     )
 
 
-def save_model(directory: RunDirectory, model: LatentImageModel, *, epochs: int) -> None:
-    """Write `model.pt`: tensors, the image shape and the number of epochs behind them."""
+def save_model(directory: RunDirectory, model: LatentImageModel, *, epochs: int, last: bool = False) -> None:
+    """Write `model.pt`, or `last.pt`: tensors, the image shape and the number of epochs behind them."""
     stored = {
         "format": _MODEL_FORMAT,
         "image_shape": list(model.image_shape),
@@ -251,7 +286,7 @@ def save_model(directory: RunDirectory, model: LatentImageModel, *, epochs: int)
             for name, tensor in model.state_dict().items()
         },
     }
-    write_tensors(directory.model, stored)
+    write_tensors(directory.last_model if last else directory.model, stored)
 
 
 def save_provenance(directory: RunDirectory, provenance: Provenance) -> None:

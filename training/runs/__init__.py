@@ -1,0 +1,1 @@
+"""What a run leaves on the disk: which weights it keeps, and how files are written."""
