@@ -376,7 +376,8 @@ def load_recipe(name_or_path: str | Path, *, overrides: Sequence[str] = ()) -> R
     Args:
         name_or_path: `quick`, or `my/recipe.toml`; whatever ends in `.toml` is a path.
         overrides: `section.key=value` pairs that replace the recipe's, values written as in TOML; a
-            bare word is taken as a string.
+            bare word is taken as a string. Choosing another trunk or likelihood drops the recipe's keys of
+            the one before; those not given again have their defaults.
 
     Raises:
         ConfigError: There is no such recipe, it is not TOML, or a key or value is refused.
@@ -390,6 +391,8 @@ def load_recipe(name_or_path: str | Path, *, overrides: Sequence[str] = ()) -> R
         where = f"{where} with --set"
         # The stated expectation is of the recipe as it stands, not of a changed one.
         raw.pop("expect", None)
+    for override in overrides:
+        _switch(raw, override)
     for override in overrides:
         _apply_override(raw, override)
     return parse_config(raw, where=where)
@@ -421,6 +424,25 @@ def _read_recipe(name_or_path: str) -> tuple[str, str]:
         )
     file = resources.files("training").joinpath("recipes", f"{name_or_path}.toml")
     return f"recipes/{name_or_path}.toml", file.read_text(encoding="utf-8")
+
+
+#: Keys that choose what the other keys of their section are.
+SWITCHES = ("model.trunk.type", "model.likelihood.name")
+
+
+def _switch(raw: dict[str, Any], override: str) -> None:
+    """Empty a section of the recipe where `--set` chooses another kind, to which its keys do not belong."""
+    path, equals, text = override.partition("=")
+    if not equals or path.strip() not in SWITCHES:
+        return
+    *outer, name, key = path.strip().split(".")
+    for part in outer:
+        raw = raw.get(part, {})
+        if not isinstance(raw, dict):
+            return  # refused with its reason when it is applied
+    section = raw.get(name)
+    if isinstance(section, dict) and section.get(key) != text.strip().strip("\"'"):
+        raw[name] = {}
 
 
 def _apply_override(raw: dict[str, Any], override: str) -> None:

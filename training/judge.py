@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -202,6 +203,6 @@ def load_judge(folder: Path) -> Judge:
     except Exception as error:  # JSON, files and torch raise many kinds; each is handed to the caller
         raise RunDirectoryError(
             f"{folder}: expected a judge, got {type(error).__name__}: {' '.join(str(error).split())[:200]}. "
-            f"Make one with `vae-train judge --data DIR --out {folder}`."
+            f"Make one with `vae-train judge --data DIR --out {shlex.quote(str(folder))}`."
         ) from error
     return Judge(network=network.eval(), facts=facts)

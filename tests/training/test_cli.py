@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -84,6 +85,26 @@ def test_fit_says_what_it_will_do_and_ends_with_figures_and_the_next_command(
     assert {"negative_elbo", "kl", "nll_iw", "active_units"} <= {
         metric["name"] for metric in json.loads((out / "evaluation.json").read_text())["metrics"]
     }
+
+
+def test_a_printed_command_can_be_pasted_whatever_the_directory_is_called(
+    recipe, mnist_folder, tmp_path, capsys, no_pictures, monkeypatch
+):
+    out = tmp_path / "my run; it's $HOME"
+    assert cli.main(fit_arguments(recipe, mnist_folder, out)) == 0
+    said = capsys.readouterr().out
+    command = said.rstrip().rpartition("publish it: ")[2]
+    assert shlex.split(command)[:3] == ["vae-train", "export", str(out)]
+    watch = next(line for line in said.splitlines() if "--logdir" in line)
+    assert shlex.split(watch[watch.index("--logdir") :]) == ["--logdir", f"{out}/tensorboard"]
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.commands.fit.evaluate", interrupted)
+    assert cli.main(["fit", "--resume", "--data", str(mnist_folder), "--out", str(out)]) == 130
+    measure = capsys.readouterr().err.rstrip().rpartition("with: ")[2]
+    assert shlex.split(measure) == ["vae-train", "evaluate", str(out), "--data", str(mnist_folder)]
 
 
 def test_seed_and_set_replace_the_recipes_values(recipe, mnist_folder, tmp_path, capsys, no_pictures):

@@ -6,6 +6,7 @@ Knows what to tell the person who waits. The work is in `training.fit` and `trai
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -73,14 +74,19 @@ def run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         raise TrainingInterrupted(
             f"{out}: stopped while evaluating; training is complete and its weights are kept. Measure them "
-            f"with: vae-train evaluate {out}"
+            f"with: vae-train evaluate {shlex.quote(str(out))}{_data(arguments)}"
         ) from None
     write_evaluation(out, evaluation)
     say(_report(evaluation))
     minutes = (time.monotonic() - started) / 60.0
     say(f"done in {minutes:.1f} minutes; the protocol of each figure is in {out}/evaluation.md")
-    say(f"publish it: vae-train export {out} --name {config.name} --alias stable")
+    say(f"publish it: vae-train export {shlex.quote(str(out))} --name {config.name} --alias stable")
     return 0
+
+
+def _data(arguments: argparse.Namespace) -> str:
+    """The option `--data` as it was given, for a command that is printed."""
+    return "" if arguments.data is None else f" --data {shlex.quote(str(arguments.data))}"
 
 
 def _assist(arguments: argparse.Namespace, processes: Processes) -> int:
@@ -161,7 +167,7 @@ def _plan(config: RunConfig, data: ImageData, out: Path, *, resume: bool, proces
             f"seed {trainer.seed}, {precision}, {_computes(processes)}",
             f"  expect    {expected}",
             f"  watch     {out}/reconstructions.png, {pictures}, log.csv; "
-            f"tensorboard --logdir {out}/tensorboard",
+            f"tensorboard --logdir {shlex.quote(f'{out}/tensorboard')}",
             f"  stop      Ctrl-C saves; {'resuming from' if resume else '--resume goes on from'} "
             f"{RunDirectory(out).checkpoint}",
         ]

@@ -5,6 +5,7 @@ Knows files, subjects and reports. Knows no terminal: what to tell is given to c
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -155,7 +156,7 @@ def make_judge(
     out.mkdir(parents=True, exist_ok=True)
     save_judge(out, judge)
     tell(f"the judge reads {100.0 * judge.facts.accuracy:.2f} % ({judge.facts.protocol})")
-    tell(f"use it: vae-train evaluate RUN --judge {out}")
+    tell(f"use it: vae-train evaluate RUN --judge {shlex.quote(str(out))}")
 
 
 def _check_out(out: Path | None) -> None:
