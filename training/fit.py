@@ -28,6 +28,7 @@ from training.pictures import Pictures
 from training.processes import ALONE, Processes, from_first_process, joined
 from training.provenance import Provenance, describe_provenance
 from training.run_directory import FittedRun, RunDirectory, load_run, save_provenance
+from training.runs.writing import writing_into
 from training.seeding import generator_for
 from training.starting import StartingWeights
 from training.suitability import objections
@@ -70,6 +71,7 @@ def fit(
         DataError: Too few images, or others than the run was started with.
         NonFiniteTraining: Loss or weights became NaN or infinite.
         TrainingInterrupted: Ctrl-C or SIGTERM; the state was saved.
+        WriteFailed: The disk is full or cannot be written; the last checkpoint is whole.
     """
     directory = RunDirectory(out)
     precision = resolve_precision(config.trainer, processes.accelerator)
@@ -94,32 +96,33 @@ def fit(
     if config.trainer.start_from and not (resume and directory.checkpoint.is_file()):
         start = StartingWeights.read(config.trainer.start_from, store or ModelStore(default_store_root()))
         start.put_into(_new_model(config, data.image_shape))
-    if not resume:
-        directory.start(config)
-        save_provenance(directory, provenance)
-    with directory.locked():
-        directory.remove_leftovers()
-        before_training()
-        for objection in objections(config, train):
-            console.say(f"warning: {objection}")
-        task = _Task(
-            config=config.to_json(),
-            data_fingerprint=provenance.data_fingerprint,
-            precision=precision,
-            resumes=directory.checkpoint.is_file(),
-        )
-        with joined(processes, helper):
-            from_first_process(lambda: task)
-            _train(
-                config,
-                directory,
-                batches,
-                validation,
-                start=start,
-                task=task,
-                console=console,
-                processes=processes,
+    with writing_into(out):
+        if not resume:
+            directory.start(config)
+            save_provenance(directory, provenance)
+        with directory.locked():
+            directory.remove_leftovers()
+            before_training()
+            for objection in objections(config, train):
+                console.say(f"warning: {objection}")
+            task = _Task(
+                config=config.to_json(),
+                data_fingerprint=provenance.data_fingerprint,
+                precision=precision,
+                resumes=directory.checkpoint.is_file(),
             )
+            with joined(processes, helper):
+                from_first_process(lambda: task)
+                _train(
+                    config,
+                    directory,
+                    batches,
+                    validation,
+                    start=start,
+                    task=task,
+                    console=console,
+                    processes=processes,
+                )
     return load_run(out)
 
 

@@ -24,7 +24,7 @@ import io
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from training.errors import RunDirectoryError, RunNotFinished
 from training.models import LatentImageModel, build_model
 from training.provenance import Provenance
 from training.runs.kept_weights import KeptWeights
+from training.runs.writing import writing
 
 _MODEL_FORMAT = 1
 
@@ -127,13 +128,14 @@ class RunDirectory:
                 f"{self.root}: expected an empty or new directory, got one with other files. Choose "
                 "another --out."
             )
-        try:
-            self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunDirectoryError(
-                f"{self.root}: expected a directory that can be made, got: {error.strerror}. Choose "
-                "another --out."
-            ) from error
+        with writing(self.root):
+            try:
+                self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError) as error:
+                raise RunDirectoryError(
+                    f"{self.root}: expected a directory that can be made, got: {error.strerror}. Choose "
+                    "another --out."
+                ) from error
         write_text(self.config, config.to_json())
 
     def read_config(self) -> RunConfig:
@@ -306,7 +308,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_tensors(path: Path, stored: dict[str, Any]) -> None:
     """Write tensors and plain values in torch's format, atomically and durably."""
-    # Through memory (10 MB), so that a full disk is an OSError and not torch's own kind of error.
+    # Through memory (10 MB), so that a full disk is `WriteFailed` and not torch's own kind of error.
     buffer = io.BytesIO()
     torch.save(stored, buffer)
     _write_atomically(path, buffer.getbuffer())
@@ -316,19 +318,24 @@ def _write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Write a file so that a crash or a full disk leaves either the old content or the new.
 
     Temporary file in the same directory, fsync, rename, fsync of the directory.
+
+    Raises:
+        WriteFailed: Whatever the operating system refused.
     """
     temporary = path.with_name(f".{path.name}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with writing(path):
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):  # a disk that became read-only refuses that as well
+                temporary.unlink(missing_ok=True)
+            raise
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

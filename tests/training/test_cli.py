@@ -30,6 +30,7 @@ from training.errors import (
     RunDirectoryError,
     TrainingError,
     TrainingInterrupted,
+    WriteFailed,
 )
 from training.module import FittingModule
 
@@ -310,9 +311,11 @@ def test_a_wrong_command_line_ends_with_2(arguments, capsys):
         (TrainingInterrupted("x"), 130),
         (KeyboardInterrupt(), 130),
         (StoreWriteFailed("x"), 74),
+        (WriteFailed("x"), 74),
         (InvalidReference("x"), 1),
         (TrainingError("x"), 1),
         (OSError(28, "No space left on device", "runs/x"), 74),
+        (OSError(27, "File too large"), 74),
     ],
 )
 def test_every_kind_of_end_has_its_exit_code_and_one_line(error, code, monkeypatch, capsys):
