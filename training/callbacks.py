@@ -167,6 +167,10 @@ class StopWhenNoBetter(EarlyStopping):
             "validation_negative_elbo", mode="min", patience=epochs, check_on_train_epoch_end=False
         )
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting, with the patience of this run and not that of the checkpoint."""
+        super().load_state_dict({**state_dict, "patience": self.patience})
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop at once where the checkpoint had run out of patience."""
         trainer.should_stop = self.wait_count >= self.patience

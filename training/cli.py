@@ -128,7 +128,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_data(fit)
     fit.add_argument("--out", metavar="DIR", required=True, type=Path, help="the run directory")
-    fit.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
+    fit.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the last checkpoint in --out; --set trainer.epochs=N trains a finished run longer",
+    )
     fit.add_argument(
         "--start-from",
         metavar="VERSION",

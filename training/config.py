@@ -398,6 +398,18 @@ def load_recipe(name_or_path: str | Path, *, overrides: Sequence[str] = ()) -> R
     return parse_config(raw, where=where)
 
 
+def with_overrides(config: RunConfig, overrides: Sequence[str], *, where: str) -> RunConfig:
+    """The same configuration with some values replaced, as by `load_recipe`.
+
+    Raises:
+        ConfigError: A key or value is refused.
+    """
+    raw = config.model_copy(update={"expect": None}).model_dump(mode="json")
+    for override in overrides:
+        _apply_override(raw, override)
+    return parse_config(raw, where=f"{where} with --set")
+
+
 def parse_config(raw: Mapping[str, Any], *, where: str) -> RunConfig:
     """Check a nested mapping, as TOML gives it.
 

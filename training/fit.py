@@ -8,7 +8,7 @@ exit codes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,6 +21,7 @@ from training.config import DataConfig, RunConfig
 from training.console import Console, announcer
 from training.data import ImageData, ImageSet, split_train_validation
 from training.errors import ConfigError, DataError, RunDirectoryError
+from training.fitting.resuming import ScheduleOfThisRun, changes, check_changes, schedule_note
 from training.lightning_trainer import Precision, make_trainer, quiet_lightning, resolve_precision
 from training.models import LatentImageModel, build_model
 from training.module import FittingModule
@@ -53,7 +54,7 @@ def fit(
     of one up to the rounding of the gradient's mean.
 
     Args:
-        config: Of a new run; with `resume` it must be the one the run was started with.
+        config: Of a new run; with `resume` it is the one the run was started with, but for `MAY_CHANGE`.
         data: The images; the test part is not looked at.
         out: The run directory.
         resume: Continue what is in `out` from its last checkpoint.
@@ -91,7 +92,7 @@ def fit(
         config, data, precision=precision, threads=torch.get_num_threads(), processes=processes
     )
     if resume:
-        _check_resumable(directory, config, provenance, console)
+        provenance = _check_resumable(directory, config, provenance, console, steps_per_epoch=len(batches))
     start = None
     if config.trainer.start_from and not (resume and directory.checkpoint.is_file()):
         start = StartingWeights.read(config.trainer.start_from, store or ModelStore(default_store_root()))
@@ -102,6 +103,11 @@ def fit(
             save_provenance(directory, provenance)
         with directory.locked():
             directory.remove_leftovers()
+            if resume and provenance != directory.read_provenance():
+                # First what was changed, then the change: after a crash in between, it is made again.
+                save_provenance(directory, provenance)
+            if resume and config.decisive() != directory.read_config().decisive():
+                directory.write_config(config)
             before_training()
             for objection in objections(config, train):
                 console.say(f"warning: {objection}")
@@ -219,7 +225,7 @@ def _train(
 
     every_steps = min(50, len(batches))
     epoch_log = EpochLog(directory, every_steps=every_steps, announce=announcer(config, console))
-    callbacks: list[Callback] = [PositionOfBatches(batches), epoch_log]
+    callbacks: list[Callback] = [ScheduleOfThisRun(), PositionOfBatches(batches), epoch_log]
     pictures = Pictures(
         directory,
         validation,
@@ -262,14 +268,18 @@ def _new_model(config: RunConfig, image_shape: tuple[int, int, int]) -> LatentIm
         return build_model(config.model, image_shape)
 
 
-def _check_resumable(directory: RunDirectory, config: RunConfig, now: Provenance, console: Console) -> None:
-    """Refuse another configuration, other images or a damaged checkpoint; tell what changes the bits."""
-    if directory.read_config().decisive() != config.decisive():
-        raise RunDirectoryError(
-            f"{directory.config}: expected the configuration given now, got another one. Resume with the "
-            "recipe, seed, --set and --start-from options the run was started with, or start a new run in "
-            "another --out."
-        )
+def _check_resumable(
+    directory: RunDirectory, config: RunConfig, now: Provenance, console: Console, *, steps_per_epoch: int
+) -> Provenance:
+    """Refuse what cannot go on: other images, other decisive keys, a damaged checkpoint; report what changes.
+
+    Returns:
+        The provenance of the run as it goes on.
+    """
+    started_as = directory.read_config()
+    found = changes(started_as, config)
+    begun, step = directory.check_checkpoint() if directory.checkpoint.is_file() else (0, 0)
+    check_changes(found, config, epochs_begun=begun, where=directory.config)
     then = directory.read_provenance()
     if then.data_fingerprint != now.data_fingerprint:
         raise DataError(
@@ -289,5 +299,29 @@ def _check_resumable(directory: RunDirectory, config: RunConfig, now: Provenance
                 f"note: {what} was {before} when the run was started and is {after} now; the weights will "
                 "not be bit for bit those of an uninterrupted run"
             )
-    if directory.checkpoint.is_file():
-        directory.check_checkpoint()
+    for change in found:
+        console.say(f"note: {change}")
+    note = schedule_note(started_as, config, step=step, steps_per_epoch=steps_per_epoch)
+    if note and step:
+        console.say(note)
+    _say_why_it_has_ended(directory, config, step=step, steps_per_epoch=steps_per_epoch, console=console)
+    told = tuple(f"after step {step}: {change}" for change in found)
+    return replace(then, changes=(*then.changes, *(each for each in told if each not in then.changes)))
+
+
+def _say_why_it_has_ended(
+    directory: RunDirectory, config: RunConfig, *, step: int, steps_per_epoch: int, console: Console
+) -> None:
+    """A run that has ended trains no further by itself: report what makes it."""
+    chosen, kept = config.trainer, directory.read_kept()
+    without_better = 0 if kept is None else kept.last_epoch - kept.epoch
+    if step >= chosen.epochs * steps_per_epoch:
+        console.say(
+            f"note: the run has had all of its {chosen.epochs} epochs. Train it longer with --resume --set "
+            f"trainer.epochs={2 * chosen.epochs}"
+        )
+    elif 0 < chosen.early_stopping_epochs <= without_better:
+        console.say(
+            f"note: the run stopped early, after {without_better} epochs without a better one. Train it "
+            "longer with --resume --set trainer.early_stopping_epochs=N, N above that, or 0 for never"
+        )

@@ -178,10 +178,21 @@ def _training(manifest: Manifest, evidence: Evidence) -> str:
         ("weights sha256", f"`{evidence.evaluation.weights_sha256}`"),
         ("seed", str(provenance.seed)),
         ("precision, threads", f"{run.precision}, {run.threads}"),
+        *([("changed on the way", "; ".join(run.changes))] if run.changes else []),
         ("source revision", f"`{provenance.git_revision}`"),
         ("libraries", libraries),
     ]
-    return f"## Training\n\n{_table(('', ''), rows)}\n\n{_reproduction(manifest, config)}"
+    again = _reproduction(manifest, config) + _continued(run.changes)
+    return f"## Training\n\n{_table(('', ''), rows)}\n\n{again}"
+
+
+def _continued(changes: tuple[str, ...]) -> str:
+    if not changes:
+        return ""
+    return (
+        "\n\nThis run was changed on the way, as the table says: a new run with its last configuration "
+        "gives other weights."
+    )
 
 
 def _optimiser(config: RunConfig) -> str:

@@ -136,6 +136,10 @@ class RunDirectory:
                     f"{self.root}: expected a directory that can be made, got: {error.strerror}. Choose "
                     "another --out."
                 ) from error
+        self.write_config(config)
+
+    def write_config(self, config: RunConfig) -> None:
+        """Record the configuration that the run has from now on."""
         write_text(self.config, config.to_json())
 
     def read_config(self) -> RunConfig:
@@ -159,8 +163,9 @@ class RunDirectory:
             RunDirectoryError: The file is missing or is not what `fit` writes.
         """
         try:
-            return Provenance(**json.loads(self.provenance.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+            stated = json.loads(self.provenance.read_text(encoding="utf-8"))
+            return Provenance(**{**stated, "changes": tuple(stated.get("changes", ()))})
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise RunDirectoryError(
                 f"{self.provenance}: expected what `vae-train fit` wrote, got {type(error).__name__}: "
                 f"{error}. Use the run directory as it was left, or start a new one."
@@ -199,14 +204,18 @@ class RunDirectory:
                 ) from error
             yield
 
-    def check_checkpoint(self) -> None:
+    def check_checkpoint(self) -> tuple[int, int]:
         """Read the checkpoint as tensors and plain values only.
+
+        Returns:
+            (epochs begun, steps done).
 
         Raises:
             RunDirectoryError: It is damaged, or holds something else.
         """
         try:
-            torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            stored = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            return int(stored["epoch"]) + 1, int(stored["global_step"])
         except Exception as error:  # torch raises many kinds; each is handed to the caller
             raise RunDirectoryError(
                 f"{self.checkpoint}: expected a checkpoint of `vae-train fit`, got a file that cannot be "

@@ -71,6 +71,15 @@ def test_card_of_a_run_with_early_stopping_states_which_epoch_was_kept_and_both_
     assert f"| epoch kept | {row} |" in card
 
 
+def test_card_of_a_run_that_was_trained_longer_says_so(publish):
+    manifest, evidence, card = publish()
+    assert "changed on the way" not in card
+    changed = replace(evidence.run.provenance, changes=("after step 18: trainer.epochs was 2 and is 5 now",))
+    card = model_card(manifest, replace(evidence, run=replace(evidence.run, provenance=changed)))
+    assert "| changed on the way | after step 18: trainer.epochs was 2 and is 5 now |" in card
+    assert "a new run with its last configuration gives other weights" in card
+
+
 def test_autoencoder_s_card_promises_no_new_images(publish):
     _, _, card = publish(model={"kind": "ae"})
     assert "Deterministic autoencoder" in card

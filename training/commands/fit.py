@@ -15,7 +15,7 @@ import torch
 
 from model_store import ModelReference, ModelStore, default_store_root
 from training.commands.telling import progress_of_evaluation, say
-from training.config import Expectation, RunConfig, load_recipe
+from training.config import Expectation, RunConfig, load_recipe, with_overrides
 from training.console import Console
 from training.data import ImageData, count_held_back, load_images
 from training.errors import ConfigError, TrainingInterrupted
@@ -115,12 +115,17 @@ def _configuration(arguments: argparse.Namespace, store: ModelStore) -> RunConfi
     if arguments.recipe is None:
         if not arguments.resume:
             raise ConfigError("--recipe: expected a recipe name or a .toml file, got nothing.")
-        if arguments.overrides or arguments.seed is not None or arguments.start_from is not None:
+        if arguments.seed is not None or arguments.start_from is not None:
             raise ConfigError(
-                "--set, --seed, --start-from: expected none of them with --resume and no --recipe; a run "
-                "goes on with the configuration it was started with."
+                "--seed, --start-from: expected neither of them with --resume and no --recipe; a run goes on "
+                "with the weights and the noise it was started with. Leave them out, or start a new run in "
+                "another --out."
             )
-        return RunDirectory(arguments.out).read_config()
+        directory = RunDirectory(arguments.out)
+        config = directory.read_config()
+        if not arguments.overrides:
+            return config
+        return with_overrides(config, arguments.overrides, where=str(directory.config))
     overrides = list(arguments.overrides)
     if arguments.seed is not None:
         overrides.append(f"trainer.seed={arguments.seed}")

@@ -38,6 +38,7 @@ LIMITED = (
     "import resource, sys; limit = int(sys.argv[1]); resource.setrlimit(resource.RLIMIT_FSIZE, (limit, -1)); "
     "from training.cli import main; sys.exit(main(sys.argv[2:]))"
 )
+NO_LIMIT = -1
 
 
 @pytest.fixture
@@ -58,6 +59,29 @@ def fit_limited(tmp_path, mnist_folder):
         )
 
     return run
+
+
+def test_a_limit_on_file_sizes_is_one_line_and_leaves_the_last_checkpoint_whole(fit_limited, tmp_path):
+    directory = RunDirectory(tmp_path / "run")
+    done = fit_limited(NO_LIMIT)
+    assert done.returncode == 0, done.stderr
+    before = directory.checkpoint.read_bytes()
+    weights = directory.model.stat().st_size
+    assert weights < len(before)
+    # Between the two sizes: the weights of the third epoch are written, and its checkpoint is not.
+    done = fit_limited((weights + len(before)) // 2, "--resume", "--set", "trainer.epochs=4")
+    assert done.returncode == 74, done.stderr
+    assert done.stderr == (
+        f"vae-train: {directory.checkpoint}: expected to write it, got: File too large (errno 27). Raise the "
+        "limit on file sizes (ulimit -f) and run the command again; a run goes on with --resume from its "
+        "last checkpoint.\n"
+    )
+    assert directory.checkpoint.read_bytes() == before
+    assert not list(directory.root.rglob(".*.part"))
+    assert torch.load(directory.checkpoint, weights_only=True)["epoch"] == 1
+    done = fit_limited(NO_LIMIT, "--resume", "--set", "trainer.epochs=4")
+    assert done.returncode == 0, done.stderr
+    assert torch.load(directory.checkpoint, weights_only=True)["epoch"] == 3
 
 
 def test_a_thread_of_tensorboard_that_cannot_write_prints_no_traceback(fit_limited, tmp_path):
