@@ -24,6 +24,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from training.averaging import weights_to_keep
 from training.batches import ShuffledBatches
 from training.errors import NonFiniteTraining, TrainingInterrupted
+from training.fitting.divergence import check_validation
 from training.fitting.keeping import keep_weights
 from training.module import FittingModule
 from training.processes import from_first_process, summed_over_processes
@@ -85,6 +86,7 @@ class EpochLog(Callback):
         of_all = summed_over_processes(of_this_process.to(pl_module.device)).tolist()
         self._validation = dict(zip(self._validation, of_all, strict=True))
         reconstruction_nll, kl = _means(self._validation)
+        check_validation(reconstruction_nll, kl, epoch=trainer.current_epoch + 1)
         pl_module.log("validation_negative_elbo", reconstruction_nll + kl)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

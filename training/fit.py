@@ -21,6 +21,7 @@ from training.config import DataConfig, RunConfig
 from training.console import Console, announcer
 from training.data import ImageData, ImageSet, split_train_validation
 from training.errors import ConfigError, DataError, RunDirectoryError
+from training.fitting.divergence import DivergenceAlarm
 from training.fitting.resuming import ScheduleOfThisRun, changes, check_changes, schedule_note
 from training.lightning_trainer import Precision, make_trainer, quiet_lightning, resolve_precision
 from training.models import LatentImageModel, build_model
@@ -234,7 +235,7 @@ def _train(
         seed=config.evaluation.seed,
     )
     if processes.leads:
-        callbacks.append(pictures)
+        callbacks += [DivergenceAlarm(validation.image_shape, console.say), pictures]
     checkpoint = RunCheckpoint(directory, epoch_log, minutes=config.trainer.checkpoint_minutes)
     with quiet_lightning(), StopOnSignals(checkpoint, console.say) as stopping:
         trainer = make_trainer(

@@ -255,8 +255,9 @@ def _left_out(name: str, z: NDArray[np.float32], held_back: NDArray[np.float32])
     return (
         f"label {name}: left out, no prior of its own: {z.shape[1]:,} training images and "
         f"{held_back.shape[1]:,} held back; at least {rows_needed(latent, 1):,} are needed to fit a "
-        f"covariance of {latent} latents to, and 1 held back. Its images are part of the prior of all images. Give more "
-        "of them, hold another number back (data.validation_size), or train with fewer latents"
+        f"covariance of {latent} latents to, and 1 held back. Its images are part of the prior of all "
+        "images. Give more of them, hold another number back (data.validation_size), or train with fewer "
+        "latents"
     )
 
 

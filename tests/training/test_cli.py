@@ -108,6 +108,19 @@ def test_a_printed_command_can_be_pasted_whatever_the_directory_is_called(
     assert shlex.split(measure) == ["vae-train", "evaluate", str(out), "--data", str(mnist_folder)]
 
 
+def test_a_run_whose_codes_ran_away_is_not_called_worth_publishing(
+    recipe, mnist_folder, tmp_path, capsys, no_pictures
+):
+    wild = ["objective.beta=0.0", "objective.beta_warmup_epochs=0", "optimiser.learning_rate=1.0"]
+    wild += ["optimiser.warmup_steps=0", "optimiser.final_fraction=1.0", "trainer.ema_decay=0.0"]
+    more = [word for key in [*wild, "trainer.batch_size=16"] for word in ("--set", key)]
+    assert cli.main(fit_arguments(recipe, mnist_folder, tmp_path / "run", *more)) == 0
+    said = capsys.readouterr().out
+    assert "publish it" not in said
+    assert said.splitlines()[-1].startswith("not worth publishing: the codes run away: KL ")
+    assert "Raise objective.beta" in said.splitlines()[-1]
+
+
 def test_seed_and_set_replace_the_recipes_values(recipe, mnist_folder, tmp_path, capsys, no_pictures):
     more = ["--seed", "7", "--set", "trainer.epochs=1", "--set", "model.latent_size=3"]
     assert cli.main(fit_arguments(recipe, mnist_folder, tmp_path / "run", *more)) == 0

@@ -21,6 +21,7 @@ from training.data import ImageData, count_held_back, load_images
 from training.errors import ConfigError, TrainingInterrupted
 from training.evaluation import Evaluation, evaluate, format_value, write_evaluation
 from training.fit import assist, fit
+from training.fitting.divergence import divergence
 from training.helpers import end_with_the_starter
 from training.lightning_trainer import resolve_precision
 from training.memory import keep_freed_memory
@@ -80,6 +81,10 @@ def run(arguments: argparse.Namespace) -> int:
     say(_report(evaluation))
     minutes = (time.monotonic() - started) / 60.0
     say(f"done in {minutes:.1f} minutes; the protocol of each figure is in {out}/evaluation.md")
+    diverged = divergence(evaluation["kl"], data.image_shape) if "kl" in evaluation else ""
+    if diverged:
+        say(f"not worth publishing: {diverged}, and train in another --out.")
+        return 0
     say(f"publish it: vae-train export {shlex.quote(str(out))} --name {config.name} --alias stable")
     return 0
 
