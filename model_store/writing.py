@@ -33,6 +33,7 @@ _LOCK_POLL_S = 0.005
 _REMEDIES = {
     errno.ENOSPC: "Free space on that disk (vae-store gc --keep 3 removes old versions) and try again.",
     errno.EDQUOT: "Free space within the quota (vae-store gc --keep 3 removes old versions) and try again.",
+    errno.EFBIG: "The file is above this process's limit on file sizes: raise it (ulimit -f) and try again.",
     errno.EROFS: "The file system is read-only: point --store or VAE_MODEL_STORE to a writable directory.",
     errno.EACCES: "Point --store or VAE_MODEL_STORE to a directory this user may write, or change its owner.",
     errno.EPERM: "Point --store or VAE_MODEL_STORE to a directory this user may write, or change its owner.",

@@ -24,9 +24,11 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from training.averaging import weights_to_keep
 from training.batches import ShuffledBatches
 from training.errors import NonFiniteTraining, TrainingInterrupted
+from training.fitting.divergence import check_validation
+from training.fitting.keeping import keep_weights
 from training.module import FittingModule
 from training.processes import from_first_process, summed_over_processes
-from training.run_directory import RunDirectory, save_model, write_tensors, write_text
+from training.run_directory import RunDirectory, write_tensors, write_text
 
 Row = dict[str, float | int]
 _SUMMED = ("reconstruction_nll", "kl")
@@ -84,6 +86,7 @@ class EpochLog(Callback):
         of_all = summed_over_processes(of_this_process.to(pl_module.device)).tolist()
         self._validation = dict(zip(self._validation, of_all, strict=True))
         reconstruction_nll, kl = _means(self._validation)
+        check_validation(reconstruction_nll, kl, epoch=trainer.current_epoch + 1)
         pl_module.log("validation_negative_elbo", reconstruction_nll + kl)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -166,6 +169,10 @@ class StopWhenNoBetter(EarlyStopping):
             "validation_negative_elbo", mode="min", patience=epochs, check_on_train_epoch_end=False
         )
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting, with the patience of this run and not that of the checkpoint."""
+        super().load_state_dict({**state_dict, "patience": self.patience})
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop at once where the checkpoint had run out of patience."""
         trainer.should_stop = self.wait_count >= self.patience
@@ -178,9 +185,10 @@ class RunCheckpoint(Checkpoint):
     process is asked for, or finds due, all do after the same step; the first of them writes.
     """
 
-    def __init__(self, directory: RunDirectory, *, minutes: float) -> None:
+    def __init__(self, directory: RunDirectory, epoch_log: EpochLog, *, minutes: float) -> None:
         """`minutes` between checkpoints within an epoch, by the monotonic clock."""
         self._directory = directory
+        self._epoch_log = epoch_log
         self._interval_s = 60.0 * minutes
         self._saved_at = monotonic()
         self.stop_requested = False
@@ -198,10 +206,16 @@ class RunCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the state and the weights, and stop where a process was asked to."""
-        self._save(trainer)
+        """Save the weights and the state, and stop where a process was asked to."""
+        self._check_finite(trainer)
         if trainer.is_global_zero:
-            save_model(self._directory, weights_to_keep(trainer), epochs=trainer.current_epoch + 1)
+            keep_weights(
+                self._directory,
+                weights_to_keep(trainer),
+                self._epoch_log.rows[-1],
+                epochs_without_better=_epochs_without_better(trainer),
+            )
+        self._save(trainer)
         stop, _ = self._wanted(trainer, due=False)
         if stop:
             self._stop(trainer)
@@ -213,14 +227,17 @@ class RunCheckpoint(Checkpoint):
         return stop, due_somewhere
 
     def _save(self, trainer: Trainer) -> None:
+        self._check_finite(trainer)
+        trainer.save_checkpoint(self._directory.checkpoint)
+        self._saved_at = monotonic()
+
+    def _check_finite(self, trainer: Trainer) -> None:
         if not all(torch.isfinite(p).all() for p in trainer.lightning_module.parameters()):
             raise NonFiniteTraining(
                 f"step {trainer.global_step}: expected finite weights, got NaN or infinity. The last "
                 "checkpoint is kept. Start a new run with a lower optimiser.learning_rate or "
                 "optimiser.gradient_clip_norm."
             )
-        trainer.save_checkpoint(self._directory.checkpoint)
-        self._saved_at = monotonic()
 
     def _stop(self, trainer: Trainer) -> None:
         self._save(trainer)
@@ -228,6 +245,14 @@ class RunCheckpoint(Checkpoint):
             f"{self._directory.root}: stopped at step {trainer.global_step} and saved. Go on with "
             "the same command and --resume."
         )
+
+
+def _epochs_without_better(trainer: Trainer) -> int | None:
+    """Since the lowest validation -ELBO; None without early stopping."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it on every trainer
+        if isinstance(callback, StopWhenNoBetter):
+            return callback.wait_count
+    return None
 
 
 class DurableCheckpoints(TorchCheckpointIO):

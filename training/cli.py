@@ -26,6 +26,7 @@ from training.errors import (
     RunDirectoryError,
     TrainingError,
     TrainingInterrupted,
+    WriteFailed,
 )
 
 #: Exit codes by the class that ends a command; the first match counts.
@@ -39,9 +40,15 @@ EXIT_CODES: tuple[tuple[type[BaseException], int, str], ...] = (
     (ExportError, 70, "exported graphs disagree with the model; nothing was published"),
     (TrainingInterrupted, 130, "stopped by Ctrl-C or SIGTERM; the state was saved"),
     (KeyboardInterrupt, 130, "stopped by Ctrl-C before anything was worth saving"),
+    (WriteFailed, 74, "the disk is full or cannot be written"),
     (StoreWriteFailed, 74, "the disk is full or cannot be written"),
     (StoreError, 1, "the model store refused"),
     (TrainingError, 1, "anything else this package tells about"),
+)
+
+#: What a disk may answer where a library writes; `training.runs.writing` reports our own files.
+_OF_THE_DISK = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
 )
 
 #: Import names of the extra `train`, without which only `--help` works.
@@ -92,7 +99,7 @@ def _run(argv: Sequence[str] | None) -> int:
     except OutputError:
         raise  # `run_command` reports it
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES):
+        if error.errno not in _OF_THE_DISK:
             raise
         print(
             f"vae-train: {error.filename or 'the disk'}: expected to be able to write, got: "
@@ -123,7 +130,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_data(fit)
     fit.add_argument("--out", metavar="DIR", required=True, type=Path, help="the run directory")
-    fit.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
+    fit.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the last checkpoint in --out; --set trainer.epochs=N trains a finished run longer",
+    )
     fit.add_argument(
         "--start-from",
         metavar="VERSION",
@@ -335,7 +346,9 @@ def _exit_code_table() -> str:
     by_code[EXIT_NOT_INSTALLED] = ["the trainer's libraries are not installed"]
     by_code[EXIT_BROKEN_PIPE] = ["the reader of standard output left; the work itself was finished"]
     for _, code, meaning in EXIT_CODES:
-        by_code.setdefault(code, []).append(meaning)
+        meanings = by_code.setdefault(code, [])
+        if meaning not in meanings:
+            meanings.append(meaning)
     lines += [f"{code:>5}  {'; '.join(meanings)}" for code, meanings in sorted(by_code.items())]
     return "\n".join(lines)
 

@@ -262,7 +262,8 @@ class TrainerConfig(Section):
     pictures_every_epochs: Annotated[int, Field(ge=1, le=100_000)] = 1
     """Epochs between reconstructions, samples and curves."""
     early_stopping_epochs: Annotated[int, Field(ge=0, le=100_000)] = 0
-    """Stop after this many epochs without a better validation -ELBO; 0 never does."""
+    """Stop after this many epochs without a better validation -ELBO, and keep the weights of the best epoch;
+    0 never stops, and keeps the last."""
 
 
 class EvaluationConfig(Section):
@@ -378,7 +379,8 @@ def load_recipe(name_or_path: str | Path, *, overrides: Sequence[str] = ()) -> R
     Args:
         name_or_path: `quick`, or `my/recipe.toml`; whatever ends in `.toml` is a path.
         overrides: `section.key=value` pairs that replace the recipe's, values written as in TOML; a
-            bare word is taken as a string.
+            bare word is taken as a string. Choosing another trunk or likelihood drops the recipe's keys of
+            the one before; those not given again have their defaults.
 
     Raises:
         ConfigError: There is no such recipe, it is not TOML, or a key or value is refused.
@@ -393,8 +395,22 @@ def load_recipe(name_or_path: str | Path, *, overrides: Sequence[str] = ()) -> R
         # The stated expectation is of the recipe as it stands, not of a changed one.
         raw.pop("expect", None)
     for override in overrides:
+        _switch(raw, override)
+    for override in overrides:
         _apply_override(raw, override)
     return parse_config(raw, where=where)
+
+
+def with_overrides(config: RunConfig, overrides: Sequence[str], *, where: str) -> RunConfig:
+    """The same configuration with some values replaced, as by `load_recipe`.
+
+    Raises:
+        ConfigError: A key or value is refused.
+    """
+    raw = config.model_copy(update={"expect": None}).model_dump(mode="json")
+    for override in overrides:
+        _apply_override(raw, override)
+    return parse_config(raw, where=f"{where} with --set")
 
 
 def parse_config(raw: Mapping[str, Any], *, where: str) -> RunConfig:
@@ -423,6 +439,25 @@ def _read_recipe(name_or_path: str) -> tuple[str, str]:
         )
     file = resources.files("training").joinpath("recipes", f"{name_or_path}.toml")
     return f"recipes/{name_or_path}.toml", file.read_text(encoding="utf-8")
+
+
+#: Keys that choose what the other keys of their section are.
+SWITCHES = ("model.trunk.type", "model.likelihood.name")
+
+
+def _switch(raw: dict[str, Any], override: str) -> None:
+    """Empty a section of the recipe where `--set` chooses another kind, to which its keys do not belong."""
+    path, equals, text = override.partition("=")
+    if not equals or path.strip() not in SWITCHES:
+        return
+    *outer, name, key = path.strip().split(".")
+    for part in outer:
+        raw = raw.get(part, {})
+        if not isinstance(raw, dict):
+            return  # refused with its reason when it is applied
+    section = raw.get(name)
+    if isinstance(section, dict) and section.get(key) != text.strip().strip("\"'"):
+        raw[name] = {}
 
 
 def _apply_override(raw: dict[str, Any], override: str) -> None:

@@ -29,6 +29,9 @@ def _reason(detail: ErrorDetails, model: type[BaseModel]) -> str:
     path, section = _walk(detail["loc"], model)
     key = ".".join(path)
     if detail["type"] == "extra_forbidden":
+        choice = _choice_with(path, model)
+        if choice:
+            return f"{key}: a key of {choice} only. Drop it, or set that."
         return f"{key}: unknown key. {_nearest(path[-1], section, model)}"
     if detail["type"] == "missing":
         return f"{key}: expected a value, got nothing. Add the key."
@@ -40,6 +43,22 @@ def _reason(detail: ErrorDetails, model: type[BaseModel]) -> str:
     if len(got) > _MAX_GOT_CHARACTERS:
         got = got[: _MAX_GOT_CHARACTERS - 1] + "…"
     return f"{key or 'the file'}: expected {expected}, got {got}."
+
+
+def _choice_with(path: Sequence[str], model: type[BaseModel]) -> str:
+    """Which kind of the same section has this key, such as `model.trunk.type = 'mlp'`; empty if none has."""
+    choices: list[type[BaseModel]] = [model]
+    for step in path[:-1]:
+        field = choices[0].model_fields.get(step) if len(choices) == 1 else None
+        choices = list(_models(field.annotation)) if field is not None else []
+    if len(choices) < 2:
+        return ""
+    for choice in choices:
+        if path[-1] in choice.model_fields:
+            tag = next(name for name in choice.model_fields if name in ("type", "name"))
+            (value,) = get_args(choice.model_fields[tag].annotation)
+            return f"{'.'.join(path[:-1])}.{tag} = {value!r}"
+    return ""
 
 
 def _nearest(key: str, section: type[BaseModel] | None, model: type[BaseModel]) -> str:

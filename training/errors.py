@@ -5,6 +5,7 @@
     ├── DataError              the images are missing, damaged or not what the recipe expects
     ├── RunDirectoryError      the run directory cannot be used as asked
     │   └── RunNotFinished     it holds no weights yet
+    ├── WriteFailed            a file cannot be written: disk full, quota, file-size limit, read-only
     ├── NonFiniteTraining      loss or weights became NaN or infinite; the last checkpoint is kept
     ├── PosteriorCollapse      the decoder no longer listens to the latents; the last checkpoint is kept
     ├── TrainingInterrupted    stopped from outside (Ctrl-C, SIGTERM) after saving a checkpoint
@@ -34,6 +35,10 @@ class RunDirectoryError(TrainingError):
 
 class RunNotFinished(RunDirectoryError):
     """The run directory holds no weights yet."""
+
+
+class WriteFailed(TrainingError):
+    """A file cannot be written; the one that was there before is whole, the last checkpoint among them."""
 
 
 class NonFiniteTraining(TrainingError):

@@ -178,7 +178,8 @@ def check_aliases(aliases: Sequence[str]) -> None:
 
 def _figures_of(run: FittedRun) -> Evaluation:
     """The run's evaluation, if it is of these weights: a version never shows another model's figures."""
-    remedy = f"Run `vae-train evaluate {run.directory.root} --data DIR` first. Nothing was published."
+    measure = f"vae-train evaluate {shlex.quote(str(run.directory.root))} --data DIR"
+    remedy = f"Run `{measure}` first. Nothing was published."
     evaluation = read_evaluation(run.directory.root)
     if evaluation is None:
         raise ExportError(

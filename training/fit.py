@@ -8,7 +8,7 @@ exit codes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +23,9 @@ from training.console import Console, announcer
 from training.data import ImageData, ImageSet, split_train_validation
 from training.errors import ConfigError, DataError, PosteriorCollapse, RunDirectoryError
 from training.fitting.collapse import CollapseWatch, OnCollapse, Remedy, remedy_for
+from training.fitting.divergence import DivergenceAlarm
 from training.fitting.output_start import PixelMoments, begin_at
+from training.fitting.resuming import ScheduleOfThisRun, changes, check_changes, schedule_note
 from training.lightning_trainer import Precision, make_trainer, quiet_lightning, resolve_precision
 from training.models import LatentImageModel, build_model
 from training.module import FittingModule
@@ -32,6 +34,7 @@ from training.processes import ALONE, Processes, from_first_process, joined
 from training.provenance import Provenance, describe_provenance
 from training.run_directory import FittedRun, RunDirectory, load_run, save_provenance
 from training.runs.restart import Restart
+from training.runs.writing import writing_into
 from training.seeding import generator_for
 from training.starting import StartingWeights
 from training.suitability import objections
@@ -57,7 +60,7 @@ def fit(
     of one up to the rounding of the gradient's mean.
 
     Args:
-        config: Of a new run; with `resume` it must be the one the run was started with.
+        config: Of a new run; with `resume` it is the one the run was started with, but for `MAY_CHANGE`.
         data: The images; the test part is not looked at.
         out: The run directory.
         resume: Continue what is in `out` from its last checkpoint.
@@ -78,6 +81,7 @@ def fit(
         NonFiniteTraining: Loss or weights became NaN or infinite.
         PosteriorCollapse: The latents say nothing of the images, and `on_collapse` says to end.
         TrainingInterrupted: Ctrl-C or SIGTERM; the state was saved.
+        WriteFailed: The disk is full or cannot be written; the last checkpoint is whole.
     """
     directory = RunDirectory(out)
     begun_anew = directory.read_restart() if resume else None
@@ -100,47 +104,53 @@ def fit(
         config, data, precision=precision, threads=torch.get_num_threads(), processes=processes
     )
     if resume:
-        _check_resumable(directory, config, provenance, console)
+        provenance = _check_resumable(directory, config, provenance, console, steps_per_epoch=len(batches))
     start = None
     if config.trainer.start_from and not (resume and directory.checkpoint.is_file()):
         start = StartingWeights.read(config.trainer.start_from, store or ModelStore(default_store_root()))
         start.put_into(_new_model(config, data.image_shape))
     first_weights = partial(begin_at, moments=PixelMoments.of(train)) if start is None else start.put_into
-    if not resume:
-        directory.start(config)
-        save_provenance(directory, provenance)
-    with directory.locked():
-        directory.remove_leftovers()
-        before_training()
-        for objection in objections(config, train):
-            console.say(f"warning: {objection}")
-        run = partial(
-            _train_jointly,
-            directory=directory,
-            batches=batches,
-            validation=validation,
-            first_weights=first_weights,
-            data_fingerprint=provenance.data_fingerprint,
-            precision=precision,
-            console=console,
-            processes=processes,
-            helper=helper,
-            end_on_collapse=on_collapse != "go-on",
-        )
-        try:
-            run(config)
-        except PosteriorCollapse as collapse:
-            # What a step needs of the others cannot be begun anew without them.
-            if on_collapse == "stop" or begun_anew is not None or processes.count > 1:
-                raise _ended_by(collapse, begun_anew) from None
-            remedy = remedy_for(config)
-            begun_anew = _begin_anew(directory, config, remedy, collapse)
-            console.say(f"warning: {collapse}")
-            console.say(str(begun_anew))
+    with writing_into(out):
+        if not resume:
+            directory.start(config)
+            save_provenance(directory, provenance)
+        with directory.locked():
+            directory.remove_leftovers()
+            if resume and provenance != directory.read_provenance():
+                # First what was changed, then the change: after a crash in between, it is made again.
+                save_provenance(directory, provenance)
+            if resume and config.decisive() != directory.read_config().decisive():
+                directory.write_config(config)
+            before_training()
+            for objection in objections(config, train):
+                console.say(f"warning: {objection}")
+            run = partial(
+                _train_jointly,
+                directory=directory,
+                batches=batches,
+                validation=validation,
+                first_weights=first_weights,
+                data_fingerprint=provenance.data_fingerprint,
+                precision=precision,
+                console=console,
+                processes=processes,
+                helper=helper,
+                end_on_collapse=on_collapse != "go-on",
+            )
             try:
-                run(remedy.config)
-            except PosteriorCollapse as again:
-                raise _ended_by(again, begun_anew) from None
+                run(config)
+            except PosteriorCollapse as collapse:
+                # What a step needs of the others cannot be begun anew without them.
+                if on_collapse == "stop" or begun_anew is not None or processes.count > 1:
+                    raise _ended_by(collapse, begun_anew) from None
+                remedy = remedy_for(config)
+                begun_anew = _begin_anew(directory, config, remedy, collapse)
+                console.say(f"warning: {collapse}")
+                console.say(str(begun_anew))
+                try:
+                    run(remedy.config)
+                except PosteriorCollapse as again:
+                    raise _ended_by(again, begun_anew) from None
     return load_run(out)
 
 
@@ -294,17 +304,17 @@ def _train(
     watch = CollapseWatch(
         validation, lambda: epoch_log.rows, say=console.say, end_on_collapse=task.end_on_collapse
     )
-    callbacks: list[Callback] = [PositionOfBatches(batches), epoch_log, watch]
+    callbacks: list[Callback] = [ScheduleOfThisRun(), PositionOfBatches(batches), epoch_log, watch]
+    pictures = Pictures(
+        directory,
+        validation,
+        every_epochs=config.trainer.pictures_every_epochs,
+        epochs=config.trainer.epochs,
+        seed=config.evaluation.seed,
+    )
     if processes.leads:
-        pictures = Pictures(
-            directory,
-            validation,
-            every_epochs=config.trainer.pictures_every_epochs,
-            epochs=config.trainer.epochs,
-            seed=config.evaluation.seed,
-        )
-        callbacks.append(pictures)
-    checkpoint = RunCheckpoint(directory, minutes=config.trainer.checkpoint_minutes)
+        callbacks += [DivergenceAlarm(validation.image_shape, console.say), pictures]
+    checkpoint = RunCheckpoint(directory, epoch_log, minutes=config.trainer.checkpoint_minutes)
     with quiet_lightning(), StopOnSignals(checkpoint, console.say) as stopping:
         trainer = make_trainer(
             config,
@@ -322,6 +332,12 @@ def _train(
             ckpt_path=directory.checkpoint if task.resumes else None,
             weights_only=True,
         )
+    if processes.leads:
+        kept = directory.read_kept()
+        if kept is not None:
+            console.say(f"kept the weights of {kept}")
+            if not kept.are_the_last:
+                pictures.draw(load_run(directory.root).model)
 
 
 def _new_model(config: RunConfig, image_shape: tuple[int, int, int]) -> LatentImageModel:
@@ -331,14 +347,18 @@ def _new_model(config: RunConfig, image_shape: tuple[int, int, int]) -> LatentIm
         return build_model(config.model, image_shape)
 
 
-def _check_resumable(directory: RunDirectory, config: RunConfig, now: Provenance, console: Console) -> None:
-    """Refuse another configuration, other images or a damaged checkpoint; tell what changes the bits."""
-    if directory.read_config().decisive() != config.decisive():
-        raise RunDirectoryError(
-            f"{directory.config}: expected the configuration given now, got another one. Resume with the "
-            "recipe, seed, --set and --start-from options the run was started with, or start a new run in "
-            "another --out."
-        )
+def _check_resumable(
+    directory: RunDirectory, config: RunConfig, now: Provenance, console: Console, *, steps_per_epoch: int
+) -> Provenance:
+    """Refuse what cannot go on: other images, other decisive keys, a damaged checkpoint; report what changes.
+
+    Returns:
+        The provenance of the run as it goes on.
+    """
+    started_as = directory.read_config()
+    found = changes(started_as, config)
+    begun, step = directory.check_checkpoint() if directory.checkpoint.is_file() else (0, 0)
+    check_changes(found, config, epochs_begun=begun, where=directory.config)
     then = directory.read_provenance()
     if then.data_fingerprint != now.data_fingerprint:
         raise DataError(
@@ -358,5 +378,29 @@ def _check_resumable(directory: RunDirectory, config: RunConfig, now: Provenance
                 f"note: {what} was {before} when the run was started and is {after} now; the weights will "
                 "not be bit for bit those of an uninterrupted run"
             )
-    if directory.checkpoint.is_file():
-        directory.check_checkpoint()
+    for change in found:
+        console.say(f"note: {change}")
+    note = schedule_note(started_as, config, step=step, steps_per_epoch=steps_per_epoch)
+    if note and step:
+        console.say(note)
+    _say_why_it_has_ended(directory, config, step=step, steps_per_epoch=steps_per_epoch, console=console)
+    told = tuple(f"after step {step}: {change}" for change in found)
+    return replace(then, changes=(*then.changes, *(each for each in told if each not in then.changes)))
+
+
+def _say_why_it_has_ended(
+    directory: RunDirectory, config: RunConfig, *, step: int, steps_per_epoch: int, console: Console
+) -> None:
+    """A run that has ended trains no further by itself: report what makes it."""
+    chosen, kept = config.trainer, directory.read_kept()
+    without_better = 0 if kept is None else kept.last_epoch - kept.epoch
+    if step >= chosen.epochs * steps_per_epoch:
+        console.say(
+            f"note: the run has had all of its {chosen.epochs} epochs. Train it longer with --resume --set "
+            f"trainer.epochs={2 * chosen.epochs}"
+        )
+    elif 0 < chosen.early_stopping_epochs <= without_better:
+        console.say(
+            f"note: the run stopped early, after {without_better} epochs without a better one. Train it "
+            "longer with --resume --set trainer.early_stopping_epochs=N, N above that, or 0 for never"
+        )

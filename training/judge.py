@@ -10,8 +10,10 @@ models and is never part of one: nothing of it is exported or served.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,6 +21,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from training.data import ImageSet
 from training.errors import DataError, RunDirectoryError
 from training.estimators import Progress
 from training.models.networks import ImageShape, ResidualEncoder
@@ -71,6 +74,8 @@ class JudgeFacts:
     """Data, test images, epochs and seed behind `accuracy`."""
     trained_on: str
     """Fingerprint of the training images."""
+    trained_on_labels: str = ""
+    """`labels_fingerprint` of their labels; empty in files of earlier releases."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,11 +128,36 @@ class Judge:
                 f"{self.facts.image_shape}. Make one of these images with `vae-train judge`."
             )
 
+    def check_labels(self, images: ImageSet) -> None:
+        """Refuse images whose labels are not those that the judge learned to give.
+
+        Raises:
+            DataError: It learned from other images, from other labels of them, or does not say from which.
+        """
+        facts, again = self.facts, "Make one of these with `vae-train judge`."
+        if facts.trained_on != images.fingerprint:
+            raise DataError(
+                f"--judge: expected one fitted to {images.name}, whose labels are asked for, got one of "
+                f"other images. {again}"
+            )
+        if facts.trained_on_labels != labels_fingerprint(images.labels):
+            other = "other labels of the same images" if facts.trained_on_labels else "an earlier release"
+            raise DataError(
+                f"--judge: expected one fitted to the labels of {images.name}, got one of {other}. {again}"
+            )
+
     def ask(
         self, images: Float[Tensor, "n c h w"], *, what: str = "judging", progress: Progress | None = None
     ) -> Verdicts:
         """Look at images in [0, 1]."""
         return look(self.network, images, what=what, progress=progress)
+
+
+def labels_fingerprint(labels: Int64[Tensor, " n"] | None) -> str:
+    """SHA-256 over the labels as little-endian int64, in the order of their images; "none" without labels."""
+    if labels is None:
+        return "none"
+    return hashlib.sha256(labels.cpu().numpy().astype("<i8").tobytes()).hexdigest()
 
 
 @torch.inference_mode()
@@ -173,6 +203,6 @@ def load_judge(folder: Path) -> Judge:
     except Exception as error:  # JSON, files and torch raise many kinds; each is handed to the caller
         raise RunDirectoryError(
             f"{folder}: expected a judge, got {type(error).__name__}: {' '.join(str(error).split())[:200]}. "
-            f"Make one with `vae-train judge --data DIR --out {folder}`."
+            f"Make one with `vae-train judge --data DIR --out {shlex.quote(str(folder))}`."
         ) from error
     return Judge(network=network.eval(), facts=facts)

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from training.averaging import decay_after
 from training.data import ImageData, ImageSet, to_unit_interval
 from training.errors import DataError, NonFiniteTraining
-from training.judge import Judge, JudgeFacts, JudgeNetwork, look
+from training.judge import Judge, JudgeFacts, JudgeNetwork, labels_fingerprint, look
 from training.seeding import generator_for
 
 #: Passes over the training images; accuracy hardly rises with more.
@@ -92,6 +92,7 @@ def fit_judge(
             f"{data.train.name}, {epochs} epochs, seed {seed}"
         ),
         trained_on=data.train.fingerprint,
+        trained_on_labels=labels_fingerprint(data.train.labels),
     )
     return Judge(network=kept, facts=facts)
 

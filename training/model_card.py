@@ -148,6 +148,7 @@ def card_with_prior(card: str, *, of: VersionId, manifest: Manifest) -> str:
 
 def _training(manifest: Manifest, evidence: Evidence) -> str:
     provenance, config, run = manifest.provenance, evidence.run.config, evidence.run.provenance
+    kept = evidence.run.kept
     warmup = config.objective.beta_warmup_epochs
     objective = f"-ELBO, β = {config.objective.beta:g}"
     if warmup:
@@ -174,13 +175,25 @@ def _training(manifest: Manifest, evidence: Evidence) -> str:
         ("epochs, batch size", f"{provenance.epochs}, {config.trainer.batch_size}"),
         ("optimiser", _optimiser(config)),
         ("weights published", averaging),
+        *([] if kept is None else [("epoch kept", str(kept))]),
         ("weights sha256", f"`{evidence.evaluation.weights_sha256}`"),
         ("seed", str(provenance.seed)),
         ("precision, threads", f"{run.precision}, {run.threads}"),
+        *([("changed on the way", "; ".join(run.changes))] if run.changes else []),
         ("source revision", f"`{provenance.git_revision}`"),
         ("libraries", libraries),
     ]
-    return f"## Training\n\n{_table(('', ''), rows)}\n\n{_reproduction(manifest, config)}"
+    again = _reproduction(manifest, config) + _continued(run.changes)
+    return f"## Training\n\n{_table(('', ''), rows)}\n\n{again}"
+
+
+def _continued(changes: tuple[str, ...]) -> str:
+    if not changes:
+        return ""
+    return (
+        "\n\nThis run was changed on the way, as the table says: a new run with its last configuration "
+        "gives other weights."
+    )
 
 
 def _optimiser(config: RunConfig) -> str:

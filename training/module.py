@@ -9,7 +9,6 @@ share a batch, each draws the noise of all of it, so that a step does not depend
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from training.config import RunConfig
 from training.data import distort, observe, to_unit_interval
 from training.errors import NonFiniteTraining
+from training.fitting.schedules import learning_rate_fraction
 from training.models import LatentImageModel
 from training.noise import WHOLE, Share, SharedGenerator, uniform
 from training.objectives import beta_at, elbo_terms
@@ -180,17 +180,7 @@ class FittingModule(LightningModule):
         return hidden
 
     def _learning_rate_fraction(self, step: int) -> float:
-        """Of the highest learning rate, at a step counted from 0.
-
-        Source:
-            Loshchilov & Hutter 2016, arXiv:1608.03983, equation 5, without restarts.
-        """
-        chosen, total = self.config.optimiser, self._steps
-        if step < chosen.warmup_steps:
-            return (step + 1) / chosen.warmup_steps
-        progress = min(1.0, (step - chosen.warmup_steps) / max(1, total - chosen.warmup_steps))
-        cosine = 0.5 * (1.0 + math.cos(math.pi * progress))
-        return chosen.final_fraction + (1.0 - chosen.final_fraction) * cosine
+        return learning_rate_fraction(self.config.optimiser, step, total=self._steps)
 
 
 def averaged_model(module: nn.Module) -> LatentImageModel:

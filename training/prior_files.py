@@ -7,6 +7,7 @@ done about a prior of other weights.
 from __future__ import annotations
 
 import hashlib
+import shlex
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
@@ -83,4 +84,4 @@ def read_prior(directory: RunDirectory, *, latent_size: int) -> PriorOfRun | Non
 
 def fit_again(directory: RunDirectory) -> str:
     """What to do about a prior that cannot be used: the beginning of a sentence."""
-    return f"Run `vae-train fit-prior {directory.root} --data DIR`"
+    return f"Run `vae-train fit-prior {shlex.quote(str(directory.root))} --data DIR`"

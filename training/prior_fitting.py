@@ -170,11 +170,7 @@ def _fit(
             )
         judge = load_judge(request.judge_dir)
         judge.check_shape(image_shape, of="the model")
-        if judge.facts.trained_on != data.train.fingerprint:
-            raise DataError(
-                f"--judge: expected one fitted to {data.train.name}, whose labels are asked for, got one of "
-                "other images. Make one of these with `vae-train judge`."
-            )
+        judge.check_labels(data.train)
         reader = _reader(judge, decode, request.progress)
     return fit_prior(
         Encoder(encode, kind=config.model.kind, binarisation=config.data.binarisation),

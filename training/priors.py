@@ -132,7 +132,7 @@ def fit_prior(
         progress: Told how many images are encoded.
 
     Raises:
-        DataError: There are too few images, of all or of a label, to fit a covariance to.
+        DataError: There are too few images to fit a covariance to. Labels with too few are left out.
         NonFiniteTraining: The encoder gave NaN or infinity.
 
     Source:
@@ -145,10 +145,15 @@ def fit_prior(
         for number, (images, draws) in enumerate(zip(parts, (_draws(encoder), 1, 1), strict=True))
     )
     labelled: dict[int, ChosenMixture] = {}
+    left_out: list[str] = []
     if with_labels and train.labels is not None and held_back.labels is not None:
         for label in np.unique(train.labels).tolist():
             of = f"label {label}"
             rows = train.of(label), held_back.of(label)
+            if _too_few(*rows):
+                left_out.append(label_names[label] if label_names else str(label))
+                tell(_left_out(left_out[-1], *rows))
+                continue
             labelled[label] = _chosen(of, *rows, candidates=LABEL_CANDIDATES, seed=seed)
             tell(_line(of, labelled[label]))
     whole = _chosen("all images", train.z[:1], held_back.z, candidates=CANDIDATES, seed=seed)
@@ -160,6 +165,9 @@ def fit_prior(
     published = {label: each.mixture for label, each in labelled.items()}
     names = {label: label_names[label] if label_names else str(label) for label in labelled}
     protocol, asked = _protocol(encoder, parts, seed=seed, labels=bool(labelled)), []
+    if left_out:
+        protocol += f"; labels with too few images to fit to: {', '.join(left_out[:20])}"
+        protocol += f" and {len(left_out) - 20} more" if len(left_out) > 20 else ""
     if reader is not None and labelled:
         narrow = narrowing.narrow_labels(published, reader=reader, seed=seed)
         published = {label: each.mixture for label, each in narrow.items()}
@@ -226,15 +234,30 @@ def _chosen(
 ) -> ChosenMixture:
     """The best of several sizes; `z` and `held_back` are (draws, images, latent)."""
     draws, images, latent = z.shape
-    needed = rows_needed(latent, 1)
-    if images < needed or held_back.size == 0:
+    if _too_few(z, held_back):
         raise DataError(
-            f"{of}: expected at least {needed:,} training images, to fit a covariance of {latent} "
-            f"latents to, and 1 held back, got {images:,} and {held_back.shape[1]:,}. Give more images, hold "
-            "another number back (data.validation_size), train with fewer latents, or use --no-labels."
+            f"{of}: expected at least {rows_needed(latent, 1):,} training images, to fit a covariance of "
+            f"{latent} latents to, and 1 held back, got {images:,} and {held_back.shape[1]:,}. Give more "
+            "images, hold another number back (data.validation_size), or train with fewer latents."
         )
     return choose_mixture(
         z.reshape(-1, latent), held_back[0], candidates=candidates, seed=seed, rows_of_each=draws
+    )
+
+
+def _too_few(z: NDArray[np.float32], held_back: NDArray[np.float32]) -> bool:
+    """For one covariance, or to choose by; both (draws, images, latent)."""
+    return bool(z.shape[1] < rows_needed(z.shape[2], 1) or held_back.shape[1] == 0)
+
+
+def _left_out(name: str, z: NDArray[np.float32], held_back: NDArray[np.float32]) -> str:
+    latent = z.shape[2]
+    return (
+        f"label {name}: left out, no prior of its own: {z.shape[1]:,} training images and "
+        f"{held_back.shape[1]:,} held back; at least {rows_needed(latent, 1):,} are needed to fit a "
+        f"covariance of {latent} latents to, and 1 held back. Its images are part of the prior of all "
+        "images. Give more of them, hold another number back (data.validation_size), or train with fewer "
+        "latents"
     )
 
 

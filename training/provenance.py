@@ -46,6 +46,8 @@ class Provenance:
     """`cpu` or `gpu`."""
     split: str = "permutation"
     """How the images held back were chosen: by their `content`, or by a `permutation`, as formerly."""
+    changes: tuple[str, ...] = ()
+    """What was changed on the way, by `--resume` and `--set`, and after which step."""
 
 
 def describe_provenance(

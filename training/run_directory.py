@@ -13,6 +13,7 @@ Knows paths, configurations and weights. Knows nothing of how a run is fitted or
       checkpoints/last.ckpt   everything needed to go on
       model.pt             the weights to evaluate and export (their running mean), tensors only
       restart.json         that the run was begun anew after a collapse, and with which changes
+      last.pt  kept.json   with early stopping: the last weights, if worse than model.pt; both figures
       evaluation.json  evaluation.md   the figures at the end, for programs and for people
       prior.npz  prior.json   a prior fitted by `vae-train fit-prior`, and how
 """
@@ -25,7 +26,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,9 @@ from training.config import RunConfig
 from training.errors import RunDirectoryError, RunNotFinished
 from training.models import LatentImageModel, build_model
 from training.provenance import Provenance
+from training.runs.kept_weights import KeptWeights
 from training.runs.restart import Restart
+from training.runs.writing import writing
 
 _MODEL_FORMAT = 1
 
@@ -76,6 +79,16 @@ class RunDirectory:
     def restart(self) -> Path:
         """That the run was begun anew after a collapse."""
         return self.root / "restart.json"
+
+    @property
+    def last_model(self) -> Path:
+        """The weights of the last epoch, where early stopping kept better ones."""
+        return self.root / "last.pt"
+
+    @property
+    def kept(self) -> Path:
+        """Which weights early stopping kept."""
+        return self.root / "kept.json"
 
     @property
     def evaluation(self) -> Path:
@@ -123,13 +136,18 @@ class RunDirectory:
                 f"{self.root}: expected an empty or new directory, got one with other files. Choose "
                 "another --out."
             )
-        try:
-            self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunDirectoryError(
-                f"{self.root}: expected a directory that can be made, got: {error.strerror}. Choose "
-                "another --out."
-            ) from error
+        with writing(self.root):
+            try:
+                self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError) as error:
+                raise RunDirectoryError(
+                    f"{self.root}: expected a directory that can be made, got: {error.strerror}. Choose "
+                    "another --out."
+                ) from error
+        self.write_config(config)
+
+    def write_config(self, config: RunConfig) -> None:
+        """Record the configuration that the run has from now on."""
         write_text(self.config, config.to_json())
 
     def read_config(self) -> RunConfig:
@@ -153,8 +171,9 @@ class RunDirectory:
             RunDirectoryError: The file is missing or is not what `fit` writes.
         """
         try:
-            return Provenance(**json.loads(self.provenance.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+            stated = json.loads(self.provenance.read_text(encoding="utf-8"))
+            return Provenance(**{**stated, "changes": tuple(stated.get("changes", ()))})
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise RunDirectoryError(
                 f"{self.provenance}: expected what `vae-train fit` wrote, got {type(error).__name__}: "
                 f"{error}. Use the run directory as it was left, or start a new one."
@@ -181,11 +200,27 @@ class RunDirectory:
 
         Ended half way, `--resume` begins with the configuration that was asked for.
         """
-        for path in (self.checkpoint, self.model, self.log):
+        for path in (self.checkpoint, self.model, self.last_model, self.kept, self.log):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.root / "tensorboard", ignore_errors=True)
         write_text(self.restart, restart.model_dump_json(indent=2) + "\n")
         write_text(self.config, config.to_json())
+
+    def read_kept(self) -> KeptWeights | None:
+        """Which weights early stopping kept; None for a run without it.
+
+        Raises:
+            RunDirectoryError: The file is not what `fit` writes.
+        """
+        if not self.kept.is_file():
+            return None
+        try:
+            return KeptWeights.from_json(self.kept.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunDirectoryError(
+                f"{self.kept}: expected what `vae-train fit` wrote, got {type(error).__name__}: {error}. "
+                "Use the run directory as it was left, or start a new one."
+            ) from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -204,14 +239,18 @@ class RunDirectory:
                 ) from error
             yield
 
-    def check_checkpoint(self) -> None:
+    def check_checkpoint(self) -> tuple[int, int]:
         """Read the checkpoint as tensors and plain values only.
+
+        Returns:
+            (epochs begun, steps done).
 
         Raises:
             RunDirectoryError: It is damaged, or holds something else.
         """
         try:
-            torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            stored = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            return int(stored["epoch"]) + 1, int(stored["global_step"])
         except Exception as error:  # torch raises many kinds; each is handed to the caller
             raise RunDirectoryError(
                 f"{self.checkpoint}: expected a checkpoint of `vae-train fit`, got a file that cannot be "
@@ -238,6 +277,8 @@ class FittedRun:
     """Passes over the training images behind these weights."""
     restart: Restart | None = None
     """How it was begun anew after a collapse."""
+    kept: KeptWeights | None = None
+    """Which weights these are, in a run with early stopping."""
 
 
 def load_run(run_dir: Path) -> FittedRun:
@@ -279,11 +320,12 @@ def load_run(run_dir: Path) -> FittedRun:
         provenance=provenance,
         epochs=epochs,
         restart=directory.read_restart(),
+        kept=directory.read_kept(),
     )
 
 
-def save_model(directory: RunDirectory, model: LatentImageModel, *, epochs: int) -> None:
-    """Write `model.pt`: tensors, the image shape and the number of epochs behind them."""
+def save_model(directory: RunDirectory, model: LatentImageModel, *, epochs: int, last: bool = False) -> None:
+    """Write `model.pt`, or `last.pt`: tensors, the image shape and the number of epochs behind them."""
     stored = {
         "format": _MODEL_FORMAT,
         "image_shape": list(model.image_shape),
@@ -293,7 +335,7 @@ def save_model(directory: RunDirectory, model: LatentImageModel, *, epochs: int)
             for name, tensor in model.state_dict().items()
         },
     }
-    write_tensors(directory.model, stored)
+    write_tensors(directory.last_model if last else directory.model, stored)
 
 
 def save_provenance(directory: RunDirectory, provenance: Provenance) -> None:
@@ -313,7 +355,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_tensors(path: Path, stored: dict[str, Any]) -> None:
     """Write tensors and plain values in torch's format, atomically and durably."""
-    # Through memory (10 MB), so that a full disk is an OSError and not torch's own kind of error.
+    # Through memory (10 MB), so that a full disk is `WriteFailed` and not torch's own kind of error.
     buffer = io.BytesIO()
     torch.save(stored, buffer)
     _write_atomically(path, buffer.getbuffer())
@@ -323,19 +365,24 @@ def _write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Write a file so that a crash or a full disk leaves either the old content or the new.
 
     Temporary file in the same directory, fsync, rename, fsync of the directory.
+
+    Raises:
+        WriteFailed: Whatever the operating system refused.
     """
     temporary = path.with_name(f".{path.name}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with writing(path):
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):  # a disk that became read-only refuses that as well
+                temporary.unlink(missing_ok=True)
+            raise
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

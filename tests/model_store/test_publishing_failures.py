@@ -108,6 +108,7 @@ def _without(store: ModelStore, name: str) -> ModelStore:
     ("number", "advice"),
     [
         (errno.ENOSPC, "Free space on that disk"),
+        (errno.EFBIG, "ulimit -f"),
         (errno.EROFS, "point --store or VAE_MODEL_STORE to a writable directory"),
         (errno.EIO, "check it"),
         (errno.EACCES, "this user may write"),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from training.errors import (
     RunDirectoryError,
     TrainingError,
     TrainingInterrupted,
+    WriteFailed,
 )
 from training.module import FittingModule
 
@@ -102,6 +104,39 @@ def test_fit_ends_with_the_next_command_where_the_latents_are_used(
     assert cli.main(fit_arguments(recipe, mnist_folder, out, *more)) == 0
     said = capsys.readouterr().out.rstrip()
     assert said.endswith(f"publish it: vae-train export {out} --name tiny --alias stable")
+
+
+def test_a_printed_command_can_be_pasted_whatever_the_directory_is_called(
+    recipe, mnist_folder, tmp_path, capsys, no_pictures, monkeypatch
+):
+    out = tmp_path / "my run; it's $HOME"
+    assert cli.main(fit_arguments(recipe, mnist_folder, out)) == 0
+    said = capsys.readouterr().out
+    command = said.rstrip().rpartition("publish it: ")[2]
+    assert shlex.split(command)[:3] == ["vae-train", "export", str(out)]
+    watch = next(line for line in said.splitlines() if "--logdir" in line)
+    assert shlex.split(watch[watch.index("--logdir") :]) == ["--logdir", f"{out}/tensorboard"]
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.commands.fit.evaluate", interrupted)
+    assert cli.main(["fit", "--resume", "--data", str(mnist_folder), "--out", str(out)]) == 130
+    measure = capsys.readouterr().err.rstrip().rpartition("with: ")[2]
+    assert shlex.split(measure) == ["vae-train", "evaluate", str(out), "--data", str(mnist_folder)]
+
+
+def test_a_run_whose_codes_ran_away_is_not_called_worth_publishing(
+    recipe, mnist_folder, tmp_path, capsys, no_pictures
+):
+    wild = ["objective.beta=0.0", "objective.beta_warmup_epochs=0", "optimiser.learning_rate=1.0"]
+    wild += ["optimiser.warmup_steps=0", "optimiser.final_fraction=1.0", "trainer.ema_decay=0.0"]
+    more = [word for key in [*wild, "trainer.batch_size=16"] for word in ("--set", key)]
+    assert cli.main(fit_arguments(recipe, mnist_folder, tmp_path / "run", *more)) == 0
+    said = capsys.readouterr().out
+    assert "publish it" not in said
+    assert said.splitlines()[-1].startswith("not worth publishing: the codes run away: KL ")
+    assert "Raise objective.beta" in said.splitlines()[-1]
 
 
 def test_seed_and_set_replace_the_recipes_values(recipe, mnist_folder, tmp_path, capsys, no_pictures):
@@ -261,7 +296,7 @@ def test_a_second_run_into_the_same_directory_is_refused_in_one_line(
         (["--recipe", "quick", "--seed", "-1"], 2, "trainer.seed: expected greater than or equal to 0"),
         ([], 2, "--recipe: expected a recipe name or a .toml file, got nothing"),
         (["--resume"], 73, "found no config.json in it"),
-        (["--resume", "--seed", "3"], 2, "--set, --seed, --start-from: expected none of them with --resume"),
+        (["--resume", "--seed", "3"], 2, "--seed, --start-from: expected neither of them with --resume"),
         (["--recipe", "quick", "--data", "/nowhere"], 65, "/nowhere"),
         (["--recipe", "quick"], 65, "--set data.validation_size=160 leaves nine tenths to train on"),
         (
@@ -307,9 +342,11 @@ def test_a_wrong_command_line_ends_with_2(arguments, capsys):
         (TrainingInterrupted("x"), 130),
         (KeyboardInterrupt(), 130),
         (StoreWriteFailed("x"), 74),
+        (WriteFailed("x"), 74),
         (InvalidReference("x"), 1),
         (TrainingError("x"), 1),
         (OSError(28, "No space left on device", "runs/x"), 74),
+        (OSError(27, "File too large"), 74),
     ],
 )
 def test_every_kind_of_end_has_its_exit_code_and_one_line(error, code, monkeypatch, capsys):

@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from training.config import RunConfig, load_recipe, parse_config, recipe_names
+from training.config import (
+    SWITCHES,
+    BernoulliConfig,
+    MLPTrunk,
+    RunConfig,
+    load_recipe,
+    parse_config,
+    recipe_names,
+)
 from training.config_errors import _models
 from training.errors import ConfigError
 
@@ -53,7 +61,11 @@ def test_a_misspelt_key_of_a_chosen_trunk_is_told_with_the_keys_of_that_trunk():
 
 def test_a_key_of_the_other_trunk_is_refused():
     message = refusal({"model": {"trunk": {"type": "residual", "decoder_hidden": [8]}}})
-    assert "model.trunk.decoder_hidden: unknown key" in message
+    assert (
+        "model.trunk.decoder_hidden: a key of model.trunk.type = 'mlp' only. Drop it, or set that." in message
+    )
+    message = refusal({"model": {"likelihood": {"name": "bernoulli", "sigma": 0.1}}})
+    assert "model.likelihood.sigma: a key of model.likelihood.name = 'gaussian' only." in message
 
 
 def test_a_word_that_resembles_nothing_gets_the_list():
@@ -223,6 +235,35 @@ def test_overrides_replace_values_and_are_read_as_toml():
         ],
     )
     assert (config.trainer.epochs, config.model.kind) == (3, "ae")
+
+
+def test_another_trunk_or_likelihood_is_chosen_by_its_name_alone():
+    mlp = load_recipe("images-gaussian", overrides=["model.trunk.type=mlp"])
+    assert mlp.model.trunk == MLPTrunk()
+    # In whatever order they are given; the recipe's own kind keeps the recipe's keys.
+    given = ["model.trunk.decoder_hidden=[8]", "model.trunk.type='mlp'"]
+    assert load_recipe("images-gaussian", overrides=given).model.trunk == MLPTrunk(decoder_hidden=(8,))
+    recipe = load_recipe("images-gaussian")
+    assert load_recipe("images-gaussian", overrides=["model.trunk.type=residual"]).model == recipe.model
+    binary = load_recipe(
+        "images-gaussian", overrides=["model.likelihood.name=bernoulli", "data.binarisation=dynamic"]
+    )
+    assert binary.model.likelihood == BernoulliConfig()
+
+
+def test_every_key_that_chooses_a_kind_of_section_is_known():
+    found = []
+
+    def look(model, prefix):
+        for name, field in model.model_fields.items():
+            inner = list(_models(field.annotation))
+            if field.discriminator is not None:
+                found.append(f"{prefix}{name}.{field.discriminator}")
+            for section in inner:
+                look(section, f"{prefix}{name}.")
+
+    look(RunConfig, "")
+    assert sorted(found) == sorted(SWITCHES)
 
 
 def test_an_overridden_recipe_no_longer_promises_what_the_original_does():

@@ -20,7 +20,7 @@ from training import export as export_module
 from training.data import load_mnist
 from training.errors import DataError, ExportError, RunDirectoryError
 from training.export import export_run
-from training.judge import Judge, JudgeFacts, JudgeNetwork, save_judge
+from training.judge import Judge, JudgeFacts, JudgeNetwork, labels_fingerprint, save_judge
 from training.judge_fitting import fit_judge
 from training.parity import OnnxPair
 from training.prior_fitting import PriorRequest, fit_prior_of_run, fit_prior_of_version
@@ -415,17 +415,31 @@ def test_a_judge_narrows_the_priors_of_labels_of_a_run_and_of_a_version_alike(
             65,
             "--judge: expected one fitted to idx train, whose labels are asked for, got one of other images",
         ),
+        (
+            (),
+            65,
+            "--judge: expected one fitted to the labels of idx train, got one of other labels of the same",
+        ),
+        ((), 65, "--judge: expected one fitted to the labels of idx train, got one of an earlier release"),
     ],
 )
 def test_a_judge_that_cannot_read_what_is_drawn_is_refused_before_anything_is_fitted(
-    make_run, mnist_folder, judge_dir, tmp_path, capsys, more, code, reason
+    make_run, mnist_folder, judge_dir, all_digits, tmp_path, capsys, more, code, reason
 ):
     judge = judge_dir
     if code == 65:
         judge = tmp_path / "other"
         judge.mkdir()
         shape = (1, 8, 8) if "(1, 8, 8)" in reason else (1, 28, 28)
-        facts = JudgeFacts(shape, 10, accuracy=0.5, protocol="none", trained_on="0" * 64)
+        same_images = "other images" not in reason
+        facts = JudgeFacts(
+            shape,
+            10,
+            accuracy=0.5,
+            protocol="none",
+            trained_on=all_digits.train.fingerprint if same_images else "0" * 64,
+            trained_on_labels="" if "earlier" in reason else labels_fingerprint(9 - all_digits.train.labels),
+        )
         save_judge(judge, Judge(JudgeNetwork(shape, 10), facts))
     run_dir = make_run()
     assert fit_prior(run_dir, mnist_folder, "--judge", str(judge), *more) == code

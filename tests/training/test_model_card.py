@@ -9,6 +9,7 @@ from training import export as export_module
 from training.config import load_recipe, recipe_names
 from training.export import export_run
 from training.model_card import Evidence, model_card
+from training.runs.kept_weights import KeptWeights
 
 from .finished_runs import export_once, make_finished_run
 
@@ -61,6 +62,24 @@ def test_warnings_of_the_evaluation_stand_in_the_card(publish):
     _, evidence, card = publish()
     assert evidence.evaluation.warnings
     assert all(f"**Warning:** {warning}" in card for warning in evidence.evaluation.warnings)
+
+
+def test_card_of_a_run_with_early_stopping_states_which_epoch_was_kept_and_both_figures(publish):
+    manifest, evidence, card = publish()
+    assert "epoch kept" not in card
+    kept = KeptWeights(34, 98.89, 64, 105.53)
+    card = model_card(manifest, replace(evidence, run=replace(evidence.run, kept=kept)))
+    row = "epoch 34 (validation -ELBO 98.89), the best; training ended after epoch 64 (105.53)"
+    assert f"| epoch kept | {row} |" in card
+
+
+def test_card_of_a_run_that_was_trained_longer_says_so(publish):
+    manifest, evidence, card = publish()
+    assert "changed on the way" not in card
+    changed = replace(evidence.run.provenance, changes=("after step 18: trainer.epochs was 2 and is 5 now",))
+    card = model_card(manifest, replace(evidence, run=replace(evidence.run, provenance=changed)))
+    assert "| changed on the way | after step 18: trainer.epochs was 2 and is 5 now |" in card
+    assert "a new run with its last configuration gives other weights" in card
 
 
 def test_autoencoder_s_card_promises_no_new_images(publish):

@@ -171,17 +171,33 @@ def test_labels_are_left_out_where_there_are_none_or_nobody_wants_them(parts: Pa
         assert "for each label" not in fit.entry.protocol
 
 
-def test_too_few_images_of_a_label_are_refused_by_the_label(parts: Parts) -> None:
-    train = image_set("few", 63, labels=(3,) * 20 + (8,))
-    with pytest.raises(
-        DataError, match=r"label 8: expected at least 6 training images.*got 3 and 100"
-    ) as caught:
-        fit_prior(VAE, replace(parts, train=train), seed=0)
-    assert "--no-labels" in str(caught.value)
-    assert fit_prior(VAE, replace(parts, train=train), seed=0, with_labels=False).entry.labels == ()
-    held_back = image_set("no eights", 20, labels=(3,))
-    with pytest.raises(DataError, match=r"label 8: .*1 held back, got 600 and 0"):
-        fit_prior(VAE, replace(parts, held_back=held_back), seed=0)
+def test_a_label_with_too_few_images_is_left_out_and_the_others_have_their_priors(parts: Parts) -> None:
+    said: list[str] = []
+    rare = replace(parts, train=image_set("few", 63, labels=(3,) * 20 + (8,)))
+    names = tuple("abcdefghi")
+    fit = fit_prior(VAE, rare, seed=0, label_names=names, tell=said.append)
+    assert [each.label for each in fit.entry.labels] == ["d"]
+    assert said[1].startswith("label i: left out, no prior of its own: 3 training images and 100 held back")
+    assert "at least 6 are needed" in said[1]
+    assert fit.entry.protocol.endswith("; labels with too few images to fit to: i")
+    assert value(fit, "label_prior_log_density")
+    # All images are still what the prior of all is fitted to, and without labels nothing is left out.
+    assert "labels with too few" not in fit_prior(VAE, rare, seed=0, with_labels=False).entry.protocol
+
+
+def test_a_label_without_images_held_back_is_left_out(parts: Parts) -> None:
+    said: list[str] = []
+    without = replace(parts, held_back=image_set("no eights", 20, labels=(3,)))
+    fit = fit_prior(VAE, without, seed=0, tell=said.append)
+    assert [each.label for each in fit.entry.labels] == ["3"]
+    assert any("label 8: left out" in line and "600 training images and 0 held back" in line for line in said)
+
+
+def test_where_all_labels_are_rare_there_is_a_prior_of_all_images_alone(parts: Parts) -> None:
+    rare = replace(parts, train=image_set("rare", 8, labels=(3, 8)))
+    fit = fit_prior(VAE, rare, seed=0, reader=Reader(lambda z: np.zeros(len(z), np.int64), about="nobody"))
+    assert fit.entry.labels == ()
+    assert fit.entry.protocol.endswith("; labels with too few images to fit to: 3, 8")
 
 
 def test_too_few_images_in_all_are_refused(parts: Parts) -> None:

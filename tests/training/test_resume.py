@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from training.console import Console
 from training.data import ImageData, load_mnist
 from training.errors import DataError, RunDirectoryError
 from training.fit import fit
+from training.module import FittingModule
 from training.run_directory import load_run
 
 #: A checkpoint after every step, two epochs of warm-up for beta and for the running mean to matter.
@@ -100,7 +102,7 @@ def test_resuming_before_the_first_checkpoint_starts_from_the_beginning(
     assert same_weights(tmp_path / "run", uninterrupted)
 
 
-def test_resuming_a_finished_run_changes_nothing(
+def test_resuming_a_finished_run_changes_nothing_and_says_how_to_train_it_longer(
     tiny, digits, tmp_path, console, no_pictures, same_weights, heard
 ):
     fit(tiny(), digits, tmp_path / "run", console=console)
@@ -108,13 +110,98 @@ def test_resuming_a_finished_run_changes_nothing(
     said = len(heard)
     assert fit(tiny(), digits, tmp_path / "run", resume=True, console=console).epochs == 2
     assert (tmp_path / "run" / "model.pt").read_bytes() == before
-    assert len(heard) == said
+    assert heard[said:] == [
+        "note: the run has had all of its 2 epochs. Train it longer with --resume --set trainer.epochs=4"
+    ]
 
 
-def test_resuming_with_another_configuration_is_refused(tiny, digits, tmp_path, console, no_pictures):
+def test_a_finished_run_trains_longer(tiny, digits, tmp_path, console, no_pictures, heard, log_of):
     fit(tiny(), digits, tmp_path / "run", console=console)
-    with pytest.raises(RunDirectoryError, match="expected the configuration given now, got another one"):
-        fit(tiny(trainer={"seed": 9}), digits, tmp_path / "run", resume=True, console=console)
+    said = len(heard)
+    longer = tiny(trainer={"epochs": 5})
+    run = fit(longer, digits, tmp_path / "run", resume=True, console=console)
+    assert run.epochs == run.config.trainer.epochs == 5
+    assert heard[said] == "note: trainer.epochs was 2 and is 5 now"
+    assert heard[said + 1].startswith(
+        "note: from step 18 on, the schedules are those of a run of 5 epochs: the learning rate, at 0 of its "
+        "highest value, goes on at 0.69"
+    )
+    rows = log_of(tmp_path / "run")
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4, 5]
+    assert float(rows[-1]["validation_negative_elbo"]) < float(rows[1]["validation_negative_elbo"])
+    # From there on the learning rates are those of a run that was planned so long.
+    planned = fit(longer, digits, tmp_path / "planned", console=console)
+    rates = [
+        [row["learning_rate"] for row in log_of(each)[2:]]
+        for each in (tmp_path / "run", tmp_path / "planned")
+    ]
+    assert rates[0] == rates[1]
+    assert run.provenance.changes == ("after step 18: trainer.epochs was 2 and is 5 now",)
+    assert planned.provenance.changes == ()
+    # It goes on, and is cut off and resumed, as any other run.
+    assert fit(longer, digits, tmp_path / "run", resume=True, console=console).provenance == run.provenance
+
+
+def test_the_first_step_of_a_longer_training_is_not_wasted(
+    tiny, digits, tmp_path, console, no_pictures, monkeypatch
+):
+    """The checkpoint of a finished run has a learning rate of 0."""
+    fit(tiny(), digits, tmp_path / "run", console=console)
+    rates = {}
+    original = FittingModule.training_step
+
+    def spy(self, images, batch_index):
+        rates[self.trainer.global_step] = self.trainer.optimizers[0].param_groups[0]["lr"]
+        return original(self, images, batch_index)
+
+    monkeypatch.setattr(FittingModule, "training_step", spy)
+    fit(tiny(trainer={"epochs": 3}), digits, tmp_path / "run", resume=True, console=console)
+    assert min(rates) == 18
+    fit(tiny(trainer={"epochs": 3}), digits, tmp_path / "planned", console=console)
+    first, planned = rates[18], dict(rates)
+    assert first == planned[18] > 0.0
+
+
+def test_a_run_that_stopped_early_says_what_makes_it_go_on(
+    tiny, digits, tmp_path, console, no_pictures, heard
+):
+    still = {"optimiser": {"learning_rate": 1e-9}}
+    trainer = {"epochs": 30, "early_stopping_epochs": 2, "ema_decay": 0.0}
+    run = fit(tiny(**still, trainer=trainer), digits, tmp_path / "run", console=console)
+    ended = run.kept.last_epoch
+    said = len(heard)
+    fit(
+        tiny(**still, trainer={**trainer, "epochs": 40}),
+        digits,
+        tmp_path / "run",
+        resume=True,
+        console=console,
+    )
+    assert any("the run stopped early, after 2 epochs without a better one" in line for line in heard[said:])
+    patient = {**trainer, "epochs": ended + 1, "early_stopping_epochs": 9}
+    run = fit(tiny(**still, trainer=patient), digits, tmp_path / "run", resume=True, console=console)
+    assert run.kept.last_epoch == ended + 1
+
+
+@pytest.mark.parametrize(
+    ("sections", "told"),
+    [
+        ({"trainer": {"seed": 9}}, "but trainer.seed was 0 and is 9 now. The weights and the state"),
+        ({"model": {"latent_size": 5}}, "but model.latent_size was 4 and is 5 now. The weights"),
+        (
+            {"trainer": {"epochs": 1}},
+            "expected trainer.epochs of at least 2, the number that the run has begun",
+        ),
+    ],
+)
+def test_what_a_run_that_goes_on_cannot_change_is_refused_with_the_reason(
+    sections, told, tiny, digits, tmp_path, console, no_pictures
+):
+    fit(tiny(), digits, tmp_path / "run", console=console)
+    files = {path: path.read_bytes() for path in (tmp_path / "run").glob("*.json")}
+    with pytest.raises(RunDirectoryError, match=re.escape(told)):
+        fit(tiny(**sections), digits, tmp_path / "run", resume=True, console=console)
+    assert files == {path: path.read_bytes() for path in (tmp_path / "run").glob("*.json")}
 
 
 def test_words_that_change_no_run_do_not_keep_it_from_resuming(tiny, digits, tmp_path, console, no_pictures):
@@ -159,7 +246,7 @@ def test_resuming_with_another_number_of_threads_is_told(tiny, digits, tmp_path,
         fit(tiny(), digits, tmp_path / "run", resume=True, console=console)
     finally:
         torch.set_num_threads(1)
-    assert heard[-1].startswith("note: threads was 1 when the run was started and is 2 now")
+    assert any(line.startswith("note: threads was 1 when the run was started and is 2 now") for line in heard)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])

@@ -15,10 +15,14 @@ import torch
 from patience import PATIENCE_S
 
 from training.callbacks import RunCheckpoint
-from training.errors import NonFiniteTraining, TrainingInterrupted
+from training.data import observe, split_train_validation, to_unit_interval
+from training.errors import NonFiniteTraining, RunDirectoryError, TrainingInterrupted, WriteFailed
+from training.evaluation import weights_sha256
 from training.fit import fit
 from training.module import FittingModule
+from training.objectives import elbo_terms
 from training.run_directory import RunDirectory, load_run, write_tensors
+from training.seeding import generator_for
 
 
 def test_a_diverging_run_stops_and_keeps_its_last_checkpoint(
@@ -88,38 +92,112 @@ def test_no_alarm_where_a_small_kl_means_nothing(
     assert not [line for line in heard if "posterior" in line]
 
 
+#: Hardly moves, so that the first epochs stay the best and patience ends the run soon.
+STANDS_STILL: dict[str, Any] = {
+    "optimiser": {"learning_rate": 1e-9},
+    "trainer": {"epochs": 30, "early_stopping_epochs": 2, "ema_decay": 0.0},
+}
+
+
 def test_early_stopping_ends_a_run_that_no_longer_improves(tiny, digits, tmp_path, console, no_pictures):
-    config = tiny(
-        optimiser={"learning_rate": 1e-9},
-        trainer={"epochs": 30, "early_stopping_epochs": 2, "ema_decay": 0.0},
-    )
+    config = tiny(**STANDS_STILL)
     run = fit(config, digits, tmp_path / "run", console=console)
-    assert run.epochs < 30
+    assert run.kept.last_epoch < 30
     resumed = fit(config, digits, tmp_path / "run", resume=True, console=console)
-    assert resumed.epochs == run.epochs
+    assert resumed.kept == run.kept
 
 
-def test_the_pictures_of_a_run_that_stopped_early_are_those_of_its_last_epoch(
-    tiny, digits, tmp_path, console, heard, monkeypatch
+def test_early_stopping_keeps_the_best_weights_and_says_how_good_the_last_ones_were(
+    tiny, digits, tmp_path, console, heard, no_pictures, log_of
+):
+    """Too high a learning rate: the figure falls, and then rises for as long as the run is patient."""
+    rising = {
+        "optimiser": {"learning_rate": 0.03, "final_fraction": 1.0},
+        "trainer": {"epochs": 99, "batch_size": 16, "early_stopping_epochs": 4, "ema_decay": 0.0},
+        "data": {"validation_size": 550},
+    }
+    run = fit(tiny(**rising, model={"kind": "ae"}), digits, tmp_path / "run", console=console)
+    figures = [float(row["validation_negative_elbo"]) for row in log_of(tmp_path / "run")]
+    best = min(range(len(figures)), key=figures.__getitem__)
+    assert len(figures) == best + 1 + 4
+    assert run.epochs == run.kept.epoch == best + 1
+    assert run.kept.last_epoch == len(figures)
+    # What is kept is as good as the log says of its epoch, and the last are as bad.
+    _, validation = split_train_validation(digits.train, validation_size=550, seed=0)
+    for file, expected in (("model.pt", figures[best]), ("last.pt", figures[-1])):
+        stored = torch.load(tmp_path / "run" / file, weights_only=True)
+        run.model.load_state_dict(stored["state_dict"])
+        x = observe(
+            to_unit_interval(validation.whole()[:512]), "dynamic", generator_for(0, "binarisation", 0)
+        )
+        rest = observe(
+            to_unit_interval(validation.whole()[512:]), "dynamic", generator_for(0, "binarisation", 1)
+        )
+        costs = torch.cat([elbo_terms(run.model, part).reconstruction_nll for part in (x, rest)])
+        assert costs.mean().item() == pytest.approx(expected, rel=1e-3)
+    assert figures[-1] > figures[best]
+    assert (
+        f"kept the weights of epoch {best + 1} (validation -ELBO {figures[best]:.2f}), the best; training "
+        f"ended after epoch {len(figures)} ({figures[-1]:.2f})"
+    ) in heard
+
+
+def test_a_run_cut_off_at_its_best_epoch_keeps_that_epoch(
+    tiny, digits, tmp_path, console, no_pictures, monkeypatch, same_weights
+):
+    """The weights are there before the checkpoint that says so: no moment between the two loses the best."""
+    config = tiny(**STANDS_STILL)
+    whole = fit(config, digits, tmp_path / "whole", console=console)
+    original = RunCheckpoint._save
+    ends = 0
+
+    class PowerCutError(Exception):
+        pass
+
+    def cut_off(self, trainer):
+        nonlocal ends
+        original(self, trainer)
+        ends += 1
+        if ends == whole.epochs:  # one checkpoint an epoch
+            raise PowerCutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunCheckpoint, "_save", cut_off)
+        with pytest.raises(PowerCutError):
+            fit(config, digits, tmp_path / "run", console=console)
+    resumed = fit(config, digits, tmp_path / "run", resume=True, console=console)
+    assert resumed.kept == whole.kept
+    assert not resumed.kept.are_the_last
+    assert same_weights(tmp_path / "run", tmp_path / "whole")
+
+
+def test_without_early_stopping_the_last_weights_are_kept(tiny, digits, tmp_path, console, no_pictures):
+    run = fit(tiny(), digits, tmp_path / "run", console=console)
+    assert run.kept is None
+    assert run.epochs == 2
+    assert sorted(path.name for path in (tmp_path / "run").glob("*.pt")) == ["model.pt"]
+
+
+def test_the_last_pictures_of_a_run_that_stopped_early_show_the_weights_that_are_kept(
+    tiny, digits, tmp_path, console, monkeypatch
 ):
     drawn = []
-
-    def note(self, model):
-        drawn.append(sum(line.startswith("epoch ") for line in heard))
-
-    monkeypatch.setattr("training.pictures.Pictures.draw", note)
-    config = tiny(
-        optimiser={"learning_rate": 1e-9},
-        trainer={
-            "epochs": 30,
-            "early_stopping_epochs": 2,
-            "ema_decay": 0.0,
-            "pictures_every_epochs": 20,
-        },
+    monkeypatch.setattr(
+        "training.pictures.Pictures.draw", lambda self, model: drawn.append(weights_sha256(model))
     )
-    run = fit(config, digits, tmp_path / "run", console=console)
-    assert run.epochs < 20
-    assert drawn == [run.epochs]
+    trainer = {**STANDS_STILL["trainer"], "pictures_every_epochs": 20}
+    run = fit(tiny(**{**STANDS_STILL, "trainer": trainer}), digits, tmp_path / "run", console=console)
+    assert run.kept.last_epoch < 20
+    assert len(drawn) == 2  # of the last epoch, as the run ends; and then of what is kept
+    assert drawn[-1] == weights_sha256(run.model)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"epoch": 1}', "{"])
+def test_damaged_facts_of_the_kept_weights_are_told(text, tiny, digits, tmp_path, console, no_pictures):
+    fit(tiny(**STANDS_STILL), digits, tmp_path / "run", console=console)
+    (tmp_path / "run" / "kept.json").write_text(text)
+    with pytest.raises(RunDirectoryError, match=r"kept\.json: expected what `vae-train fit` wrote"):
+        load_run(tmp_path / "run")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -203,7 +281,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_no_temporary_file(
 
     with monkeypatch.context() as patch:
         patch.setattr("training.run_directory.os.fsync", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(WriteFailed, match=r"last\.ckpt: .*No space left on device .*Free space"):
             write_tensors(directory.checkpoint, {"new": torch.zeros(3)})
     assert directory.checkpoint.read_bytes() == old
     assert [path.name for path in directory.checkpoint.parent.iterdir()] == ["last.ckpt"]

@@ -15,12 +15,13 @@ import torch
 
 from model_store import ModelReference, ModelStore, default_store_root
 from training.commands.telling import progress_of_evaluation, say
-from training.config import Expectation, RunConfig, load_recipe
+from training.config import Expectation, RunConfig, load_recipe, with_overrides
 from training.console import Console
 from training.data import ImageData, count_held_back, load_images
 from training.errors import ConfigError, TrainingInterrupted
 from training.evaluation import Evaluation, evaluate, format_value, write_evaluation
 from training.fit import assist, fit
+from training.fitting.divergence import divergence
 from training.helpers import end_with_the_starter
 from training.lightning_trainer import resolve_precision
 from training.memory import keep_freed_memory
@@ -76,14 +77,19 @@ def run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         raise TrainingInterrupted(
             f"{out}: stopped while evaluating; training is complete and its weights are kept. Measure them "
-            f"with: vae-train evaluate {out}"
+            f"with: vae-train evaluate {shlex.quote(str(out))}{_data(arguments)}"
         ) from None
     write_evaluation(out, evaluation)
     say(_report(evaluation))
     minutes = (time.monotonic() - started) / 60.0
     say(f"done in {minutes:.1f} minutes; the protocol of each figure is in {out}/evaluation.md")
-    say(_next_step(evaluation, out, config))
+    say(_next_step(evaluation, out, config, data))
     return 0
+
+
+def _data(arguments: argparse.Namespace) -> str:
+    """The option `--data` as it was given, for a command that is printed."""
+    return "" if arguments.data is None else f" --data {shlex.quote(str(arguments.data))}"
 
 
 def _assist(arguments: argparse.Namespace, processes: Processes) -> int:
@@ -112,12 +118,17 @@ def _configuration(arguments: argparse.Namespace, store: ModelStore) -> RunConfi
     if arguments.recipe is None:
         if not arguments.resume:
             raise ConfigError("--recipe: expected a recipe name or a .toml file, got nothing.")
-        if arguments.overrides or arguments.seed is not None or arguments.start_from is not None:
+        if arguments.seed is not None or arguments.start_from is not None:
             raise ConfigError(
-                "--set, --seed, --start-from: expected none of them with --resume and no --recipe; a run "
-                "goes on with the configuration it was started with."
+                "--seed, --start-from: expected neither of them with --resume and no --recipe; a run goes on "
+                "with the weights and the noise it was started with. Leave them out, or start a new run in "
+                "another --out."
             )
-        return RunDirectory(arguments.out).read_config()
+        directory = RunDirectory(arguments.out)
+        config = directory.read_config()
+        if not arguments.overrides:
+            return config
+        return with_overrides(config, arguments.overrides, where=str(directory.config))
     overrides = list(arguments.overrides)
     if arguments.seed is not None:
         overrides.append(f"trainer.seed={arguments.seed}")
@@ -164,7 +175,7 @@ def _plan(config: RunConfig, data: ImageData, out: Path, *, resume: bool, proces
             f"seed {trainer.seed}, {precision}, {_computes(processes)}",
             f"  expect    {expected}",
             f"  watch     {out}/reconstructions.png, {pictures}, log.csv; "
-            f"tensorboard --logdir {out}/tensorboard",
+            f"tensorboard --logdir {shlex.quote(f'{out}/tensorboard')}",
             f"  stop      Ctrl-C saves; {'resuming from' if resume else '--resume goes on from'} "
             f"{RunDirectory(out).checkpoint}",
         ]
@@ -198,7 +209,10 @@ def _what_is_measured(config: RunConfig, test_images: int) -> str:
     )
 
 
-def _next_step(evaluation: Evaluation, out: Path, config: RunConfig) -> str:
+def _next_step(evaluation: Evaluation, out: Path, config: RunConfig, data: ImageData) -> str:
+    diverged = divergence(evaluation["kl"], data.image_shape) if "kl" in evaluation else ""
+    if diverged:
+        return f"not worth publishing: {diverged}, and train in another --out."
     if evaluation.collapsed:
         return (
             "not worth publishing: the latents say nothing of the images. Change what the warning names, and "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 import torch
@@ -51,7 +52,8 @@ def _of_run(arguments: argparse.Namespace, request: PriorRequest) -> int:
     fit = fit_prior_of_run(Path(arguments.model), request)
     for metric in fit.entry.metrics:
         say(f"  {metric.name:<27} {format_value(metric):>10}  {metric.unit}")
-    say(f"wrote {arguments.model}/prior.npz; publish it: vae-train export {arguments.model} --name NAME")
+    run = shlex.quote(arguments.model)
+    say(f"wrote {arguments.model}/prior.npz; publish it: vae-train export {run} --name NAME")
     return 0
 
 

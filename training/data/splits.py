@@ -29,7 +29,8 @@ def split_train_validation(
     """Hold images back to validate on, chosen by a digest of their pixels and the seed.
 
     Both parts keep the order of the whole. They are disjoint and together they are the whole. Reordering
-    moves no image from one part to the other. Nor does adding images to a share; added to a number of images,
+    moves no image from one part to the other. Nor does adding images to a share, unless they are so few that
+    the share had none and one was taken; added to a number of images,
     they may send some of those held back to the training part, and never the other way.
 
     Args:
@@ -69,7 +70,8 @@ def count_held_back(image_set: ImageSet, *, validation_size: float, seed: int) -
 def hold_out_test(image_set: ImageSet, *, name: str) -> tuple[ImageSet, ImageSet]:
     """(training part, test part) of images that came without test images: a tenth, whatever the run's seed.
 
-    Adding images moves none of them from one part to the other.
+    Adding images moves none of them from one part to the other, unless they are so few that a tenth had none
+    and one was taken.
 
     Args:
         image_set: All images.
@@ -134,4 +136,10 @@ def _numbers(image_set: ImageSet, purpose: str, seed: int) -> npt.NDArray[np.uin
 
 
 def _lowest_share(numbers: npt.NDArray[np.uint64], share: float) -> npt.NDArray[np.bool_]:
-    return numbers < np.uint64(share * 2.0**64)
+    """Those below the share of all numbers; where that is none or all of few, one image more or less."""
+    lowest: npt.NDArray[np.bool_] = numbers < np.uint64(share * 2.0**64)
+    if not lowest.any():
+        lowest = numbers == numbers.min()
+    elif lowest.all():
+        lowest = numbers != numbers.max()
+    return lowest

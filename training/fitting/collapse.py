@@ -26,7 +26,7 @@ OnCollapse = Literal["stop", "restart", "go-on"]
 
 #: A KL that has been here and is below `COLLAPSED_KL_NATS` now was lost, whatever the weight of the KL term.
 _WAS_USED_NATS: Final = 5.0
-#: A small KL is that of a model that has not learned yet: before 50 steps, and before 200 or a quarter of all.
+#: A small KL is that of a model that has not learned yet: before 50 steps, before 200 or a quarter of all.
 _STEPS_TO_LEARN: Final = (50, 200)
 #: Validation images that an autoencoder is asked about.
 _ASKED: Final = 256

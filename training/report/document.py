@@ -51,6 +51,10 @@ def measure(bench: Workbench, request: Request) -> tuple[Report, tuple[Findings,
     started, cpu_started = monotonic(), process_time()
     if bench.judge is not None:
         bench.judge.check_shape(bench.model.image_shape, of=bench.subject.label)
+        # One of other images is of use here: its figures compare with those of the same judge.
+        facts, train = bench.judge.facts, bench.data.train
+        if facts.trained_on == train.fingerprint and facts.trained_on_labels and train.labels is not None:
+            bench.judge.check_labels(train)
     check_second(bench, request.second, request.second_subject)
     evaluation, likelihood = find_likelihood(
         bench,

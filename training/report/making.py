@@ -5,6 +5,7 @@ Knows files, subjects and reports. Knows no terminal: what to tell is given to c
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from training.report.findings import Report
 from training.report.page import page_of
 from training.report.workbench import Workbench
 from training.run_directory import write_text
+from training.runs.writing import writing
 from training.subjects import Subject, open_subject
 
 Tell = Callable[[str], None]
@@ -79,7 +81,8 @@ def make_report(
         second = _second_images(second_data, second_subject or subject, data.test, tell)
     report, findings = _measure(subject, data, wanted, progress, second=second, second_subject=second_subject)
     folder = out or subject.folder
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     if subject.run is not None:
         write_evaluation(subject.run, report.evaluation)
     write_text(folder / "report.json", report.model_dump_json(indent=2) + "\n")
@@ -120,7 +123,8 @@ def make_comparison(
         tell(f"measuring {subject.label}")
         measured.append(_measure(subject, data, wanted, progress))
     comparison = Comparison(reports=tuple(report for report, _ in measured))
-    out.mkdir(parents=True, exist_ok=True)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
     write_text(out / "compare.json", comparison.model_dump_json(indent=2) + "\n")
     write_text(out / "compare.html", comparison_page(measured))
     tell(f"wrote {out}/compare.html and compare.json")
@@ -152,10 +156,11 @@ def make_judge(
         raise ConfigError(f"--seed: expected 0 to {MAX_SEED:,}, got {seed:,}. Choose a number in that range.")
     data = load_images(data_dir, DataConfig(), tell=tell)
     judge = fit_judge(data, seed=seed, epochs=epochs, tell=tell)
-    out.mkdir(parents=True, exist_ok=True)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
     save_judge(out, judge)
     tell(f"the judge reads {100.0 * judge.facts.accuracy:.2f} % ({judge.facts.protocol})")
-    tell(f"use it: vae-train evaluate RUN --judge {out}")
+    tell(f"use it: vae-train evaluate RUN --judge {shlex.quote(str(out))}")
 
 
 def _check_out(out: Path | None) -> None:

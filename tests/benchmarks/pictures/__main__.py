@@ -130,7 +130,7 @@ def _run(out: Path, name: str, seed: int, overrides: list[str]) -> Measured:
 def _table(measured: list[Measured]) -> str:
     """Ranges over the seeds."""
     lines = [
-        "| pictures | seeds | KL, nats | active | RMSE | PCA | mean image | RMSE / PCA | restarts | minutes |",
+        "| pictures | seeds | KL, nats | active | RMSE | PCA | mean image | RMSE / PCA | anew | minutes |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name in dict.fromkeys(each.name for each in measured):

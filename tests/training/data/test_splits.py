@@ -115,3 +115,20 @@ def test_image_set_refuses_labels_of_another_number_and_float_pixels():
     images = torch.zeros(3, 1, 2, 2, dtype=torch.uint8)
     with pytest.raises(DataError, match="one label for each of 3 images"):
         ImageSet(name="x", images=images, labels=torch.zeros(2, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 9])
+def test_few_images_have_some_on_both_sides_whatever_their_pixels(count):
+    """A tenth of nine is none for four sets of ten, and nine tenths of them all."""
+    for seed in range(40):
+        pixels = torch.randint(
+            0, 256, (count, 1, 4, 4), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8
+        )
+        few = ImageSet(name="few", images=pixels)
+        for parts in (
+            hold_out_test(few, name="few"),
+            split_train_validation(few, validation_size=0.1, seed=seed),
+            split_train_validation(few, validation_size=0.9, seed=seed),
+        ):
+            assert all(len(part) > 0 for part in parts)
+            assert sum(map(len, parts)) == count

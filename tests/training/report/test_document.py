@@ -122,6 +122,12 @@ def test_weights_that_are_not_finite_give_an_error_and_no_report(bench_of, make_
         measure(bench_of(model), REQUEST)
 
 
+def test_judge_of_other_labels_of_the_same_images_is_refused(bench_of, judge, digits):
+    train = replace(digits.train, labels=9 - digits.train.labels)
+    with pytest.raises(DataError, match="got one of other labels of the same images"):
+        measure(bench_of(judge=judge, data=replace(digits, train=train)), REQUEST)
+
+
 def test_judge_of_other_images_is_refused(bench_of, judge):
     other = replace(judge, facts=replace(judge.facts, image_shape=(3, 8, 8)))
     with pytest.raises(DataError, match=r"judge: expected one for images shaped \(1, 28, 28\)"):

@@ -1,0 +1,74 @@
+"""A run that diverges: figures that are not finite, or codes that run away.
+
+Knows costs in nats and Lightning's hooks. Knows nothing of models or files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from training.errors import NonFiniteTraining
+
+#: Steps in a row before it is reported: one batch may be odd.
+PATIENCE_STEPS = 10
+REMEDY = "Raise objective.beta (1 is the ELBO itself), or lower optimiser.learning_rate"
+
+
+def most_kl_nats(image_shape: tuple[int, int, int]) -> float:
+    """Above this, the code of an image costs more than its pixels, written down as bytes: D · ln 256."""
+    return math.prod(image_shape) * math.log(256.0)
+
+
+def divergence(kl: float, image_shape: tuple[int, int, int]) -> str:
+    """What to say of a KL, in nats per image, of codes that ran away; empty where they did not."""
+    most = most_kl_nats(image_shape)
+    if not kl > most:
+        return ""
+    return (
+        f"the codes run away: KL {kl:,.0f} nats per image, more than the {most:,.0f} that its pixels take as "
+        f"bytes. Samples from the prior show nothing. {REMEDY}"
+    )
+
+
+class DivergenceAlarm(Callback):
+    """Warns once, within the epoch, when the codes run away."""
+
+    def __init__(self, image_shape: tuple[int, int, int], say: Callable[[str], None]) -> None:
+        """`say` is given the line."""
+        self._image_shape = image_shape
+        self._say = say
+        self._steps = 0
+        self._said = False
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,  # noqa: ARG002  # Lightning decides what its hooks are given
+        outputs: Any,
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+    ) -> None:
+        """Count the steps in a row that are beyond reason."""
+        told = "" if self._said else divergence(float(outputs["kl"]), self._image_shape)
+        self._steps = self._steps + 1 if told else 0
+        if self._steps == PATIENCE_STEPS:
+            self._said = True
+            self._say(f"warning: step {trainer.global_step}: {told}.")
+
+
+def check_validation(reconstruction_nll: float, kl: float, *, epoch: int) -> None:
+    """Refuse to keep weights whose validation is not finite.
+
+    Raises:
+        NonFiniteTraining: One of the costs is NaN or infinite.
+    """
+    if not (math.isfinite(reconstruction_nll) and math.isfinite(kl)):
+        raise NonFiniteTraining(
+            f"epoch {epoch}: expected finite costs of the validation images, got reconstruction "
+            f"{reconstruction_nll} and KL {kl}. The last checkpoint is kept. {REMEDY} in a new run."
+        )

@@ -1,0 +1,44 @@
+"""Which weights of a run under way are kept: the last, or with early stopping the best.
+
+Knows the run directory, the lines of the log and how long there was no better one. Knows no hooks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from training.models import LatentImageModel
+from training.run_directory import RunDirectory, save_model, write_text
+from training.runs.kept_weights import KeptWeights
+
+
+def keep_weights(
+    directory: RunDirectory,
+    model: LatentImageModel,
+    row: Mapping[str, float],
+    *,
+    epochs_without_better: int | None,
+) -> None:
+    """Write `model.pt`, and with early stopping `kept.json` and the last weights beside the best.
+
+    Call this before the checkpoint of the same epoch is written: a process that is killed in between then
+    trains the epoch again and writes the same weights. The other way round the best could be lost.
+
+    Args:
+        directory: Where to.
+        model: The weights at the end of the epoch.
+        row: The line of the log of that epoch.
+        epochs_without_better: Since the lowest validation -ELBO; None without early stopping.
+    """
+    kept = None if epochs_without_better is None else directory.read_kept()
+    if kept is not None and epochs_without_better:
+        save_model(directory, model, epochs=int(row["epoch"]), last=True)
+        write_text(directory.kept, kept.followed_by(row).to_json())
+        return
+    # Also where a run of an earlier release goes on, which kept no best weights.
+    save_model(directory, model, epochs=int(row["epoch"]))
+    directory.last_model.unlink(missing_ok=True)
+    if epochs_without_better is None:
+        directory.kept.unlink(missing_ok=True)
+    else:
+        write_text(directory.kept, KeptWeights.of(row).to_json())
