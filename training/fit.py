@@ -19,7 +19,7 @@ from training.batches import OrderedBatches, ShuffledBatches
 from training.callbacks import EpochLog, PositionOfBatches, RunCheckpoint, StopOnSignals
 from training.config import DataConfig, RunConfig
 from training.console import Console, announcer
-from training.data import ImageData, ImageSet, split_train_validation
+from training.data import ImageData, ImageSet, describe_split, fitting_parts
 from training.errors import ConfigError, DataError, RunDirectoryError
 from training.lightning_trainer import Precision, make_trainer, quiet_lightning, resolve_precision
 from training.models import LatentImageModel, build_model
@@ -105,6 +105,7 @@ def fit(
         task = _Task(
             config=config.to_json(),
             data_fingerprint=provenance.data_fingerprint,
+            split=provenance.split,
             precision=precision,
             resumes=directory.checkpoint.is_file(),
         )
@@ -155,6 +156,11 @@ def assist(
                 f"{task.data_fingerprint[:12]}…), got others ({data.train.fingerprint[:12]}…). Give "
                 "every process the same --data."
             )
+        if describe_split(data) != task.split:
+            raise DataError(
+                f"{data.name}: expected the validation images of the first process ({task.split}), got "
+                f"others ({describe_split(data)}). Give every process the same --data."
+            )
         _, validation, batches = _parts(config, data, processes)
         silent = Console(say=lambda _: None, progress_bar=False)
         _train(config, RunDirectory(out), batches, validation, task=task, console=silent, processes=processes)
@@ -166,6 +172,7 @@ class _Task:
 
     config: str
     data_fingerprint: str
+    split: str
     precision: Precision
     resumes: bool
     """From a checkpoint, which the first process reads."""
@@ -178,11 +185,10 @@ def _nobodys_task() -> _Task:
 def _parts(
     config: RunConfig, data: ImageData, processes: Processes
 ) -> tuple[ImageSet, ImageSet, ShuffledBatches]:
-    """Images to train on, images held back, and this process's batches of the former."""
-    train, validation = split_train_validation(
-        data.train, validation_size=config.data.validation_size, seed=config.trainer.seed
+    """Images to train on, images to validate on, and this process's batches of the former."""
+    train, validation = fitting_parts(
+        data, validation_size=config.data.validation_size, seed=config.trainer.seed
     )
-    assert validation is not None  # the configuration holds at least one image back
     batches = ShuffledBatches(
         train.images,
         batch_size=config.trainer.batch_size,
@@ -268,10 +274,15 @@ def _check_resumable(directory: RunDirectory, config: RunConfig, now: Provenance
             f"{then.data_fingerprint[:12]}…), got others ({now.data_fingerprint[:12]}…). Resume with the "
             "--data it was started with."
         )
-    if then.split != now.split:
+    if then.split == "permutation":
         raise RunDirectoryError(
             f"{directory.root}: expected a run whose validation images were chosen by their content, got one "
             "of an earlier version, which chose others. Start a new run in another --out."
+        )
+    if then.split != now.split:
+        raise DataError(
+            f"{directory.root}: expected the validation images the run was started with ({then.split}), got "
+            f"others ({now.split}). Resume with the --data it was started with."
         )
     for what in ("precision", "threads", "devices", "nodes", "accelerator", "libraries"):
         before, after = getattr(then, what), getattr(now, what)
