@@ -14,6 +14,7 @@ from PIL import Image
 from training.config import parse_config
 from training.console import Console
 from training.data import ImageData, ImageSet, Room, split_train_validation, to_unit_interval
+from training.data.folder_tree import scan
 from training.errors import DataError
 from training.evaluation import evaluate
 from training.fit import fit
@@ -41,6 +42,8 @@ def test_a_run_leaves_everything_a_stranger_needs(tiny, digits, tmp_path, consol
     assert len(heard) == 2
     assert heard[1].startswith("epoch 2/2  -ELBO train ")
     assert any((tmp_path / "run" / "tensorboard").glob("events.*"))
+    # Among pictures that are trained on, it would be known and left out.
+    assert scan(tmp_path).runs == ["run"]
 
 
 def test_the_log_holds_the_parts_of_the_bound_and_they_add_up(

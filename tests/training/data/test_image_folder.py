@@ -263,10 +263,13 @@ def test_other_files_are_left_out_and_told_and_hidden_ones_left_alone(root, save
             "in class folders or none, got 1 of 2 outside of them: 2.png",
         ),
         (["train/1.png", "test/2.png", "cat/3.png"], "expected nothing beside train and test, got cat."),
-        (["train/1.png", "2.png"], "expected nothing beside train and test, got 2.png."),
+        (
+            ["train/1.png", "2.png"],
+            "expected nothing beside train, got 2.png. Move training images",
+        ),
         (["train/1.png", "test/notes.txt"], "test: expected image files, got none."),
-        (["notes.txt", "a/b.csv"], "the four IDX files of MNIST or its like; got notes.txt, a/b.csv."),
-        (["test/1.png"], ": expected image files, got none."),
+        (["notes.txt", "a/b.csv"], "the four IDX files of MNIST or its like; got a/b.csv, notes.txt."),
+        (["test/1.png"], ": expected training images beside test, got none."),
         (["train/a/1.png", "test/b/2.png"], "class in the test part that the training part lacks, got b"),
     ],
 )
