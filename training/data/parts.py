@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from training.data.images import ImageData, ImageSet
+from training.data.label_names import publishable_names
 from training.data.on_disk import ImageShape, ImagesOnDisk
 from training.data.splits import hold_out_test, shared_images
 from training.errors import DataError
@@ -69,7 +70,8 @@ def data_of_parts(
                 f"{where}: expected one label for each of the {len(part.images):,} {what} images, got "
                 f"{len(part.labels):,}. Give the labels of these images."
             )
-    numbers, label_names = _numbered(where, train, others)
+    numbers, words = _numbered(where, train, others)
+    label_names, told_of_names = publishable_names(words)
     whole = ImageSet(name if test is None else f"{name} train", train.images, numbers["training"])
     _check_that_there_is_something_to_learn(where, whole)
     sets = {
@@ -77,7 +79,7 @@ def data_of_parts(
         for what, part in others.items()
         if part is not None
     }
-    notes: list[str] = []
+    notes = list(told_of_names)
     for what, image_set in sets.items():
         if whole.image_shape != image_set.image_shape:
             raise DataError(

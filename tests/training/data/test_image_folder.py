@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from random import Random
 
 import numpy as np
@@ -277,6 +278,18 @@ def test_folders_that_are_neither_classes_nor_parts_are_told(files, told, root, 
     for number, file in enumerate(files):
         save(file, grey(number) if file.endswith(".png") else b"text")
     assert told in refusal(root)
+
+
+def test_names_that_are_not_utf_8_are_read_as_latin_1_as_old_archives_have_them(root, save):
+    latin = os.fsdecode("café".encode("latin-1"))
+    for number in range(30):
+        save(f"{latin}/{latin}-{number}.png", grey(number))
+        save(f"thé/{number}.png", grey(100 + number))
+    save(f"{latin}.txt", b"x")
+    data = load(root)
+    assert data.label_names == ("café", "thé")
+    assert data.notes[0].endswith(r"cannot have them: 'caf\udce9' became café")
+    assert data.notes[2] == f"1 files that are no pictures were left out: {latin}.txt"
 
 
 def test_an_empty_folder_is_told(root):

@@ -83,3 +83,11 @@ def test_images_that_two_parts_share_are_told():
         "2 of the 10 test images are training images too, so that the figures flatter the model",
         "1 of the 10 test images are validation images too",
     )
+
+
+def test_a_class_that_no_version_can_be_published_with_gets_a_name_that_is_told():
+    train, test = (Part(part(first, 40).images, np.array([" cat", "dog"] * 20)) for first in (0, 40))
+    data = data_of_parts("pets", "pets", train, test)
+    assert (data.label_names, data.test.labels.tolist()) == (("cat", "dog"), [0, 1] * 20)
+    told = "names of classes were changed, as a published version cannot have them: ' cat' became cat"
+    assert data.notes == (told,)
