@@ -23,6 +23,8 @@ from training.errors import DataError
 MIN_SIDE = 8
 MAX_SIDE = 64
 MAX_LABEL = 9_999
+#: Levels of 1 to 6 bits, kept as they were counted, end below; pictures reach it somewhere.
+_DIM_BELOW = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,19 +75,19 @@ def data_of_parts(
     numbers, words = _numbered(where, train, others)
     label_names, told_of_names = publishable_names(words)
     whole = ImageSet(name if test is None else f"{name} train", train.images, numbers["training"])
-    _check_that_there_is_something_to_learn(where, whole)
+    notes = [*told_of_names, *_check_that_there_is_something_to_learn(where, whole)]
     sets = {
         what: ImageSet(f"{name} {what}", part.images, numbers[what])
         for what, part in others.items()
         if part is not None
     }
-    notes = list(told_of_names)
     for what, image_set in sets.items():
         if whole.image_shape != image_set.image_shape:
             raise DataError(
                 f"{where}: expected training and {what} images of one shape, got {whole.image_shape} and "
                 f"{image_set.image_shape}. Give the parts of one data set."
             )
+        _levels(where, image_set)
         notes += _overlap(where, whole, image_set, what)
     if len(sets) == 2 and (shared := shared_images(sets["validation"], sets["test"])):
         notes.append(f"{shared:,} of the {len(sets['test']):,} test images are validation images too")
@@ -130,17 +132,30 @@ def _as_tensor(labels: npt.NDArray[Any] | None) -> Tensor | None:
     return None if labels is None else torch.from_numpy(labels.astype(np.int64))
 
 
-def _check_that_there_is_something_to_learn(where: str, image_set: ImageSet) -> None:
+def _check_that_there_is_something_to_learn(where: str, image_set: ImageSet) -> list[str]:
+    """What to tell of the range of its pixels."""
+    darkest, brightest = _levels(where, image_set)
+    if darkest == brightest:
+        raise DataError(f"{where}: expected images that differ, got every pixel {darkest}. Give real ones.")
+    if brightest >= _DIM_BELOW:
+        return []
+    return [
+        f"no pixel is brighter than {brightest} of 255: if that is the brightest there can be, multiply the "
+        f"pixels by {255 // brightest}, so that the model sees the whole range"
+    ]
+
+
+def _levels(where: str, image_set: ImageSet) -> tuple[int, int]:
+    """The darkest and the brightest pixel."""
     darkest, brightest = 255, 0
     for chunk in image_set.chunks():
         darkest, brightest = min(darkest, int(chunk.min())), max(brightest, int(chunk.max()))
     if brightest <= 1:
         raise DataError(
-            f"{where}: expected grey levels 0 to 255, got none above {brightest}. Multiply pixels that are 0 "
-            "or 1 by 255; all-black images hold nothing to learn."
+            f"{where}: expected grey levels 0 to 255, got none above {brightest} in {image_set.name}. "
+            "Multiply pixels that are 0 or 1 by 255; all-black images hold nothing to learn."
         )
-    if darkest == brightest:
-        raise DataError(f"{where}: expected images that differ, got every pixel {darkest}. Give real ones.")
+    return darkest, brightest
 
 
 def _overlap(where: str, train: ImageSet, other: ImageSet, what: str) -> tuple[str, ...]:

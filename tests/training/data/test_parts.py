@@ -91,3 +91,20 @@ def test_a_class_that_no_version_can_be_published_with_gets_a_name_that_is_told(
     assert (data.label_names, data.test.labels.tolist()) == (("cat", "dog"), [0, 1] * 20)
     told = "names of classes were changed, as a published version cannot have them: ' cat' became cat"
     assert data.notes == (told,)
+
+
+@pytest.mark.parametrize(("most", "factor"), [(15, 17), (16, 15), (31, 8), (63, 4)])
+def test_levels_that_were_counted_in_fewer_bits_are_told_with_the_factor(most, factor):
+    """They train, as very dark pictures do, and figures of them say little."""
+
+    def dim(given: Part) -> Part:
+        return Part((given.images.int() * most // 255).to(torch.uint8), None)
+
+    data = data_of_parts("pets", "pets", dim(part(0, 40)), dim(part(40, 10)))
+    (note,) = data.notes
+    assert note.startswith(f"no pixel is brighter than {most} of 255")
+    assert f"multiply the pixels by {factor}," in note
+
+
+def test_pictures_of_the_usual_range_are_not_told_of():
+    assert data_of_parts("pets", "pets", part(0, 40), part(40, 10)).notes == ()
