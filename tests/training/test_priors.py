@@ -9,10 +9,20 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
+from model_store import FittedPrior
+from model_store.manifest import MAX_COMPONENTS, MAX_COMPONENTS_IN_ALL
 from training.data import ImageSet, split_train_validation
 from training.errors import DataError, NonFiniteTraining
 from training.narrowing import WANTED_SHARE, Reader
-from training.priors import DRAWS, Encoder, Parts, fit_prior
+from training.priors import (
+    DRAWS,
+    LABEL_CANDIDATES,
+    MAX_LABELS,
+    Encoder,
+    Parts,
+    _label_candidates,
+    fit_prior,
+)
 
 LATENT = 2
 
@@ -182,6 +192,17 @@ def test_too_few_images_of_a_label_are_refused_by_the_label(parts: Parts) -> Non
     held_back = image_set("no eights", 20, labels=(3,))
     with pytest.raises(DataError, match=r"label 8: .*1 held back, got 600 and 0"):
         fit_prior(VAE, replace(parts, held_back=held_back), seed=0)
+
+
+def test_a_prior_of_many_labels_keeps_the_bounds_of_a_version() -> None:
+    """More Gaussians than a manifest holds were found out after hours of fitting."""
+    assert _label_candidates(10) == LABEL_CANDIDATES
+    for labels in (1, 100, 563, 1000):
+        assert labels * max(_label_candidates(labels)) + MAX_COMPONENTS <= MAX_COMPONENTS_IN_ALL
+    with pytest.raises(DataError, match=r"at most 1,000 with a mixture of their own, got 1,001\. Use --no-"):
+        _label_candidates(1001)
+    field = FittedPrior.model_json_schema()["properties"]["labels"]
+    assert field["maxItems"] == MAX_LABELS
 
 
 def test_too_few_images_in_all_are_refused(parts: Parts) -> None:

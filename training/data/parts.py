@@ -140,8 +140,8 @@ def _check_that_there_is_something_to_learn(where: str, image_set: ImageSet) -> 
     if brightest >= _DIM_BELOW:
         return []
     return [
-        f"no pixel is brighter than {brightest} of 255: if that is the brightest there can be, multiply the "
-        f"pixels by {255 // brightest}, so that the model sees the whole range"
+        f"levels out of range: no pixel is brighter than {brightest} of 255; if that is the brightest "
+        f"there can be, multiply the pixels by {255 // brightest}, so that the model sees the whole range"
     ]
 
 

@@ -102,7 +102,7 @@ def test_levels_that_were_counted_in_fewer_bits_are_told_with_the_factor(most, f
 
     data = data_of_parts("pets", "pets", dim(part(0, 40)), dim(part(40, 10)))
     (note,) = data.notes
-    assert note.startswith(f"no pixel is brighter than {most} of 255")
+    assert note.startswith(f"levels out of range: no pixel is brighter than {most} of 255")
     assert f"multiply the pixels by {factor}," in note
 
 
