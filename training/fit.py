@@ -20,7 +20,7 @@ from training.batches import OrderedBatches, ShuffledBatches
 from training.callbacks import EpochLog, PositionOfBatches, RunCheckpoint, StopOnSignals
 from training.config import DataConfig, RunConfig
 from training.console import Console, announcer
-from training.data import ImageData, ImageSet, split_train_validation
+from training.data import ImageData, ImageSet, describe_split, fitting_parts
 from training.errors import ConfigError, DataError, PosteriorCollapse, RunDirectoryError
 from training.fitting.collapse import CollapseWatch, OnCollapse, Remedy, remedy_for
 from training.fitting.divergence import DivergenceAlarm
@@ -131,6 +131,7 @@ def fit(
                 validation=validation,
                 first_weights=first_weights,
                 data_fingerprint=provenance.data_fingerprint,
+                split=provenance.split,
                 precision=precision,
                 console=console,
                 processes=processes,
@@ -179,6 +180,7 @@ def _train_jointly(
     validation: ImageSet,
     first_weights: Callable[[LatentImageModel], None],
     data_fingerprint: str,
+    split: str,
     precision: Precision,
     console: Console,
     processes: Processes,
@@ -189,6 +191,7 @@ def _train_jointly(
     task = _Task(
         config=config.to_json(),
         data_fingerprint=data_fingerprint,
+        split=split,
         precision=precision,
         resumes=directory.checkpoint.is_file(),
         end_on_collapse=end_on_collapse,
@@ -239,6 +242,11 @@ def assist(
                 f"{task.data_fingerprint[:12]}…), got others ({data.train.fingerprint[:12]}…). Give "
                 "every process the same --data."
             )
+        if describe_split(data) != task.split:
+            raise DataError(
+                f"{data.name}: expected the validation images of the first process ({task.split}), got "
+                f"others ({describe_split(data)}). Give every process the same --data."
+            )
         _, validation, batches = _parts(config, data, processes)
         silent = Console(say=lambda _: None, progress_bar=False)
         _train(config, RunDirectory(out), batches, validation, task=task, console=silent, processes=processes)
@@ -250,6 +258,7 @@ class _Task:
 
     config: str
     data_fingerprint: str
+    split: str
     precision: Precision
     resumes: bool
     """From a checkpoint, which the first process reads."""
@@ -264,11 +273,10 @@ def _nobodys_task() -> _Task:
 def _parts(
     config: RunConfig, data: ImageData, processes: Processes
 ) -> tuple[ImageSet, ImageSet, ShuffledBatches]:
-    """Images to train on, images held back, and this process's batches of the former."""
-    train, validation = split_train_validation(
-        data.train, validation_size=config.data.validation_size, seed=config.trainer.seed
+    """Images to train on, images to validate on, and this process's batches of the former."""
+    train, validation = fitting_parts(
+        data, validation_size=config.data.validation_size, seed=config.trainer.seed
     )
-    assert validation is not None  # the configuration holds at least one image back
     batches = ShuffledBatches(
         train.images,
         batch_size=config.trainer.batch_size,
@@ -366,10 +374,15 @@ def _check_resumable(
             f"{then.data_fingerprint[:12]}…), got others ({now.data_fingerprint[:12]}…). Resume with the "
             "--data it was started with."
         )
-    if then.split != now.split:
+    if then.split == "permutation":
         raise RunDirectoryError(
             f"{directory.root}: expected a run whose validation images were chosen by their content, got one "
             "of an earlier version, which chose others. Start a new run in another --out."
+        )
+    if then.split != now.split:
+        raise DataError(
+            f"{directory.root}: expected the validation images the run was started with ({then.split}), got "
+            f"others ({now.split}). Resume with the --data it was started with."
         )
     for what in ("precision", "threads", "devices", "nodes", "accelerator", "libraries"):
         before, after = getattr(then, what), getattr(now, what)

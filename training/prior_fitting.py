@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from model_store import Manifest, ManifestDraft, ModelStore, VersionId
 from training.config import RunConfig
-from training.data import ImageData, load_images, split_train_validation
+from training.data import ImageData, fitting_parts, load_images
 from training.errors import ConfigError, DataError
 from training.estimators import Progress
 from training.evaluation import weights_sha256
@@ -198,10 +198,9 @@ def _reader(judge: Judge, decode: Decode, progress: Progress | None) -> Reader:
 
 def _parts(data: ImageData, config: RunConfig) -> Parts:
     """The images as training had them: fitted to, held back, and those for the test."""
-    train, held_back = split_train_validation(
-        data.train, validation_size=config.data.validation_size, seed=config.trainer.seed
+    train, held_back = fitting_parts(
+        data, validation_size=config.data.validation_size, seed=config.trainer.seed
     )
-    assert held_back is not None  # the configuration holds at least one image back
     return Parts(train=train, held_back=held_back, test=data.test)
 
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model_store import FittedPrior, GaussianMixture, LabelledMixture, Metric, PriorMixtures
+from model_store.manifest import MAX_COMPONENTS, MAX_COMPONENTS_IN_ALL
 from training import narrowing
 from training.data import Binarisation, ImageSet
 from training.errors import DataError, NonFiniteTraining
@@ -46,6 +47,8 @@ from training.seeding import generator_for
 #: Numbers of components that are tried for the mixture of all images, and for that of one label.
 CANDIDATES = (1, 10, 20, 40)
 LABEL_CANDIDATES = (1, 2, 4, 8, 16)
+#: With a mixture of their own in one version, by its manifest.
+MAX_LABELS = 1000
 #: Posterior samples of each training image that the mixtures of labels are fitted to.
 DRAWS = 4
 _BATCH_SIZE = 256
@@ -147,15 +150,19 @@ def fit_prior(
     labelled: dict[int, ChosenMixture] = {}
     left_out: list[str] = []
     if with_labels and train.labels is not None and held_back.labels is not None:
-        for label in np.unique(train.labels).tolist():
+        labels = np.unique(train.labels).tolist()
+        candidates = _label_candidates(len(labels))
+        for label in labels:
             of = f"label {label}"
             rows = train.of(label), held_back.of(label)
             if _too_few(*rows):
                 left_out.append(label_names[label] if label_names else str(label))
                 tell(_left_out(left_out[-1], *rows))
                 continue
-            labelled[label] = _chosen(of, *rows, candidates=LABEL_CANDIDATES, seed=seed)
+            labelled[label] = _chosen(of, *rows, candidates=candidates, seed=seed)
             tell(_line(of, labelled[label]))
+    elif with_labels and train.labels is not None:
+        tell("no mixtures of labels: the images to validate on have none")
     whole = _chosen("all images", train.z[:1], held_back.z, candidates=CANDIDATES, seed=seed)
     if labelled:
         whole = _or_those_of_the_labels(whole, labelled, train, held_back)
@@ -261,10 +268,27 @@ def _left_out(name: str, z: NDArray[np.float32], held_back: NDArray[np.float32])
     )
 
 
+def _label_candidates(labels: int) -> tuple[int, ...]:
+    """Numbers of components whose mixtures of so many labels fit into a version, beside that of all images.
+
+    Raises:
+        DataError: A version cannot have mixtures of so many labels.
+    """
+    if labels > MAX_LABELS:
+        raise DataError(
+            f"labels: expected at most {MAX_LABELS:,} with a mixture of their own, got {labels:,}. Use "
+            "--no-labels."
+        )
+    room = (MAX_COMPONENTS_IN_ALL - MAX_COMPONENTS) // max(1, labels)
+    return tuple(components for components in LABEL_CANDIDATES if components <= room)
+
+
 def _or_those_of_the_labels(
     whole: ChosenMixture, labelled: dict[int, ChosenMixture], train: _Latents, held_back: _Latents
 ) -> ChosenMixture:
     """The Gaussians of all labels together, where they describe the images held back better."""
+    if sum(len(each.mixture.weights) for each in labelled.values()) > MAX_COMPONENTS:
+        return whole
     together = joined(
         [each.mixture for each in labelled.values()], [train.share_of(label) for label in labelled]
     )

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from training.config import RunConfig
-from training.data import ImageData, count_held_back
+from training.data import ImageData, count_fitting_parts, describe_split
 from training.processes import ALONE, Processes
 
 #: Distributions whose code shapes the numbers.
@@ -28,7 +28,8 @@ class Provenance:
     data: str
     """Name and sizes of the images."""
     data_fingerprint: str
-    """SHA-256 over the decompressed training images, those held back for validation included."""
+    """SHA-256 over the decompressed training images, those held back for validation included. A validation
+    part that was given has no part in it; see `split`."""
     libraries: dict[str, str]
     """Version of each library that shapes the numbers."""
     seed: int
@@ -45,7 +46,8 @@ class Provenance:
     accelerator: str = "cpu"
     """`cpu` or `gpu`."""
     split: str = "permutation"
-    """How the images held back were chosen: by their `content`, or by a `permutation`, as formerly."""
+    """How the images to validate on were chosen: by their `content`, by a `permutation`, as formerly, or
+    `given`, with the fingerprint of those images."""
     changes: tuple[str, ...] = ()
     """What was changed on the way, by `--resume` and `--set`, and after which step."""
 
@@ -59,13 +61,14 @@ def describe_provenance(
     processes: Processes = ALONE,
 ) -> Provenance:
     """Look around and write down what is found."""
-    held_back = count_held_back(
-        data.train, validation_size=config.data.validation_size, seed=config.trainer.seed
+    trained_on, validated_on = count_fitting_parts(
+        data, validation_size=config.data.validation_size, seed=config.trainer.seed
     )
+    how = "held back" if data.validation is None else "given"
     return Provenance(
         recipe=config.name,
         data=(
-            f"{data.name}: {len(data.train) - held_back:,} images to train on, {held_back:,} held back "
+            f"{data.name}: {trained_on:,} images to train on, {validated_on:,} {how} "
             f"for validation, {len(data.test):,} for the test"
         ),
         data_fingerprint=data.train.fingerprint,
@@ -77,7 +80,7 @@ def describe_provenance(
         devices=processes.devices,
         nodes=processes.nodes,
         accelerator=processes.accelerator,
-        split="content",
+        split=describe_split(data),
     )
 
 

@@ -124,8 +124,15 @@ class RunDirectory:
         """Make the directory and record the configuration.
 
         Raises:
-            RunDirectoryError: Something is in the way.
+            RunDirectoryError: Something is in the way, or the name is not UTF-8.
         """
+        try:
+            os.fspath(self.root).encode()
+        except UnicodeEncodeError:
+            # TensorBoard's writer takes names in UTF-8 alone, and would end the run after its start.
+            raise RunDirectoryError(
+                f"{self.root}: expected a name in UTF-8, got bytes that are not. Choose another --out."
+            ) from None
         if self.root.is_dir() and any(self.root.iterdir()):
             if self.config.is_file():
                 raise RunDirectoryError(

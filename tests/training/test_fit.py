@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from PIL import Image
 from training.config import parse_config
 from training.console import Console
 from training.data import ImageData, ImageSet, Room, split_train_validation, to_unit_interval
+from training.data.folder_tree import scan
 from training.errors import DataError
 from training.evaluation import evaluate
 from training.fit import fit
@@ -40,6 +42,8 @@ def test_a_run_leaves_everything_a_stranger_needs(tiny, digits, tmp_path, consol
     assert len(heard) == 2
     assert heard[1].startswith("epoch 2/2  -ELBO train ")
     assert any((tmp_path / "run" / "tensorboard").glob("events.*"))
+    # Among pictures that are trained on, it would be known and left out.
+    assert scan(tmp_path).runs == ["run"]
 
 
 def test_the_log_holds_the_parts_of_the_bound_and_they_add_up(
@@ -69,6 +73,23 @@ def test_validation_in_the_log_agrees_with_the_evaluation_of_the_kept_weights(
     logged = log_of(tmp_path / "run")[-1]
     assert measured["negative_elbo"] == pytest.approx(logged["validation_negative_elbo"], abs=4.0)
     assert measured["kl"] == pytest.approx(logged["validation_kl"], abs=0.5)
+
+
+def test_given_validation_images_are_those_of_the_log_and_all_others_are_trained_on(
+    tiny, digits, tmp_path, console, no_pictures, log_of
+):
+    """Negatives of digits cost far more than digits do, so that the figure in the log can only be theirs."""
+    negatives = ImageSet("negatives", 255 - digits.test.images[:])
+    run = fit(tiny(), replace(digits, validation=negatives), tmp_path / "run", console=console)
+    of_digits, of_negatives = (
+        evaluate(run.model, images, importance_samples=1, importance_images=1)["negative_elbo"]
+        for images in (digits.test, negatives)
+    )
+    row = log_of(tmp_path / "run")[-1]
+    assert row["validation_negative_elbo"] == pytest.approx(of_negatives, rel=0.1)
+    assert of_negatives > 1.5 * of_digits
+    assert row["step"] == 2 * (676 // 64)
+    assert "676 images to train on, 100 given for validation, 100 for the test" in run.provenance.data
 
 
 @pytest.mark.parametrize("trunk", ["mlp", "residual"])

@@ -9,10 +9,20 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
+from model_store import FittedPrior
+from model_store.manifest import MAX_COMPONENTS, MAX_COMPONENTS_IN_ALL
 from training.data import ImageSet, split_train_validation
 from training.errors import DataError, NonFiniteTraining
 from training.narrowing import WANTED_SHARE, Reader
-from training.priors import DRAWS, Encoder, Parts, fit_prior
+from training.priors import (
+    DRAWS,
+    LABEL_CANDIDATES,
+    MAX_LABELS,
+    Encoder,
+    Parts,
+    _label_candidates,
+    fit_prior,
+)
 
 LATENT = 2
 
@@ -198,6 +208,17 @@ def test_where_all_labels_are_rare_there_is_a_prior_of_all_images_alone(parts: P
     fit = fit_prior(VAE, rare, seed=0, reader=Reader(lambda z: np.zeros(len(z), np.int64), about="nobody"))
     assert fit.entry.labels == ()
     assert fit.entry.protocol.endswith("; labels with too few images to fit to: 3, 8")
+
+
+def test_a_prior_of_many_labels_keeps_the_bounds_of_a_version() -> None:
+    """More Gaussians than a manifest holds were found out after hours of fitting."""
+    assert _label_candidates(10) == LABEL_CANDIDATES
+    for labels in (1, 100, 563, 1000):
+        assert labels * max(_label_candidates(labels)) + MAX_COMPONENTS <= MAX_COMPONENTS_IN_ALL
+    with pytest.raises(DataError, match=r"at most 1,000 with a mixture of their own, got 1,001\. Use --no-"):
+        _label_candidates(1001)
+    field = FittedPrior.model_json_schema()["properties"]["labels"]
+    assert field["maxItems"] == MAX_LABELS
 
 
 def test_too_few_images_in_all_are_refused(parts: Parts) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,16 @@ def test_resuming_on_other_images_is_refused(tiny, digits, tmp_path, console, no
         fit(
             tiny(), ImageData(digits.name, train, digits.test), tmp_path / "run", resume=True, console=console
         )
+
+
+def test_resuming_with_other_validation_images_is_refused(tiny, digits, tmp_path, console, no_pictures):
+    """They decide which weights are kept, and which figures of the log may be compared."""
+    given = replace(digits, validation=digits.test.take(torch.arange(50)))
+    fit(tiny(), given, tmp_path / "run", console=console)
+    assert fit(tiny(), given, tmp_path / "run", resume=True, console=console).epochs == 2
+    for others in (digits, replace(digits, validation=digits.test.take(torch.arange(51)))):
+        with pytest.raises(DataError, match="expected the validation images the run was started with"):
+            fit(tiny(), others, tmp_path / "run", resume=True, console=console)
 
 
 def test_a_run_that_was_split_the_former_way_is_read_but_not_resumed(

@@ -115,3 +115,11 @@ def test_two_processes_cannot_train_in_the_same_directory(tiny, digits, tmp_path
     ):
         fit(tiny(), digits, tmp_path / "run", resume=True, console=console)
     assert fit(tiny(), digits, tmp_path / "run", resume=True, console=console).epochs == 2
+
+
+def test_a_directory_that_is_not_named_in_utf_8_is_refused_before_it_is_made(tiny, tmp_path):
+    """TensorBoard's writer takes no such name, and ended the run in a traceback."""
+    root = tmp_path / os.fsdecode(b"caf\xe9")
+    with pytest.raises(RunDirectoryError, match="expected a name in UTF-8, got bytes that are not"):
+        RunDirectory(root).start(tiny())
+    assert not root.exists()

@@ -17,7 +17,7 @@ from model_store import ModelReference, ModelStore, default_store_root
 from training.commands.telling import progress_of_evaluation, say
 from training.config import Expectation, RunConfig, load_recipe, with_overrides
 from training.console import Console
-from training.data import ImageData, count_held_back, load_images
+from training.data import ImageData, count_fitting_parts, load_images
 from training.errors import ConfigError, TrainingInterrupted
 from training.evaluation import Evaluation, evaluate, format_value, write_evaluation
 from training.fit import assist, fit
@@ -156,16 +156,18 @@ def _plan(config: RunConfig, data: ImageData, out: Path, *, resume: bool, proces
     trainer = config.trainer
     model = build_model(config.model, data.image_shape)
     weights = [sum(p.numel() for p in part.parameters()) for part in (model.encoder, model.decoder)]
-    held_back = count_held_back(data.train, validation_size=config.data.validation_size, seed=trainer.seed)
-    images = len(data.train) - held_back
+    images, validated_on = count_fitting_parts(
+        data, validation_size=config.data.validation_size, seed=trainer.seed
+    )
+    how = "held back" if data.validation is None else "to validate on"
     precision = resolve_precision(trainer, processes.accelerator)
     pictures = "samples.png, curves.png" if config.model.kind == "vae" else "curves.png"
     expected = "unknown for this configuration" if config.expect is None else _expected(config.expect)
     return "\n".join(
         [
             f"recipe {config.name}: {config.description}",
-            f"  data      {data.name}, {images:,} images to train on, {held_back:,} "
-            f"held back, {len(data.test):,} for the test, shape {data.image_shape}",
+            f"  data      {data.name}, {images:,} images to train on, {validated_on:,} "
+            f"{how}, {len(data.test):,} for the test, shape {data.image_shape}",
             *(f"  note      {note}" for note in data.notes),
             f"  model     {config.model.kind}, {config.model.trunk.type}, {config.model.latent_size} "
             f"latents, {config.model.likelihood.name}; {weights[0]:,} weights in the encoder, "

@@ -6,7 +6,13 @@ from training.data.images import ImageData, ImageSet, to_unit_interval
 from training.data.loading import is_of_pictures, load_images
 from training.data.mnist import load_mnist
 from training.data.on_disk import ImagesOnDisk, Room
-from training.data.splits import count_held_back, split_train_validation
+from training.data.splits import (
+    count_fitting_parts,
+    count_held_back,
+    describe_split,
+    fitting_parts,
+    split_train_validation,
+)
 
 __all__ = [
     "Binarisation",
@@ -15,8 +21,11 @@ __all__ = [
     "ImagesOnDisk",
     "Room",
     "binarise",
+    "count_fitting_parts",
     "count_held_back",
+    "describe_split",
     "distort",
+    "fitting_parts",
     "is_of_pictures",
     "load_images",
     "load_mnist",

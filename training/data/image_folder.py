@@ -1,27 +1,31 @@
 """A folder of PNG, JPEG and WebP files, class by class or not, turned into a training and a test set.
 
-Knows folders, and which part and class a file belongs to. How a file becomes pixels is in
+Knows what becomes of every file. What is in a folder is found by `training.data.folder_tree`, which part and
+class a file belongs to by `training.data.folder_layout`, and how it becomes pixels is in
 `training.data.image_files`. Knows nothing of models. Every file is read before any training, and all that
 cannot be used are told together.
 
     pets/1.png  pets/2.png …                  images without labels
     pets/cat/1.png  pets/dog/7.jpg …          the class is the name of the folder
     pets/train/…  pets/test/…                 either of these, twice; `train/` itself may be left out
+    pets/validation/…                         and a third time
 
-Hidden files and folders are left alone; files that are no pictures are left out and told of.
+Hidden files and folders are left alone; files that are no pictures are left out and told of, as are run
+directories.
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from training.data.folder_layout import TEST, TRAINING, VALIDATION, arrange
+from training.data.folder_tree import scan
 from training.data.image_files import (
     OTHER_SUFFIXES,
     SUFFIXES,
@@ -45,16 +49,6 @@ _MANY = 5_000
 Reasons = dict[str, str]
 
 
-@dataclass(frozen=True)
-class _Found:
-    """What lies in one part, sorted by name."""
-
-    files: list[str]
-    """Relative to the folder that was given."""
-    classes: list[str] | None
-    """Of each file; None where no file lies in a class folder."""
-
-
 def load_folder(root: Path, *, conversion: Conversion, room: Room, tell: Callable[[str], None]) -> ImageData:
     """Read a folder of image files.
 
@@ -65,99 +59,62 @@ def load_folder(root: Path, *, conversion: Conversion, room: Room, tell: Callabl
         tell: Given a line for people when there are so many files that reading them takes a while.
 
     Returns:
-        Training and test images, with the names of the class folders for labels. Without a folder `test`, a
-        tenth of the images, chosen by content, is the test.
+        Training and test images, and validation images where there are some, with the names of the class
+        folders for labels. Without a test part, a tenth of the images, chosen by content, is the test.
 
     Raises:
         DataError: Files that cannot be used, all of them; folders that are neither classes nor parts; or
             images that are all of a size that cannot be trained on.
     """
-    bad: Reasons = {}
-    left_out: list[str] = []
-    roots = _parts(root)
-    found = [_find(root, part, bad, left_out) for part in roots]
-    files = [file for part in found for file in part.files]
-    if not files and not bad:
+    tree = scan(root)
+    bad: Reasons = dict(tree.unreadable)
+    left_out = list(tree.odd)
+    pictures: list[str] = []
+    for file in tree.files:
+        suffix = Path(file).suffix.lower()
+        if suffix in OTHER_SUFFIXES:
+            bad[file] = "a picture of another format; save it as PNG, JPEG or WebP"
+        (pictures if suffix in (*SUFFIXES, *OTHER_SUFFIXES) else left_out).append(file)
+    left_out.sort()
+    if not pictures and not bad:
         raise DataError(
             f"{root}: expected {', '.join(SUFFIXES)} files, class folders of them, or the four IDX files of "
-            f"MNIST or its like; got {_some(left_out) or 'an empty folder'}. Give a folder with images, or a "
-            ".npz file."
+            f"MNIST or its like; got {_some([*left_out, *tree.runs]) or 'an empty folder'}. Give a "
+            "folder with images, or a .npz file."
         )
-    for part, inside in zip(roots, found, strict=True):
-        if not inside.files and not bad:
-            raise DataError(f"{part}: expected image files, got none. Put some there, or take it away.")
+    files = [file for file in pictures if file not in bad]
+    if tree.unreadable:
+        # Before the layout is judged, of which parts may be missing.
+        _shapes(root, files, conversion, bad)
+        raise _refusal(root, bad, conversion)
+    layout = arrange(root, pictures, tree.folders)
     if len(files) >= _MANY:
         tell(f"reading {len(files):,} pictures of {root}")
     shapes = _shapes(root, files, conversion, bad)
     if not shapes:
         raise _refusal(root, bad, conversion)
     image_shape = _agreed(root, shapes, bad)
-    parts = []
-    for inside in found:
+    parts: dict[str, Part] = {}
+    for role, inside in layout.parts.items():
         pixels = room.gather(
             _pixels(root, inside.files, image_shape, bad), count=len(inside.files), image_shape=image_shape
         )
-        parts.append(Part(pixels, None if inside.classes is None else np.array(inside.classes, np.str_)))
+        labels = None if inside.classes is None else np.array(inside.classes, np.str_)
+        parts[role] = Part(pixels, labels)
     if bad:
         raise _refusal(root, bad, conversion)
     name = f"folder {root.resolve().name}"
-    data = data_of_parts(name, str(root), parts[0], parts[1] if len(parts) > 1 else None)
-    if not left_out:
-        return data
-    note = f"{len(left_out):,} files that are no pictures were left out: {_some(left_out)}"
-    return replace(data, notes=(*data.notes, note))
-
-
-def _parts(root: Path) -> list[Path]:
-    """Where the training images lie, and where the test images do if they lie apart."""
-    train, test = root / "train", root / "test"
-    if not train.is_dir():
-        return [root, test] if test.is_dir() else [root]
-    beside = sorted(
-        entry.name
-        for entry in root.iterdir()
-        if entry not in (train, test)
-        and _counts(entry.name)
-        and (entry.is_dir() or entry.suffix.lower() in SUFFIXES)
-    )
-    if beside:
-        raise DataError(
-            f"{root}: expected nothing beside train and test, got {_some(beside)}. Move it into train."
-        )
-    return [train, test] if test.is_dir() else [train]
-
-
-def _find(root: Path, part: Path, bad: Reasons, left_out: list[str]) -> _Found:
-    """The image files below a part, and the class folder of each; `root/test` is a part of its own."""
-    files: list[tuple[str, str]] = []
-    for folder, folders, names in os.walk(part):
-        here = Path(folder)
-        folders[:] = sorted(f for f in folders if _counts(f) and not (here == part == root and f == "test"))
-        for name in sorted(filter(_counts, names)):
-            file = (here / name).relative_to(root).as_posix()
-            suffix = Path(name).suffix.lower()
-            if suffix in SUFFIXES:
-                inside = (here / name).relative_to(part).parts
-                files.append((file, inside[0] if len(inside) > 1 else ""))
-            elif suffix in OTHER_SUFFIXES:
-                bad[file] = "a picture of another format; save it as PNG, JPEG or WebP"
-            else:
-                left_out.append(file)
-    files.sort()
-    without = [file for file, label in files if not label]
-    if 0 < len(without) < len(files):
-        raise DataError(
-            f"{part}: expected all images in class folders or none, got {len(without):,} of {len(files):,} "
-            f"outside of them: {_some(without)}. Move them into a class folder, or take the folders away."
-        )
-    return _Found(
-        [file for file, _ in files], None if without or not files else [label for _, label in files]
-    )
-
-
-def _counts(name: str) -> bool:
-    """Not hidden, and none of the folders that archives from a Mac bring along."""
-    return not name.startswith(".") and name != "__MACOSX"
+    data = data_of_parts(name, str(root), parts[TRAINING], parts.get(TEST), validation=parts.get(VALIDATION))
+    notes = [*data.notes, *layout.notes]
+    for told, paths in (
+        ("files that are no pictures were left out", left_out),
+        ("run directories were left out", tree.runs),
+        ("links to folders were followed", tree.followed),
+        ("links to folders that are read anyway were left out", tree.repeated),
+    ):
+        if paths:
+            notes.append(f"{len(paths):,} {told}: {_some(paths)}")
+    return replace(data, notes=tuple(notes))
 
 
 def _shapes(root: Path, files: list[str], conversion: Conversion, bad: Reasons) -> dict[str, ImageShape]:

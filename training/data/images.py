@@ -102,7 +102,7 @@ class ImageSet:
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """A training set and a test set of the same image shape."""
+    """A training set, a test set and, where one was given, a validation set, all of one image shape."""
 
     name: str
     """`mnist` or `fashion-mnist` only when every decompressed file is byte for byte the original, otherwise
@@ -113,6 +113,8 @@ class ImageData:
     """What label 0, 1, … is called; empty where labels are numbers, or where there are none."""
     notes: tuple[str, ...] = ()
     """What the person who gave the images should know of how they were read."""
+    validation: ImageSet | None = None
+    """Images given to validate on; None where some of `train` are to be held back for that."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -5,8 +5,10 @@ Knows which reader reads what. Knows nothing of models, nor of the formats thems
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from training.config import DataConfig
@@ -45,8 +47,20 @@ def load_images(
     Raises:
         ConfigError: No path although the configuration names no images, or keys that are for picture files
             where there are none.
-        DataError: Nothing lies there, or it cannot be used.
+        DataError: Nothing lies there, or it cannot be read or used.
     """
+    with nullcontext() if path is None else _readable(path):
+        return _load(path, config, cache_dir=cache_dir, room=room, tell=tell)
+
+
+def _load(
+    path: Path | None,
+    config: DataConfig,
+    *,
+    cache_dir: Path | None,
+    room: Room | None,
+    tell: Callable[[str], None],
+) -> ImageData:
     if path is None and config.dataset == "given":
         raise ConfigError(
             "--data: expected a folder with images or a .npz file, got nothing; this recipe has no images of "
@@ -72,4 +86,20 @@ def load_images(
 
 def is_of_pictures(path: Path) -> bool:
     """Whether a folder is read as one of pictures, which `side` and `channels` convert."""
-    return path.is_dir() and not any(_IDX_FILE.search(entry.name) for entry in path.iterdir())
+    with _readable(path):
+        return path.is_dir() and not any(_IDX_FILE.search(entry.name) for entry in path.iterdir())
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Reports images that the system does not let us read as such; errors about other files are not ours."""
+    try:
+        yield
+    except OSError as error:
+        named = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+        if named is None or not named.is_relative_to(path):
+            raise
+        raise DataError(
+            f"{named}: expected a file or folder that can be read, got: {error.strerror}. Check the path, "
+            "and that you have the right to read it."
+        ) from error

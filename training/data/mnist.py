@@ -6,6 +6,7 @@ Knows nothing of models. Everything is checked here, before any training.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import numpy as np
 import torch
 
 from training.data.idx import IdxFile, read_idx
-from training.data.images import ImageData, ImageSet
+from training.data.images import ImageData
+from training.data.parts import Part, data_of_parts, shape_objection
 from training.errors import DataError
 
 #: SHA-256 of the four original files, decompressed: what is inside counts, however it was packed.
@@ -37,9 +39,8 @@ MNIST_SIZE_BYTES = {
     "t10k-images-idx3-ubyte": 7_840_016,
     "t10k-labels-idx1-ubyte": 10_008,
 }
-CLASSES = 10
-_MAX_SIDE = 1024
 _LISTED_FILES = 8
+_PREFIXED = re.compile(r"(?P<prefix>|.*[-_.])(?:train|t10k|test)-(?:images|labels)[-.]idx[13]-ubyte(?:\.gz)?")
 
 
 def load_mnist(
@@ -54,7 +55,7 @@ def load_mnist(
         tell: Given a line for people at each step of a download.
 
     Returns:
-        Training and test images (N, 1, H, W) with labels 0 to 9, or with none where neither label file is
+        Training and test images (N, 1, H, W) with labels 0 to 255, or with none where neither label file is
         there. Its name is `mnist`, or `fashion-mnist`, only when all four files hold exactly the original
         bytes, otherwise `idx`.
 
@@ -72,35 +73,23 @@ def load_mnist(
             f"{'a file' if folder.exists() else 'nothing there'}. Name the folder that holds them."
         )
     files = _read(folder)
-    name = _name(files)
-    train, test = (
-        _image_set(
-            f"{name} {what}", files[f"{stem}-images-idx3-ubyte"], files.get(f"{stem}-labels-idx1-ubyte")
-        )
-        for what, stem in (("train", "train"), ("test", "t10k"))
-    )
-    if train.image_shape != test.image_shape:
-        raise DataError(
-            f"{folder}: expected training and test images of one shape, got {train.image_shape} and "
-            f"{test.image_shape}. Give the two parts of one data set."
-        )
-    if train.fingerprint == test.fingerprint:
-        raise DataError(
-            f"{folder}: the training and the test images are the same {len(train):,} images. "
-            "Give the real test images: figures measured on training images say nothing."
-        )
-    return ImageData(name=name, train=train, test=test)
+    parts = [
+        _part(files[f"{stem}-images-idx3-ubyte"], files.get(f"{stem}-labels-idx1-ubyte"))
+        for stem in ("train", "t10k")
+    ]
+    return data_of_parts(_name(files), str(folder), *parts)
 
 
 def _read(folder: Path) -> dict[str, IdxFile]:
     """All files of the set; what is wrong with several of them is told together."""
+    prefix = _prefix(folder)
     unlabelled = not any(folder.glob("*-labels*"))
     files, objections = {}, []
     for stem in MNIST_SHA256:
         if unlabelled and "labels" in stem:
             continue
         try:
-            files[stem] = read_idx(_find(folder, stem))
+            files[stem] = read_idx(_find(folder, stem, prefix))
         except DataError as error:
             objections.append(str(error))
     if objections:
@@ -115,9 +104,22 @@ def _name(files: Mapping[str, IdxFile]) -> str:
     return "idx"
 
 
-def _find(folder: Path, stem: str) -> Path:
+def _prefix(folder: Path) -> str:
+    """Of the names of the four files, as in `emnist-letters-train-images-idx3-ubyte`; mostly empty."""
+    matches = (_PREFIXED.fullmatch(entry.name) for entry in folder.iterdir())
+    prefixes = sorted({match["prefix"] for match in matches if match})
+    if len(prefixes) > 1 and "" not in prefixes:
+        raise DataError(
+            f"{folder}: expected the files of one data set, got those of {', '.join(prefixes)}. Put the four "
+            "files of one into a folder of their own."
+        )
+    return "" if not prefixes or "" in prefixes else prefixes[0]
+
+
+def _find(folder: Path, stem: str, prefix: str) -> Path:
     """The file with this name: plain before gzipped, and with the dot that some archives put in."""
-    variants = [stem, stem.replace("-idx", ".idx")]
+    stems = (f"{prefix}{stem}", f"{prefix}{stem.replace('t10k', 'test')}")
+    variants = [variant for each in stems for variant in (each, each.replace("-idx", ".idx"))]
     for candidate in (folder / f"{variant}{suffix}" for variant in variants for suffix in ("", ".gz")):
         if candidate.is_file():
             return candidate
@@ -130,25 +132,20 @@ def _find(folder: Path, stem: str) -> Path:
     )
 
 
-def _image_set(name: str, images: IdxFile, labels: IdxFile | None) -> ImageSet:
+def _part(images: IdxFile, labels: IdxFile | None) -> Part:
     if images.array.ndim != 3:
         hint = "That looks like a label file" if images.array.ndim == 1 else "Grey images have three axes"
         raise DataError(
             f"{images.path}: expected images (N, height, width), got shape {images.array.shape}. "
             f"{hint}: put the image file there."
         )
-    if max(images.array.shape[1:]) > _MAX_SIDE:
-        raise DataError(
-            f"{images.path}: expected images of at most {_MAX_SIDE} × {_MAX_SIDE} pixels, got "
-            f"{images.array.shape[1]} × {images.array.shape[2]}. Scale them down."
-        )
+    height, width = images.array.shape[1:]
+    if objection := shape_objection((1, height, width)):
+        raise DataError(f"{images.path}: {objection}. Scale the images, or pad them.")
     if labels is not None:
         _check_labels(images, labels)
-    _check_brightness(images)
-    return ImageSet(
-        name=name,
-        images=torch.from_numpy(images.array[:, np.newaxis]),
-        labels=None if labels is None else torch.from_numpy(labels.array.astype(np.int64)),
+    return Part(
+        images=torch.from_numpy(images.array[:, np.newaxis]), labels=None if labels is None else labels.array
     )
 
 
@@ -162,19 +159,4 @@ def _check_labels(images: IdxFile, labels: IdxFile) -> None:
         raise DataError(
             f"{labels.path}: expected {len(images.array):,} labels, one for each image of "
             f"{images.path.name}, got {len(labels.array):,}. Give the label file of these images."
-        )
-    wrong = np.flatnonzero(labels.array >= CLASSES)
-    if wrong.size:
-        raise DataError(
-            f"{labels.path}: expected labels 0 to {CLASSES - 1}, got {labels.array[wrong[0]]} at index "
-            f"{wrong[0]:,} ({wrong.size:,} in all are out of range). Give the label file of these images."
-        )
-
-
-def _check_brightness(images: IdxFile) -> None:
-    brightest = int(images.array.max())
-    if brightest <= 1:
-        raise DataError(
-            f"{images.path}: expected grey levels 0 to 255, got none above {brightest}. "
-            "Multiply pixels that are 0 or 1 by 255; an all-black file holds nothing to learn."
         )

@@ -14,13 +14,48 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from training.data.images import ImageSet
+from training.data.images import ImageData, ImageSet
 from training.errors import DataError
 
 #: Of the images that come without a test part of their own.
 TEST_SHARE = 0.1
 #: The same test images for every seed of a run, so that runs compare.
 _TEST_SEED = 0
+
+
+def fitting_parts(data: ImageData, *, validation_size: float, seed: int) -> tuple[ImageSet, ImageSet]:
+    """Images to train on, and images to validate on: those that were given, or some held back.
+
+    Args:
+        data: With a validation part, its training part is used whole.
+        validation_size: As `split_train_validation` takes it, and not 0; unused with a validation part.
+        seed: As there.
+
+    Raises:
+        DataError: As there.
+    """
+    if data.validation is not None:
+        return data.train, data.validation
+    train, validation = split_train_validation(data.train, validation_size=validation_size, seed=seed)
+    assert validation is not None, "the configuration holds at least one image back"
+    return train, validation
+
+
+def count_fitting_parts(data: ImageData, *, validation_size: float, seed: int) -> tuple[int, int]:
+    """How many images each part of `fitting_parts` has.
+
+    Raises:
+        DataError: As there.
+    """
+    if data.validation is not None:
+        return len(data.train), len(data.validation)
+    held_back = count_held_back(data.train, validation_size=validation_size, seed=seed)
+    return len(data.train) - held_back, held_back
+
+
+def describe_split(data: ImageData) -> str:
+    """How the images to validate on are chosen: by `content`, or `given` with their fingerprint."""
+    return "content" if data.validation is None else f"given {data.validation.fingerprint}"
 
 
 def split_train_validation(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from random import Random
 
 import numpy as np
@@ -263,10 +264,13 @@ def test_other_files_are_left_out_and_told_and_hidden_ones_left_alone(root, save
             "in class folders or none, got 1 of 2 outside of them: 2.png",
         ),
         (["train/1.png", "test/2.png", "cat/3.png"], "expected nothing beside train and test, got cat."),
-        (["train/1.png", "2.png"], "expected nothing beside train and test, got 2.png."),
+        (
+            ["train/1.png", "2.png"],
+            "expected nothing beside train, got 2.png. Move training images",
+        ),
         (["train/1.png", "test/notes.txt"], "test: expected image files, got none."),
-        (["notes.txt", "a/b.csv"], "the four IDX files of MNIST or its like; got notes.txt, a/b.csv."),
-        (["test/1.png"], ": expected image files, got none."),
+        (["notes.txt", "a/b.csv"], "the four IDX files of MNIST or its like; got a/b.csv, notes.txt."),
+        (["test/1.png"], ": expected training images beside test, got none."),
         (["train/a/1.png", "test/b/2.png"], "class in the test part that the training part lacks, got b"),
     ],
 )
@@ -274,6 +278,18 @@ def test_folders_that_are_neither_classes_nor_parts_are_told(files, told, root, 
     for number, file in enumerate(files):
         save(file, grey(number) if file.endswith(".png") else b"text")
     assert told in refusal(root)
+
+
+def test_names_that_are_not_utf_8_are_read_as_latin_1_as_old_archives_have_them(root, save):
+    latin = os.fsdecode("café".encode("latin-1"))
+    for number in range(30):
+        save(f"{latin}/{latin}-{number}.png", grey(number))
+        save(f"thé/{number}.png", grey(100 + number))
+    save(f"{latin}.txt", b"x")
+    data = load(root)
+    assert data.label_names == ("café", "thé")
+    assert data.notes[0].endswith(r"cannot have them: 'caf\udce9' became café")
+    assert data.notes[2] == f"1 files that are no pictures were left out: {latin}.txt"
 
 
 def test_an_empty_folder_is_told(root):

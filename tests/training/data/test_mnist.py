@@ -1,14 +1,14 @@
 """A folder of IDX files becomes image sets, or is refused before any training."""
 
 import gzip
-import re
 import shutil
 
 import numpy as np
 import pytest
 import torch
 
-from training.data import ImageSet, load_mnist, to_unit_interval
+from training.config import DataConfig
+from training.data import ImageSet, load_images, load_mnist, to_unit_interval
 from training.data import mnist as mnist_module
 from training.data.idx import read_idx, write_idx
 from training.errors import DataError
@@ -119,20 +119,28 @@ def test_labels_of_the_other_part_are_refused_by_their_number(folder):
         load_mnist(folder)
 
 
-def test_label_out_of_range_is_told_with_its_index(folder):
-    def spoil(labels):
-        labels[[12, 30]] = 47
-        return labels
+def test_labels_may_be_of_more_classes_than_ten(folder):
+    """Letters are numbered 1 to 26."""
+    for stem in (STEMS[1], STEMS[3]):
+        replace(folder, stem, lambda labels: np.arange(len(labels), dtype=np.uint8) % 26 + 1)
+    data = load_mnist(folder)
+    assert (data.train.labels.unique().tolist(), len(data.test)) == (list(range(1, 27)), 400)
 
-    replace(folder, STEMS[1], spoil)
-    with pytest.raises(DataError, match=re.escape("labels 0 to 9, got 47 at index 12 (2 in all")):
+
+def test_names_with_a_prefix_and_test_for_t10k_are_read_as_they_are_handed_round(folder, mnist_folder):
+    for stem in STEMS:
+        new = f"emnist-letters-{stem.replace('t10k', 'test')}.gz"
+        (folder / f"{stem}.gz").rename(folder / new)
+    assert load_mnist(folder).train.fingerprint == load_mnist(mnist_folder).train.fingerprint
+    shutil.copy(folder / new, folder / new.replace("letters", "digits"))
+    with pytest.raises(DataError, match="of one data set, got those of emnist-digits-, emnist-letters-"):
         load_mnist(folder)
 
 
 def test_test_images_that_are_the_training_images_are_refused(folder):
     for here, there in ((0, 2), (1, 3)):
         shutil.copy(folder / f"{STEMS[here]}.gz", folder / f"{STEMS[there]}.gz")
-    with pytest.raises(DataError, match="the same 1,600 images"):
+    with pytest.raises(DataError, match="all 1,600 test images are training images too"):
         load_mnist(folder)
 
 
@@ -150,8 +158,28 @@ def test_pixels_that_were_scaled_to_one_or_are_all_black_are_refused(folder, cha
         load_mnist(folder)
 
 
-def test_oversized_images_are_refused(folder):
-    replace(folder, STEMS[2], lambda images: np.pad(images[:2], ((0, 0), (0, 0), (0, 1100))))
-    replace(folder, STEMS[3], lambda labels: labels[:2])
-    with pytest.raises(DataError, match="at most 1024 × 1024 pixels, got 28 × 1128"):
+@pytest.mark.parametrize("side", [1, 2, 7, 65, 200])
+def test_sides_that_no_reader_takes_are_refused(side, folder, tmp_path):
+    """All readers share one rule: a smaller or larger picture is refused as a .npz file, too."""
+    images = np.random.default_rng(0).integers(0, 256, (1600, side, side), np.uint8)
+    replace(folder, STEMS[0], lambda _: images)
+    replace(folder, STEMS[2], lambda _: images[:400])
+    np.savez(tmp_path / "same.npz", images=images)
+    for path in (folder, tmp_path / "same.npz"):
+        with pytest.raises(DataError, match=f"sides of 8 to 64 pixels, got 1 and {side} × {side}. Scale the"):
+            load_images(path, DataConfig(dataset="given"))
+
+
+@pytest.mark.parametrize("side", [8, 9, 64])
+def test_sides_that_the_others_take_are_read(side, folder):
+    images = np.random.default_rng(0).integers(0, 256, (2000, side, side), np.uint8)
+    replace(folder, STEMS[0], lambda _: images[:1600])
+    replace(folder, STEMS[2], lambda _: images[1600:])
+    assert load_mnist(folder).image_shape == (1, side, side)
+
+
+@pytest.mark.parametrize("stem", [STEMS[0], STEMS[2]])
+def test_one_part_that_was_scaled_to_one_is_refused_by_name(stem, folder):
+    replace(folder, stem, lambda images: images // 255)
+    with pytest.raises(DataError, match=f"got none above 1 in idx {'train' if 'train' in stem else 'test'}"):
         load_mnist(folder)

@@ -142,7 +142,7 @@ FLOATS = GREY.astype(np.float32) / 255
         (
             {"images": GREY[:40], "labels": np.repeat("a", 40), "test_images": GREY[40:],
              "test_labels": LABELS[40:]},
-            "expected words or numbers as labels of both parts",
+            "expected words or numbers as labels of all parts",
         ),
     ],
 )  # fmt: skip
