@@ -23,9 +23,9 @@ from pydantic import (
 )
 
 #: The highest schema version that this package knows.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 #: A manifest states the lowest that has a word for all it holds, so that older releases read what they can.
-_WITHOUT_FITTED_PRIOR, _WITH_FITTED_PRIOR = 1, 2
+_WITHOUT_FITTED_PRIOR, _WITH_FITTED_PRIOR, _WITH_PREPROCESSING = 1, 2, 3
 
 ENCODER_FILE = "encoder.onnx"
 DECODER_FILE = "decoder.onnx"
@@ -80,6 +80,26 @@ class StrictModel(BaseModel):
     )
 
 
+class Preprocessing(StrictModel):
+    """How a picture file becomes one image: the same in training and in serving.
+
+    The orientation of EXIF comes first, then the ground of transparent pixels, `fit`, grey or colour, and
+    `levels`. SPEC.md, section 13, has each step.
+    """
+
+    fit: Literal["crop", "stretch"]
+    """`crop`: the largest middle part of the image's proportions is scaled. `stretch`: each axis is scaled by
+    itself."""
+    ground: Literal["black", "white"]
+    """What transparent pixels become."""
+    levels: Literal[256] | None
+    """256: pixels are rounded to whole levels 0 to 255, as training keeps them. null: they are not."""
+
+
+#: What served pictures went through before manifests stated it, and still do for those versions.
+UNSTATED_PREPROCESSING = Preprocessing(fit="stretch", ground="black", levels=None)
+
+
 class ImageSpec(StrictModel):
     """What one image is: channels first, real values within `range`."""
 
@@ -91,6 +111,16 @@ class ImageSpec(StrictModel):
     """(channels, height, width)."""
     range: tuple[FiniteFloat, FiniteFloat] = (0.0, 1.0)
     """Smallest and largest pixel value; this schema version knows [0, 1] only."""
+    preprocessing: Annotated[
+        Preprocessing, Field(exclude_if=lambda stated: stated == UNSTATED_PREPROCESSING)
+    ] = UNSTATED_PREPROCESSING
+    """From schema version 3 on. An earlier version has no such key and means `stretch`, `black` and null."""
+
+    @model_validator(mode="after")
+    def _preprocessing_is_stated_once(self) -> ImageSpec:
+        if "preprocessing" in self.model_fields_set and self.preprocessing == UNSTATED_PREPROCESSING:
+            raise ValueError("preprocessing: expected no key for what earlier versions mean without one")
+        return self
 
     @model_validator(mode="after")
     def _range_is_the_unit_interval(self) -> ImageSpec:
@@ -250,7 +280,8 @@ class ManifestDraft(StrictModel):
     """All that a publisher knows before the store has given the version its number."""
 
     schema_version: SchemaVersion = _WITHOUT_FITTED_PRIOR
-    """The lowest that has a word for all that is stated here: 2 with a fitted prior, 1 without."""
+    """The lowest that has a word for all that is stated here: 3 with `image.preprocessing`, else 2 with a
+    fitted prior, else 1."""
     name: ModelName
     kind: Literal["vae", "ae"]
     """`ae` is deterministic: its encoder's `logvar` has no meaning, and it has no prior that was trained."""
@@ -301,11 +332,11 @@ class ManifestDraft(StrictModel):
                 f"priors: expected {' or '.join(str(list(each)) for each in allowed)} "
                 f"for kind {self.kind!r}, got {list(names)}"
             )
-        wanted = _WITHOUT_FITTED_PRIOR if self.fitted_prior is None else _WITH_FITTED_PRIOR
+        wanted = lowest_schema_version(self.image, fitted=self.fitted_prior is not None)
         if self.schema_version != wanted:
             raise ValueError(
-                f"schema_version: expected {wanted}, the lowest that knows these priors, "
-                f"got {self.schema_version}"
+                f"schema_version: expected {wanted}, the lowest that knows these priors and this "
+                f"preprocessing, got {self.schema_version}"
             )
         return self
 
@@ -324,7 +355,8 @@ class ManifestDraft(StrictModel):
         """The draft of the same graphs with this prior, in place of one that it may have had."""
         stated = {name: getattr(self, name) for name in ManifestDraft.model_fields}
         priors = (*(prior for prior in self.priors if prior.name != fitted.name), fitted)
-        return ManifestDraft(**{**stated, "priors": priors, "schema_version": _WITH_FITTED_PRIOR})
+        version = lowest_schema_version(self.image, fitted=True)
+        return ManifestDraft(**{**stated, "priors": priors, "schema_version": version})
 
 
 class Manifest(ManifestDraft):
@@ -346,6 +378,13 @@ class Manifest(ManifestDraft):
                 f"files: missing {missing}, unknown {unknown}; expected exactly {list(expected)}"
             )
         return self
+
+
+def lowest_schema_version(image: ImageSpec, *, fitted: bool) -> int:
+    """The schema version that a manifest of such images states, with a fitted prior or without."""
+    if image.preprocessing != UNSTATED_PREPROCESSING:
+        return _WITH_PREPROCESSING
+    return _WITH_FITTED_PRIOR if fitted else _WITHOUT_FITTED_PRIOR
 
 
 def graph_specs(

@@ -67,6 +67,7 @@ def details(model: PublishedModel, aliases: Mapping[str, int]) -> Answer:
         ("description", manifest.description),
         ("kind", manifest.kind),
         ("image", f"{_shape(manifest)} in [{manifest.image.range[0]:g}, {manifest.image.range[1]:g}]"),
+        ("picture files", _preprocessing(manifest)),
         ("latent size", str(manifest.latent_size)),
         ("likelihood", ", ".join(str(value) for value in likelihood.values())),
         ("priors", _priors(manifest)),
@@ -167,6 +168,11 @@ def _row(store: ModelStore, identity: VersionId, aliases: list[str], problems: l
         "created": manifest.provenance.created_at.isoformat(),
         "bytes": sum(entry.size_bytes for entry in manifest.files.values()),
     }
+
+
+def _preprocessing(manifest: Manifest) -> str:
+    how = manifest.image.preprocessing
+    return f"{how.fit}, ground {how.ground}, {how.levels or 'no'} levels"
 
 
 def _priors(manifest: Manifest) -> str:

@@ -385,7 +385,8 @@ class _Builder:
                     "schema": _binary(
                         kind.media_type,
                         "One image, of exactly the model's size unless `resize` is true, and then of at "
-                        f"most {MAX_PIXELS_IN:,} pixels, which is 256 × 256.",
+                        f"most {MAX_PIXELS_IN:,} pixels, which is 256 × 256. The orientation of EXIF is "
+                        "obeyed, and the size is that of the upright picture.",
                     )
                 }
             else:

@@ -95,6 +95,8 @@ class DataConfig(Section):
     channels: Literal[0, 1, 3] = 0
     """Of image files: 1 turns colour into grey, 3 grey into colour; 0 takes them as they are, which must be
     all grey or all in colour."""
+    ground: Literal["black", "white"] = "black"
+    """Of image files: what transparent pixels become. Black ink on transparent paper needs `white`."""
     validation_size: Annotated[int | float, PlainValidator(_count_or_share)] = 5000
     """Training images held back to validate on, chosen by their content and the seed: how many or, below 1,
     which share of them. The test images are kept for the final evaluation."""

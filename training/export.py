@@ -25,10 +25,12 @@ from model_store.manifest import (
     StandardNormalPrior,
     TrainingProvenance,
     graph_specs,
+    lowest_schema_version,
 )
 from model_store.reference import is_alias_name, is_model_name
 from training.data import load_images, to_unit_interval
 from training.data.download import cached_mnist
+from training.data.image_files import Conversion
 from training.errors import ConfigError, ExportError
 from training.evaluation import Evaluation, read_evaluation, weights_sha256
 from training.model_card import Evidence, model_card
@@ -239,11 +241,16 @@ def _draft(
     model, provenance = run.model, run.provenance
     encoder, decoder = graph_specs(image_shape=model.image_shape, latent_size=model.latent_size, opset=OPSET)
     exporting = {library: metadata.version(library) for library in _EXPORTING_LIBRARIES}
+    # What picture files went through here; images that came as arrays are served files in the same way.
+    image = ImageSpec(
+        shape=model.image_shape, preprocessing=Conversion(ground=run.config.data.ground).preprocessing
+    )
     return ManifestDraft(
+        schema_version=lowest_schema_version(image, fitted=False),
         name=name,
         kind=model.kind,
         description=description if description is not None else _describe(run),
-        image=ImageSpec(shape=model.image_shape),
+        image=image,
         latent_size=model.latent_size,
         likelihood=model.likelihood.spec(),
         encoder=encoder,

@@ -74,12 +74,20 @@ def _facts(manifest: Manifest) -> str:
         ("", ""),
         [
             ("images", f"{channels} × {height} × {width} (channels, height, width), float32 in [0, 1]"),
+            ("picture files", _picture_files(manifest)),
             ("latents", str(manifest.latent_size)),
             ("posterior q(z∣x)", posterior),
             ("likelihood p(x∣z)", density),
             ("prior p(z)", prior),
         ],
     )
+
+
+def _picture_files(manifest: Manifest) -> str:
+    how = manifest.image.preprocessing
+    size = "the largest middle part is scaled" if how.fit == "crop" else "each axis is scaled by itself"
+    levels = "" if how.levels is None else f", rounded to {how.levels} levels"
+    return f"turned upright by EXIF; transparent pixels become {how.ground}; {size}{levels}"
 
 
 def _figures(evidence: Evidence) -> str:

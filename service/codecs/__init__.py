@@ -1,7 +1,7 @@
 """Bytes to arrays and back: PNG, JSON, npy, text art. Knows no model and no HTTP."""
 
 from service.codecs.errors import CodecError, Defect, InvalidValue, MalformedBody, PictureTooLarge
-from service.codecs.images import decode_png, encode_png
+from service.codecs.images import encode_png
 from service.codecs.tensors import (
     decode_npy,
     encode_npy,
@@ -20,7 +20,6 @@ __all__ = [
     "PictureTooLarge",
     "braille",
     "decode_npy",
-    "decode_png",
     "encode_npy",
     "encode_npz",
     "encode_png",

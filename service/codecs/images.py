@@ -1,6 +1,7 @@
-"""PNG to one image of a model, and images of a model to one PNG.
+"""PNG to the samples it holds, and images of a model to one PNG.
 
-Knows Pillow and pixels. Knows nothing of models or HTTP. Images are float32 (N, C, H, W) in [0, 1].
+Knows Pillow and pixels. Knows nothing of models or HTTP, nor of how samples become an image of a model: that
+is in `service.routes.pictures`. Images are float32 (N, C, H, W) in [0, 1].
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.codecs.errors import InvalidValue, MalformedBody, PictureTooLarge
-from service.codecs.png_chunks import MinimalPng, minimal_png
+from service.codecs.png_chunks import MinimalPng
 from service.codecs.png_depth import byte_planes
 from service.codecs.png_out import png_file
 
@@ -26,68 +27,33 @@ MAX_PIXELS_IN: Final = 65_536
 MAX_PIXELS_OUT: Final = 16_777_216
 #: Background pixels between the images of a contact sheet, before scaling.
 PADDING_PIXELS: Final = 1
-_LUMA: Final = (299, 587, 114)
 #: Pillow keeps 8 of 16 bits, so files of this depth are read as two of 8.
 _DEEPEST_BITS: Final = 16
 
 
-def decode_png(
-    data: bytes,
-    *,
-    shape: Sequence[int],
-    resize: bool = False,
-    invert: bool = False,
-    max_pixels: int = MAX_PIXELS_IN,
-) -> NDArray[np.float32]:
-    """One image from a PNG of any colour type and depth.
+@dataclass(frozen=True, slots=True)
+class PngSamples:
+    """The pixels of a PNG as the file holds them."""
 
-    Grey becomes colour by repetition; colour becomes grey by ITU-R BT.601 luma. Transparent pixels
-    become background, which is 0 after inversion too: an image is multiplied by its alpha. A transparent
-    colour is compared at the depth of the file.
+    samples: NDArray[np.integer[Any]]
+    """Whole numbers (H, W, bands) from 0 to `most`; bands are grey or RGB, and any alpha last."""
+    most: int
+    """The sample that means 1."""
+    transparent: tuple[int, ...] | None
+    """The one grey level or RGB colour that is transparent; only without an alpha band."""
 
-    Args:
-        data: The whole file.
-        shape: (C, H, W) of the image wanted, C 1 or 3.
-        resize: Take any size and scale it to H × W, each axis by itself, averaging where it shrinks.
-        invert: Dark on light becomes light on dark: v → 1 - v.
-        max_pixels: Most pixels of the file, checked before it is unpacked.
 
-    Returns:
-        float32, shape (1, C, H, W), in [0, 1].
+def read_samples(png: MinimalPng) -> PngSamples:
+    """Unpack a PNG of any colour type and depth whose chunks are sound.
 
     Raises:
-        MalformedBody: Not a PNG, or a broken one.
-        PictureTooLarge: More than `max_pixels`.
-        InvalidValue: Another size than H × W without `resize`, an animation, or C other than 1 or 3.
+        MalformedBody: Its pixels cannot be read.
     """
-    channels, height, width = shape
-    if channels not in (1, 3):
-        raise InvalidValue(
-            "body",
-            f"an image of {channels} channels",
-            "a PNG, which has 1 or 3",
-            "Send the image as application/x-npy or JSON.",
-        )
-    png = minimal_png(data, max_pixels=max_pixels)
-    header = png.header
-    if not resize and (header.width, header.height) != (width, height):
-        raise InvalidValue(
-            "body",
-            f"a PNG of {width} × {height} pixels",
-            f"{header.width} × {header.height}",
-            "Send that size, or add ?resize=true.",
-        )
-    values, alpha = _to_float(png)
-    if channels == 1 and values.shape[2] == 3:
-        weights = np.array(_LUMA, np.float32) / np.float32(1000.0)
-        values = (values @ weights)[:, :, np.newaxis]
-    if invert:
-        values = np.float32(1.0) - values
-    if alpha is not None:
-        values = values * alpha[:, :, np.newaxis]
-    planes = [_resized(values[:, :, c], width=width, height=height) for c in range(values.shape[2])]
-    image = np.clip(np.stack(planes), 0.0, 1.0)
-    return np.ascontiguousarray(np.broadcast_to(image, (1, channels, height, width)), dtype=np.float32)
+    samples, most = _samples(png)
+    if png.transparent is None or samples.shape[2] in (2, 4):
+        return PngSamples(samples, most, None)
+    factor = most // ((1 << png.header.bit_depth) - 1)
+    return PngSamples(samples, most, tuple(sample * factor for sample in png.transparent))
 
 
 def encode_png(
@@ -178,18 +144,6 @@ def to_uint8(images: NDArray[np.float32]) -> NDArray[np.uint8]:
     return levels
 
 
-def _to_float(png: MinimalPng) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Values (H, W, 1 or 3) and alpha (H, W) or None, both in [0, 1]."""
-    samples, most = _samples(png)
-    values = samples.astype(np.float32) / np.float32(most)
-    if samples.shape[2] in (2, 4):
-        return values[:, :, :-1], values[:, :, -1]
-    if png.transparent is None:
-        return values, None
-    key = np.array(png.transparent) * (most // ((1 << png.header.bit_depth) - 1))
-    return values, (samples != key).any(axis=2).astype(np.float32)
-
-
 def _samples(png: MinimalPng) -> tuple[NDArray[np.integer[Any]], int]:
     """Whole numbers (H, W, bands), and the number that means 1; bands are grey or RGB and any alpha."""
     if png.header.bit_depth == _DEEPEST_BITS:
@@ -220,11 +174,3 @@ def _open(still: bytes) -> Image.Image:
             "body", "a PNG whose pixels can be read", type(error).__name__, "Save the picture again as PNG."
         ) from error
     return picture
-
-
-def _resized(plane: NDArray[np.float32], *, width: int, height: int) -> NDArray[np.float32]:
-    if plane.shape == (height, width):
-        return plane
-    picture = Image.fromarray(np.ascontiguousarray(plane))
-    # A triangle filter widened by the shrink factor: antialiased, and never outside the range of the pixels.
-    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))

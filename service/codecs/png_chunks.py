@@ -54,6 +54,8 @@ class MinimalPng:
     """The compressed rows: the content of all IDAT chunks."""
     transparent: tuple[int, ...] | None
     """The one grey level or RGB colour that is transparent, in samples of `header.bit_depth` bits."""
+    exif: bytes
+    """The content of the first eXIf chunk before the pixels, unread; empty where there is none."""
 
 
 def minimal_png(data: bytes, *, max_pixels: int) -> MinimalPng:
@@ -80,6 +82,7 @@ def minimal_png(data: bytes, *, max_pixels: int) -> MinimalPng:
     kept = [SIGNATURE]
     pixel_data: list[bytes] = []
     transparency: bytes | None = None
+    exif = b""
     position = len(SIGNATURE)
     for _ in range(_MAX_CHUNKS):
         kind, end = _checked_chunk(data, position)
@@ -91,6 +94,9 @@ def minimal_png(data: bytes, *, max_pixels: int) -> MinimalPng:
             transparency = body
             if header.colour_type == _INDEXED:
                 kept.append(data[position:end])
+        if kind == b"eXIf" and not exif and not pixel_data:
+            # As a tRNS, it comes before the pixels (specification, table 7).
+            exif = body
         if kind == b"IDAT":
             pixel_data.append(body)
         if kind in _KEPT:
@@ -98,7 +104,7 @@ def minimal_png(data: bytes, *, max_pixels: int) -> MinimalPng:
         if kind == b"IEND":
             _check_palette(header, kept)
             transparent = _transparent_colour(header, transparency)
-            return MinimalPng(header, b"".join(kept), b"".join(pixel_data), transparent)
+            return MinimalPng(header, b"".join(kept), b"".join(pixel_data), transparent, exif)
         position = end
     raise MalformedBody("body", f"a PNG of at most {_MAX_CHUNKS} chunks", "more", _REMEDY)
 

@@ -75,6 +75,7 @@ def _facts(model: LoadedModel) -> dict[str, object]:
     return {
         **_summary(model),
         "image_range": list(manifest.image.range),
+        "preprocessing": manifest.image.preprocessing.model_dump(mode="json"),
         "likelihood": manifest.likelihood.model_dump(mode="json"),
         "metrics": [metric.model_dump(mode="json") for metric in manifest.metrics],
         "fitted_prior": _fitted_prior(manifest.fitted_prior),

@@ -20,7 +20,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.bodies import Body, BodyKind
-from service.codecs.images import decode_png
 from service.codecs.tensors import (
     decode_npy,
     holds_only_numbers,
@@ -38,6 +37,7 @@ from service.negotiation import Form, choose_form
 from service.problems import Item, ProblemError
 from service.routes.answers import Arrays, HeadersAlone, answer, is_quick
 from service.routes.contract import Operation
+from service.routes.pictures import decode_png
 from service.routes.routing import fast_paths, route
 from service.schemas.base import Scalars, read_object, read_query
 from service.schemas.native import Drawing, ImagesQuery
@@ -149,7 +149,13 @@ class RequestSteps(ABC):
         shape, most = model.image_shape, self._limits.max_images
         if body.kind is BodyKind.PNG:
             assert query is not None, "paths that take a PNG say how it is read"
-            x = decode_png(bytes(body.data), shape=shape, resize=query.resize, invert=query.invert)
+            x = decode_png(
+                bytes(body.data),
+                shape=shape,
+                preprocessing=model.manifest.image.preprocessing,
+                resize=query.resize,
+                invert=query.invert,
+            )
             return {"images": x}, scalars()
         if operation.takes[0] == "images":
             return {"images": decode_npy(body.data, shape, max_images=most)}, scalars()

@@ -234,6 +234,7 @@ def model_facts_schema() -> Schema:
     more = _object(
         {
             "image_range": _list({"type": "number"}, "Smallest and largest pixel value."),
+            "preprocessing": _preprocessing_schema(),
             "likelihood": {
                 "type": "object",
                 "required": ["name"],
@@ -248,6 +249,22 @@ def model_facts_schema() -> Schema:
     limits = Limits(max_images=1, max_stream_images=1, max_score_draws=1)
     summary = component_schemas(limits, ExampleModel())["ModelSummary"]
     return _object({**summary["properties"], **more["properties"]})
+
+
+def _preprocessing_schema() -> Schema:
+    """What a PNG goes through, and what picture files went through in training."""
+    levels = {
+        "type": ["integer", "null"],
+        "description": "Pixels are rounded to so many; null: they are not.",
+    }
+    schema = _object(
+        {
+            "fit": _text("With `resize=true`: `crop` scales the middle part, `stretch` each axis by itself."),
+            "ground": _text("What transparent pixels become: `black` or `white`."),
+            "levels": levels,
+        }
+    )
+    return {**schema, "description": "How a picture file becomes an image of this model."}
 
 
 def _fitted_prior_schema() -> Schema:

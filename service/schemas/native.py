@@ -73,7 +73,9 @@ class ImagesQuery(ModelChoice):
     """How an image in the body is to be read."""
 
     resize: Annotated[bool, Field(examples=[True])] = False
-    """PNG only: scale the picture to the size the model takes, instead of refusing another size."""
+    """PNG only: take a picture of any size and scale it to the size the model takes, as its training did: the
+    largest middle part of the model's proportions (`preprocessing.fit` of GET /models/{name} is `crop`), or
+    each axis by itself (`stretch`, of versions published before manifests stated it)."""
     invert: Annotated[bool, Field(examples=[True])] = False
     """PNG only: the picture is black on white; the model's digits are white on black."""
 

@@ -105,7 +105,7 @@ WORDS = {
     "expect.measured_on": "elsewhere",
 }
 #: Keys of how images are read, before there is a run.
-READING = {"data.dataset": "given", "data.side": 12, "data.channels": 3}
+READING = {"data.dataset": "given", "data.side": 12, "data.channels": 3, "data.ground": "white"}
 
 
 def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:

@@ -110,7 +110,7 @@ def test_latents_are_those_of_the_run_s_model(make_run, mnist_folder, all_digits
 def test_export_without_a_prior_is_as_before(make_run, export, store):
     model = store.open(export(make_run()))
     assert [prior.name for prior in model.manifest.priors] == ["standard"]
-    assert (model.prior, model.manifest.schema_version) == (None, 1)
+    assert (model.prior, model.manifest.schema_version) == (None, 3)
     assert "## Fitted prior" not in model.card
 
 

@@ -1,4 +1,4 @@
-"""A folder of PNG, JPEG and WebP files, class by class or not, turned into a training and a test set.
+"""A folder of picture files, class by class or not, turned into a training and a test set.
 
 Knows what becomes of every file. What is in a folder is found by `training.data.folder_tree`, which part and
 class a file belongs to by `training.data.folder_layout`, and how it becomes pixels is in
@@ -23,19 +23,22 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from training.data.folder_layout import TEST, TRAINING, VALIDATION, arrange
 from training.data.folder_tree import scan
 from training.data.image_files import (
+    FORMATS_IN_WORDS,
     OTHER_SUFFIXES,
     SUFFIXES,
     BadImageError,
     Conversion,
+    Header,
+    read_header,
     read_pixels,
-    read_shape,
 )
-from training.data.images import ImageData
-from training.data.on_disk import CHUNK_BYTES, ImageShape, Room
+from training.data.images import ImageData, ImageSet
+from training.data.on_disk import CHUNK_BYTES, ImageShape, ImagesOnDisk, Room
 from training.data.parts import Part, data_of_parts, shape_objection
 from training.errors import DataError
 
@@ -73,7 +76,7 @@ def load_folder(root: Path, *, conversion: Conversion, room: Room, tell: Callabl
     for file in tree.files:
         suffix = Path(file).suffix.lower()
         if suffix in OTHER_SUFFIXES:
-            bad[file] = "a picture of another format; save it as PNG, JPEG or WebP"
+            bad[file] = f"a picture of another format; save it as {FORMATS_IN_WORDS}"
         (pictures if suffix in (*SUFFIXES, *OTHER_SUFFIXES) else left_out).append(file)
     left_out.sort()
     if not pictures and not bad:
@@ -85,24 +88,29 @@ def load_folder(root: Path, *, conversion: Conversion, room: Room, tell: Callabl
     files = [file for file in pictures if file not in bad]
     if tree.unreadable:
         # Before the layout is judged, of which parts may be missing.
-        _shapes(root, files, conversion, bad)
+        _headers(root, files, conversion, bad)
         raise _refusal(root, bad, conversion)
     layout = arrange(root, pictures, tree.folders)
     if len(files) >= _MANY:
         tell(f"reading {len(files):,} pictures of {root}")
-    shapes = _shapes(root, files, conversion, bad)
+    headers = _headers(root, files, conversion, bad)
+    shapes = {file: header.shape for file, header in headers.items()}
     if not shapes:
         raise _refusal(root, bad, conversion)
     image_shape = _agreed(root, shapes, bad)
     parts: dict[str, Part] = {}
     for role, inside in layout.parts.items():
         pixels = room.gather(
-            _pixels(root, inside.files, image_shape, bad), count=len(inside.files), image_shape=image_shape
+            _pixels(root, inside.files, image_shape, conversion, bad),
+            count=len(inside.files),
+            image_shape=image_shape,
         )
         labels = None if inside.classes is None else np.array(inside.classes, np.str_)
         parts[role] = Part(pixels, labels)
     if bad:
         raise _refusal(root, bad, conversion)
+    if any(header.is_transparent for header in headers.values()):
+        _check_ground(root, parts[TRAINING].images, conversion)
     name = f"folder {root.resolve().name}"
     data = data_of_parts(name, str(root), parts[TRAINING], parts.get(TEST), validation=parts.get(VALIDATION))
     notes = [*data.notes, *layout.notes]
@@ -111,21 +119,25 @@ def load_folder(root: Path, *, conversion: Conversion, room: Room, tell: Callabl
         ("run directories were left out", tree.runs),
         ("links to folders were followed", tree.followed),
         ("links to folders that are read anyway were left out", tree.repeated),
+        (
+            "files hold several pictures, of which the first was read",
+            [file for file, header in headers.items() if header.pictures > 1],
+        ),
     ):
         if paths:
             notes.append(f"{len(paths):,} {told}: {_some(paths)}")
     return replace(data, notes=tuple(notes))
 
 
-def _shapes(root: Path, files: list[str], conversion: Conversion, bad: Reasons) -> dict[str, ImageShape]:
-    """(C, H, W) of each file whose header can be read."""
-    shapes = {}
+def _headers(root: Path, files: list[str], conversion: Conversion, bad: Reasons) -> dict[str, Header]:
+    """What each file holds whose header can be read."""
+    headers = {}
     for file in files:
         try:
-            shapes[file] = read_shape(root / file, conversion)
+            headers[file] = read_header(root / file, conversion)
         except BadImageError as error:
             bad[file] = str(error)
-    return shapes
+    return headers
 
 
 def _agreed(root: Path, shapes: Mapping[str, ImageShape], bad: Reasons) -> ImageShape:
@@ -147,7 +159,7 @@ def _in_words(shape: ImageShape) -> str:
 
 
 def _pixels(
-    root: Path, files: list[str], image_shape: ImageShape, bad: Reasons
+    root: Path, files: list[str], image_shape: ImageShape, conversion: Conversion, bad: Reasons
 ) -> Iterator[npt.NDArray[np.uint8]]:
     """Every file, black where it is bad: those that follow are still looked at, so that all are told."""
     step = max(1, CHUNK_BYTES // int(np.prod(image_shape)))
@@ -157,10 +169,21 @@ def _pixels(
             if file in bad:
                 continue
             try:
-                chunk[number] = read_pixels(root / file, image_shape)
+                chunk[number] = read_pixels(root / file, image_shape, conversion)
             except BadImageError as error:
                 bad[file] = str(error)
         yield chunk
+
+
+def _check_ground(root: Path, images: Tensor | ImagesOnDisk, conversion: Conversion) -> None:
+    """Refuse pictures of which only the transparency shows anything."""
+    whole = ImageSet("pictures", images)
+    if all(chunk.min() == chunk.max() in (0, 255) for chunk in whole.chunks()):
+        other = "white" if conversion.ground == "black" else "black"
+        raise DataError(
+            f"{root}: expected pictures that show something on a {conversion.ground} ground, got one colour "
+            f"in all of them, transparent pixels included. Set the other ground: --set data.ground={other}."
+        )
 
 
 def _refusal(root: Path, bad: Mapping[str, str], conversion: Conversion) -> DataError:

@@ -67,12 +67,13 @@ def _load(
             "its own. Name yours."
         )
     if path is not None and is_of_pictures(path):
-        conversion = Conversion(side=config.side, channels=config.channels)
+        conversion = Conversion(side=config.side, channels=config.channels, ground=config.ground)
         return load_folder(path, conversion=conversion, room=room or Room(), tell=tell)
-    if config.side or config.channels:
+    if config.side or config.channels or config.ground != "black":
         raise ConfigError(
-            "data.side, data.channels: expected 0 for images that do not come as picture files, got "
-            f"{config.side} and {config.channels}. Leave them out, and scale the images before."
+            "data.side, data.channels, data.ground: expected 0, 0 and black for images that do not come as "
+            f"picture files, got {config.side}, {config.channels} and {config.ground}. Leave them out, and "
+            "convert the images before."
         )
     if path is not None and path.suffix == ".npz" and path.is_file():
         return load_npz(path, room or Room())

@@ -16,7 +16,8 @@ from service.bench.requests import (
     default_model_from,
     facts_from,
 )
-from service.codecs import decode_npy, decode_png, images_from_json
+from service.codecs import decode_npy, images_from_json
+from service.routes.pictures import decode_png
 
 TARGET = Target("127.0.0.1", 8000)
 FACTS = ModelFacts("colour@1", (3, 8, 10), 5)

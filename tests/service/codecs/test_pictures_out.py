@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.codecs import InvalidValue, PictureTooLarge, braille, decode_png, encode_png
+from service.codecs import InvalidValue, PictureTooLarge, braille, encode_png
+from service.routes.pictures import decode_png
 
 EMPTY = "\u2800"
 
