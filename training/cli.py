@@ -297,9 +297,9 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         "--data",
         metavar="PATH",
         type=Path,
-        help="a folder with the IDX files of MNIST or its like, gzipped or plain; a folder of PNG, JPEG or "
-        "WebP files, class by class or not; or a .npz file with images and, if any, labels. Left out, MNIST "
-        "is downloaded once for recipes of it",
+        help="a folder with the IDX files of MNIST or its like, gzipped or plain; a folder or .zip of PNG, "
+        "JPEG, WebP, TIFF, BMP or GIF files, class by class or not; a .npz file with images and, if any, "
+        "labels; or a .npy file with images. Left out, MNIST is downloaded once for recipes of it",
     )
 
 

@@ -119,8 +119,10 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except BadImageError:
         raise
     except Exception as error:  # Pillow raises OSError, ValueError, SyntaxError, struct.error and others
+        # Pillow repeats the whole path, which the list of bad files has.
+        reason = str(error).replace(str(path), path.name)[:120]
         raise BadImageError(
-            f"cannot be read as {FORMATS_IN_WORDS} ({type(error).__name__}: {str(error)[:120]})"
+            f"cannot be read as {FORMATS_IN_WORDS} ({type(error).__name__}: {reason})"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Images from whatever `--data` names: IDX files, a folder of pictures, or a `.npz` file.
+"""Images from whatever `--data` names: IDX files, a folder or archive of pictures, or a file of arrays.
 
 Knows which reader reads what. Knows nothing of models, nor of the formats themselves.
 """
@@ -12,12 +12,13 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from training.config import DataConfig
-from training.data.image_files import Conversion
+from training.data.image_files import FORMATS_IN_WORDS, Conversion
 from training.data.image_folder import load_folder
 from training.data.images import ImageData
 from training.data.mnist import load_mnist
-from training.data.npz import load_npz
+from training.data.npz import load_npy, load_npz
 from training.data.on_disk import Room
+from training.data.zip_archive import unpacked
 from training.errors import ConfigError, DataError
 
 #: Names of IDX files, whatever set they are of, gzipped or not.
@@ -35,7 +36,8 @@ def load_images(
     """The images that a run trains on, is measured on and is exported with.
 
     Args:
-        path: A folder of IDX files or of pictures, or a `.npz` file; None is what the configuration says.
+        path: A folder of IDX files or of pictures, a `.zip` of pictures, a `.npz` or `.npy` file; None is
+            what the configuration says.
         config: `dataset`, `side` and `channels` have a say here.
         cache_dir: Where downloads are kept, when `path` is None.
         room: How much may lie in memory; left out, what `Room` says.
@@ -63,11 +65,14 @@ def _load(
 ) -> ImageData:
     if path is None and config.dataset == "given":
         raise ConfigError(
-            "--data: expected a folder with images or a .npz file, got nothing; this recipe has no images of "
-            "its own. Name yours."
+            "--data: expected a folder or .zip with images, a .npz or a .npy file, got nothing; this "
+            "recipe has no images of its own. Name yours."
         )
+    conversion = Conversion(side=config.side, channels=config.channels, ground=config.ground)
+    if path is not None and is_zip(path):
+        with unpacked(path, tell=tell) as folder:
+            return load_folder(folder, conversion=conversion, room=room or Room(), tell=tell)
     if path is not None and is_of_pictures(path):
-        conversion = Conversion(side=config.side, channels=config.channels, ground=config.ground)
         return load_folder(path, conversion=conversion, room=room or Room(), tell=tell)
     if config.side or config.channels or config.ground != "black":
         raise ConfigError(
@@ -77,16 +82,26 @@ def _load(
         )
     if path is not None and path.suffix == ".npz" and path.is_file():
         return load_npz(path, room or Room())
+    if path is not None and path.suffix == ".npy" and path.is_file():
+        return load_npy(path, room or Room())
     if path is not None and not path.is_dir():
+        got = "another file" if path.exists() else "nothing there"
         raise DataError(
-            f"{path}: expected a folder of IDX files, a folder of PNG, JPEG or WebP files, or a .npz file, "
-            f"got {'another file' if path.exists() else 'nothing there'}. Name one of these with --data."
+            f"{path}: expected a folder of IDX files, a folder or .zip of {FORMATS_IN_WORDS} files, or a "
+            f".npz or .npy file, got {got}. Name one of these with --data."
         )
     return load_mnist(path, cache_dir, tell=tell)
 
 
+def is_zip(path: Path) -> bool:
+    """Whether it is read as an archive of pictures."""
+    return path.suffix.lower() == ".zip" and path.is_file()
+
+
 def is_of_pictures(path: Path) -> bool:
-    """Whether a folder is read as one of pictures, which `side` and `channels` convert."""
+    """Whether a folder or archive is read as one of pictures, which `side` and `channels` convert."""
+    if is_zip(path):
+        return True
     with _readable(path):
         return path.is_dir() and not any(_IDX_FILE.search(entry.name) for entry in path.iterdir())
 

@@ -1,4 +1,4 @@
-"""A `.npz` file of images, and of labels where there are some, turned into a training and a test set.
+"""A `.npz` or `.npy` file of images, and of labels where there are some, turned into the parts of a data set.
 
 Knows the names, types and layouts that arrays may have. Knows nothing of models. Nothing is unpickled, no
 array is made for a header that asks for more than follows it, and images are read a megabyte at a
@@ -6,8 +6,12 @@ time, so that a file larger than memory is not too large.
 
     images       (N, H, W), (N, C, H, W) or (N, H, W, C), C 1 or 3;
                  bytes 0 to 255, booleans, or floats in [0, 1]
-    labels       (N,), whole numbers from 0 or words; may be left out
+    labels       (N,) or (N, 1), whole numbers from 0 or words; may be left out
     test_images, test_labels   the same for the test; may be left out
+    validation_images, validation_labels   the same to validate on; may be left out
+
+The names of Keras (`x_train`, `y_train`) and of MedMNIST (`train_images`, `val_images`) are known as well
+(`training.data.array_names`). A `.npy` file holds `images` alone.
 """
 
 from __future__ import annotations
@@ -15,8 +19,8 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -26,12 +30,12 @@ import numpy.typing as npt
 from torch import Tensor
 
 from model_store.numbers import told_apart
+from training.data.array_names import KNOWN, parts_of
 from training.data.images import ImageData
 from training.data.on_disk import CHUNK_BYTES, ImageShape, ImagesOnDisk, Room
 from training.data.parts import MAX_LABEL, Part, data_of_parts, shape_objection
 from training.errors import DataError
 
-KEYS = ("images", "labels", "test_images", "test_labels")
 _MAX_HEADER_BYTES = 4096
 _ARRAY = "Write it with numpy.savez(PATH, images=images, labels=labels)."
 
@@ -84,23 +88,18 @@ def load_npz(path: Path, room: Room) -> ImageData:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            keys = [key for key in KEYS if f"{key}.npy" in names]
-            if len(keys) < len(names) or "images" not in keys:
-                raise DataError(
-                    f"{path}: expected arrays named images and, if any, {', '.join(KEYS[1:])}; got "
-                    f"{', '.join(name.removesuffix('.npy') for name in names[:10]) or 'none'}. {_ARRAY}"
+            members = archive.namelist()
+            names = [member.removesuffix(".npy") for member in members]
+            keys = parts_of(names) if all(member.endswith(".npy") for member in members) else None
+            if keys is None or len(set(names)) < len(names):
+                raise _unknown_names(path, names)
+            parts = {
+                part: Part(
+                    images=_images(archive, path, images, room),
+                    labels=_labels(archive, path, labels) if labels in names else None,
                 )
-            if "test_labels" in keys and "test_images" not in keys:
-                raise DataError(f"{path}: expected test_images beside test_labels, got none. {_ARRAY}")
-            parts = [
-                Part(
-                    images=_images(archive, path, f"{prefix}images", room),
-                    labels=_labels(archive, path, f"{prefix}labels") if f"{prefix}labels" in keys else None,
-                )
-                for prefix in ("", "test_")
-                if f"{prefix}images" in keys
-            ]
+                for part, (images, labels) in keys.items()
+            }
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         # BadZipFile also tells of a wrong checksum, RuntimeError of encryption.
         raise DataError(
@@ -110,7 +109,42 @@ def load_npz(path: Path, room: Room) -> ImageData:
         if error.filename != str(path):
             raise
         raise DataError(f"{path}: expected a file that can be read, got: {error.strerror}.") from error
-    return data_of_parts(f"npz {path.stem}", str(path), parts[0], parts[1] if len(parts) > 1 else None)
+    return data_of_parts(
+        f"npz {path.stem}",
+        str(path),
+        parts["training"],
+        parts.get("test"),
+        validation=parts.get("validation"),
+    )
+
+
+def load_npy(path: Path, room: Room) -> ImageData:
+    """Read images of a `.npy` file, without labels; a tenth of them, chosen by content, is the test.
+
+    Raises:
+        DataError: The file is damaged, or its array is not one of images.
+    """
+    with path.open("rb") as stream:
+        array = _with_header(str(path), stream)
+        images = _gathered(array, room, lambda: _with_header(str(path), _rewound(stream)))
+    return data_of_parts(f"npy {path.stem}", str(path), Part(images, None), None)
+
+
+def _rewound(stream: IO[bytes]) -> IO[bytes]:
+    stream.seek(0)
+    return stream
+
+
+def _unknown_names(path: Path, names: list[str]) -> DataError:
+    for known in KNOWN:
+        for images, labels in (pair for pairs in known.parts.values() for pair in pairs):
+            if known.training[0] in names and labels in names and images not in names:
+                return DataError(f"{path}: expected {images} beside {labels}, got none. {_ARRAY}")
+    ways = "; or ".join(", ".join(known.usual) for known in KNOWN)
+    return DataError(
+        f"{path}: expected arrays named {ways}, where the first is needed and the others are not; got "
+        f"{', '.join(names[:10]) or 'none'}. {_ARRAY}"
+    )
 
 
 @contextmanager
@@ -140,20 +174,51 @@ def _with_header(where: str, stream: IO[bytes]) -> _Array:
 
 
 def _images(archive: zipfile.ZipFile, path: Path, key: str, room: Room) -> Tensor | ImagesOnDisk:
-    with _opened(archive, path, key) as array:
-        if array.dtype != np.uint8 and array.dtype.kind not in "bf":
-            raise DataError(
-                f"{array.where}: expected bytes (uint8) 0 to 255, booleans, or floats in [0, 1], got "
-                f"{array.dtype}. Convert them: images.astype(numpy.uint8), or images / images.max()."
-            )
-        image_shape, channels_last = _layout(array)
-        if objection := shape_objection(image_shape):
-            raise DataError(f"{array.where}: {objection}. Scale the images, or pad them.")
-        return room.gather(
-            (_as_bytes(array.where, chunk, image_shape, channels_last) for chunk in _counted(array)),
-            count=array.shape[0],
-            image_shape=image_shape,
+    with ExitStack() as opened:
+
+        def again() -> _Array:
+            return opened.enter_context(_opened(archive, path, key))
+
+        return _gathered(again(), room, again)
+
+
+def _gathered(array: _Array, room: Room, again: Callable[[], _Array]) -> Tensor | ImagesOnDisk:
+    """The images of an array; `again` opens it once more, to say in an error what is in it."""
+    if array.dtype.kind in "iu" and array.dtype != np.uint8:
+        raise _not_bytes(array.where, again())
+    if array.dtype != np.uint8 and array.dtype.kind not in "bf":
+        raise DataError(
+            f"{array.where}: expected bytes (uint8) 0 to 255, booleans, or floats in [0, 1], got "
+            f"{array.dtype}. Convert them."
         )
+    image_shape, channels_last = _layout(array)
+    if objection := shape_objection(image_shape):
+        raise DataError(f"{array.where}: {objection}. Scale the images, or pad them.")
+    return room.gather(
+        (_as_bytes(array.where, chunk, image_shape, channels_last) for chunk in _counted(array)),
+        count=array.shape[0],
+        image_shape=image_shape,
+    )
+
+
+def _not_bytes(where: str, array: _Array) -> DataError:
+    """What whole numbers of another type hold, and how they become levels without a sample that wraps."""
+    lowest, highest = 0, 0
+    for chunk in array.chunks():
+        lowest, highest = min(lowest, int(chunk.min())), max(highest, int(chunk.max()))
+    if lowest < 0:
+        remedy = f"Shift and scale them: (images - {lowest}) / {highest - lowest}"
+    elif highest <= 255:
+        remedy = "None is above 255, so that images.astype(numpy.uint8) keeps each"
+    else:
+        # 12 bits in 16 are usual: the highest that a pixel can have, and not the highest that one has.
+        remedy = (
+            f"Divide by the largest value that a pixel can have: images / {(1 << highest.bit_length()) - 1}"
+        )
+    return DataError(
+        f"{where}: expected bytes (uint8) 0 to 255, booleans, or floats in [0, 1], got {array.dtype} from "
+        f"{lowest} to {highest}. {remedy}."
+    )
 
 
 def _layout(array: _Array) -> tuple[ImageShape, bool]:
@@ -204,12 +269,13 @@ def _as_bytes(
 def _labels(archive: zipfile.ZipFile, path: Path, key: str) -> npt.NDArray[Any]:
     """Whole numbers from 0, or words."""
     with _opened(archive, path, key) as array:
-        if len(array.shape) != 1 or array.dtype.kind not in "iuU":
+        if array.shape[1:] not in ((), (1,)) or array.dtype.kind not in "iuU":
             raise DataError(
-                f"{array.where}: expected one whole number or word for each image, (N,), got {array.dtype} "
-                f"shaped {array.shape}. {_ARRAY}"
+                f"{array.where}: expected one whole number or word for each image, (N,) or (N, 1), got "
+                f"{array.dtype} shaped {array.shape}. Several labels of an image have no meaning here: keep "
+                "one of them, or leave the labels out."
             )
-        labels = np.concatenate(list(array.chunks()))
+        labels = np.concatenate(list(array.chunks())).reshape(-1)
     if labels.dtype.kind in "iu" and (labels.min() < 0 or labels.max() > MAX_LABEL):
         raise DataError(
             f"{path}: {key}: expected whole numbers from 0 to {MAX_LABEL}, got {labels.min()} to "

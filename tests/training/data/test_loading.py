@@ -55,22 +55,22 @@ def test_a_set_is_called_by_its_name_only_when_every_byte_is_its_own(mnist_folde
 
 def test_what_is_neither_is_told_with_what_could_be_given(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(DataError, match=r"or a \.npz file, got another file"):
+    with pytest.raises(DataError, match=r"or a \.npz or \.npy file, got another file"):
         load_images(tmp_path / "notes.txt", GIVEN)
     with pytest.raises(DataError, match="got nothing there"):
         load_images(tmp_path / "absent.npz", GIVEN)
 
 
 def test_a_recipe_without_images_of_its_own_asks_for_some():
-    with pytest.raises(ConfigError, match=r"--data: expected a folder with images or a \.npz file, got"):
+    with pytest.raises(ConfigError, match=r"--data: expected a folder or \.zip with images, .* got nothing"):
         load_images(None, GIVEN)
 
 
-@pytest.mark.parametrize("keys", [{"side": 16}, {"channels": 3}])
+@pytest.mark.parametrize("keys", [{"side": 16}, {"channels": 3}, {"ground": "white"}])
 def test_keys_for_picture_files_are_refused_where_there_are_none(keys, mnist_folder, tmp_path):
     np.savez(tmp_path / "mine.npz", images=np.zeros((5, 9, 9), np.uint8))
     for path in (mnist_folder, tmp_path / "mine.npz", None):
-        with pytest.raises(ConfigError, match=r"data\.side, data\.channels: expected 0"):
+        with pytest.raises(ConfigError, match=r"data\.side, data\.channels, data\.ground: expected 0"):
             load_images(path, DataConfig(**keys))
 
 

@@ -113,10 +113,18 @@ FLOATS = GREY.astype(np.float32) / 255
 @pytest.mark.parametrize(
     ("arrays", "told"),
     [
-        ({"x_train": GREY}, "expected arrays named images and, if any, labels, test_images, test_labels;"),
+        ({"pictures": GREY}, "expected arrays named images, labels, validation_images, valid"),
+        ({"x_train": GREY, "labels": LABELS}, "got x_train, labels."),
         ({"images": GREY, "label": LABELS}, "got images, label."),
         ({"images": GREY, "test_labels": LABELS}, "expected test_images beside test_labels, got none"),
         ({"images": GREY.astype(np.int64)}, "expected bytes (uint8) 0 to 255, booleans, or floats in [0, 1]"),
+        ({"images": GREY.astype(np.int64)}, "None is above 255, so that images.astype(numpy.uint8) keeps"),
+        ({"images": GREY.astype(np.uint16) * 257}, "got uint16 from 0 to 65535. Divide by the largest value"),
+        ({"images": GREY.astype(np.uint16) * 257}, "images / 65535."),
+        ({"images": GREY.astype(np.uint16) * 14}, "got uint16 from 0 to 3570. Divide"),
+        ({"images": GREY.astype(np.uint16) * 14}, "images / 4095."),
+        ({"images": GREY.astype(np.int32) - 9}, "Shift and scale them: (images - -9) / 255."),
+        ({"images": GREY, "labels": np.eye(60, dtype=np.int64)}, "Several labels of an image"),
         ({"images": GREY.astype(object)}, "got object"),
         ({"images": GREY.astype(np.float32)}, "images[0]: expected floats in [0, 1], got"),
         ({"images": changed(FLOATS, (41, 2, 3), np.nan)}, "images[41]: expected floats in [0, 1], got nan"),
@@ -132,7 +140,7 @@ FLOATS = GREY.astype(np.float32) / 255
         ({"images": np.full_like(GREY, 9)}, "expected images that differ, got every pixel 9"),
         ({"images": GREY, "labels": LABELS[:59]}, "each of the 60 training images, got 59"),
         ({"images": GREY, "labels": LABELS - 1}, "whole numbers from 0 to 9999, got -1 to 5"),
-        ({"images": GREY, "labels": LABELS / 2}, "one whole number or word for each image, (N,), got"),
+        ({"images": GREY, "labels": LABELS / 2}, "whole number or word for each image, (N,) or (N, 1), got"),
         ({"images": GREY, "test_images": GREY[:, :8] // 2}, "(1, 9, 12) and (1, 8, 12)"),
         (
             {"images": GREY[:40], "labels": np.repeat("a", 40), "test_images": GREY[40:],
@@ -195,3 +203,64 @@ def test_a_damaged_archive_is_told(change, tmp_path):
     )
     with pytest.raises(DataError, match=r"mine\.npz: expected a \.npz archive that can be read"):
         load_images(path, DataConfig())
+
+
+WAYS = {
+    "own": ("images", "labels", "validation_images", "validation_labels", "test_images", "test_labels"),
+    "Keras": ("x_train", "y_train", "x_val", "y_val", "x_test", "y_test"),
+    "MedMNIST": ("train_images", "train_labels", "val_images", "val_labels", "test_images", "test_labels"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("columns", [(), (1,)])
+def test_the_parts_of_every_known_way_to_hand_arrays_round_are_what_they_are_called(way, columns, load):
+    data = load(
+        **{
+            name: array
+            for images, labels, part in zip(
+                WAYS[way][::2], WAYS[way][1::2], (slice(40), slice(40, 48), slice(48, 60)), strict=True
+            )
+            for name, array in ((images, GREY[part]), (labels, LABELS[part].reshape(-1, *columns)))
+        }
+    )
+    for part, indices in (
+        (data.train, slice(40)),
+        (data.validation, slice(40, 48)),
+        (data.test, slice(48, 60)),
+    ):
+        assert np.array_equal(part.images[:, 0].numpy(), GREY[indices])
+        assert part.labels.tolist() == LABELS[indices].tolist()
+
+
+def test_the_files_of_keras_have_no_validation_part(load):
+    data = load(x_train=GREY[:40], y_train=LABELS[:40], x_test=GREY[40:], y_test=LABELS[40:])
+    assert (data.validation, len(data.train), len(data.test)) == (None, 40, 20)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("images", "x_train"),
+        ("images", "train_images"),
+        ("x_test", "y_test"),
+        ("images", "val_images", "validation_images"),
+        ("x_train", "test_images"),
+    ],
+)
+def test_names_of_two_ways_in_one_file_or_without_training_images_are_refused(names, load):
+    with pytest.raises(DataError, match="expected arrays named images, "):
+        load(**dict.fromkeys(names, GREY))
+
+
+def test_a_npy_file_holds_images_alone(tmp_path, load):
+    np.save(tmp_path / "mine.npy", COLOUR)
+    data = load_images(tmp_path / "mine.npy", DataConfig())
+    assert (data.name, data.train.labels) == ("npy mine", None)
+    assert data.train.fingerprint == load(images=COLOUR).train.fingerprint
+    np.save(tmp_path / "deep.npy", GREY.astype(np.uint16) * 257)
+    with pytest.raises(DataError, match=r"deep\.npy: expected bytes .*images / 65535\."):
+        load_images(tmp_path / "deep.npy", DataConfig())
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "mine.npy").read_bytes()[:-5])
+    with pytest.raises(DataError, match=r"cut\.npy: expected .* bytes for shape .*truncated"):
+        load_images(tmp_path / "cut.npy", DataConfig())
