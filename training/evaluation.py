@@ -39,6 +39,8 @@ from training.run_directory import RunDirectory, load_run, write_text
 ACTIVE_VARIANCE = 0.01
 #: Below this the posterior says next to nothing of the image: the decoder has learned to ignore z.
 COLLAPSED_KL_NATS = 1.0
+#: Before so many steps, a model that says nothing has not learned yet, and has not collapsed.
+STEPS_TO_LEARN = 50
 #: An autoencoder whose reconstructions miss by more than this share of what the mean image misses gives back
 #: that image, whatever it is shown.
 COLLAPSED_ERROR_SHARE = 0.99

@@ -32,7 +32,7 @@ from training.data import load_images, to_unit_interval
 from training.data.download import cached_mnist
 from training.data.image_files import Conversion
 from training.errors import ConfigError, ExportError
-from training.evaluation import Evaluation, read_evaluation, weights_sha256
+from training.evaluation import STEPS_TO_LEARN, Evaluation, read_evaluation, weights_sha256
 from training.model_card import Evidence, model_card
 from training.models import LatentImageModel
 from training.onnx_graphs import OPSET, export_graphs
@@ -83,7 +83,8 @@ def export_run(
         cache_dir: Of downloads; never downloaded into here.
         description: For the manifest; left out, a sentence from the recipe.
         licence: SPDX expression for the weights.
-        allow_collapsed: Publish a model even if its latents say nothing of the image.
+        allow_collapsed: Publish a model even if its latents say nothing of the image; one of fewer than 50
+            steps has not collapsed, and is published anyway.
         tell: Given a line for people at each step.
 
     Returns:
@@ -99,7 +100,7 @@ def export_run(
     _check_names(name, aliases)
     run = load_run(run_dir)
     evaluation = _figures_of(run)
-    if evaluation.collapsed and not allow_collapsed:
+    if evaluation.collapsed and not allow_collapsed and run.directory.steps() >= STEPS_TO_LEARN:
         raise ExportError(
             f"{run_dir}: expected a model that encodes, got one that collapsed: {evaluation.warnings[0]} "
             "Train again, or publish it nevertheless with --allow-collapsed."

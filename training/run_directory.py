@@ -20,6 +20,7 @@ Knows paths, configurations and weights. Knows nothing of how a run is fitted or
 
 from __future__ import annotations
 
+import csv
 import fcntl
 import io
 import json
@@ -170,6 +171,14 @@ class RunDirectory:
                 "an earlier `vae-train fit`."
             )
         return RunConfig.from_json(self.config.read_text(encoding="utf-8"), where=str(self.config))
+
+    def steps(self) -> int:
+        """Of the optimiser until the end of the last epoch, by the log; 0 without one."""
+        try:
+            lines = list(csv.DictReader(io.StringIO(self.log.read_text(encoding="utf-8"))))
+            return int(lines[-1]["step"]) if lines else 0
+        except (OSError, ValueError, KeyError):
+            return 0
 
     def read_provenance(self) -> Provenance:
         """Where the run came from.

@@ -192,7 +192,9 @@ def test_a_run_that_is_to_go_on_from_another_version_is_refused(
     arguments += ["--store", str(store.root)]
     assert cli.main([*arguments, "--start-from", "start"]) == 0
     assert cli.main([*arguments, "--resume", "--set", "trainer.start_from='start@2'"]) == 73
-    assert "--start-from options the run was started with" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "expected the configuration the run was started with, but trainer.start_from" in told
+    assert "start a new run in another --out" in told
 
 
 def test_start_from_with_a_bare_resume_is_refused(tmp_path, capsys):

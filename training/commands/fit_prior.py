@@ -12,9 +12,10 @@ from threadpoolctl import threadpool_limits
 from model_store import ModelStore, default_store_root
 from training.commands.telling import progress_of_evaluation, say
 from training.errors import ConfigError
-from training.evaluation import format_value
+from training.evaluation import STEPS_TO_LEARN, format_value, read_evaluation
 from training.export import check_aliases, serve_command
 from training.prior_fitting import PriorRequest, fit_prior_of_run, fit_prior_of_version
+from training.run_directory import RunDirectory
 from training.threads import allowed_threads
 
 
@@ -52,8 +53,12 @@ def _of_run(arguments: argparse.Namespace, request: PriorRequest) -> int:
     fit = fit_prior_of_run(Path(arguments.model), request)
     for metric in fit.entry.metrics:
         say(f"  {metric.name:<27} {format_value(metric):>10}  {metric.unit}")
-    run = shlex.quote(arguments.model)
-    say(f"wrote {arguments.model}/prior.npz; publish it: vae-train export {run} --name NAME")
+    run, figures = shlex.quote(arguments.model), read_evaluation(Path(arguments.model))
+    learned = RunDirectory(Path(arguments.model)).steps() >= STEPS_TO_LEARN
+    if figures is not None and figures.collapsed and learned:
+        say(f"wrote {arguments.model}/prior.npz; not worth publishing: the latents say nothing of the images")
+    else:
+        say(f"wrote {arguments.model}/prior.npz; publish it: vae-train export {run} --name NAME")
     return 0
 
 

@@ -19,15 +19,15 @@ from model_store.numbers import told_apart
 from training.config import RunConfig
 from training.data import ImageSet, to_unit_interval
 from training.errors import PosteriorCollapse
-from training.evaluation import COLLAPSED_ERROR_SHARE, COLLAPSED_KL_NATS
+from training.evaluation import COLLAPSED_ERROR_SHARE, COLLAPSED_KL_NATS, STEPS_TO_LEARN
 from training.module import FittingModule
 
 OnCollapse = Literal["stop", "restart", "go-on"]
 
 #: A KL that has been here and is below `COLLAPSED_KL_NATS` now was lost, whatever the weight of the KL term.
 _WAS_USED_NATS: Final = 5.0
-#: A small KL is that of a model that has not learned yet: before 50 steps, before 200 or a quarter of all.
-_STEPS_TO_LEARN: Final = (50, 200)
+#: Nor is anything ended before so many steps, or before a quarter of all.
+_STEPS_TO_JUDGE: Final = 200
 #: Validation images that an autoencoder is asked about.
 _ASKED: Final = 256
 
@@ -133,8 +133,7 @@ class CollapseWatch(Callback):
         )
 
     def _has_learned_long_enough(self, trainer: Trainer) -> bool:
-        at_least, at_most = _STEPS_TO_LEARN
-        wanted = max(at_least, min(at_most, trainer.estimated_stepping_batches / 4))
+        wanted = max(STEPS_TO_LEARN, min(_STEPS_TO_JUDGE, trainer.estimated_stepping_batches / 4))
         return trainer.global_step >= wanted
 
     def state_dict(self) -> dict[str, Any]:
