@@ -22,10 +22,17 @@ from training.config import DataConfig, RunConfig
 from training.console import Console, announcer
 from training.data import ImageData, ImageSet, describe_split, fitting_parts
 from training.errors import ConfigError, DataError, PosteriorCollapse, RunDirectoryError
-from training.fitting.collapse import CollapseWatch, OnCollapse, Remedy, remedy_for
+from training.fitting.collapse import CollapseWatch, OnCollapse, remedy_for
 from training.fitting.divergence import DivergenceAlarm
 from training.fitting.output_start import PixelMoments, begin_at
-from training.fitting.resuming import ScheduleOfThisRun, changes, check_changes, schedule_note
+from training.fitting.resuming import (
+    MAY_CHANGE,
+    ScheduleOfThisRun,
+    carried_over,
+    changes,
+    check_changes,
+    schedule_note,
+)
 from training.lightning_trainer import Precision, make_trainer, quiet_lightning, resolve_precision
 from training.models import LatentImageModel, build_model
 from training.module import FittingModule
@@ -85,8 +92,8 @@ def fit(
     """
     directory = RunDirectory(out)
     begun_anew = directory.read_restart() if resume else None
-    if begun_anew is not None and begun_anew.asked.decisive() == config.decisive():
-        config = directory.read_config()
+    if begun_anew is not None:
+        config = _with_its_remedy(config, begun_anew, directory)
     precision = resolve_precision(config.trainer, processes.accelerator)
     if config.trainer.batch_size % processes.count:
         raise ConfigError(
@@ -144,23 +151,34 @@ def fit(
                 # What a step needs of the others cannot be begun anew without them.
                 if on_collapse == "stop" or begun_anew is not None or processes.count > 1:
                     raise _ended_by(collapse, begun_anew) from None
-                remedy = remedy_for(config)
-                begun_anew = _begin_anew(directory, config, remedy, collapse)
-                console.say(f"warning: {collapse}")
-                console.say(str(begun_anew))
-                try:
-                    run(remedy.config)
-                except PosteriorCollapse as again:
-                    raise _ended_by(again, begun_anew) from None
+                _train_anew(run, config, directory, collapse, console)
     return load_run(out)
 
 
-def _begin_anew(
-    directory: RunDirectory, config: RunConfig, remedy: Remedy, collapse: PosteriorCollapse
-) -> Restart:
+def _with_its_remedy(config: RunConfig, begun_anew: Restart, directory: RunDirectory) -> RunConfig:
+    """The configuration a run goes on with that is asked for as it was before its collapse."""
+    asked = changes(begun_anew.asked, config)
+    if any(change.key not in MAY_CHANGE for change in asked):
+        return config
+    return carried_over(asked, onto=directory.read_config())
+
+
+def _train_anew(
+    run: Callable[[RunConfig], None],
+    config: RunConfig,
+    directory: RunDirectory,
+    collapse: PosteriorCollapse,
+    console: Console,
+) -> None:
+    """Train from the start with the remedy; a second collapse ends the run."""
+    remedy = remedy_for(config)
     restart = Restart(epochs=collapse.epochs, because=str(collapse), changes=remedy.changes, asked=config)
     directory.begin_anew(remedy.config, restart)
-    return restart
+    console.say(f"the run is {restart}")
+    try:
+        run(remedy.config)
+    except PosteriorCollapse as again:
+        raise _ended_by(again, restart) from None
 
 
 def _ended_by(collapse: PosteriorCollapse, begun_anew: Restart | None) -> PosteriorCollapse:

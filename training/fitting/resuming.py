@@ -48,6 +48,18 @@ def changes(before: RunConfig, now: RunConfig) -> tuple[Change, ...]:
     )
 
 
+def carried_over(found: tuple[Change, ...], onto: RunConfig) -> RunConfig:
+    """A configuration with keys of another: what was asked for after a run was begun anew with a remedy."""
+    given = onto.model_dump()
+    for change in found:
+        *sections, name = change.key.split(".")
+        place = given
+        for section in sections:
+            place = place[section]
+        place[name] = change.now
+    return RunConfig.model_validate(given)
+
+
 def check_changes(found: tuple[Change, ...], config: RunConfig, *, epochs_begun: int, where: object) -> None:
     """Refuse what a run that goes on cannot change.
 

@@ -76,7 +76,7 @@ def test_restart_begins_anew_once_with_the_remedy_and_records_it(
     assert run.restart.asked == config
     assert "objective.beta=1" in run.restart.changes
     assert run.config.objective.beta_warmup_epochs == 4.0
-    told = [line for line in heard if line.startswith("begun anew after")]
+    told = [line for line in heard if line.startswith("the run is begun anew after")]
     assert len(told) == 1
     assert "objective.beta=1" in told[0]
     first_epoch = (tmp_path / "run" / "log.csv").read_text().splitlines()[1]
@@ -91,6 +91,10 @@ def test_a_run_begun_anew_is_resumed_by_the_command_that_started_it(
     fit(config, digits, tmp_path / "run", console=console, on_collapse="restart")
     again = fit(config, digits, tmp_path / "run", resume=True, console=console, on_collapse="restart")
     assert again.config == remedy_for(config).config
+    longer = heavy(trainer={"epochs": 14})
+    further = fit(longer, digits, tmp_path / "run", resume=True, console=console, on_collapse="restart")
+    assert further.epochs == further.config.trainer.epochs == 14
+    assert further.config.objective == again.config.objective, "the remedy holds"
 
 
 @pytest.mark.usefixtures("no_pictures")
