@@ -86,6 +86,7 @@ def test_fit_says_what_it_will_do_and_ends_with_figures_and_that_18_steps_taught
     assert "recipe tiny: Half a second of training." in start
     assert "about 0.1 minutes and -ELBO 300 nats on the test images (this test)" in start
     assert "2 epochs of 9 steps, seed 0" in start
+    assert "  note      18 steps in all are few: raise trainer.epochs to 112, or lower trainer." in start
     assert f"{out}/reconstructions.png" in start
     assert "negative_elbo" in end
     assert "nll_iw" in end

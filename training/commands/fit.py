@@ -30,6 +30,9 @@ from training.processes import Processes, find_processes
 from training.run_directory import RunDirectory
 from training.threads import use_allowed_threads
 
+#: 200 pictures in batches of 64 make 120 steps in 60 epochs, which end at twice the error of PCA.
+_FEW_STEPS = 1_000
+
 
 def run(arguments: argparse.Namespace) -> int:
     """Fit, evaluate, and say what to do next."""
@@ -175,6 +178,7 @@ def _plan(config: RunConfig, data: ImageData, out: Path, *, resume: bool, proces
             *([f"  start     the weights of {trainer.start_from}"] if trainer.start_from else []),
             f"  training  {trainer.epochs} epochs of {images // trainer.batch_size} steps, "
             f"seed {trainer.seed}, {precision}, {_computes(processes)}",
+            *_few_steps(images // trainer.batch_size, trainer.epochs),
             f"  expect    {expected}",
             f"  watch     {out}/reconstructions.png, {pictures}, log.csv; "
             f"tensorboard --logdir {shlex.quote(f'{out}/tensorboard')}",
@@ -182,6 +186,17 @@ def _plan(config: RunConfig, data: ImageData, out: Path, *, resume: bool, proces
             f"{RunDirectory(out).checkpoint}",
         ]
     )
+
+
+def _few_steps(steps: int, epochs: int) -> list[str]:
+    """What to change where a run ends before it has learned much."""
+    if steps * epochs >= _FEW_STEPS:
+        return []
+    enough = -(-_FEW_STEPS // steps)
+    return [
+        f"  note      {steps * epochs:,} steps in all are few: raise trainer.epochs to {enough:,}, or lower "
+        "trainer.batch_size"
+    ]
 
 
 def _computes(processes: Processes) -> str:
