@@ -74,28 +74,32 @@ def _load(
             return load_folder(folder, conversion=conversion, room=room or Room(), tell=tell)
     if path is not None and is_of_pictures(path):
         return load_folder(path, conversion=conversion, room=room or Room(), tell=tell)
+    if path is not None and not (path.is_dir() or is_of_arrays(path)):
+        # Before the keys for picture files, which a mistyped path does not make wrong.
+        got = "another file" if path.exists() else "nothing there"
+        raise DataError(
+            f"{path}: expected a folder of IDX files, a folder or .zip of {FORMATS_IN_WORDS} files, or a "
+            f".npz or .npy file, got {got}. Name one of these with --data."
+        )
     if config.side or config.channels or config.ground != "black":
         raise ConfigError(
             "data.side, data.channels, data.ground: expected 0, 0 and black for images that do not come as "
             f"picture files, got {config.side}, {config.channels} and {config.ground}. Leave them out, and "
             "convert the images before."
         )
-    if path is not None and path.suffix == ".npz" and path.is_file():
-        return load_npz(path, room or Room())
-    if path is not None and path.suffix == ".npy" and path.is_file():
-        return load_npy(path, room or Room())
-    if path is not None and not path.is_dir():
-        got = "another file" if path.exists() else "nothing there"
-        raise DataError(
-            f"{path}: expected a folder of IDX files, a folder or .zip of {FORMATS_IN_WORDS} files, or a "
-            f".npz or .npy file, got {got}. Name one of these with --data."
-        )
+    if path is not None and is_of_arrays(path):
+        return (load_npz if path.suffix == ".npz" else load_npy)(path, room or Room())
     return load_mnist(path, cache_dir, tell=tell)
 
 
 def is_zip(path: Path) -> bool:
     """Whether it is read as an archive of pictures."""
     return path.suffix.lower() == ".zip" and path.is_file()
+
+
+def is_of_arrays(path: Path) -> bool:
+    """Whether it is read as a file of arrays."""
+    return path.suffix in (".npz", ".npy") and path.is_file()
 
 
 def is_of_pictures(path: Path) -> bool:

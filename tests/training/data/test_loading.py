@@ -61,6 +61,14 @@ def test_what_is_neither_is_told_with_what_could_be_given(tmp_path):
         load_images(tmp_path / "absent.npz", GIVEN)
 
 
+@pytest.mark.parametrize(("name", "got"), [("pictrues", "nothing there"), ("one.jpg", "another file")])
+def test_a_path_that_cannot_be_read_is_told_before_the_keys_for_picture_files(name, got, tmp_path):
+    """`--data pictrues --set data.side=32` was advised to leave data.side out."""
+    (tmp_path / "one.jpg").write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(DataError, match=f"{name}: expected a folder .*got {got}"):
+        load_images(tmp_path / name, DataConfig(dataset="given", side=32))
+
+
 def test_a_recipe_without_images_of_its_own_asks_for_some():
     with pytest.raises(ConfigError, match=r"--data: expected a folder or \.zip with images, .* got nothing"):
         load_images(None, GIVEN)
