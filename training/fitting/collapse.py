@@ -106,7 +106,8 @@ class CollapseWatch(Callback):
             return self._judge_autoencoder(trainer, module)
         row = rows[-1]
         used = max(max(line["train_kl"], line["validation_kl"]) for line in rows) >= _WAS_USED_NATS
-        if row["validation_kl"] >= COLLAPSED_KL_NATS or not (row["beta"] >= config.objective.beta or used):
+        weighed = row["beta"] >= config.objective.beta and trainer.global_step >= STEPS_TO_LEARN
+        if row["validation_kl"] >= COLLAPSED_KL_NATS or not (weighed or used):
             return None
         kl = told_apart(row["validation_kl"], COLLAPSED_KL_NATS, digits=3)
         return (
