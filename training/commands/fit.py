@@ -19,7 +19,7 @@ from training.config import Expectation, RunConfig, load_recipe, with_overrides
 from training.console import Console
 from training.data import ImageData, count_fitting_parts, load_images
 from training.errors import ConfigError, TrainingInterrupted
-from training.evaluation import Evaluation, evaluate, format_value, write_evaluation
+from training.evaluation import STEPS_TO_LEARN, Evaluation, evaluate, format_value, write_evaluation
 from training.fit import assist, fit
 from training.fitting.divergence import divergence
 from training.helpers import end_with_the_starter
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     say(_report(evaluation))
     minutes = (time.monotonic() - started) / 60.0
     say(f"done in {minutes:.1f} minutes; the protocol of each figure is in {out}/evaluation.md")
-    say(_next_step(evaluation, out, config, data))
+    say(_next_step(evaluation, out, config, data, steps=RunDirectory(out).steps()))
     return 0
 
 
@@ -226,10 +226,15 @@ def _what_is_measured(config: RunConfig, test_images: int) -> str:
     )
 
 
-def _next_step(evaluation: Evaluation, out: Path, config: RunConfig, data: ImageData) -> str:
+def _next_step(evaluation: Evaluation, out: Path, config: RunConfig, data: ImageData, *, steps: int) -> str:
     diverged = divergence(evaluation["kl"], data.image_shape) if "kl" in evaluation else ""
     if diverged:
         return f"not worth publishing: {diverged}, and train in another --out."
+    if evaluation.collapsed and steps < STEPS_TO_LEARN:
+        return (
+            f"not worth publishing: the latents say nothing of the images yet, after {steps} steps. Train "
+            "longer, at least some hundred steps: --resume --set trainer.epochs=N"
+        )
     if evaluation.collapsed:
         return (
             "not worth publishing: the latents say nothing of the images. Change what the warning names, and "
