@@ -76,8 +76,8 @@ def minimal_png(data: bytes, *, max_pixels: int) -> MinimalPng:
             "body",
             f"at most {max_pixels} pixels",
             f"{header.width} × {header.height}",
-            f"Scale the picture down before sending it, to {math.isqrt(max_pixels)} × "
-            f"{math.isqrt(max_pixels)} or less.",
+            f"Scale the picture down before sending it, in both directions alike, to "
+            f"{_scaled_down(header.width, header.height, max_pixels)} or less.",
         )
     kept = [SIGNATURE]
     pixel_data: list[bytes] = []
@@ -132,6 +132,12 @@ def read_header(data: bytes) -> PngHeader:
         got = ", ".join(map(str, methods))
         raise MalformedBody("body", "compression 0, filter method 0 and interlace 0 or 1", got, _REMEDY)
     return PngHeader(width, height, bit_depth, colour_type, interlaced=methods[2] == 1)
+
+
+def _scaled_down(width: int, height: int, max_pixels: int) -> str:
+    """The largest size of about the same proportions: a crop to the model's shows the same part of it."""
+    narrower = max(1, min(max_pixels, int(width * math.sqrt(max_pixels / (width * height)))))
+    return f"{narrower} × {max(1, min(max_pixels // narrower, round(narrower * height / width)))}"
 
 
 def _transparent_colour(header: PngHeader, transparency: bytes | None) -> tuple[int, ...] | None:

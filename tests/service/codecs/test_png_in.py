@@ -188,6 +188,22 @@ def test_too_many_pixels_are_refused_by_the_header_alone(png_parts):
         decode_png(only_header, shape=GREY, resize=True)
 
 
+@pytest.mark.parametrize(
+    ("width", "height", "advised"),
+    [
+        (600, 400, "313 × 209"),
+        (4000, 3000, "295 × 221"),
+        (1_000_000, 1, "65536 × 1"),
+        (1, 1_000_000, "1 × 65536"),
+    ],
+)
+def test_the_size_advised_for_a_large_picture_keeps_its_proportions(width, height, advised, png_parts):
+    """A photograph squeezed into a square loses those of what is in it, and is cropped differently."""
+    only_header = b"\x89PNG\r\n\x1a\n" + png_parts["header"](width, height)
+    with pytest.raises(PictureTooLarge, match=f"in both directions alike, to {advised} or less"):
+        decode_png(only_header, shape=GREY, resize=True)
+
+
 def test_the_largest_allowed_picture_is_read(png):
     assert decode_png(png(np.zeros((256, 256), np.uint8)), shape=GREY, resize=True).shape == (1, 1, 28, 28)
 
