@@ -17,7 +17,7 @@ directories.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,15 +88,15 @@ def load_folder(root: Path, *, conversion: Conversion, room: Room, tell: Callabl
     files = [file for file in pictures if file not in bad]
     if tree.unreadable:
         # Before the layout is judged, of which parts may be missing.
-        _headers(root, files, conversion, bad)
-        raise _refusal(root, bad, conversion)
+        headers = _headers(root, files, conversion, bad)
+        raise _refusal(root, bad, [header.shape for header in headers.values()])
     layout = arrange(root, pictures, tree.folders)
     if len(files) >= _MANY:
         tell(f"reading {len(files):,} pictures of {root}")
     headers = _headers(root, files, conversion, bad)
     shapes = {file: header.shape for file, header in headers.items()}
     if not shapes:
-        raise _refusal(root, bad, conversion)
+        raise _refusal(root, bad, [])
     image_shape = _agreed(root, shapes, bad)
     parts: dict[str, Part] = {}
     for role, inside in layout.parts.items():
@@ -108,7 +108,7 @@ def load_folder(root: Path, *, conversion: Conversion, room: Room, tell: Callabl
         labels = None if inside.classes is None else np.array(inside.classes, np.str_)
         parts[role] = Part(pixels, labels)
     if bad:
-        raise _refusal(root, bad, conversion)
+        raise _refusal(root, bad, shapes.values())
     if any(header.is_transparent for header in headers.values()):
         _check_ground(root, parts[TRAINING].images, conversion)
     name = f"folder {root.resolve().name}"
@@ -186,20 +186,32 @@ def _check_ground(root: Path, images: Tensor | ImagesOnDisk, conversion: Convers
         )
 
 
-def _refusal(root: Path, bad: Mapping[str, str], conversion: Conversion) -> DataError:
-    told = [f"  {file}: {reason}" for file, reason in sorted(bad.items())[:MAX_TOLD]]
+def _refusal(root: Path, bad: Mapping[str, str], shapes: Collection[ImageShape]) -> DataError:
+    """`shapes` are those of the files with a readable header, converted; where they agree, none is to be."""
+    told = [f"  {file}: {bad[file]}" for file in _some_of_each_kind(bad)]
     if len(bad) > MAX_TOLD:
         told.append(f"  and {len(bad) - MAX_TOLD:,} more")
     remedies = ["Correct them or take them away"]
-    if not conversion.side:
+    if len({(height, width) for _, height, width in shapes}) > 1:
         remedies.append("have all cut and scaled to one size: --set data.side=32")
-    if not conversion.channels:
+    if len({channels for channels, _, _ in shapes}) > 1:
         remedies.append("have all turned into grey or colour: --set data.channels=1 or 3")
     return DataError(
         f"{root}: expected image files of one kind and size, got {len(bad):,} that cannot be used:\n"
         + "\n".join(told)
         + f"\n{'; or '.join(remedies)}."
     )
+
+
+def _some_of_each_kind(bad: Mapping[str, str]) -> list[str]:
+    """As many files as are named: many with one reason hide no file with another."""
+    kinds: Counter[str] = Counter()
+    ranked = []
+    for file, reason in sorted(bad.items()):
+        kind = reason.partition(" (")[0]  # without what Pillow says of this file alone
+        ranked.append((kinds[kind], file))
+        kinds[kind] += 1
+    return sorted(file for _, file in sorted(ranked)[:MAX_TOLD])
 
 
 def _some(names: list[str]) -> str:

@@ -181,6 +181,25 @@ def test_hundreds_of_bad_files_are_counted_and_some_named(root, save):
     assert "and 300 more" in told
 
 
+def test_many_files_with_one_reason_hide_none_with_another(root, save):
+    """Grey files among colour ones filled the list, and those in CMYK came up at the next try."""
+    for number in range(MAX_TOLD + 5):
+        save(f"{number:03}.png", grey(number))
+    for number in range(60):
+        save(f"c{number}.png", colour(number))
+    save("press.jpg", Image.new("CMYK", (9, 11)))
+    told = refusal(root)
+    assert "press.jpg: pixels of mode CMYK" in told
+    assert told.count("grey, 9 × 11; most are colour") == MAX_TOLD - 1
+
+
+def test_damaged_files_alone_are_not_to_be_turned_into_grey_or_scaled(root, save):
+    for number in range(20):
+        save(f"{number}.png", grey(number))
+    save("cut.png", b"broken")
+    assert refusal(root).endswith("\nCorrect them or take them away.")
+
+
 def test_a_picture_that_would_take_gigabytes_is_not_unpacked(root, save):
     for number in range(20):
         save(f"{number}.png", grey(number))
