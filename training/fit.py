@@ -150,7 +150,7 @@ def fit(
             except PosteriorCollapse as collapse:
                 # What a step needs of the others cannot be begun anew without them.
                 if on_collapse == "stop" or begun_anew is not None or processes.count > 1:
-                    raise _ended_by(collapse, begun_anew) from None
+                    raise _ended_by(collapse, begun_anew, may_begin_anew=processes.count == 1) from None
                 _train_anew(run, config, directory, collapse, console)
     return load_run(out)
 
@@ -181,11 +181,14 @@ def _train_anew(
         raise _ended_by(again, restart) from None
 
 
-def _ended_by(collapse: PosteriorCollapse, begun_anew: Restart | None) -> PosteriorCollapse:
+def _ended_by(
+    collapse: PosteriorCollapse, begun_anew: Restart | None, *, may_begin_anew: bool = False
+) -> PosteriorCollapse:
     """The collapse, with what was tried and what can be done."""
     tried = f" The run was {begun_anew}." if begun_anew is not None else ""
+    anew = "--resume begins anew with a remedy, and " if may_begin_anew and begun_anew is None else ""
     return PosteriorCollapse(
-        f"{collapse}{tried} Its state is kept: --resume --on-collapse go-on trains to the end nevertheless.",
+        f"{collapse}{tried} Its state is kept: {anew}--resume --on-collapse go-on trains on nevertheless.",
         epochs=collapse.epochs,
     )
 

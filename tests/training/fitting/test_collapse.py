@@ -56,7 +56,7 @@ def test_stop_keeps_the_state_of_the_epoch_and_can_be_gone_on_with(
     heavy: Tiny, digits: ImageData, tmp_path: Path, console: Console
 ) -> None:
     config = heavy()
-    with pytest.raises(PosteriorCollapse, match="--resume --on-collapse go-on") as ended:
+    with pytest.raises(PosteriorCollapse, match="--resume begins anew with a remedy") as ended:
         fit(config, digits, tmp_path / "run", console=console, on_collapse="stop")
     assert 1 <= ended.value.epochs < 12
     assert load_run(tmp_path / "run").epochs == ended.value.epochs
