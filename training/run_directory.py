@@ -245,15 +245,19 @@ class RunDirectory:
         Raises:
             RunDirectoryError: Another process is at it.
         """
-        with self.config.open("rb") as file:
+        # The folder itself: files in it are replaced while a run holds the lock, config.json among them.
+        folder = os.open(self.root, os.O_RDONLY)
+        try:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise RunDirectoryError(
                     f"{self.root}: expected no other process to train here, but one does. Wait for it, stop "
                     "it with Ctrl-C, or choose another --out."
                 ) from error
             yield
+        finally:
+            os.close(folder)
 
     def check_checkpoint(self) -> tuple[int, int]:
         """Read the checkpoint as tensors and plain values only.

@@ -16,13 +16,14 @@ from model_store import ModelStore
 from training.config import RunConfig
 from training.console import Console
 from training.data import ImageData, ImageSet
-from training.errors import ExportError, PosteriorCollapse
+from training.errors import ExportError, PosteriorCollapse, RunDirectoryError
 from training.evaluation import evaluate, write_evaluation
 from training.export import export_run
 from training.fit import fit
 from training.fitting.collapse import remedy_for
 from training.module import FittingModule
-from training.run_directory import load_run
+from training.run_directory import RunDirectory, load_run
+from training.runs.restart import Restart
 
 Tiny = Callable[..., RunConfig]
 #: Steps so long that the logits leave at once, and the decoder gives one picture back.
@@ -173,3 +174,16 @@ def test_the_remedy_of_an_autoencoder_is_shorter_steps(tiny: Tiny) -> None:
     remedy = remedy_for(tiny(model={"kind": "ae"}, optimiser={"learning_rate": 0.02}))
     assert remedy.changes == ("optimiser.learning_rate=0.005",)
     assert remedy.config.optimiser.learning_rate == 0.005
+
+
+def test_a_directory_stays_locked_when_its_run_is_begun_anew(tiny: Tiny, tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    directory.start(tiny())
+    restart = Restart(epochs=1, because="a test", changes=(), asked=tiny())
+    with directory.locked():
+        directory.begin_anew(tiny(), restart)
+        refused = pytest.raises(RunDirectoryError, match="expected no other process to train here")
+        with refused, directory.locked():
+            pass
+    with directory.locked():
+        assert directory.read_restart() == restart
