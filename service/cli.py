@@ -23,6 +23,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from model_store.release import add_version_flag
 from model_store.standard_streams import OutputError, run_command
 from service.api_keys import LABEL_RULE, SCOPES, Scope, new_key
 from service.bench.flags import add_bench_command
@@ -284,6 +285,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    add_version_flag(parser)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in (
         ("run", "serve until SIGTERM or Ctrl-C"),

@@ -22,11 +22,11 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from model_store.release import release
 from service.logs import fields
 from service.middleware import PROBES
 from service.settings import Settings, SettingsError
@@ -71,7 +71,7 @@ def telemetry_config(settings: Settings) -> TelemetryConfig:
             )
     facts = {
         "service.name": _SERVICE,
-        "service.version": version(_SERVICE),
+        "service.version": release(),
         # Each process is an instance: a receiver could not add up several workers otherwise.
         "service.instance.id": str(uuid.uuid4()),
     }
