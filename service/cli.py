@@ -220,7 +220,7 @@ def _openapi(settings: Settings) -> int:
 
 
 def _limits(settings: Settings) -> int:
-    """Prints the table that the README holds and GET /limits tells, for these settings."""
+    """Prints the table of docs/reference/limits.md and GET /limits, for these settings."""
     from service.limits import limit_rows, table_markdown  # noqa: PLC0415
 
     print(table_markdown(limit_rows(settings)), end="", flush=True)
@@ -291,7 +291,7 @@ def _parser() -> argparse.ArgumentParser:
         ("run", "serve until SIGTERM or Ctrl-C"),
         ("check", "verify the store and run every model's golden vectors, without serving"),
         ("openapi", "print the OpenAPI document"),
-        ("limits", "print every limit with its value, as the table of the README"),
+        ("limits", "print every limit with its value, as a table"),
         ("healthcheck", "ask /readyz of the server on this machine"),
     ):
         command = commands.add_parser(
