@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from model_store.aliases import LATEST, STABLE
-    from model_store.collecting import CollectionReport
     from model_store.errors import (
         CorruptAliases,
         CorruptVersion,
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
         UnreadableFile,
         UnsafeFile,
     )
+    from model_store.garbage import CollectionReport
     from model_store.golden import GoldenVectors
     from model_store.integrity import SizeLimits
     from model_store.manifest import (
@@ -125,7 +125,7 @@ _MODULES: Final = (
     "integrity",
     "golden",
     "prior",
-    "collecting",
+    "garbage",
     "verification",
     "store",
 )

@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from model_store.aliases import ALIASES_FILE, LATEST, STABLE, AliasTable
-from model_store.collecting import DEFAULT_OLDER_THAN_S, CollectionReport, CollectionRules, collect
+from model_store.directory import highest_number, model_entries, read_aliases, stray_numbers, version_numbers
+from model_store.durable_io import LOCK_FILE, lock, remove, rename, sync_directory, temporary_name, write_file
 from model_store.errors import (
     CorruptAliases,
     CorruptVersion,
@@ -28,15 +29,14 @@ from model_store.errors import (
     UnsafeFile,
     quoted,
 )
+from model_store.garbage import DEFAULT_OLDER_THAN_S, CollectionReport, CollectionRules, collect
 from model_store.golden import GoldenVectors
 from model_store.integrity import OpenDirectory, SizeLimits
-from model_store.layout import highest_number, model_entries, read_aliases, stray_numbers, version_numbers
 from model_store.manifest import Manifest, ManifestDraft
 from model_store.prior import PriorMixtures
 from model_store.publishing import check_candidate, publish
 from model_store.reference import ModelReference, VersionId, is_alias_name, is_model_name
 from model_store.verification import Examination, PublishedModel, examine, read_manifest
-from model_store.writing import LOCK_FILE, lock, remove, rename, sync_directory, temporary_name, write_file
 
 #: Environment variable that names another store than the bundled one.
 STORE_VARIABLE = "VAE_MODEL_STORE"

@@ -24,10 +24,10 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from model_store.standard_streams import OutputError, run_command
-from service.api_keys import LABEL_RULE, SCOPES, Scope, new_key
 from service.bench.flags import add_bench_command
+from service.process.worker import WorkerPlace
+from service.security.api_keys import LABEL_RULE, SCOPES, Scope, new_key
 from service.settings import Settings, SettingsError, describe_settings, ignored_variables, load_settings
-from service.worker import WorkerPlace
 
 EXIT_NOT_HEALTHY = 1
 EXIT_USAGE = 2
@@ -98,10 +98,10 @@ def _leave_shared_metrics() -> None:
 
 
 def _supervise(settings: Settings, given: Sequence[str]) -> int:
-    from service.listening import AddressError  # noqa: PLC0415
-    from service.logs import configure_logging  # noqa: PLC0415
+    from service.observability.logs import configure_logging  # noqa: PLC0415
     from service.process.shared_files import NoDirectoryError  # noqa: PLC0415
-    from service.supervisor import Supervisor  # noqa: PLC0415
+    from service.process.sockets import AddressError  # noqa: PLC0415
+    from service.process.supervisor import Supervisor  # noqa: PLC0415
 
     configure_logging(log_format=settings.log_format, level=settings.log_level)
     _log_ignored_variables()
@@ -119,10 +119,10 @@ def _run(settings: Settings, started_s: float, place: WorkerPlace | None) -> int
     if place is None:
         _leave_shared_metrics()
     from service.app import create_app  # noqa: PLC0415  (onnxruntime takes longer to import than --help may)
-    from service.listening import AddressError  # noqa: PLC0415
-    from service.logs import configure_logging  # noqa: PLC0415
-    from service.metrics import share_as  # noqa: PLC0415
-    from service.server import serve, thread_budget  # noqa: PLC0415
+    from service.observability.logs import configure_logging  # noqa: PLC0415
+    from service.observability.metrics import share_as  # noqa: PLC0415
+    from service.process.server import serve, thread_budget  # noqa: PLC0415
+    from service.process.sockets import AddressError  # noqa: PLC0415
 
     worker = None if place is None else place.number
     configure_logging(log_format=settings.log_format, level=settings.log_level, worker=worker)
@@ -143,7 +143,7 @@ def _run(settings: Settings, started_s: float, place: WorkerPlace | None) -> int
 
 def _log_ignored_variables() -> None:
     """One line, so that an operator who meant one of them as a setting finds it."""
-    from service.logs import fields  # noqa: PLC0415
+    from service.observability.logs import fields  # noqa: PLC0415
 
     if links := ignored_variables():
         _log.info(
@@ -161,9 +161,9 @@ def _check(settings: Settings) -> int:
     """Verifies every version in the store and runs its golden vectors, as a start would, without serving."""
     from model_store import ModelNotFound, StoreError  # noqa: PLC0415
     from service.app import create_app  # noqa: PLC0415
+    from service.app_state import Services  # noqa: PLC0415
     from service.engine import EngineError  # noqa: PLC0415
-    from service.logs import configure_logging  # noqa: PLC0415
-    from service.services import Services  # noqa: PLC0415
+    from service.observability.logs import configure_logging  # noqa: PLC0415
 
     configure_logging(log_format="text", level="critical")
     services: Services = create_app(settings).state.services
@@ -209,7 +209,7 @@ def _check(settings: Settings) -> int:
 def _openapi(settings: Settings) -> int:
     """Prints the document with examples for the default model, if there is one."""
     from service.app import create_app  # noqa: PLC0415
-    from service.logs import configure_logging  # noqa: PLC0415
+    from service.observability.logs import configure_logging  # noqa: PLC0415
 
     configure_logging(log_format="text", level="critical")
     app = create_app(settings)
@@ -220,7 +220,7 @@ def _openapi(settings: Settings) -> int:
 
 def _limits(settings: Settings) -> int:
     """Prints the table that the README holds and GET /limits tells, for these settings."""
-    from service.limits import limit_rows, table_markdown  # noqa: PLC0415
+    from service.api.operators.limits_table import limit_rows, table_markdown  # noqa: PLC0415
 
     print(table_markdown(limit_rows(settings)), end="", flush=True)
     return 0

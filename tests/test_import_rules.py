@@ -106,9 +106,13 @@ def test_contracts_name_every_other_module_of_the_service(package: str, sibling:
         ("service/routes/__init__.py", "import onnxruntime", "routes reach a model only through the engine"),
         ("model_store/store.py", "import onnxruntime", "model_store is the contract"),
         ("training/cli.py", "import fastapi", "training never serves"),
-        ("training/config.py", "import onnxruntime", "only the export check of training"),
-        ("training/published.py", "import onnxruntime", "only the export check of training"),
-        ("training/subjects.py", "import training.parity", "what measures models reaches published graphs"),
+        ("training/config/recipe.py", "import onnxruntime", "only the export check of training"),
+        ("training/graphs/published_model.py", "import onnxruntime", "only the export check of training"),
+        (
+            "training/evaluation/subject.py",
+            "import training.graphs.parity",
+            "what measures models reaches published graphs",
+        ),
     ],
 )
 def test_import_contract_breaks_on_a_forbidden_line(

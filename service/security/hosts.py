@@ -17,8 +17,8 @@ from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.middleware import PROBES, problem_response
-from service.problems import ProblemError
+from service.http.middleware import PROBES, problem_response
+from service.http.problems import ProblemError
 
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 

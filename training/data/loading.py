@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from training.config import DataConfig
+from training.config.recipe import DataConfig
+from training.data.idx_folder import load_mnist
 from training.data.image_files import FORMATS_IN_WORDS, Conversion
 from training.data.image_folder import load_folder
 from training.data.images import ImageData
-from training.data.mnist import load_mnist
+from training.data.memory_map import Room
 from training.data.npz import load_npy, load_npz
-from training.data.on_disk import Room
 from training.data.zip_archive import unpacked
 from training.errors import ConfigError, DataError
 

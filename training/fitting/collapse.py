@@ -16,11 +16,11 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from model_store.numbers import told_apart
-from training.config import RunConfig
+from training.config.recipe import RunConfig
 from training.data import ImageSet, to_unit_interval
 from training.errors import PosteriorCollapse
-from training.evaluation import COLLAPSED_ERROR_SHARE, COLLAPSED_KL_NATS, STEPS_TO_LEARN
-from training.module import FittingModule
+from training.evaluation.figures import COLLAPSED_ERROR_SHARE, COLLAPSED_KL_NATS, STEPS_TO_LEARN
+from training.fitting.lightning_module import FittingModule
 
 OnCollapse = Literal["stop", "restart", "go-on"]
 
