@@ -58,9 +58,10 @@ if TYPE_CHECKING:
         graph_specs,
     )
     from model_store.prior import GaussianMixture, PriorMixtures
-    from model_store.reference import ModelReference, VersionId
+    from model_store.reference import ModelReference
     from model_store.store import BUNDLED_STORE, STORE_VARIABLE, ModelStore, default_store_root
     from model_store.verification import Examination, PublishedModel
+    from model_store.version_id import VersionId
 
 __all__ = [
     "BUNDLED_STORE",
@@ -119,6 +120,7 @@ __all__ = [
 #: The modules that the names come from, those that import least first.
 _MODULES: Final = (
     "errors",
+    "version_id",
     "reference",
     "aliases",
     "manifest",

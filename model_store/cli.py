@@ -26,9 +26,10 @@ from model_store.errors import (
     quoted,
 )
 from model_store.garbage import DEFAULT_OLDER_THAN_S
-from model_store.reference import ModelReference, VersionId
+from model_store.reference import ModelReference
 from model_store.standard_streams import OutputError, run_command
 from model_store.store import STORE_VARIABLE, ModelStore, default_store_root
+from model_store.version_id import VersionId
 
 EXIT_OK = 0
 EXIT_USAGE = 2

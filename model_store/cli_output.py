@@ -12,9 +12,9 @@ from typing import Any
 from model_store.errors import CorruptVersion, ModelNotFound, StoreError
 from model_store.garbage import CollectionReport
 from model_store.manifest import Manifest
-from model_store.reference import VersionId
 from model_store.store import ModelStore
 from model_store.verification import PublishedModel
+from model_store.version_id import VersionId
 
 Document = dict[str, Any]
 

@@ -27,7 +27,7 @@ from model_store.durable_io import (
 )
 from model_store.errors import CorruptAliases, CorruptVersion, StoreError, StoreLocked, StoreWriteFailed
 from model_store.integrity import OpenDirectory, SizeLimits
-from model_store.reference import VersionId
+from model_store.version_id import VersionId
 
 #: Younger temporaries are left alone unless asked: on a file system without locks, age is all there is.
 DEFAULT_OLDER_THAN_S = 3600.0

@@ -60,8 +60,9 @@ from model_store.manifest import (
 )
 from model_store.onnx_guard import check_graph
 from model_store.prior import PriorMixtures
-from model_store.reference import VersionId, is_alias_name, version_number
+from model_store.reference import is_alias_name, version_number
 from model_store.verification import examine
+from model_store.version_id import VersionId
 
 #: A card, or what writes it once the number is known. See `render_card`.
 Card = str | Callable[[Manifest], str]

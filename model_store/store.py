@@ -35,8 +35,9 @@ from model_store.integrity import OpenDirectory, SizeLimits
 from model_store.manifest import Manifest, ManifestDraft
 from model_store.prior import PriorMixtures
 from model_store.publishing import check_candidate, publish
-from model_store.reference import ModelReference, VersionId, is_alias_name, is_model_name
+from model_store.reference import ModelReference, is_alias_name, is_model_name
 from model_store.verification import Examination, PublishedModel, examine, read_manifest
+from model_store.version_id import VersionId
 
 #: Environment variable that names another store than the bundled one.
 STORE_VARIABLE = "VAE_MODEL_STORE"

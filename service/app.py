@@ -31,6 +31,7 @@ from service.api.pages.help_and_docs import PeopleRoutes
 from service.app_state import Lifecycle, Services
 from service.engine import Lanes, ModelRegistry, allowed_threads
 from service.http.addresses import TrustedProxies
+from service.http.cross_origin import CrossOrigin
 from service.http.exception_handlers import EXCEPTION_HANDLERS
 from service.http.fast_routes import FastPaths
 from service.http.forwarded import ForwardedHeaders
@@ -41,7 +42,7 @@ from service.lifespan import run_services
 from service.observability.metrics import Metrics
 from service.observability.telemetry import SpanFacts, sending, telemetry_config
 from service.security.access import Access, AccessGuard
-from service.security.cors import CrossOrigin, Preflight
+from service.security.cors import Preflight
 from service.security.hosts import HostGuard
 from service.settings import Settings, SettingsError
 from service.store_mirror import MirrorError, StoreMirror, cache_directory

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from model_store import ModelStore
 from service.engine import Lanes, LoadFailure, ModelRegistry
+from service.http.cross_origin import CrossOrigin
 from service.http.parameters import Limits
 from service.http.public_address import PublicAddress
 from service.observability.logs import lost_lines
 from service.observability.metrics import Metrics
 from service.security.access import Access
-from service.security.cors import CrossOrigin
 from service.settings import Settings
 from service.store_mirror import StoreMirror
 from service.thread_pool import WorkPool

@@ -36,7 +36,7 @@ EXIT_NO_MODEL = 66
 EXIT_ADDRESS = 69
 EXIT_SETTINGS = 78
 
-_log = logging.getLogger("service.cli")  # also where `python -m` calls this module __main__
+_log = logging.getLogger(__name__)
 _EXIT_CODES = "exit codes: " + __doc__.partition("Exit codes: ")[2].replace("\n", " ").strip()
 
 
@@ -355,7 +355,3 @@ def _refuse(parser: argparse.ArgumentParser, unknown: str) -> NoReturn:
     nearest: list[Any] = difflib.get_close_matches(unknown.partition("=")[0], flags, n=1, cutoff=0.4)
     hint = f" Did you mean {nearest[0]}?" if nearest else ""
     parser.error(f"unknown argument {unknown[:80]!r}.{hint}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

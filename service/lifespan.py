@@ -11,7 +11,7 @@ import logging
 from collections.abc import AsyncIterator
 
 from service.app_state import Services
-from service.observability.logs import fields
+from service.log_fields import fields
 from service.store_mirror import MirrorThread, StoreMirror
 from service.thread_pool import startable_now, started_executor
 

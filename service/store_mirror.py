@@ -32,7 +32,7 @@ from model_store.integrity import SizeLimits
 from model_store.manifest import MANIFEST_FILE, OPTIONAL_FILES, REQUIRED_FILES
 from model_store.reference import is_model_name, version_number
 from service.engine import LoadFailure
-from service.observability.logs import fields
+from service.log_fields import fields
 
 #: Left free on the disk, whatever lies in the remote store.
 ROOM_BYTES: Final = 256 * 1024 * 1024

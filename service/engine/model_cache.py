@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from model_store import VersionId
 from service.engine.errors import ModelUnavailable
-from service.engine.log_fields import fields
 from service.engine.model import LoadedModel
+from service.log_fields import fields
 
 #: How long a refused version is not tried again: naming it over and over must not cost a load each time.
 REFUSAL_S = 30.0

@@ -37,13 +37,13 @@ from model_store import (
     VersionId,
 )
 from service.engine.errors import EngineError, InvalidModelReference, ModelUnavailable, UnknownModel
-from service.engine.log_fields import fields
 from service.engine.model import DEFAULT_MAX_BATCH, LoadedModel
 from service.engine.model_cache import OnDemandModels
 from service.engine.observer import EngineObserver, Unobserved
 from service.engine.runtime.allocator import return_memory
 from service.engine.runtime.worker_pool import Lanes
 from service.engine.store_snapshot import Files, look_at
+from service.log_fields import fields
 
 _GONE = (
     "It is no longer in the store; the version that was loaded from there goes on answering. Publish it "

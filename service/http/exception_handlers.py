@@ -16,7 +16,7 @@ from starlette.responses import Response
 from service.engine import CallerLeft
 from service.http.middleware import problem_response
 from service.http.problems import DOMAIN_ERRORS, Item, ProblemError, problem_of
-from service.observability.logs import fields
+from service.log_fields import fields
 
 #: The answer to `OPTIONS *`, which asks about the server as a whole.
 _OF_ANY_PATH: Final = "GET, HEAD, OPTIONS, POST"

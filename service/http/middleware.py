@@ -18,20 +18,20 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http.connection import connection_of
+from service.http.cross_origin import CrossOrigin
 from service.http.headers import first_header
 from service.http.problems import MEDIA_TYPE, Item, ProblemError, problem_body, problem_headers
 from service.http.public_address import prefix_of
-from service.observability.logs import fields
+from service.log_fields import fields
 from service.observability.metrics import Metrics
+from service.observability.probes import PROBES
 from service.observability.request_trace import Trace, begin_trace, current_trace, end_trace
-from service.security.cors import CrossOrigin
 
 _log = logging.getLogger(__name__)
 
 #: Status that the log and the metrics give to a request whose client left before the answer.
 CLIENT_LEFT = 499
 #: Answered whatever else is refused.
-PROBES = ("/livez", "/readyz", "/metrics")
 #: Where `service.security.access` leaves what it knows of the key that was sent; the log contains the label.
 API_KEY = "vae.api_key"
 

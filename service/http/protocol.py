@@ -19,16 +19,16 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.http.addresses import plain_address
 from service.http.connection import SCOPE_KEY, Connection
+from service.http.cross_origin import CrossOrigin
 from service.http.half_close import was_reset
 from service.http.parser import RequestParser
 from service.http.problems import MEDIA_TYPE, ProblemError, problem_body
 from service.http.public_address import PublicAddress
 from service.http.request_cycle import Cycle
 from service.http.unread_answers import MOST_CLOSING, ClosingSockets, ReadProgress, bytes_in_kernel, reset
-from service.observability.logs import fields
+from service.log_fields import fields
 from service.observability.metrics import Metrics
 from service.observability.request_trace import Trace, new_request_id
-from service.security.cors import CrossOrigin
 
 #: Of a longer address the rest is dropped. No path that exists is a hundredth as long and no query may be
 #: a quarter as long, so what is left is refused like any other wrong name, and never taken for a right one.

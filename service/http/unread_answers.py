@@ -28,7 +28,7 @@ import sys
 import termios
 from typing import Any, Final, NamedTuple
 
-from service.observability.logs import fields
+from service.log_fields import fields
 
 #: The kernel accepts this many bytes beyond those in flight. A fixed SO_SNDBUF would also bound those in
 #: flight, and with them the speed over long distances: 256 KiB at a round trip of 100 ms are 2.6 MB/s.

@@ -21,19 +21,13 @@ from typing import Any, Literal, TextIO
 
 import orjson
 
+from service.log_fields import FIELDS_ATTRIBUTE, fields
 from service.observability.log_writer import LogStream, LogWriter
 from service.observability.request_trace import current_request_id
 
 _MAX_VALUE_CHARACTERS = 400
 _MAX_TRACEBACK_CHARACTERS = 20_000
 _PLAIN = re.compile(r"""[^\s"'=\\]+""")
-#: Attribute of a record that holds its fields; the engine, which may not import this module, uses the same.
-FIELDS_ATTRIBUTE = "vae_fields"
-
-
-def fields(**values: object) -> dict[str, dict[str, object]]:
-    """The `extra` of a log call."""
-    return {FIELDS_ATTRIBUTE: values}
 
 
 class _Formatter(logging.Formatter):

@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.http.middleware import PROBES
-from service.observability.logs import fields
+from service.log_fields import fields
+from service.observability.probes import PROBES
 from service.observability.request_trace import current_trace
 from service.settings import Settings, SettingsError
 

@@ -17,7 +17,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final
 
-from service.observability.logs import fields
+from service.log_fields import fields
 
 #: How long a connection may wait for its own process before another one takes it.
 LOOK_AROUND_S: Final = 0.1

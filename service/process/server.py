@@ -27,7 +27,7 @@ from service.http.addresses import plain_address
 from service.http.protocol import RESERVED_CONNECTIONS, SWEEP_S, ConnectionBounds, ProblemProtocol
 from service.http.unread_answers import MOST_CLOSING, ClosingSockets, limit_unsent
 from service.lifespan import reload_models
-from service.observability.logs import fields
+from service.log_fields import fields
 from service.process import draining, early
 from service.process.acceptor import Acceptor
 from service.process.again import Again

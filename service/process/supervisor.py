@@ -33,7 +33,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from service.observability.logs import fields
+from service.log_fields import fields
 from service.process.shared_files import VARIABLE as METRICS_VARIABLE
 from service.process.shared_files import shared_directory
 from service.process.sockets import bind_shared, refuse_new_connections
@@ -231,7 +231,7 @@ class Supervisor:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_FOR_WORKERS)
         try:
             process = subprocess.Popen(  # noqa: S603  (this program, with the arguments it got itself)
-                [sys.executable, "-m", "service.process.worker", *self._arguments],
+                [sys.executable, "-m", "service", *self._arguments],
                 env=environment,
                 pass_fds=(*handover.listeners, their_heartbeat, their_stack),
                 # Ctrl-C is for the supervisor, who passes it on once.

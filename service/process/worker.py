@@ -1,4 +1,4 @@
-"""One of several server processes: `python -m service.process.worker run …`, started by the supervisor alone.
+"""One of several server processes: `python -m service run …` with a `Handover` in its environment.
 
 Knows what the supervisor hands over. Everything else is as in a server that is alone.
 """
@@ -86,6 +86,15 @@ class WorkerPlace:
         return False
 
 
+def inherited_place() -> WorkerPlace | None:
+    """The place that the supervisor handed to this process, or None in any other process.
+
+    The variable leaves the environment: no process that this one starts is a worker.
+    """
+    text = os.environ.pop(WORKER_VARIABLE, None)
+    return None if text is None else place_from(text)
+
+
 def place_from(text: str) -> WorkerPlace:
     """The place that `WORKER_VARIABLE` describes. From now on this process ends with its parent.
 
@@ -106,21 +115,3 @@ def place_from(text: str) -> WorkerPlace:
         sys.exit(f"vae-serve: worker {given.number}: its supervisor, process {given.parent}, is gone; ending")
     listeners = tuple(socket.socket(fileno=each) for each in given.listeners)
     return WorkerPlace(listeners, number=given.number, parent=given.parent, heartbeat=given.heartbeat)
-
-
-def _main() -> int:
-    from service.process import early  # noqa: PLC0415  (handlers first, then what takes a second to import)
-
-    early.prepare()
-    # Taken out of the environment: no process that this one starts is a worker.
-    place = place_from(os.environ.pop(WORKER_VARIABLE))
-    from service.cli import main  # noqa: PLC0415
-
-    try:
-        return main(sys.argv[1:], place=place)
-    finally:
-        early.ignore_hangups()
-
-
-if __name__ == "__main__":
-    sys.exit(_main())

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.http.addresses import is_loopback_address
 from service.http.middleware import API_KEY, problem_response
 from service.http.problems import ProblemError
-from service.observability.logs import fields
+from service.log_fields import fields
 from service.security.api_keys import MAX_KEY_CHARACTERS, ApiKey, KeyFileError, KeyRing, read_key_file
 from service.security.hosts import KnownHosts
 from service.settings import Settings

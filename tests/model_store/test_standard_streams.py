@@ -176,9 +176,9 @@ def test_help_of_every_command_is_text_for_people(program: str, capsys: pytest.C
 @pytest.mark.parametrize(
     ("module", "arguments"),
     [
-        ("service.cli", ["limits"]),
-        ("service.cli", ["run", "--help"]),
-        ("service.cli", ["key"]),
+        ("service", ["limits"]),
+        ("service", ["run", "--help"]),
+        ("service", ["key"]),
         ("model_store.cli", ["list"]),
         ("training.cli", ["--help"]),
     ],

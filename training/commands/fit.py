@@ -23,12 +23,13 @@ from training.compute.threads import use_allowed_threads
 from training.config.recipe import Expectation, RunConfig, load_recipe, with_overrides
 from training.data import ImageData, count_fitting_parts, load_images
 from training.errors import ConfigError, TrainingInterrupted
-from training.evaluation.figures import STEPS_TO_LEARN, Evaluation, evaluate, format_value, write_evaluation
+from training.evaluation.figures import Evaluation, evaluate, format_value, write_evaluation
 from training.fitting.console import Console
 from training.fitting.divergence import divergence
 from training.fitting.fit import assist, fit
 from training.fitting.trainer import resolve_precision
 from training.models import build_model
+from training.objectives.posterior_collapse import STEPS_TO_LEARN
 from training.runs.run_directory import RunDirectory
 
 #: 200 pictures in batches of 64 make 120 steps in 60 epochs, which end at twice the error of PCA.

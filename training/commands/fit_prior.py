@@ -13,7 +13,8 @@ from model_store import ModelStore, default_store_root
 from training.commands.progress import progress_of_evaluation, say
 from training.compute.threads import allowed_threads
 from training.errors import ConfigError
-from training.evaluation.figures import STEPS_TO_LEARN, format_value, read_evaluation
+from training.evaluation.figures import format_value, read_evaluation
+from training.objectives.posterior_collapse import STEPS_TO_LEARN
 from training.publishing.export import check_aliases, serve_command
 from training.publishing.fit_prior import PriorRequest, fit_prior_of_run, fit_prior_of_version
 from training.runs.run_directory import RunDirectory

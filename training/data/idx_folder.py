@@ -1,13 +1,13 @@
 """A folder of four IDX files, as MNIST and its like are given out, turned into a training and a test set.
 
-Knows the usual file names, what must agree between the files, and the digests of the original.
-Knows nothing of models. Everything is checked here, before any training.
+Knows the usual file names and what must agree between the files. Knows nothing of models or downloads.
+Everything is checked here, before any training.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,57 +16,27 @@ import torch
 from training.data.assembly import Part, data_of_parts, shape_objection
 from training.data.idx import IdxFile, read_idx
 from training.data.images import ImageData
+from training.data.mnist_originals import FASHION_MNIST_SHA256, MNIST_SHA256
 from training.errors import DataError
 
-#: SHA-256 of the four original files, decompressed: what is inside counts, however it was packed.
-MNIST_SHA256 = {
-    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-}
-#: The same of Fashion-MNIST, which comes under the same names.
-FASHION_MNIST_SHA256 = {
-    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-}
-#: Decompressed size of each original, in bytes.
-MNIST_SIZE_BYTES = {
-    "train-images-idx3-ubyte": 47_040_016,
-    "train-labels-idx1-ubyte": 60_008,
-    "t10k-images-idx3-ubyte": 7_840_016,
-    "t10k-labels-idx1-ubyte": 10_008,
-}
 _LISTED_FILES = 8
 _PREFIXED = re.compile(r"(?P<prefix>|.*[-_.])(?:train|t10k|test)-(?:images|labels)[-.]idx[13]-ubyte(?:\.gz)?")
 
 
-def load_mnist(
-    folder: Path | None, cache_dir: Path | None = None, *, tell: Callable[[str], None] = lambda _: None
-) -> ImageData:
-    """Read MNIST, or other images packed the same way, from a folder or from the download cache.
+def load_idx_folder(folder: Path) -> ImageData:
+    """Read MNIST, or other images packed the same way, from a folder.
 
     Args:
-        folder: Holds the four files, gzipped or plain. None: the originals are downloaded once
-            into the cache and read from there.
-        cache_dir: Where downloads are kept; None is the user's cache directory. Unused with a folder.
-        tell: Given a line for people at each step of a download.
+        folder: Holds the four files, gzipped or plain.
 
     Returns:
-        Training and test images (N, 1, H, W) with labels 0 to 255, or with none where neither label file is
-        there. Its name is `mnist`, or `fashion-mnist`, only when all four files hold exactly the original
+        Training and test images (N, 1, H, W) with labels 0 to 255, or without labels where neither label file
+        is there. Its name is `mnist`, or `fashion-mnist`, only when all four files hold exactly the original
         bytes, otherwise `idx`.
 
     Raises:
         DataError: A file is missing, damaged or not what its name says, or the files disagree.
     """
-    if folder is None:
-        # Here and not above: someone with a folder needs no network code.
-        from training.data.mnist_download import ensure_mnist  # noqa: PLC0415
-
-        folder = ensure_mnist(cache_dir, tell=tell)
     if not folder.is_dir():
         raise DataError(
             f"{folder}: expected a folder with the four MNIST files, got "

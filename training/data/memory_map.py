@@ -19,6 +19,8 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
+from training.data.cache import default_cache_dir
+
 #: MNIST is 47 MB, a hundred thousand 32 × 32 pictures in colour are 307 MB.
 MAX_BYTES_IN_MEMORY = 512 * 1024**2
 #: Read, checked and written at a time.
@@ -103,6 +105,4 @@ class Room:
 
 def _cache() -> Path:
     # Here and not above: most data sets fit into memory, and need no network code.
-    from training.data.mnist_download import default_cache_dir  # noqa: PLC0415
-
     return default_cache_dir()

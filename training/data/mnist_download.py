@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from training.data.cache import default_cache_dir
 from training.data.idx import read_idx
-from training.data.idx_folder import MNIST_SHA256, MNIST_SIZE_BYTES
+from training.data.mnist_originals import MNIST_SHA256, MNIST_SIZE_BYTES
 from training.errors import DataError
 
 #: Folders that hold the four files, tried in this order.
@@ -46,24 +47,6 @@ class _MirrorError(Exception):
 
 class _CutShortError(_MirrorError):
     """The connection ended early; what arrived is kept."""
-
-
-def default_cache_dir() -> Path:
-    """`$XDG_CACHE_HOME/vae-service`, or `~/.cache/vae-service`.
-
-    Raises:
-        DataError: The user has no home, as an arbitrary uid of a container.
-    """
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if not base.is_absolute():
-        try:
-            base = Path.home() / ".cache"
-        except RuntimeError:
-            raise DataError(
-                f"cache: expected a directory for it, but user {os.getuid()} has no home and HOME is unset. "
-                "Name one that can be written with XDG_CACHE_HOME."
-            ) from None
-    return base / "vae-service"
 
 
 def cached_mnist(cache_dir: Path | None = None) -> Path | None:

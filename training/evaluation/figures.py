@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,18 +32,16 @@ from training.objectives.estimators import (
     importance_weighted_log_px,
     squared_error,
 )
+from training.objectives.posterior_collapse import (
+    COLLAPSED_KL_NATS,
+    is_collapsed,
+    reconstructs_the_mean_image,
+)
 from training.runs.run_directory import RunDirectory, load_run, write_text
 
 #: A latent is active when the variance of its posterior mean over the data exceeds this
 #: (Burda et al. 2015, arXiv:1509.00519, section 5.2).
 ACTIVE_VARIANCE = 0.01
-#: Below this the posterior says next to nothing of the image: the decoder has learned to ignore z.
-COLLAPSED_KL_NATS = 1.0
-#: Before so many steps, a model that says nothing has not learned yet, and has not collapsed.
-STEPS_TO_LEARN = 50
-#: An autoencoder whose reconstructions miss by more than this share of what the mean image misses gives back
-#: that image, whatever it is shown.
-COLLAPSED_ERROR_SHARE = 0.99
 MAX_SEED = 2**63 - 1
 
 
@@ -72,12 +70,8 @@ class Evaluation(BaseModel):
 
     @property
     def collapsed(self) -> bool:
-        """Whether the latents say nothing of the image, or the decoder does not listen."""
-        if "kl" in self:
-            return self["kl"] < COLLAPSED_KL_NATS
-        if "mean_image_rmse" not in self:  # measured by an earlier version
-            return False
-        return self["reconstruction_rmse"] > COLLAPSED_ERROR_SHARE * self["mean_image_rmse"]
+        """Whether the latents carry no information about the image, or the decoder ignores them."""
+        return _has_collapsed({metric.name: metric.value for metric in self.metrics})
 
     def to_markdown(self) -> str:
         """The figures as a table, each with its protocol, and any warnings below it."""
@@ -316,17 +310,26 @@ def _finite(name: str, value: Float64[Tensor, ""]) -> float:
     return number
 
 
+def _has_collapsed(values: Mapping[str, float]) -> bool:
+    if "kl" in values:
+        return is_collapsed(values["kl"])
+    if "mean_image_rmse" not in values:  # measured by an earlier version
+        return False
+    return reconstructs_the_mean_image(
+        rmse=values["reconstruction_rmse"], mean_image_rmse=values["mean_image_rmse"]
+    )
+
+
 def _warnings(model: LatentImageModel, metrics: list[Metric]) -> Iterator[str]:
     values = {metric.name: metric.value for metric in metrics}
-    if "kl" in values and values["kl"] < COLLAPSED_KL_NATS:
+    collapsed = _has_collapsed(values)
+    if collapsed and "kl" in values:
         kl = told_apart(values["kl"], COLLAPSED_KL_NATS, digits=3)
         yield (
             f"posterior collapse: the KL is {kl} nats, below {COLLAPSED_KL_NATS:.0f}; the "
             "decoder ignores z. Lower beta, warm it up for longer, or weaken the decoder."
         )
-    elif "kl" not in values and values["reconstruction_rmse"] > (
-        COLLAPSED_ERROR_SHARE * values["mean_image_rmse"]
-    ):
+    elif collapsed:
         yield (
             f"collapse: reconstructions miss by {values['reconstruction_rmse']:.4f}, and the mean image by "
             f"{values['mean_image_rmse']:.4f}; the decoder ignores z. Lower optimiser.learning_rate, or "

@@ -33,10 +33,11 @@ from training.data import load_images, to_unit_interval
 from training.data.image_files import Conversion
 from training.data.mnist_download import cached_mnist
 from training.errors import ConfigError, ExportError
-from training.evaluation.figures import STEPS_TO_LEARN, Evaluation, read_evaluation, weights_sha256
+from training.evaluation.figures import Evaluation, read_evaluation, weights_sha256
 from training.graphs.export import OPSET, export_graphs
 from training.graphs.parity import BATCH_SIZES, GOLDEN_EXAMPLES, OnnxPair, check_parity, record_golden_vectors
 from training.models import LatentImageModel
+from training.objectives.posterior_collapse import STEPS_TO_LEARN
 from training.priors.files import fit_again, read_prior
 from training.publishing.model_card import Evidence, model_card
 from training.runs.run_directory import FittedRun, load_run

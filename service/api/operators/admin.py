@@ -19,7 +19,7 @@ from service.api.routing import route
 from service.app_state import Services
 from service.engine import LoadFailure, ModelRegistry, UnknownModel
 from service.http.parameters import read_query
-from service.observability.logs import fields
+from service.log_fields import fields
 
 _log = logging.getLogger(__name__)
 

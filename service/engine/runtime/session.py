@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from model_store.manifest import GraphSpec, TensorSpec
 from service.engine.errors import InferenceFailed, ModelRejected
-from service.engine.log_fields import fields
+from service.log_fields import fields
 
 # The one thing this project does on import, because there is no later: onnxruntime starts its telemetry, with
 # a file under $XDG_CACHE_HOME, while its own module is imported, and only this variable stops all of it.

@@ -20,7 +20,8 @@ from http_calls import Caller
 from service.app import create_app
 from service.engine import InferenceFailed, ModelRegistry, Operations
 from service.http.connection import SCOPE_KEY, Connection
-from service.observability.logs import JsonFormatter, TextFormatter, fields
+from service.log_fields import fields
+from service.observability.logs import JsonFormatter, TextFormatter
 from service.settings import Settings
 
 

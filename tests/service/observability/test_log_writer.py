@@ -193,7 +193,8 @@ def test_lines_are_written_even_if_no_thread_can_be_started(
 
 LOGGING = """
 import logging, os, signal, sys, threading, warnings
-from service.observability.logs import configure_logging, fields
+from service.log_fields import fields
+from service.observability.logs import configure_logging
 configure_logging(log_format="text", level="info")
 log = logging.getLogger("service.test")
 """

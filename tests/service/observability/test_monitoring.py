@@ -23,7 +23,7 @@ from service.http.problems import PROBLEMS
 from service.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-MONITORING = REPOSITORY / "monitoring"
+MONITORING = REPOSITORY / "deploy" / "monitoring"
 DASHBOARD: dict[str, Any] = json.loads((MONITORING / "grafana/dashboards/vae-service.json").read_text())
 RULES: dict[str, Any] = yaml.safe_load((MONITORING / "prometheus/rules.yml").read_text())
 PROMETHEUS: dict[str, Any] = yaml.safe_load((MONITORING / "prometheus/prometheus.yml").read_text())

@@ -166,7 +166,7 @@ def test_head_has_no_body(server: Running) -> None:
 def test_healthcheck_agrees_with_readyz(server: Running) -> None:
     def check(port: int) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "service.cli", "healthcheck", "--port", str(port)],
+            [sys.executable, "-m", "service", "healthcheck", "--port", str(port)],
             capture_output=True,
             text=True,
             timeout=PATIENCE_S,
@@ -183,7 +183,7 @@ def test_healthcheck_agrees_with_readyz(server: Running) -> None:
 
 def test_port_in_use_is_told_and_ends_with_69(server: Running, tiny_store: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "service.cli", "run", "--port", str(server.port), "--store", str(tiny_store)],
+        [sys.executable, "-m", "service", "run", "--port", str(server.port), "--store", str(tiny_store)],
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
@@ -265,7 +265,7 @@ def test_interrupt_from_the_keyboard_is_no_error(tiny_store: Path, tmp_path: Pat
 
 def check_command(store: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "service.cli", "check", "--store", str(store), *flags],
+        [sys.executable, "-m", "service", "check", "--store", str(store), *flags],
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
@@ -311,7 +311,7 @@ def test_store_that_is_no_directory_is_refused_once_with_its_path(tmp_path: Path
 
 def test_reader_that_has_seen_enough_is_no_error(tiny_store: Path) -> None:
     """`vae-serve openapi | head -1` ended in a traceback."""
-    command = [sys.executable, "-m", "service.cli", "openapi", "--store", str(tiny_store)]
+    command = [sys.executable, "-m", "service", "openapi", "--store", str(tiny_store)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -158,7 +158,7 @@ def test_workers_end_when_their_supervisor_is_killed(two: Running) -> None:
 def test_what_one_cannot_start_ends_all_with_its_exit_code(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text("nonsense")
-    command = [sys.executable, "-m", "service.cli", "run", "--port", "0", "--workers", "2"]
+    command = [sys.executable, "-m", "service", "run", "--port", "0", "--workers", "2"]
     ended = subprocess.run(
         [*command, "--api-keys-file", str(keys)],
         check=False,
@@ -186,7 +186,7 @@ def test_one_worker_that_is_told_to_end_takes_nobody_with_it(two: Running) -> No
 def test_address_of_somebody_else_is_never_shared(tiny_store: Path, tmp_path: Path) -> None:
     """Sockets that are to be shared can be bound beside a stranger's who shares as well."""
     with serving(tiny_store, tmp_path / "log", "--workers", "2") as running:
-        command = [sys.executable, "-m", "service.cli", "run", "--port", str(running.port), "--workers", "2"]
+        command = [sys.executable, "-m", "service", "run", "--port", str(running.port), "--workers", "2"]
         ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE_S)
     assert ended.returncode == 69
     assert "cannot listen there" in ended.stderr

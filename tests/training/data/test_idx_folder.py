@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from training.config.recipe import DataConfig
-from training.data import ImageSet, load_images, load_mnist, to_unit_interval
-from training.data import idx_folder as mnist_module
+from training.data import ImageSet, idx_folder, load_images, load_mnist, to_unit_interval
 from training.data.idx import read_idx, write_idx
 from training.errors import DataError
 
@@ -58,7 +57,7 @@ def test_a_digit_looks_like_its_label(mnist_folder):
 def test_only_the_original_bytes_are_called_mnist(mnist_folder, small_sha256, monkeypatch):
     """Fashion-MNIST comes under the same file names; provenance must not call it MNIST."""
     assert load_mnist(mnist_folder).name == "idx"
-    monkeypatch.setattr(mnist_module, "MNIST_SHA256", small_sha256)
+    monkeypatch.setattr(idx_folder, "MNIST_SHA256", small_sha256)
     data = load_mnist(mnist_folder)
     assert (data.name, data.train.name, data.test.name) == ("mnist", "mnist train", "mnist test")
 

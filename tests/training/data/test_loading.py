@@ -10,7 +10,7 @@ from PIL import Image
 
 from training.config.recipe import DataConfig
 from training.data import load_images, load_mnist
-from training.data.idx_folder import FASHION_MNIST_SHA256, MNIST_SHA256
+from training.data.mnist_originals import FASHION_MNIST_SHA256, MNIST_SHA256
 from training.errors import ConfigError, DataError
 
 GIVEN = DataConfig(dataset="given")

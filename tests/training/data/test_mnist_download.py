@@ -15,7 +15,8 @@ import pytest
 from patience import PATIENCE_S
 
 from training.data import idx_folder, load_mnist, mnist_download
-from training.data.mnist_download import cached_mnist, default_cache_dir, ensure_mnist
+from training.data.cache import default_cache_dir
+from training.data.mnist_download import cached_mnist, ensure_mnist
 from training.errors import DataError
 
 from .conftest import STEMS
