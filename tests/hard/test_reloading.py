@@ -96,11 +96,12 @@ def test_reloads_under_load_fail_nothing_and_name_the_version_that_answered(
     arguments = ("--store-poll-s", "0.01", "--access-log", "false", "--default-model", "mnist@stable")
     with serving(tmp_path / "models", tmp_path / "log", *arguments) as running:
         log = running.log_path.open()
-        reloads, named = 0, ""
+        reloads, named, unfinished = 0, "", ""
 
         def served() -> str:
-            nonlocal reloads, named
-            for line in log:
+            nonlocal reloads, named, unfinished
+            *lines, unfinished = (unfinished + log.read()).split("\n")
+            for line in lines:
                 if '"event":"store changed"' in line:
                     reloads, named = reloads + 1, json.loads(line)["models"]
             return named
