@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from model_store.aliases import LATEST, STABLE
-    from model_store.collecting import CollectionReport
     from model_store.errors import (
         CorruptAliases,
         CorruptVersion,
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
         UnreadableFile,
         UnsafeFile,
     )
+    from model_store.garbage import CollectionReport
     from model_store.golden import GoldenVectors
     from model_store.integrity import SizeLimits
     from model_store.manifest import (
@@ -58,9 +58,10 @@ if TYPE_CHECKING:
         graph_specs,
     )
     from model_store.prior import GaussianMixture, PriorMixtures
-    from model_store.reference import ModelReference, VersionId
+    from model_store.reference import ModelReference
     from model_store.store import BUNDLED_STORE, STORE_VARIABLE, ModelStore, default_store_root
     from model_store.verification import Examination, PublishedModel
+    from model_store.version_id import VersionId
 
 __all__ = [
     "BUNDLED_STORE",
@@ -119,13 +120,14 @@ __all__ = [
 #: The modules that the names come from, those that import least first.
 _MODULES: Final = (
     "errors",
+    "version_id",
     "reference",
     "aliases",
     "manifest",
     "integrity",
     "golden",
     "prior",
-    "collecting",
+    "garbage",
     "verification",
     "store",
 )

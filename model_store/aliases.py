@@ -11,9 +11,9 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from model_store.errors import CorruptAliases, ModelNotFound, defect, quoted
-from model_store.findings import findings, of_a_later_contract
 from model_store.manifest import AliasName, StrictModel, VersionNumber
 from model_store.strict_json import parse_object
+from model_store.validation_messages import findings, of_a_later_contract
 
 ALIASES_FILE = "aliases.json"
 #: The highest version of a model; kept by every publication and never moved by hand.

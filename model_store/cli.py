@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from model_store import presentation
+from model_store import cli_output
 from model_store.aliases import STABLE
-from model_store.collecting import DEFAULT_OLDER_THAN_S
+from model_store.cli_output import Answer
 from model_store.errors import (
     CorruptVersion,
     InvalidReference,
@@ -25,11 +25,12 @@ from model_store.errors import (
     UnreadableFile,
     quoted,
 )
-from model_store.presentation import Answer
-from model_store.reference import ModelReference, VersionId
+from model_store.garbage import DEFAULT_OLDER_THAN_S
+from model_store.reference import ModelReference
 from model_store.release import add_version_flag
 from model_store.standard_streams import OutputError, run_command
 from model_store.store import STORE_VARIABLE, ModelStore, default_store_root
+from model_store.version_id import VersionId
 
 EXIT_OK = 0
 EXIT_USAGE = 2
@@ -114,14 +115,14 @@ def _store(root: Path | None) -> ModelStore:
 
 def _list(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
     if arguments.name is None:
-        return presentation.listing(store, store.names(), unusable=store.unusable()), EXIT_OK
+        return cli_output.listing(store, store.names(), unusable=store.unusable()), EXIT_OK
     store.versions(arguments.name)  # raises for a model that is not there
-    return presentation.listing(store, [arguments.name]), EXIT_OK
+    return cli_output.listing(store, [arguments.name]), EXIT_OK
 
 
 def _show(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
     model = store.open(arguments.reference)
-    return presentation.details(model, store.aliases(model.id.name)), EXIT_OK
+    return cli_output.details(model, store.aliases(model.id.name)), EXIT_OK
 
 
 def _verify(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
@@ -143,8 +144,8 @@ def _verify(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, i
         found |= {name: (error,) for name, error in store.unusable().items()}
     failed = [error for errors in found.values() for error in errors]
     if failed and all(isinstance(error, UnreadableFile) for error in failed):
-        return presentation.verification(found), EXIT_INPUT_OUTPUT
-    return presentation.verification(found), EXIT_CORRUPT if failed else EXIT_OK
+        return cli_output.verification(found), EXIT_INPUT_OUTPUT
+    return cli_output.verification(found), EXIT_CORRUPT if failed else EXIT_OK
 
 
 def _verify_model(store: ModelStore, name: str) -> dict[str, Sequence[CorruptVersion]]:
@@ -162,7 +163,7 @@ def _verify_model(store: ModelStore, name: str) -> dict[str, Sequence[CorruptVer
 def _promote(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
     identity = store.resolve(arguments.reference)
     store.promote(identity.name, arguments.alias, identity.version)
-    return presentation.moved(identity.name, arguments.alias, identity.version), EXIT_OK
+    return cli_output.moved(identity.name, arguments.alias, identity.version), EXIT_OK
 
 
 def _rollback(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
@@ -174,7 +175,7 @@ def _rollback(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer,
         )
     alias = reference.alias or STABLE
     version = store.rollback(reference.name, alias)
-    return presentation.moved(reference.name, alias, version), EXIT_OK
+    return cli_output.moved(reference.name, alias, version), EXIT_OK
 
 
 def _gc(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
@@ -183,7 +184,7 @@ def _gc(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
         older_than_s=0.0 if arguments.all else arguments.older_than,
         dry_run=arguments.dry_run,
     )
-    return presentation.collection(report), EXIT_OK
+    return cli_output.collection(report), EXIT_OK
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -28,10 +28,7 @@ codes; the exit codes of `vae-store` are in `cli.py`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from model_store.reference import VersionId
+from model_store.version_id import VersionId
 
 #: Nothing quoted from a file or a caller is longer than this in a message.
 MAX_QUOTED_CHARACTERS = 200

@@ -15,9 +15,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from model_store.array_file import MAX_UNPACKED_BYTES, ArrayFile
 from model_store.errors import GoldenMismatch, InvalidGolden
 from model_store.manifest import GOLDEN_FILE, GoldenSpec, ManifestDraft
+from model_store.npz import MAX_UNPACKED_BYTES, ArrayFile
 from model_store.numbers import told_apart
 
 #: Enough for a batch of each usual size; more would only slow the check at start.

@@ -20,9 +20,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from model_store.array_file import MAX_UNPACKED_BYTES, ArrayFile
 from model_store.errors import InvalidPrior, quoted
 from model_store.manifest import PRIOR_FILE, FittedPrior
+from model_store.npz import MAX_UNPACKED_BYTES, ArrayFile
 from model_store.numbers import told_apart
 
 #: Largest magnitude of a mean or of an entry of a factor: what a decoder is never asked for.

@@ -22,6 +22,20 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
 from model_store.aliases import ALIASES_FILE, AliasTable
+from model_store.directory import highest_number, read_aliases
+from model_store.durable_io import (
+    LOCK_FILE,
+    PUBLISHERS_FILE,
+    lock,
+    make_directory,
+    make_root,
+    remove,
+    remove_if_empty,
+    rename,
+    sync_directory,
+    temporary_name,
+    write_file,
+)
 from model_store.errors import (
     CorruptVersion,
     InvalidDraft,
@@ -33,7 +47,6 @@ from model_store.errors import (
 )
 from model_store.golden import GoldenVectors
 from model_store.integrity import UNSEALED, OpenDirectory, SizeLimits, file_entries, seal
-from model_store.layout import highest_number, read_aliases
 from model_store.manifest import (
     CARD_FILE,
     DECODER_FILE,
@@ -47,21 +60,9 @@ from model_store.manifest import (
 )
 from model_store.onnx_guard import check_graph
 from model_store.prior import PriorMixtures
-from model_store.reference import VersionId, is_alias_name, version_number
+from model_store.reference import is_alias_name, version_number
 from model_store.verification import examine
-from model_store.writing import (
-    LOCK_FILE,
-    PUBLISHERS_FILE,
-    lock,
-    make_directory,
-    make_root,
-    remove,
-    remove_if_empty,
-    rename,
-    sync_directory,
-    temporary_name,
-    write_file,
-)
+from model_store.version_id import VersionId
 
 #: A card, or what writes it once the number is known. See `render_card`.
 Card = str | Callable[[Manifest], str]

@@ -42,17 +42,6 @@ def version_number(text: str) -> int | None:
     return int(text) if _VERSION.fullmatch(text) else None
 
 
-@dataclass(frozen=True, order=True)
-class VersionId:
-    """One published version, by its name and number."""
-
-    name: str
-    version: int
-
-    def __str__(self) -> str:
-        return f"{self.name}@{self.version}"
-
-
 @dataclass(frozen=True)
 class ModelReference:
     """What a caller asked for; at most one of `version` and `alias` is set."""

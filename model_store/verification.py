@@ -21,7 +21,6 @@ from model_store.errors import (
     defect,
     quoted,
 )
-from model_store.findings import findings, of_a_later_contract
 from model_store.golden import GoldenVectors
 from model_store.integrity import RESTORE, OpenDirectory, SizeLimits, check_entries, check_entry, check_seal
 from model_store.manifest import (
@@ -36,8 +35,9 @@ from model_store.manifest import (
 )
 from model_store.onnx_guard import check_graph
 from model_store.prior import PriorMixtures
-from model_store.reference import VersionId
 from model_store.strict_json import parse_object
+from model_store.validation_messages import findings, of_a_later_contract
+from model_store.version_id import VersionId
 
 _Value = TypeVar("_Value")
 

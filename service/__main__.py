@@ -1,6 +1,6 @@
 """`vae-serve` and `python -m service`: handlers for signals first, then the command line.
 
-Knows which command serves. Knows nothing of what it does.
+Knows which command serves, and that a supervisor may have started it. Knows nothing of the commands.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ def main() -> int:
     serves = sys.argv[1:2] == ["run"]
     if serves:
         early.prepare()
+    from service.process import worker  # noqa: PLC0415  (handlers first)
+
+    place = worker.inherited_place() if serves else None
     from service import cli  # noqa: PLC0415  (takes a second, during which signals come)
 
     try:
-        return cli.main(sys.argv[1:])
+        return cli.main(sys.argv[1:], place=place)
     finally:
         if serves:
             early.ignore_hangups()

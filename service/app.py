@@ -17,35 +17,36 @@ from starlette.types import ASGIApp
 
 from model_store import ModelStore, default_store_root
 from model_store.release import release
-from service.access import Access, AccessGuard
-from service.cors import CrossOrigin, Preflight
-from service.dispatch import FastPaths
+from service.api.native.arrays import NativeRoutes
+from service.api.native.latent_paths import WalkRoutes
+from service.api.native.models import ModelRoutes
+from service.api.native.score import ScoreRoutes
+from service.api.openapi.components import ExampleModel
+from service.api.openapi.document import EXPOSED_HEADERS, openapi_document
+from service.api.operators.admin import AdministrationRoutes
+from service.api.operators.health import OperatorRoutes
+from service.api.operators.limits import LimitRoutes
+from service.api.operators.limits_table import limit_rows
+from service.api.pages.help_and_docs import PeopleRoutes
+from service.app_state import Lifecycle, Services
 from service.engine import Lanes, ModelRegistry, allowed_threads
-from service.handlers import EXCEPTION_HANDLERS
 from service.http.addresses import TrustedProxies
+from service.http.cross_origin import CrossOrigin
+from service.http.exception_handlers import EXCEPTION_HANDLERS
+from service.http.fast_routes import FastPaths
 from service.http.forwarded import ForwardedHeaders
+from service.http.middleware import BodyBudget, BodyCeiling, Envelope
+from service.http.parameters import Limits
 from service.http.public_address import PublicAddress, PublicPaths
 from service.lifespan import run_services
-from service.limits import limit_rows
-from service.metrics import Metrics
-from service.middleware import BodyBudget, BodyCeiling, Envelope
-from service.mirror import MirrorError, StoreMirror, cache_directory
-from service.openapi import EXPOSED_HEADERS, openapi_document
-from service.routes.administration import AdministrationRoutes
-from service.routes.limits import LimitRoutes
-from service.routes.models import ModelRoutes
-from service.routes.native import NativeRoutes
-from service.routes.operations import OperatorRoutes
-from service.routes.people import PeopleRoutes
-from service.routes.scoring import ScoreRoutes
-from service.routes.walks import WalkRoutes
-from service.schemas.base import Limits
-from service.schemas.bodies import ExampleModel
+from service.observability.metrics import Metrics
+from service.observability.telemetry import SpanFacts, sending, telemetry_config
+from service.security.access import Access, AccessGuard
+from service.security.cors import Preflight
 from service.security.hosts import HostGuard
-from service.services import Lifecycle, Services
 from service.settings import Settings, SettingsError
-from service.telemetry import SpanFacts, sending, telemetry_config
-from service.work import WorkPool
+from service.store_mirror import MirrorError, StoreMirror, cache_directory
+from service.thread_pool import WorkPool
 
 __all__ = ["create_app"]
 

@@ -25,10 +25,10 @@ from typing import Any, NoReturn
 
 from model_store.release import add_version_flag
 from model_store.standard_streams import OutputError, run_command
-from service.api_keys import LABEL_RULE, SCOPES, Scope, new_key
 from service.bench.flags import add_bench_command
+from service.process.worker import WorkerPlace
+from service.security.api_keys import LABEL_RULE, SCOPES, Scope, new_key
 from service.settings import Settings, SettingsError, describe_settings, ignored_variables, load_settings
-from service.worker import WorkerPlace
 
 EXIT_NOT_HEALTHY = 1
 EXIT_USAGE = 2
@@ -37,7 +37,7 @@ EXIT_NO_MODEL = 66
 EXIT_ADDRESS = 69
 EXIT_SETTINGS = 78
 
-_log = logging.getLogger("service.cli")  # also where `python -m` calls this module __main__
+_log = logging.getLogger(__name__)
 _EXIT_CODES = "exit codes: " + __doc__.partition("Exit codes: ")[2].replace("\n", " ").strip()
 
 
@@ -99,10 +99,10 @@ def _leave_shared_metrics() -> None:
 
 
 def _supervise(settings: Settings, given: Sequence[str]) -> int:
-    from service.listening import AddressError  # noqa: PLC0415
-    from service.logs import configure_logging  # noqa: PLC0415
+    from service.observability.logs import configure_logging  # noqa: PLC0415
     from service.process.shared_files import NoDirectoryError  # noqa: PLC0415
-    from service.supervisor import Supervisor  # noqa: PLC0415
+    from service.process.sockets import AddressError  # noqa: PLC0415
+    from service.process.supervisor import Supervisor  # noqa: PLC0415
 
     configure_logging(log_format=settings.log_format, level=settings.log_level)
     _log_ignored_variables()
@@ -120,10 +120,10 @@ def _run(settings: Settings, started_s: float, place: WorkerPlace | None) -> int
     if place is None:
         _leave_shared_metrics()
     from service.app import create_app  # noqa: PLC0415  (onnxruntime takes longer to import than --help may)
-    from service.listening import AddressError  # noqa: PLC0415
-    from service.logs import configure_logging  # noqa: PLC0415
-    from service.metrics import share_as  # noqa: PLC0415
-    from service.server import serve, thread_budget  # noqa: PLC0415
+    from service.observability.logs import configure_logging  # noqa: PLC0415
+    from service.observability.metrics import share_as  # noqa: PLC0415
+    from service.process.server import serve, thread_budget  # noqa: PLC0415
+    from service.process.sockets import AddressError  # noqa: PLC0415
 
     worker = None if place is None else place.number
     configure_logging(log_format=settings.log_format, level=settings.log_level, worker=worker)
@@ -144,7 +144,7 @@ def _run(settings: Settings, started_s: float, place: WorkerPlace | None) -> int
 
 def _log_ignored_variables() -> None:
     """One line, so that an operator who meant one of them as a setting finds it."""
-    from service.logs import fields  # noqa: PLC0415
+    from service.log_fields import fields  # noqa: PLC0415
 
     if links := ignored_variables():
         _log.info(
@@ -162,9 +162,9 @@ def _check(settings: Settings) -> int:
     """Verifies every version in the store and runs its golden vectors, as a start would, without serving."""
     from model_store import ModelNotFound, StoreError  # noqa: PLC0415
     from service.app import create_app  # noqa: PLC0415
+    from service.app_state import Services  # noqa: PLC0415
     from service.engine import EngineError  # noqa: PLC0415
-    from service.logs import configure_logging  # noqa: PLC0415
-    from service.services import Services  # noqa: PLC0415
+    from service.observability.logs import configure_logging  # noqa: PLC0415
 
     configure_logging(log_format="text", level="critical")
     services: Services = create_app(settings).state.services
@@ -210,7 +210,7 @@ def _check(settings: Settings) -> int:
 def _openapi(settings: Settings) -> int:
     """Prints the document with examples for the default model, if there is one."""
     from service.app import create_app  # noqa: PLC0415
-    from service.logs import configure_logging  # noqa: PLC0415
+    from service.observability.logs import configure_logging  # noqa: PLC0415
 
     configure_logging(log_format="text", level="critical")
     app = create_app(settings)
@@ -221,7 +221,7 @@ def _openapi(settings: Settings) -> int:
 
 def _limits(settings: Settings) -> int:
     """Prints the table of docs/reference/limits.md and GET /limits, for these settings."""
-    from service.limits import limit_rows, table_markdown  # noqa: PLC0415
+    from service.api.operators.limits_table import limit_rows, table_markdown  # noqa: PLC0415
 
     print(table_markdown(limit_rows(settings)), end="", flush=True)
     return 0
@@ -357,7 +357,3 @@ def _refuse(parser: argparse.ArgumentParser, unknown: str) -> NoReturn:
     nearest: list[Any] = difflib.get_close_matches(unknown.partition("=")[0], flags, n=1, cutoff=0.4)
     hint = f" Did you mean {nearest[0]}?" if nearest else ""
     parser.error(f"unknown argument {unknown[:80]!r}.{hint}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,10 +10,10 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 
-from service.logs import fields
-from service.mirror import MirrorThread, StoreMirror
-from service.services import Services
-from service.work import startable_now, started_executor
+from service.app_state import Services
+from service.log_fields import fields
+from service.store_mirror import MirrorThread, StoreMirror
+from service.thread_pool import startable_now, started_executor
 
 #: For what reads the store: the watcher, SIGHUP, a reload over HTTP, and the end.
 _STORE_THREADS = 4

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hypothesis
 import jaxtyping
 
-pytest_plugins = ("hazard_plugin", "leftovers_plugin", "order_plugin")
+pytest_plugins = ("hazard_plugin", "leftovers_plugin", "order_plugin", "recorded.plugin")
 
 # A slow machine is not a fault: no example is timed, and none that takes long to make fails its test.
 hypothesis.settings.register_profile(
@@ -19,29 +19,31 @@ hypothesis.settings.load_profile("suite")
 
 #: Modules whose signatures state shapes; `tests/training/test_shapes_are_checked.py` holds it complete.
 SHAPED = (
-    "training.averaging",
-    "training.batches",
     "training.data.augmentation",
     "training.data.binarisation",
     "training.data.images",
-    "training.data.on_disk",
-    "training.estimators",
-    "training.evaluation",
-    "training.export",
-    "training.judge",
-    "training.judge_fitting",
-    "training.measures",
+    "training.data.memory_map",
+    "training.evaluation.evaluation_context",
+    "training.evaluation.figures",
+    "training.evaluation.measures",
+    "training.evaluation.report",
+    "training.fitting.batches",
+    "training.fitting.ema",
+    "training.fitting.lightning_module",
+    "training.fitting.optimisers",
+    "training.fitting.snapshots",
+    "training.graphs.export",
+    "training.graphs.parity",
+    "training.graphs.published_model",
+    "training.judge.classifier",
+    "training.judge.fitting",
     "training.models",
-    "training.module",
-    "training.objectives",
-    "training.onnx_graphs",
-    "training.optimisers",
-    "training.parity",
-    "training.pictures",
-    "training.plots",
-    "training.priors",
-    "training.published",
-    "training.report",
+    "training.objectives.elbo",
+    "training.objectives.estimators",
+    "training.plots.charts",
+    "training.plots.grids",
+    "training.priors.selection",
+    "training.publishing.export",
 )
 
 jaxtyping.install_import_hook(list(SHAPED), "beartype.beartype")

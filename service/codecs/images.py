@@ -1,7 +1,7 @@
 """PNG to the samples it holds, and images of a model to one PNG.
 
 Knows Pillow and pixels. Knows nothing of models or HTTP, nor of how samples become an image of a model: that
-is in `service.routes.pictures`. Images are float32 (N, C, H, W) in [0, 1].
+is in `service.api.request_images`. Images are float32 (N, C, H, W) in [0, 1].
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from PIL import Image
 from service.codecs.errors import InvalidValue, MalformedBody, PictureTooLarge
 from service.codecs.png_chunks import MinimalPng
 from service.codecs.png_depth import byte_planes
-from service.codecs.png_out import png_file
+from service.codecs.png_writer import png_file
 
 #: Pixels of a PNG that is read: 256 × 256, nine times and more what the models here take.
 MAX_PIXELS_IN: Final = 65_536

@@ -21,7 +21,7 @@ from service.codecs.describe import shape_text
 from service.codecs.errors import InvalidValue, MalformedBody
 from service.codecs.ranges import finite_float32, unit_interval
 from service.codecs.shapes import image_axes, latent_axes
-from service.codecs.zip_out import stored_zip
+from service.codecs.zip_writer import stored_zip
 
 _MAGIC: Final = b"\x93NUMPY"
 _MAX_HEADER_BYTES: Final = 4096

@@ -16,7 +16,7 @@ import numpy as np
 
 from service.codecs.errors import MalformedBody
 from service.codecs.png_chunks import MinimalPng, PngHeader
-from service.codecs.png_out import png_of_rows
+from service.codecs.png_writer import png_of_rows
 
 _CHANNELS: Final = {0: 1, 2: 3, 4: 2, 6: 4}
 #: First column and row of each Adam7 pass, and the steps to the next (specification, section 8.2).

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from service.codecs.describe import describe, shape_text
 from service.codecs.errors import InvalidValue
-from service.codecs.json_body import holds_only_numbers, parse_json_object
-from service.codecs.nested import array_from_nested, array_of_numbers, nesting
+from service.codecs.fast_json import plain_rows
+from service.codecs.nested_lists import array_from_nested, array_of_numbers, nesting
 from service.codecs.npy import decode_npy, encode_npy, encode_npz, npy_header
-from service.codecs.plain_json import plain_rows
 from service.codecs.ranges import finite_float32, unit_interval
 from service.codecs.shapes import Axes, image_axes, latent_axes
+from service.codecs.strict_json import holds_only_numbers, parse_json_object
 
 __all__ = [
     "decode_npy",

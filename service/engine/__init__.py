@@ -1,6 +1,5 @@
 """Inference on arrays: sessions, models, noise and the registry. Knows no HTTP, no pictures and no JSON."""
 
-from service.engine.caller import Caller
 from service.engine.errors import (
     CallerLeft,
     DeadlineExceeded,
@@ -20,23 +19,24 @@ from service.engine.errors import (
     UnknownLabel,
     UnknownModel,
 )
-from service.engine.lanes import Lanes
 from service.engine.model import AllOperations, LoadedModel
 from service.engine.observer import EngineObserver
-from service.engine.operations import Operations, Parts, Posterior, Reconstruction, Samples
-from service.engine.paths import METHODS, SPACINGS, Method, Spacing
-from service.engine.registry import LoadFailure, ModelRegistry, Readiness
-from service.engine.sampling import LARGEST_SEED, new_seed
-from service.engine.scoring import BINARISE, Binarise, Scores
-from service.engine.threads import ThreadBudget, allowed_threads
-from service.engine.validation import (
+from service.engine.operations.core import Operations, Parts, Posterior, Reconstruction, Samples
+from service.engine.operations.geometry import METHODS, SPACINGS, Method, Spacing
+from service.engine.operations.latent_paths import DEFAULT_SPAN, DEFAULT_STEPS, Interpolation, Traversal
+from service.engine.operations.noise import LARGEST_SEED, new_seed
+from service.engine.operations.scoring import BINARISE, Binarise, Scores
+from service.engine.operations.validation import (
     LARGEST_SPAN,
     LARGEST_TEMPERATURE,
     LATENT_BOUND,
     MOST_DIMS,
     SMALLEST_SPAN,
 )
-from service.engine.walks import DEFAULT_SPAN, DEFAULT_STEPS, Interpolation, Traversal
+from service.engine.registry import LoadFailure, ModelRegistry, Readiness
+from service.engine.runtime.call import Caller
+from service.engine.runtime.cpu_quota import ThreadBudget, allowed_threads
+from service.engine.runtime.worker_pool import Lanes
 
 __all__ = [
     "BINARISE",

@@ -13,12 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from model_store import GoldenMismatch, GoldenVectors, Manifest, PublishedModel, VersionId
-from service.engine.batcher import GraphQueue
-from service.engine.caller import Caller
 from service.engine.errors import InferenceFailed, ModelRejected
-from service.engine.lanes import Lanes
 from service.engine.observer import EngineObserver, Unobserved
-from service.engine.operations import (
+from service.engine.operations.core import (
     Float32Array,
     Posterior,
     Reconstruction,
@@ -26,13 +23,22 @@ from service.engine.operations import (
     Samples,
     at_once,
 )
-from service.engine.paths import Method, Spacing
-from service.engine.priors import Densities
-from service.engine.rows import BATCH_SIZES, RowRunner
-from service.engine.sampling import standard_normal
-from service.engine.scoring import DEFAULT_MAX_DRAWS, Binarise, ScoreOperations, Scores
-from service.engine.session import GraphSession
-from service.engine.walks import DEFAULT_SPAN, DEFAULT_STEPS, Interpolation, Traversal, WalkOperations
+from service.engine.operations.geometry import Method, Spacing
+from service.engine.operations.latent_paths import (
+    DEFAULT_SPAN,
+    DEFAULT_STEPS,
+    Interpolation,
+    Traversal,
+    WalkOperations,
+)
+from service.engine.operations.noise import standard_normal
+from service.engine.operations.priors import Densities
+from service.engine.operations.scoring import DEFAULT_MAX_DRAWS, Binarise, ScoreOperations, Scores
+from service.engine.runtime.batch_invariance import BATCH_SIZES, RowRunner
+from service.engine.runtime.batcher import GraphQueue
+from service.engine.runtime.call import Caller
+from service.engine.runtime.session import GraphSession
+from service.engine.runtime.worker_pool import Lanes
 
 #: A ceiling for callers that set none: 65,536 images of 28×28 are 205 MB.
 DEFAULT_MAX_BATCH = 65_536

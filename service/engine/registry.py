@@ -37,13 +37,13 @@ from model_store import (
     VersionId,
 )
 from service.engine.errors import EngineError, InvalidModelReference, ModelUnavailable, UnknownModel
-from service.engine.events import fields
-from service.engine.files import Files, look_at
-from service.engine.lanes import Lanes
-from service.engine.memory import return_memory
 from service.engine.model import DEFAULT_MAX_BATCH, LoadedModel
+from service.engine.model_cache import OnDemandModels
 from service.engine.observer import EngineObserver, Unobserved
-from service.engine.on_demand import OnDemandModels
+from service.engine.runtime.allocator import return_memory
+from service.engine.runtime.worker_pool import Lanes
+from service.engine.store_snapshot import Files, look_at
+from service.log_fields import fields
 
 _GONE = (
     "It is no longer in the store; the version that was loaded from there goes on answering. Publish it "
@@ -362,7 +362,8 @@ class ModelRegistry:
             try:
                 aliases = self._store.aliases(name)
                 references |= {f"{name}@{alias}": VersionId(name, v) for alias, v in aliases.items()}
-                references[name] = self._store.resolve(name)
+                # As of the same moment: a promotion in between must not make two names contradict each other.
+                references[name] = self._store.resolve(name, aliases=aliases)
             except ModelNotFound:
                 continue  # a name whose first version is still being published
             except (StoreError, OSError) as error:

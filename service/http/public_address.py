@@ -14,8 +14,8 @@ from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.connection import connection_of
 from service.http.addresses import TrustedProxies
+from service.http.connection import connection_of
 from service.settings import ROOT_PATH
 
 #: Where the scope of a request holds what this module found; both are absent where there is nothing to say.

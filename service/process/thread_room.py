@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from service.engine import ThreadBudget
-from service.engine.threads import groups
+from service.engine.runtime.cpu_quota import groups
 
 #: Threads of one server process that are in no pool: main, store, log, telemetry, copy of a store, and a few.
 OTHER_THREADS: Final = 12

@@ -17,8 +17,9 @@ from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.middleware import PROBES, problem_response
-from service.problems import ProblemError
+from service.http.middleware import problem_response
+from service.http.problems import ProblemError
+from service.observability.probes import PROBES
 
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 

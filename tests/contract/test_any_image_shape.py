@@ -22,7 +22,7 @@ from service.app import create_app
 from service.settings import Settings
 from training.cli import main
 from training.models import LatentImageModel
-from training.run_directory import load_run
+from training.runs.run_directory import load_run
 
 RECIPE = """
 name = "two-steps"

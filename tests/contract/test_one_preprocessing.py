@@ -16,7 +16,7 @@ from PIL import Image
 from png_reference import CHANNELS, KINDS, Picture
 
 from model_store.manifest import Preprocessing
-from service.routes.pictures import decode_png
+from service.api.request_images import decode_png
 from training.data.image_files import Conversion, read_header, read_pixels
 
 ORIENTATION = 0x0112

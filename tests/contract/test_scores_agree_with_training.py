@@ -17,10 +17,10 @@ from torch import nn
 
 from model_store import ModelStore, PublishedModel, default_store_root
 from service.engine import LoadedModel
-from service.engine.sampling import Place, standard_normal_of, uniform_of
+from service.engine.operations.noise import Place, standard_normal_of, uniform_of
 from training.data import ImageSet, load_mnist
-from training.estimators import Observations, elbo_parts, importance_weighted_log_px
 from training.models import VAE, Bernoulli, DiagonalGaussian
+from training.objectives.estimators import Observations, elbo_parts, importance_weighted_log_px
 
 DIGITS = Path(__file__).parents[1] / "data" / "mnist"
 SEED, K = 11, 8

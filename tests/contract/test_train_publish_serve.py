@@ -20,7 +20,7 @@ from model_store.manifest import GoldenSpec
 from service.engine import ModelRegistry, NoPrior
 from training.cli import main
 from training.data import load_mnist, to_unit_interval
-from training.run_directory import load_run
+from training.runs.run_directory import load_run
 
 DATA = Path(__file__).parents[1] / "data" / "mnist"
 RECIPE = """

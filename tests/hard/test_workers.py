@@ -23,7 +23,7 @@ from service.process.watch import ANSWER_S
 CONNECTIONS = 16
 #: A worker imports onnxruntime and loads its models in this time, on a machine that is busy with the load.
 REPLACED_S = 10.0
-#: Heartbeats may be missing for so long, and the answer to a question after them (service.supervisor).
+#: Heartbeats may be missing for so long, and the answer to a question after them (`process.supervisor`).
 HANGS_S = 15.0 + ANSWER_S
 
 pytestmark = pytest.mark.hard

@@ -23,8 +23,8 @@ from model_store import (
     VersionId,
 )
 from model_store.aliases import MAX_HISTORY, AliasTable
+from model_store.durable_io import PUBLISHERS_FILE, lock
 from model_store.integrity import OpenDirectory
-from model_store.writing import PUBLISHERS_FILE, lock
 
 
 @pytest.fixture
@@ -199,7 +199,7 @@ def test_the_collector_takes_nothing_from_a_live_publisher(five: ModelStore, tin
     def card(_: Manifest) -> str:
         # The publisher stands in the middle of its work; only its own lock keeps the collector away.
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("model_store.collecting.LOCK_FILE", ".lock-of-another-store")
+            patch.setattr("model_store.garbage.LOCK_FILE", ".lock-of-another-store")
             reports.append(five.gc(older_than_s=0.0))
         return "# Published under attack\n"
 

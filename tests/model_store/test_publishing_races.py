@@ -23,9 +23,9 @@ from model_store import (
     StoreLocked,
     VersionId,
 )
-from model_store import writing as writing_module
+from model_store import durable_io as writing_module
+from model_store.durable_io import LOCK_FILE, lock
 from model_store.integrity import OpenDirectory
-from model_store.writing import LOCK_FILE, lock
 
 
 def test_a_number_that_is_taken_without_the_lock_is_left_to_whoever_took_it(

@@ -176,9 +176,9 @@ def test_help_of_every_command_is_text_for_people(program: str, capsys: pytest.C
 @pytest.mark.parametrize(
     ("module", "arguments"),
     [
-        ("service.cli", ["limits"]),
-        ("service.cli", ["run", "--help"]),
-        ("service.cli", ["key"]),
+        ("service", ["limits"]),
+        ("service", ["run", "--help"]),
+        ("service", ["key"]),
         ("model_store.cli", ["list"]),
         ("training.cli", ["--help"]),
     ],
@@ -201,7 +201,7 @@ def test_every_command_line_survives_an_output_it_cannot_write(
 
 def test_a_line_that_cannot_be_said_ends_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     from model_store.standard_streams import _Output
-    from training.commands.telling import say
+    from training.commands.progress import say
 
     descriptor = os.open("/dev/full", os.O_WRONLY)
     with contextlib.closing(_Output(descriptor)) as output:
@@ -216,7 +216,7 @@ def test_a_line_that_cannot_be_said_ends_no_training(monkeypatch: pytest.MonkeyP
 def test_importing_the_store_or_this_module_brings_no_numpy() -> None:
     """`vae-serve healthcheck` runs every few seconds, and the supervisor stays small."""
     code = (
-        "import sys; import service.supervisor, service.cli; "
+        "import sys; import service.process.supervisor, service.cli; "
         "sys.exit('numpy' in sys.modules or 'onnxruntime' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=100, check=False).returncode == 0

@@ -13,7 +13,7 @@ from http_calls import Caller
 from model_store.errors import GoldenMismatch
 from model_store.golden import _compare
 from service.engine.errors import InvalidInput
-from service.engine.validation import validate_images, validate_latents
+from service.engine.operations.validation import validate_images, validate_latents
 
 
 def npy(array: np.ndarray[Any, Any]) -> bytes:

@@ -62,6 +62,6 @@ class WarmProcess:
 
 
 def start_warm(command: Sequence[str], environment: Mapping[str, str], said: IO[bytes]) -> WarmProcess:
-    """In place of `training.processes.start_process`."""
+    """In place of `training.compute.processes.start_process`."""
     assert list(command[:2]) == ["-m", "training.cli"]
     return WarmProcess(command[2:], environment, said)

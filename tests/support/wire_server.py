@@ -1,6 +1,6 @@
 r"""The server's protocol around a small ASGI application, in this process, on either event loop.
 
-Knows uvicorn, `service.protocol` and sockets. Knows nothing of models or routes.
+Knows uvicorn, `service.http.protocol` and sockets. Knows nothing of models or routes.
 
     def test_...(run):
         async def body() -> None:
@@ -25,8 +25,8 @@ import uvicorn
 import uvloop
 from uvicorn.server import ServerState
 
-from service.metrics import Metrics
-from service.protocol import ConnectionBounds, ProblemProtocol
+from service.http.protocol import ConnectionBounds, ProblemProtocol
+from service.observability.metrics import Metrics
 
 #: Both event loops that the protocol may run on.
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from training.config import RunConfig, parse_config
-from training.console import Console
+from training.config.recipe import RunConfig, parse_config
 from training.data import ImageData, load_mnist
+from training.fitting.console import Console
 
 #: Two epochs of nine steps.
 TINY: dict[str, Any] = {
@@ -90,7 +90,7 @@ def generator() -> torch.Generator:
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves out drawing, which takes longer than a tiny run's training."""
-    monkeypatch.setattr("training.pictures.Pictures.draw", lambda self, model: None)
+    monkeypatch.setattr("training.fitting.snapshots.Pictures.draw", lambda self, model: None)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from PIL import Image
 
 from model_store.errors import InvalidReference, StoreWriteFailed
 from training import cli
-from training.commands.telling import progress_of_evaluation
+from training.commands.progress import progress_of_evaluation
 from training.errors import (
     ConfigError,
     DataError,
@@ -32,8 +32,8 @@ from training.errors import (
     TrainingInterrupted,
     WriteFailed,
 )
-from training.evaluation import evaluate
-from training.module import FittingModule
+from training.evaluation.figures import evaluate
+from training.fitting.lightning_module import FittingModule
 
 TINY = """
 name = "tiny"
@@ -156,7 +156,7 @@ def test_seed_and_set_replace_the_recipes_values(recipe, mnist_folder, tmp_path,
 
 def test_fit_uses_the_threads_it_is_given(recipe, mnist_folder, tmp_path, capsys, no_pictures, monkeypatch):
     chosen = []
-    monkeypatch.setattr("training.threads.allowed_threads", lambda: 3)
+    monkeypatch.setattr("training.compute.threads.allowed_threads", lambda: 3)
     monkeypatch.setattr("torch.set_num_threads", chosen.append)
     cli.main(fit_arguments(recipe, mnist_folder, tmp_path / "run"))
     assert chosen == [3]
@@ -201,7 +201,7 @@ def test_fit_and_evaluate_tell_of_a_download(
         tell("downloading something")
         return mnist_folder
 
-    monkeypatch.setattr("training.data.download.ensure_mnist", downloaded)
+    monkeypatch.setattr("training.data.mnist_download.ensure_mnist", downloaded)
     assert cli.main(["fit", "--recipe", recipe, "--out", str(tmp_path / "run")]) == 0
     assert capsys.readouterr().out.startswith("downloading something\n")
     assert cli.main(["evaluate", str(tmp_path / "run")]) == 0
@@ -218,7 +218,7 @@ def test_a_run_on_other_images_is_not_measured_on_downloaded_digits(
     images = np.random.default_rng(0).integers(0, 2, (1700, 28, 28), dtype=np.uint8) * 255
     np.savez(tmp_path / "ink.npz", images=images)
     assert cli.main(fit_arguments(recipe, tmp_path / "ink.npz", tmp_path / "run")) == 0
-    monkeypatch.setattr("training.data.download.ensure_mnist", lambda cache_dir, *, tell: mnist_folder)
+    monkeypatch.setattr("training.data.mnist_download.ensure_mnist", lambda cache_dir, *, tell: mnist_folder)
     capsys.readouterr()
     assert cli.main(["evaluate", str(tmp_path / "run")]) == 2
     assert "was trained on (npz ink: " in capsys.readouterr().err
@@ -233,7 +233,7 @@ def test_a_long_evaluation_tells_how_far_it_has_come(
     cli.main(fit_arguments(recipe, mnist_folder, tmp_path / "run"))
     capsys.readouterr()
     every_look_is_a_minute_later = count(step=60.0)
-    monkeypatch.setattr("training.commands.telling.monotonic", lambda: next(every_look_is_a_minute_later))
+    monkeypatch.setattr("training.commands.progress.monotonic", lambda: next(every_look_is_a_minute_later))
     assert cli.main([*arguments, str(tmp_path / "run"), "--data", str(mnist_folder)]) == 0
     told = capsys.readouterr().err.splitlines()
     assert "  bound: 256 of 400 images" in told
@@ -242,7 +242,7 @@ def test_a_long_evaluation_tells_how_far_it_has_come(
 
 def test_a_terminal_sees_a_bar_that_is_taken_away_at_the_end(capsys, monkeypatch):
     every_look_is_a_second_later = count(step=1.0)
-    monkeypatch.setattr("training.commands.telling.monotonic", lambda: next(every_look_is_a_second_later))
+    monkeypatch.setattr("training.commands.progress.monotonic", lambda: next(every_look_is_a_second_later))
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     with progress_of_evaluation() as progress:
         progress("bound", 100, 400)

@@ -12,7 +12,7 @@ import torch
 import training
 from training.models.likelihoods import Bernoulli
 from training.models.posterior import DiagonalGaussian
-from training.objectives import ObjectiveTerms
+from training.objectives.elbo import ObjectiveTerms
 
 
 def test_a_posterior_whose_parts_differ_in_shape_is_refused():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 
 from training.commands.evaluate import wanted
-from training.commands.telling import progress_of_evaluation, warn
-from training.memory import keep_freed_memory
-from training.report.comparison import comparison_markdown
-from training.report.making import make_comparison
-from training.threads import use_allowed_threads
+from training.commands.progress import progress_of_evaluation, warn
+from training.compute.allocator import keep_freed_memory
+from training.compute.threads import use_allowed_threads
+from training.evaluation.evaluate import make_comparison
+from training.evaluation.report.comparison import comparison_markdown
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 
 from model_store import ModelStore, default_store_root
-from training.commands.telling import progress_of_evaluation, warn
+from training.commands.progress import progress_of_evaluation, warn
+from training.compute.allocator import keep_freed_memory
+from training.compute.threads import use_allowed_threads
 from training.errors import ConfigError
-from training.evaluation import evaluate_run
-from training.memory import keep_freed_memory
-from training.report.making import Wanted, make_report
-from training.threads import use_allowed_threads
+from training.evaluation.evaluate import Wanted, make_report
+from training.evaluation.figures import evaluate_run
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from model_store import ModelStore, default_store_root
-from training.export import export_run
+from training.publishing.export import export_run
 
 
 def run(arguments: argparse.Namespace) -> int:

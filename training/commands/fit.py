@@ -1,6 +1,7 @@
 """`vae-train fit`: recipe and images in, run directory and figures out.
 
-Knows what to tell the person who waits. The work is in `training.fit` and `training.evaluation`.
+Knows what to tell the person who waits. The work is in `training.fitting.fit` and
+`training.evaluation.figures`.
 """
 
 from __future__ import annotations
@@ -14,21 +15,22 @@ from pathlib import Path
 import torch
 
 from model_store import ModelReference, ModelStore, default_store_root
-from training.commands.telling import progress_of_evaluation, say
-from training.config import Expectation, RunConfig, load_recipe, with_overrides
-from training.console import Console
+from training.commands.progress import progress_of_evaluation, say
+from training.compute.allocator import keep_freed_memory
+from training.compute.child_processes import end_with_the_starter
+from training.compute.processes import Processes, find_processes
+from training.compute.threads import use_allowed_threads
+from training.config.recipe import Expectation, RunConfig, load_recipe, with_overrides
 from training.data import ImageData, count_fitting_parts, load_images
 from training.errors import ConfigError, TrainingInterrupted
-from training.evaluation import STEPS_TO_LEARN, Evaluation, evaluate, format_value, write_evaluation
-from training.fit import assist, fit
+from training.evaluation.figures import Evaluation, evaluate, format_value, write_evaluation
+from training.fitting.console import Console
 from training.fitting.divergence import divergence
-from training.helpers import end_with_the_starter
-from training.lightning_trainer import resolve_precision
-from training.memory import keep_freed_memory
+from training.fitting.fit import assist, fit
+from training.fitting.trainer import resolve_precision
 from training.models import build_model
-from training.processes import Processes, find_processes
-from training.run_directory import RunDirectory
-from training.threads import use_allowed_threads
+from training.objectives.posterior_collapse import STEPS_TO_LEARN
+from training.runs.run_directory import RunDirectory
 
 #: 200 pictures in batches of 64 make 120 steps in 60 epochs, which end at twice the error of PCA.
 _FEW_STEPS = 1_000

@@ -10,13 +10,14 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from model_store import ModelStore, default_store_root
-from training.commands.telling import progress_of_evaluation, say
+from training.commands.progress import progress_of_evaluation, say
+from training.compute.threads import allowed_threads
 from training.errors import ConfigError
-from training.evaluation import STEPS_TO_LEARN, format_value, read_evaluation
-from training.export import check_aliases, serve_command
-from training.prior_fitting import PriorRequest, fit_prior_of_run, fit_prior_of_version
-from training.run_directory import RunDirectory
-from training.threads import allowed_threads
+from training.evaluation.figures import format_value, read_evaluation
+from training.objectives.posterior_collapse import STEPS_TO_LEARN
+from training.publishing.export import check_aliases, serve_command
+from training.publishing.fit_prior import PriorRequest, fit_prior_of_run, fit_prior_of_version
+from training.runs.run_directory import RunDirectory
 
 
 def run(arguments: argparse.Namespace) -> int:

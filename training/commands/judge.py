@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from training.commands.telling import say
-from training.judge_fitting import EPOCHS
-from training.memory import keep_freed_memory
-from training.report.making import make_judge
-from training.threads import use_allowed_threads
+from training.commands.progress import say
+from training.compute.allocator import keep_freed_memory
+from training.compute.threads import use_allowed_threads
+from training.evaluation.evaluate import make_judge
+from training.judge.fitting import EPOCHS
 
 
 def run(arguments: argparse.Namespace) -> int:

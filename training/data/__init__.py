@@ -3,9 +3,8 @@
 from training.data.augmentation import distort
 from training.data.binarisation import Binarisation, binarise, observe
 from training.data.images import ImageData, ImageSet, to_unit_interval
-from training.data.loading import is_of_pictures, load_images
-from training.data.mnist import load_mnist
-from training.data.on_disk import ImagesOnDisk, Room
+from training.data.loading import is_of_pictures, load_images, load_mnist
+from training.data.memory_map import ImagesOnDisk, Room
 from training.data.splits import (
     count_fitting_parts,
     count_held_back,

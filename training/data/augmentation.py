@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from training.noise import Source, standard_normal, uniform
+from training.randomness.noise import Source, standard_normal, uniform
 
 # Standard deviations at strength 1.
 _ROTATION_RADIANS = 0.0873  # five degrees

@@ -10,7 +10,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from training.noise import Source, uniform
+from training.randomness.noise import Source, uniform
 
 #: `dynamic` draws every pixel anew from Bernoulli(grey level) at each call; `grey` leaves pixels alone.
 Binarisation = Literal["dynamic", "grey"]

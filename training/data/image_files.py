@@ -21,7 +21,7 @@ from PIL import Image, TiffImagePlugin
 
 from model_store.manifest import Preprocessing
 from model_store.pictures import Picture, exif_orientation, prepared_levels, upright_size
-from training.data.on_disk import ImageShape
+from training.data.memory_map import ImageShape
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 #: Pictures that somebody would miss if they were silently left out.

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from training.data.assembly import Part, data_of_parts, shape_objection
 from training.data.folder_layout import TEST, TRAINING, VALIDATION, arrange
 from training.data.folder_tree import scan
 from training.data.image_files import (
@@ -38,8 +39,7 @@ from training.data.image_files import (
     read_pixels,
 )
 from training.data.images import ImageData, ImageSet
-from training.data.on_disk import CHUNK_BYTES, ImageShape, ImagesOnDisk, Room
-from training.data.parts import Part, data_of_parts, shape_objection
+from training.data.memory_map import CHUNK_BYTES, ImageShape, ImagesOnDisk, Room
 from training.errors import DataError
 
 #: All bad files are counted and this many are named: more is a wrong folder or a wrong setting.

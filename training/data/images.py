@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from training.data.on_disk import CHUNK_BYTES, ImagesOnDisk
+from training.data.memory_map import CHUNK_BYTES, ImagesOnDisk
 from training.errors import DataError
 
 #: Two different images share a digest with a chance of 1 in 2^128.

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from training.config import DataConfig
+from training.config.recipe import DataConfig
+from training.data.idx_folder import load_idx_folder
 from training.data.image_files import FORMATS_IN_WORDS, Conversion
 from training.data.image_folder import load_folder
 from training.data.images import ImageData
-from training.data.mnist import load_mnist
+from training.data.memory_map import Room
 from training.data.npz import load_npy, load_npz
-from training.data.on_disk import Room
 from training.data.zip_archive import unpacked
 from training.errors import ConfigError, DataError
 
@@ -90,6 +90,31 @@ def _load(
     if path is not None and is_of_arrays(path):
         return (load_npz if path.suffix == ".npz" else load_npy)(path, room or Room())
     return load_mnist(path, cache_dir, tell=tell)
+
+
+def load_mnist(
+    folder: Path | None, cache_dir: Path | None = None, *, tell: Callable[[str], None] = lambda _: None
+) -> ImageData:
+    """Read MNIST, or other images packed the same way, from a folder or from the download cache.
+
+    Args:
+        folder: Holds the four files, gzipped or plain. None: the originals are downloaded once
+            into the cache and read from there.
+        cache_dir: Where downloads are kept; None is the user's cache directory. Unused with a folder.
+        tell: Given a line for people at each step of a download.
+
+    Returns:
+        As `load_idx_folder`.
+
+    Raises:
+        DataError: As `load_idx_folder` and `ensure_mnist`.
+    """
+    if folder is None:
+        # Here and not above: someone with a folder needs no network code.
+        from training.data.mnist_download import ensure_mnist  # noqa: PLC0415
+
+        folder = ensure_mnist(cache_dir, tell=tell)
+    return load_idx_folder(folder)
 
 
 def is_zip(path: Path) -> bool:

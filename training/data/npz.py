@@ -31,9 +31,9 @@ from torch import Tensor
 
 from model_store.numbers import told_apart
 from training.data.array_names import KNOWN, parts_of
+from training.data.assembly import MAX_LABEL, Part, data_of_parts, shape_objection
 from training.data.images import ImageData
-from training.data.on_disk import CHUNK_BYTES, ImageShape, ImagesOnDisk, Room
-from training.data.parts import MAX_LABEL, Part, data_of_parts, shape_objection
+from training.data.memory_map import CHUNK_BYTES, ImageShape, ImagesOnDisk, Room
 from training.errors import DataError
 
 _MAX_HEADER_BYTES = 4096

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from training.data.download import default_cache_dir
+from training.data.cache import default_cache_dir
 from training.errors import DataError
 
 MAX_FILES = 1_000_000

@@ -1,1 +1,1 @@
-"""What `training.fit` puts together: how a run begins, and whether it goes well."""
+"""Fitting a model: one run from configuration and images to weights, and everything around its steps."""

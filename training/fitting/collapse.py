@@ -16,11 +16,16 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from model_store.numbers import told_apart
-from training.config import RunConfig
+from training.config.recipe import RunConfig
 from training.data import ImageSet, to_unit_interval
 from training.errors import PosteriorCollapse
-from training.evaluation import COLLAPSED_ERROR_SHARE, COLLAPSED_KL_NATS, STEPS_TO_LEARN
-from training.module import FittingModule
+from training.fitting.lightning_module import FittingModule
+from training.objectives.posterior_collapse import (
+    COLLAPSED_KL_NATS,
+    STEPS_TO_LEARN,
+    is_collapsed,
+    reconstructs_the_mean_image,
+)
 
 OnCollapse = Literal["stop", "restart", "go-on"]
 
@@ -107,7 +112,7 @@ class CollapseWatch(Callback):
         row = rows[-1]
         used = max(max(line["train_kl"], line["validation_kl"]) for line in rows) >= _WAS_USED_NATS
         weighed = row["beta"] >= config.objective.beta and trainer.global_step >= STEPS_TO_LEARN
-        if row["validation_kl"] >= COLLAPSED_KL_NATS or not (weighed or used):
+        if not is_collapsed(row["validation_kl"]) or not (weighed or used):
             return None
         kl = told_apart(row["validation_kl"], COLLAPSED_KL_NATS, digits=3)
         return (
@@ -123,13 +128,14 @@ class CollapseWatch(Callback):
         with torch.inference_mode():
             x = to_unit_interval(self._images.to(module.device))
             given_back = module.model.decode(module.model.encode(x).mu)
-            missed = (given_back - x).square().mean()
-            spread = (x - x.mean(dim=0)).square().mean()
-        if missed <= COLLAPSED_ERROR_SHARE**2 * spread or spread == 0.0:
+            rmse = (given_back - x).square().mean().sqrt().item()
+            mean_image_rmse = (x - x.mean(dim=0)).square().mean().sqrt().item()
+        alive = not reconstructs_the_mean_image(rmse=rmse, mean_image_rmse=mean_image_rmse)
+        if alive or mean_image_rmse == 0.0:
             return None
         return (
-            f"the autoencoder has collapsed: reconstructions miss by {missed.sqrt():.4f}, and the mean of "
-            f"the images by {spread.sqrt():.4f}. The decoder ignores the latents. Lower "
+            f"the autoencoder has collapsed: reconstructions miss by {rmse:.4f}, and the mean of "
+            f"the images by {mean_image_rmse:.4f}. The decoder ignores the latents. Lower "
             "optimiser.learning_rate."
         )
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from training.models import LatentImageModel
-from training.run_directory import RunDirectory, save_model, write_text
 from training.runs.kept_weights import KeptWeights
+from training.runs.run_directory import RunDirectory, save_model, write_text
 
 
 def keep_weights(

@@ -12,7 +12,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from training.config import RunConfig
+from training.config.recipe import RunConfig
 from training.errors import RunDirectoryError
 from training.fitting.schedules import learning_rate_fraction
 

@@ -5,7 +5,7 @@
 
 from torch import nn
 
-from training.config import GaussianConfig, MLPTrunk, ModelConfig
+from training.config.recipe import GaussianConfig, MLPTrunk, ModelConfig
 from training.models.autoencoder import AutoEncoder
 from training.models.likelihoods import Bernoulli, Gaussian, Likelihood
 from training.models.networks import (

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from training.models.posterior import DiagonalGaussian
 from training.models.vae import LatentImageModel
-from training.noise import Source
+from training.randomness.noise import Source
 
 
 class AutoEncoder(LatentImageModel):

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from training.noise import Source, standard_normal
+from training.randomness.noise import Source, standard_normal
 
 LOG_2PI = math.log(2.0 * math.pi)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from training.models.likelihoods import Likelihood
 from training.models.networks import ImageShape, soft_bound
 from training.models.posterior import DiagonalGaussian
-from training.noise import Source
+from training.randomness.noise import Source
 
 
 class LatentImageModel(nn.Module, ABC):

@@ -1,1 +1,1 @@
-"""What a run leaves on the disk: which weights it keeps, and how files are written."""
+"""The run directory: its files, the weights it keeps, and the provenance of a run."""

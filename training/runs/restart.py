@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from training.config import RunConfig
+from training.config.recipe import RunConfig
 
 
 class Restart(BaseModel):

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from service.api.request_images import decode_png
 from service.bench.requests import (
     ModelFacts,
     Target,
@@ -17,7 +18,6 @@ from service.bench.requests import (
     facts_from,
 )
 from service.codecs import decode_npy, images_from_json
-from service.routes.pictures import decode_png
 
 TARGET = Target("127.0.0.1", 8000)
 FACTS = ModelFacts("colour@1", (3, 8, 10), 5)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service.api.request_images import decode_png
 from service.codecs import InvalidValue, PictureTooLarge, braille, encode_png
-from service.routes.pictures import decode_png
 
 EMPTY = "\u2800"
 

@@ -11,8 +11,8 @@ import png_reference
 import pytest
 from png_reference import CHANNELS, KINDS, Picture
 
+from service.api.request_images import decode_png
 from service.codecs import MalformedBody
-from service.routes.pictures import decode_png
 
 #: No multiple of 8, so that rows end within a byte and the passes of Adam7 differ in size.
 HEIGHT, WIDTH = 11, 13

@@ -14,7 +14,7 @@ from tiny_models import TinyModel, make_model, publish_tiny
 
 from model_store import ModelStore
 from service.engine import LoadedModel
-from service.engine.operations import Samples
+from service.engine.operations.core import Samples
 
 
 def test_encoding_gives_the_posterior_of_each_image(loaded: LoadedModel, tiny: TinyModel):

@@ -16,7 +16,7 @@ from tiny_models import TinyModel, publish_tiny
 
 from model_store import ModelStore
 from service.engine import LARGEST_SEED, LoadedModel
-from service.engine.rows import BATCH_SIZES
+from service.engine.runtime.batch_invariance import BATCH_SIZES
 
 
 def test_sample_i_of_a_seed_is_the_same_in_1_000_pairs_of_requests(any_model: LoadedModel):

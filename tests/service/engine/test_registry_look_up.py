@@ -14,7 +14,7 @@ from patience import PATIENCE_S
 from registries import Clock, broken, labels, publish, registry
 
 from service.engine import InvalidModelReference, ModelRegistry, ModelUnavailable, UnknownModel
-from service.engine.on_demand import REFUSAL_S
+from service.engine.model_cache import REFUSAL_S
 
 # Names
 

@@ -14,7 +14,7 @@ import pytest
 from server_process import serving
 from wire_server import Speaking, answer_with, echo, read_body, speaking
 
-from service.connection import connection_of
+from service.http.connection import connection_of
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 

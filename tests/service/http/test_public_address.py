@@ -18,11 +18,11 @@ import pytest
 from http_calls import Answer, Caller
 from server_process import free_port, raw_answer, serving
 
-from service.api_keys import new_key
 from service.app import create_app
-from service.connection import SCOPE_KEY, Connection
 from service.http.addresses import TrustedProxies
+from service.http.connection import SCOPE_KEY, Connection
 from service.http.public_address import PublicAddress
+from service.security.api_keys import new_key
 from service.settings import Settings, SettingsError, load_settings
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from wire_server import echo, speaking
 
-from service.protocol import ConnectionBounds, ProblemProtocol
+from service.http.protocol import ConnectionBounds, ProblemProtocol
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 

@@ -12,7 +12,7 @@ import pytest
 from server_process import Running, raw_answer, serving
 from wire_server import answer_with, echo, speaking
 
-from service.protocol import MAX_HEAD_BYTES
+from service.http.protocol import MAX_HEAD_BYTES
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 

@@ -193,7 +193,8 @@ def test_lines_are_written_even_if_no_thread_can_be_started(
 
 LOGGING = """
 import logging, os, signal, sys, threading, warnings
-from service.logs import configure_logging, fields
+from service.log_fields import fields
+from service.observability.logs import configure_logging
 configure_logging(log_format="text", level="info")
 log = logging.getLogger("service.test")
 """
@@ -274,7 +275,7 @@ def test_a_program_ends_although_nothing_reads_its_log(pipe: Pipe, end: str, cod
     script = f"""
 import logging, sys
 from model_store.standard_streams import run_command
-from service.logs import configure_logging
+from service.observability.logs import configure_logging
 def command():
     configure_logging(log_format="text", level="info")
     for _ in range(5000): logging.getLogger("service.test").info("x" * 300)

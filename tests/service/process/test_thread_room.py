@@ -14,7 +14,7 @@ from server_process import serving
 from model_store import default_store_root
 from service.engine import Lanes, ThreadBudget
 from service.process.thread_room import ThreadRoom, family_of, fit_threads, thread_room
-from service.work import WorkPool, startable_now, started_executor
+from service.thread_pool import WorkPool, startable_now, started_executor
 
 CORES = ThreadBudget(128, "128 by CPU affinity; no cgroup quota")
 STATUS = "Name:\tx\nUid:\t10001\t10001\t10001\t10001\nCapEff:\t{capabilities}\nThreads:\t{threads}\n"

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from service.process.watch import ANSWER_S, AwakeClock, Silence, Verdict, innermost_frames
-from service.worker import Handover
+from service.process.worker import Handover
 
 LOOK_S, ASLEEP_S, SILENCE_S = 0.25, 2.0, 15.0
 
@@ -97,7 +97,7 @@ def test_worker_that_is_asked_writes_where_it_stands() -> None:
     ).to_text()
     program = (
         "import os, sys\n"
-        "from service.worker import place_from\n"
+        "from service.process.worker import place_from\n"
         "def stuck():\n"
         "    place.beat()\n"
         "    while True: pass\n"
@@ -133,7 +133,7 @@ def test_worker_that_is_asked_writes_where_it_stands() -> None:
 def test_worker_whose_parent_is_another_ends_and_says_so() -> None:
     given = Handover(number=3, parent=os.getpid() + 1, heartbeat=0, stack=1, listeners=[]).to_text()
     done = subprocess.run(
-        [sys.executable, "-c", f"from service.worker import place_from; place_from({given!r})"],
+        [sys.executable, "-c", f"from service.process.worker import place_from; place_from({given!r})"],
         capture_output=True,
         text=True,
         check=False,

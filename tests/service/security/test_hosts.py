@@ -10,7 +10,7 @@ import pytest
 from http_calls import Answer, Caller
 
 from service.app import create_app
-from service.problems import ProblemError
+from service.http.problems import ProblemError
 from service.security.hosts import KnownHosts
 from service.settings import Settings, SettingsError, load_settings
 

@@ -56,9 +56,11 @@ def mended(page: Path, text: str) -> str:
 
 
 def _candidates(path: Path, name: str) -> list[Path]:
-    """Files of the same package that define a name."""
+    """Files of the same package that define a name; of several, the one that is called as the file was."""
     package = path.relative_to(REPOSITORY).parts[0]
-    return [place for place in _places()[name] if place.relative_to(REPOSITORY).parts[0] == package]
+    found = [place for place in _places()[name] if place.relative_to(REPOSITORY).parts[0] == package]
+    called_alike = [place for place in found if place.name == path.name]
+    return called_alike if len(called_alike) == 1 else found
 
 
 def _relative(page: Path, path: Path) -> str:

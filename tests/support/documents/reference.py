@@ -18,11 +18,11 @@ from pydantic.fields import FieldInfo
 
 from documents import api, commands
 from documents.tables import table
-from service.limits import limit_rows, table_markdown
-from service.metrics import Metrics
-from service.problems import PROBLEMS
+from service.api.operators.limits_table import limit_rows, table_markdown
+from service.http.problems import PROBLEMS
+from service.observability.metrics import Metrics
 from service.settings import Settings, describe_settings
-from training.config import RunConfig
+from training.config.recipe import RunConfig
 
 _SECTION: Final = re.compile(
     r"^<!-- make docs: begin (?P<name>\S+) -->\n(?P<old>.*?)^<!-- make docs: end (?P=name) -->$",

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.config import DataConfig
+from training.config.recipe import DataConfig
 from training.data import load_images, load_mnist
-from training.data.mnist import FASHION_MNIST_SHA256, MNIST_SHA256
+from training.data.mnist_originals import FASHION_MNIST_SHA256, MNIST_SHA256
 from training.errors import ConfigError, DataError
 
 GIVEN = DataConfig(dataset="given")
@@ -46,7 +46,7 @@ def test_all_idx_files_that_are_damaged_are_told_together(mnist_folder, tmp_path
 
 
 def test_a_set_is_called_by_its_name_only_when_every_byte_is_its_own(mnist_folder, small_sha256, monkeypatch):
-    monkeypatch.setattr("training.data.mnist.FASHION_MNIST_SHA256", small_sha256)
+    monkeypatch.setattr("training.data.idx_folder.FASHION_MNIST_SHA256", small_sha256)
     data = load_images(mnist_folder, GIVEN)
     assert (data.name, data.test.name) == ("fashion-mnist", "fashion-mnist test")
     assert set(FASHION_MNIST_SHA256) == set(MNIST_SHA256)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.config import DataConfig
+from training.config.recipe import DataConfig
 from training.data import ImagesOnDisk, Room, load_images
 from training.errors import DataError
 

@@ -13,17 +13,17 @@ import pytest
 import torch
 
 from model_store import ModelStore
-from training.config import RunConfig
-from training.console import Console
+from training.config.recipe import RunConfig
 from training.data import ImageData, ImageSet
 from training.errors import ExportError, PosteriorCollapse, RunDirectoryError
-from training.evaluation import evaluate, write_evaluation
-from training.export import export_run
-from training.fit import fit
+from training.evaluation.figures import evaluate, write_evaluation
 from training.fitting.collapse import remedy_for
-from training.module import FittingModule
-from training.run_directory import RunDirectory, load_run
+from training.fitting.console import Console
+from training.fitting.fit import fit
+from training.fitting.lightning_module import FittingModule
+from training.publishing.export import export_run
 from training.runs.restart import Restart
+from training.runs.run_directory import RunDirectory, load_run
 
 Tiny = Callable[..., RunConfig]
 #: Steps so long that the logits leave at once, and the decoder gives one picture back.
@@ -104,7 +104,7 @@ def test_a_second_collapse_ends_the_run_and_says_what_was_tried(
 ) -> None:
     remedy = remedy_for(heavy())
     useless = remedy.config.model_copy(update={"objective": heavy().objective})
-    monkeypatch.setattr("training.fit.remedy_for", lambda _: type(remedy)(useless, remedy.changes))
+    monkeypatch.setattr("training.fitting.fit.remedy_for", lambda _: type(remedy)(useless, remedy.changes))
     with pytest.raises(PosteriorCollapse, match="The run was begun anew after"):
         fit(heavy(), digits, tmp_path / "run", console=console, on_collapse="restart")
     with pytest.raises(PosteriorCollapse, match="The run was begun anew after"):

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from training.errors import NonFiniteTraining
-from training.fit import fit
 from training.fitting.divergence import divergence, most_kl_nats
-from training.module import FittingModule
-from training.run_directory import load_run
+from training.fitting.fit import fit
+from training.fitting.lightning_module import FittingModule
+from training.runs.run_directory import load_run
 
 
 def test_codes_that_run_away_are_told_within_the_epoch_and_once(

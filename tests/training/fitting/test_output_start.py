@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from training.config import GaussianConfig, MLPTrunk, ModelConfig, ResidualTrunk, RunConfig
-from training.console import Console
+from training.config.recipe import GaussianConfig, MLPTrunk, ModelConfig, ResidualTrunk, RunConfig
 from training.data import ImageData, ImageSet
-from training.evaluation import evaluate
-from training.fit import fit
+from training.evaluation.figures import evaluate
+from training.fitting.console import Console
+from training.fitting.fit import fit
 from training.fitting.output_start import PixelMoments, begin_at
 from training.models import Gaussian, build_model
 

@@ -7,10 +7,10 @@ results, pytorch/pytorch#163347), so that three of four equal runs gave NaN. No 
 import pytest
 import torch
 
-from training.config import load_recipe
-from training.data.parts import MIN_SIDE
+from training.config.recipe import load_recipe
+from training.data.assembly import MIN_SIDE
 from training.models import build_model
-from training.objectives import elbo_terms
+from training.objectives.elbo import elbo_terms
 
 
 @pytest.mark.parametrize("recipe", ["quick", "images-gaussian"])

@@ -14,7 +14,7 @@ from patience import PATIENCE_S
 
 from model_store.standard_streams import OutputError
 from training.errors import WriteFailed
-from training.run_directory import RunDirectory, write_bytes
+from training.runs.run_directory import RunDirectory, write_bytes
 from training.runs.writing import writing, writing_into
 
 RECIPE = """
@@ -114,7 +114,7 @@ def test_every_refusal_names_the_file_and_what_to_do_and_leaves_the_old_one(
     def refuse(descriptor):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("training.run_directory.os.fsync", refuse)
+    monkeypatch.setattr("training.runs.run_directory.os.fsync", refuse)
     with pytest.raises(WriteFailed) as caught:
         write_bytes(file, b"new")
     assert str(caught.value).startswith(f"{file}: expected to write it, got: {os.strerror(number)}")
@@ -127,7 +127,7 @@ def test_a_disk_that_turns_read_only_is_told_although_its_leftover_cannot_be_rem
     def refuse(*arguments, **options):
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr("training.run_directory.os.fsync", refuse)
+    monkeypatch.setattr("training.runs.run_directory.os.fsync", refuse)
     monkeypatch.setattr("pathlib.Path.unlink", refuse)
     with pytest.raises(WriteFailed, match=r"log\.csv: .*Read-only file system"):
         write_bytes(tmp_path / "log.csv", b"new")

@@ -1,0 +1,208 @@
+"""What `vae-store` says: one document for machines and one text for people, from the same facts.
+
+Knows the store's public names and how to lay out a table. Knows nothing of arguments, exit codes or streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from model_store.errors import CorruptVersion, ModelNotFound, StoreError
+from model_store.garbage import CollectionReport
+from model_store.manifest import Manifest
+from model_store.store import ModelStore
+from model_store.verification import PublishedModel
+from model_store.version_id import VersionId
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The same facts twice."""
+
+    document: Document
+    text: str
+
+
+def listing(
+    store: ModelStore, names: Sequence[str], *, unusable: Mapping[str, CorruptVersion] | None = None
+) -> Answer:
+    """Every version of these models, from manifests alone; what cannot be read is listed as such.
+
+    Args:
+        store: Where they are.
+        names: Of the models.
+        unusable: Entries named like a model that are none, and why.
+    """
+    rows: list[Document] = []
+    problems: list[Document] = []
+    for name in names:
+        try:
+            rows += _rows(store, name, problems)
+        except ModelNotFound:
+            continue  # removed meanwhile
+        except CorruptVersion as error:
+            problems.append(problem(name, error))
+    problems += [problem(name, error) for name, error in (unusable or {}).items()]
+    columns = ("version", "aliases", "kind", "image", "latent", "created", "bytes")
+    table = _table(columns, [[_cell(row[column]) for column in columns] for row in rows])
+    text = table if rows else f"No model is published in {store.root}."
+    told = [f"CORRUPT {entry['of']}: {entry['message']}" for entry in problems]
+    return Answer(
+        {"store": str(store.root), "versions": rows, "problems": problems}, "\n".join([text, *told])
+    )
+
+
+def details(model: PublishedModel, aliases: Mapping[str, int]) -> Answer:
+    """Facts, figures and origin of one verified version."""
+    manifest = model.manifest
+    pointing = [alias for alias, target in aliases.items() if target == model.id.version]
+    likelihood = manifest.likelihood.model_dump()
+    facts = [
+        ("version", str(model.id)),
+        ("aliases", ", ".join(pointing) or "none"),
+        ("description", manifest.description),
+        ("kind", manifest.kind),
+        ("image", f"{_shape(manifest)} in [{manifest.image.range[0]:g}, {manifest.image.range[1]:g}]"),
+        ("picture files", _preprocessing(manifest)),
+        ("latent size", str(manifest.latent_size)),
+        ("likelihood", ", ".join(str(value) for value in likelihood.values())),
+        ("priors", _priors(manifest)),
+        ("opset", f"encoder {manifest.encoder.opset}, decoder {manifest.decoder.opset}"),
+        ("data", manifest.provenance.data),
+        ("seed, epochs", f"{manifest.provenance.seed}, {manifest.provenance.epochs}"),
+        ("revision", manifest.provenance.git_revision),
+        ("created", manifest.provenance.created_at.isoformat()),
+        ("licence", manifest.licence),
+    ]
+    metrics = manifest.metrics + (manifest.fitted_prior.metrics if manifest.fitted_prior else ())
+    figures = _table(
+        ("metric", "value", "unit", "protocol"),
+        [[m.name, f"{m.value:.6g}", m.unit, m.protocol] for m in metrics],
+    )
+    files = _table(
+        ("file", "bytes", "sha256"),
+        [[name, str(entry.size_bytes), entry.sha256] for name, entry in sorted(manifest.files.items())],
+    )
+    width = max(len(name) for name, _ in facts)
+    lines = [f"{name:<{width}}  {value}" for name, value in facts]
+    text = "\n".join([*lines, "", figures, "", files, "", "Verified: every byte is the published one."])
+    return Answer(
+        {"version": str(model.id), "aliases": pointing, "manifest": manifest.model_dump(mode="json")}, text
+    )
+
+
+def verification(found: Mapping[str, Sequence[StoreError]]) -> Answer:
+    """Every failure of everything that was looked at."""
+    lines: list[str] = []
+    results: list[Document] = []
+    for of, errors in found.items():
+        lines.append(f"{'CORRUPT' if errors else 'ok':<7}  {of}")
+        lines += [f"         {type(error).__name__}: {error}" for error in errors]
+        results.append({"of": of, "ok": not errors, "problems": [problem(of, error) for error in errors]})
+    failed = sum(1 for errors in found.values() if errors)
+    lines.append(f"{len(found)} checked, {failed} corrupt." if found else "Nothing is published here.")
+    return Answer({"checked": len(found), "corrupt": failed, "results": results}, "\n".join(lines))
+
+
+def moved(name: str, alias: str, version: int) -> Answer:
+    """An alias has a new target."""
+    return Answer(
+        {"name": name, "alias": alias, "version": version}, f"{name}@{alias} is now version {version}."
+    )
+
+
+def collection(report: CollectionReport) -> Answer:
+    """What was removed, or would be."""
+    verb = "would remove" if report.dry_run else "removed"
+    removed = [*report.temporaries, *map(str, report.versions)]
+    lines = [f"{verb} {item}" for item in removed] + [f"left alone: {reason}" for reason in report.skipped]
+    return Answer(
+        {
+            "dry_run": report.dry_run,
+            "temporaries": list(report.temporaries),
+            "versions": [str(identity) for identity in report.versions],
+            "skipped": list(report.skipped),
+        },
+        "\n".join(lines) or "Nothing to remove.",
+    )
+
+
+def problem(of: str, error: StoreError) -> Document:
+    """An error for machines: its class is its code."""
+    return {"of": of, "error": type(error).__name__, "message": str(error)}
+
+
+def _rows(store: ModelStore, name: str, problems: list[Document]) -> list[Document]:
+    """The versions of one model; their faults are added to `problems`."""
+    try:
+        aliases = store.aliases(name)
+    except CorruptVersion as error:
+        aliases = {}
+        problems.append(problem(name, error))
+    rows: list[Document] = []
+    for number in store.versions(name):
+        pointing = [alias for alias, target in aliases.items() if target == number]
+        rows.append(_row(store, VersionId(name, number), pointing, problems))
+    problems += [
+        entry for error in store.model_problems(name) if (entry := problem(name, error)) not in problems
+    ]
+    return rows
+
+
+def _row(store: ModelStore, identity: VersionId, aliases: list[str], problems: list[Document]) -> Document:
+    row: Document = {"version": str(identity), "aliases": aliases}
+    try:
+        manifest = store.manifest(identity)
+    except (CorruptVersion, ModelNotFound) as error:
+        problems.append(problem(str(identity), error))
+        return {**row, "kind": None, "image": None, "latent": None, "created": None, "bytes": None}
+    return {
+        **row,
+        "kind": manifest.kind,
+        "image": list(manifest.image.shape),
+        "latent": manifest.latent_size,
+        "created": manifest.provenance.created_at.isoformat(),
+        "bytes": sum(entry.size_bytes for entry in manifest.files.values()),
+    }
+
+
+def _preprocessing(manifest: Manifest) -> str:
+    how = manifest.image.preprocessing
+    return f"{how.fit}, ground {how.ground}, {how.levels or 'no'} levels"
+
+
+def _priors(manifest: Manifest) -> str:
+    fitted = manifest.fitted_prior
+    told = ", ".join(prior.name for prior in manifest.priors) or "none"
+    if fitted is None:
+        return told
+    labels = ", ".join(each.label for each in fitted.labels) or "none"
+    plural = "s" if fitted.components > 1 else ""
+    return f"{told} ({fitted.components} Gaussian{plural}; labels: {labels})"
+
+
+def _shape(manifest: Manifest) -> str:
+    return "x".join(map(str, manifest.image.shape))
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "?"
+    if isinstance(value, list):
+        separator = "x" if all(isinstance(item, int) for item in value) else ", "
+        return separator.join(map(str, value)) or "-"
+    return str(value)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns under their names, each as wide as its widest cell; nothing is cut."""
+    lines = [[column.upper() for column in columns], *rows]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )

@@ -1,0 +1,187 @@
+"""Removing what nobody can reach: temporaries of crashed publishers and old versions without an alias.
+
+Knows which entries may go and in which order they go. Knows nothing of how they came. A version disappears
+by one rename before its files are removed, so no reader ever meets half of it under its number; an aliased
+version, the one its alias would roll back to, and the highest never go.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from model_store.directory import model_names, read_aliases, version_numbers
+from model_store.durable_io import (
+    LOCK_FILE,
+    PUBLISHERS_FILE,
+    TEMPORARY_PREFIX,
+    lock,
+    remove,
+    remove_if_empty,
+    rename,
+    sync_directory,
+    temporary_name,
+    writing,
+)
+from model_store.errors import CorruptAliases, CorruptVersion, StoreError, StoreLocked, StoreWriteFailed
+from model_store.integrity import OpenDirectory, SizeLimits
+from model_store.version_id import VersionId
+
+#: Younger temporaries are left alone unless asked: on a file system without locks, age is all there is.
+DEFAULT_OLDER_THAN_S = 3600.0
+_MAX_TOLD = 10
+
+
+@dataclass(frozen=True)
+class CollectionReport:
+    """What a collection removed, or would remove."""
+
+    dry_run: bool
+    temporaries: tuple[str, ...]
+    """`<name>/<entry>` of each temporary."""
+    versions: tuple[VersionId, ...]
+    skipped: tuple[str, ...]
+    """Sentences: what was left alone and why."""
+
+
+@dataclass(frozen=True)
+class CollectionRules:
+    """What may be removed."""
+
+    keep: int | None = None
+    """How many of the newest versions without an alias stay; None leaves every version alone."""
+    older_than_s: float = DEFAULT_OLDER_THAN_S
+    """Least age of a temporary, by its modification time."""
+    dry_run: bool = False
+
+
+@dataclass
+class _Findings:
+    temporaries: list[str] = field(default_factory=list)
+    versions: list[VersionId] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: list[StoreWriteFailed] = field(default_factory=list)
+
+
+def collect(store: OpenDirectory, rules: CollectionRules, limits: SizeLimits) -> CollectionReport:
+    """Remove temporaries and, with `keep`, old versions, in every model of the store.
+
+    Raises:
+        StoreWriteFailed: Something could not be removed; everything else was.
+    """
+    findings = _Findings()
+    if rules.dry_run:
+        _collect_temporaries(store, rules, findings)
+        _collect_versions(store, rules, limits, findings)
+    else:
+        try:
+            # No publisher is alive while this is held, so every temporary old enough is an orphan.
+            with lock(store, PUBLISHERS_FILE, wait_s=0.0):
+                _collect_temporaries(store, rules, findings)
+        except StoreLocked:
+            findings.skipped.append("temporaries: someone is publishing; run it again afterwards")
+        with lock(store, LOCK_FILE):
+            _collect_versions(store, rules, limits, findings)
+    if findings.failed:
+        raise _all_failures(findings.failed)
+    return CollectionReport(
+        rules.dry_run, tuple(findings.temporaries), tuple(findings.versions), tuple(findings.skipped)
+    )
+
+
+def _collect_temporaries(store: OpenDirectory, rules: CollectionRules, findings: _Findings) -> None:
+    # Wall clock, because the file system's times are; a time in the future counts as young.
+    now = time.time()
+
+    def collect_entry(name: str, model: OpenDirectory, entry: str) -> None:
+        if rules.older_than_s > 0 and now - _modified_s(model, entry) < rules.older_than_s:
+            findings.skipped.append(f"{name}/{entry}: younger than {rules.older_than_s:g} s")
+            return
+        if not rules.dry_run:
+            _remove(model, entry)
+        findings.temporaries.append(f"{name}/{entry}")
+
+    def collect_model(name: str, model: OpenDirectory) -> None:
+        for entry in sorted(entry for entry in model.entries() if entry.startswith(TEMPORARY_PREFIX)):
+            try:
+                collect_entry(name, model, entry)
+            except StoreWriteFailed as error:
+                findings.failed.append(error)
+        if not rules.dry_run:
+            remove_if_empty(store, name)
+
+    _for_each_model(store, findings, collect_model)
+
+
+def _collect_versions(
+    store: OpenDirectory, rules: CollectionRules, limits: SizeLimits, findings: _Findings
+) -> None:
+    if rules.keep is None:
+        return
+    keep = rules.keep
+
+    def collect_model(name: str, model: OpenDirectory) -> None:
+        numbers = version_numbers(model)
+        try:
+            protected = read_aliases(model, limits).protected() | set(numbers[-1:])
+        except StoreError as error:
+            reason = "its aliases cannot be read" if isinstance(error, CorruptAliases) else str(error)
+            findings.skipped.append(f"{name}: {reason}, so no version of it is removed")
+            return
+        free = [number for number in numbers if number not in protected]
+        for number in free[: max(0, len(free) - keep)]:
+            try:
+                if not rules.dry_run:
+                    _remove_version(model, number)
+                findings.versions.append(VersionId(name, number))
+            except StoreWriteFailed as error:
+                findings.failed.append(error)
+
+    _for_each_model(store, findings, collect_model)
+
+
+def _for_each_model(
+    store: OpenDirectory, findings: _Findings, action: Callable[[str, OpenDirectory], None]
+) -> None:
+    """Every model that can be read; one that cannot is left alone and hides no other."""
+    for name in model_names(store):
+        try:
+            with store.subdirectory(name) as model:
+                action(name, model)
+        except FileNotFoundError:
+            continue  # removed meanwhile
+        except CorruptVersion as error:
+            if (reason := f"{name}: {error}") not in findings.skipped:
+                findings.skipped.append(reason)
+
+
+def _all_failures(failed: list[StoreWriteFailed]) -> StoreWriteFailed:
+    """One error that names every failure, at most ten of them."""
+    shown = " ".join(map(str, failed[:_MAX_TOLD]))
+    more = f" {len(failed) - _MAX_TOLD} more failed." if len(failed) > _MAX_TOLD else ""
+    return StoreWriteFailed(
+        f"{shown}{more} Everything else was removed.", errno=failed[0].errno, path=failed[0].path
+    )
+
+
+def _remove_version(model: OpenDirectory, number: int) -> None:
+    doomed = temporary_name()
+    rename(model, str(number), doomed)
+    sync_directory(model)
+    _remove(model, doomed)
+
+
+def _remove(model: OpenDirectory, entry: str) -> None:
+    if not remove(model, entry) and entry in model.entries():
+        raise StoreWriteFailed(
+            f"{model.path / entry}: expected to remove it, got a refusal. Check its owner and permissions.",
+            path=str(model.path / entry),
+        )
+    sync_directory(model)
+
+
+def _modified_s(model: OpenDirectory, entry: str) -> float:
+    with writing(model.path / entry):
+        return os.stat(entry, dir_fd=model.descriptor, follow_symlinks=False).st_mtime

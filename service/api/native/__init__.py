@@ -1,0 +1,1 @@
+"""The native API: encode, decode, sample, reconstruct, interpolate, traverse, score and the models."""

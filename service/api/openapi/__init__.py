@@ -1,0 +1,1 @@
+"""The OpenAPI document, built from the operations that the API declares."""

@@ -1,0 +1,1 @@
+"""Paths for the operator of the server: health, metrics, limits and administration."""

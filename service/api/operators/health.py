@@ -1,0 +1,58 @@
+"""For whoever operates the server: /livez, /readyz and /metrics.
+
+None of them queues behind work: they run on the event loop and read what is known already. None takes
+parameters, and a query is ignored, because balancers and monitors append what they like (`/readyz?verbose`).
+"""
+
+from __future__ import annotations
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.api.routing import route
+from service.app_state import Services
+from service.http.problems import ProblemError
+from service.observability.metrics import CONTENT_TYPE
+
+
+class OperatorRoutes:
+    """Health and metrics of one application."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def routes(self) -> list[Route]:
+        """The probes and the metrics."""
+        return [
+            *route("/livez", self.livez),
+            *route("/readyz", self.readyz),
+            *route("/metrics", self.metrics),
+        ]
+
+    async def livez(self, _: Request) -> Response:
+        """The process runs and its event loop turns: that this line is reached is the evidence."""
+        return _json({"status": "alive"})
+
+    async def readyz(self, _: Request) -> Response:
+        """Evidence, not a constant: the golden vectors of the default model agreed when it was loaded."""
+        lifecycle = self._services.lifecycle
+        if lifecycle.draining:
+            raise ProblemError("shutting-down", "The server got the signal to stop and takes no new work.")
+        if not lifecycle.loaded:
+            raise ProblemError("not-ready", "The models are being loaded and checked. Try again in a second.")
+        readiness = self._services.registry.readiness()
+        if not readiness.ready:
+            raise ProblemError("not-ready", f"{readiness.reason} {readiness.remedy}")
+        return _json({"status": "ready", "reason": readiness.reason})
+
+    async def metrics(self, _: Request) -> Response:
+        """Prometheus text; the gauges about models are set at the moment of asking."""
+        services = self._services
+        services.observe_moment()
+        return Response(services.metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+
+
+def _json(document: dict[str, object]) -> Response:
+    return Response(orjson.dumps(document), media_type="application/json")

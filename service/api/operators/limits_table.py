@@ -1,0 +1,246 @@
+"""Every limit of the server in one table: its value, its unit, what happens beyond it, what changes it.
+
+Knows the settings and the constants of the modules that enforce them. Knows nothing of requests.
+`GET /limits`, the OpenAPI document, `vae-serve limits` and docs/reference/limits.md are made from this one;
+tests hold them together and to what the server really does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from model_store.manifest import MAX_LABEL_CHARACTERS
+from service.api.parameters import MAX_SEED, Drawing
+from service.codecs.images import MAX_PIXELS_IN
+from service.codecs.strict_json import MAX_LEVELS
+from service.engine import LARGEST_SPAN, LARGEST_TEMPERATURE, LATENT_BOUND
+from service.http.parameters import MAX_QUERY_BYTES, MAX_QUERY_FIELDS, Limits, bounds
+from service.http.problems import PROBLEMS
+from service.http.protocol import MAX_HEAD_BYTES, MAX_URL_BYTES
+from service.references import MAX_REFERENCE_CHARACTERS
+from service.security.api_keys import MAX_KEY_CHARACTERS, MAX_KEYS
+from service.settings import ENV_PREFIX, Settings, describe_settings, flag_of
+
+Number = int | float
+
+
+@dataclass(frozen=True)
+class LimitRow:
+    """One limit, for one server."""
+
+    name: str
+    value: Number
+    unit: str
+    of: str
+    """What it bounds."""
+    beyond: str
+    """What happens beyond it."""
+    codes: tuple[str, ...]
+    """Codes of the problems that are answered then, all of one status; empty when nothing is answered."""
+    setting: str | None
+    """Name of the setting that changes it; None: nothing does."""
+
+    @property
+    def status(self) -> int | None:
+        """Status that is answered beyond it."""
+        statuses = {PROBLEMS[code].status for code in self.codes}
+        assert len(statuses) <= 1, f"{self.name}: one limit has one status"
+        return next(iter(statuses), None)
+
+    def document(self) -> dict[str, Any]:
+        """As GET /limits tells it."""
+        changed_by = None
+        if self.setting is not None:
+            changed_by = {"flag": flag_of(self.setting), "variable": f"{ENV_PREFIX}{self.setting.upper()}"}
+        return {
+            "name": self.name,
+            "value": self.value,
+            "unit": self.unit,
+            "of": self.of,
+            "beyond": self.beyond,
+            "status": self.status,
+            "codes": list(self.codes),
+            "setting": changed_by,
+        }
+
+
+@dataclass(frozen=True)
+class _Set:
+    """A limit that a setting of the same name changes."""
+
+    name: str
+    of: str
+    beyond: str
+    codes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    """A limit that is part of the interface or of the machinery."""
+
+    name: str
+    value: Number
+    unit: str
+    of: str
+    beyond: str
+    codes: tuple[str, ...] = ()
+
+
+def _largest(model: type[Drawing], name: str) -> Number:
+    limits = Limits(max_images=1, max_stream_images=1, max_score_draws=1)
+    high: Number = bounds(model.model_fields[name], limits)[1]
+    return high
+
+
+_VALUE: Final = ("invalid-parameter", "invalid-value")
+_TABLE: Final[tuple[_Set | _Fixed, ...]] = (
+    _Set("max_images", "images, or rows of z, in one request or answer", "refused", _VALUE),
+    _Set(
+        "max_stream_images",
+        "images in an npy answer of /sample or /decode, which is streamed",
+        "refused",
+        _VALUE,
+    ),
+    _Set("max_score_draws", "importance draws of one /score: images × importance_samples", "refused", _VALUE),
+    _Set(
+        "max_queue_images",
+        "images that wait for a model",
+        "refused, with the time to come back",
+        ("too-busy",),
+    ),
+    _Set(
+        "request_timeout_s",
+        "a request until its result, or until each part of a streamed one",
+        "not run any more",
+        ("deadline-exceeded",),
+    ),
+    _Set("max_body_bytes", "a request body, declared or counted", "refused", ("body-too-large",)),
+    _Set(
+        "max_buffered_bytes",
+        "all request bodies together",
+        "refused, with the time to come back",
+        ("too-busy",),
+    ),
+    _Set("max_png_pixels", "a PNG that is drawn", "refused", ("invalid-value",)),
+    _Fixed(
+        "max_png_pixels_in",
+        MAX_PIXELS_IN,
+        "pixels",
+        "a PNG that is sent with resize=true",
+        "refused before it is unpacked",
+        ("invalid-value",),
+    ),
+    _Fixed(
+        "max_scale",
+        _largest(Drawing, "scale"),
+        "pixels",
+        "scale: side of the square that a pixel becomes",
+        "refused",
+        ("invalid-parameter",),
+    ),
+    _Fixed(
+        "max_columns",
+        _largest(Drawing, "columns"),
+        "images",
+        "columns: images in a row",
+        "refused",
+        ("invalid-parameter",),
+    ),
+    _Fixed("max_latent", LATENT_BOUND, "", "a number of z, either sign", "refused", ("invalid-value",)),
+    _Fixed("max_temperature", LARGEST_TEMPERATURE, "", "temperature", "refused", _VALUE),
+    _Fixed("max_span", LARGEST_SPAN, "standard deviations", "span", "refused", _VALUE),
+    _Fixed("max_seed", MAX_SEED, "", "seed", "refused", _VALUE),
+    _Fixed("max_label_characters", MAX_LABEL_CHARACTERS, "characters", "label", "refused", _VALUE),
+    _Fixed(
+        "max_json_levels",
+        MAX_LEVELS,
+        "levels",
+        "lists and objects within one another in a JSON body",
+        "refused",
+        ("malformed-body",),
+    ),
+    _Fixed("max_query_bytes", MAX_QUERY_BYTES, "bytes", "a query", "refused", ("invalid-parameter",)),
+    _Fixed(
+        "max_query_parameters", MAX_QUERY_FIELDS, "parameters", "a query", "refused", ("invalid-parameter",)
+    ),
+    _Fixed(
+        "max_reference_characters",
+        MAX_REFERENCE_CHARACTERS,
+        "characters",
+        "model: name@version or name@alias",
+        "refused",
+        ("invalid-parameter",),
+    ),
+    _Fixed(
+        "max_path_bytes",
+        MAX_URL_BYTES,
+        "bytes",
+        "path and query together",
+        "cut there, so that it names nothing",
+        ("unknown-path",),
+    ),
+    _Fixed(
+        "max_head_bytes",
+        MAX_HEAD_BYTES,
+        "bytes",
+        "request line and headers together",
+        "refused, and closed",
+        ("head-too-large",),
+    ),
+    _Set(
+        "receipt_timeout_s",
+        "the receipt of a head and of a body",
+        "answered, and closed",
+        ("receipt-timeout",),
+    ),
+    _Set("keep_alive_s", "an idle connection", "closed"),
+    _Set(
+        "max_connections",
+        "connections open at a time; those beyond get only probes and metrics",
+        "refused, and closed",
+        ("too-many-connections",),
+    ),
+    _Set("shutdown_grace_s", "running requests after SIGTERM", "ended", ("shutting-down",)),
+    _Set(
+        "max_loaded_models",
+        "versions without an alias that are kept in memory",
+        "the least recently used goes",
+    ),
+    _Set("model_idle_s", "a version without an alias that nobody asks for", "unloaded"),
+    _Fixed("max_key_characters", MAX_KEY_CHARACTERS, "characters", "an API key", "refused", ("unknown-key",)),
+    _Fixed("max_keys", MAX_KEYS, "keys", "the file of API keys", "the server does not start"),
+)
+
+
+def limit_rows(settings: Settings) -> tuple[LimitRow, ...]:
+    """The table with the values of these settings."""
+    return tuple(
+        _of_setting(row, settings)
+        if isinstance(row, _Set)
+        else LimitRow(row.name, row.value, row.unit, row.of, row.beyond, row.codes, None)
+        for row in _TABLE
+        if isinstance(row, _Fixed) or row.name in Settings.model_fields
+    )
+
+
+def table_markdown(rows: Iterable[LimitRow]) -> str:
+    """The table for people."""
+    lines = ["| limit | value | of | beyond it |", "| --- | ---: | --- | --- |"]
+    for row in rows:
+        name = f"`{row.name}`" if row.setting is None else f"**`{row.name}`**"
+        answered = f": {row.status} `{'`, `'.join(row.codes)}`" if row.codes else ""
+        lines.append(
+            f"| {name} | {_told(row.value)} {row.unit}".rstrip() + f" | {row.of} | {row.beyond}{answered} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _told(value: Number) -> str:
+    return f"{int(value) if value == int(value) else value:,}"
+
+
+def _of_setting(row: _Set, settings: Settings) -> LimitRow:
+    unit = next(d.unit for d in describe_settings() if d.field == row.name)
+    return LimitRow(row.name, getattr(settings, row.name), unit, row.of, row.beyond, row.codes, row.name)

@@ -1,0 +1,1 @@
+"""Pages for readers: help, documentation and the table of problems."""

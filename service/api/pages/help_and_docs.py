@@ -1,0 +1,206 @@
+"""For people: the help at /, the OpenAPI page at /docs, and the table of problems.
+
+Everything a page needs comes from this server: the policy sent with /docs names no other. None takes
+parameters, and a query is ignored: links collect them (`/?utm_source=…`).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.api.routing import route
+from service.app_state import Services
+from service.http.headers import joined_header
+from service.http.negotiation import Form, choose_form
+from service.http.problems import PROBLEMS, ProblemError, ProblemKind, table_text, with_prefix
+from service.http.public_address import prefix_of
+from service.http.request_body import base_url
+
+HELP = """\
+A variational autoencoder behind HTTP. Default model: {model}
+
+Draw
+  curl {url}/sample.txt
+  curl '{url}/sample.txt?n=5&seed=7&temperature=0.8'
+  curl -o digits.png '{url}/sample.png?n=64&seed=7&scale=4'
+  curl '{url}/sample?n=2&seed=7'
+  curl -H 'Content-Type: application/json' -d '{{"n": 2, "seed": 7}}' {url}/sample
+{by_label}
+Send images: JSON, PNG or npy
+  curl -o digit.png '{url}/sample.png?seed=7'
+  curl -H 'Content-Type: image/png' --data-binary @digit.png {url}/reconstruct.txt
+  curl -H 'Content-Type: image/png' --data-binary @digit.png {url}/encode
+  curl -o digits.npy '{url}/sample.npy?n=5&seed=7'
+  curl -H 'Content-Type: application/x-npy' --data-binary @digits.npy '{url}/reconstruct.txt?sample=true'
+
+Go from one image to another, and along latent dimensions
+  curl -o two.npy '{url}/sample.npy?n=2&seed=7'
+  curl -H 'Content-Type: application/x-npy' --data-binary @two.npy {url}/interpolate.txt
+  curl {url}/traverse.txt
+  curl -o grid.png '{url}/traverse.png?dims=0,1&scale=2'
+
+Ask how likely an image is; a score is no proof that one is unusual
+  curl -H 'Content-Type: image/png' --data-binary @digit.png '{url}/score.txt?importance_samples=16'
+
+Send latents: JSON or npy
+  curl -H 'Content-Type: application/json' -d '{{"z": [{zeros}]}}' {url}/decode.txt
+
+Look around
+  curl {url}/models
+  curl {url}/models/{model}
+  curl {url}/readyz
+  curl {url}/livez
+  curl {url}/metrics
+  curl {url}/problems
+
+{url}/docs describes every body, parameter, status and header.
+A suffix (.json .png .npy .npz .txt) or an Accept header chooses the form; ?model= chooses the model.
+"""
+
+_PAGE = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>vae-service</title>
+<link rel="stylesheet" href="docs/swagger-ui.css">
+<link rel="icon" href="data:,">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script>{script}</script>
+</body>
+</html>
+"""
+_SCRIPT = (
+    "SwaggerUIBundle({url:'openapi.json',dom_id:'#swagger-ui',deepLinking:true,"
+    "presets:[SwaggerUIBundle.presets.apis],layout:'BaseLayout',validatorUrl:null});"
+)
+_SCRIPT_HASH = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
+#: Scripts from here only, the one inline by its digest; the interface sets styles inline and draws its icons
+#: from data: addresses; requests and everything else go nowhere but here.
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        f"script-src 'self' 'sha256-{_SCRIPT_HASH}'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+_ASSETS = {
+    "swagger-ui.css": "text/css; charset=utf-8",
+    "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
+}
+
+
+class PeopleRoutes:
+    """Pages of one application."""
+
+    def __init__(self, services: Services, document: Callable[[str], dict[str, Any]]) -> None:
+        """`document` gives the OpenAPI document for a prefix; its examples depend on the loaded model."""
+        self._services = services
+        self._document = document
+        self._assets = _assets_directory()
+
+    def routes(self) -> list[Route]:
+        """The help, the documentation with its files, the OpenAPI document and the problems."""
+        return [
+            *route("/", self.help),
+            *route("/docs", self.docs),
+            *route("/docs/{asset}", self.asset),
+            *route("/openapi.json", self.openapi),
+            *route("/problems", self.problems),
+            *route("/problems/{code}", self.problem),
+        ]
+
+    async def help(self, request: Request) -> Response:
+        """Text with commands that work as they stand, on the address that the client used."""
+        model = self._services.registry.peek(None)
+        text = HELP.format(
+            url=base_url(request),
+            model=self._services.settings.default_model,
+            # Without a model the command cannot work anyway, and a single number says what it looks like.
+            zeros=[0] * (model.latent_size if model else 1),
+            by_label=_by_label(base_url(request), model.labels) if model else "",
+        )
+        return Response(text, media_type="text/plain")
+
+    async def docs(self, _: Request) -> Response:
+        """The page of Swagger UI, whose script the server itself serves."""
+        return Response(
+            _PAGE.format(script=_SCRIPT),
+            media_type="text/html",
+            headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Referrer-Policy": "no-referrer"},
+        )
+
+    async def asset(self, request: Request) -> Response:
+        """Two files, looked up by name: a path never leads to the disk.
+
+        Always whole. Starlette's own file response takes Range headers, and tells those that do not fit in
+        plain text, where every error here is a problem body.
+        """
+        name = request.path_params["asset"]
+        if name not in _ASSETS:
+            raise ProblemError("unknown-path", "Only the files that GET /docs itself names lie here.")
+        data = await self._services.pool.run((self._assets / name).read_bytes)
+        return Response(
+            data, headers={"Content-Type": _ASSETS[name], "Cache-Control": "public, max-age=86400"}
+        )
+
+    async def openapi(self, request: Request) -> Response:
+        """The OpenAPI document."""
+        document = self._document(prefix_of(request.scope))
+        return Response(orjson.dumps(document), media_type="application/json")
+
+    async def problems(self, request: Request) -> Response:
+        """The table of problems, as text for people and JSON for programs that ask for it."""
+        accept = joined_header(request.scope, b"accept")
+        if choose_form(suffix=None, accept=accept, forms=(Form.TEXT, Form.JSON)) is Form.TEXT:
+            text = table_text(prefix_of(request.scope))
+            return Response(text, media_type="text/plain", headers={"Vary": "Accept"})
+        prefix = prefix_of(request.scope)
+        rows = orjson.dumps({"problems": [_row(kind, prefix) for kind in PROBLEMS.values()]})
+        return Response(rows, media_type="application/json", headers={"Vary": "Accept"})
+
+    async def problem(self, request: Request) -> Response:
+        """What the `type` of a problem body leads to."""
+        kind = PROBLEMS.get(request.path_params["code"])
+        if kind is None:
+            raise ProblemError("unknown-path", "There is no problem of that code; GET /problems lists them.")
+        row = _row(kind, prefix_of(request.scope))
+        return Response(orjson.dumps(row), media_type="application/json")
+
+
+def _by_label(url: str, labels: Sequence[str]) -> str:
+    """The command that asks for a label, of a model that has some."""
+    return f"  curl '{url}/sample.txt?n=5&label={quote(labels[0], safe='')}'\n" if labels else ""
+
+
+def _assets_directory() -> Path:
+    """Where the Swagger UI files are installed; the package that carries them is not imported."""
+    found = find_spec("fastapi_offline")
+    assert found is not None, "fastapi-offline is a dependency of this package"
+    (place,) = found.submodule_search_locations or [""]
+    return Path(place) / "static"
+
+
+def _row(kind: ProblemKind, prefix: str) -> dict[str, object]:
+    remedy = with_prefix(kind.remedy, prefix)
+    return {"code": kind.code, "status": kind.status, "title": kind.title, "remedy": remedy}

@@ -1,0 +1,45 @@
+"""How a handler becomes a route: its template is remembered, for logs and metrics.
+
+Knows Starlette's routes and the fast paths. Plain routes, because FastAPI's own cost twice as much per
+request and would add only what `schemas.base` and `openapi` do here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.http.fast_routes import FastPath, Handler
+from service.http.negotiation import Form
+
+
+def route(
+    path: str, handler: Handler, *, methods: Sequence[str] = ("GET",), suffixes: bool = False
+) -> list[Route]:
+    """Routes for a path and, with `suffixes`, for the path with a dot and anything after it.
+
+    The template of both is `path`: labels stay bounded whatever suffix is tried.
+    """
+    paths = [path, path + ".{suffix}"] if suffixes else [path]
+    return [Route(each, _endpoint(handler, path), methods=list(methods), name=each) for each in paths]
+
+
+def fast_paths(
+    path: str, handler: Handler, *, methods: Sequence[str] = ("GET",), forms: Iterable[Form] = ()
+) -> dict[str, FastPath]:
+    """The same by exact path, with each suffix that names a form."""
+    allowed = frozenset(methods)
+    suffixed = {f"{path}.{form.suffix}": {"suffix": form.suffix} for form in forms}
+    everything: Mapping[str, Mapping[str, str]] = {path: {}, **suffixed}
+    return {exact: FastPath(handler, path, allowed, params) for exact, params in everything.items()}
+
+
+def _endpoint(handler: Handler, template: str) -> Handler:
+    async def endpoint(request: Request) -> Response:
+        return await handler(request)
+
+    endpoint.route_template = template  # type: ignore[attr-defined]
+    return endpoint

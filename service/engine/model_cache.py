@@ -1,0 +1,135 @@
+"""Versions that are loaded when somebody first asks for them: once each, and only so many.
+
+Knows locks, futures and ages. Knows nothing of stores or names: it is handed a function that loads. Times are
+seconds on the monotonic clock.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from model_store import VersionId
+from service.engine.errors import ModelUnavailable
+from service.engine.model import LoadedModel
+from service.log_fields import fields
+
+#: How long a refused version is not tried again: naming it over and over must not cost a load each time.
+REFUSAL_S = 30.0
+_MOST_REFUSALS_KEPT = 64
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    until_s: float
+    reason: str
+
+
+class OnDemandModels:
+    """At most `limit` models, the least recently used going first. May be called from any thread."""
+
+    def __init__(
+        self, load: Callable[[VersionId], LoadedModel], *, limit: int, clock: Callable[[], float]
+    ) -> None:
+        """Nothing is loaded yet.
+
+        Args:
+            load: Gives the model of a version or raises `ModelUnavailable`; for one version never called
+                twice at once.
+            limit: Most models kept.
+            clock: Monotonic seconds.
+        """
+        self._load = load
+        self._limit = limit
+        self._clock = clock
+        self._lock = threading.Lock()  # guards the three below; never held while a model loads
+        self._models: OrderedDict[VersionId, LoadedModel] = OrderedDict()
+        self._loading: dict[VersionId, Future[LoadedModel]] = {}
+        self._refused: OrderedDict[VersionId, _Refusal] = OrderedDict()
+        self._used_s: dict[VersionId, float] = {}
+
+    def get(self, version: VersionId) -> LoadedModel:
+        """The model, from memory, from whoever is loading it just now, or loaded here.
+
+        Raises:
+            ModelUnavailable: It does not load, or did not a moment ago.
+        """
+        mine: Future[LoadedModel] = Future()
+        with self._lock:
+            model = self._models.get(version)
+            if model is not None:
+                self._models.move_to_end(version)
+                self._used_s[version] = self._clock()
+                return model
+            refusal = self._refused.get(version)
+            if refusal is not None and self._clock() < refusal.until_s:
+                raise ModelUnavailable(str(version), refusal.reason)
+            others = self._loading.setdefault(version, mine)
+        return self._load_for_all(version, mine) if others is mine else _wait_for(version, others)
+
+    def take(self, version: VersionId) -> LoadedModel | None:
+        """Remove and give a model, if it is here."""
+        with self._lock:
+            self._used_s.pop(version, None)
+            return self._models.pop(version, None)
+
+    def retire(self, idle_s: float) -> list[VersionId]:
+        """Removes what nobody has asked for in the last `idle_s` seconds."""
+        with self._lock:
+            oldest_s = self._clock() - idle_s
+            idle = [version for version, used_s in self._used_s.items() if used_s <= oldest_s]
+            for version in idle:
+                del self._models[version], self._used_s[version]
+            return idle
+
+    def models(self) -> Mapping[VersionId, LoadedModel]:
+        """What is in memory now."""
+        with self._lock:
+            return dict(self._models)
+
+    def forget_refusals(self) -> None:
+        """Try refused versions again when they are next asked for."""
+        with self._lock:
+            self._refused.clear()
+
+    def _load_for_all(self, version: VersionId, mine: Future[LoadedModel]) -> LoadedModel:
+        """Load in this thread, and hand the outcome to every thread that waits."""
+        try:
+            model = self._load(version)
+        except BaseException as error:
+            reason = error.reason if isinstance(error, ModelUnavailable) else "loading it was interrupted."
+            with self._lock:
+                del self._loading[version]
+                if isinstance(error, ModelUnavailable):
+                    self._refuse(version, reason)
+            mine.set_exception(ModelUnavailable(str(version), reason))
+            raise
+        with self._lock:
+            del self._loading[version]
+            self._models[version] = model
+            self._used_s[version] = self._clock()
+            while len(self._models) > self._limit:
+                evicted, _ = self._models.popitem(last=False)
+                self._used_s.pop(evicted, None)
+                _log.info("model evicted", extra=fields(model=str(evicted)))
+        mine.set_result(model)
+        return model
+
+    def _refuse(self, version: VersionId, reason: str) -> None:
+        self._refused[version] = _Refusal(self._clock() + REFUSAL_S, reason)
+        self._refused.move_to_end(version)
+        while len(self._refused) > _MOST_REFUSALS_KEPT:
+            self._refused.popitem(last=False)
+
+
+def _wait_for(version: VersionId, others: Future[LoadedModel]) -> LoadedModel:
+    try:
+        return others.result()
+    except ModelUnavailable as error:
+        # A new one for each thread: raising one object in several threads mixes their tracebacks.
+        raise ModelUnavailable(str(version), error.reason) from None

@@ -1,0 +1,232 @@
+"""Arrays and numbers that a caller hands to a model, checked before anything runs.
+
+Knows shapes, dtypes and ranges. Knows nothing of sessions, bytes or HTTP. What is refused here can only fail
+its own caller; what is accepted never makes onnxruntime raise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_store.numbers import told_apart
+from service.engine.errors import InvalidInput, InvalidParameter
+from service.engine.operations.noise import LARGEST_SEED
+
+#: Largest |z|. A prior draw beyond 8.3 does not exist and encoders stay within tens; far beyond, products of
+#: float32 overflow inside a decoder and come back as NaN.
+LATENT_BOUND: Final = 10_000.0
+#: Largest temperature: eps is multiplied by it, and beyond a few units every decoder saturates.
+LARGEST_TEMPERATURE: Final = 10.0
+_ONE: Final = np.float32(1.0).view(np.uint32)
+#: Smallest and largest span of a traversal, in standard deviations of the prior: nothing changes below the
+#: one, every decoder saturates above the other.
+SMALLEST_SPAN: Final = 0.001
+LARGEST_SPAN: Final = 10.0
+MOST_DIMS: Final = 2
+
+
+def validate_images(
+    x: NDArray[np.float32], *, shape: Sequence[int], max_batch: int, model: str
+) -> NDArray[np.float32]:
+    """`x` as the encoder takes it: C-contiguous float32 of shape (batch, C, H, W), values in [0, 1].
+
+    Raises:
+        InvalidInput: Names the array or the first image at fault.
+    """
+    x = _validate_rows(
+        x, where="images", axes="channels first", shape=shape, max_batch=max_batch, model=model
+    )
+    # The bits of 0 … 1 are in the order of the numbers, and those of NaN and of whatever has a sign are
+    # larger: one pass instead of two. What has a sign may still be -0.0. NaN fails both comparisons.
+    if x.view(np.uint32).max() > _ONE and not (x.min() >= 0.0 and x.max() <= 1.0):
+        at = _first(~((x >= 0.0) & (x <= 1.0)))
+        raise InvalidInput(
+            f"images{_path(at)}",
+            "a pixel in [0, 1]",
+            told_apart(float(x[at]), 0.0, 1.0),
+            "Divide 8-bit pixels by 255.",
+        )
+    return x
+
+
+def validate_latents(z: NDArray[np.float32], *, size: int, max_batch: int, model: str) -> NDArray[np.float32]:
+    """`z` as the decoder takes it: C-contiguous float32 of shape (batch, latent).
+
+    Each |value| is at most `LATENT_BOUND`.
+
+    Raises:
+        InvalidInput: Names the array or the first value at fault.
+    """
+    z = _validate_rows(
+        z, where="z", axes="one row per image", shape=(size,), max_batch=max_batch, model=model
+    )
+    if not (z.min() >= -LATENT_BOUND and z.max() <= LATENT_BOUND):
+        at = _first(~(np.abs(z) <= LATENT_BOUND))
+        raise InvalidInput(
+            f"z{_path(at)}",
+            f"a finite number within ±{LATENT_BOUND:g}",
+            told_apart(float(z[at]), -LATENT_BOUND, LATENT_BOUND),
+            "The prior is N(0, 1): values within ±4 draw what the model has learned.",
+        )
+    return z
+
+
+def validate_count(n: int, *, max_batch: int) -> int:
+    """A number of samples, 1 … max_batch."""
+    if not isinstance(n, int) or isinstance(n, bool) or not 1 <= n <= max_batch:
+        raise InvalidInput("n", f"an integer from 1 to {max_batch}", _number(n), "Ask for fewer at a time.")
+    return n
+
+
+def validate_seed(seed: int) -> int:
+    """A seed, 0 … 2⁵³ - 1, so that JSON carries it unharmed."""
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= LARGEST_SEED:
+        raise InvalidInput(
+            "seed",
+            f"an integer from 0 to {LARGEST_SEED}",
+            _number(seed),
+            "Leave it out to have one drawn and told.",
+        )
+    return seed
+
+
+def validate_temperature(temperature: float) -> float:
+    """A factor on eps, 0 … `LARGEST_TEMPERATURE`; 0 gives means of what is drawn from, 1 the prior itself."""
+    is_number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
+    if not is_number or not 0.0 <= temperature <= LARGEST_TEMPERATURE:
+        raise InvalidInput(
+            "temperature",
+            f"a number from 0 to {LARGEST_TEMPERATURE:g}",
+            _number(temperature),
+            "1 samples the prior as it is; smaller values stay nearer to typical images.",
+        )
+    return float(temperature)
+
+
+def validate_row_count(rows: NDArray[Any], *, where: str, count: int, of: str) -> None:
+    """Exactly `count` rows, which are `of` something: `the two ends`."""
+    if len(rows) != count:
+        raise InvalidInput(where, f"exactly {count}, {of}", str(len(rows)), f"Send {count}.")
+
+
+def validate_steps(steps: int, *, most: int, axes: int = 1) -> int:
+    """Points along each of `axes` axes, at least 2; all points together are at most `most` images."""
+    along = math.isqrt(most) if axes == 2 else most
+    if not isinstance(steps, int) or isinstance(steps, bool) or not 2 <= steps <= along:
+        each = " along each of two dims" if axes == 2 else ""
+        raise InvalidParameter(
+            "steps", f"an integer from 2 to {along}{each}", _number(steps), "Ask for fewer at a time."
+        )
+    return steps
+
+
+def validate_dims(dims: Sequence[int], *, size: int, model: str) -> tuple[int, ...]:
+    """One or two different indices of latents, each 0 … size - 1."""
+    if isinstance(dims, str) or not isinstance(dims, Sequence) or not 1 <= len(dims) <= MOST_DIMS:
+        got = f"{len(dims)} of them" if isinstance(dims, Sequence) else type(dims).__name__
+        raise InvalidParameter("dims", "one or two latent indices", got, "Such as [0, 1].")
+    for at, index in enumerate(dims):
+        if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < size:
+            raise InvalidParameter(
+                f"dims[{at}]",
+                f"a latent index of '{model}', an integer from 0 to {size - 1}",
+                _number(index),
+                "Latents are counted from 0.",
+            )
+    if len(set(dims)) < len(dims):
+        raise InvalidParameter("dims", "two different latent indices", f"{dims[0]} twice", "Send it once.")
+    return tuple(dims)
+
+
+def validate_span(span: float) -> float:
+    """How far a grid reaches, `SMALLEST_SPAN` … `LARGEST_SPAN` standard deviations of the prior."""
+    is_number = isinstance(span, int | float) and not isinstance(span, bool)
+    if not is_number or not SMALLEST_SPAN <= span <= LARGEST_SPAN:
+        raise InvalidParameter(
+            "span",
+            f"a number from {SMALLEST_SPAN:g} to {LARGEST_SPAN:g}",
+            _number(span),
+            "Within ±3 lies what the model has learned.",
+        )
+    return float(span)
+
+
+def validate_word(word: str, *, where: str, words: Sequence[str]) -> None:
+    """One of `words`."""
+    if word not in words:
+        raise InvalidParameter(
+            where, " or ".join(words), type(word).__name__ + " that is neither", f"Such as {words[0]}."
+        )
+
+
+def validate_draws(samples: int, *, images: int, most: int) -> int:
+    """Posterior draws for each of `images` images, at least 1; `most` draws for all of them together."""
+    each = most // images
+    if not isinstance(samples, int) or isinstance(samples, bool) or samples < 1:
+        raise InvalidParameter(
+            "importance_samples", f"an integer from 1 to {each}", _number(samples), "Leave it out for none."
+        )
+    if samples > each:
+        raise InvalidParameter(
+            "importance_samples",
+            f"at most {most} draws for all images together, which is {each} for each of {images}",
+            _number(samples),
+            "Ask for fewer, or send the images in several requests.",
+        )
+    return samples
+
+
+def _validate_rows(
+    rows: NDArray[np.float32], *, where: str, axes: str, shape: Sequence[int], max_batch: int, model: str
+) -> NDArray[np.float32]:
+    """Type, dtype, rank, shape and batch size; then C-contiguous."""
+
+    def wanted() -> str:  # which nearly nobody asks for
+        return f"float32 of shape (batch, {', '.join(map(str, shape))}), {axes}, for '{model}'"
+
+    if not isinstance(rows, np.ndarray):
+        raise InvalidInput(where, wanted(), type(rows).__name__, "Give a NumPy array.")
+    if rows.dtype != np.float32:
+        raise InvalidInput(
+            where, wanted(), f"dtype {rows.dtype}"[:80], "Convert it with .astype(numpy.float32)."
+        )
+    if rows.shape[1:] != tuple(shape) or rows.ndim == 0:
+        raise InvalidInput(
+            where, wanted(), f"shape {rows.shape[:8]}", _shape_remedy(rows.shape, tuple(shape))
+        )
+    if not 1 <= len(rows) <= max_batch:
+        remedy = "Send at least one." if len(rows) == 0 else "Send them in several requests."
+        raise InvalidInput(where, f"1 to {max_batch} rows", f"{len(rows)} rows", remedy)
+    return np.ascontiguousarray(rows)
+
+
+def _shape_remedy(got: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    if got == wanted:
+        return "Add the batch axis in front, even for one."
+    if len(wanted) == 3 and wanted[0] == 1 and got[1:] == wanted[1:]:
+        return "Add the channel axis."
+    if len(got) == 4 and got[1:] == (*wanted[1:], wanted[0]):
+        return "Move the channels to the front."
+    return "Send rows of exactly that shape."
+
+
+def _first(wrong: NDArray[np.bool_]) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.unravel_index(int(wrong.argmax()), wrong.shape))
+
+
+def _path(index: tuple[int, ...]) -> str:
+    return "".join(f"[{i}]" for i in index)
+
+
+def _number(value: object) -> str:
+    """A number as it is, within reason; anything else by its type only, because it may be a client's text."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return type(value).__name__
+    if isinstance(value, int):
+        return str(value) if value.bit_length() <= 64 else f"an integer of {value.bit_length()} bits"
+    return str(value)

@@ -1,0 +1,66 @@
+"""Headers that let a page of another origin read an answer.
+
+Knows the setting `cors_origins` and the headers of CORS. Every answer carries them, also those that no
+application wrote: a page that may not read a 413 or a 503 sees a failed network, and repeats a request that
+cannot succeed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from service.settings import split_origins
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class CrossOrigin:
+    """The setting `cors_origins`, and the headers that follow from it."""
+
+    def __init__(self, origins: str | None = None, *, exposed_headers: Iterable[str] = ()) -> None:
+        """Reads the setting.
+
+        Args:
+            origins: Comma-separated origins, `*` for all, or None for no other origin.
+            exposed_headers: Headers of our answers that a page may read.
+        """
+        self.is_on = origins is not None
+        self.takes_all = origins == "*"
+        self.resource_policy = b"cross-origin" if self.takes_all else b"same-site"
+        self._origins = frozenset(origin.encode("ascii") for origin in split_origins(origins or ""))
+        self._only = next(iter(self._origins)) if len(self._origins) == 1 else None
+        self._exposed = ", ".join(exposed_headers).encode("ascii")
+
+    def allows(self, origin: bytes) -> bool:
+        """Whether pages of an origin may call this server."""
+        return self.takes_all or origin in self._origins
+
+    def permit(
+        self, request: Iterable[tuple[bytes, bytes]], answer: Headers, *, is_whole: bool = True
+    ) -> None:
+        """Adds to an answer what lets the page read it that sent the request.
+
+        Args:
+            request: Headers of the request, lower-case.
+            answer: Headers of the answer, lower-case.
+            is_whole: Whether all headers of the request came. If not, and Origin is missing, the page is
+                taken for one of the only allowed origin: a browser compares, and another page reads nothing.
+        """
+        if not self.is_on:
+            return
+        _vary(answer)
+        presumed = None if is_whole else self._only
+        origin = next((value for name, value in request if name == b"origin"), presumed)
+        if origin is not None and self.allows(origin):
+            answer.append((b"access-control-allow-origin", b"*" if self.takes_all else origin))
+            answer.append((b"access-control-expose-headers", self._exposed))
+
+
+def _vary(answer: Headers) -> None:
+    """Says to caches that another origin gets other headers."""
+    for place, (name, value) in enumerate(answer):
+        if name == b"vary":
+            if b"origin" not in value.lower().replace(b" ", b"").split(b","):
+                answer[place] = (name, value + b", Origin")
+            return
+    answer.append((b"vary", b"Origin"))

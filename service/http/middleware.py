@@ -1,0 +1,270 @@
+"""What every request passes on its way in and every answer on its way out, as pure ASGI.
+
+Knows headers, byte counts and the problem table. Knows nothing of models or codecs.
+
+    Envelope      request id, timing headers, one log line, metrics; the last resort for any exception
+      BodyCeiling   counts body bytes as they arrive, declared or chunked
+        application
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.http.connection import connection_of
+from service.http.cross_origin import CrossOrigin
+from service.http.headers import first_header
+from service.http.problems import MEDIA_TYPE, Item, ProblemError, problem_body, problem_headers
+from service.http.public_address import prefix_of
+from service.log_fields import fields
+from service.observability.metrics import Metrics
+from service.observability.probes import PROBES
+from service.observability.request_trace import Trace, begin_trace, current_trace, end_trace
+
+_log = logging.getLogger(__name__)
+
+#: Status that the log and the metrics give to a request whose client left before the answer.
+CLIENT_LEFT = 499
+#: Answered whatever else is refused.
+#: Where `service.security.access` leaves what it knows of the key that was sent; the log contains the label.
+API_KEY = "vae.api_key"
+
+
+def problem_response(error: ProblemError) -> Response:
+    """The answer for one problem, with the request id of the request in hand."""
+    trace = current_trace()
+    trace.code = error.kind.code
+    return Response(
+        problem_body(error, request_id=trace.request_id, prefix=trace.prefix),
+        status_code=error.kind.status,
+        media_type=MEDIA_TYPE,
+        headers=problem_headers(error),
+    )
+
+
+class Envelope:
+    """Outermost: gives every answer its id, timing, safety and CORS headers, and lets no exception out.
+
+    An exception that nobody else turned into an answer is logged once, with its traceback, and answered
+    as `internal-error`. When the server stops and a request outlives the grace time, its cancellation
+    is answered as `shutting-down`.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        metrics: Metrics,
+        access_log: bool,
+        is_draining: Callable[[], bool],
+        cross_origin: CrossOrigin,
+    ) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._access_log = access_log
+        self._is_draining = is_draining
+        self._cross_origin = cross_origin
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request with its id and timing, and count and log it once."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        trace, token = begin_trace(first_header(scope, b"x-request-id"))
+        trace.prefix = prefix_of(scope)
+        status = 0
+        in_parts = False
+
+        async def send_enveloped(message: Message) -> None:
+            nonlocal status, in_parts
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                trace.answer_begins()
+                self._complete(message["headers"], scope, trace)
+            elif message.get("more_body"):
+                in_parts = True
+            await send(message)
+
+        self._metrics.in_flight.inc()
+        try:
+            if connection_of(scope).only_probes and scope["path"] not in PROBES:
+                raise ProblemError(
+                    "too-many-connections",
+                    "More connections are open than this server takes.",
+                    headers={"Retry-After": "1", "Connection": "close"},
+                )
+            await self._app(scope, receive, send_enveloped)
+        except ProblemError as problem:
+            if status:
+                raise
+            await problem_response(problem)(scope, receive, send_enveloped)
+        except ClientDisconnect:
+            if status == 0 and connection_of(scope).timed_out:
+                late = ProblemError("receipt-timeout", "The body was not whole within the time limit.")
+                await problem_response(late)(scope, receive, send_enveloped)
+            else:
+                status = CLIENT_LEFT
+        except asyncio.CancelledError:
+            stops = self._is_draining()
+            # Also of half an answer: its status is 200.
+            trace.code = "shutting-down" if stops else trace.code
+            if status or not stops:
+                raise
+            stopped = ProblemError("shutting-down", "The server stopped before this request was done.")
+            await problem_response(stopped)(scope, receive, send_enveloped)
+        except Exception as error:
+            if status:
+                raise  # half an answer cannot be taken back: the server closes the connection
+            _log.error("request failed", exc_info=error)
+            answer = ProblemError("internal-error", "An unexpected error stopped this request.")
+            await problem_response(answer)(scope, receive, send_enveloped)
+        finally:
+            self._metrics.in_flight.dec()
+            self._record(scope, trace, status, in_parts=in_parts)
+            end_trace(token)
+
+    def _complete(self, headers: list[tuple[bytes, bytes]], scope: Scope, trace: Trace) -> None:
+        """Add the headers of every answer, those for pages of allowed origins included."""
+        _add_headers(headers, trace, self._cross_origin.resource_policy)
+        if self._cross_origin.is_on:
+            self._cross_origin.permit(scope["headers"], headers)
+
+    def _record(self, scope: Scope, trace: Trace, status: int, *, in_parts: bool) -> None:
+        """One line and one count per request.
+
+        The line, the metric and Server-Timing have the same time to the answer's headers. An answer in parts
+        has the time of its stream as well; any other is handed over at once.
+        """
+        trace.route = getattr(scope.get("endpoint"), "route_template", None)
+        duration_s = trace.to_answer_s()
+        stream_s = trace.elapsed_s() - duration_s if in_parts else None
+        self._metrics.observe_request(
+            route=trace.route,
+            method=scope["method"],
+            status=status,
+            duration_s=duration_s,
+            stream_s=stream_s,
+            phases=trace.phases,
+            code=trace.code,
+            model=trace.model,
+            images=trace.images,
+            body_bytes=trace.body_bytes,
+        )
+        if not self._access_log:
+            return
+        values: dict[str, object] = {
+            "method": scope["method"][:16],
+            "path": scope["path"][:120],
+            "status": status,
+            "ms": 1e3 * duration_s,
+        }
+        if stream_s is not None:
+            values["stream_ms"] = 1e3 * stream_s
+        if trace.model is not None:
+            values |= {"model": trace.model, "images": trace.images}
+        if trace.body_bytes:
+            values["body_bytes"] = trace.body_bytes
+        if trace.code is not None:
+            values["code"] = trace.code
+        if (key := scope.get(API_KEY)) is not None:
+            values["key"] = key.label or "unlabelled"
+        if scope.get("client"):
+            values["client"] = scope["client"][0]
+        _log.info("client left" if status == CLIENT_LEFT else "request", extra=fields(**values))
+
+
+def _add_headers(headers: list[tuple[bytes, bytes]], trace: Trace, resource_policy: bytes) -> None:
+    """Appends to the raw list of an answer, in which nothing else puts any of these but Cache-Control."""
+    headers.append((b"x-request-id", trace.request_id.encode("ascii")))
+    headers.append((b"server-timing", trace.server_timing().encode("ascii")))
+    if trace.model is not None:
+        headers.append((b"x-model", trace.model.encode("ascii")))
+    if trace.seed is not None:
+        headers.append((b"x-seed", b"%d" % trace.seed))
+    headers.append((b"x-content-type-options", b"nosniff"))
+    headers.append((b"cross-origin-resource-policy", resource_policy))
+    if not any(name == b"cache-control" for name, _ in headers):
+        headers.append((b"cache-control", b"no-store"))
+
+
+class BodyBudget:
+    """Bytes of request bodies that all requests together hold. One event loop, so plain arithmetic."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.held = 0
+
+
+class BodyCeiling:
+    """Refuses a body longer than `max_bytes`, by the declared length if there is one, else by counting.
+
+    Both ways raise the same problem, so both give the same answer. What arrives after the refusal is
+    dropped by the server without being kept. A body that fits, but for which all bodies together leave no
+    room, is refused as too busy.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int, budget: BodyBudget) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+        self._budget = budget
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request on with a body that is counted as it is read."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = first_header(scope, b"content-length") or ""
+        if (
+            declared.isascii()
+            and declared.isdigit()
+            and int(declared.lstrip("0")[:20] or 0) > self._max_bytes
+        ):
+            await problem_response(self._too_large())(scope, receive, send)
+            return
+        if not declared and scope["method"] in ("GET", "HEAD"):
+            # No body comes, or one that nobody reads: the server bounds what it keeps of it.
+            await self._app(scope, receive, send)
+            return
+        trace = current_trace()
+        budget = self._budget
+
+        async def receive_counted() -> Message:
+            message = await receive()
+            if message["type"] == "http.request":
+                size = len(message.get("body", b""))
+                trace.body_bytes += size
+                budget.held += size
+                if trace.body_bytes > self._max_bytes:
+                    raise self._too_large()
+                if budget.held > budget.most:
+                    raise self._no_room()
+            return message
+
+        try:
+            await self._app(scope, receive_counted, send)
+        finally:
+            budget.held -= trace.body_bytes
+
+    def _no_room(self) -> ProblemError:
+        return ProblemError(
+            "too-busy",
+            f"All request bodies together are more than {self._budget.most} bytes at the moment.",
+            headers={"Retry-After": "1"},
+        )
+
+    def _too_large(self) -> ProblemError:
+        return ProblemError.of_item(
+            "body-too-large",
+            Item(
+                "body",
+                f"at most {self._max_bytes} bytes",
+                "more",
+                "Split the images over several requests, or send them as application/x-npy.",
+            ),
+        )

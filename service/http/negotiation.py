@@ -1,0 +1,150 @@
+"""Which form an answer takes: the suffix first, then the Accept header, then JSON.
+
+Knows media types and weights (RFC 9110, section 12.5.1). Knows nothing of models, arrays or routes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from service.http.media_types import elements, weight
+from service.http.problems import Item, ProblemError
+
+_MAX_ACCEPT_CHARACTERS = 4_000
+_MAX_ACCEPT_RANGES = 64
+#: Weight of `*/*` in place of what is not read of a very long header.
+_LEAST_WEIGHT = 1e-6
+#: Parameters of a media range that do not make it narrower than its type.
+_NEUTRAL = {"q", "charset"}
+#: Every browser asks for it when it opens an address. Java's default header has `text/html`, but not this.
+_OF_BROWSERS = ("application", "xhtml+xml")
+
+
+class Form(Enum):
+    """A form of an answer: its suffix and its media type."""
+
+    JSON = ("json", "application/json")
+    PNG = ("png", "image/png")
+    NPY = ("npy", "application/x-npy")
+    NPZ = ("npz", "application/x-npz")
+    TEXT = ("txt", "text/plain")
+
+    def __init__(self, suffix: str, media_type: str) -> None:
+        self.suffix = suffix
+        self.media_type = media_type
+
+    @property
+    def content_type(self) -> str:
+        """Value of the Content-Type header."""
+        return "text/plain; charset=utf-8" if self is Form.TEXT else self.media_type
+
+
+@dataclass(frozen=True)
+class _Range:
+    """One element of an Accept header."""
+
+    kind: str
+    subtype: str
+    quality: float
+
+    def precision(self, form: Form) -> int:
+        """How exactly it names the form: 3 exactly, 2 by `type/*`, 1 by `*/*`, 0 not at all."""
+        kind, subtype = form.media_type.split("/")
+        if (self.kind, self.subtype) == (kind, subtype):
+            return 3
+        if (self.kind, self.subtype) == (kind, "*"):
+            return 2
+        return 1 if (self.kind, self.subtype) == ("*", "*") else 0
+
+
+def choose_form(*, suffix: str | None, accept: str | None, forms: Sequence[Form]) -> Form:
+    """The form to answer in, out of `forms`, whose first member is the default.
+
+    A suffix wins over any Accept header. Without one, the form with the highest weight wins, and among
+    equals the one named most exactly, then the one listed first here: `*/*` is JSON. A browser that opens an
+    address accepts pages and, at a lower weight, `*/*`: it is shown the picture where there is one.
+
+    A header that cannot be read counts as absent. The beginning of a very long header is read, and excludes
+    only what it names.
+
+    Raises:
+        ProblemError: `form-not-available`, listing the forms there are.
+    """
+    if suffix is not None:
+        for form in forms:
+            if form.suffix == suffix:
+                return form
+        raise _no_such_form("suffix", "another suffix", forms)
+    if accept is None or not accept.strip() or accept.strip() == "*/*":
+        return forms[0]
+    if len(accept) > _MAX_ACCEPT_CHARACTERS:
+        accept = accept[: _MAX_ACCEPT_CHARACTERS + 1]  # one more, so that it still shows to be too long
+    return _by_accept(accept, tuple(forms))
+
+
+@functools.lru_cache(maxsize=128)  # clients send few different ones, and half a megabyte of them at the most
+def _by_accept(accept: str, forms: tuple[Form, ...]) -> Form:
+    ranges = _parse_accept(accept)
+    if not ranges:
+        return forms[0]
+    best = _best(ranges, forms)
+    if best is None:
+        raise _no_such_form("Accept", "media types of which none is among them", forms)
+    form, precision = best
+    opened_by_browser = precision == 1 and any((r.kind, r.subtype) == _OF_BROWSERS for r in ranges)
+    if opened_by_browser and Form.PNG in forms:
+        return Form.PNG
+    return form
+
+
+def _best(ranges: Sequence[_Range], forms: Sequence[Form]) -> tuple[Form, int] | None:
+    """The acceptable form of highest quality, then precision, then order; with its precision."""
+    ranked: list[tuple[float, int, int]] = []
+    for order, form in enumerate(forms):
+        # The most exact range decides the quality of a form, not the kindest one.
+        precision, quality = max(((r.precision(form), r.quality) for r in ranges), default=(0, 0.0))
+        if precision and quality > 0:
+            ranked.append((quality, precision, -order))
+    if not ranked:
+        return None
+    _, precision, order = max(ranked)
+    return forms[-order], precision
+
+
+def _parse_accept(accept: str) -> list[_Range]:
+    """The ranges that can be read; any other element is as good as absent.
+
+    A range with a parameter of its own, such as `application/json;version=2`, names a kind of that type. The
+    type satisfies it, but with the weight 0 it does not exclude the type.
+    """
+    is_cut = len(accept) > _MAX_ACCEPT_CHARACTERS
+    whole = accept.rpartition(",")[0] if is_cut else accept
+    found = elements(whole, most=_MAX_ACCEPT_RANGES + 1)
+    ranges = []
+    for element in found[:_MAX_ACCEPT_RANGES]:
+        kind, slash, subtype = element.value.lower().partition("/")
+        if kind == "*" and not slash:
+            subtype = "*"  # as older Java has it
+        quality = weight(element.parameters)
+        is_narrower = not element.parameters.keys() <= _NEUTRAL
+        if kind and subtype and not (quality == 0 and is_narrower):
+            ranges.append(_Range(kind, subtype, quality))
+    if is_cut or len(found) > _MAX_ACCEPT_RANGES:
+        ranges.append(_Range("*", "*", _LEAST_WEIGHT))
+    return ranges
+
+
+def _no_such_form(where: str, got: str, forms: Sequence[Form]) -> ProblemError:
+    listed = ", ".join(f".{form.suffix} ({form.media_type})" for form in forms)
+    return ProblemError.of_item(
+        "form-not-available",
+        Item(
+            where,
+            f"one of {listed}",
+            got,
+            f"Append a suffix such as .{forms[0].suffix} to the path, or send Accept: {forms[0].media_type}.",
+        ),
+    )

@@ -1,0 +1,320 @@
+"""Strict parameters: what one may be, and the sentence that says so when it is not.
+
+Knows pydantic and plain values. Knows nothing of requests, models or arrays.
+Nothing is coerced: `true` is no number, `"1.5"` is no float, `1.0` is no integer, and what is not in the
+class is refused by its nearest name. A client's text is never repeated, only its kind and length.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+import re
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from urllib.parse import parse_qsl
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+
+from service.codecs.describe import describe as json_words
+from service.http.problems import MAX_ITEMS, Item, ProblemError
+
+MAX_QUERY_BYTES = 4_096
+MAX_QUERY_FIELDS = 64
+#: Longer queries are read anew each time, so that the 256 that are remembered stay small.
+_MOST_REMEMBERED_BYTES = 256
+#: What a query does without: `["a", 1]` → `a,1`.
+_NO_JSON = str.maketrans("", "", '[]" ')
+_INTEGER = re.compile(r"-?[0-9]{1,40}\Z")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,40})(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,6})?\Z")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds that come from the settings rather than from the class."""
+
+    max_images: int
+    """Most images of a request or an answer that is held whole."""
+    max_stream_images: int
+    """Most images of an answer that is sent part by part."""
+    max_score_draws: int
+    """Most importance draws of one /score, all its images together."""
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """Marks a number whose upper bound is the named member of `Limits`."""
+
+    limit: str
+
+
+class Scalars(BaseModel):
+    """Parent of every set of parameters: frozen, strict, nothing unknown."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+        protected_namespaces=(),
+    )
+
+
+S = TypeVar("S", bound=Scalars)
+
+
+def read_query(query: bytes, model: type[S], limits: Limits) -> S:
+    """The parameters in a query string.
+
+    Raises:
+        ProblemError: `invalid-parameter`, naming up to ten unknown, repeated or ill-valued parameters.
+    """
+    if not query:
+        return _defaults(model)
+    if len(query) > _MOST_REMEMBERED_BYTES:
+        return _read_query(query, model, limits)
+    known = _known_query(query, model, limits)
+    assert isinstance(known, model)
+    return known
+
+
+def _read_query(query: bytes, model: type[S], limits: Limits) -> S:
+    values: dict[str, object] = {}
+    items: list[Item] = []
+    for position, (name, text) in enumerate(_split_query(query), start=1):
+        if name not in model.model_fields:
+            items.append(_unknown(f"query parameter {position}", name, model.model_fields))
+        elif name in values:
+            items.append(Item(f"query: {name}", "one value", "more than one", f"Send {name} once."))
+        else:
+            values[name] = _from_text(text, model.model_fields[name])
+    return _validated(values, model, limits, code="invalid-parameter", where="query: ", items=items)
+
+
+@functools.lru_cache(maxsize=256)
+def _known_query(query: bytes, model: type[Scalars], limits: Limits) -> Scalars:
+    """The same, read once for each text: what comes of it is frozen, and most clients send one for ever."""
+    return _read_query(query, model, limits)
+
+
+def read_object(
+    values: Mapping[str, object], model: type[S], limits: Limits, *, also: Iterable[str] = ()
+) -> S:
+    """The scalars in a JSON object; names in `also` are known, but are somebody else's to read.
+
+    Raises:
+        ProblemError: `invalid-value`, naming up to ten defects.
+    """
+    elsewhere = tuple(also)
+    if all(name in elsewhere for name in values):
+        return _defaults(model)
+    known = (*elsewhere, *model.model_fields)
+    unknown = ((at, name) for at, name in enumerate(values, start=1) if name not in known)
+    items = [_unknown(f"body: key {at}", name, known) for at, name in islice(unknown, MAX_ITEMS)]
+    own = {name: value for name, value in values.items() if name in model.model_fields}
+    return _validated(own, model, limits, code="invalid-value", where="body: ", items=items)
+
+
+def _defaults(model: type[S]) -> S:
+    """What a request without any of these parameters means; frozen, so one for all."""
+    found = _DEFAULTS.get(model)
+    if found is None:
+        found = _DEFAULTS[model] = model()
+    assert isinstance(found, model)
+    return found
+
+
+_DEFAULTS: dict[type[Scalars], Scalars] = {}
+
+
+def expectation(field: FieldInfo, limits: Limits) -> str:
+    """What the field takes, in words: `an integer from 1 to 256`."""
+    kind = scalar_type(field)
+    if kind is bool:
+        return "true or false"
+    if kind is list:
+        low, high = bounds(element_of(field), limits)
+        fewest, most = list_lengths(field)
+        return f"{fewest} to {most} integers from {low} to {high}"
+    if words := words_of(field):
+        return " or ".join(words)
+    low, high = bounds(field, limits)
+    if kind is int or kind is float:
+        noun = "an integer" if kind is int else "a finite number"
+        return f"{noun} from {low} to {high}"
+    if words := words_of(field):
+        return " or ".join(words)
+    longest = longest_text(field)
+    return f"text of at most {longest} characters" if longest else "text"
+
+
+def bounds(field: FieldInfo, limits: Limits) -> tuple[Any, Any]:
+    """(smallest, largest) value of a numeric field; None where there is none."""
+    low, high = _constraint(field, "ge"), _constraint(field, "le")
+    dynamic = next((getattr(limits, m.limit) for m in field.metadata if isinstance(m, AtMost)), None)
+    return low, dynamic if dynamic is not None else high
+
+
+def longest_text(field: FieldInfo) -> int | None:
+    """Most characters of a text field, if it has a bound."""
+    longest: int | None = _constraint(field, "max_length")
+    return longest
+
+
+def _constraint(field: FieldInfo, name: str) -> Any:
+    return next((getattr(m, name) for m in field.metadata if getattr(m, name, None) is not None), None)
+
+
+def words_of(field: FieldInfo) -> tuple[str, ...]:
+    """The words that a text field takes, if it takes nothing else."""
+    annotation = _annotation(field)
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
+
+
+def element_of(field: FieldInfo) -> FieldInfo:
+    """One integer of a field that takes several."""
+    return FieldInfo.from_annotation(get_args(_annotation(field))[0])
+
+
+def list_lengths(field: FieldInfo) -> tuple[int, int]:
+    """Fewest and most elements of a field that takes several."""
+    return _constraint(field, "min_length"), _constraint(field, "max_length")
+
+
+def scalar_type(field: FieldInfo) -> Any:
+    """bool, int, float, str, or list for a few integers, whether the field may be left out or not."""
+    annotation = _annotation(field)
+    if get_origin(annotation) is Literal:
+        return str
+    if get_origin(annotation) is list:
+        return list
+    assert annotation in (bool, int, float, str), f"not a scalar: {annotation}"
+    return annotation
+
+
+def _annotation(field: FieldInfo) -> Any:
+    annotation = field.annotation
+    if get_origin(annotation) in (Union, types.UnionType):
+        return next(a for a in get_args(annotation) if a is not type(None))
+    return annotation
+
+
+def describe(value: object) -> str:
+    """What came, without repeating it: numbers are shown when they are short, text never."""
+    if isinstance(value, _Unreadable):
+        return value.got
+    return json_words(value)
+
+
+@dataclass(frozen=True)
+class _Unreadable:
+    """Stands for text that is no value of the field's type; no strict field accepts it."""
+
+    got: str
+
+
+def _split_query(query: bytes) -> list[tuple[str, str]]:
+    if len(query) > MAX_QUERY_BYTES:
+        raise ProblemError.of_item(
+            "invalid-parameter",
+            Item(
+                "query", f"at most {MAX_QUERY_BYTES} bytes", f"{len(query)} bytes", "Send images in a body."
+            ),
+        )
+    # Between two `&`, and behind the last one, there may be nothing: clients join and append pairs blindly.
+    pairs = b"&".join(filter(None, query.split(b"&")))
+    if not pairs:
+        return []
+    try:
+        return parse_qsl(
+            pairs.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=True,
+            encoding="utf-8",
+            errors="strict",
+            max_num_fields=MAX_QUERY_FIELDS,
+        )
+    except ValueError:  # UnicodeDecodeError among them
+        raise ProblemError.of_item(
+            "invalid-parameter",
+            Item(
+                "query",
+                f"at most {MAX_QUERY_FIELDS} name=value pairs, joined by &, percent-encoded UTF-8",
+                "something else",
+                "Such as ?n=4&seed=7.",
+            ),
+        ) from None
+
+
+def _from_text(text: str, field: FieldInfo) -> object:
+    """A query's text as a value of the field's type, read as strictly as JSON would be."""
+    kind = scalar_type(field)
+    if kind is str:
+        return text
+    if kind is bool and text in ("true", "false"):
+        return text == "true"
+    if kind is int and _INTEGER.match(text):
+        return int(text)
+    if kind is float and _NUMBER.match(text):
+        return float(text)
+    if kind is list and all(_INTEGER.match(part) for part in text.split(",")):
+        return [int(part) for part in text.split(",")]
+    return _Unreadable("nothing" if not text else f"text of {len(text)} characters that is none")
+
+
+def _validated(
+    values: Mapping[str, object],
+    model: type[S],
+    limits: Limits,
+    *,
+    code: str,
+    where: str,
+    items: list[Item],
+) -> S:
+    wrong: list[str] = []
+    parsed: S | None = None
+    try:
+        parsed = model.model_validate(dict(values), strict=True)
+    except ValidationError as error:
+        wrong = [str(e["loc"][0]) for e in error.errors(include_input=False, include_url=False)]
+    for name in model.model_fields if wrong else values:  # what was not sent can only be missing
+        field, value = model.model_fields[name], values.get(name)
+        high = bounds(field, limits)[1]
+        too_large = (
+            isinstance(value, int) and not isinstance(value, bool) and high is not None and value > high
+        )
+        is_null = name in values and value is None  # a value that is left out is left out
+        if name in wrong or too_large or is_null:
+            items.append(_misfit(where, name, field, value, limits))
+    if items or parsed is None:
+        detail = f"{items[0].where}: expected {items[0].expected}, got {items[0].got}."
+        more = len(items) - 1
+        raise ProblemError(code, detail + (f" And {more} more." if more else ""), items=items)
+    return parsed
+
+
+def _misfit(where: str, name: str, field: FieldInfo, value: object, limits: Limits) -> Item:
+    example = json.dumps(field.examples[0] if field.examples else None)
+    remedy = f'Such as {{"{name}": {example}}}.'
+    if where.startswith("query"):
+        remedy = f"Such as {name}={example.translate(_NO_JSON)}."
+    return Item(f"{where}{name}", expectation(field, limits), describe(value), remedy)
+
+
+def _unknown(where: str, name: str, known: Iterable[str]) -> Item:
+    names = sorted(known)
+    # Names are short, so only short ones can be near; a long one would cost time to compare.
+    nearest = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.4) if len(name) <= 64 else []
+    remedy = f"Did you mean {nearest[0]}? " if nearest else ""
+    return Item(
+        where,
+        "one of " + ", ".join(names) if names else "none",
+        f"an unknown name of {len(name)} characters",
+        remedy + ("Correct or leave it out."),
+    )

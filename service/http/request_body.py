@@ -1,0 +1,218 @@
+"""What kind of body came, and its bytes.
+
+Knows headers, the first bytes of a file and `curl`'s habits. Knows nothing of pixels, arrays or models.
+
+`curl --data` calls everything `application/x-www-form-urlencoded`; a body sent so, or without any type, is
+known by its first bytes. What cannot be known is refused with a command that works.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from starlette.requests import ClientDisconnect, Request
+
+from service.http.headers import first_header
+from service.http.media_types import elements
+from service.http.problems import Item, ProblemError, sentence
+from service.http.public_address import HOST, prefix_of
+from service.observability.request_trace import current_trace
+
+_SAFE_HOST = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,98}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?\Z"
+)
+#: Types that say nothing about the body: curl's own, and "some bytes".
+_SAYS_NOTHING = ("", "application/x-www-form-urlencoded", "application/octet-stream")
+#: So much is copied in one turn of the event loop: about half a millisecond of work.
+_JOINED_BYTES = 1_048_576
+#: Charsets whose texts are UTF-8 as they stand.
+_UTF_8 = {
+    *("", "utf-8", "utf8", "utf_8", "csutf8", "unicode-1-1-utf-8"),
+    *("us-ascii", "ascii", "csascii", "ansi_x3.4-1968", "ansi_x3.4-1986", "iso646-us", "iso-ir-6", "cp367"),
+}
+#: Charsets in which bytes of ASCII mean what they mean in UTF-8. Some clients name one by default.
+_ASCII_AND_MORE = re.compile(
+    r"iso[-_]?8859[-_]?[0-9]{1,2}|latin[-_]?[0-9]{1,2}|(?:windows-|cp)125[0-9]|koi8-[ru]|gb2312|gbk|gb18030|big5"
+    r"|euc-(?:jp|kr)"
+)
+_MOST_REMEMBERED_CHARACTERS = 128
+_NAMED_IN_ANSWERS = (
+    "multipart/form-data",
+    "text/plain",
+    "application/xml",
+    "image/jpeg",
+    "image/webp",
+    "image/gif",
+)
+
+
+class BodyKind(Enum):
+    """A kind of request body: its media type and how it begins."""
+
+    JSON = ("application/json", rb"[ \t\r\n]*\{", ("text/json", "text/x-json", "application/x-json"))
+    PNG = ("image/png", rb"\x89PNG\r\n\x1a\n", ("image/x-png",))
+    NPY = ("application/x-npy", rb"\x93NUMPY", ())
+
+    def __init__(self, media_type: str, beginning: bytes, synonyms: tuple[str, ...]) -> None:
+        self.media_type = media_type
+        self.beginning = re.compile(beginning)
+        self.media_types = frozenset((media_type, *synonyms))
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A request body, whole."""
+
+    kind: BodyKind
+    data: bytes | bytearray
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether there is nothing in it but white space."""
+        return not self.data or self.data.isspace()
+
+
+def base_url(request: Request) -> str:
+    """Address the client used, for commands it can paste; `localhost` without a usable Host header."""
+    host = request.scope.get(HOST) or request.headers.get("host", "")
+    if not _SAFE_HOST.match(host):
+        _, port = request.scope.get("server") or ("", None)
+        host = f"localhost:{port or 8000}"
+    scheme = "https" if request.scope.get("scheme") == "https" else "http"
+    return f"{scheme}://{host}{prefix_of(request.scope)}"
+
+
+async def read_body(request: Request, *, path: str, kinds: Mapping[BodyKind, str]) -> Body:
+    """The body and its kind, read to its end.
+
+    Args:
+        request: Of which nothing has been read.
+        path: The endpoint's path, for the command in a refusal.
+        kinds: What this endpoint takes, each with the argument by which curl sends it.
+
+    Raises:
+        ProblemError: `media-type-not-supported`, with a command for each kind that is taken.
+        ClientDisconnect: The client left before the end.
+    """
+    refuse = _Refusal(request, path=path, kinds=kinds)
+    declared, charset = _declared_kind(request, refuse)
+    with current_trace().phase("read"):
+        data = await _read_all(request)
+    if declared is not None:
+        if charset not in _UTF_8 and not data.isascii():
+            raise refuse.because_of_charset()
+        return Body(declared, data)
+    if not data:
+        return Body(next(iter(kinds)), data)
+    for kind in kinds:
+        if kind.beginning.match(data):
+            return Body(kind, data)
+    raise refuse.because("a body of no known type")
+
+
+async def _read_all(request: Request) -> bytes | bytearray:
+    """The whole body; in one piece, as most come, it is not copied."""
+    parts: list[bytes] = []
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part: bytes = message.get("body", b"")
+        if not message.get("more_body", False):
+            break
+        parts.append(part)
+    if not parts:
+        return part
+    parts.append(part)
+    if sum(map(len, parts)) <= _JOINED_BYTES:
+        return b"".join(parts)
+    return await _joined_by_and_by(parts)
+
+
+async def _joined_by_and_by(parts: list[bytes]) -> bytearray:
+    """A long body: to join 12 MB at once would hold up everybody else for 5 ms."""
+    whole = bytearray()
+    parts.reverse()
+    while parts:
+        long_enough = len(whole) + _JOINED_BYTES
+        while parts and len(whole) < long_enough:
+            whole += parts.pop()
+        await asyncio.sleep(0)
+    return whole
+
+
+class _Refusal:
+    """What to answer when a body cannot be taken."""
+
+    def __init__(self, request: Request, *, path: str, kinds: Mapping[BodyKind, str]) -> None:
+        self._request = request
+        self._path = path
+        self.kinds = kinds
+
+    def because(self, got: str) -> ProblemError:
+        url = f"{base_url(self._request)}{self._path}"
+        listed = " or ".join(kind.media_type for kind in self.kinds)
+        items = [
+            Item(
+                "Content-Type",
+                kind.media_type,
+                got,
+                f"curl -H 'Content-Type: {kind.media_type}' {argument} {url}",
+            )
+            for kind, argument in self.kinds.items()
+        ]
+        return ProblemError(
+            "media-type-not-supported",
+            f"Content-Type: expected {listed}, got {got}. errors[] holds a command for each.",
+            items=items,
+            headers=self._accept_post,
+        )
+
+    def because_of_charset(self) -> ProblemError:
+        item = Item(
+            "Content-Type: charset",
+            "JSON in UTF-8",
+            "text in another charset",
+            f"Encode the body as UTF-8, and send Content-Type: {BodyKind.JSON.media_type}.",
+        )
+        return ProblemError(
+            "media-type-not-supported", sentence(item), items=(item,), headers=self._accept_post
+        )
+
+    @property
+    def _accept_post(self) -> dict[str, str]:
+        return {"Accept-Post": ", ".join(kind.media_type for kind in self.kinds)}
+
+
+def _declared_kind(request: Request, refuse: _Refusal) -> tuple[BodyKind | None, str]:
+    """The kind that the headers name, or None when they leave it to the body; and the charset of JSON."""
+    if (first_header(request.scope, b"content-encoding") or "").strip().lower() not in ("", "identity"):
+        raise refuse.because("a compressed body")
+    stated = first_header(request.scope, b"content-type") or ""
+    read = _remembered if len(stated) <= _MOST_REMEMBERED_CHARACTERS else _media_type
+    media_type, charset = read(stated)
+    if media_type in _SAYS_NOTHING:
+        return None, ""
+    for kind in refuse.kinds:
+        if media_type in kind.media_types:
+            if kind is not BodyKind.JSON:
+                return kind, ""
+            if charset not in _UTF_8 and not _ASCII_AND_MORE.fullmatch(charset):
+                raise refuse.because_of_charset()
+            return kind, charset
+    raise refuse.because(media_type if media_type in _NAMED_IN_ANSWERS else "another media type")
+
+
+def _media_type(header: str) -> tuple[str, str]:
+    """Media type and charset of a Content-Type, both in lower case, empty where there is none."""
+    for element in elements(header, most=1):
+        return element.value.lower(), element.parameters.get("charset", "").lower()
+    return "", ""
+
+
+_remembered = functools.lru_cache(maxsize=64)(_media_type)

@@ -1,0 +1,293 @@
+"""One uvicorn process around the application: socket, signals, start and stop.
+
+Knows uvicorn and the settings. Knows nothing of routes, models or codecs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import resource
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from service.app_state import Services
+from service.engine import ThreadBudget, allowed_threads
+from service.http.addresses import plain_address
+from service.http.protocol import RESERVED_CONNECTIONS, SWEEP_S, ConnectionBounds, ProblemProtocol
+from service.http.unread_answers import MOST_CLOSING, ClosingSockets, limit_unsent
+from service.lifespan import reload_models
+from service.log_fields import fields
+from service.process import draining, early
+from service.process.acceptor import Acceptor
+from service.process.again import Again
+from service.process.sockets import bind
+from service.process.thread_room import family_of, fit_threads, thread_room
+from service.process.worker import WorkerPlace
+from service.settings import Settings
+
+#: Open files that are no connections: listener, log, store, libraries.
+_OTHER_FILES = 64
+#: A client may take this many times the receipt deadline to read anything of its answer: it may be busy with
+#: what it has read, whereas one that sends has nothing else to do.
+_STALL_FACTOR = 2.0
+_HEARTBEAT_S = 1.0
+_log = logging.getLogger(__name__)
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which tells the application as soon as it is to stop."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        services: Services,
+        closing: ClosingSockets,
+        budget: ThreadBudget,
+        started_s: float,
+        place: WorkerPlace | None,
+    ) -> None:
+        super().__init__(config)
+        self._budget = budget
+        self._services = services
+        self._closing = closing
+        self._started_s = started_s
+        self._delay_s = 0.0
+        self._place = place
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, start the sweep of slow connections, and take SIGHUP."""
+        # Of several workers each takes its own connections, and others' that wait; alone, uvicorn takes all.
+        await super().startup(sockets if self._place is None else [])
+        self._acceptors = (
+            [] if self._place is None else [Acceptor(*self._place.listeners, make_protocol=self._protocol)]
+        )
+        self._sweeper = asyncio.create_task(self._sweep())
+        self._rereading = Again(self._read_again)
+        self._listen_for_hangups(asyncio.get_running_loop())
+        settle_collector()
+        if self._place is not None:
+            self._heart = asyncio.create_task(_beat(self._place.beat))
+        _announce(self._services, sockets or [], self._started_s, self._budget)
+
+    def _listen_for_hangups(self, loop: asyncio.AbstractEventLoop) -> None:
+        """SIGHUP reads the store and the key file again, also one that came while models were loaded.
+
+        Not by the loop's own handler, which the loop takes away when it closes: the default ends the process.
+        """
+
+        def hang_up(*_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and nothing is served any more
+                loop.call_soon_threadsafe(self._rereading.ask)
+
+        signal.signal(signal.SIGHUP, hang_up)
+        if early.hangup_was_held():
+            self._rereading.ask()
+
+    async def _read_again(self) -> None:
+        """What an operator may change while the server runs."""
+        self._services.access.reread()
+        await reload_models(self._services)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain: not ready at once, and stop after the drain delay on SIGTERM."""
+        self._services.lifecycle.draining = True
+        self._delay_s = self._services.settings.drain_delay_s if sig == signal.SIGTERM else 0.0
+        super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Lets everybody who was heard be answered, in the order that loses nobody; see `draining.py`."""
+        await draining.linger(
+            self._protocols,
+            # Several workers share one socket, on which the supervisor refuses if all of them are to stop.
+            listeners=sockets or [] if self._place is None else [],
+            accepting_s=0.0 if self._place is None else draining.SHARED_LINGER_S,
+            servers=[*self.servers, *self._acceptors],
+            delay_s=self._delay_s,
+            is_forced=lambda: self.force_exit,
+        )
+        await super().shutdown(sockets)
+        self._sweeper.cancel()
+        for protocol in self._protocols():
+            if protocol.transport.get_write_buffer_size():
+                protocol.reset()  # the grace time is over; the kernel would keep half an answer for minutes
+        self._closing.release()
+
+    def _protocol(self) -> asyncio.Protocol:
+        """What uvicorn makes for a connection that it takes itself."""
+        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
+
+    def _protocols(self) -> list[ProblemProtocol]:
+        return [each for each in self.server_state.connections if isinstance(each, ProblemProtocol)]
+
+    async def _sweep(self) -> None:
+        """Looks for late connections, also while the server stops."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now_s = time.monotonic()
+            for protocol in self._protocols():
+                protocol.sweep(now_s)
+            self._closing.sweep(now_s)
+
+
+async def _beat(heartbeat: Callable[[], None]) -> None:
+    """Until the process ends: that the event loop turns is what the supervisor wants to know."""
+    while True:
+        heartbeat()
+        await asyncio.sleep(_HEARTBEAT_S)
+
+
+def serve(
+    app: FastAPI,
+    settings: Settings,
+    *,
+    budget: ThreadBudget,
+    started_s: float,
+    place: WorkerPlace | None = None,
+) -> None:
+    """Listens until SIGTERM or SIGINT, lets running requests finish, and returns.
+
+    Args:
+        app: The application that `create_app` made.
+        settings: Of the server.
+        budget: Why the application has as many threads as it has.
+        place: For one of several workers: the sockets, and whom it tells that it is alive.
+        started_s: When the process began its work, on the clock of `time.perf_counter`.
+
+    Raises:
+        AddressError: Before anything was loaded.
+    """
+    services: Services = app.state.services
+    listeners = list(place.listeners) if place else [bind(settings.host, settings.port)]
+    for listener in listeners:
+        limit_unsent(listener)  # connections inherit it
+    protocol = ProblemProtocol.bounded(
+        services.metrics,
+        connection_bounds(settings),
+        cross_origin=services.cross_origin,
+        address=services.address,
+    )
+    config = uvicorn.Config(
+        app,
+        http=protocol,
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # service.http.forwarded reads them, and knows IPv4 behind `::`
+        timeout_keep_alive=settings.keep_alive_s,
+        timeout_graceful_shutdown=settings.shutdown_grace_s,
+    )
+    # uvicorn raises the signal again once it is done, and ours makes 0 of that too.
+    signal.signal(signal.SIGTERM, _exit_cleanly)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    early.leave_orphans_to_system()
+    server = Server(
+        config,
+        services=services,
+        closing=protocol.closing,
+        budget=budget,
+        started_s=started_s,
+        place=place,
+    )
+    try:
+        server.run(sockets=listeners)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for listener in listeners:
+            listener.close()
+        _log.info("stopped")
+
+
+def connection_bounds(settings: Settings) -> ConnectionBounds:
+    """The bounds of the settings, after this process was allowed as many open files as it may have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    connections, closing = settings.max_connections, MOST_CLOSING
+    if files != resource.RLIM_INFINITY:
+        closing = min(closing, files // 8)
+        connections = min(connections, max(1, files - closing - RESERVED_CONNECTIONS - _OTHER_FILES))
+    return ConnectionBounds(
+        receipt_s=settings.receipt_timeout_s,
+        stall_s=_STALL_FACTOR * settings.receipt_timeout_s,
+        connections=connections,
+        closing=closing,
+    )
+
+
+def settle_collector() -> None:
+    """Takes everything alive now out of the garbage collector's rounds, and makes those rounds rarer.
+
+    What lives after the start lives on. Parsing 1 MiB of nested JSON, which creates 400,000 lists, took
+    207 ms before and 26 ms after, because the collector went through the whole heap again and again
+    (test_hostile_payloads bounds it).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
+def thread_budget(settings: Settings, place: WorkerPlace | None = None) -> ThreadBudget:
+    """Threads that run models, and why so many: as chosen, or a share of the cores, if they may be started.
+
+    Args:
+        settings: Where the number may have been chosen.
+        place: For one of several workers.
+    """
+    processes = 1 if place is None else place.of
+    if settings.threads is not None:
+        wanted = ThreadBudget(settings.threads, "set by --threads or VAE_THREADS")
+    else:
+        cores = allowed_threads()
+        why = cores.why if processes == 1 else f"its part of {processes} workers: {cores.why}"
+        wanted = ThreadBudget(max(1, cores.threads // processes), why)
+    room = thread_room(family_of(None if place is None else place.parent))
+    return fit_threads(wanted, room=room, processes=processes)
+
+
+def _announce(
+    services: Services, sockets: list[socket.socket], started_s: float, budget: ThreadBudget
+) -> None:
+    """What an operator wants to see first."""
+    readiness = services.registry.readiness()
+    host, port = sockets[0].getsockname()[:2] if sockets else (services.settings.host, services.settings.port)
+    host = plain_address(host)
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    values: dict[str, Any] = {
+        "address": url,
+        "models": ",".join(model.label for model in services.registry.loaded()) or "none",
+        "threads": services.lanes.count,
+        "why": budget.why,
+        "store": services.store_root,
+        "start_ms": 1e3 * (time.perf_counter() - started_s),
+    }
+    if readiness.ready:
+        _log.info("serving", extra=fields(**values, try_it=f"curl {url}/sample.txt"))
+    else:
+        _log.error(
+            "serving, but not ready", extra=fields(**values, reason=readiness.reason, remedy=readiness.remedy)
+        )
+    services.access.warn_when_exposed(host)
+
+
+def _exit_cleanly(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(0)

@@ -1,1 +1,0 @@
-"""Bodies and parameters, one module per protocol. Scalars only: arrays never pass through pydantic."""

@@ -1,0 +1,69 @@
+"""A likelihood that cannot speak of the images it is given is told before it is trained."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from training.data import ImageData, ImageSet, binarise, to_unit_interval
+from training.fitting.data_checks import greyness, objections
+from training.fitting.fit import fit
+
+
+def images(levels: np.ndarray) -> ImageSet:
+    return ImageSet("x", torch.from_numpy(levels.astype(np.uint8)))
+
+
+def shades(count: int = 200) -> ImageSet:
+    """Grey levels around the middle, as photographs have."""
+    return images(np.random.default_rng(0).normal(128.0, 30.0, (count, 1, 8, 8)).clip(0, 255))
+
+
+def test_greyness_is_zero_for_black_and_white_and_one_for_a_flat_grey():
+    rng = np.random.default_rng(0)
+    assert greyness(images(255 * rng.integers(0, 2, (50, 1, 8, 8)))) == 0.0
+    assert greyness(images(np.full((50, 3, 8, 8), 100))) == pytest.approx(1.0)
+    assert greyness(images(np.zeros((50, 1, 8, 8)))) == 0.0
+
+
+def test_greyness_is_the_share_of_chance_in_the_variance_of_binarised_pixels(digits):
+    """Against draws: what is left of the variance once each pixel's own mean is taken away."""
+    x = to_unit_interval(digits.train.images)
+    generator = torch.Generator().manual_seed(0)
+    draws = torch.stack([binarise(x, generator) for _ in range(30)])
+    chance = draws.var(dim=0, correction=1).mean() / draws.var(correction=0)
+    assert greyness(digits.train) == pytest.approx(chance.item(), rel=0.02)
+
+
+def test_digits_suit_a_bernoulli(digits, tiny):
+    assert objections(tiny(), digits.train) == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({}, "are far from black and white: of the variance of their binarised pixels, "),
+        ({"binarisation": "grey"}, "the pixels are grey and are not binarised, but model.likelihood is bern"),
+    ],
+)
+def test_shades_do_not_suit_a_bernoulli(keys, told, tiny):
+    (objection,) = objections(tiny(data=keys), shades())
+    assert told in objection
+
+
+def test_black_and_white_suits_a_bernoulli_that_is_not_binarised(tiny):
+    ink = images(255 * (np.random.default_rng(0).random((50, 1, 8, 8)) > 0.7))
+    assert objections(tiny(data={"binarisation": "grey"}), ink) == []
+
+
+def test_a_gaussian_takes_any_shade(tiny):
+    config = tiny(data={"binarisation": "grey"}, model={"likelihood": {"name": "gaussian"}})
+    assert objections(config, shades()) == []
+
+
+def test_training_warns_before_it_starts(tiny, tmp_path, console, heard, no_pictures):
+    data = ImageData("x", train=shades(), test=shades(10))
+    fit(tiny(trainer={"epochs": 1, "batch_size": 50}), data, tmp_path / "run", console=console)
+    assert heard[0].startswith("warning: model.likelihood is bernoulli, but the images are far from black")
+    assert heard[1].startswith("epoch 1/1")

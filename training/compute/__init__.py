@@ -1,0 +1,1 @@
+"""The processor: processes that train together, their threads and their memory. Knows nothing of models."""

@@ -1,0 +1,1 @@
+"""The configuration of a run: recipes in TOML, and error messages that name the key."""

@@ -1,0 +1,479 @@
+"""One frozen configuration per run, read from a recipe (TOML): every knob of training is here.
+
+Knows words, numbers and their bounds. Knows nothing of torch: it can be read without it.
+Every section refuses unknown keys and does not coerce; a mistake becomes a `ConfigError` naming
+the file, the key, what was expected and what came, by `training.config.messages`.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+
+from model_store import InvalidReference, ModelReference
+from model_store.numbers import told_apart
+from training.config.messages import explain
+from training.errors import ConfigError
+
+Positive = Annotated[float, Field(gt=0.0, le=1e6, allow_inf_nan=False)]
+Width = Annotated[int, Field(ge=1, le=65_536)]
+Stages = Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=1, max_length=3)]
+Widths = Annotated[tuple[Width, ...], Field(min_length=1, max_length=16)]
+
+
+def _count_or_share(value: object) -> object:
+    count = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1_000_000
+    if not count and not (isinstance(value, float) and 0.0 < value < 1.0):
+        raise ValueError(
+            "data.validation_size: expected a whole number from 1 to 1000000, or a share between 0 and 1, "
+            f"got {str(value)[:80]!r}"
+        )
+    return value
+
+
+def _count_or_counts(value: object, info: ValidationInfo) -> int | tuple[int, ...]:
+    """One number of blocks for all stages, or one a stage: from 0 to 32 each."""
+    counts: Sequence[Any] = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= 32 for n in counts):
+        raise ValueError(
+            f"model.trunk.{info.field_name}: expected a whole number from 0 to 32, or a list of such "
+            f"numbers, one a stage, got {str(value)[:80]!r}"
+        )
+    return value if isinstance(value, int) else tuple(counts)
+
+
+def _names_a_number(text: str) -> bool:
+    try:
+        return ModelReference.parse(text).version is not None
+    except InvalidReference:
+        return False
+
+
+def _numbered_version(value: object) -> object:
+    if value != "" and not (isinstance(value, str) and _names_a_number(value)):
+        raise ValueError(
+            f"trainer.start_from: expected name@number such as 'mnist@3', got {str(value)[:80]!r}; an alias "
+            "may be given by --start-from"
+        )
+    return value
+
+
+# Checked before, so that what is refused is told once and not for each kind of the union.
+Blocks = Annotated[int | tuple[int, ...], BeforeValidator(_count_or_counts)]
+
+
+class Section(BaseModel):
+    """Frozen, no unknown keys, no coercion."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+class DataConfig(Section):
+    """Which images are learned from, and what their grey levels mean."""
+
+    dataset: Literal["mnist", "given"] = "mnist"
+    """What is taken without `--data`. `mnist`: the original, downloaded once. `given`: nothing; `--data` must
+    name the images."""
+    side: Annotated[int, Field(ge=0, le=64)] = 0
+    """Of image files: their middle square is scaled to this many pixels a side, at least 8; 0 takes them as
+    they are, which must be all of one size."""
+    channels: Literal[0, 1, 3] = 0
+    """Of image files: 1 turns colour into grey, 3 grey into colour; 0 takes them as they are, which must be
+    all grey or all in colour."""
+    ground: Literal["black", "white"] = "black"
+    """Of image files: what transparent pixels become. Black ink on transparent paper needs `white`."""
+    validation_size: Annotated[int | float, PlainValidator(_count_or_share)] = 5000
+    """Training images held back to validate on, chosen by their content and the seed: how many or, below 1,
+    which share of them. The test images are kept for the final evaluation."""
+    binarisation: Literal["dynamic", "grey"] = "dynamic"
+    """`dynamic`: each pixel is drawn from Bernoulli(grey level), anew in every batch. `grey`: as it is."""
+    grey_fraction: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Share of each batch that the encoder sees in grey while the target stays binarised. The bound
+    holds for any q, so also for one that looks at the grey image; it readies `encode` for pictures
+    that nobody has binarised."""
+    distorted_fraction: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Share of each batch that is turned, scaled, sheared and moved a little, anew every time, so that
+    training on few images or for long does not learn them by heart."""
+    distortion: Annotated[float, Field(gt=0.0, le=10.0)] = 1.0
+    """How much: 1 has standard deviations of 5 degrees, 5 % of each axis and half a pixel of 28."""
+    distorted_part: Annotated[float, Field(gt=0.0, le=1.0)] = 0.75
+    """Part of the training that distorts; the rest of it, at low learning rates, sees images as they are."""
+
+
+class MLPTrunk(Section):
+    """Fully connected encoder and decoder."""
+
+    type: Literal["mlp"] = "mlp"
+    encoder_hidden: Widths = (256, 256)
+    """Width of each hidden layer, from the image inwards."""
+    decoder_hidden: Widths = (512, 512)
+    """Width of each hidden layer, from the latent outwards."""
+
+
+class ResidualTrunk(Section):
+    """Residual convolutions; each stage halves (encoder) or doubles (decoder) the sides."""
+
+    type: Literal["residual"] = "residual"
+    encoder_channels: Stages = (16, 32)
+    """Maps of each stage, from the image inwards."""
+    encoder_blocks: Blocks = 1
+    """Residual blocks in each encoder stage: one number for all, or a list of one a stage, from the image
+    inwards."""
+    decoder_channels: Stages = (32, 64)
+    """Maps of each stage, from the image inwards (the decoder runs through them backwards)."""
+    decoder_blocks: Blocks = 2
+    """Residual blocks in each decoder stage: one number for all, or a list of one a stage, from the image
+    inwards like the channels."""
+
+    @model_validator(mode="after")
+    def _one_count_a_stage(self) -> ResidualTrunk:
+        for side in ("encoder", "decoder"):
+            blocks, stages = getattr(self, f"{side}_blocks"), len(getattr(self, f"{side}_channels"))
+            if not isinstance(blocks, int) and len(blocks) != stages:
+                raise ValueError(
+                    f"model.trunk.{side}_blocks: expected one number, or a list of {stages} like "
+                    f"{side}_channels, got a list of {len(blocks)}"
+                )
+        return self
+
+    @property
+    def blocks_of_encoder_stages(self) -> tuple[int, ...]:
+        """Residual blocks of each encoder stage, from the image inwards."""
+        return _for_each_stage(self.encoder_blocks, len(self.encoder_channels))
+
+    @property
+    def blocks_of_decoder_stages(self) -> tuple[int, ...]:
+        """Residual blocks of each decoder stage, from the image inwards."""
+        return _for_each_stage(self.decoder_blocks, len(self.decoder_channels))
+
+
+def _for_each_stage(blocks: int | tuple[int, ...], stages: int) -> tuple[int, ...]:
+    return (blocks,) * stages if isinstance(blocks, int) else blocks
+
+
+class BernoulliConfig(Section):
+    """Cross-entropy."""
+
+    name: Literal["bernoulli"] = "bernoulli"
+
+
+class GaussianConfig(Section):
+    """Squared error in units of 2σ², with its normaliser."""
+
+    name: Literal["gaussian"] = "gaussian"
+    sigma: Annotated[float, Field(gt=0.01, le=100.0)] = 0.1
+    """Standard deviation of a pixel, in units of the pixel range. When learned, it begins here, or at the
+    spread of the pixels where that is less."""
+    learned: bool = False
+    """Fit σ with the weights; it then stays above `sigma_min`."""
+    sigma_min: Annotated[float, Field(ge=0.0005, le=0.01)] = 0.01
+    """Lowest σ that is learned. Pictures of few levels want a lower one: one level of 255 is 0.004."""
+
+
+class ModelConfig(Section):
+    """What is fitted."""
+
+    kind: Literal["vae", "ae"] = "vae"
+    """`vae`: variational autoencoder. `ae`: plain autoencoder, without noise and without KL."""
+    latent_size: Annotated[int, Field(ge=1, le=65_536)] = 32
+    """Dimensions of z."""
+    logvar_min: Annotated[float, Field(ge=-30.0, le=0.0)] = -8.0
+    """Lowest log σ² of the posterior (soft bound); an autoencoder's constant `logvar`."""
+    logvar_max: Annotated[float, Field(gt=0.0, le=30.0)] = 2.0
+    """Highest log σ² of the posterior (soft bound)."""
+    trunk: Annotated[MLPTrunk | ResidualTrunk, Field(discriminator="type")] = ResidualTrunk()
+    """Layers of encoder and decoder."""
+    likelihood: Annotated[BernoulliConfig | GaussianConfig, Field(discriminator="name")] = BernoulliConfig()
+    """p(x|z)."""
+
+
+class ObjectiveConfig(Section):
+    """-ELBO with a weight on its KL term, or between it and a tighter bound."""
+
+    beta: Annotated[float, Field(ge=0.0, le=1000.0)] = 1.0
+    """Weight of the KL term after the warm-up; 1 is the ELBO itself."""
+    beta_warmup_epochs: Annotated[float, Field(ge=0.0, le=100_000.0)] = 0.0
+    """Epochs over which the weight rises linearly from 0 to `beta`; 0 starts at `beta`."""
+    importance_samples: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Posterior samples of each image in a step. With two or more, what is maximised is the mean of the ELBO
+    and of their importance-weighted bound, which is nearer to the likelihood: a better NLL, paid for with
+    time, for each of them is decoded."""
+    importance_part: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Part of the training, at its end, that draws `importance_samples`; the rest draws one."""
+
+
+class OptimiserConfig(Section):
+    """How weights move: with a linear warm-up and a cosine that ends at the last step."""
+
+    name: Literal["adamw", "muon"] = "adamw"
+    """`adamw`: AdamW for everything. `muon`: Muon for the matrices and kernels of the hidden layers, AdamW
+    for biases and for the last layer of encoder and decoder."""
+    learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 2e-3
+    """Highest learning rate of AdamW."""
+    muon_learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.02
+    """Highest learning rate of Muon: the length of a step in every direction of a matrix."""
+    warmup_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 100
+    """Steps over which the learning rate rises linearly to its highest value."""
+    final_fraction: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Learning rate of the last step, as a fraction of the highest; 1 keeps it constant."""
+    weight_decay: Annotated[float, Field(ge=0.0, le=10.0)] = 0.01
+    """Decoupled weight decay, in units of the learning rate; biases and scalars are spared."""
+    muon_weight_decay: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
+    """The same for what Muon moves, in units of its learning rate."""
+    beta2: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.999
+    """Decay of AdamW's running squared gradient."""
+    gradient_clip_norm: Positive = 100.0
+    """Largest norm of the gradient of the mean loss; larger ones are scaled down to it."""
+
+
+class TrainerConfig(Section):
+    """How long, how fast, and what is kept on the way."""
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 20
+    """Passes over the training images; the learning rate ends with the last of them."""
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
+    """Images per step; the last, smaller batch of an epoch is left out."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Of everything random: initial weights, split, order, binarisation, noise."""
+    start_from: Annotated[str, BeforeValidator(_numbered_version)] = ""
+    """Published version, such as `mnist@3`, with whose weights training begins; if empty, they are drawn."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """`bfloat16`: autocast. `auto`: that where the CPU computes in bfloat16, float32 elsewhere."""
+    channels_last: bool = True
+    """Memory layout of convolutions; about twice as fast together with bfloat16."""
+    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
+    """Per step, of the running mean of the weights that is validated, evaluated and exported; 0 turns
+    it off."""
+    checkpoint_minutes: Annotated[float, Field(gt=0.0, le=10_000.0)] = 2.0
+    """Longest time between checkpoints, beside the one at the end of every epoch."""
+    pictures_every_epochs: Annotated[int, Field(ge=1, le=100_000)] = 1
+    """Epochs between reconstructions, samples and curves."""
+    early_stopping_epochs: Annotated[int, Field(ge=0, le=100_000)] = 0
+    """Stop after this many epochs without a better validation -ELBO, and keep the weights of the best epoch;
+    0 never stops, and keeps the last."""
+
+
+class EvaluationConfig(Section):
+    """The figures at the end of a run, measured on the test images."""
+
+    importance_samples: Annotated[int, Field(ge=1, le=100_000)] = 200
+    """K of the importance-weighted bound on the log-likelihood."""
+    importance_images: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    """Test images, drawn at random by the seed, that the importance-weighted bound is measured on."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Of binarisation, noise and the choice of images."""
+
+
+class Expectation(Section):
+    """What the recipe's author measured; printed at the start so that a user knows what to wait for."""
+
+    minutes: Positive
+    """Wall-clock time of `fit` with its final evaluation."""
+    negative_elbo: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """-ELBO on the test images, nats per image."""
+    reconstruction_nll: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """Reconstruction cost on the test images, nats per image: what an autoencoder has in its place."""
+    measured_on: Annotated[str, Field(min_length=1, max_length=300)]
+    """Data and machine behind these figures."""
+
+    @model_validator(mode="after")
+    def _states_a_figure(self) -> Expectation:
+        if self.negative_elbo is None and self.reconstruction_nll is None:
+            raise ValueError("expect: expected negative_elbo or reconstruction_nll, got neither")
+        return self
+
+
+class RunConfig(Section):
+    """Everything that decides a run, apart from the images themselves."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$")]
+    """Of the recipe."""
+    description: Annotated[str, Field(max_length=1000)] = ""
+    """What the recipe is for, in a sentence."""
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    expect: Expectation | None = None
+    """Time and figure to expect of this very recipe; left out when unknown."""
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> RunConfig:
+        """Combinations that would be a mistake even though each key is in range."""
+        if 0 < self.data.side < 8:
+            raise ValueError(f"data.side: expected 0, or 8 to 64 pixels; got {self.data.side}")
+        if self.data.grey_fraction > 0.0 and self.data.binarisation == "grey":
+            raise ValueError(
+                "data.grey_fraction: expected 0 when data.binarisation is 'grey', where all images "
+                f"are grey already; got {self.data.grey_fraction}"
+            )
+        if self.model.likelihood.name == "gaussian" and self.data.binarisation == "dynamic":
+            raise ValueError(
+                "data.binarisation: expected 'grey' with model.likelihood.name = 'gaussian', got "
+                "'dynamic'; a Gaussian on zeros and ones says nothing about grey levels"
+            )
+        if self.objective.importance_samples > 1 and (self.model.kind, self.objective.beta) != ("vae", 1.0):
+            raise ValueError(
+                "objective.importance_samples: expected 1 without model.kind = 'vae' and objective.beta = 1, "
+                f"which the importance-weighted bound is of; got {self.objective.importance_samples}"
+            )
+        alone = (1.0 - self.objective.importance_part) * self.trainer.epochs
+        if self.objective.importance_samples > 1 and self.objective.beta_warmup_epochs > alone:
+            warmup = told_apart(self.objective.beta_warmup_epochs, float(f"{alone:g}"))
+            raise ValueError(
+                f"objective.beta_warmup_epochs: expected at most {alone:g}, so that beta is 1 before the "
+                f"last objective.importance_part of the epochs; got {warmup}"
+            )
+        if self.model.kind == "ae" and self.objective.beta_warmup_epochs > 0.0:
+            raise ValueError(
+                "objective.beta_warmup_epochs: expected 0 with model.kind = 'ae', which has no KL term; "
+                f"got {self.objective.beta_warmup_epochs}"
+            )
+        return self
+
+    def decisive(self) -> RunConfig:
+        """The configuration without the words that change no run."""
+        return self.model_copy(update={"description": "", "expect": None})
+
+    def to_json(self) -> str:
+        """The whole configuration, defaults included, as kept in a run directory."""
+        return self.model_dump_json(indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, *, where: str = "config.json") -> RunConfig:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ConfigError: It is not JSON, or not a configuration of this version.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise ConfigError(explain(error, cls, where=where)) from error
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("training").joinpath("recipes")
+    return tuple(sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")))
+
+
+def load_recipe(name_or_path: str | Path, *, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a recipe that comes with the package, by name, or any TOML file, by path.
+
+    Args:
+        name_or_path: `quick`, or `my/recipe.toml`; whatever ends in `.toml` is a path.
+        overrides: `section.key=value` pairs that replace the recipe's, values written as in TOML; a
+            bare word is taken as a string. Choosing another trunk or likelihood drops the recipe's keys of
+            the one before; those not given again have their defaults.
+
+    Raises:
+        ConfigError: There is no such recipe, it is not TOML, or a key or value is refused.
+    """
+    where, text = _read_recipe(str(name_or_path))
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where}: expected TOML, got a syntax error: {error}.") from error
+    if overrides:
+        where = f"{where} with --set"
+        # The stated expectation is of the recipe as it stands, not of a changed one.
+        raw.pop("expect", None)
+    for override in overrides:
+        _switch(raw, override)
+    for override in overrides:
+        _apply_override(raw, override)
+    return parse_config(raw, where=where)
+
+
+def with_overrides(config: RunConfig, overrides: Sequence[str], *, where: str) -> RunConfig:
+    """The same configuration with some values replaced, as by `load_recipe`.
+
+    Raises:
+        ConfigError: A key or value is refused.
+    """
+    raw = config.model_copy(update={"expect": None}).model_dump(mode="json")
+    for override in overrides:
+        _apply_override(raw, override)
+    return parse_config(raw, where=f"{where} with --set")
+
+
+def parse_config(raw: Mapping[str, Any], *, where: str) -> RunConfig:
+    """Check a nested mapping, as TOML gives it.
+
+    Raises:
+        ConfigError: A key or value is refused; up to ten reasons are told.
+    """
+    try:
+        # Through JSON, whose strict mode takes an array for a tuple and nothing else for anything.
+        return RunConfig.model_validate_json(json.dumps(raw, default=str))
+    except ValidationError as error:
+        raise ConfigError(explain(error, RunConfig, where=where)) from error
+
+
+def _read_recipe(name_or_path: str) -> tuple[str, str]:
+    if name_or_path.endswith(".toml"):
+        try:
+            return name_or_path, Path(name_or_path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{name_or_path}: expected a readable TOML file, got: {error}.") from error
+    if name_or_path not in recipe_names():
+        raise ConfigError(
+            f"--recipe: expected one of {', '.join(recipe_names())}, or a path ending in .toml; "
+            f"got {name_or_path!r}."
+        )
+    file = resources.files("training").joinpath("recipes", f"{name_or_path}.toml")
+    return f"recipes/{name_or_path}.toml", file.read_text(encoding="utf-8")
+
+
+#: Keys that choose what the other keys of their section are.
+SWITCHES = ("model.trunk.type", "model.likelihood.name")
+
+
+def _switch(raw: dict[str, Any], override: str) -> None:
+    """Empty a section of the recipe where `--set` chooses another kind, to which its keys do not belong."""
+    path, equals, text = override.partition("=")
+    if not equals or path.strip() not in SWITCHES:
+        return
+    *outer, name, key = path.strip().split(".")
+    for part in outer:
+        raw = raw.get(part, {})
+        if not isinstance(raw, dict):
+            return  # refused with its reason when it is applied
+    section = raw.get(name)
+    if isinstance(section, dict) and section.get(key) != text.strip().strip("\"'"):
+        raw[name] = {}
+
+
+def _apply_override(raw: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise ConfigError(f"--set: expected section.key=value, got {override!r}.")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for key in keys[:-1]:
+        inner = raw.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set: {override!r} goes into {key!r}, which is a value and not a section.")
+        raw = inner
+    raw[keys[-1]] = value

@@ -1,0 +1,108 @@
+"""Images that are too many for memory: written once to a file without a name, read where they are asked for.
+
+Knows uint8 arrays, one file and memory maps. Knows nothing of formats, labels or training.
+What is read in lies in the system's page cache, which it takes back when memory is short; of the process's
+own memory there is only what was asked for.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from training.data.cache import default_cache_dir
+
+#: MNIST is 47 MB, a hundred thousand 32 × 32 pictures in colour are 307 MB.
+MAX_BYTES_IN_MEMORY = 512 * 1024**2
+#: Read, checked and written at a time.
+CHUNK_BYTES = 1024**2
+
+ImageShape = tuple[int, int, int]
+
+
+class ImagesOnDisk:
+    """Images (N, C, H, W) in a file, or some of them in an order of their own.
+
+    It is indexed as a tensor of all of them would be, by a slice or by a tensor of indices, and then gives
+    a tensor in memory. A selection is numbers alone: no pixel is copied for it.
+    """
+
+    dtype = torch.uint8
+    ndim = 4
+
+    def __init__(self, pixels: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64] | None = None) -> None:
+        """`pixels` is mapped and not read; `rows` are the images that are meant, None being all."""
+        self._pixels = pixels
+        self._rows = np.arange(len(pixels)) if rows is None else rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, C, H, W)."""
+        channels, height, width = self._pixels.shape[1:]
+        return len(self._rows), channels, height, width
+
+    def __getitem__(self, index: slice | Int64[Tensor, " m"]) -> UInt8[Tensor, "m c h w"]:
+        chosen = self._rows[index] if isinstance(index, slice) else self._rows[index.numpy()]
+        return torch.from_numpy(self._pixels[chosen])
+
+    def select(self, indices: Int64[Tensor, " m"]) -> ImagesOnDisk:
+        """The images at `indices`, in that order, where they lie."""
+        return ImagesOnDisk(self._pixels, self._rows[indices.numpy()])
+
+
+@dataclass(frozen=True)
+class Room:
+    """How many bytes of pixels may lie in memory, and where more than that goes."""
+
+    memory_bytes: int = MAX_BYTES_IN_MEMORY
+    folder: Path | None = None
+    """Of the unnamed file, which the system removes when the process ends, however it ends. None is the
+    user's cache: temporary folders lie in memory on many machines."""
+
+    def gather(
+        self, chunks: Iterable[npt.NDArray[np.uint8]], *, count: int, image_shape: ImageShape
+    ) -> Tensor | ImagesOnDisk:
+        """All images of the chunks, (N, C, H, W), in memory where they fit and on disk where not.
+
+        Args:
+            chunks: Arrays (n, C, H, W) of `count` images together, each no longer needed when the next is
+                asked for.
+            count: N.
+            image_shape: (C, H, W).
+
+        Raises:
+            OSError: The disk is full or cannot be written.
+        """
+        shape = (count, *image_shape)
+        if math.prod(shape) <= self.memory_bytes:
+            pixels, filled = np.empty(shape, np.uint8), 0
+            for chunk in chunks:
+                pixels[filled : filled + len(chunk)] = chunk
+                filled += len(chunk)
+            assert filled == count, "the readers count before they read"
+            return torch.from_numpy(pixels)
+        folder = self.folder or _cache()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            for chunk in chunks:
+                file.write(np.ascontiguousarray(chunk).data)
+            file.flush()
+            # The map keeps the file, which has no name, until nothing refers to it.
+            return ImagesOnDisk(np.memmap(file, np.uint8, "r", shape=shape))
+
+
+def _cache() -> Path:
+    # Here and not above: most data sets fit into memory, and need no network code.
+    return default_cache_dir()

@@ -1,0 +1,224 @@
+"""What `vae-train evaluate`, `judge` and `compare` do: open, load, measure, write.
+
+Knows files, subjects and reports. Knows no terminal: what to tell is given to callers, who decide where.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from model_store import ModelStore
+from training.config.recipe import DataConfig
+from training.data import ImageData, ImageSet, is_of_pictures, load_images
+from training.errors import ConfigError, DataError, RunDirectoryError
+from training.evaluation.evaluation_context import Workbench
+from training.evaluation.figures import MAX_SEED, write_evaluation
+from training.evaluation.report.assemble import Request, measure
+from training.evaluation.report.comparison import Comparison, Measured, comparison_page
+from training.evaluation.report.page import page_of
+from training.evaluation.report.section_results import Report
+from training.evaluation.subject import Subject, open_subject
+from training.judge.classifier import load_judge, save_judge
+from training.judge.fitting import fit_judge
+from training.objectives.estimators import Progress
+from training.runs.run_directory import write_text
+from training.runs.writing import writing
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a user asked for, as typed; None is what the model's recipe says."""
+
+    store: ModelStore
+    data_dir: Path | None
+    judge_dir: Path | None = None
+    importance_samples: int | None = None
+    importance_images: int | None = None
+    seed: int | None = None
+
+
+def make_report(
+    name: str,
+    wanted: Wanted,
+    *,
+    second_data: Path | None = None,
+    second_model: str | None = None,
+    out: Path | None = None,
+    progress: Progress | None = None,
+    tell: Tell = lambda _: None,
+) -> Report:
+    """Measure a run or a published version and write `report.json` and `report.html`.
+
+    A run's directory also gets `evaluation.json` and `evaluation.md`, from which an export takes its figures.
+
+    Args:
+        name: A run directory, or `name`, `name@3`, `name@alias` of a published version.
+        wanted: Data, judge and settings.
+        second_data: Another data set, to tell from the model's own: whatever `data_dir` may be.
+        second_model: Run or version of that other data, for the direction back.
+        out: Where to write; left out, a run's own directory, or `reports/NAME-VERSION`.
+        progress: Told after each batch.
+        tell: Given a line for people at each step of a download.
+
+    Raises:
+        TrainingError, StoreError: Something cannot be used; nothing was written.
+    """
+    if second_model is not None and second_data is None:
+        raise ConfigError("--second-model: expected --second-data with it, the images that model knows.")
+    _check_out(out)
+    subject = _open(name, wanted)
+    second_subject = None if second_model is None else _open(second_model, wanted)
+    data = _images(subject, wanted, tell)
+    second = None
+    if second_data is not None:
+        second = _second_images(second_data, second_subject or subject, data.test, tell)
+    report, findings = _measure(subject, data, wanted, progress, second=second, second_subject=second_subject)
+    folder = out or subject.folder
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    if subject.run is not None:
+        write_evaluation(subject.run, report.evaluation)
+    write_text(folder / "report.json", report.model_dump_json(indent=2) + "\n")
+    write_text(folder / "report.html", page_of(report, findings))
+    tell(f"wrote {folder}/report.html and report.json")
+    return report
+
+
+def make_comparison(
+    names: Sequence[str],
+    wanted: Wanted,
+    *,
+    out: Path,
+    progress: Progress | None = None,
+    tell: Tell = lambda _: None,
+) -> Comparison:
+    """Measure several runs or versions on the same images and write `compare.json` and `compare.html`.
+
+    Raises:
+        ConfigError: Fewer than two models.
+        DataError: A model takes images of another shape.
+        TrainingError, StoreError: Something cannot be used; nothing was written.
+    """
+    if len(set(names)) < 2:
+        raise ConfigError(f"expected two models or more to compare, got {', '.join(sorted(set(names)))}.")
+    _check_out(out)
+    subjects = [_open(name, wanted) for name in names]
+    data = _images(subjects[0], wanted, tell)
+    for subject in subjects:
+        if subject.model.image_shape != data.image_shape:
+            raise DataError(
+                f"{subject.label}: expected a model of images shaped {data.image_shape}, as {data.name} has, "
+                "got "
+                f"one of {subject.model.image_shape}. Compare models of one data set."
+            )
+    measured: list[Measured] = []
+    for subject in subjects:
+        tell(f"measuring {subject.label}")
+        measured.append(_measure(subject, data, wanted, progress))
+    comparison = Comparison(reports=tuple(report for report, _ in measured))
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "compare.json", comparison.model_dump_json(indent=2) + "\n")
+    write_text(out / "compare.html", comparison_page(measured))
+    tell(f"wrote {out}/compare.html and compare.json")
+    return comparison
+
+
+def make_judge(
+    out: Path,
+    *,
+    data_dir: Path | None,
+    seed: int = 0,
+    epochs: int,
+    tell: Tell = lambda _: None,
+) -> None:
+    """Fit a judge and write it into a new or empty directory.
+
+    Raises:
+        RunDirectoryError: Something is in the way.
+        ConfigError: A number is out of range.
+        DataError: The images cannot be used, or have no labels.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RunDirectoryError(
+            f"{out}: expected an empty or new directory, got one in use. Choose another --out."
+        )
+    if not 1 <= epochs <= 1000:
+        raise ConfigError(f"--epochs: expected 1 to 1,000, got {epochs:,}.")
+    if not 0 <= seed <= MAX_SEED:
+        raise ConfigError(f"--seed: expected 0 to {MAX_SEED:,}, got {seed:,}. Choose a number in that range.")
+    data = load_images(data_dir, DataConfig(), tell=tell)
+    judge = fit_judge(data, seed=seed, epochs=epochs, tell=tell)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    save_judge(out, judge)
+    tell(f"the judge reads {100.0 * judge.facts.accuracy:.2f} % ({judge.facts.protocol})")
+    tell(f"use it: vae-train evaluate RUN --judge {shlex.quote(str(out))}")
+
+
+def _check_out(out: Path | None) -> None:
+    """Before minutes go into what could not be written."""
+    if out is not None and out.exists() and not out.is_dir():
+        raise RunDirectoryError(
+            f"{out}: expected a directory or a new name, got a file. Choose another --out."
+        )
+
+
+def _open(name: str, wanted: Wanted) -> Subject:
+    return open_subject(name, store=wanted.store, threads=torch.get_num_threads())
+
+
+def _images(subject: Subject, wanted: Wanted, tell: Tell) -> ImageData:
+    """Those that the user names; without a name, the digits, if these are what the model was trained on."""
+    data = load_images(wanted.data_dir, subject.data, tell=tell)
+    if wanted.data_dir is None and data.train.fingerprint != subject.trained_on:
+        raise ConfigError(
+            f"--data: expected the images that {subject.label} was trained on ({subject.trained_on_text}), "
+            f"got nothing, which would be {data.name}. Name them."
+        )
+    return data
+
+
+def _second_images(path: Path, subject: Subject, beside: ImageSet, tell: Tell) -> ImageSet:
+    """Test images of another data set; pictures are cut and scaled as those of `subject` were."""
+    config = subject.data if is_of_pictures(path) else DataConfig()
+    images = load_images(path, config, tell=tell).test
+    # Two folders of IDX files that nobody knows have one name between them.
+    return images if images.name != beside.name else replace(images, name=f"{images.name} in {path}")
+
+
+def _measure(
+    subject: Subject,
+    data: ImageData,
+    wanted: Wanted,
+    progress: Progress | None,
+    *,
+    second: ImageSet | None = None,
+    second_subject: Subject | None = None,
+) -> Measured:
+    settings = subject.settings
+    bench = Workbench(
+        subject=subject,
+        data=data,
+        seed=_or(wanted.seed, settings.seed),
+        judge=None if wanted.judge_dir is None else load_judge(wanted.judge_dir),
+        progress=progress,
+    )
+    request = Request(
+        importance_samples=_or(wanted.importance_samples, settings.importance_samples),
+        importance_images=_or(wanted.importance_images, settings.importance_images),
+        second=second,
+        second_subject=second_subject,
+    )
+    return measure(bench, request)
+
+
+def _or(asked: int | None, stated: int) -> int:
+    return stated if asked is None else asked

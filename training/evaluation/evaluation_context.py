@@ -1,0 +1,125 @@
+"""A model on the bench: the arrays that several sections of a report look at, each computed once.
+
+Knows the model's interface, image sets, the judge and how far the work has come. Knows no figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from training.data import ImageData, ImageSet, to_unit_interval
+from training.evaluation.figures import natural_binarisation
+from training.evaluation.subject import Subject
+from training.judge.classifier import Judge, Verdicts
+from training.models import LatentImageModel
+from training.objectives.estimators import Observations, Posteriors, Progress, posteriors
+from training.randomness.seeding import generator_for
+
+#: Images or latents in one call of the model.
+BATCH = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Workbench:
+    """One model and the images it is measured on."""
+
+    subject: Subject
+    data: ImageData
+    seed: int
+    judge: Judge | None
+    progress: Progress | None = None
+
+    @property
+    def model(self) -> LatentImageModel:
+        """In evaluation mode."""
+        return self.subject.model
+
+    @cached_property
+    def observations(self) -> Observations:
+        """The test images as the likelihood sees them."""
+        return Observations(self.data.test, natural_binarisation(self.model), seed=self.seed)
+
+    @cached_property
+    def posteriors(self) -> Posteriors:
+        """Of the test images, as the likelihood sees them, with the noise of the bound."""
+        with torch.inference_mode():
+            return posteriors(self.model, self.observations, batch_size=BATCH, progress=self.progress)
+
+    @cached_property
+    def x(self) -> Float[Tensor, "n c h w"]:
+        """The test images, grey, as `/encode` and `/reconstruct` are sent them."""
+        return to_unit_interval(self.data.test.whole())
+
+    @cached_property
+    def mu(self) -> Float64[np.ndarray, "n latent"]:
+        """Posterior means of the grey test images."""
+        return self.means(self.data.test, "means of test images")
+
+    @cached_property
+    def train_mu(self) -> Float64[np.ndarray, "n latent"]:
+        """Posterior means of the grey training images."""
+        return self.means(self.data.train, "means of training images")
+
+    @cached_property
+    def reconstructions(self) -> Float[Tensor, "n c h w"]:
+        """Of the grey test images, from z = mu."""
+        return self.decode(self.mu, "reconstructions")
+
+    @cached_property
+    def verdicts(self) -> Verdicts:
+        """What the judge sees in the test images themselves."""
+        assert self.judge is not None
+        return self.judge.ask(self.x, what="judging test images", progress=self.progress)
+
+    def means(self, image_set: ImageSet, what: str) -> Float64[np.ndarray, "n latent"]:
+        """Posterior mean of each grey image."""
+        with torch.inference_mode():
+            pieces = self._in_batches(
+                image_set.whole(), lambda batch: self.model.encode(to_unit_interval(batch)).mu, what
+            )
+        return pieces.double().numpy()
+
+    def decode(self, z: Float64[np.ndarray, "n latent"], what: str) -> Float[Tensor, "n c h w"]:
+        """x_hat of each z."""
+        with torch.inference_mode():
+            return self._in_batches(torch.from_numpy(z).float(), self.model.decode, what)
+
+    def labels(self) -> Int64[np.ndarray, " n"] | None:
+        """Of the test images."""
+        return None if self.data.test.labels is None else self.data.test.labels.numpy()
+
+    def label_names(self, count: int) -> list[str]:
+        """What labels 0 to `count` - 1 are called: as the data calls them, or by their numbers."""
+        names = self.data.label_names
+        return [names[label] if label < len(names) else str(label) for label in range(count)]
+
+    def generator(self, number: int) -> torch.Generator:
+        """Noise of one use; each `number` is used in one place."""
+        return generator_for(self.seed, "report", number)
+
+    def normal(self, rows: int, number: int) -> Float64[np.ndarray, "rows latent"]:
+        """Standard-normal noise for `rows` latents."""
+        noise = torch.randn(
+            rows, self.model.latent_size, generator=self.generator(number), dtype=torch.float64
+        )
+        return noise.numpy()
+
+    def choice(self, count: int, of: int, number: int) -> Int64[np.ndarray, " m"]:
+        """At most `count` different indices below `of`, in rising order."""
+        return torch.randperm(of, generator=self.generator(number))[:count].sort().values.numpy()
+
+    def _in_batches(self, rows: Tensor, work: Callable[[Tensor], Tensor], what: str) -> Tensor:
+        pieces, done = [], 0
+        for batch in torch.split(rows, BATCH):
+            pieces.append(work(batch))
+            done += len(batch)
+            if self.progress is not None:
+                self.progress(what, done, len(rows))
+        return torch.cat(pieces)

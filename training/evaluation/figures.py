@@ -1,0 +1,424 @@
+"""How good a fitted model is, in nats, with the protocol of every figure beside it.
+
+Knows models, image sets and what is worth measuring. The estimators are in `training.objectives.estimators`.
+Knows nothing of training steps; files only in `evaluate_run`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from jaxtyping import Float64, Int64
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from model_store.manifest import FiniteFloat, Metric, Sha256
+from model_store.numbers import told_apart
+from training.data import Binarisation, ImageSet, load_images
+from training.errors import ConfigError, DataError, NonFiniteTraining, RunDirectoryError
+from training.evaluation.measures.principal_components import PrincipalComponents
+from training.models import LatentImageModel
+from training.objectives.estimators import (
+    ElboParts,
+    Observations,
+    Progress,
+    autoencoder_reconstruction_nll,
+    elbo_parts,
+    importance_weighted_log_px,
+    squared_error,
+)
+from training.objectives.posterior_collapse import (
+    COLLAPSED_KL_NATS,
+    is_collapsed,
+    reconstructs_the_mean_image,
+)
+from training.runs.run_directory import RunDirectory, load_run, write_text
+
+#: A latent is active when the variance of its posterior mean over the data exceeds this
+#: (Burda et al. 2015, arXiv:1509.00519, section 5.2).
+ACTIVE_VARIANCE = 0.01
+MAX_SEED = 2**63 - 1
+
+
+class Evaluation(BaseModel):
+    """The figures of one model on one set of images."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    metrics: tuple[Metric, ...]
+    kl_per_dimension: tuple[FiniteFloat, ...]
+    """Mean KL of each latent dimension, in nats; empty for an autoencoder."""
+    warnings: tuple[str, ...]
+    """What a reader must know before believing in the model; empty when nothing is wrong."""
+    weights_sha256: Sha256
+    """Of the weights that were measured, so that the figures cannot pass for those of others."""
+
+    def __getitem__(self, name: str) -> float:
+        """The value of the metric with this name; KeyError when it was not measured."""
+        for metric in self.metrics:
+            if metric.name == name:
+                return metric.value
+        raise KeyError(f"{name}; measured: {', '.join(metric.name for metric in self.metrics)}")
+
+    def __contains__(self, name: str) -> bool:
+        return any(metric.name == name for metric in self.metrics)
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the latents carry no information about the image, or the decoder ignores them."""
+        return _has_collapsed({metric.name: metric.value for metric in self.metrics})
+
+    def to_markdown(self) -> str:
+        """The figures as a table, each with its protocol, and any warnings below it."""
+        lines = ["| figure | value | unit | measured on |", "| --- | ---: | --- | --- |"]
+        lines += [
+            f"| {metric.name} | {format_value(metric)} | {metric.unit} | {metric.protocol} |"
+            for metric in self.metrics
+        ]
+        lines += [f"\n**Warning:** {warning}" for warning in self.warnings]
+        return "\n".join(lines) + "\n"
+
+
+def weights_sha256(model: LatentImageModel) -> str:
+    """Digest over every parameter and buffer: name, type, shape and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def format_value(metric: Metric) -> str:
+    """A figure with the digits that mean something in its unit."""
+    if metric.unit == "units":
+        return f"{metric.value:.0f}"
+    return f"{metric.value:.4f}" if metric.unit in ("pixel value", "ratio") else f"{metric.value:.2f}"
+
+
+def evaluate(
+    model: LatentImageModel,
+    image_set: ImageSet,
+    *,
+    train: ImageSet | None = None,
+    binarisation: Binarisation | None = None,
+    importance_samples: int = 64,
+    importance_images: int | None = 400,
+    seed: int = 0,
+    batch_size: int = 256,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Measure a model: for a VAE the bound and its parts, the likelihood, the use of the latents.
+
+    A VAE gets `negative_elbo`, `reconstruction_nll`, `kl`, `nll_iw` and `active_units`. An autoencoder has
+    no prior and so no likelihood of an image: it gets `reconstruction_nll` at z = mu. Both get
+    `reconstruction_rmse` of the grey images at z = mu, which is what reconstructing without noise gives, and
+    beside it two baselines: `mean_image_rmse`, and with `train` also `pca_rmse`, of as many principal
+    components as the model has active latents. A model that is no better was not worth its training.
+
+    Args:
+        model: Left on its device, in the mode it came in.
+        image_set: Every image of it is measured, except by `nll_iw`.
+        train: What the model was trained on, for the baseline; left out, there is no `pca_rmse`.
+        binarisation: Of the pixels; left out, what the likelihood can speak of: `dynamic` for
+            Bernoulli, `grey` for Gaussian.
+        importance_samples: K of the importance-weighted bound.
+        importance_images: How many images, drawn at random, the importance-weighted bound is measured
+            on; None, or more than there are, is all.
+        seed: Of binarisation, posterior samples and the random subset.
+        batch_size: Images, or latents, in one call of the model; bounds memory and never changes
+            the noise.
+        progress: Told after each batch.
+
+    Returns:
+        Metrics with their protocols, KL per dimension and warnings.
+
+    Raises:
+        ConfigError: A Bernoulli likelihood was asked about grey pixels, or a size is out of range.
+        DataError: The images do not fit the model.
+        NonFiniteTraining: A figure is not finite: the weights are broken.
+    """
+    binarisation = binarisation or natural_binarisation(model)
+    _check_request(model, image_set, binarisation)
+    _check_range("importance_samples", importance_samples, 1, 1_000_000)
+    _check_range("importance_images", 1 if importance_images is None else importance_images, 1, 2**31)
+    _check_range("batch_size", batch_size, 1, 2**20)
+    _check_range("seed", seed, 0, MAX_SEED)
+    observations = Observations(image_set, binarisation, seed=seed)
+    with _inference(model):
+        if model.kind == "vae":
+            parts = elbo_parts(model, observations, batch_size=batch_size, progress=progress)
+            chosen = _random_subset(len(image_set), importance_images, seed)
+            log_px = importance_weighted_log_px(
+                model,
+                observations,
+                chosen,
+                samples=importance_samples,
+                batch_size=batch_size,
+                progress=progress,
+            )
+            metrics = [
+                *_elbo_metrics(observations, parts),
+                _nll_metric(observations, parts, chosen, log_px, importance_samples),
+                _active_units_metric(observations, parts),
+            ]
+            kl_per_dimension = parts.kl_per_dimension.mean(dim=0).tolist()
+        else:
+            nll = autoencoder_reconstruction_nll(
+                model, observations, batch_size=batch_size, progress=progress
+            )
+            protocol = f"{observations.protocol()}; z = mu, no prior and so no bound on the likelihood"
+            metrics = [_nats("reconstruction_nll", nll, protocol)]
+            kl_per_dimension = []
+        error = squared_error(model, image_set, batch_size=batch_size, progress=progress)
+        metrics.append(_rmse_metric(image_set, error))
+        active = next((int(m.value) for m in metrics if m.name == "active_units"), model.latent_size)
+        metrics += _baselines(image_set, train, components=active)
+    return Evaluation(
+        metrics=tuple(metrics),
+        kl_per_dimension=tuple(kl_per_dimension),
+        warnings=tuple(_warnings(model, metrics)),
+        weights_sha256=weights_sha256(model),
+    )
+
+
+def natural_binarisation(model: LatentImageModel) -> Binarisation:
+    """What the likelihood can speak of: zeros and ones for a Bernoulli, grey levels for a Gaussian."""
+    return "dynamic" if model.likelihood.spec().name == "bernoulli" else "grey"
+
+
+def _check_request(model: LatentImageModel, image_set: ImageSet, binarisation: Binarisation) -> None:
+    if model.likelihood.spec().name == "bernoulli" and binarisation == "grey":
+        raise ConfigError(
+            "binarisation: a Bernoulli likelihood expects pixels that are 0 or 1, got 'grey'. A "
+            "cross-entropy on grey pixels is not a likelihood; evaluate with 'dynamic'."
+        )
+    if image_set.image_shape != model.image_shape or len(image_set) == 0:
+        raise DataError(
+            f"{image_set.name}: expected at least one image shaped {model.image_shape}, as the model "
+            f"takes, got {len(image_set):,} shaped {image_set.image_shape}. "
+            "Evaluate on the data the model was made for."
+        )
+
+
+def _check_range(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ConfigError(
+            f"{name}: expected {low:,} to {high:,}, got {value:,}. Choose a number in that range."
+        )
+
+
+@contextmanager
+def _inference(model: LatentImageModel) -> Iterator[None]:
+    """Evaluation mode without gradients; the training mode comes back even after an error."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(training)
+
+
+def _random_subset(count: int, subset: int | None, seed: int) -> Int64[Tensor, " m"]:
+    if subset is None or subset >= count:
+        return torch.arange(count)
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:subset].sort().values
+
+
+def _elbo_metrics(observations: Observations, parts: ElboParts) -> list[Metric]:
+    protocol = f"{observations.protocol()}; one posterior sample an image, KL in closed form"
+    return [
+        _nats("negative_elbo", parts.negative_elbo, f"{protocol}; beta = 1"),
+        _nats("reconstruction_nll", parts.reconstruction_nll, protocol),
+        _nats("kl", parts.kl_per_dimension.sum(dim=-1), f"{observations.protocol()}; KL in closed form"),
+    ]
+
+
+def _nll_metric(
+    observations: Observations,
+    parts: ElboParts,
+    chosen: Int64[Tensor, " m"],
+    log_px: Float64[Tensor, " m"],
+    importance_samples: int,
+) -> Metric:
+    protocol = (
+        f"{observations.protocol(len(chosen))}; importance-weighted bound with K = {importance_samples} "
+        f"posterior samples an image (arXiv:1509.00519, equation 8)"
+    )
+    if len(chosen) < len(parts.negative_elbo):
+        # Which images were drawn moves the figure by this much; the bound on the same ones tells how.
+        error = (log_px.std() / math.sqrt(len(chosen))).item() if len(chosen) > 1 else math.inf
+        same = parts.negative_elbo[chosen].mean().item()
+        protocol += f"; standard error over images {error:.2f}; -ELBO of the same images {same:.2f}"
+    return _nats("nll_iw", -log_px, protocol)
+
+
+def _active_units_metric(observations: Observations, parts: ElboParts) -> Metric:
+    active = int((parts.mu.var(dim=0, correction=0) > ACTIVE_VARIANCE).sum())
+    protocol = (
+        f"of {parts.mu.shape[1]} latents; variance of the posterior mean above {ACTIVE_VARIANCE} "
+        f"(arXiv:1509.00519, section 5.2); {observations.protocol()}"
+    )
+    return Metric(name="active_units", value=float(active), unit="units", protocol=protocol)
+
+
+def _rmse_metric(image_set: ImageSet, error: Float64[Tensor, " n"]) -> Metric:
+    value = _finite("reconstruction_rmse", error.mean().sqrt())
+    protocol = (
+        f"all {len(image_set):,} images of {image_set.name}; grey pixels, z = mu; root of the mean squared "
+        "difference of all pixels"
+    )
+    return Metric(name="reconstruction_rmse", value=value, unit="pixel value", protocol=protocol)
+
+
+def _baselines(image_set: ImageSet, train: ImageSet | None, *, components: int) -> Iterator[Metric]:
+    """What reconstructing costs without a model: the mean image, and principal components."""
+    protocol = f"all {len(image_set):,} images of {image_set.name}; grey pixels; "
+    yield Metric(
+        name="mean_image_rmse",
+        value=PrincipalComponents.of(train or image_set, 0).rmse(image_set),
+        unit="pixel value",
+        protocol=f"{protocol}the mean of {(train or image_set).name} in place of every image",
+    )
+    if train is None:
+        return
+    yield Metric(
+        name="pca_rmse",
+        value=PrincipalComponents.of(train, components).rmse(image_set),
+        unit="pixel value",
+        protocol=f"{protocol}projected onto {components} principal components, as many as there are active "
+        f"latents, fitted to the {len(train):,} images of {train.name}",
+    )
+
+
+def _nats(name: str, per_image: Float64[Tensor, " n"], protocol: str) -> Metric:
+    return Metric(name=name, value=_finite(name, per_image.mean()), unit="nats per image", protocol=protocol)
+
+
+def _finite(name: str, value: Float64[Tensor, ""]) -> float:
+    number = float(value.item())
+    if not math.isfinite(number):
+        raise NonFiniteTraining(
+            f"{name}: expected a finite figure, got {number}. The weights are broken: train again with a "
+            "lower learning rate or tighter gradient clipping, or go back to an earlier checkpoint."
+        )
+    return number
+
+
+def _has_collapsed(values: Mapping[str, float]) -> bool:
+    if "kl" in values:
+        return is_collapsed(values["kl"])
+    if "mean_image_rmse" not in values:  # measured by an earlier version
+        return False
+    return reconstructs_the_mean_image(
+        rmse=values["reconstruction_rmse"], mean_image_rmse=values["mean_image_rmse"]
+    )
+
+
+def _warnings(model: LatentImageModel, metrics: list[Metric]) -> Iterator[str]:
+    values = {metric.name: metric.value for metric in metrics}
+    collapsed = _has_collapsed(values)
+    if collapsed and "kl" in values:
+        kl = told_apart(values["kl"], COLLAPSED_KL_NATS, digits=3)
+        yield (
+            f"posterior collapse: the KL is {kl} nats, below {COLLAPSED_KL_NATS:.0f}; the "
+            "decoder ignores z. Lower beta, warm it up for longer, or weaken the decoder."
+        )
+    elif collapsed:
+        yield (
+            f"collapse: reconstructions miss by {values['reconstruction_rmse']:.4f}, and the mean image by "
+            f"{values['mean_image_rmse']:.4f}; the decoder ignores z. Lower optimiser.learning_rate, or "
+            "train for longer."
+        )
+    elif values.get("active_units", model.latent_size) < model.latent_size:
+        dead = model.latent_size - int(values["active_units"])
+        yield (
+            f"dead units: {dead} of {model.latent_size} latents hardly move with the image and are carried "
+            "for nothing. Warm beta up for longer, or train with fewer latents."
+        )
+    if values["reconstruction_rmse"] > values.get("pca_rmse", math.inf):
+        yield (
+            f"no better than straight lines: reconstructions miss by {values['reconstruction_rmse']:.4f}, "
+            f"as many principal components by {values['pca_rmse']:.4f}. Train longer, or with wider layers."
+        )
+
+
+def evaluate_run(
+    run_dir: Path,
+    data_dir: Path | None,
+    *,
+    importance_samples: int | None = None,
+    importance_images: int | None = None,
+    seed: int | None = None,
+    cache_dir: Path | None = None,
+    progress: Progress | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Evaluation:
+    """Evaluate a run's averaged weights on the test images and write the figures into its directory.
+
+    Args:
+        run_dir: What `vae-train fit` wrote.
+        data_dir: What `--data` of the run named; None is what its recipe says.
+        importance_samples: K; left out, what the recipe says.
+        importance_images: How many for that bound, drawn at random; left out, what the recipe says;
+            more than there are is all.
+        seed: Of all noise; left out, what the recipe says.
+        cache_dir: Of downloads, when `data_dir` is None.
+        progress: Told after each batch.
+        tell: Given a line for people at each step of a download.
+
+    Returns:
+        The figures, also written to `evaluation.json` and `evaluation.md`.
+
+    Raises:
+        TrainingError: The run, the data or a figure is unusable; nothing was written.
+    """
+    run = load_run(run_dir)
+    settings = run.config.evaluation
+    data = load_images(data_dir, run.config.data, cache_dir=cache_dir, tell=tell)
+    if data_dir is None and data.train.fingerprint != run.provenance.data_fingerprint:
+        raise ConfigError(
+            f"--data: expected the images that {run_dir} was trained on ({run.provenance.data}), got "
+            f"nothing, which would be {data.name}. Name them."
+        )
+    evaluation = evaluate(
+        run.model,
+        data.test,
+        train=data.train,
+        importance_samples=settings.importance_samples if importance_samples is None else importance_samples,
+        importance_images=settings.importance_images if importance_images is None else importance_images,
+        seed=settings.seed if seed is None else seed,
+        progress=progress,
+    )
+    write_evaluation(run_dir, evaluation)
+    return evaluation
+
+
+def write_evaluation(run_dir: Path, evaluation: Evaluation) -> None:
+    """Write `evaluation.json` and, for people, `evaluation.md`; each is replaced in one step."""
+    path = RunDirectory(run_dir).evaluation
+    write_text(path, evaluation.model_dump_json(indent=2) + "\n")
+    write_text(path.with_suffix(".md"), evaluation.to_markdown())
+
+
+def read_evaluation(run_dir: Path) -> Evaluation | None:
+    """The figures last written for this run, or None when it was never evaluated.
+
+    Raises:
+        RunDirectoryError: The file holds something else.
+    """
+    path = RunDirectory(run_dir).evaluation
+    if not path.exists():
+        return None
+    try:
+        return Evaluation.model_validate_json(path.read_bytes())
+    except ValueError as error:
+        raise RunDirectoryError(
+            f"{path}: expected the figures of an evaluation, got something else: {str(error)[:300]}. "
+            "Write it again with `vae-train evaluate`."
+        ) from error

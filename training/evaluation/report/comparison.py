@@ -1,0 +1,208 @@
+"""Models side by side: each complaint about autoencoders with a picture and numbers, model beside model.
+
+Knows reports, findings and HTML pieces. Knows nothing of models or of how anything is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from training.evaluation.report.page import alarms_of, document, image_of, unit_of
+from training.evaluation.report.section_results import Figure, Findings, Picture, Record, Report
+
+Measured = tuple[Report, tuple[Findings, ...]]
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """Something that is said against autoencoders, and what would show whether it holds."""
+
+    title: str
+    asks: str
+    figures: tuple[str, ...]
+    pictures: tuple[str, ...]
+    """Names of pictures; one that ends in `_` is the first that begins so."""
+    section: str | None = None
+    """The only section to look in; left out on a page on which no model has it."""
+
+
+_SAMPLES = ("readable_share", "sure_share", "frechet_distance", "frechet_floor", "density", "coverage")
+COMPLAINTS = (
+    Complaint(
+        "The latent space is hard to read",
+        "Does like lie beside like? A straight line should find the label in a code, and the neighbours of a "
+        "code should share it.",
+        ("linear_probe_accuracy", "neighbour_agreement"),
+        ("scatter",),
+    ),
+    Complaint(
+        "The scatter is uneven and has holes",
+        "Samples are drawn from a density over the whole space. Where it has mass and no image ever lay, the "
+        "decoder was never told what to draw.",
+        ("scatter_evenness", "scatter_holes"),
+        ("manifold",),
+    ),
+    Complaint(
+        "Generated images are poor",
+        "New images from the prior, or for an autoencoder, which has none, from the Gaussian of its codes.",
+        _SAMPLES,
+        ("samples_", "least_readable", "label_histogram"),
+    ),
+    Complaint(
+        "Generated images are poor: from a fitted prior",
+        "The same from a density that was fitted, after training, to where the training images lie: it "
+        "should leave out where none do.",
+        _SAMPLES,
+        ("samples_fitted", "least_readable", "label_histogram"),
+        section="samples_fitted",
+    ),
+    Complaint(
+        "One cannot ask for a label",
+        "Where a prior was fitted to the images of each label, a sample should be of the label that it was "
+        "drawn for.",
+        ("asked_label_share", *_SAMPLES),
+        ("samples_fitted-by-label", "least_readable"),
+        section="samples_fitted_by_label",
+    ),
+    Complaint(
+        "Latent space is not continuous",
+        "A way from one image to another should change a little at every step and pass through images. Ends "
+        "are codes of real images, so this hides what samples show: read it together with them.",
+        ("largest_step_lerp", "largest_step_slerp", "readable_between_lerp", "readable_between_slerp"),
+        ("interpolations",),
+    ),
+    Complaint(
+        "An image is a point, not a region",
+        "The neighbourhood of a code should decode to the same digit.",
+        ("displaced_same_digit", "mutual_information"),
+        ("displaced",),
+    ),
+    Complaint(
+        "What the regions cost",
+        "Noise in the latents makes reconstructions less exact; a likelihood of images comes with it.",
+        ("reconstruction_rmse", "same_digit", "reconstruction_nll", "kl", "negative_elbo", "nll_iw"),
+        ("reconstructions",),
+    ),
+)
+
+
+class Comparison(Record):
+    """`compare.json`: the reports, in the order the models were named."""
+
+    reports: tuple[Report, ...]
+
+
+def comparison_page(measured: Sequence[Measured]) -> str:
+    """One page for several models."""
+    names = " and ".join(report.subject for report, _ in measured)
+    return document(f"Comparison of {names}", _body(measured))
+
+
+def comparison_markdown(reports: Sequence[Report]) -> str:
+    """The figures of every complaint as tables, a column for each model."""
+    lines: list[str] = []
+    for complaint in COMPLAINTS:
+        rows = list(_rows(complaint, reports))
+        if rows:
+            lines += [f"\n## {complaint.title}\n", f"| figure | {' | '.join(r.subject for r in reports)} | |"]
+            lines.append(f"| --- |{' ---: |' * len(reports)} --- |")
+            lines += [
+                f"| {name} | {' | '.join(_cells(figures))} | {_better(figures)} |" for name, figures in rows
+            ]
+    lines += [f"\n**Warning**, {report.subject}: {alarm}" for report in reports for alarm in report.alarms]
+    return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def _body(measured: Sequence[Measured]) -> Iterator[str]:
+    reports = [report for report, _ in measured]
+    for report in reports:
+        yield (
+            f"<p><strong>{escape(report.subject)}</strong>: "
+            f"{'autoencoder' if report.kind == 'ae' else 'variational autoencoder'}, "
+            f"{escape(report.measured_through)}, seed {report.seed}, on {escape(report.data)}.</p>"
+        )
+    judge = reports[0].judge
+    yield (
+        f"<p>The judge is {escape(judge)}.</p>"
+        if judge
+        else "<p>No judge looked at images: whether samples can be read is for your eye. Make one with "
+        "<code>vae-train judge</code> and give it with <code>--judge</code>.</p>"
+    )
+    for report in reports:
+        yield from alarms_of(report.alarms, subject=report.subject)
+    for complaint in COMPLAINTS:
+        if complaint.section and not any(complaint.section in report.sections for report in reports):
+            continue
+        yield f"<h2>{escape(complaint.title)}</h2><p>{escape(complaint.asks)}</p>"
+        rows = list(_rows(complaint, reports))
+        if rows:
+            yield _table(rows, reports)
+        for name in complaint.pictures:
+            yield from _pictures(name, complaint.section, measured)
+
+
+def _rows(complaint: Complaint, reports: Sequence[Report]) -> Iterator[tuple[str, list[Figure | None]]]:
+    """Figures by name, one of each model, without those that none of them has."""
+    for name in complaint.figures:
+        figures = [report.figure(name, section=complaint.section) for report in reports]
+        if any(figures):
+            yield name, figures
+
+
+def _table(rows: Sequence[tuple[str, list[Figure | None]]], reports: Sequence[Report]) -> str:
+    head = "".join(f'<th class="number">{escape(report.subject)}</th>' for report in reports)
+    lines = []
+    for name, figures in rows:
+        best = _best(figures)
+        cells = "".join(
+            f'<td class="number{" best" if number in best else ""}">{escape(text)}</td>'
+            for number, text in enumerate(_cells(figures))
+        )
+        protocols = "<br>".join(dict.fromkeys(escape(figure.protocol) for figure in figures if figure))
+        lines.append(
+            f'<tr><td class="name">{escape(name.replace("_", " "))}</td>{cells}'
+            f"<td>{escape(_better(figures))}</td>"
+            f'<td class="protocol">{protocols}</td></tr>'
+        )
+    return (
+        f'<div class="wide"><table><tr><th>figure</th>{head}<th></th><th>measured on</th></tr>'
+        f"{''.join(lines)}</table></div>"
+    )
+
+
+def _cells(figures: Sequence[Figure | None]) -> list[str]:
+    return ["–" if figure is None else str(figure) for figure in figures]
+
+
+def _better(figures: Sequence[Figure | None]) -> str:
+    return unit_of(next(figure for figure in figures if figure is not None))
+
+
+def _best(figures: Sequence[Figure | None]) -> set[int]:
+    """Where the best value stands, when all have one, they differ, and it is known which way is better."""
+    values = [figure.value for figure in figures if figure is not None]
+    first = figures[0]
+    if first is None or len(values) < len(figures) or first.better == "neither" or len(set(values)) == 1:
+        return set()
+    best = max(values) if first.better == "higher" else min(values)
+    return {number for number, value in enumerate(values) if value == best}
+
+
+def _pictures(name: str, section: str | None, measured: Sequence[Measured]) -> Iterator[str]:
+    shown = [
+        image_of(picture, caption=f"{report.subject}: {picture.caption}")
+        for report, findings in measured
+        if (picture := _picture(name, [each for each in findings if section in (None, each.key)])) is not None
+    ]
+    if shown:
+        yield f'<div class="beside">{"".join(shown)}</div>'
+
+
+def _picture(name: str, findings: Sequence[Findings]) -> Picture | None:
+    for section in findings:
+        for picture in section.pictures:
+            if picture.name == name or (name.endswith("_") and picture.name.startswith(name)):
+                return picture
+    return None

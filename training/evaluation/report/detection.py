@@ -1,0 +1,121 @@
+"""The section on strange images: do bound and error tell what the model was trained on from what it was not?
+
+Knows bounds and reconstruction errors as scores. It is here so that nobody sells either as a detector of
+anomalies unmeasured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from training.data import ImageSet
+from training.errors import DataError
+from training.evaluation.evaluation_context import BATCH, Workbench
+from training.evaluation.figures import natural_binarisation
+from training.evaluation.measures.distributions import auroc
+from training.evaluation.report.section_results import Figure, Findings
+from training.evaluation.subject import Subject
+from training.models import LatentImageModel
+from training.objectives.estimators import Observations, autoencoder_reconstruction_nll, elbo_parts
+
+#: Kinds of score, as the end of a figure's name.
+_BOUND, _ERROR = "", "_reconstruction"
+
+
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """Images, and by each kind of score one number for each, higher for a likelier image."""
+
+    images: ImageSet
+    scores: dict[str, Float64[Tensor, " n"]]
+    """By `_BOUND` or `_ERROR`."""
+
+
+def find_detection(bench: Workbench, *, second: ImageSet | None, second_subject: Subject | None) -> Findings:
+    """Score the test images beside their mirror images, and beside a second data set in both directions.
+
+    Args:
+        bench: The model and its test images.
+        second: Test images of another data set, of the same shape.
+        second_subject: A model of that other data, for the direction back; None measures one direction.
+    """
+    test, model = bench.data.test, bench.model
+    own = _scored(bench, model, test)
+    mirrored = ImageSet(name=f"{test.name}, mirrored left to right", images=test.whole().flip(-1))
+    pairs = {"auroc_mirrored": mirrored}
+    if second is not None:
+        pairs["auroc_second"] = second
+    figures: list[Figure] = []
+    for name, strange in pairs.items():
+        outside = _scored(bench, model, strange)
+        figures += _figures(name, bench.subject, seed=bench.seed, inside=own, outside=outside)
+    if second is not None and second_subject is not None:
+        other = second_subject.model
+        inside, outside = (_scored(bench, other, images) for images in (second, test))
+        figures += _figures("auroc_back", second_subject, seed=bench.seed, inside=inside, outside=outside)
+    return Findings(
+        key="detection",
+        title="Strange images",
+        about="How well the bound on the likelihood, and the reconstruction error alone, tell images like "
+        "the training data from others: 100 % is always, 50 % is a coin, below it the others look likelier. "
+        "Simple strange images often do, and what is easy in one direction need not be in the other: do not "
+        "use either to detect anomalies without measuring that on images of your own.",
+        figures=tuple(figures),
+    )
+
+
+def _scored(bench: Workbench, model: LatentImageModel, images: ImageSet) -> _Scored:
+    """By the bound and by its reconstruction term; an autoencoder has only that."""
+    observations = Observations(images, natural_binarisation(model), seed=bench.seed)
+    with torch.inference_mode():
+        if model.kind == "vae":
+            parts = elbo_parts(model, observations, batch_size=BATCH, progress=bench.progress)
+            return _Scored(images, {_BOUND: -parts.negative_elbo, _ERROR: -parts.reconstruction_nll})
+        cost = autoencoder_reconstruction_nll(model, observations, batch_size=BATCH, progress=bench.progress)
+        return _Scored(images, {_ERROR: -cost})
+
+
+def _figures(
+    name: str,
+    subject: Subject,
+    *,
+    seed: int,
+    inside: _Scored,
+    outside: _Scored,
+) -> Iterator[Figure]:
+    dynamic = natural_binarisation(subject.model) == "dynamic"
+    pixels = "dynamic binarisation" if dynamic else "grey pixels"
+    at = "at one z an image, which is the ELBO without its KL" if subject.model.kind == "vae" else "at z = mu"
+    for kind, scores in inside.scores.items():
+        score = f"log p(x∣z) {at}" if kind == _ERROR else "ELBO, one z an image"
+        yield Figure(
+            name=f"{name}{kind}",
+            value=auroc(scores.numpy(), outside.scores[kind].numpy()),
+            unit="share",
+            protocol=f"chance that {subject.label} scores one of {len(inside.images):,} images of "
+            f"{inside.images.name} above one of {len(outside.images):,} of {outside.images.name}; score: "
+            f"{score}; {pixels}, seed {seed}",
+            better="higher",
+        )
+
+
+def check_second(bench: Workbench, second: ImageSet | None, second_subject: Subject | None) -> None:
+    """Refuse what could not be scored, before minutes go into the other sections.
+
+    Raises:
+        DataError: The second images or the second model are of another shape.
+    """
+    shapes = {} if second is None else {second.name: second.image_shape}
+    if second_subject is not None:
+        shapes[second_subject.label] = second_subject.model.image_shape
+    for what, shape in shapes.items():
+        if shape != bench.model.image_shape:
+            raise DataError(
+                f"{what}: expected images shaped {bench.model.image_shape}, as {bench.subject.label} takes, "
+                f"got {shape}. Give second images, and a model of them, of that shape."
+            )

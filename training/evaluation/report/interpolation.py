@@ -1,0 +1,97 @@
+"""The section on interpolation: what lies between two images, and whether it changes evenly on the way.
+
+Knows codes, paths and the judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+
+from training.evaluation.evaluation_context import Workbench
+from training.evaluation.measures.geometry import largest_step, lerp, slerp
+from training.evaluation.report.section_results import Figure, Findings, Picture
+from training.plots import charts
+
+Codes = Float64[np.ndarray, "n latent"]
+_WAYS: dict[str, Callable[[Codes, Codes, int], Float64[np.ndarray, "n steps latent"]]] = {
+    "lerp": lerp,
+    "slerp": slerp,
+}
+_PAIRS = 100
+_STEPS = 21
+_SHOWN_PAIRS, _SHOWN_STEPS = 5, 11
+_CHOOSE = 20
+
+
+def find_interpolation(bench: Workbench) -> Findings:
+    """Walk between codes of pairs of test images, straight and along the arc."""
+    start, end = _pairs(bench)
+    figures = []
+    for name, way in _WAYS.items():
+        frames = bench.decode(way(start, end, _STEPS).reshape(-1, start.shape[1]), f"interpolations ({name})")
+        steps = largest_step(frames.view(len(start), _STEPS, -1).double().numpy())
+        protocol = (
+            f"{len(start)} random pairs of images of {bench.data.test.name}, of different labels where there "
+            f"are labels; {_STEPS - 1} equal steps from mu to mu by {name}; seed {bench.seed}"
+        )
+        figures.append(
+            Figure(
+                name=f"largest_step_{name}",
+                value=float(steps.mean()),
+                unit="mean steps",
+                protocol="largest pixel change of a step ÷ the mean change of its path, mean over paths; 1 "
+                f"is even; {protocol}",
+                better="lower",
+            )
+        )
+        if bench.judge is not None:
+            inner = frames.view(len(start), _STEPS, *frames.shape[1:])[:, 1:-1].flatten(0, 1)
+            figures.append(
+                Figure(
+                    name=f"readable_between_{name}",
+                    value=bench.judge.ask(inner).readable,
+                    unit="share",
+                    protocol="images strictly between the ends in which the judge's top probability is at "
+                    f"least ½; {protocol}",
+                    better="higher",
+                )
+            )
+    return Findings(
+        key="interpolation",
+        title="Interpolation",
+        about="Whether the space between images is continuous: a way from one to another should change a "
+        "little at every step, and pass through images.",
+        figures=tuple(figures),
+        pictures=(_picture(bench, start[:_SHOWN_PAIRS], end[:_SHOWN_PAIRS]),),
+    )
+
+
+def _pairs(bench: Workbench) -> tuple[Codes, Codes]:
+    """Codes of random images, paired with others; of another label where they are labelled."""
+    count = len(bench.mu)
+    order = torch.randperm(count, generator=bench.generator(_CHOOSE)).numpy()
+    first, second = order[: count // 2], order[count // 2 : 2 * (count // 2)]
+    labels = bench.labels()
+    different = np.ones(len(first), dtype=bool) if labels is None else labels[first] != labels[second]
+    if not different.any():
+        different[:] = True
+    return bench.mu[first[different][:_PAIRS]], bench.mu[second[different][:_PAIRS]]
+
+
+def _picture(bench: Workbench, start: Codes, end: Codes) -> Picture:
+    ways = np.stack([way(start, end, _SHOWN_STEPS) for way in _WAYS.values()], axis=1)
+    return Picture(
+        name="interpolations",
+        caption="From one test image's mu to another's, in equal steps: along the straight line (lerp) and "
+        "along the great circle (slerp).",
+        png=charts.labelled_rows(
+            bench.decode(ways.reshape(-1, start.shape[1]), "interpolations"),
+            columns=_SHOWN_STEPS,
+            row_names=list(_WAYS) * len(start),
+            column_names=[f"{step / (_SHOWN_STEPS - 1):g}" for step in range(_SHOWN_STEPS)],
+        ),
+    )

@@ -1,0 +1,178 @@
+"""The section on likelihood: the bound and its parts, its KL taken apart, and what a bare mean would cost.
+
+Knows the evaluation, the surgery and the simplest model there is. Knows nothing of latents as pictures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model_store import GaussianLikelihood
+from training.data import ImageSet, to_unit_interval
+from training.evaluation.evaluation_context import Workbench
+from training.evaluation.figures import ACTIVE_VARIANCE, Evaluation, evaluate
+from training.evaluation.measures.aggregate_posterior import Surgery, elbo_surgery
+from training.evaluation.report.section_results import Better, Figure, Findings, Picture
+from training.plots import charts
+
+_BETTER: dict[str, Better] = {
+    "negative_elbo": "lower",
+    "reconstruction_nll": "lower",
+    "nll_iw": "lower",
+    "reconstruction_rmse": "lower",
+    "mean_image_rmse": "neither",
+    "pca_rmse": "neither",
+}
+#: Within this of ln N (nats) the estimate of I(x; z) says only that it is at least that.
+_AT_THE_CAP_NATS = 0.1
+#: A stated σ and the residuals may differ by this factor before the alarm is raised.
+_SIGMA_FACTOR = 2.0
+
+
+def find_likelihood(
+    bench: Workbench, *, importance_samples: int, importance_images: int | None
+) -> tuple[Evaluation, Findings]:
+    """Measure the bound; for a VAE also the likelihood and what its KL term consists of."""
+    evaluation = evaluate(
+        bench.model,
+        bench.data.test,
+        train=bench.data.train,
+        importance_samples=importance_samples,
+        importance_images=importance_images,
+        seed=bench.seed,
+        progress=bench.progress,
+    )
+    figures = [
+        Figure(
+            name=metric.name,
+            value=metric.value,
+            unit=metric.unit,
+            protocol=metric.protocol,
+            better=_BETTER.get(metric.name, "neither"),
+        )
+        for metric in evaluation.metrics
+    ]
+    baseline = _mean_image(bench)
+    figures.append(baseline)
+    pictures, series = [], {}
+    if bench.model.kind == "vae":
+        moments = bench.posteriors
+        figures += _surgery(bench, elbo_surgery(moments.mu, moments.logvar, moments.z))
+        series["kl_per_dimension"] = evaluation.kl_per_dimension
+        pictures.append(_kl_bars(bench, evaluation))
+    findings = Findings(
+        key="likelihood",
+        title="Likelihood",
+        about="How well the model explains images that it has not seen, in nats of log-likelihood an image, "
+        "and what it spends on its latents. The mean image is the simplest model there is: a useful one is "
+        "far below.",
+        figures=tuple(figures),
+        pictures=tuple(pictures),
+        series=series,
+        alarms=tuple(_alarms(bench, evaluation, baseline.value)),
+    )
+    return evaluation, findings
+
+
+def _surgery(bench: Workbench, surgery: Surgery) -> list[Figure]:
+    protocol = (
+        f"{bench.observations.protocol()}; q(z) the mixture of these posteriors, one z an image "
+        f"(Hoffman & Johnson 2016), standard error {surgery.standard_error:.2f}; "
+    )
+    capped = surgery.mutual_information > surgery.cap - _AT_THE_CAP_NATS
+    says = "; it is there, so I(x; z) is at least that and KL(q(z) ‖ p(z)) at most this" if capped else ""
+    cap = f"I(x; z) cannot be seen above ln N = {surgery.cap:.2f}{says}"
+    return [
+        Figure(
+            name="mutual_information",
+            value=surgery.mutual_information,
+            unit="nats per image",
+            protocol=protocol + cap,
+        ),
+        Figure(
+            name="marginal_kl",
+            value=surgery.marginal_kl,
+            unit="nats per image",
+            protocol=f"{protocol}the rest of the mean KL: {cap}",
+        ),
+    ]
+
+
+def _kl_bars(bench: Workbench, evaluation: Evaluation) -> Picture:
+    kl = np.asarray(evaluation.kl_per_dimension, dtype=np.float64)
+    active = (bench.posteriors.mu.var(dim=0, correction=0) > ACTIVE_VARIANCE).numpy()
+    order = np.argsort(-kl, kind="stable")
+    return Picture(
+        name="kl_per_dimension",
+        caption="KL of each latent dimension to the prior, largest first: how much of the image it carries. "
+        "Grey latents hardly move with the image.",
+        png=charts.bars(
+            kl[order],
+            names=[str(number) for number in order],
+            filled=active[order],
+            xlabel="latent",
+            ylabel="KL, nats per image",
+            legend=("active", "not active"),
+        ),
+    )
+
+
+def _mean_image(bench: Workbench) -> Figure:
+    """Cost of a model without latents: the mean of the training images, pixel by pixel."""
+    spec = bench.model.likelihood.spec()
+    x = to_unit_interval(bench.data.test.whole()).double()
+    mean = _pixel_means(bench.data.train)
+    if isinstance(spec, GaussianLikelihood):
+        # One σ for all pixels, as in the model; the one that fits the training images best.
+        variance = _mean_over(bench.data.train, lambda images: (images - mean).square()).mean()
+        per_pixel = 0.5 * ((x - mean).square() / variance + variance.log() + math.log(2.0 * math.pi))
+        how = "Gaussian around the mean training image, one σ fitted to the training images"
+    else:
+        # Linear in x, so the grey level gives the expectation over binarisations.
+        per_pixel = -(x * mean.log() + (1.0 - x) * torch.log1p(-mean))
+        how = "independent Bernoulli pixels with the means of the training images; expected over binarisation"
+    return Figure(
+        name="nll_of_mean_image",
+        value=per_pixel.flatten(start_dim=1).sum(dim=-1).mean().item(),
+        unit="nats per image",
+        protocol=f"all {len(x):,} images of {bench.data.test.name}; {how}; no latents: a bar to be far below",
+    )
+
+
+def _pixel_means(train: ImageSet) -> Tensor:
+    """Mean of each training pixel, counted as if one more image were half grey: never 0 or 1."""
+    count = len(train)
+    return (_mean_over(train, lambda images: images) * count + 0.5) / (count + 1.0)
+
+
+def _mean_over(image_set: ImageSet, of: Callable[[Tensor], Tensor]) -> Tensor:
+    """Mean over images of something of each pixel, in float64, without all of them in memory at once."""
+    total = torch.zeros(image_set.image_shape, dtype=torch.float64)
+    for chunk in image_set.chunks():
+        total += of(to_unit_interval(torch.from_numpy(chunk)).double()).sum(dim=0)
+    return total / len(image_set)
+
+
+def _alarms(bench: Workbench, evaluation: Evaluation, baseline: float) -> Iterator[str]:
+    yield from evaluation.warnings
+    name = "negative_elbo" if "negative_elbo" in evaluation else "reconstruction_nll"
+    if evaluation[name] >= baseline:
+        yield (
+            f"a likelihood that explains nothing: {name} is {evaluation[name]:.1f} nats, and the mean image "
+            f"alone costs {baseline:.1f}. Train for longer, or look whether these are the images it was "
+            "trained on."
+        )
+    spec = bench.model.likelihood.spec()
+    if isinstance(spec, GaussianLikelihood):
+        error = evaluation["reconstruction_rmse"]
+        if not 1.0 / _SIGMA_FACTOR <= error / spec.sigma <= _SIGMA_FACTOR:
+            yield (
+                f"a likelihood that does not fit the data: σ is {spec.sigma:.3g}, and reconstructions miss "
+                f"by {error:.3g} on average (root of the mean square). Set model.likelihood.sigma near that, "
+                "or learned = true."
+            )

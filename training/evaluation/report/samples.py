@@ -1,0 +1,257 @@
+"""The section on samples, one for each prior: can they be read, are they like real ones, are all kinds met?
+
+Knows priors, decoded images and the judge. Without a judge there are pictures and the density of the prior:
+an eye is needed to say whether an image is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from training.data import to_unit_interval
+from training.evaluation.evaluation_context import Workbench
+from training.evaluation.measures.distributions import density_and_coverage, frechet_distance
+from training.evaluation.report.priors import SamplePrior, priors_of
+from training.evaluation.report.section_results import Figure, Findings, Picture
+from training.judge.classifier import Verdicts
+from training.plots import charts, grids
+
+_SHOWN = 96
+_LABELS_SHOWN, _OF_EACH_LABEL = 24, 12
+_WORST = 48
+_COLUMNS = 16
+_NEIGHBOURS = 5
+#: Numbers of the noise streams.
+_DRAW, _CHOOSE_FLOOR = 30, 31
+
+
+def find_samples(bench: Workbench) -> list[Findings]:
+    """Draw from every prior; as many images as there are test images to hold beside them."""
+    real = None if bench.judge is None else _real(bench)
+    return [_findings(bench, prior, real) for prior in priors_of(bench)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Real:
+    """Features of real images, and how training images in place of samples would be measured."""
+
+    features: Float64[np.ndarray, "n feature"]
+    neighbours: int
+    distance: float
+    density: float
+    coverage: float
+    floor: str
+    """Which images these three are of."""
+
+
+def _real(bench: Workbench) -> _Real:
+    """Features of the test images beside those of as many training images: the best a sampler could do."""
+    assert bench.judge is not None
+    chosen = bench.choice(len(bench.x), len(bench.data.train), _CHOOSE_FLOOR)
+    images = to_unit_interval(bench.data.train.images[torch.from_numpy(chosen)])
+    verdicts = bench.judge.ask(images, what="judging training images", progress=bench.progress)
+    features, others = (each.features.double().numpy() for each in (bench.verdicts, verdicts))
+    neighbours = min(_NEIGHBOURS, len(features) - 1)
+    density, coverage = density_and_coverage(features, others, neighbours=neighbours)
+    return _Real(
+        features=features,
+        neighbours=neighbours,
+        distance=frechet_distance(others, features),
+        density=density,
+        coverage=coverage,
+        floor=f"{len(chosen):,} random images of {bench.data.train.name} in place of samples",
+    )
+
+
+def _findings(bench: Workbench, prior: SamplePrior, real: _Real | None) -> Findings:
+    count = len(bench.x)
+    asked = _asked_labels(bench, prior, count)
+    z = prior.draw(count, bench.generator(_DRAW), asked)
+    images = bench.decode(z, f"samples ({prior.name})")
+    pictures = [_first(prior, images) if asked is None else _first_of_each(bench, prior, images, asked)]
+    figures = list(_density(bench, prior))
+    series: dict[str, tuple[float, ...]] = {}
+    if bench.judge is not None and real is not None:
+        verdicts = bench.judge.ask(images, what="judging samples", progress=bench.progress)
+        histogram = _shares(verdicts, bench.judge.facts.classes)
+        figures += [*_judged(bench, prior, verdicts, asked), *_distances(bench, prior, verdicts, real)]
+        series = {"label_shares": tuple(histogram.tolist())}
+        pictures += [_worst(images, verdicts), _histogram(bench, histogram)]
+    return Findings(
+        key=f"samples_{prior.name.replace('-', '_')}",
+        title=f"Samples from {prior.title}",
+        about=f"New images, drawn from {prior.about}.",
+        figures=tuple(figures),
+        pictures=tuple(pictures),
+        series=series,
+    )
+
+
+def _first(prior: SamplePrior, images: Float[Tensor, "n c h w"]) -> Picture:
+    return Picture(
+        name=f"samples_{prior.name}",
+        caption=f"The first {min(_SHOWN, len(images))} samples from {prior.about}.",
+        png=grids.sample_png(images[:_SHOWN], columns=_COLUMNS, scale=2),
+    )
+
+
+def _first_of_each(
+    bench: Workbench,
+    prior: SamplePrior,
+    images: Float[Tensor, "n c h w"],
+    asked: Int64[np.ndarray, " n"],
+) -> Picture:
+    """A row for each label, named, so that the eye can hold the image against what was asked for."""
+    names = bench.label_names(int(asked.max()) + 1)
+    shown = names[:_LABELS_SHOWN]
+    rows = [np.flatnonzero(asked == label)[:_OF_EACH_LABEL] for label in range(len(shown))]
+    columns = min(map(len, rows))
+    chosen = np.concatenate([row[:columns] for row in rows])
+    which = "" if len(shown) == len(names) else f", the first {len(shown)} of {len(names)}"
+    return Picture(
+        name=f"samples_{prior.name}",
+        caption=f"The first {columns} samples of each label{which}, from {prior.about}.",
+        png=charts.labelled_rows(images[torch.from_numpy(chosen)], columns=columns, row_names=shown),
+    )
+
+
+def _density(bench: Workbench, prior: SamplePrior) -> Iterator[Figure]:
+    """How well the prior describes where the test images lie, which needs no judge."""
+    labels = bench.labels() if prior.labelled else None
+    trained = bench.data.train.labels
+    if prior.labelled and (labels is None or trained is None or labels.max() > int(trained.max())):
+        return  # of a label that only test images have, nothing was fitted
+    density = prior.log_density(bench.posteriors.z.numpy(), labels)
+    if density is None:
+        return
+    of = "log p(z ∣ label), each image by the prior of its own label" if prior.labelled else "log p(z)"
+    z = "one z drawn for each" if bench.model.kind == "vae" else "the code of each"
+    yield Figure(
+        name="prior_log_density",
+        value=float(density.mean()),
+        unit="nats per image",
+        protocol=f"mean of {of}; {prior.about}; {bench.observations.protocol()}; {z}; higher is better among "
+        "the priors of one model, and says nothing between models",
+    )
+
+
+def _asked_labels(bench: Workbench, prior: SamplePrior, count: int) -> Int64[np.ndarray, " n"] | None:
+    """Each label equally often, for a prior that can be asked for one."""
+    train_labels = bench.data.train.labels
+    if not prior.labelled or train_labels is None:
+        return None
+    return np.arange(count) % (int(train_labels.max()) + 1)
+
+
+def _judged(
+    bench: Workbench, prior: SamplePrior, verdicts: Verdicts, asked: Int64[np.ndarray, " n"] | None
+) -> list[Figure]:
+    assert bench.judge is not None
+    count = len(verdicts.labels)
+    drawn = f"{count:,} samples from {prior.about}; seed {bench.seed}"
+    figures = [
+        Figure(
+            name="readable_share",
+            value=verdicts.readable,
+            unit="share",
+            protocol=f"{drawn}; the judge's top probability is at least ½; of the test images themselves "
+            f"{100.0 * bench.verdicts.readable:.2f} %",
+            better="higher",
+        ),
+        Figure(
+            name="sure_share",
+            value=verdicts.sure,
+            unit="share",
+            protocol=f"{drawn}; the judge's top probability is at least 0.9; of the test images themselves "
+            f"{100.0 * bench.verdicts.sure:.2f} %",
+            better="higher",
+        ),
+    ]
+    if asked is not None:
+        figures.append(
+            Figure(
+                name="asked_label_share",
+                value=float((verdicts.labels.numpy() == asked).mean()),
+                unit="share",
+                protocol=f"{drawn}; the judge sees the label that was asked for",
+                better="higher",
+            )
+        )
+    return figures
+
+
+def _distances(bench: Workbench, prior: SamplePrior, verdicts: Verdicts, real: _Real) -> list[Figure]:
+    test = bench.data.test
+    fake = verdicts.features.double().numpy()
+    density, coverage = density_and_coverage(real.features, fake, neighbours=real.neighbours)
+    held = (
+        f"{len(fake):,} samples from {prior.about}; seed {bench.seed}; beside all {len(test):,} images of "
+        f"{test.name}; features of the judge"
+    )
+    balls = f"{held}; k = {real.neighbours} (arXiv:2002.09797, section 3)"
+    return [
+        Figure(
+            name="frechet_distance",
+            value=frechet_distance(fake, real.features),
+            unit="squared features",
+            protocol=f"{held} (arXiv:1706.08500, equation 6)",
+            better="lower",
+        ),
+        Figure(
+            name="frechet_floor",
+            value=real.distance,
+            unit="squared features",
+            protocol=f"{real.floor}, beside all {len(test):,} images of {test.name}; features of the judge",
+        ),
+        Figure(
+            name="density",
+            value=density,
+            unit="ratio",
+            protocol=f"{balls}; real images give {real.density:.2f} ({real.floor})",
+        ),
+        Figure(
+            name="coverage",
+            value=coverage,
+            unit="share",
+            protocol=f"{balls}; real images give {100.0 * real.coverage:.2f} % ({real.floor})",
+            better="higher",
+        ),
+    ]
+
+
+def _shares(verdicts: Verdicts, classes: int) -> Float64[np.ndarray, " label"]:
+    counts = np.bincount(verdicts.labels.numpy(), minlength=classes)
+    return np.asarray(counts / counts.sum())
+
+
+def _worst(images: Float[Tensor, "n c h w"], verdicts: Verdicts) -> Picture:
+    order = torch.argsort(verdicts.confidence)[:_WORST]
+    limit = verdicts.confidence[order[-1]].item()
+    return Picture(
+        name="least_readable",
+        caption=f"The {len(order)} of {len(images):,} samples that the judge is least sure of (top "
+        f"probability up to {limit:.2f}), those that it is least sure of first.",
+        png=grids.sample_png(images[order], columns=_COLUMNS, scale=2),
+    )
+
+
+def _histogram(bench: Workbench, samples: Float64[np.ndarray, " label"]) -> Picture:
+    assert bench.judge is not None
+    return Picture(
+        name="label_histogram",
+        caption="What the judge sees in samples, and in test images.",
+        png=charts.paired_bars(
+            100.0 * samples,
+            100.0 * _shares(bench.verdicts, bench.judge.facts.classes),
+            legend=("samples", "test images"),
+            names=bench.label_names(bench.judge.facts.classes),
+            xlabel="label",
+            ylabel="share of images, %",
+        ),
+    )

@@ -1,0 +1,157 @@
+"""What can be measured: a run directory or a published version, behind one face.
+
+Knows how each is named, opened and described. Knows nothing of what is measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from model_store import FittedPrior, InvalidReference, ModelStore, PriorMixtures, PublishedModel
+from model_store.prior import GaussianMixture
+from training.config.recipe import DataConfig, EvaluationConfig, Section
+from training.errors import RunDirectoryError
+from training.evaluation.figures import weights_sha256
+from training.graphs.published_model import published_model
+from training.models import LatentImageModel
+from training.priors.files import fit_again, read_prior
+from training.runs.run_directory import FittedRun, load_run
+
+S = TypeVar("S", bound=Section)
+
+#: Where reports of published versions go, below the working directory: a version itself never changes.
+REPORTS = Path("reports")
+
+
+@dataclass(frozen=True, eq=False)
+class SubjectPrior:
+    """The mixtures of a fitted prior: that of all images, then one for each label."""
+
+    mixtures: tuple[GaussianMixture, ...]
+    labels: tuple[str, ...]
+
+    @classmethod
+    def of(cls, entry: FittedPrior, mixtures: PriorMixtures) -> SubjectPrior:
+        """As `prior.npz` and the entry that goes with it state it."""
+        return cls(mixtures.split(entry), tuple(each.label for each in entry.labels))
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A model to measure, and what is known of where it comes from."""
+
+    label: str
+    """As a reader would call it: `runs/quick`, `mnist@1`."""
+    measured_through: str
+    """What computes: torch on a run's weights, or onnxruntime on the published files."""
+    model: LatentImageModel
+    settings: EvaluationConfig
+    """K, images and seed, as its recipe states them."""
+    data: DataConfig
+    """How its images are read, as its recipe states it."""
+    trained_on: str
+    """Fingerprint of the training images."""
+    trained_on_text: str
+    """The same for people: name and number."""
+    prior: SubjectPrior | None
+    """The fitted prior that a version carries, or that lies in a run directory."""
+    run: Path | None
+    """Its run directory; None for a published version."""
+    folder: Path
+    """Where its report goes when nobody says."""
+    stale_prior: str | None = None
+    """What a reader must be told where a fitted prior lies there that is of other weights, and not used."""
+
+
+def open_subject(text: str, *, store: ModelStore, threads: int = 1) -> Subject:
+    """Open what a user named: an existing directory is a run, anything else `name`, `name@3` or `name@alias`.
+
+    Args:
+        text: As typed.
+        store: Where published versions are.
+        threads: Of onnxruntime; torch's are set for the process.
+
+    Raises:
+        RunDirectoryError: Neither a run directory nor written like a version, a run without weights, or one
+            with a damaged prior.
+        StoreError: There is no such version, or it cannot be trusted.
+        ExportError: onnxruntime refuses a published graph.
+    """
+    if Path(text).is_dir():
+        return _run(Path(text))
+    try:
+        published = store.open(text)
+    except InvalidReference as error:
+        raise RunDirectoryError(
+            f"{text}: expected a run directory or a published version, got neither. Give the --out of an "
+            f"earlier `vae-train fit`, or name, name@3 or name@alias of a model in {store.root}."
+        ) from error
+    return _version(published, threads)
+
+
+def _run(run_dir: Path) -> Subject:
+    run = load_run(run_dir)
+    prior, stale_prior = _prior_of_run(run)
+    return Subject(
+        label=str(run_dir),
+        measured_through=f"torch {metadata.version('torch')}, float32, on the averaged weights of the run",
+        model=run.model,
+        settings=run.config.evaluation,
+        prior=prior,
+        data=run.config.data,
+        trained_on=run.provenance.data_fingerprint,
+        trained_on_text=run.provenance.data,
+        run=run_dir,
+        folder=run_dir,
+        stale_prior=stale_prior,
+    )
+
+
+def _prior_of_run(run: FittedRun) -> tuple[SubjectPrior | None, str | None]:
+    """The prior in the run directory if it is of these weights; if not, what to tell of it."""
+    found = read_prior(run.directory, latent_size=run.model.latent_size)
+    if found is None:
+        return None, None
+    if found.weights_sha256 != weights_sha256(run.model):
+        return None, (
+            f"a stale prior: {run.directory.prior} was fitted to other weights than those in model.pt, "
+            f"because the run went on after it. Nothing here is drawn from it. {fit_again(run.directory)}, "
+            "then evaluate again."
+        )
+    return SubjectPrior.of(found.entry, found.mixtures), None
+
+
+def _version(published: PublishedModel, threads: int) -> Subject:
+    manifest = published.manifest
+    return Subject(
+        label=str(published.id),
+        measured_through=f"onnxruntime {metadata.version('onnxruntime')} on the published ONNX files",
+        model=published_model(published, threads=threads).eval(),
+        prior=_prior(published),
+        settings=_section(EvaluationConfig, manifest.provenance.recipe.get("evaluation")),
+        data=_section(DataConfig, manifest.provenance.recipe.get("data")),
+        trained_on=manifest.provenance.data_fingerprint,
+        trained_on_text=manifest.provenance.data,
+        run=None,
+        folder=REPORTS / f"{published.id.name}-{published.id.version}",
+    )
+
+
+def _prior(published: PublishedModel) -> SubjectPrior | None:
+    fitted = published.manifest.fitted_prior
+    if fitted is None or published.prior is None:
+        return None
+    return SubjectPrior.of(fitted, published.prior)
+
+
+def _section(kind: type[S], stated: object) -> S:
+    """The recipe's, where the manifest carries one of this package; other publishers state what they like."""
+    try:
+        return kind.model_validate(stated)
+    except ValidationError:
+        return kind()

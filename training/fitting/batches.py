@@ -1,0 +1,78 @@
+"""Batches of images in memory or on disk: no workers, no copies but the batch itself.
+
+Knows uint8 images, batch sizes, shares and positions. Knows nothing of models or of what pixels mean.
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from training.data import ImagesOnDisk
+from training.randomness.noise import WHOLE, Share
+from training.randomness.seeding import generator_for
+
+
+class ShuffledBatches:
+    """Endless epochs of shuffled full batches, which can be put back to any batch exactly.
+
+    The order of an epoch depends on the seed and the epoch's number alone, so a position is one
+    number: the batches served since the beginning, which is the optimiser's step.
+    """
+
+    def __init__(
+        self,
+        images: UInt8[Tensor, "n c h w"] | ImagesOnDisk,
+        *,
+        batch_size: int,
+        seed: int,
+        share: Share = WHOLE,
+    ) -> None:
+        """`batch_size` images at a time, of which `share` is served; a rest smaller than a batch is not."""
+        self._images = images
+        self._batch_size = batch_size
+        self._seed = seed
+        self._share = share
+        self._served = 0
+        self._order: tuple[int, Tensor] | None = None
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self._images) // self._batch_size
+
+    def __iter__(self) -> Iterator[UInt8[Tensor, "batch c h w"]]:
+        """The rest of the epoch that the position is in, or the whole of the next one."""
+        while True:
+            epoch, position = divmod(self._served, len(self))
+            self._served += 1
+            start = position * self._batch_size
+            yield self._images[self._share.of(self._order_of(epoch)[start : start + self._batch_size])]
+            if position == len(self) - 1:
+                return
+
+    def _order_of(self, epoch: int) -> Tensor:
+        if self._order is None or self._order[0] != epoch:
+            order = torch.randperm(len(self._images), generator=generator_for(self._seed, "order", epoch))
+            self._order = (epoch, order)
+        return self._order[1]
+
+    def go_to(self, step: int) -> None:
+        """Serve next what comes after `step` batches; holds for an iterator that has not begun, too."""
+        self._served = step
+
+
+class OrderedBatches:
+    """The images in their own order, the last batch smaller: for validation."""
+
+    def __init__(self, images: UInt8[Tensor, "n c h w"] | ImagesOnDisk, *, batch_size: int) -> None:
+        self._images = images
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._images) / self._batch_size)
+
+    def __iter__(self) -> Iterator[UInt8[Tensor, "batch c h w"]]:
+        for start in range(0, len(self._images), self._batch_size):
+            yield self._images[start : start + self._batch_size]

@@ -1,0 +1,190 @@
+"""The Lightning module: one training step, one validation step, one optimiser.
+
+Knows the model, the objective and the schedules. Knows nothing of files, pictures or checkpoints.
+All noise comes from generators seeded by (seed, step), never from a global one. Where several processes
+share a batch, each draws the noise of all of it, so that a step does not depend on their number.
+"""
+
+# ruff: noqa: ARG002  # Lightning decides what its hooks are given
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from training.compute.processes import summed_over_processes
+from training.config.recipe import RunConfig
+from training.data import distort, observe, to_unit_interval
+from training.errors import NonFiniteTraining
+from training.fitting.optimisers import MuonWithAdamW
+from training.fitting.schedules import learning_rate_fraction
+from training.models import LatentImageModel
+from training.objectives.elbo import beta_at, elbo_terms
+from training.randomness.noise import WHOLE, Share, SharedGenerator, uniform
+from training.randomness.seeding import generator_for
+
+
+class FittingModule(LightningModule):
+    """The model, and how a batch of uint8 images becomes a loss in nats per image."""
+
+    def __init__(
+        self,
+        model: LatentImageModel,
+        config: RunConfig,
+        *,
+        steps_per_epoch: int,
+        share: Share = WHOLE,
+    ) -> None:
+        """`share` is what this process is given of every batch."""
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.steps_per_epoch = steps_per_epoch
+        self.share = share
+
+    @property
+    def _steps(self) -> int:
+        """Of the whole training."""
+        return self.config.trainer.epochs * self.steps_per_epoch
+
+    def beta(self, step: int) -> float:
+        """Weight of the KL term at a step counted from 0."""
+        objective = self.config.objective
+        return beta_at(
+            step, beta=objective.beta, warmup_steps=objective.beta_warmup_epochs * self.steps_per_epoch
+        )
+
+    def samples(self, step: int) -> int:
+        """Posterior samples of each image at a step counted from 0."""
+        objective = self.config.objective
+        return objective.importance_samples if step >= (1.0 - objective.importance_part) * self._steps else 1
+
+    def training_step(self, images: Tensor, batch_index: int) -> dict[str, Tensor | int]:
+        """Observe → encode → sample → decode → cost.
+
+        `loss` is of this process's share, and its gradient is averaged; the other figures are of the batch.
+        """
+        step = self.trainer.global_step
+        grey = self._distorted(to_unit_interval(images), step)
+        x = observe(grey, self.config.data.binarisation, self._noise("binarisation", step))
+        terms = elbo_terms(
+            self.model,
+            x,
+            seen=self._partly_grey(x, grey, step),
+            beta=self.beta(step),
+            samples=self.samples(step),
+            generator=self._noise("posterior", step),
+        )
+        costs = torch.stack([terms.loss, terms.reconstruction_nll.mean(), terms.kl.mean()]).detach()
+        # Equal shares: the mean of their means. Whatever is decided by it, is decided by all alike.
+        loss, reconstruction_nll, kl = summed_over_processes(costs) / self.share.count
+        if not torch.isfinite(loss):
+            raise NonFiniteTraining(
+                f"step {step}, epoch {self.trainer.current_epoch}: expected a finite loss, got "
+                f"{loss.item()}. The last checkpoint is kept. Start a new run with a lower "
+                "optimiser.learning_rate or optimiser.gradient_clip_norm."
+            )
+        self.log("loss", loss, prog_bar=True, logger=False)
+        return {
+            "loss": terms.loss,
+            "images": self.share.count * len(x),
+            "reconstruction_nll": reconstruction_nll,
+            "kl": kl,
+        }
+
+    def _noise(self, use: str, step: int) -> SharedGenerator:
+        return SharedGenerator(generator_for(self.config.trainer.seed, use, step), self.share)
+
+    def _distorted(self, grey: Tensor, step: int) -> Tensor:
+        """The images, `data.distorted_fraction` of them distorted in the first part of the training."""
+        chosen = self.config.data
+        if chosen.distorted_fraction == 0.0 or step >= chosen.distorted_part * self._steps:
+            return grey
+        return distort(
+            grey,
+            fraction=chosen.distorted_fraction,
+            strength=chosen.distortion,
+            generator=self._noise("distortion", step),
+        )
+
+    def _partly_grey(self, x: Tensor, grey: Tensor, step: int) -> Tensor:
+        """What the encoder looks at: `x`, with `data.grey_fraction` of the images left grey."""
+        fraction = self.config.data.grey_fraction
+        if fraction == 0.0:
+            return x
+        draw = uniform([len(x)], self._noise("grey", step), device=x.device)
+        return torch.where((draw < fraction).view(-1, 1, 1, 1), grey, x)
+
+    def validation_step(self, images: Tensor, batch_index: int) -> dict[str, Tensor | int]:
+        """The ELBO itself (β = 1), on the same binarisation and noise in every epoch.
+
+        Several processes take turns: what another one measures counts for no images here.
+        """
+        if batch_index % self.share.count != self.share.index:
+            return {"images": 0, "reconstruction_nll": torch.zeros(()), "kl": torch.zeros(())}
+        seed = self.config.evaluation.seed
+        x = observe(
+            to_unit_interval(images),
+            self.config.data.binarisation,
+            generator_for(seed, "binarisation", batch_index),
+        )
+        terms = elbo_terms(self.model, x, generator=generator_for(seed, "posterior", batch_index))
+        return {
+            "images": len(x),
+            "reconstruction_nll": terms.reconstruction_nll.mean(),
+            "kl": terms.kl.mean(),
+        }
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The recipe's optimiser; linear warm-up, then a cosine that ends with the last step."""
+        optimiser = self._optimiser()
+        # A plain function, because torch puts any other callable's attributes into the checkpoint.
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimiser,
+            lambda step: self._learning_rate_fraction(step),  # noqa: PLW0108
+        )
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _optimiser(self) -> torch.optim.Optimizer:
+        chosen = self.config.optimiser
+        hidden = self._hidden_matrices() if chosen.name == "muon" else []
+        by_muon = {id(p) for p in hidden}
+        matrices = [p for p in self.parameters() if p.ndim >= 2 and id(p) not in by_muon]
+        rest = [p for p in self.parameters() if p.ndim < 2]
+        groups: list[dict[str, Any]] = [
+            {"params": matrices, "weight_decay": chosen.weight_decay},
+            {"params": rest, "weight_decay": 0.0},
+        ]
+        betas = (0.9, chosen.beta2)
+        if chosen.name == "adamw":
+            return torch.optim.AdamW(groups, lr=chosen.learning_rate, betas=betas)
+        return MuonWithAdamW(
+            matrices=hidden,
+            adamw=groups,
+            lr=chosen.learning_rate,
+            matrix_lr=chosen.muon_learning_rate,
+            betas=betas,
+            matrix_weight_decay=chosen.muon_weight_decay,
+        )
+
+    def _hidden_matrices(self) -> list[nn.Parameter]:
+        """Matrices and kernels but those of the layers that give the posterior and the pixels."""
+        hidden: list[nn.Parameter] = []
+        for network in (self.model.encoder, self.model.decoder):
+            *inner, _last = [p for p in network.parameters() if p.ndim >= 2]
+            hidden += inner
+        return hidden
+
+    def _learning_rate_fraction(self, step: int) -> float:
+        return learning_rate_fraction(self.config.optimiser, step, total=self._steps)
+
+
+def averaged_model(module: nn.Module) -> LatentImageModel:
+    """The model inside a `FittingModule`, or inside Lightning's running average of one."""
+    inner = module.get_submodule("model")
+    assert isinstance(inner, LatentImageModel)
+    return inner

@@ -1,0 +1,189 @@
+"""From a model in torch to two ONNX files: `x → mu, logvar` and `z → x_hat`.
+
+Knows torch's exporter and the ONNX format. Knows nothing of runs, stores or runtimes: whether a runtime
+computes the same with these files is asked in `training.graphs.parity`.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from training.errors import ExportError
+from training.models import LatentImageModel
+
+#: torch 2.13's own default; opset 17 gave a graph that onnxruntime refuses.
+OPSET = 20
+#: Two or more: an example batch of one would be baked into the graph as a constant.
+_EXAMPLE_BATCH = 2
+#: Noise is drawn by the server from a seed; one of these in a graph could not be seeded.
+_RANDOM_OPERATORS = frozenset(
+    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
+)
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """The two files of a model."""
+
+    encoder: bytes
+    decoder: bytes
+    opset: int = OPSET
+
+
+class _Encoder(nn.Module):
+    """x → (mu, logvar): the posterior, without its noise."""
+
+    def __init__(self, model: LatentImageModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, x: Float[Tensor, "batch channel height width"]
+    ) -> tuple[Float[Tensor, "batch latent"], Float[Tensor, "batch latent"]]:
+        posterior = self.model.encode(x)
+        return posterior.mu, posterior.logvar
+
+
+class _Decoder(nn.Module):
+    """z → x_hat: the mean of the likelihood."""
+
+    def __init__(self, model: LatentImageModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch channel height width"]:
+        return self.model.decode(z)
+
+
+def export_graphs(model: LatentImageModel) -> Graphs:
+    """Export both halves in float32 with a dynamic batch axis, and check them as files.
+
+    Equal weights give equal bytes: names, stack traces and paths that the exporter leaves in the
+    files are taken out.
+
+    Args:
+        model: On the CPU, float32; exported as in evaluation mode.
+
+    Returns:
+        Self-contained ONNX files.
+
+    Raises:
+        ExportError: The exporter fails, or gives a file that is invalid, random or not of `OPSET`.
+    """
+    unsuitable = sorted(
+        {
+            f"{t.dtype} on {t.device}"
+            for t in model.parameters()
+            if t.dtype != torch.float32 or t.device.type != "cpu"
+        }
+    )
+    if unsuitable:
+        raise ExportError(
+            f"export: expected float32 weights on the CPU, got {', '.join(unsuitable)}. Move the model first."
+        )
+    x = torch.zeros(_EXAMPLE_BATCH, *model.image_shape)
+    z = torch.zeros(_EXAMPLE_BATCH, model.latent_size)
+    return Graphs(
+        encoder=_export("encoder", _Encoder(model), x, inputs=["x"], outputs=["mu", "logvar"]),
+        decoder=_export("decoder", _Decoder(model), z, inputs=["z"], outputs=["x_hat"]),
+    )
+
+
+def _export(role: str, module: nn.Module, example: Tensor, *, inputs: list[str], outputs: list[str]) -> bytes:
+    try:
+        with _quiet_exporter():
+            program = torch.onnx.export(
+                module.eval(),
+                (example,),
+                input_names=inputs,
+                output_names=outputs,
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                opset_version=OPSET,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+        assert program is not None  # dynamo=True always returns the program
+        graph = program.model_proto
+    except Exception as error:  # the exporter raises whatever its many passes raise
+        raise ExportError(
+            f"{role}: torch {torch.__version__} could not export it to ONNX opset {OPSET} with onnx "
+            f"{onnx.__version__}: {type(error).__name__}: {_first_line(error)}. Install the versions of the "
+            "constraints file, or simplify the layer that is named."
+        ) from error
+    _strip(graph)
+    del graph.graph.value_info[:]
+    _check(role, graph)
+    data: bytes = graph.SerializeToString(deterministic=True)
+    return data
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Silence two remarks of the exporter that no user can act on, and nothing else."""
+    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = registration.level
+    registration.setLevel(logging.ERROR)  # "torchvision is not installed", four times; nothing here needs it
+    try:
+        with warnings.catch_warnings():
+            # torch 2.13 copies its own deprecated LeafSpec while exporting.
+            warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+            yield
+    finally:
+        registration.setLevel(level)
+
+
+def _strip(message: Any) -> None:
+    """Clear every doc_string and metadata_props in the file: torch leaves source paths in them."""
+    for field, value in list(message.ListFields()):
+        if field.name in ("doc_string", "metadata_props"):
+            message.ClearField(field.name)
+        elif field.message_type is not None:
+            for child in value if isinstance(value, Sequence) else (value,):
+                _strip(child)
+
+
+def _check(role: str, graph: onnx.ModelProto) -> None:
+    try:
+        onnx.checker.check_model(graph, full_check=True)
+    except Exception as error:
+        raise ExportError(
+            f"{role}: expected a valid ONNX file, but onnx {onnx.__version__} objects: {_first_line(error)}. "
+            "Install the versions of the constraints file."
+        ) from error
+    versions = {entry.domain or "ai.onnx": entry.version for entry in graph.opset_import}
+    if versions != {"ai.onnx": OPSET}:
+        raise ExportError(
+            f"{role}: expected opset {OPSET} of ai.onnx and nothing else, got {versions}. Install the "
+            "versions of the constraints file."
+        )
+    random = sorted({node.op_type for node in _nodes(graph.graph)} & _RANDOM_OPERATORS)
+    if random:
+        raise ExportError(
+            f"{role}: expected a graph without randomness, got {', '.join(random)}. Noise is drawn "
+            "outside the graph: draw it in training only."
+        )
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Every node, those of nested graphs included."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for nested in (attribute.g, *attribute.graphs):
+                yield from _nodes(nested)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return (text.splitlines() or [""])[0][:300]

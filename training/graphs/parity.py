@@ -1,0 +1,199 @@
+"""Does onnxruntime compute with the exported files what torch computes with the model?
+
+Knows torch, onnxruntime and how far they may differ. Knows nothing of runs or of the store.
+The only module of `training` that runs onnxruntime, with its telemetry off;
+`training.graphs.published_model` runs published graphs through it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from model_store.golden import GoldenVectors
+from model_store.manifest import GoldenSpec
+from model_store.numbers import told_apart
+from training.errors import ExportError
+from training.graphs.export import Graphs
+from training.models import LatentImageModel
+
+#: One, the smallest true batch, an odd one, and one that fills vector units.
+BATCH_SIZES = (1, 2, 7, 64)
+GOLDEN_EXAMPLES = 8
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Largest absolute differences between torch and onnxruntime over all batches."""
+
+    mu: float
+    logvar: float
+    x_hat: float
+    batch_sizes: tuple[int, ...] = BATCH_SIZES
+
+    def __str__(self) -> str:
+        sizes = ", ".join(map(str, self.batch_sizes))
+        return f"mu {self.mu:.1e}, logvar {self.logvar:.1e}, pixels {self.x_hat:.1e} (batches of {sizes})"
+
+
+class OnnxPair:
+    """An encoder and a decoder in onnxruntime, with the settings of the service."""
+
+    def __init__(self, graphs: Graphs, *, threads: int = 1) -> None:
+        """Load both, to be run on `threads` threads.
+
+        Raises:
+            ExportError: onnxruntime refuses a file.
+        """
+        self._encoder = _session("encoder", graphs.encoder, threads)
+        self._decoder = _session("decoder", graphs.decoder, threads)
+
+    def encode(self, x: Array) -> tuple[Array, Array]:
+        """(mu, logvar) of images (N, C, H, W).
+
+        Raises:
+            ExportError: onnxruntime cannot run the file on this batch.
+        """
+        mu, logvar = _run("encoder", self._encoder, ["mu", "logvar"], {"x": x})
+        return mu, logvar
+
+    def decode(self, z: Array) -> Array:
+        """x_hat of latents (M, L).
+
+        Raises:
+            ExportError: onnxruntime cannot run the file on this batch.
+        """
+        (x_hat,) = _run("decoder", self._decoder, ["x_hat"], {"z": z})
+        return x_hat
+
+
+def check_parity(
+    model: LatentImageModel,
+    runtime: OnnxPair,
+    *,
+    x: Float[Tensor, "n c h w"],
+    z: Float[Tensor, "m latent"],
+    spec: GoldenSpec,
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+) -> Parity:
+    """Compare both halves on batches of several sizes, each of other examples.
+
+    Args:
+        model: On the CPU; compared as in evaluation mode.
+        runtime: The exported files.
+        x: Images in [0, 1]; taken round and round when fewer than the batches need.
+        z: Latents, likewise.
+        spec: How far latents and pixels may differ, absolutely.
+        batch_sizes: Sizes to try.
+
+    Returns:
+        The largest differences seen.
+
+    Raises:
+        ExportError: A shape is wrong, a value is not finite, or a difference exceeds its bound.
+    """
+    largest = {"mu": 0.0, "logvar": 0.0, "x_hat": 0.0}
+    bounds = {"mu": spec.latent_atol, "logvar": spec.latent_atol, "x_hat": spec.pixel_atol}
+    offset = 0
+    for size in batch_sizes:
+        images, latents = _cyclic(x, offset, size), _cyclic(z, offset, size)
+        offset += size
+        with torch.inference_mode():
+            posterior = model.eval().encode(images)
+            expected = {"mu": posterior.mu, "logvar": posterior.logvar, "x_hat": model.decode(latents)}
+        mu, logvar = runtime.encode(images.numpy())
+        answers = {"mu": mu, "logvar": logvar, "x_hat": runtime.decode(latents.numpy())}
+        for name, bound in bounds.items():
+            difference = _difference(name, expected[name].numpy(), answers[name], size)
+            # Not `difference > bound`: NaN must fail too.
+            if not difference <= bound:
+                got = told_apart(difference, bound)
+                raise ExportError(
+                    f"parity: {name} on a batch of {size}: expected torch and onnxruntime to differ by at "
+                    f"most {bound:g}, got {got}. Nothing was published. Install the versions of the "
+                    "constraints file and export again; if it stays, the exporter mistranslates a layer."
+                )
+            largest[name] = max(largest[name], difference)
+    return Parity(**largest, batch_sizes=tuple(batch_sizes))
+
+
+def record_golden_vectors(
+    runtime: OnnxPair, *, x: Float[Tensor, "n c h w"], z: Float[Tensor, "m latent"]
+) -> GoldenVectors:
+    """Answers of onnxruntime, which parity has just held against torch, to compare other machines with.
+
+    They are the runtime's and not torch's, because a server asks whether *its* onnxruntime still
+    computes what this one did: torch's own rounding would eat into that bound.
+    """
+    images, latents = np.ascontiguousarray(x.numpy()), np.ascontiguousarray(z.numpy())
+    mu, logvar = runtime.encode(images)
+    return GoldenVectors(x=images, mu=mu, logvar=logvar, z=latents, x_hat=runtime.decode(latents))
+
+
+def _runtime() -> Any:
+    # Telemetry is on by default since 1.29, and this is its only complete switch, before the first import.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    try:
+        import onnxruntime  # noqa: PLC0415
+    except ImportError as error:
+        raise ExportError(
+            f"parity: expected onnxruntime to compare with, got: {error}. Install `vae-service[train]`."
+        ) from error
+    return onnxruntime
+
+
+def _session(role: str, graph: bytes, threads: int) -> Any:
+    runtime = _runtime()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a class per status code, without a common base
+        raise ExportError(
+            f"{role}: onnxruntime {runtime.__version__} refuses the exported file: {_one_line(error)} "
+            "Nothing was published. Install the versions of the constraints file."
+        ) from error
+
+
+def _run(role: str, session: Any, outputs: list[str], inputs: dict[str, Array]) -> list[Array]:
+    try:
+        answers: list[Array] = session.run(outputs, inputs)
+    except Exception as error:  # as above
+        batch = len(next(iter(inputs.values())))
+        raise ExportError(
+            f"{role}: onnxruntime {_runtime().__version__} fails on a batch of {batch}: {_one_line(error)} "
+            "Nothing was published. Install the versions of the constraints file."
+        ) from error
+    return answers
+
+
+def _one_line(error: Exception) -> str:
+    return f"{' '.join(str(error).split())[:300].rstrip('.')}."
+
+
+def _cyclic(examples: Tensor, offset: int, size: int) -> Tensor:
+    rows = torch.arange(offset, offset + size) % len(examples)
+    return examples[rows]
+
+
+def _difference(name: str, expected: Array, got: Array, size: int) -> float:
+    if expected.shape != got.shape:
+        raise ExportError(
+            f"parity: {name} on a batch of {size}: expected shape {expected.shape}, got {got.shape}. The "
+            "batch axis was fixed during export. Nothing was published."
+        )
+    return float(np.abs(expected.astype(np.float64) - got.astype(np.float64)).max())

@@ -1,0 +1,1 @@
+"""The evidence lower bound, its parts, and its Monte-Carlo estimators."""

@@ -1,0 +1,1 @@
+"""Figures as PNG files: grids of images, curves and charts."""

@@ -1,0 +1,1 @@
+"""Priors fitted after training: Gaussian mixtures, selection, calibration by a judge, files."""

@@ -1,0 +1,287 @@
+"""From a run directory to a published version: export, compare, record, describe, publish.
+
+Knows in what order that happens, and that a failed check publishes nothing. The parts are elsewhere:
+graphs in `training.graphs.export`, comparison in `training.graphs.parity`, the card in
+`training.publishing.model_card`.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from model_store import ModelStore, PriorMixtures, VersionId
+from model_store.manifest import (
+    GoldenSpec,
+    ImageSpec,
+    ManifestDraft,
+    StandardNormalPrior,
+    TrainingProvenance,
+    graph_specs,
+    lowest_schema_version,
+)
+from model_store.reference import is_alias_name, is_model_name
+from training.data import load_images, to_unit_interval
+from training.data.image_files import Conversion
+from training.data.mnist_download import cached_mnist
+from training.errors import ConfigError, ExportError
+from training.evaluation.figures import Evaluation, read_evaluation, weights_sha256
+from training.graphs.export import OPSET, export_graphs
+from training.graphs.parity import BATCH_SIZES, GOLDEN_EXAMPLES, OnnxPair, check_parity, record_golden_vectors
+from training.models import LatentImageModel
+from training.objectives.posterior_collapse import STEPS_TO_LEARN
+from training.priors.files import fit_again, read_prior
+from training.publishing.model_card import Evidence, model_card
+from training.runs.run_directory import FittedRun, load_run
+
+#: Images and latents to compare on: no batch sees another's.
+_PROBES = sum(BATCH_SIZES)
+_PROBE_SEED = 0
+_EXPORTING_LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Probes:
+    """What both halves are compared on."""
+
+    x: Float[Tensor, "n c h w"]
+    z: Float[Tensor, "n latent"]
+    origin: str
+    """Where `x` comes from, for the model card."""
+
+
+def export_run(
+    run_dir: Path,
+    *,
+    name: str,
+    store: ModelStore,
+    aliases: Sequence[str] = (),
+    data_dir: Path | None = None,
+    cache_dir: Path | None = None,
+    description: str | None = None,
+    licence: str = "MIT",
+    allow_collapsed: bool = False,
+    tell: Tell = print,
+) -> VersionId:
+    """Export a run's averaged weights, check them, and publish them as the next version of `name`.
+
+    Args:
+        run_dir: What `vae-train fit` wrote, evaluated.
+        name: Model to publish under.
+        store: Where to publish.
+        aliases: To move to the new version; `latest` moves by itself.
+        data_dir: Images to compare torch and onnxruntime on. Left out: for a run on MNIST those in the
+            download cache, for others images that the model draws itself.
+        cache_dir: Of downloads; never downloaded into here.
+        description: For the manifest; left out, a sentence from the recipe.
+        licence: SPDX expression for the weights.
+        allow_collapsed: Publish a model even if its latents say nothing of the image; one of fewer than 50
+            steps has not collapsed, and is published anyway.
+        tell: Given a line for people at each step.
+
+    Returns:
+        The published version.
+
+    Raises:
+        ConfigError: The name or an alias is malformed.
+        RunDirectoryError: The run cannot be used.
+        ExportError: The figures are missing or of other weights, the model collapsed, or a check failed;
+            nothing was published.
+        StoreError: The store refused or could not be written; nothing was published.
+    """
+    _check_names(name, aliases)
+    run = load_run(run_dir)
+    evaluation = _figures_of(run)
+    if evaluation.collapsed and not allow_collapsed and run.directory.steps() >= STEPS_TO_LEARN:
+        raise ExportError(
+            f"{run_dir}: expected a model that encodes, got one that collapsed: {evaluation.warnings[0]} "
+            "Train again, or publish it nevertheless with --allow-collapsed."
+        )
+    probes = make_probes(run.model, _test_images(run, data_dir, cache_dir))
+    graphs = export_graphs(run.model)
+    runtime = OnnxPair(graphs)
+    spec = GoldenSpec()
+    parity = check_parity(run.model, runtime, x=probes.x, z=probes.z, spec=spec)
+    tell(f"exported; torch and onnxruntime differ by at most {parity}")
+    golden = record_golden_vectors(runtime, x=probes.x[:GOLDEN_EXAMPLES], z=probes.z[:GOLDEN_EXAMPLES])
+    draft = _draft(run, evaluation, name=name, description=description, licence=licence, golden=spec)
+    draft, prior = _with_prior(run, draft, weights_sha256=evaluation.weights_sha256)
+    evidence = Evidence(evaluation=evaluation, parity=parity, golden_origin=probes.origin, run=run)
+    version = store.publish(
+        draft,
+        encoder=graphs.encoder,
+        decoder=graphs.decoder,
+        golden=golden,
+        card=lambda manifest: model_card(manifest, evidence),
+        prior=prior,
+        aliases=tuple(aliases),
+    )
+    moved = ", ".join(sorted({*aliases, "latest"}))
+    tell(f"published {version} in {store.root} ({moved})")
+    tell(f"serve it: {serve_command(version, store)}")
+    return version
+
+
+def serve_command(version: VersionId, store: ModelStore) -> str:
+    """The command line that serves a version; a running server takes it up at its next start."""
+    return f"vae-serve run --store {shlex.quote(str(store.root))} --default-model {version}"
+
+
+def make_probes(model: LatentImageModel, images: Float[Tensor, "n c h w"] | None) -> Probes:
+    """Images and latents from where the service will be asked: data, prior, posterior means, and the edges.
+
+    Args:
+        model: Draws images from N(0, I) where there are none.
+        images: Real ones in [0, 1], or None.
+    """
+    generator = torch.Generator().manual_seed(_PROBE_SEED)
+    prior = torch.randn(_PROBES, model.latent_size, generator=generator)
+    with torch.inference_mode():
+        if images is None:
+            x, origin = model.decode(prior), "images that the model drew itself"
+        else:
+            spread = torch.linspace(0, len(images) - 1, _PROBES).long()
+            x, origin = images[spread], "images of the test set"
+        # An all-black and an all-white image last: valid requests, though no digits.
+        x = torch.cat([x[:-2], torch.zeros_like(x[:1]), torch.ones_like(x[:1])]).contiguous()
+        means = model.encode(x).mu
+    every_other = (torch.arange(_PROBES) % 2 == 0).unsqueeze(-1)
+    return Probes(x=x.clone(), z=torch.where(every_other, prior, means).clone(), origin=origin)
+
+
+def _check_names(name: str, aliases: Sequence[str]) -> None:
+    if not is_model_name(name):
+        raise ConfigError(
+            f"--name: expected 1 to 64 lower-case letters, digits and inner hyphens, got {name[:100]!r}."
+        )
+    check_aliases(aliases)
+
+
+def check_aliases(aliases: Sequence[str]) -> None:
+    """Refuse what no store takes for an alias, before any work is done.
+
+    Raises:
+        ConfigError: Says which it is, and of what one consists.
+    """
+    for alias in aliases:
+        if not is_alias_name(alias):
+            raise ConfigError(
+                "--alias: expected a lower-case letter, then letters, digits and inner hyphens, "
+                f"got {alias[:100]!r}."
+            )
+
+
+def _figures_of(run: FittedRun) -> Evaluation:
+    """The run's evaluation, if it is of these weights: a version never shows another model's figures."""
+    measure = f"vae-train evaluate {shlex.quote(str(run.directory.root))} --data DIR"
+    remedy = f"Run `{measure}` first. Nothing was published."
+    evaluation = read_evaluation(run.directory.root)
+    if evaluation is None:
+        raise ExportError(
+            f"{run.directory.evaluation}: expected the figures of this run, found none. {remedy}"
+        )
+    if evaluation.weights_sha256 != weights_sha256(run.model):
+        raise ExportError(
+            f"{run.directory.evaluation}: expected the figures of the weights in model.pt, got those of "
+            f"others: the run went on after its evaluation. {remedy}"
+        )
+    return evaluation
+
+
+def _with_prior(
+    run: FittedRun, draft: ManifestDraft, *, weights_sha256: str
+) -> tuple[ManifestDraft, PriorMixtures | None]:
+    """The draft with the prior that lies in the run directory, and its mixtures; as it is where none does."""
+    prior = read_prior(run.directory, latent_size=run.model.latent_size)
+    if prior is None:
+        return draft, None
+    if prior.weights_sha256 != weights_sha256:
+        raise ExportError(
+            f"{run.directory.prior}: expected a prior of the weights in model.pt, got one of others: the "
+            f"run went on after it was fitted. {fit_again(run.directory)}, or remove both files to publish "
+            "without. Nothing was published."
+        )
+    return draft.with_fitted_prior(prior.entry), prior.mixtures
+
+
+def _test_images(
+    run: FittedRun, data_path: Path | None, cache_dir: Path | None
+) -> Float[Tensor, "n c h w"] | None:
+    """As many as there are probes, spread over the test set."""
+    if data_path is None:
+        # What happens to lie in the cache is of use to a run on just that.
+        data_path = cached_mnist(cache_dir) if run.provenance.data.startswith("mnist:") else None
+    if data_path is None:
+        return None
+    test, model = load_images(data_path, run.config.data).test, run.model
+    if test.image_shape != model.image_shape:
+        raise ConfigError(
+            f"{data_path}: expected images shaped {model.image_shape}, as the model takes, got "
+            f"{test.image_shape}. Give the data the run was trained on, or leave --data out."
+        )
+    return to_unit_interval(test.images[torch.linspace(0, len(test) - 1, _PROBES).long()])
+
+
+def _draft(
+    run: FittedRun,
+    evaluation: Evaluation,
+    *,
+    name: str,
+    description: str | None,
+    licence: str,
+    golden: GoldenSpec,
+) -> ManifestDraft:
+    model, provenance = run.model, run.provenance
+    encoder, decoder = graph_specs(image_shape=model.image_shape, latent_size=model.latent_size, opset=OPSET)
+    exporting = {library: metadata.version(library) for library in _EXPORTING_LIBRARIES}
+    # What picture files went through here; images that came as arrays are served files in the same way.
+    image = ImageSpec(
+        shape=model.image_shape, preprocessing=Conversion(ground=run.config.data.ground).preprocessing
+    )
+    return ManifestDraft(
+        schema_version=lowest_schema_version(image, fitted=False),
+        name=name,
+        kind=model.kind,
+        description=description if description is not None else _describe(run),
+        image=image,
+        latent_size=model.latent_size,
+        likelihood=model.likelihood.spec(),
+        encoder=encoder,
+        decoder=decoder,
+        golden=golden,
+        metrics=evaluation.metrics,
+        provenance=TrainingProvenance(
+            recipe=run.config.model_dump(mode="json"),
+            data=provenance.data,
+            data_fingerprint=provenance.data_fingerprint,
+            libraries={**provenance.libraries, **exporting},
+            seed=provenance.seed,
+            epochs=run.epochs,
+            git_revision=provenance.git_revision,
+            created_at=datetime.now(UTC).replace(microsecond=0),
+        ),
+        priors=(StandardNormalPrior(),) if model.kind == "vae" else (),
+        licence=licence,
+    )
+
+
+def _describe(run: FittedRun) -> str:
+    model = run.model
+    channels, height, width = model.image_shape
+    what = {"vae": "Variational autoencoder", "ae": "Deterministic autoencoder"}[model.kind]
+    colour = "grey" if channels == 1 else f"{channels}-channel"
+    return (
+        f"{what} of {height} × {width} {colour} images, {model.latent_size} latents, "
+        f"{run.config.model.trunk.type} networks, {model.likelihood.spec().name} likelihood; "
+        f"recipe '{run.config.name}'."
+    )

@@ -1,0 +1,211 @@
+"""`fit-prior` on a run or on a published version: data in, prior fitted, prior kept where it belongs.
+
+Knows runs, published versions and in what order things are checked. The fitting is in
+`training.priors.selection`. A published version never changes: the fitted prior becomes part of the next
+version, whose graphs, golden vectors and figures are the same bytes. onnxruntime is used through
+`training.graphs.parity` alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model_store import Manifest, ManifestDraft, ModelStore, VersionId
+from training.config.recipe import RunConfig
+from training.data import ImageData, fitting_parts, load_images
+from training.errors import ConfigError, DataError
+from training.evaluation.figures import weights_sha256
+from training.graphs.export import Graphs
+from training.graphs.parity import OnnxPair
+from training.judge.classifier import Judge, load_judge
+from training.objectives.estimators import Progress
+from training.priors.files import write_prior
+from training.priors.label_calibration import Reader
+from training.priors.selection import Encode, Encoder, Parts, PriorFit, fit_prior
+from training.publishing.model_card import card_with_prior
+from training.runs.run_directory import load_run
+
+#: scikit-learn takes no larger one.
+_MAX_SEED = 2**32 - 1
+
+Tell = Callable[[str], None]
+Decode = Callable[[torch.Tensor], torch.Tensor]
+"""x_hat, (batch, c, h, w), of each z."""
+_BATCH = 512
+
+
+def _silent(_: str) -> None:
+    """Tells nobody."""
+
+
+@dataclass(frozen=True)
+class PriorRequest:
+    """How a prior is to be fitted, whatever it is fitted to."""
+
+    data_dir: Path | None = None
+    """Folder with the images of the training; None is the download cache."""
+    cache_dir: Path | None = None
+    """Of downloads, when there is no folder."""
+    seed: int | None = None
+    """Of everything random; None is the recipe's `evaluation.seed`."""
+    with_labels: bool = True
+    judge_dir: Path | None = None
+    """What `vae-train judge` wrote: narrows the mixtures of labels until it reads what was asked for."""
+    tell: Tell = _silent
+    """Given a line for people at each step."""
+    progress: Progress | None = None
+
+
+def fit_prior_of_run(run_dir: Path, request: PriorRequest) -> PriorFit:
+    """Fit a prior to a run's averaged weights and write it into the run directory, where `export` finds it.
+
+    Raises:
+        TrainingError: The run or the data is unusable; nothing was written.
+    """
+    run = load_run(run_dir)
+
+    def encode(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        posterior = run.model.encode(x)
+        return posterior.mu, posterior.logvar
+
+    fit = _fit(
+        encode,
+        run.model.decode,
+        run.config,
+        request,
+        trained_on=run.provenance.data_fingerprint,
+        image_shape=run.model.image_shape,
+    )
+    write_prior(run.directory, fit.entry, fit.mixtures, weights_sha256=weights_sha256(run.model))
+    return fit
+
+
+def fit_prior_of_version(
+    reference: str, request: PriorRequest, *, store: ModelStore, aliases: Sequence[str] = ()
+) -> VersionId:
+    """Fit a prior to a published version and publish the next one: the same graphs, with the prior.
+
+    Both graphs are first held against their golden vectors, so that the latents, and the images that a judge
+    looks at, are those that every server computes.
+
+    Args:
+        reference: `name`, `name@version` or `name@alias`.
+        request: How.
+        store: Where the version is, and the next one will be.
+        aliases: To move to the new version; `latest` moves by itself.
+
+    Raises:
+        TrainingError: The data is unusable; nothing was published.
+        StoreError: No such version, its graphs give other answers here, or the store cannot be written.
+    """
+    published = store.open(reference)
+    manifest = published.manifest
+    runtime = OnnxPair(Graphs(encoder=published.encoder, decoder=published.decoder))
+    golden = published.golden
+    golden.check_encoder(*runtime.encode(golden.x), manifest.golden)
+    golden.check_decoder(runtime.decode(golden.z), manifest.golden)
+
+    def encode(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mu, logvar = runtime.encode(x.numpy())
+        return torch.from_numpy(mu), torch.from_numpy(logvar)
+
+    def decode(z: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(runtime.decode(z.numpy()))
+
+    recipe = json.dumps(manifest.provenance.recipe)
+    config = RunConfig.from_json(recipe, where=f"{published.id}: provenance.recipe")
+    fit = _fit(
+        encode,
+        decode,
+        config,
+        request,
+        trained_on=manifest.provenance.data_fingerprint,
+        image_shape=manifest.image.shape,
+    )
+    return store.publish(
+        _next_draft(manifest, fit),
+        encoder=published.encoder,
+        decoder=published.decoder,
+        golden=golden,
+        card=lambda new: card_with_prior(published.card, of=published.id, manifest=new),
+        prior=fit.mixtures,
+        aliases=tuple(aliases),
+    )
+
+
+def _fit(
+    encode: Encode,
+    decode: Decode,
+    config: RunConfig,
+    request: PriorRequest,
+    *,
+    trained_on: str,
+    image_shape: tuple[int, int, int],
+) -> PriorFit:
+    seed = config.evaluation.seed if request.seed is None else request.seed
+    if not 0 <= seed <= _MAX_SEED:
+        raise ConfigError(
+            f"--seed: expected 0 to {_MAX_SEED:,}, got {seed:,}. Choose a number in that range."
+        )
+    data = load_images(request.data_dir, config.data, cache_dir=request.cache_dir, tell=request.tell)
+    if data.train.fingerprint != trained_on:
+        raise DataError(
+            f"{data.train.name}: expected the images that the model was trained on (shaped {image_shape}, "
+            f"fingerprint {trained_on}), got {len(data.train):,} shaped {data.image_shape}, fingerprint "
+            f"{data.train.fingerprint}. A prior is fitted to where those images lie: give their folder."
+        )
+    reader = None
+    if request.judge_dir is not None:
+        if not request.with_labels or data.train.labels is None:
+            raise ConfigError(
+                "--judge: expected images with labels and no --no-labels, because a judge reads what was "
+                "asked for; leave it out."
+            )
+        judge = load_judge(request.judge_dir)
+        judge.check_shape(image_shape, of="the model")
+        judge.check_labels(data.train)
+        reader = _reader(judge, decode, request.progress)
+    return fit_prior(
+        Encoder(encode, kind=config.model.kind, binarisation=config.data.binarisation),
+        _parts(data, config),
+        seed=seed,
+        with_labels=request.with_labels,
+        label_names=data.label_names,
+        reader=reader,
+        tell=request.tell,
+        progress=request.progress,
+    )
+
+
+def _reader(judge: Judge, decode: Decode, progress: Progress | None) -> Reader:
+    """The judge, looking at what z decodes to."""
+
+    @torch.inference_mode()
+    def read(z: NDArray[np.float32]) -> NDArray[np.int64]:
+        images = torch.cat([decode(part) for part in torch.split(torch.from_numpy(z), _BATCH)])
+        labels = judge.ask(images, what="judging draws of labels", progress=progress).labels
+        return np.asarray(labels.numpy(), np.int64)
+
+    return Reader(read, about=str(judge))
+
+
+def _parts(data: ImageData, config: RunConfig) -> Parts:
+    """The images as training had them: fitted to, held back, and those for the test."""
+    train, held_back = fitting_parts(
+        data, validation_size=config.data.validation_size, seed=config.trainer.seed
+    )
+    return Parts(train=train, held_back=held_back, test=data.test)
+
+
+def _next_draft(manifest: Manifest, fit: PriorFit) -> ManifestDraft:
+    now = datetime.now(UTC).replace(microsecond=0)
+    provenance = manifest.provenance.model_copy(update={"created_at": now})
+    return manifest.with_fitted_prior(fit.entry).model_copy(update={"provenance": provenance})

@@ -1,0 +1,286 @@
+"""The model card: what a published version is, how it was made, how good it is and what it is not for.
+
+Knows words and figures. Knows nothing of torch, ONNX or files. Every figure comes from the manifest or from
+the evidence of the export; nothing here is measured or guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from model_store import VersionId
+from model_store.manifest import GaussianLikelihood, Manifest
+from training.config.recipe import RunConfig, load_recipe, recipe_names
+from training.evaluation.figures import Evaluation, format_value
+from training.graphs.parity import Parity
+from training.runs.run_directory import FittedRun
+
+_PRIOR_HEADING = "## Fitted prior"
+#: Of an autoencoder, without and with a fitted prior.
+_NO_PRIOR = "none: sampling is refused, since decoding random codes is not generation"
+_NO_PRIOR_BUT_FITTED = "none in training; `z` is drawn from the fitted prior below"
+#: What `card_with_prior` puts before the rest.
+_LEAD = re.compile(r"^\nThe graphs of \S+, byte for byte, with a prior that was fitted later\.\n")
+_MNIST_AUTHORS = "Yann LeCun, Corinna Cortes and Christopher Burges"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the export saw, beside what the manifest says."""
+
+    evaluation: Evaluation
+    parity: Parity
+    golden_origin: str
+    run: FittedRun
+
+
+def model_card(manifest: Manifest, evidence: Evidence) -> str:
+    """The card of one version, in Markdown."""
+    sections = (
+        _heading(manifest),
+        _facts(manifest),
+        _figures(evidence),
+        *fitted_prior_section(manifest),
+        _training(manifest, evidence),
+        _graphs(manifest, evidence),
+        _use(manifest),
+        _licence(manifest),
+    )
+    return "\n\n".join(sections) + "\n"
+
+
+def _heading(manifest: Manifest) -> str:
+    return f"# {manifest.name}, version {manifest.version}\n\n{manifest.description}"
+
+
+def _facts(manifest: Manifest) -> str:
+    channels, height, width = manifest.image.shape
+    likelihood = manifest.likelihood
+    if isinstance(likelihood, GaussianLikelihood):
+        sigma = "fitted with the weights" if likelihood.learned else "stated by the recipe"
+        density = f"Gaussian around `x_hat`, σ = {likelihood.sigma:.4g} ({sigma})"
+    else:
+        density = "Bernoulli of each pixel; `x_hat` is the probability of ink"
+    if manifest.kind == "vae":
+        posterior = "Gaussian with a mean `mu` and a log variance `logvar` for each latent dimension"
+        prior = "N(0, I): draw `z` from it to get a new image"
+        if manifest.fitted_prior is not None:
+            prior += ", or from the fitted prior below"
+    else:
+        posterior = "none: `mu` is the code, `logvar` is a constant without meaning"
+        prior = _NO_PRIOR if manifest.fitted_prior is None else _NO_PRIOR_BUT_FITTED
+    return _table(
+        ("", ""),
+        [
+            ("images", f"{channels} × {height} × {width} (channels, height, width), float32 in [0, 1]"),
+            ("picture files", _picture_files(manifest)),
+            ("latents", str(manifest.latent_size)),
+            ("posterior q(z∣x)", posterior),
+            ("likelihood p(x∣z)", density),
+            ("prior p(z)", prior),
+        ],
+    )
+
+
+def _picture_files(manifest: Manifest) -> str:
+    how = manifest.image.preprocessing
+    size = "the largest middle part is scaled" if how.fit == "crop" else "each axis is scaled by itself"
+    levels = "" if how.levels is None else f", rounded to {how.levels} levels"
+    return f"turned upright by EXIF; transparent pixels become {how.ground}; {size}{levels}"
+
+
+def _figures(evidence: Evidence) -> str:
+    text = f"## Figures\n\n{evidence.evaluation.to_markdown().rstrip()}"
+    kl = sorted(evidence.evaluation.kl_per_dimension, reverse=True)
+    if kl:
+        shown = ", ".join(f"{value:.2f}" for value in kl[:8])
+        text += (
+            f"\n\nLower is better for every cost. KL by latent dimension, largest first: {shown}"
+            f"{f', … {kl[-1]:.2f}' if len(kl) > 8 else ''} nats."
+        )
+    return text
+
+
+def fitted_prior_section(manifest: Manifest) -> tuple[str, ...]:
+    """What was fitted after training and how well it fits; nothing where nothing was."""
+    fitted = manifest.fitted_prior
+    if fitted is None:
+        return ()
+    labels = (
+        ", ".join(
+            f"{each.label.replace('|', '&#124;')} ({each.components}, {100 * each.share:.1f} %)"
+            for each in fitted.labels
+        )
+        or "none"
+    )
+    rows = [
+        ("file", f"`{fitted.file}`: weights, means and Cholesky factors"),
+        (
+            "all images",
+            f"{fitted.components} Gaussian{'s' if fitted.components > 1 else ''}, full covariances",
+        ),
+        ("labels (Gaussians, share of the images)", labels),
+        ("fitted to", fitted.protocol),
+    ]
+    figures = ["| figure | value | unit | measured on |", "| --- | ---: | --- | --- |"]
+    figures += [f"| {m.name} | {format_value(m)} | {m.unit} | {m.protocol} |" for m in fitted.metrics]
+    return (
+        f"{_PRIOR_HEADING}\n\nMixtures of Gaussians, fitted to where the training images lie in z once the "
+        "weights were final: `z` drawn from that of a label gives an image of it.\n\n"
+        f"{_table(('', ''), rows)}\n\n" + "\n".join(figures),
+    )
+
+
+def card_with_prior(card: str, *, of: VersionId, manifest: Manifest) -> str:
+    """The card of a version with the prior that its successor has, which differs in nothing else.
+
+    Args:
+        card: Of the earlier version.
+        of: Its name and number.
+        manifest: Of the successor.
+    """
+    heading = f"# {manifest.name}, version {manifest.version}"
+    body = _LEAD.sub("", card.removeprefix(f"# {of.name}, version {of.version}\n"), count=1)
+    body = body.replace(_NO_PRIOR, _NO_PRIOR_BUT_FITTED)
+    lead = f"{heading}\n\nThe graphs of {of}, byte for byte, with a prior that was fitted later.\n"
+    before, found, after = body.partition(f"\n{_PRIOR_HEADING}\n")
+    if found:  # of an earlier fit, up to the next section
+        body = before + after[after.find("\n## ") :] if "\n## " in after else before
+    (section,) = fitted_prior_section(manifest)
+    figures, training, rest = body.partition("\n## Training\n")
+    if training:
+        return f"{lead}{figures}\n{section}\n{training}{rest}"
+    return f"{lead}{body.rstrip()}\n\n{section}\n"
+
+
+def _training(manifest: Manifest, evidence: Evidence) -> str:
+    provenance, config, run = manifest.provenance, evidence.run.config, evidence.run.provenance
+    kept = evidence.run.kept
+    warmup = config.objective.beta_warmup_epochs
+    objective = f"-ELBO, β = {config.objective.beta:g}"
+    if warmup:
+        objective += f" after a warm-up over {warmup:g} epochs"
+    if config.objective.importance_samples > 1:
+        part = 100 * config.objective.importance_part
+        objective += (
+            f"; in the last {part:g} % of steps minus the mean of the ELBO and of the importance-weighted "
+            f"bound of {config.objective.importance_samples} posterior samples"
+        )
+    if manifest.kind == "ae":
+        objective = "reconstruction alone"
+    averaging = (
+        f"running mean with decay {config.trainer.ema_decay:g}" if config.trainer.ema_decay else "last step"
+    )
+    libraries = ", ".join(f"{name} {version}" for name, version in sorted(provenance.libraries.items()))
+    rows = [
+        ("data", provenance.data),
+        ("data fingerprint", f"`{provenance.data_fingerprint}`"),
+        ("pixels in training", _pixels(config)),
+        ("objective", objective),
+        ("weights at the start", config.trainer.start_from or "drawn by the seed"),
+        *([("restart", str(evidence.run.restart))] if evidence.run.restart else []),
+        ("epochs, batch size", f"{provenance.epochs}, {config.trainer.batch_size}"),
+        ("optimiser", _optimiser(config)),
+        ("weights published", averaging),
+        *([] if kept is None else [("epoch kept", str(kept))]),
+        ("weights sha256", f"`{evidence.evaluation.weights_sha256}`"),
+        ("seed", str(provenance.seed)),
+        ("precision, threads", f"{run.precision}, {run.threads}"),
+        *([("changed on the way", "; ".join(run.changes))] if run.changes else []),
+        ("source revision", f"`{provenance.git_revision}`"),
+        ("libraries", libraries),
+    ]
+    again = _reproduction(manifest, config) + _continued(run.changes)
+    return f"## Training\n\n{_table(('', ''), rows)}\n\n{again}"
+
+
+def _continued(changes: tuple[str, ...]) -> str:
+    if not changes:
+        return ""
+    return (
+        "\n\nThis run was changed on the way, as the table says: a new run with its last configuration "
+        "gives other weights."
+    )
+
+
+def _optimiser(config: RunConfig) -> str:
+    chosen = config.optimiser
+    adamw = f"AdamW, learning rate {chosen.learning_rate:g}"
+    if chosen.name == "adamw":
+        return adamw
+    return f"Muon for hidden matrices, learning rate {chosen.muon_learning_rate:g}; {adamw}, for the rest"
+
+
+def _pixels(config: RunConfig) -> str:
+    chosen = config.data
+    told = ["grey" if chosen.binarisation == "grey" else "binarised anew in every batch"]
+    if chosen.grey_fraction:
+        told.append(f"of {100 * chosen.grey_fraction:g} % of the images the encoder saw the grey levels")
+    if chosen.distorted_fraction:
+        told.append(
+            f"{100 * chosen.distorted_fraction:g} % of the images were turned, scaled, sheared and moved a "
+            f"little (strength {chosen.distortion:g}) in the first {100 * chosen.distorted_part:g} % of steps"
+        )
+    return "; ".join(told)
+
+
+def _reproduction(manifest: Manifest, config: RunConfig) -> str:
+    bundled = config.name in recipe_names() and load_recipe(config.name).decisive() == config.decisive()
+    recipe = config.name if bundled else f"{config.name}.toml"
+    where = "" if bundled else f" `{recipe}` is `provenance.recipe` of `manifest.json`, written as TOML."
+    return (
+        "To train it again (equal bits need the same processor type, threads and libraries; otherwise the "
+        f"figures agree to about the noise of training):{where}\n\n"
+        "```sh\n"
+        f"vae-train fit --recipe {recipe} --data DIR --out runs/{manifest.name}\n"
+        f"vae-train export runs/{manifest.name} --name {manifest.name}\n"
+        "```"
+    )
+
+
+def _graphs(manifest: Manifest, evidence: Evidence) -> str:
+    return (
+        "## Files\n\n"
+        f"`encoder.onnx` computes `x` → `mu`, `logvar` and `decoder.onnx` computes `z` → `x_hat`: ONNX "
+        f"opset {manifest.encoder.opset}, float32, batch axis first and of any size, no randomness inside. "
+        "`logvar` is log σ² (not log σ): σ = exp(0.5 · logvar).\n\n"
+        f"Largest difference between torch and onnxruntime at export: {evidence.parity}. `golden.npz` holds "
+        f"answers of onnxruntime for {evidence.golden_origin} and for latents; another machine may differ "
+        f"from them by {manifest.golden.latent_atol:g} (latents) and {manifest.golden.pixel_atol:g} (pixels)."
+    )
+
+
+def _use(manifest: Manifest) -> str:
+    _, height, width = manifest.image.shape
+    limits = [
+        f"It knows images like its training data and no others. Of any other {height} × {width} picture it "
+        "makes the nearest thing it knows, without saying so.",
+        "Do not use the ELBO or the reconstruction error to detect anomalies without measuring that on your "
+        "own data: simple unfamiliar images often score better than familiar ones.",
+        "Latent dimensions have no names. What one coordinate means is for you to find out.",
+        "It was not made for, and not measured on, reading handwriting or any decision about people.",
+    ]
+    if isinstance(manifest.likelihood, GaussianLikelihood):
+        limits.append("Its densities are of continuous grey levels and compare with no Bernoulli model's.")
+    purpose = (
+        "Drawing new images, turning images into a few numbers and back, moving between images, teaching."
+        if manifest.priors
+        else "Turning images into a few numbers and back; a baseline to compare a VAE with."
+    )
+    return f"## Use and limits\n\n{purpose}\n\n" + "\n".join(f"- {limit}" for limit in limits)
+
+
+def _licence(manifest: Manifest) -> str:
+    if manifest.provenance.data.startswith("mnist:"):
+        data = f"The training images are MNIST, by {_MNIST_AUTHORS}: CC BY-SA 3.0."
+    elif manifest.provenance.data.startswith("fashion-mnist:"):
+        data = "The training images are Fashion-MNIST, by Zalando SE: MIT."
+    else:
+        data = "The training images have a licence of their own; ask whoever gave them out."
+    return f"## Licence\n\nWeights: {manifest.licence}. {data}"
+
+
+def _table(header: tuple[str, str], rows: list[tuple[str, str]]) -> str:
+    lines = [f"| {header[0]} | {header[1]} |", "| --- | --- |"]
+    return "\n".join(lines + [f"| {left} | {right} |" for left, right in rows])
