@@ -1,7 +1,7 @@
 """Inference on arrays: sessions, models, noise and the registry. Knows no HTTP, no pictures and no JSON."""
 
 from service.engine.errors import (
-    CallerLeft,
+    CallerDisconnected,
     DeadlineExceeded,
     EngineError,
     EngineStopped,
@@ -34,9 +34,9 @@ from service.engine.operations.validation import (
     SMALLEST_SPAN,
 )
 from service.engine.registry import LoadFailure, ModelRegistry, Readiness
-from service.engine.runtime.call import Caller
+from service.engine.runtime.call import Call
 from service.engine.runtime.cpu_quota import ThreadBudget, allowed_threads
-from service.engine.runtime.worker_pool import Lanes
+from service.engine.runtime.worker_pool import WorkerPool
 
 __all__ = [
     "BINARISE",
@@ -52,8 +52,8 @@ __all__ = [
     "SPACINGS",
     "AllOperations",
     "Binarise",
-    "Caller",
-    "CallerLeft",
+    "Call",
+    "CallerDisconnected",
     "DeadlineExceeded",
     "EngineError",
     "EngineObserver",
@@ -64,7 +64,6 @@ __all__ = [
     "InvalidModelReference",
     "InvalidParameter",
     "LabelNotApplicable",
-    "Lanes",
     "LoadFailure",
     "LoadedModel",
     "Method",
@@ -87,6 +86,7 @@ __all__ = [
     "Traversal",
     "UnknownLabel",
     "UnknownModel",
+    "WorkerPool",
     "allowed_threads",
     "new_seed",
 ]

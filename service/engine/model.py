@@ -28,17 +28,17 @@ from service.engine.operations.latent_paths import (
     DEFAULT_SPAN,
     DEFAULT_STEPS,
     Interpolation,
+    LatentPathOperations,
     Traversal,
-    WalkOperations,
 )
 from service.engine.operations.noise import standard_normal
-from service.engine.operations.priors import Densities
+from service.engine.operations.priors import Priors
 from service.engine.operations.scoring import DEFAULT_MAX_DRAWS, Binarise, ScoreOperations, Scores
-from service.engine.runtime.batch_invariance import BATCH_SIZES, RowRunner
+from service.engine.runtime.batch_invariance import BATCH_SIZES, BatchInvariantGraph
 from service.engine.runtime.batcher import GraphQueue
-from service.engine.runtime.call import Caller
+from service.engine.runtime.call import Call
 from service.engine.runtime.session import GraphSession
-from service.engine.runtime.worker_pool import Lanes
+from service.engine.runtime.worker_pool import WorkerPool
 
 #: A ceiling for callers that set none: 65,536 images of 28×28 are 205 MB.
 DEFAULT_MAX_BATCH = 65_536
@@ -46,7 +46,7 @@ DEFAULT_MAX_BATCH = 65_536
 _PROBE_SEED = 0
 
 
-class AllOperations(WalkOperations, ScoreOperations):
+class AllOperations(LatentPathOperations, ScoreOperations):
     """Everything that one version can do."""
 
 
@@ -60,7 +60,7 @@ class LoadedModel:
         threads: int,
         max_batch: int = DEFAULT_MAX_BATCH,
         aliases: tuple[str, ...] = (),
-        lanes: Lanes | None = None,
+        worker_pool: WorkerPool | None = None,
         observer: EngineObserver | None = None,
     ) -> None:
         """Load both graphs from their verified bytes, warm them, and compare them with the golden vectors.
@@ -70,7 +70,7 @@ class LoadedModel:
             threads: Threads of one run.
             max_batch: Most rows that one call takes.
             aliases: Names that point here, without the model's own.
-            lanes: Where the runs of `queued` happen; None for a version that is never used so.
+            worker_pool: Where the runs of `queued` happen; None for a version that is never used so.
             observer: Told of those runs.
 
         Raises:
@@ -82,21 +82,25 @@ class LoadedModel:
         self._label = str(published.id)
         self._aliases = aliases
         self._max_batch = max_batch
-        self._encoder = RowRunner(GraphSession(published.encoder, self._manifest.encoder, threads=threads))
-        self._decoder = RowRunner(GraphSession(published.decoder, self._manifest.decoder, threads=threads))
+        self._encoder = BatchInvariantGraph(
+            GraphSession(published.encoder, self._manifest.encoder, threads=threads)
+        )
+        self._decoder = BatchInvariantGraph(
+            GraphSession(published.decoder, self._manifest.decoder, threads=threads)
+        )
         try:
             self._allow_exact_batches()
             self._check_golden(published.golden)
         except InferenceFailed as error:
             raise ModelRejected(f"{self.label}: a graph loaded, but does not run. {error}") from error
-        self._densities = Densities(self._manifest, published.prior, model=self.label)
+        self._priors = Priors(self._manifest, published.prior, model=self.label)
         self._at_once = self._operations(_AtOnce(self._encoder), _AtOnce(self._decoder))
         self._queued: AllOperations | None = None
-        if lanes is not None:
+        if worker_pool is not None:
             watched = observer or Unobserved()
             queues = (
-                GraphQueue(runner, lanes, model=self.label, observer=watched)
-                for runner in (self._encoder, self._decoder)
+                GraphQueue(graph, worker_pool, model=self.label, observer=watched)
+                for graph in (self._encoder, self._decoder)
             )
             self._queued = self._operations(*(queue.run for queue in queues))
 
@@ -133,7 +137,7 @@ class LoadedModel:
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels whose images can be asked for; none without a fitted prior."""
-        return self._densities.labels
+        return self._priors.labels
 
     @property
     def max_batch(self) -> int:
@@ -142,8 +146,8 @@ class LoadedModel:
 
     @property
     def batch_sizes(self) -> dict[str, tuple[int, ...]]:
-        """By graph, the sizes it is run in: (1,) where larger ones would change bits (`rows.py`)."""
-        return {runner.file: runner.batch_sizes for runner in (self._encoder, self._decoder)}
+        """By graph, the sizes it is run in: (1,) where larger ones would change bits (`batch_invariance`)."""
+        return {graph.file: graph.batch_sizes for graph in (self._encoder, self._decoder)}
 
     def with_aliases(self, aliases: tuple[str, ...]) -> LoadedModel:
         """The same loaded graphs under other names."""
@@ -154,7 +158,7 @@ class LoadedModel:
     @property
     def queued(self) -> AllOperations:
         """The operations for many callers on one event loop: batched, bounded, with deadlines."""
-        assert self._queued is not None, "loaded without lanes"
+        assert self._queued is not None, "loaded without a worker pool"
         return self._queued
 
     def encode(self, x: Float32Array) -> Posterior:
@@ -193,7 +197,7 @@ class LoadedModel:
         steps: int = DEFAULT_STEPS,
         method: Method | None = None,
     ) -> Interpolation:
-        """`WalkOperations.interpolate` in this thread, without any queue."""
+        """`LatentPathOperations.interpolate` in this thread, without any queue."""
         return at_once(self._at_once.interpolate(x=x, z=z, steps=steps, method=method))
 
     def traverse(
@@ -206,7 +210,7 @@ class LoadedModel:
         spacing: Spacing | None = None,
         span: float = DEFAULT_SPAN,
     ) -> Traversal:
-        """`WalkOperations.traverse` in this thread, without any queue."""
+        """`LatentPathOperations.traverse` in this thread, without any queue."""
         return at_once(self._at_once.traverse(x=x, z=z, dims=dims, steps=steps, spacing=spacing, span=span))
 
     def score(
@@ -236,7 +240,7 @@ class LoadedModel:
             max_batch=self._max_batch,
             encoder=encoder,
             decoder=decoder,
-            densities=self._densities,
+            priors=self._priors,
         )
 
     def _allow_exact_batches(self) -> None:
@@ -267,8 +271,8 @@ class LoadedModel:
 class _AtOnce:
     """A graph run in the calling thread, behind the face of a queue."""
 
-    def __init__(self, runner: RowRunner) -> None:
-        self._runner = runner
+    def __init__(self, graph: BatchInvariantGraph) -> None:
+        self._graph = graph
 
-    async def __call__(self, rows: Float32Array, _: Caller, /) -> tuple[Float32Array, ...]:
-        return self._runner.run(rows)
+    async def __call__(self, rows: Float32Array, _: Call, /) -> tuple[Float32Array, ...]:
+        return self._graph.run(rows)

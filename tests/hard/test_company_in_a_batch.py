@@ -14,7 +14,7 @@ from hazard_plugin import Hazard
 from tiny_models import TinyModel, publish_tiny
 
 from model_store import ModelStore, default_store_root
-from service.engine import Lanes, LoadedModel
+from service.engine import LoadedModel, WorkerPool
 from service.engine.observer import Unobserved
 
 ROUNDS, CALLERS = 12, 24
@@ -36,7 +36,7 @@ def company() -> Company:
 
 @pytest.fixture(params=["bundled", "linear", "convolutional"])
 def model(request: pytest.FixtureRequest, tmp_path: Path, company: Company) -> Iterator[LoadedModel]:
-    lanes = Lanes(2)
+    worker_pool = WorkerPool(2)
     store, name = ModelStore(tmp_path / "models"), "tiny"
     tiny = TinyModel.make(image_shape=(1, 6, 7), latent_size=5, seed=3)
     if request.param == "bundled":
@@ -46,8 +46,8 @@ def model(request: pytest.FixtureRequest, tmp_path: Path, company: Company) -> I
     else:
         decoder = convolutional_decoder()
         publish_tiny(store, model=tiny, decoder=decoder, golden=golden_of(tiny.golden(), decoder))
-    yield LoadedModel(store.open(name), threads=1, lanes=lanes, observer=company)
-    lanes.close()
+    yield LoadedModel(store.open(name), threads=1, worker_pool=worker_pool, observer=company)
+    worker_pool.close()
 
 
 @pytest.mark.hazard_row("batching-exact")

@@ -38,7 +38,7 @@ class WalkRoutes(RequestSteps):
 
     async def interpolate(self, request: Request) -> Response:
         """Images on the way between two images or two latents."""
-        trace, caller = self._arrived(request)
+        trace, call = self._arrived(request)
         form, query = self._asked(request, INTERPOLATE, InterpolateQuery)
         body = await read_body(request, path=INTERPOLATE.path, kinds=INTERPOLATE.bodies)
         model = await self._model(query.model)
@@ -51,16 +51,16 @@ class WalkRoutes(RequestSteps):
                 z=arrays.get("z"),
                 steps=steps,
                 method=once("method", query.method, stated.method),
-                caller=caller,
+                call=call,
             )
         finally:
-            trace.ran(caller)
+            trace.ran(call)
         facts = {"model": model.label, "method": walk.method}
         return await self._answer(form, facts, {"z": walk.z, "images": walk.x_hat}, _in_rows(query, steps))
 
     async def traverse(self, request: Request) -> Response:
         """A grid of images along one or two latent dimensions."""
-        trace, caller = self._arrived(request)
+        trace, call = self._arrived(request)
         form, query = self._asked(request, TRAVERSE, TraverseQuery)
         body = None
         if request.method == "POST":
@@ -86,11 +86,9 @@ class WalkRoutes(RequestSteps):
             return self._headers_alone(form, {}, count=plan.count, model=model, drawing=drawing)
         trace.images = steps**axes
         try:
-            grid = await model.queued.traverse(
-                x=arrays.get("images"), z=arrays.get("z"), caller=caller, **asked
-            )
+            grid = await model.queued.traverse(x=arrays.get("images"), z=arrays.get("z"), call=call, **asked)
         finally:
-            trace.ran(caller)
+            trace.ran(call)
         facts = {
             "model": model.label,
             "dims": grid.dims,

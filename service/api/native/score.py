@@ -27,7 +27,7 @@ class ScoreRoutes(RequestSteps):
 
     async def score(self, request: Request) -> Response:
         """Evidence lower bound of each image and its terms, in nats."""
-        trace, caller = self._arrived(request)
+        trace, call = self._arrived(request)
         form, query = self._asked(request, SCORE, ScoreQuery)
         body = await read_body(request, path=SCORE.path, kinds=SCORE.bodies)
         model = await self._model(query.model)
@@ -43,10 +43,10 @@ class ScoreRoutes(RequestSteps):
                 seed=once("seed", query.seed, stated.seed),
                 binarise=once("binarise", query.binarise, stated.binarise),
                 max_draws=self._limits.max_score_draws,
-                caller=caller,
+                call=call,
             )
         finally:
-            trace.ran(caller)
+            trace.ran(call)
         trace.seed = scores.seed
         facts = {
             "model": model.label,

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from model_store import Manifest
 from service.engine.errors import InferenceFailed, NoPrior
 from service.engine.operations.noise import new_seed, standard_normal
-from service.engine.operations.priors import Densities, Density
+from service.engine.operations.priors import Density, Priors
 from service.engine.operations.validation import (
     validate_count,
     validate_images,
@@ -33,7 +33,7 @@ from service.engine.operations.validation import (
     validate_seed,
     validate_temperature,
 )
-from service.engine.runtime.call import Caller
+from service.engine.runtime.call import Call
 
 #: Images in one part of a long answer: 200 kB of 28 × 28 floats.
 PART_ROWS = 64
@@ -115,7 +115,7 @@ class Parts:
 class RunGraph(Protocol):
     """All outputs of one graph for all rows; may wait."""
 
-    def __call__(self, rows: Float32Array, caller: Caller, /) -> Awaitable[tuple[Float32Array, ...]]:
+    def __call__(self, rows: Float32Array, call: Call, /) -> Awaitable[tuple[Float32Array, ...]]:
         """Outputs in the order of the manifest, one row for each of `rows`."""
 
 
@@ -130,19 +130,19 @@ class Operations:
         max_batch: int,
         encoder: RunGraph,
         decoder: RunGraph,
-        densities: Densities,
+        priors: Priors,
     ) -> None:
         self._label = label
         self._image_shape = manifest.image.shape
         self._latent_size = manifest.latent_size
         self._likelihood = manifest.likelihood
         self._has_posterior = manifest.kind == "vae"
-        self._densities = densities
+        self._priors = priors
         self._max_batch = max_batch
         self._encoder_file, self._decoder_file = manifest.encoder.file, manifest.decoder.file
         self._run_encoder, self._run_decoder = encoder, decoder
 
-    async def encode(self, x: Float32Array, *, caller: Caller | None = None) -> Posterior:
+    async def encode(self, x: Float32Array, *, call: Call | None = None) -> Posterior:
         """The posterior of each image.
 
         Raises:
@@ -151,11 +151,11 @@ class Operations:
             NotRun: No model was run; see its subclasses.
         """
         x = validate_images(x, shape=self._image_shape, max_batch=self._max_batch, model=self._label)
-        mu, logvar = await self._run_encoder(x, caller or Caller())
+        mu, logvar = await self._run_encoder(x, call or Call())
         self._check_finite(self._encoder_file, mu, logvar)
         return Posterior(mu, logvar)
 
-    async def decode(self, z: Float32Array, *, caller: Caller | None = None) -> Float32Array:
+    async def decode(self, z: Float32Array, *, call: Call | None = None) -> Float32Array:
         """The decoder's mean image of each latent, in [0, 1].
 
         Raises:
@@ -164,7 +164,7 @@ class Operations:
             NotRun: No model was run; see its subclasses.
         """
         z = validate_latents(z, size=self._latent_size, max_batch=self._max_batch, model=self._label)
-        return await self._decode(z, caller or Caller())
+        return await self._decode(z, call or Call())
 
     async def sample(
         self,
@@ -174,7 +174,7 @@ class Operations:
         temperature: float = 1.0,
         prior: str | None = None,
         label: str | None = None,
-        caller: Caller | None = None,
+        call: Call | None = None,
     ) -> Samples:
         """Images of z drawn from a prior; `priors.py` says how.
 
@@ -186,7 +186,7 @@ class Operations:
             temperature: Factor on eps, 0 … 10; 1 is the prior as it is.
             prior: `standard` or `fitted`; None is the best that the version has.
             label: Draw images of that label only; None draws images of all.
-            caller: Who waits; without one, somebody who waits for ever.
+            call: Who waits; without one, somebody who waits for ever.
 
         Raises:
             NoPrior: The version has no such prior.
@@ -199,7 +199,7 @@ class Operations:
         )
         density = plan.density
         z = density.draw(seed=plan.seed, first_row=0, rows=n, temperature=plan.temperature)
-        x_hat = await self._decode(z, caller or Caller())
+        x_hat = await self._decode(z, call or Call())
         return Samples(z, x_hat, plan.seed, plan.temperature, density.prior, density.label)
 
     def plan_sample(
@@ -226,13 +226,13 @@ class Operations:
             NoPrior: The version has no such prior.
             InvalidInput: A number is out of its range, or there is no such label.
         """
-        density = self._densities.choose(prior=prior, label=label)
+        density = self._priors.choose(prior=prior, label=label)
         validate_count(n, max_batch=max_images)
         chosen = new_seed() if seed is None else validate_seed(seed)
         return SamplePlan(density, chosen, validate_temperature(temperature))
 
     async def reconstruct(
-        self, x: Float32Array, *, sample: bool = False, seed: int | None = None, caller: Caller | None = None
+        self, x: Float32Array, *, sample: bool = False, seed: int | None = None, call: Call | None = None
     ) -> Reconstruction:
         """Each image through both graphs.
 
@@ -241,7 +241,7 @@ class Operations:
             sample: False decodes z = mu; True draws z from the posterior.
             seed: For drawing, as in `sample`; image i of a request takes row i of the seed. Unused without
                 `sample`.
-            caller: Who waits; without one, somebody who waits for ever.
+            call: Who waits; without one, somebody who waits for ever.
 
         Raises:
             InvalidInput: `x` or `seed` does not fit.
@@ -254,12 +254,12 @@ class Operations:
         drawn = None
         if sample:
             drawn = new_seed() if seed is None else validate_seed(seed)
-        caller = caller or Caller()
-        posterior = await self.encode(x, caller=caller)
+        call = call or Call()
+        posterior = await self.encode(x, call=call)
         z = posterior.mu
         if drawn is not None:
             z = posterior.draw(self._noise(drawn, 0, len(x)))
-        return Reconstruction(z, await self._decode(z, caller), posterior.mu, posterior.logvar, drawn)
+        return Reconstruction(z, await self._decode(z, call), posterior.mu, posterior.logvar, drawn)
 
     def sample_in_parts(
         self,
@@ -270,7 +270,7 @@ class Operations:
         temperature: float = 1.0,
         prior: str | None = None,
         label: str | None = None,
-        caller: Caller | None = None,
+        call: Call | None = None,
         part_limit_s: float = math.inf,
     ) -> Parts:
         """What `sample` gives, but never more than a few parts of it in memory.
@@ -282,7 +282,7 @@ class Operations:
             temperature: As in `sample`.
             prior: As in `sample`.
             label: As in `sample`.
-            caller: Who waits; the deadline is that of the first part.
+            call: Who waits; the deadline is that of the first part.
             part_limit_s: Each later part has so long from when it is asked for.
 
         Raises:
@@ -296,7 +296,7 @@ class Operations:
             density.draw(seed=plan.seed, first_row=first, rows=size, temperature=plan.temperature)
             for first, size in _parts(n)
         )
-        images = self._decode_ahead(latents, caller or Caller(), part_limit_s)
+        images = self._decode_ahead(latents, call or Call(), part_limit_s)
         return Parts(n, plan.seed, plan.temperature, images, density.prior, density.label)
 
     def decode_in_parts(
@@ -304,18 +304,18 @@ class Operations:
         z: Float32Array,
         *,
         max_images: int,
-        caller: Caller | None = None,
+        call: Call | None = None,
         part_limit_s: float = math.inf,
     ) -> Parts:
         """What `decode` gives, but never more than a few parts of it in memory; see `sample_in_parts`."""
         z = validate_latents(z, size=self._latent_size, max_batch=max_images, model=self._label)
         latents = (z[first : first + size] for first, size in _parts(len(z)))
-        return Parts(len(z), None, None, self._decode_ahead(latents, caller or Caller(), part_limit_s))
+        return Parts(len(z), None, None, self._decode_ahead(latents, call or Call(), part_limit_s))
 
     async def _decode_ahead(
         self,
         latents: Iterator[Float32Array],
-        caller: Caller,
+        call: Call,
         part_limit_s: float | None,
         *,
         finish: Callable[[Float32Array], Float32Array] | None = None,
@@ -324,19 +324,19 @@ class Operations:
 
         Args:
             latents: The z of each part, asked for when its turn is near.
-            caller: Who waits.
+            call: Who waits.
             part_limit_s: Each part after the first has so long from when it is asked for; None keeps the
                 caller's own deadline for all of them.
             finish: What is made of the decoder's output; images, when left out.
         """
         pending: deque[Awaitable[tuple[Float32Array, ...]]] = deque()
-        part_caller = caller
+        part_call = call
         try:
             while True:
                 while len(pending) < _PARTS_AHEAD and (z := next(latents, None)) is not None:
-                    pending.append(self._run_decoder(z, part_caller))
+                    pending.append(self._run_decoder(z, part_call))
                     if part_limit_s is not None:
-                        part_caller = caller.again(deadline_s=time.monotonic() + part_limit_s)
+                        part_call = call.with_deadline(deadline_s=time.monotonic() + part_limit_s)
                 if not pending:
                     return
                 (x_hat,) = await pending.popleft()
@@ -347,8 +347,8 @@ class Operations:
                 if stop is not None:  # of a queue: dropped when its turn comes; of a plain graph: never begun
                     stop()
 
-    async def _decode(self, z: Float32Array, caller: Caller) -> Float32Array:
-        (x_hat,) = await self._run_decoder(z, caller)
+    async def _decode(self, z: Float32Array, call: Call) -> Float32Array:
+        (x_hat,) = await self._run_decoder(z, call)
         return self._as_images(x_hat)
 
     def _as_images(self, x_hat: Float32Array) -> Float32Array:

@@ -1,4 +1,4 @@
-"""Ways through latent space: between two points, and along one coordinate.
+"""Paths through latent space: between two points, and along one coordinate.
 
 Knows vectors, angles and quantiles. Knows nothing of models, images or who asked. Everything is computed in
 float64 and rounded once, to the float32 that a decoder takes.
@@ -26,7 +26,7 @@ Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
 
 
-def way(ends: Float32Array, *, steps: int, method: Method) -> Float32Array:
+def interpolation_path(ends: Float32Array, *, steps: int, method: Method) -> Float32Array:
     """Points from one latent to another, evenly spaced, both ends included to the bit.
 
     Args:

@@ -1,6 +1,6 @@
-"""interpolate and traverse: images along a way through latent space.
+"""interpolate and traverse: images along a path through latent space.
 
-Knows the two ways there are and what they start from. Knows nothing of threads, batches, HTTP or where models
+Knows the two kinds of path and what they start from. Knows nothing of threads, batches, HTTP or where models
 come from.
 
     two x ──encoder──▶ two mu ─┐
@@ -19,7 +19,7 @@ import numpy as np
 from model_store.numbers import told_apart
 from service.engine.errors import InvalidInput, InvalidParameter
 from service.engine.operations.core import Float32Array, Operations
-from service.engine.operations.geometry import METHODS, SPACINGS, Method, Spacing, grid, way
+from service.engine.operations.geometry import METHODS, SPACINGS, Method, Spacing, grid, interpolation_path
 from service.engine.operations.validation import (
     LATENT_BOUND,
     validate_dims,
@@ -30,7 +30,7 @@ from service.engine.operations.validation import (
     validate_steps,
     validate_word,
 )
-from service.engine.runtime.call import Caller
+from service.engine.runtime.call import Call
 
 DEFAULT_STEPS: Final = 8
 #: The central 95 % of a standard-normal coordinate.
@@ -39,7 +39,7 @@ DEFAULT_SPAN: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Interpolation:
-    """Images on the way from one latent to another."""
+    """Images along the path from one latent to another."""
 
     z: Float32Array
     """(steps, latent), both ends included."""
@@ -71,7 +71,7 @@ class TraversalPlan:
     span: float
 
 
-class WalkOperations(Operations):
+class LatentPathOperations(Operations):
     """What one version can do, and where to go in its latent space."""
 
     async def interpolate(
@@ -81,9 +81,9 @@ class WalkOperations(Operations):
         z: Float32Array | None = None,
         steps: int = DEFAULT_STEPS,
         method: Method | None = None,
-        caller: Caller | None = None,
+        call: Call | None = None,
     ) -> Interpolation:
-        """Images on the way between two images, by their mu, or between two latents.
+        """Images along the path between two images, by their mu, or between two latents.
 
         The first and the last image are those of `decode` for the ends, byte for byte.
 
@@ -91,9 +91,9 @@ class WalkOperations(Operations):
             x: Two images, float32 (2, C, H, W) in [0, 1]; or
             z: two latents, float32 (2, latent), finite and within ±`LATENT_BOUND`.
             steps: How many images, both ends included, 2 … max_batch.
-            method: `slerp` or `lerp`, see `paths.way`; None is `slerp`, which keeps to the lengths that a
-                Gaussian prior gives, and for an autoencoder, which has none, `lerp`.
-            caller: Who waits; without one, somebody who waits for ever.
+            method: `slerp` or `lerp`, see `geometry.interpolation_path`; None is `slerp`, which keeps to the
+                lengths that a Gaussian prior gives, and for an autoencoder, which has none, `lerp`.
+            call: Who waits; without one, somebody who waits for ever.
 
         Raises:
             InvalidInput: The ends or a parameter do not fit.
@@ -105,12 +105,12 @@ class WalkOperations(Operations):
             method = "slerp" if self._has_posterior else "lerp"
         validate_word(method, where="method", words=METHODS)
         validate_steps(steps, most=self._max_batch)
-        caller = caller or Caller()
-        ends = await self._start(x, z, count=2, of="the two ends", caller=caller)
+        call = call or Call()
+        ends = await self._start(x, z, count=2, of="the two ends", call=call)
         if z is not None and method == "slerp":
             self._refuse_long(ends)
-        path = way(ends, steps=steps, method=method)
-        return Interpolation(path, await self._decode(path, caller), method)
+        path = interpolation_path(ends, steps=steps, method=method)
+        return Interpolation(path, await self._decode(path, call), method)
 
     async def traverse(
         self,
@@ -121,7 +121,7 @@ class WalkOperations(Operations):
         steps: int = DEFAULT_STEPS,
         spacing: Spacing | None = None,
         span: float = DEFAULT_SPAN,
-        caller: Caller | None = None,
+        call: Call | None = None,
     ) -> Traversal:
         """Images of a grid along one or two latent dimensions; every other one stays where it is.
 
@@ -130,11 +130,11 @@ class WalkOperations(Operations):
             z: one latent, float32 (1, latent); or neither, for the origin.
             dims: One or two different latent indices; None: the first two, or the only one.
             steps: Points along each of them, at least 2; all together at most max_batch.
-            spacing: `quantile` or `linear`, see `paths.grid`; None is `quantile`, and for an autoencoder,
+            spacing: `quantile` or `linear`, see `geometry.grid`; None is `quantile`, and for an autoencoder,
                 which has no prior to take quantiles of, `linear`.
             span: How far the grid reaches to either side of 0, in standard deviations of the prior (of an
                 autoencoder: in its own units).
-            caller: Who waits; without one, somebody who waits for ever.
+            call: Who waits; without one, somebody who waits for ever.
 
         Raises:
             InvalidInput: The start or a parameter does not fit.
@@ -146,16 +146,16 @@ class WalkOperations(Operations):
         """
         assert x is None or z is None, "an image, a latent, or the origin"
         plan = self.plan_traverse(dims=dims, steps=steps, spacing=spacing, span=span)
-        caller = caller or Caller()
+        call = call or Call()
         if x is None and z is None:
             z = np.zeros((1, self._latent_size), np.float32)
-        base = await self._start(x, z, count=1, of="where the grid lies", caller=caller)
+        base = await self._start(x, z, count=1, of="where the grid lies", call=call)
         values = grid(steps=steps, spacing=plan.spacing, span=plan.span).astype(np.float32)
         points = np.repeat(base, plan.count, axis=0)
         axes = np.meshgrid(*[values] * len(plan.dims), indexing="ij")
         for dim, coordinate in zip(plan.dims, axes, strict=True):
             points[:, dim] = coordinate.ravel()
-        x_hat = await self._decode(points, caller)
+        x_hat = await self._decode(points, call)
         return Traversal(points, x_hat, plan.dims, steps, plan.spacing, plan.span)
 
     def plan_traverse(
@@ -180,13 +180,13 @@ class WalkOperations(Operations):
         return TraversalPlan(chosen, steps ** len(chosen), self._spacing(spacing), validate_span(span))
 
     async def _start(
-        self, x: Float32Array | None, z: Float32Array | None, *, count: int, of: str, caller: Caller
+        self, x: Float32Array | None, z: Float32Array | None, *, count: int, of: str, call: Call
     ) -> Float32Array:
         """Latents to start from: mu of the images, or those given."""
         if x is not None:
             x = validate_images(x, shape=self._image_shape, max_batch=self._max_batch, model=self._label)
             validate_row_count(x, where="images", count=count, of=of)
-            return (await self.encode(x, caller=caller)).mu
+            return (await self.encode(x, call=call)).mu
         assert z is not None
         z = validate_latents(z, size=self._latent_size, max_batch=self._max_batch, model=self._label)
         validate_row_count(z, where="z", count=count, of=of)

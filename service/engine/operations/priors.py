@@ -129,7 +129,7 @@ def _by_columns(columns: NDArray[np.float32], eps: Float64Array) -> Float64Array
     return noise
 
 
-class Densities:
+class Priors:
     """All that one version can be sampled from."""
 
     def __init__(self, manifest: Manifest, mixtures: PriorMixtures | None, *, model: str) -> None:

@@ -7,7 +7,7 @@ batches, HTTP or where models come from.
                                      elbo   = log p(x|z) - KL(q(z|x) ‖ p(z))
                                      log_px = log 1/K Σ_k p(x|z_k) p(z_k) / q(z_k|x)
 
-All noise of a request comes from its seed, in streams that never meet (`sampling.py`). Stream 1 holds the
+All noise of a request comes from its seed, in streams that never meet (`noise.py`). Stream 1 holds the
 binarisation and stream 2 the draw of the bound, row i for image i; stream 3 + i the importance draws of image
 i, row k for draw k. So no image's figures depend on the other images, and the first K draws are the same for
 every larger K. Stream 0 is left to `sample` and `reconstruct`: an image that was drawn by the seed that it is
@@ -41,7 +41,7 @@ from service.engine.operations.log_densities import (
 )
 from service.engine.operations.noise import Place, new_seed, standard_normal_of, uniform_of
 from service.engine.operations.validation import validate_draws, validate_images, validate_seed, validate_word
-from service.engine.runtime.call import Caller
+from service.engine.runtime.call import Call
 
 Binarise = Literal["dynamic", "none"]
 BINARISE: Final[tuple[Binarise, ...]] = get_args(Binarise)
@@ -99,7 +99,7 @@ class ScoreOperations(Operations):
         seed: int | None = None,
         binarise: Binarise | None = None,
         max_draws: int = DEFAULT_MAX_DRAWS,
-        caller: Caller | None = None,
+        call: Call | None = None,
     ) -> Scores:
         """The bound on log p(x) of each image, its two terms, and the importance-weighted bound.
 
@@ -112,7 +112,7 @@ class ScoreOperations(Operations):
                 level, which leaves 0 and 1 as they are; `none` takes the pixels as they are and refuses grey
                 ones. For a Gaussian likelihood there is `none` alone.
             max_draws: Most importance draws of all images together.
-            caller: Who waits; without one, somebody who waits for ever.
+            call: Who waits; without one, somebody who waits for ever.
 
         Raises:
             NoDensity: The model is an autoencoder.
@@ -131,15 +131,15 @@ class ScoreOperations(Operations):
         x = validate_images(x, shape=self._image_shape, max_batch=self._max_batch, model=self._label)
         if importance_samples is not None:
             validate_draws(importance_samples, images=len(x), most=max_draws)
-        caller = caller or Caller()
+        call = call or Call()
         observed = self._observed(x, binarise, seed)
-        posterior = await self.encode(observed, caller=caller)
+        posterior = await self.encode(observed, call=call)
         places = (Place(0, len(x), _BOUND_STREAM),)
         z = posterior.draw(standard_normal_of(seed=seed, places=places, size=self._latent_size))
-        log_px_z = await self._log_px_z(observed, self._in_parts(z), each=1, caller=caller)
+        log_px_z = await self._log_px_z(observed, self._in_parts(z), each=1, call=call)
         log_px = None
         if importance_samples is not None:
-            log_px = await self._log_px(observed, posterior, seed, importance_samples, caller)
+            log_px = await self._log_px(observed, posterior, seed, importance_samples, call)
         scores = Scores(
             reconstruction_nll=-log_px_z,
             kl=kl_to_standard_normal(posterior.mu, posterior.logvar),
@@ -153,7 +153,7 @@ class ScoreOperations(Operations):
         return scores
 
     async def _log_px(
-        self, observed: Float32Array, posterior: Posterior, seed: int, samples: int, caller: Caller
+        self, observed: Float32Array, posterior: Posterior, seed: int, samples: int, call: Call
     ) -> Float64Array:
         """log 1/K Σ_k p(x|z_k) p(z_k) / q(z_k|x) of each image, z_k ~ q(z|x), K = `samples`."""
         log_ratio = np.empty(len(observed) * samples)
@@ -170,17 +170,17 @@ class ScoreOperations(Operations):
                 log_ratio[rows] = log_standard_normal(z) - log_diagonal_gaussian(z, mu=q.mu, logvar=q.logvar)
                 yield z
 
-        log_px_z = await self._log_px_z(observed, latents(), each=samples, caller=caller)
+        log_px_z = await self._log_px_z(observed, latents(), each=samples, call=call)
         return log_mean_exp((log_px_z + log_ratio).reshape(len(observed), samples))
 
     async def _log_px_z(
-        self, observed: Float32Array, latents: Iterator[Float32Array], *, each: int, caller: Caller
+        self, observed: Float32Array, latents: Iterator[Float32Array], *, each: int, call: Call
     ) -> Float64Array:
         """log p(x|z) of `each` latents of every image in turn."""
         x = observed.reshape(len(observed), -1)
         found = np.empty(len(x) * each)
         at = 0
-        decoded = self._decode_ahead(latents, caller, None, finish=self._mean_of_pixels)
+        decoded = self._decode_ahead(latents, call, None, finish=self._mean_of_pixels)
         async with aclosing(decoded) as parts:
             async for x_hat in parts:
                 rows = np.arange(at, at + len(x_hat))

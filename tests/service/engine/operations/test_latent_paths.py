@@ -8,7 +8,7 @@ from engine_models import LATENT, SHAPE, images, latents
 from tiny_models import TinyModel
 
 from service.engine import InvalidInput, InvalidParameter, LoadedModel
-from service.engine.operations.geometry import METHODS, grid, way
+from service.engine.operations.geometry import METHODS, grid, interpolation_path
 
 
 @pytest.fixture(scope="module")
@@ -21,22 +21,22 @@ def auto(published) -> LoadedModel:
 @pytest.mark.parametrize("steps", [2, 3, 8, 33])
 def test_ends_are_the_decoded_ends_byte_for_byte(any_model: LoadedModel, method, steps):
     z = latents(2)
-    walk = any_model.interpolate(z=z, steps=steps, method=method)
+    path = any_model.interpolate(z=z, steps=steps, method=method)
     alone = [any_model.decode(z[:1])[0], any_model.decode(z[1:])[0]]
-    assert walk.x_hat[0].tobytes() == alone[0].tobytes()
-    assert walk.x_hat[-1].tobytes() == alone[1].tobytes()
-    assert walk.z.tobytes() == way(z, steps=steps, method=method).tobytes()
-    assert walk.x_hat.tobytes() == any_model.decode(walk.z).tobytes()
+    assert path.x_hat[0].tobytes() == alone[0].tobytes()
+    assert path.x_hat[-1].tobytes() == alone[1].tobytes()
+    assert path.z.tobytes() == interpolation_path(z, steps=steps, method=method).tobytes()
+    assert path.x_hat.tobytes() == any_model.decode(path.z).tobytes()
 
 
 def test_images_are_interpolated_between_their_posterior_means(loaded: LoadedModel):
     x = images(2)
-    walk = loaded.interpolate(x=x, steps=5)
-    assert walk.z.tobytes() == loaded.interpolate(z=loaded.encode(x).mu, steps=5).z.tobytes()
-    assert walk.x_hat[[0, -1]].tobytes() == loaded.reconstruct(x).x_hat.tobytes()
+    path = loaded.interpolate(x=x, steps=5)
+    assert path.z.tobytes() == loaded.interpolate(z=loaded.encode(x).mu, steps=5).z.tobytes()
+    assert path.x_hat[[0, -1]].tobytes() == loaded.reconstruct(x).x_hat.tobytes()
 
 
-def test_the_way_is_an_arc_unless_the_model_has_no_gaussian(loaded: LoadedModel, auto: LoadedModel):
+def test_the_path_is_an_arc_unless_the_model_has_no_gaussian(loaded: LoadedModel, auto: LoadedModel):
     assert loaded.interpolate(z=latents(2)).method == "slerp"
     assert auto.interpolate(z=latents(2)).method == "lerp"
     assert auto.interpolate(z=latents(2), method="slerp").method == "slerp"

@@ -25,10 +25,10 @@ from service.engine import (
     LARGEST_SEED,
     InvalidInput,
     LabelNotApplicable,
-    Lanes,
     LoadedModel,
     NoPrior,
     UnknownLabel,
+    WorkerPool,
 )
 from service.engine.operations import priors
 from service.engine.operations.noise import standard_normal, uniform
@@ -307,16 +307,18 @@ def test_numbers_are_checked_for_both_priors(with_prior: LoadedModel) -> None:
 @pytest.mark.parametrize("choice", [{}, {"prior": "standard"}, {"label": "7"}], ids=str)
 def test_a_long_answer_holds_what_a_short_one_holds(tiny: TinyModel, published, choice) -> None:
     async def test() -> None:
-        lanes = Lanes(1)
+        worker_pool = WorkerPool(1)
         try:
-            model = LoadedModel(published(tiny, fitted=fitted_prior(LATENT)), threads=1, lanes=lanes)
+            model = LoadedModel(
+                published(tiny, fitted=fitted_prior(LATENT)), threads=1, worker_pool=worker_pool
+            )
             parts = model.queued.sample_in_parts(n=150, max_images=1000, seed=4, temperature=0.9, **choice)
             whole = np.concatenate([images async for images in parts.images])
             drawn = await model.queued.sample(n=150, seed=4, temperature=0.9, **choice)
             assert whole.tobytes() == drawn.x_hat.tobytes()
             assert (parts.prior, parts.label) == (drawn.prior, drawn.label)
         finally:
-            lanes.close()
+            worker_pool.close()
 
     asyncio.run(test())
 

@@ -17,15 +17,15 @@ from tiny_models import TinyModel
 
 from model_store import ModelStore
 from service.engine import (
-    Caller,
+    Call,
     DeadlineExceeded,
     InferenceFailed,
     InvalidInput,
     InvalidParameter,
-    Lanes,
     LoadedModel,
     NoDensity,
     Scores,
+    WorkerPool,
 )
 from service.engine.observer import Unobserved
 from service.engine.operations.noise import Place, uniform_of
@@ -263,13 +263,13 @@ def test_a_posterior_of_no_width_fails_and_is_not_answered(published):
         model.score(images(1))
 
 
-async def run_queued(model: LoadedModel, x: np.ndarray, caller: Caller | None = None) -> Scores:
-    return await model.queued.score(x, seed=1, importance_samples=100, caller=caller)
+async def run_queued(model: LoadedModel, x: np.ndarray, call: Call | None = None) -> Scores:
+    return await model.queued.score(x, seed=1, importance_samples=100, call=call)
 
 
 def test_queues_give_the_figures_of_a_plain_call(tiny: TinyModel, published):
-    lanes = Lanes(2)
-    model = LoadedModel(published(tiny), threads=1, lanes=lanes)
+    worker_pool = WorkerPool(2)
+    model = LoadedModel(published(tiny), threads=1, worker_pool=worker_pool)
 
     async def together() -> list[Scores]:
         return await asyncio.gather(*(run_queued(model, images(count)) for count in (1, 5, 9)))
@@ -278,7 +278,7 @@ def test_queues_give_the_figures_of_a_plain_call(tiny: TinyModel, published):
         for scores, count in zip(asyncio.run(together()), (1, 5, 9), strict=True):
             assert figures(scores) == figures(model.score(images(count), seed=1, importance_samples=100))
     finally:
-        lanes.close()
+        worker_pool.close()
 
 
 def test_the_deadline_holds_for_all_parts_together(tiny: TinyModel, published):
@@ -296,11 +296,11 @@ def test_the_deadline_holds_for_all_parts_together(tiny: TinyModel, published):
         def run(self, model: str, file: str, *, rows: int, jobs: int, wait_s: float, run_s: float) -> None:
             self.rows += rows if file == "decoder.onnx" else 0
 
-    lanes, decoded = Lanes(1, clock=clock), Decoded()
-    model = LoadedModel(published(tiny), threads=1, lanes=lanes, observer=decoded)
+    worker_pool, decoded = WorkerPool(1, clock=clock), Decoded()
+    model = LoadedModel(published(tiny), threads=1, worker_pool=worker_pool, observer=decoded)
     try:
         with pytest.raises(DeadlineExceeded):
-            asyncio.run(run_queued(model, images(64), Caller(deadline_s=1.0)))
+            asyncio.run(run_queued(model, images(64), Call(deadline_s=1.0)))
     finally:
-        lanes.close()
+        worker_pool.close()
     assert 64 + 64 < decoded.rows < 64 * 101
