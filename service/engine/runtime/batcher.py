@@ -309,7 +309,7 @@ class _Batch:
             job.outputs, job.run_s = pieces, run_s
             self._finished.append(job)
             return
-        lock = self._queue._lanes.lock
+        lock = self._queue._worker_pool.lock
         with lock:
             if not job.outputs:
                 job.outputs = tuple(np.empty((job.count, *p.shape[1:]), np.float32) for p in pieces)
