@@ -37,7 +37,8 @@ from model_store import (
     VersionId,
 )
 from service.engine.errors import EngineError, InvalidModelReference, ModelUnavailable, UnknownModel
-from service.engine.model import DEFAULT_MAX_BATCH, LoadedModel
+from service.engine.loading import DEFAULT_MAX_BATCH, load_model
+from service.engine.model import LoadedModel
 from service.engine.model_cache import ModelCache
 from service.engine.observer import EngineObserver, Unobserved
 from service.engine.runtime.allocator import return_memory
@@ -118,8 +119,8 @@ class ModelRegistry:
         default: str,
         threads: int,
         max_loaded: int,
+        worker_pool: WorkerPool,
         max_batch: int = DEFAULT_MAX_BATCH,
-        worker_pool: WorkerPool | None = None,
         observer: EngineObserver | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -430,7 +431,7 @@ class ModelRegistry:
         result = "refused"
         try:
             published = self._store.open(version)
-            model = LoadedModel(
+            model = load_model(
                 published,
                 threads=self._threads,
                 max_batch=self._max_batch,

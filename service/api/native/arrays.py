@@ -24,7 +24,18 @@ from service.api.parameters import (
 )
 from service.api.responses import LABEL, PRIOR, NpyInParts
 from service.codecs.tensors import parse_json_object
-from service.engine import Call, LoadedModel, Parts
+from service.engine import (
+    Call,
+    LoadedModel,
+    Parts,
+    decode,
+    decode_in_parts,
+    encode,
+    plan_sample,
+    reconstruct,
+    sample,
+    sample_in_parts,
+)
 from service.http.fast_routes import Handler
 from service.http.negotiation import Form
 from service.http.parameters import read_object
@@ -79,7 +90,7 @@ class NativeRoutes(RequestSteps):
             self._refuse_long(form, n)
             most = self._limits.max_stream_images
         if request.method == "HEAD":
-            plan = model.queued.plan_sample(n=n, max_images=most, **asked)
+            plan = plan_sample(model.queued, n=n, max_images=most, **asked)
             trace.seed = asked["seed"]  # without one, GET draws another
             facts = {
                 "temperature": plan.temperature,
@@ -89,7 +100,8 @@ class NativeRoutes(RequestSteps):
             return self._headers_alone(form, facts, count=n, model=model, drawing=query)
         trace.images = n
         if n > self._limits.max_images:
-            parts = model.queued.sample_in_parts(
+            parts = sample_in_parts(
+                model.queued,
                 n=n,
                 max_images=most,
                 call=call,
@@ -98,7 +110,7 @@ class NativeRoutes(RequestSteps):
             )
             return await self._long_answer(parts, model, trace, call)
         try:
-            drawn = await model.queued.sample(n=n, call=call, **asked)
+            drawn = await sample(model.queued, n=n, call=call, **asked)
         finally:
             trace.ran(call)
         trace.seed = drawn.seed
@@ -121,7 +133,7 @@ class NativeRoutes(RequestSteps):
         x = arrays["images"]
         trace.images = len(x)
         try:
-            posterior = await model.queued.encode(x, call=call)
+            posterior = await encode(model.queued, x, call=call)
         finally:
             trace.ran(call)
         return await self._answer(
@@ -139,7 +151,8 @@ class NativeRoutes(RequestSteps):
         trace.images = len(z)
         if len(z) > self._limits.max_images:
             self._refuse_long(form, len(z))
-            parts = model.queued.decode_in_parts(
+            parts = decode_in_parts(
+                model.queued,
                 z,
                 max_images=self._limits.max_stream_images,
                 call=call,
@@ -147,7 +160,7 @@ class NativeRoutes(RequestSteps):
             )
             return await self._long_answer(parts, model, trace, call)
         try:
-            x_hat = await model.queued.decode(z, call=call)
+            x_hat = await decode(model.queued, z, call=call)
         finally:
             trace.ran(call)
         return await self._answer(form, {"model": model.label}, {"images": x_hat}, query)
@@ -161,14 +174,16 @@ class NativeRoutes(RequestSteps):
         arrays, stated = await self._arrays(body, RECONSTRUCT, model, ReconstructScalars, query)
         x = arrays["images"]
         trace.images = len(x)
-        sample = bool(once("sample", query.sample, stated.sample))
+        is_drawn = bool(once("sample", query.sample, stated.sample))
         seed = once("seed", query.seed, stated.seed)
         try:
-            back = await model.queued.reconstruct(x, sample=sample, seed=seed if sample else None, call=call)
+            back = await reconstruct(
+                model.queued, x, sample=is_drawn, seed=seed if is_drawn else None, call=call
+            )
         finally:
             trace.ran(call)
         trace.seed = back.seed
-        facts = {"model": model.label, "sample": sample, "seed": back.seed}
+        facts = {"model": model.label, "sample": is_drawn, "seed": back.seed}
         return await self._answer(form, facts, {"z": back.z, "images": back.x_hat}, query)
 
     def _refuse_long(self, form: Form, count: int) -> None:

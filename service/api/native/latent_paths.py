@@ -22,7 +22,7 @@ from service.api.latent_path_parameters import (
 from service.api.operation import INTERPOLATE, TRAVERSE, Operation
 from service.api.parameters import Drawing
 from service.api.responses import TEXT_COLUMNS
-from service.engine import DEFAULT_SPAN, DEFAULT_STEPS
+from service.engine import DEFAULT_SPAN, DEFAULT_STEPS, interpolate, plan_traverse, traverse
 from service.http.fast_routes import Handler
 from service.http.negotiation import Form
 from service.http.request_body import read_body
@@ -46,7 +46,8 @@ class WalkRoutes(RequestSteps):
         steps = self._steps(form, once("steps", query.steps, stated.steps))
         trace.images = steps
         try:
-            walk = await model.queued.interpolate(
+            walk = await interpolate(
+                model.queued,
                 x=arrays.get("images"),
                 z=arrays.get("z"),
                 steps=steps,
@@ -81,12 +82,12 @@ class WalkRoutes(RequestSteps):
             "span": DEFAULT_SPAN if span is None else span,
         }
         if request.method == "HEAD":
-            plan = model.queued.plan_traverse(**asked)
+            plan = plan_traverse(model.queued, **asked)
             drawing = _in_rows(query, steps)
             return self._headers_alone(form, {}, count=plan.count, model=model, drawing=drawing)
         trace.images = steps**axes
         try:
-            grid = await model.queued.traverse(x=arrays.get("images"), z=arrays.get("z"), call=call, **asked)
+            grid = await traverse(model.queued, x=arrays.get("images"), z=arrays.get("z"), call=call, **asked)
         finally:
             trace.ran(call)
         facts = {

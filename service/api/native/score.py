@@ -13,6 +13,7 @@ from starlette.responses import Response
 from service.api.endpoint import RequestSteps, once
 from service.api.operation import SCORE, Operation
 from service.api.score_parameters import ScoreQuery, ScoreScalars
+from service.engine import score
 from service.http.fast_routes import Handler
 from service.http.request_body import read_body
 
@@ -35,7 +36,8 @@ class ScoreRoutes(RequestSteps):
         x = arrays["images"]
         trace.images = len(x)
         try:
-            scores = await model.queued.score(
+            scores = await score(
+                model.queued,
                 x,
                 importance_samples=once(
                     "importance_samples", query.importance_samples, stated.importance_samples

@@ -22,11 +22,9 @@ from numpy.typing import NDArray
 
 from model_store import GaussianMixture, Manifest, PriorMixtures
 from service.engine.errors import LabelNotApplicable, NoPrior, UnknownLabel
+from service.engine.operations.arrays import Float32Array, Float64Array
 from service.engine.operations.noise import standard_normal, uniform
 from service.engine.operations.validation import LATENT_BOUND
-
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
 
 STANDARD: Final = "standard"
 FITTED: Final = "fitted"
