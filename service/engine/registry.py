@@ -121,7 +121,7 @@ class ModelRegistry:
             return_memory()
 
     def signature(self) -> StoreSnapshot:
-        """What the store looks like from outside: it changes when something is published, moved or mended.
+        """A snapshot of the store's files: it changes when something is published, moved or mended.
 
         Cheap enough for several calls a second: it looks at the directories of versions, and at the files of
         refused versions alone.

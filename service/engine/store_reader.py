@@ -89,7 +89,7 @@ class StoreReader:
         )
 
     def snapshot(self, catalogue: Catalogue) -> StoreSnapshot:
-        """What the store looks like from outside: the directories, and the files of refused versions."""
+        """The directories of the store, and the files of refused versions."""
         files = set(take_snapshot(self._store.root, root=self._store.root, depth=2))
         for version in catalogue.refused:
             files |= self._files_of(version)

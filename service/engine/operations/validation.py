@@ -1,7 +1,7 @@
-"""Arrays and numbers that a caller hands to a model, checked before anything runs.
+"""Validation of the arrays and numbers of a call, before any run.
 
-Knows shapes, dtypes and ranges. Knows nothing of sessions, bytes or HTTP. What is refused here can only fail
-its own caller; what is accepted never makes onnxruntime raise.
+Knows shapes, dtypes and ranges. Knows nothing of sessions, bytes or HTTP. Invalid input fails its own call
+alone; valid input never makes onnxruntime raise.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def _validate_rows(
 ) -> NDArray[np.float32]:
     """Type, dtype, rank, shape and batch size; then C-contiguous."""
 
-    def wanted() -> str:  # which nearly nobody asks for
+    def wanted() -> str:  # built only for an error
         return f"float32 of shape (batch, {', '.join(map(str, shape))}), {axes}, for '{model}'"
 
     if not isinstance(rows, np.ndarray):
