@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import http.client
 import json
 import logging
@@ -25,6 +24,7 @@ from typing import Any, NoReturn
 
 from model_store.standard_streams import OutputError, run_command
 from service.bench.flags import add_bench_command
+from service.nearest_name import did_you_mean
 from service.process.worker import WorkerPlace
 from service.security.api_keys import LABEL_RULE, SCOPES, Scope, new_key
 from service.settings import Settings, SettingsError, describe_settings, ignored_variables, load_settings
@@ -351,7 +351,5 @@ def _parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Nam
 
 
 def _refuse(parser: argparse.ArgumentParser, unknown: str) -> NoReturn:
-    flags = [setting.flag for setting in describe_settings()]
-    nearest: list[Any] = difflib.get_close_matches(unknown.partition("=")[0], flags, n=1, cutoff=0.4)
-    hint = f" Did you mean {nearest[0]}?" if nearest else ""
-    parser.error(f"unknown argument {unknown[:80]!r}.{hint}")
+    hint = did_you_mean(unknown.partition("=")[0], (setting.flag for setting in describe_settings()))
+    parser.error(f"unknown argument {unknown[:80]!r}. {hint}".rstrip())
