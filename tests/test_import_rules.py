@@ -99,12 +99,12 @@ def test_probe_reports_a_forbidden_import(name: str) -> None:
         ("model_store/store.py", "import onnxruntime", "model_store is the contract"),
         ("training/cli.py", "import fastapi", "training never serves"),
         ("training/models/vae.py", "import training.fitting.fit", "the floors of the trainer"),
-        ("training/config/recipe.py", "import onnxruntime", "only the graphs of training"),
-        ("training/graphs/published_model.py", "import onnxruntime", "only the graphs of training"),
+        ("training/config/recipe.py", "import onnxruntime", "only training.graphs runs onnxruntime"),
+        ("training/graphs/published_model.py", "import onnxruntime", "only training.graphs runs onnxruntime"),
         (
             "training/evaluation/subject.py",
             "import training.graphs.parity",
-            "what measures models reaches published graphs",
+            "evaluation reaches graphs",
         ),
     ],
 )
@@ -128,5 +128,5 @@ def test_import_contract_breaks_on_a_forbidden_line(
         check=False,
     )
     assert done.returncode == 1, done.stdout + done.stderr
-    broken = [text for text in done.stdout.splitlines() if text.endswith("BROKEN")]
+    broken = [text for text in done.stdout.splitlines() if " BROKEN" in text]
     assert any(contract in text for text in broken), done.stdout

@@ -362,7 +362,8 @@ class ModelRegistry:
             try:
                 aliases = self._store.aliases(name)
                 references |= {f"{name}@{alias}": VersionId(name, v) for alias, v in aliases.items()}
-                references[name] = self._store.resolve(name)
+                # As of the same moment: a promotion in between must not make two names contradict each other.
+                references[name] = self._store.resolve(name, aliases=aliases)
             except ModelNotFound:
                 continue  # a name whose first version is still being published
             except (StoreError, OSError) as error:

@@ -92,9 +92,9 @@ def class_of(source: str, name: str) -> ast.ClassDef:
 
 def uses(ours: ast.ClassDef, kind: str) -> Iterable[tuple[str, str]]:
     """(which class of uvicorn, name) of what one of our classes uses, whoever else has such a name."""
-    for node in ours.body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield kind, node.name
+    for method in ours.body:
+        if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield kind, method.name
     for node in ast.walk(ours):
         if isinstance(node, ast.Attribute):
             holder = node.value
@@ -107,10 +107,9 @@ def uses(ours: ast.ClassDef, kind: str) -> Iterable[tuple[str, str]]:
 
 def private_uses(source: str, name: str, kind: str) -> set[tuple[str, str]]:
     """Those of `uses` that uvicorn has, and that no class of ours or of Python's has given it."""
-    dunder = {(which, attribute) for which, attribute in uses(class_of(source, name), kind)}
     return {
         (which, attribute)
-        for which, attribute in dunder
+        for which, attribute in uses(class_of(source, name), kind)
         if attribute in of_uvicorn(which) and not attribute.startswith("__")
     }
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,11 @@ class CountingStore(ModelStore):
         assert self.gate.wait(PATIENCE_S)
         return super().open(reference)
 
-    def resolve(self, reference: str | ModelReference | VersionId) -> VersionId:
+    def resolve(
+        self, reference: str | ModelReference | VersionId, *, aliases: Mapping[str, int] | None = None
+    ) -> VersionId:
         self.resolved[str(reference)] += 1
-        return super().resolve(reference)
+        return super().resolve(reference, aliases=aliases)
 
 
 def publish(

@@ -219,6 +219,29 @@ def test_refresh_takes_a_promotion_over_and_retires_what_no_alias_names(store):
     assert not models.refresh()
 
 
+def test_a_promotion_while_the_store_is_read_leaves_no_two_names_that_contradict_each_other(
+    store, monkeypatch
+):
+    """`tiny` and `tiny@stable` are one version in every snapshot, whichever moment the reading caught."""
+    for seed in (1, 2):
+        publish(store, seed=seed)
+    store.promote("tiny", "stable", 1)
+    models = registry(store)
+    read = store.aliases
+
+    def promoted_meanwhile(name: str) -> dict[str, int]:
+        found = read(name)
+        store.promote("tiny", "stable", 2)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "aliases", promoted_meanwhile)
+        models.refresh()
+    assert models.get("tiny").label == models.get("tiny@stable").label == "tiny@1"
+    assert models.refresh()
+    assert models.get("tiny").label == models.get("tiny@stable").label == "tiny@2"
+
+
 def test_signature_changes_with_whatever_refresh_would_see(store):
     publish(store)
     publish(store)
