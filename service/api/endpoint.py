@@ -27,7 +27,6 @@ from service.api.routing import fast_paths, route
 from service.app_state import Services
 from service.codecs.tensors import (
     decode_npy,
-    holds_only_numbers,
     images_from_json,
     latents_from_json,
     parse_json_object,
@@ -184,11 +183,10 @@ class RequestSteps(ABC):
         there = _only_array(values, takes, is_optional=is_optional)
         if there is None:
             return {}, parsed
-        plain = holds_only_numbers(body.data, values)
         array = (
-            images_from_json(values[there], shape, max_images=most, only_numbers=plain)
+            images_from_json(values[there], shape, max_images=most)
             if there == "images"
-            else latents_from_json(values[there], size, max_images=most, only_numbers=plain)
+            else latents_from_json(values[there], size, max_images=most)
         )
         return {there: array}, parsed
 
