@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from model_store import ModelReference, ModelStore, default_store_root
+from training.batches import steps_per_epoch
 from training.commands.telling import progress_of_evaluation, say
 from training.config import Expectation, RunConfig, load_recipe, with_overrides
 from training.console import Console
@@ -163,6 +164,8 @@ def _plan(config: RunConfig, data: ImageData, out: Path, *, resume: bool, proces
         data, validation_size=config.data.validation_size, seed=trainer.seed
     )
     how = "held back" if data.validation is None else "to validate on"
+    of_one_pass = images // trainer.batch_size
+    steps = steps_per_epoch(images, batch_size=trainer.batch_size, at_least=trainer.min_steps_per_epoch)
     precision = resolve_precision(trainer, processes.accelerator)
     pictures = "samples.png, curves.png" if config.model.kind == "vae" else "curves.png"
     expected = "unknown for this configuration" if config.expect is None else _expected(config.expect)
@@ -176,9 +179,9 @@ def _plan(config: RunConfig, data: ImageData, out: Path, *, resume: bool, proces
             f"latents, {config.model.likelihood.name}; {weights[0]:,} weights in the encoder, "
             f"{weights[1]:,} in the decoder",
             *([f"  start     the weights of {trainer.start_from}"] if trainer.start_from else []),
-            f"  training  {trainer.epochs} epochs of {images // trainer.batch_size} steps, "
+            f"  training  {trainer.epochs} epochs of {steps} steps{_passes(steps, of_one_pass)}, "
             f"seed {trainer.seed}, {precision}, {_computes(processes)}",
-            *_few_steps(images // trainer.batch_size, trainer.epochs),
+            *_few_steps(steps, trainer.epochs),
             f"  expect    {expected}",
             f"  watch     {out}/reconstructions.png, {pictures}, log.csv; "
             f"tensorboard --logdir {shlex.quote(f'{out}/tensorboard')}",
@@ -186,6 +189,11 @@ def _plan(config: RunConfig, data: ImageData, out: Path, *, resume: bool, proces
             f"{RunDirectory(out).checkpoint}",
         ]
     )
+
+
+def _passes(steps: int, of_one_pass: int) -> str:
+    """How often an epoch goes over the images, where that is more than once."""
+    return f" ({steps / of_one_pass:.3g} passes over the images)" if steps > of_one_pass else ""
 
 
 def _few_steps(steps: int, epochs: int) -> list[str]:
