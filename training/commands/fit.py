@@ -31,7 +31,7 @@ from training.processes import Processes, find_processes
 from training.run_directory import RunDirectory
 from training.threads import use_allowed_threads
 
-#: 200 pictures in batches of 64 make 120 steps in 60 epochs, which end at twice the error of PCA.
+#: 200 pictures in batches of 64 make 120 steps in 60 epochs of one pass, which end above the error of PCA.
 _FEW_STEPS = 1_000
 
 
