@@ -246,7 +246,11 @@ class TrainerConfig(Section):
     """How long, how fast, and what is kept on the way."""
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 20
-    """Passes over the training images; the learning rate ends with the last of them."""
+    """Passes over the training images, but for `min_steps_per_epoch`; the learning rate ends with the last
+    of them."""
+    min_steps_per_epoch: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Fewest steps of an epoch: where the training images make fewer batches, an epoch goes on with further
+    passes over them, so that few images are trained on for as many steps as many. 0: always one pass."""
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
     """Images per step; the last, smaller batch of an epoch is left out."""
     seed: Annotated[int, Field(ge=0, lt=MAX_SEED + 1)] = 0
