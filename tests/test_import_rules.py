@@ -89,6 +89,11 @@ def test_probe_reports_a_forbidden_import(name: str) -> None:
         ("service/engine/__init__.py", "import fastapi", "the engine knows no HTTP"),
         ("service/engine/registry.py", "import service.settings", "the floors of the service"),
         ("service/engine/runtime/session.py", "import service.engine.model", "the floors of the engine"),
+        (
+            "service/engine/operations/score.py",
+            "import service.engine.operations.sample",
+            "the operations of the engine stand alone",
+        ),
         ("service/codecs/__init__.py", "import model_store", "the codecs know no model"),
         ("service/codecs/npy.py", "import service.http.problems", "the floors of the service"),
         ("service/app.py", "import torch", "the service never trains"),

@@ -27,14 +27,13 @@ from service.api.routing import fast_paths, route
 from service.app_state import Services
 from service.codecs.tensors import (
     decode_npy,
-    holds_only_numbers,
     images_from_json,
     latents_from_json,
     parse_json_object,
     plain_images,
     plain_latents,
 )
-from service.engine import Caller, LoadedModel
+from service.engine import Call, LoadedModel
 from service.http.connection import connection_of
 from service.http.fast_routes import FastPath, Handler
 from service.http.headers import joined_header
@@ -80,19 +79,19 @@ class RequestSteps(ABC):
             found |= fast_paths(operation.path, handler, methods=operation.methods, forms=operation.forms)
         return found
 
-    def _arrived(self, request: Request) -> tuple[Trace, Caller]:
+    def _arrived(self, request: Request) -> tuple[Trace, Call]:
         """Turns the request away while the queue is full, before anything of it is read.
 
         Raises:
             TooBusy: It is.
         """
-        self._services.lanes.refuse_when_full()
+        self._services.worker_pool.refuse_when_full()
         connection = connection_of(request.scope)
-        caller = Caller(
+        call = Call(
             deadline_s=time.monotonic() + self._services.settings.request_timeout_s,
-            has_left=connection.has_left,
+            is_disconnected=connection.is_disconnected,
         )
-        return current_trace(), caller
+        return current_trace(), call
 
     def _asked(self, request: Request, operation: Operation, query: type[S]) -> tuple[Form, S]:
         """Form and parameters, both checked before anything is read."""
@@ -184,11 +183,10 @@ class RequestSteps(ABC):
         there = _only_array(values, takes, is_optional=is_optional)
         if there is None:
             return {}, parsed
-        plain = holds_only_numbers(body.data, values)
         array = (
-            images_from_json(values[there], shape, max_images=most, only_numbers=plain)
+            images_from_json(values[there], shape, max_images=most)
             if there == "images"
-            else latents_from_json(values[there], size, max_images=most, only_numbers=plain)
+            else latents_from_json(values[there], size, max_images=most)
         )
         return {there: array}, parsed
 

@@ -22,7 +22,7 @@ from service.codecs.images import encode_png, plan_png
 from service.codecs.tensors import encode_npy, encode_npz, npy_header
 from service.codecs.text_art import braille
 from service.codecs.text_table import table
-from service.engine import CallerLeft, Parts
+from service.engine import CallerDisconnected, Parts
 from service.http.negotiation import Form
 from service.observability.request_trace import current_trace
 
@@ -207,11 +207,11 @@ class NpyInParts(Answer):
         first: NDArray[np.float32],
         *,
         shape: tuple[int, int, int],
-        has_left: Callable[[], bool],
+        is_disconnected: Callable[[], bool],
     ) -> None:
         self._parts = parts
         self._first = first
-        self._has_left = has_left
+        self._is_disconnected = is_disconnected
         self._head = npy_header((parts.count, *shape), np.dtype(np.float32))
         facts = {"temperature": parts.temperature, PRIOR: parts.prior, LABEL: parts.label}
         super().__init__(b"", Form.NPY, *_told(facts), length=_npy_length((parts.count, *shape)))
@@ -224,11 +224,11 @@ class NpyInParts(Answer):
         await send({"type": "http.response.body", "body": self._first.tobytes(), "more_body": left > 0})
         try:
             async for images in self._parts.images:
-                if self._has_left():
+                if self._is_disconnected():
                     raise ClientDisconnect
                 left -= len(images)
                 await send({"type": "http.response.body", "body": images.tobytes(), "more_body": left > 0})
-        except CallerLeft as error:
+        except CallerDisconnected as error:
             raise ClientDisconnect from error
         finally:
             await self._parts.images.aclose()

@@ -57,10 +57,10 @@ SHORTENED: Final = {
         f" --set trainer.epochs=1 --set data.validation_size=2900{FEW_IMAGES}"
     ),
     "vae-train fit --recipe images-gaussian --data data/pictures --out runs/pictures": (
-        f" --set trainer.epochs=1{FEW_IMAGES}"
+        f" --set trainer.epochs=1 --set trainer.min_steps_per_epoch=1{FEW_IMAGES}"
     ),
     "vae-train fit --recipe images-gaussian --data pictures --out runs/pictures": (
-        f" --set trainer.epochs=1{FEW_IMAGES}"
+        f" --set trainer.epochs=1 --set trainer.min_steps_per_epoch=1{FEW_IMAGES}"
     ),
     "vae-train judge --data data/mnist --out runs/judge": " --epochs 1",
     "vae-train evaluate runs/quick --data data/mnist": " --figures-only",

@@ -16,7 +16,7 @@ from patience import PATIENCE_S
 from tiny_models import TinyModel, publish_tiny
 
 from model_store import ModelReference, ModelStore, PublishedModel, VersionId
-from service.engine import ModelRegistry
+from service.engine import ModelRegistry, WorkerPool
 
 
 class Clock:
@@ -68,7 +68,13 @@ def broken(store: ModelStore, name: str = "tiny", *, aliases: tuple[str, ...] = 
 
 
 def registry(store: ModelStore, default: str = "tiny", **settings: Any) -> ModelRegistry:
-    chosen: dict[str, Any] = {"default": default, "threads": 1, "max_loaded": 2, **settings}
+    chosen: dict[str, Any] = {
+        "default": default,
+        "threads": 1,
+        "max_loaded": 2,
+        "worker_pool": WorkerPool(1),
+        **settings,
+    }
     made = ModelRegistry(store, **chosen)
     made.load_all()
     return made

@@ -97,6 +97,15 @@ def test_fit_says_what_it_will_do_and_ends_with_figures_and_that_18_steps_taught
     }
 
 
+def test_fit_says_how_often_an_epoch_of_more_steps_passes_over_the_images(
+    recipe, mnist_folder, tmp_path, capsys, no_pictures
+):
+    out = tmp_path / "run"
+    more = ("--set", "trainer.min_steps_per_epoch=12")
+    assert cli.main(fit_arguments(recipe, mnist_folder, out, *more)) == 0
+    assert "2 epochs of 12 steps (1.33 passes over the images), seed 0" in capsys.readouterr().out
+
+
 def test_fit_ends_with_the_next_command_where_the_latents_are_used(
     recipe, mnist_folder, tmp_path, capsys, no_pictures
 ):

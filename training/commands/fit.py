@@ -24,6 +24,7 @@ from training.config.recipe import Expectation, RunConfig, load_recipe, with_ove
 from training.data import ImageData, count_fitting_parts, load_images
 from training.errors import ConfigError, TrainingInterrupted
 from training.evaluation.figures import Evaluation, evaluate, format_value, write_evaluation
+from training.fitting.batches import steps_per_epoch
 from training.fitting.console import Console
 from training.fitting.divergence import divergence
 from training.fitting.fit import assist, fit
@@ -32,7 +33,7 @@ from training.models import build_model
 from training.objectives.posterior_collapse import STEPS_TO_LEARN
 from training.runs.run_directory import RunDirectory
 
-#: 200 pictures in batches of 64 make 120 steps in 60 epochs, which end at twice the error of PCA.
+#: 200 pictures in batches of 64 make 120 steps in 60 epochs of one pass, which end above the error of PCA.
 _FEW_STEPS = 1_000
 
 
@@ -165,6 +166,8 @@ def _plan(config: RunConfig, data: ImageData, out: Path, *, resume: bool, proces
         data, validation_size=config.data.validation_size, seed=trainer.seed
     )
     how = "held back" if data.validation is None else "to validate on"
+    of_one_pass = images // trainer.batch_size
+    steps = steps_per_epoch(images, batch_size=trainer.batch_size, at_least=trainer.min_steps_per_epoch)
     precision = resolve_precision(trainer, processes.accelerator)
     pictures = "samples.png, curves.png" if config.model.kind == "vae" else "curves.png"
     expected = "unknown for this configuration" if config.expect is None else _expected(config.expect)
@@ -178,9 +181,9 @@ def _plan(config: RunConfig, data: ImageData, out: Path, *, resume: bool, proces
             f"latents, {config.model.likelihood.name}; {weights[0]:,} weights in the encoder, "
             f"{weights[1]:,} in the decoder",
             *([f"  start     the weights of {trainer.start_from}"] if trainer.start_from else []),
-            f"  training  {trainer.epochs} epochs of {images // trainer.batch_size} steps, "
+            f"  training  {trainer.epochs} epochs of {steps} steps{_passes(steps, of_one_pass)}, "
             f"seed {trainer.seed}, {precision}, {_computes(processes)}",
-            *_few_steps(images // trainer.batch_size, trainer.epochs),
+            *_few_steps(steps, trainer.epochs),
             f"  expect    {expected}",
             f"  watch     {out}/reconstructions.png, {pictures}, log.csv; "
             f"tensorboard --logdir {shlex.quote(f'{out}/tensorboard')}",
@@ -188,6 +191,11 @@ def _plan(config: RunConfig, data: ImageData, out: Path, *, resume: bool, proces
             f"{RunDirectory(out).checkpoint}",
         ]
     )
+
+
+def _passes(steps: int, of_one_pass: int) -> str:
+    """How often an epoch goes over the images, where that is more than once."""
+    return f" ({steps / of_one_pass:.3g} passes over the images)" if steps > of_one_pass else ""
 
 
 def _few_steps(steps: int, epochs: int) -> list[str]:

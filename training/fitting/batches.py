@@ -15,10 +15,20 @@ from training.randomness.noise import WHOLE, Share
 from training.randomness.seeding import generator_for
 
 
+def steps_per_epoch(images: int, *, batch_size: int, at_least: int) -> int:
+    """Batches in an epoch of so many images: those of one pass over them, or `at_least` so many.
+
+    0 where the images do not make one batch.
+    """
+    of_one_pass = images // batch_size
+    return max(of_one_pass, at_least) if of_one_pass else 0
+
+
 class ShuffledBatches:
     """Endless epochs of shuffled full batches, which can be put back to any batch exactly.
 
-    The order of an epoch depends on the seed and the epoch's number alone, so a position is one
+    An epoch is one pass over the images, or as many steps of passes that follow one another as it must
+    have at least. The order of a pass depends on the seed and the pass's number alone, so a position is one
     number: the batches served since the beginning, which is the optimiser's step.
     """
 
@@ -29,33 +39,41 @@ class ShuffledBatches:
         batch_size: int,
         seed: int,
         share: Share = WHOLE,
+        at_least: int = 0,
     ) -> None:
-        """`batch_size` images at a time, of which `share` is served; a rest smaller than a batch is not."""
+        """`batch_size` images at a time, of which `share` is served; a rest smaller than a batch is not.
+
+        An epoch has `at_least` so many batches.
+        """
         self._images = images
         self._batch_size = batch_size
         self._seed = seed
         self._share = share
+        self._of_one_pass = len(images) // batch_size
+        self._of_an_epoch = steps_per_epoch(len(images), batch_size=batch_size, at_least=at_least)
         self._served = 0
         self._order: tuple[int, Tensor] | None = None
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return len(self._images) // self._batch_size
+        return self._of_an_epoch
 
     def __iter__(self) -> Iterator[UInt8[Tensor, "batch c h w"]]:
         """The rest of the epoch that the position is in, or the whole of the next one."""
         while True:
-            epoch, position = divmod(self._served, len(self))
+            number, position = divmod(self._served, self._of_one_pass)
             self._served += 1
+            is_last = self._served % self._of_an_epoch == 0
             start = position * self._batch_size
-            yield self._images[self._share.of(self._order_of(epoch)[start : start + self._batch_size])]
-            if position == len(self) - 1:
+            yield self._images[self._share.of(self._order_of(number)[start : start + self._batch_size])]
+            if is_last:
                 return
 
-    def _order_of(self, epoch: int) -> Tensor:
-        if self._order is None or self._order[0] != epoch:
-            order = torch.randperm(len(self._images), generator=generator_for(self._seed, "order", epoch))
-            self._order = (epoch, order)
+    def _order_of(self, number: int) -> Tensor:
+        """Of the pass of this number, counted from 0."""
+        if self._order is None or self._order[0] != number:
+            order = torch.randperm(len(self._images), generator=generator_for(self._seed, "order", number))
+            self._order = (number, order)
         return self._order[1]
 
     def go_to(self, step: int) -> None:

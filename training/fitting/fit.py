@@ -303,6 +303,7 @@ def _parts(
         batch_size=config.trainer.batch_size,
         seed=config.trainer.seed,
         share=processes.share,
+        at_least=config.trainer.min_steps_per_epoch,
     )
     return train, validation, batches
 

@@ -1,11 +1,14 @@
 """Where an untrained model begins: pixels at the mean of the training pictures, sigma at their spread.
 
+Its encoder begins with differences between pictures that are large enough to learn from.
+
 Knows image sets, and models by their last layer and likelihood. Knows nothing of steps, files or recipes.
 
 A decoder that begins at mean grey pulls all pixels of white or black pictures the same way. Adam's steps have
 the same length whatever the gradient, so the logits run away together, the sigmoid saturates, and z gets no
 gradient any more (`training/RESULTS.md` has the figures). A sigma far above the spread of the pixels has the
-same end: what z could say is worth less than its KL.
+same end: what z could say is worth less than its KL. An encoder that hardly sees a difference between
+pictures takes several hundred steps to find one, in which the decoder learns to ignore z.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from training.data import ImageSet
 from training.models import Gaussian, LatentImageModel
@@ -54,7 +57,8 @@ def begin_at(model: LatentImageModel, moments: PixelMoments) -> None:
     """Let every picture begin at the mean of each channel, and a learned sigma at most at the spread.
 
     Where pixels hardly differ, the weights of the last layer are made as small: what an untrained decoder
-    draws around the mean must not be larger than what is to be learned.
+    draws around the mean must not be larger than what is to be learned. The weights of the encoder's first
+    layer are made as much larger, around the mean picture.
 
     Every likelihood here takes its mean through a sigmoid, so the bias of the last layer is the logit. Its
     outputs are ordered by channel in each trunk: pixels of a fully connected one, the sub-pixels of a
@@ -64,9 +68,27 @@ def begin_at(model: LatentImageModel, moments: PixelMoments) -> None:
     assert last.bias is not None, "every layer of our trunks has one"
     mean = torch.tensor(moments.mean)
     logits = torch.logit(mean.clamp(_MARGIN, 1.0 - _MARGIN))
+    scale = min(1.0, max(_SMALLEST_SCALE, moments.spread / _USUAL_SPREAD))
     with torch.no_grad():
-        last.weight.mul_(min(1.0, max(_SMALLEST_SCALE, moments.spread / _USUAL_SPREAD)))
+        last.weight.mul_(scale)
         last.bias.copy_(logits.repeat_interleave(last.bias.numel() // len(mean)))
+    if scale < 1.0:
+        _magnify_differences(model, mean, by=1.0 / scale)
     likelihood = model.likelihood
     if isinstance(likelihood, Gaussian) and likelihood.learned:
         likelihood.begin_at(min(float(likelihood.sigma.detach()), moments.spread))
+
+
+def _magnify_differences(model: LatentImageModel, mean: Tensor, *, by: float) -> None:
+    """Let the encoder's first layer respond `by` times as much to differences from the mean picture.
+
+    Its response to the mean picture stays as it was, except where a kernel reaches beyond the edge. The
+    inputs of the layer are ordered by channel in each trunk.
+    """
+    first = next(layer for layer in model.encoder.modules() if isinstance(layer, nn.Conv2d | nn.Linear))
+    assert first.bias is not None, "every layer of our trunks has one"
+    weights = first.weight.flatten(start_dim=1)
+    with torch.no_grad():
+        to_mean = weights @ mean.repeat_interleave(weights.shape[1] // len(mean))
+        first.weight.mul_(by)
+        first.bias.sub_((by - 1.0) * to_mean)

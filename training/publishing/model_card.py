@@ -180,7 +180,7 @@ def _training(manifest: Manifest, evidence: Evidence) -> str:
         ("objective", objective),
         ("weights at the start", config.trainer.start_from or "drawn by the seed"),
         *([("restart", str(evidence.run.restart))] if evidence.run.restart else []),
-        ("epochs, batch size", f"{provenance.epochs}, {config.trainer.batch_size}"),
+        ("epochs, batch size", f"{_epochs(provenance.epochs, config)}, {config.trainer.batch_size}"),
         ("optimiser", _optimiser(config)),
         ("weights published", averaging),
         *([] if kept is None else [("epoch kept", str(kept))]),
@@ -193,6 +193,12 @@ def _training(manifest: Manifest, evidence: Evidence) -> str:
     ]
     again = _reproduction(manifest, config) + _continued(run.changes)
     return f"## Training\n\n{_table(('', ''), rows)}\n\n{again}"
+
+
+def _epochs(count: int, config: RunConfig) -> str:
+    """Their number, and where a pass over few images is no epoch, what is one."""
+    fewest = config.trainer.min_steps_per_epoch
+    return f"{count} of at least {fewest} steps" if fewest else f"{count}"
 
 
 def _continued(changes: tuple[str, ...]) -> str:

@@ -24,7 +24,18 @@ from service.api.parameters import (
 )
 from service.api.responses import LABEL, PRIOR, NpyInParts
 from service.codecs.tensors import parse_json_object
-from service.engine import Caller, LoadedModel, Parts
+from service.engine import (
+    Call,
+    LoadedModel,
+    Parts,
+    decode,
+    decode_in_parts,
+    encode,
+    plan_sample,
+    reconstruct,
+    sample,
+    sample_in_parts,
+)
 from service.http.fast_routes import Handler
 from service.http.negotiation import Form
 from service.http.parameters import read_object
@@ -52,7 +63,7 @@ class NativeRoutes(RequestSteps):
 
     async def sample(self, request: Request) -> Response:
         """Images drawn from the prior by a seed."""
-        trace, caller = self._arrived(request)
+        trace, call = self._arrived(request)
         form, query = self._asked(request, SAMPLE, SampleQuery)
         stated = SampleScalars()
         if request.method == "POST":
@@ -79,7 +90,7 @@ class NativeRoutes(RequestSteps):
             self._refuse_long(form, n)
             most = self._limits.max_stream_images
         if request.method == "HEAD":
-            plan = model.queued.plan_sample(n=n, max_images=most, **asked)
+            plan = plan_sample(model.queued, n=n, max_images=most, **asked)
             trace.seed = asked["seed"]  # without one, GET draws another
             facts = {
                 "temperature": plan.temperature,
@@ -89,18 +100,19 @@ class NativeRoutes(RequestSteps):
             return self._headers_alone(form, facts, count=n, model=model, drawing=query)
         trace.images = n
         if n > self._limits.max_images:
-            parts = model.queued.sample_in_parts(
+            parts = sample_in_parts(
+                model.queued,
                 n=n,
                 max_images=most,
-                caller=caller,
+                call=call,
                 part_limit_s=self._services.settings.request_timeout_s,
                 **asked,
             )
-            return await self._long_answer(parts, model, trace, caller)
+            return await self._long_answer(parts, model, trace, call)
         try:
-            drawn = await model.queued.sample(n=n, caller=caller, **asked)
+            drawn = await sample(model.queued, n=n, call=call, **asked)
         finally:
-            trace.ran(caller)
+            trace.ran(call)
         trace.seed = drawn.seed
         facts = {
             "model": model.label,
@@ -113,7 +125,7 @@ class NativeRoutes(RequestSteps):
 
     async def encode(self, request: Request) -> Response:
         """The posterior of each image: `mu` and `logvar`."""
-        trace, caller = self._arrived(request)
+        trace, call = self._arrived(request)
         form, query = self._asked(request, ENCODE, ImagesQuery)
         body = await read_body(request, path=ENCODE.path, kinds=ENCODE.bodies)
         model = await self._model(query.model)
@@ -121,16 +133,16 @@ class NativeRoutes(RequestSteps):
         x = arrays["images"]
         trace.images = len(x)
         try:
-            posterior = await model.queued.encode(x, caller=caller)
+            posterior = await encode(model.queued, x, call=call)
         finally:
-            trace.ran(caller)
+            trace.ran(call)
         return await self._answer(
             form, {"model": model.label}, {"mu": posterior.mu, "logvar": posterior.logvar}
         )
 
     async def decode(self, request: Request) -> Response:
         """The image of each latent."""
-        trace, caller = self._arrived(request)
+        trace, call = self._arrived(request)
         form, query = self._asked(request, DECODE, Drawing)
         body = await read_body(request, path=DECODE.path, kinds=DECODE.bodies)
         model = await self._model(query.model)
@@ -139,38 +151,39 @@ class NativeRoutes(RequestSteps):
         trace.images = len(z)
         if len(z) > self._limits.max_images:
             self._refuse_long(form, len(z))
-            parts = model.queued.decode_in_parts(
+            parts = decode_in_parts(
+                model.queued,
                 z,
                 max_images=self._limits.max_stream_images,
-                caller=caller,
+                call=call,
                 part_limit_s=self._services.settings.request_timeout_s,
             )
-            return await self._long_answer(parts, model, trace, caller)
+            return await self._long_answer(parts, model, trace, call)
         try:
-            x_hat = await model.queued.decode(z, caller=caller)
+            x_hat = await decode(model.queued, z, call=call)
         finally:
-            trace.ran(caller)
+            trace.ran(call)
         return await self._answer(form, {"model": model.label}, {"images": x_hat}, query)
 
     async def reconstruct(self, request: Request) -> Response:
         """Each image encoded and decoded again, by the posterior mean or a sample of it."""
-        trace, caller = self._arrived(request)
+        trace, call = self._arrived(request)
         form, query = self._asked(request, RECONSTRUCT, ReconstructQuery)
         body = await read_body(request, path=RECONSTRUCT.path, kinds=RECONSTRUCT.bodies)
         model = await self._model(query.model)
         arrays, stated = await self._arrays(body, RECONSTRUCT, model, ReconstructScalars, query)
         x = arrays["images"]
         trace.images = len(x)
-        sample = bool(once("sample", query.sample, stated.sample))
+        is_drawn = bool(once("sample", query.sample, stated.sample))
         seed = once("seed", query.seed, stated.seed)
         try:
-            back = await model.queued.reconstruct(
-                x, sample=sample, seed=seed if sample else None, caller=caller
+            back = await reconstruct(
+                model.queued, x, sample=is_drawn, seed=seed if is_drawn else None, call=call
             )
         finally:
-            trace.ran(caller)
+            trace.ran(call)
         trace.seed = back.seed
-        facts = {"model": model.label, "sample": sample, "seed": back.seed}
+        facts = {"model": model.label, "sample": is_drawn, "seed": back.seed}
         return await self._answer(form, facts, {"z": back.z, "images": back.x_hat}, query)
 
     def _refuse_long(self, form: Form, count: int) -> None:
@@ -186,11 +199,11 @@ class NativeRoutes(RequestSteps):
                 ),
             )
 
-    async def _long_answer(self, parts: Parts, model: LoadedModel, trace: Trace, caller: Caller) -> Response:
+    async def _long_answer(self, parts: Parts, model: LoadedModel, trace: Trace, call: Call) -> Response:
         """The first part is computed before the answer begins: what can go wrong then still has a status."""
         trace.seed = parts.seed
         try:
             first = await anext(parts.images)
         finally:
-            trace.ran(caller)
-        return NpyInParts(parts, first, shape=model.image_shape, has_left=caller.has_left)
+            trace.ran(call)
+        return NpyInParts(parts, first, shape=model.image_shape, is_disconnected=call.is_disconnected)

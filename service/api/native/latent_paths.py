@@ -22,7 +22,7 @@ from service.api.latent_path_parameters import (
 from service.api.operation import INTERPOLATE, TRAVERSE, Operation
 from service.api.parameters import Drawing
 from service.api.responses import TEXT_COLUMNS
-from service.engine import DEFAULT_SPAN, DEFAULT_STEPS
+from service.engine import DEFAULT_SPAN, DEFAULT_STEPS, interpolate, plan_traverse, traverse
 from service.http.fast_routes import Handler
 from service.http.negotiation import Form
 from service.http.request_body import read_body
@@ -38,7 +38,7 @@ class WalkRoutes(RequestSteps):
 
     async def interpolate(self, request: Request) -> Response:
         """Images on the way between two images or two latents."""
-        trace, caller = self._arrived(request)
+        trace, call = self._arrived(request)
         form, query = self._asked(request, INTERPOLATE, InterpolateQuery)
         body = await read_body(request, path=INTERPOLATE.path, kinds=INTERPOLATE.bodies)
         model = await self._model(query.model)
@@ -46,21 +46,22 @@ class WalkRoutes(RequestSteps):
         steps = self._steps(form, once("steps", query.steps, stated.steps))
         trace.images = steps
         try:
-            walk = await model.queued.interpolate(
+            walk = await interpolate(
+                model.queued,
                 x=arrays.get("images"),
                 z=arrays.get("z"),
                 steps=steps,
                 method=once("method", query.method, stated.method),
-                caller=caller,
+                call=call,
             )
         finally:
-            trace.ran(caller)
+            trace.ran(call)
         facts = {"model": model.label, "method": walk.method}
         return await self._answer(form, facts, {"z": walk.z, "images": walk.x_hat}, _in_rows(query, steps))
 
     async def traverse(self, request: Request) -> Response:
         """A grid of images along one or two latent dimensions."""
-        trace, caller = self._arrived(request)
+        trace, call = self._arrived(request)
         form, query = self._asked(request, TRAVERSE, TraverseQuery)
         body = None
         if request.method == "POST":
@@ -81,16 +82,14 @@ class WalkRoutes(RequestSteps):
             "span": DEFAULT_SPAN if span is None else span,
         }
         if request.method == "HEAD":
-            plan = model.queued.plan_traverse(**asked)
+            plan = plan_traverse(model.queued, **asked)
             drawing = _in_rows(query, steps)
             return self._headers_alone(form, {}, count=plan.count, model=model, drawing=drawing)
         trace.images = steps**axes
         try:
-            grid = await model.queued.traverse(
-                x=arrays.get("images"), z=arrays.get("z"), caller=caller, **asked
-            )
+            grid = await traverse(model.queued, x=arrays.get("images"), z=arrays.get("z"), call=call, **asked)
         finally:
-            trace.ran(caller)
+            trace.ran(call)
         facts = {
             "model": model.label,
             "dims": grid.dims,

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from service.api.endpoint import RequestSteps, once
 from service.api.operation import SCORE, Operation
 from service.api.score_parameters import ScoreQuery, ScoreScalars
+from service.engine import score
 from service.http.fast_routes import Handler
 from service.http.request_body import read_body
 
@@ -27,7 +28,7 @@ class ScoreRoutes(RequestSteps):
 
     async def score(self, request: Request) -> Response:
         """Evidence lower bound of each image and its terms, in nats."""
-        trace, caller = self._arrived(request)
+        trace, call = self._arrived(request)
         form, query = self._asked(request, SCORE, ScoreQuery)
         body = await read_body(request, path=SCORE.path, kinds=SCORE.bodies)
         model = await self._model(query.model)
@@ -35,7 +36,8 @@ class ScoreRoutes(RequestSteps):
         x = arrays["images"]
         trace.images = len(x)
         try:
-            scores = await model.queued.score(
+            scores = await score(
+                model.queued,
                 x,
                 importance_samples=once(
                     "importance_samples", query.importance_samples, stated.importance_samples
@@ -43,10 +45,10 @@ class ScoreRoutes(RequestSteps):
                 seed=once("seed", query.seed, stated.seed),
                 binarise=once("binarise", query.binarise, stated.binarise),
                 max_draws=self._limits.max_score_draws,
-                caller=caller,
+                call=call,
             )
         finally:
-            trace.ran(caller)
+            trace.ran(call)
         trace.seed = scores.seed
         facts = {
             "model": model.label,

@@ -1,6 +1,6 @@
 """Log densities of what the graphs of a model give: nats, one number for each row, in float64.
 
-Knows arrays and formulae. Knows nothing of models, noise or who asked. No row's number depends on the other
+Knows arrays and formulae. Knows nothing of models or noise. No row's number depends on the other
 rows, not by one bit: a row is summed along itself only.
 """
 
@@ -12,18 +12,19 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from service.engine.operations.arrays import Float64Array
+
 #: Least probability of a pixel's own value. A decoder gives the mean as float32, in which what is within 2⁻²⁵
 #: of 1 is 1, and onnxruntime's Sigmoid knows nothing between 0 and 2⁻²⁵ either: 0 stands for what was rounded
-#: away, not for the impossible. A pixel costs at most 25 ln 2 = 17.3 nats. What is lost against logits is in
-#: `tests/contract/test_scores_agree_with_training.py`.
+#: away, not for the impossible. A pixel costs at most 25 ln 2 = 17.3 nats. The loss against logits is
+#: measured in `tests/contract/test_scores_agree_with_training.py`.
 LEAST_PROBABILITY: Final = 2.0**-25
 _LOG_2PI: Final = math.log(2.0 * math.pi)
 
-#: A variance beyond all measure gives infinity or NaN, which the caller looks for.
+#: An extreme variance gives infinity or NaN, which the caller checks for.
 _quietly = np.errstate(over="ignore", invalid="ignore")
 
 Floats = NDArray[np.floating[Any]]
-Float64Array = NDArray[np.float64]
 
 
 def log_bernoulli(x: NDArray[np.bool_], x_hat: NDArray[np.float32]) -> Float64Array:

@@ -1,21 +1,20 @@
-"""The threads that run models: a few, for all models together, each one core wide.
+"""The worker pool: the inference threads of all models, each one core wide.
 
-Knows queues that have work, the bound on waiting images, and threads. Knows nothing of arrays, graphs or
-event loops. Times are seconds on the monotonic clock.
+Knows queues with work, the bound on waiting images, and threads. Knows nothing of arrays, graphs or event
+loops. Times are seconds on the monotonic clock.
 
-Why lanes of one thread each, instead of one run over all cores: the rows of a batch are independent, so two
+Why workers of one thread each, instead of one run over all cores: the rows of a batch are independent, so two
 runs side by side need no barrier after each layer. On two cores, images/s of the bundled encoder in batches
 of 16 were 27,000 with two runs of one thread and 19,000 with one run of two; of the decoder 7,200 and 4,600;
 a run of two threads also costs 20 to 30 % more CPU per image (`make bench ARGS=split`).
 
-Lanes are nicer than the thread that they work for: an event loop that wakes to read, to answer or to say that
-it lives has a core soon, not when a lane's turn is over, which the system's clock may see 4 ms later. The p99
-of single images beside a request of 4,096 is 2.5 times as long as alone with it and 3.5 without
-(test_large_beside_small). Niceness weighs threads against all others of the same group: of the container, the
-service or the session, where the system makes such groups.
+Workers have a higher niceness than the event loop's thread: an event loop that wakes gets a core soon, and
+not at the end of a worker's time slice, up to 4 ms later. While a request of 4,096 images runs, the p99 of
+single images is 2.5 times as long as alone with niceness, and 3.5 without (test_large_beside_small). Niceness
+weighs threads against all others of the same group: the container, the service or the session.
 
-A lane takes the queue that has waited longest, runs one quantum of it, and puts it back at the end: no model
-and no request can keep the others waiting for longer than the quanta that are ahead.
+A worker takes the queue that has waited longest, runs one quantum of it, and puts it back at the end. So no
+model and no request delays the others by more than the quanta that are ahead.
 """
 
 from __future__ import annotations
@@ -34,36 +33,36 @@ from typing import Protocol
 from service.engine.errors import EngineStopped, TooBusy
 
 _log = logging.getLogger(__name__)
-#: Longest wait that a refused caller is told; a longer one would be a guess.
+#: Longest wait reported to a refused caller; a longer one would be a guess.
 _MOST_RETRY_AFTER_S = 60
-#: By how much lanes are nicer than the process: a third of the weight of a thread that is not.
+#: Niceness of workers above that of the process: a third of the weight of an ordinary thread.
 _NICER = 5
 
 
 class Work(Protocol):
-    """One quantum of a queue, taken under the lock and run outside of it."""
+    """One quantum of a queue: taken with the lock held, run without it."""
 
     def run(self) -> None:
-        """Runs and hands out the results; raises nothing."""
+        """Run, and deliver the results; raise nothing."""
 
 
 class Queue(Protocol):
-    """What a lane needs of a queue. Both are called with `Lanes.lock` held."""
+    """A queue, as the workers see it. All methods are called with `WorkerPool.lock` held."""
 
     def take(self) -> Work | None:
-        """The next quantum, or None when nothing that is still wanted waits."""
+        """The next quantum, or None when no wanted row waits."""
 
     def is_empty(self) -> bool:
         """Whether nothing waits."""
 
     def backlog_s(self) -> float:
-        """Seconds of one lane that all it holds would take."""
+        """Seconds that one worker would take for all its rows."""
 
     def fail_all(self, error: Exception) -> None:
-        """Gives up what waits."""
+        """Fail every waiting call with this error."""
 
 
-class Lanes:
+class WorkerPool:
     """`count` threads over any number of queues, and the bound on what may wait in all of them."""
 
     def __init__(
@@ -88,16 +87,16 @@ class Lanes:
         self.waiting = 0
         """Images in all queues that no run has taken yet. Changed with the lock held."""
         self.running = 0
-        """Runs in progress, on lanes or inline. Changed with the lock held."""
+        """Runs in progress, on workers or inline. Changed with the lock held."""
 
     def start(self, most: int) -> int:
-        """Starts the threads; `count` is then the number of those that the system let start.
+        """Start the threads; `count` becomes the number of threads that the system let start.
 
         Args:
-            most: How many may be started; at least one is.
+            most: How many threads may be started; at least one is.
 
         Returns:
-            That number. At 0, `count` stays, and each queue with work tries again.
+            That number. At 0, `count` does not change, and each queue with work tries again.
         """
         self.count = max(1, min(most, self.count))
         with self.lock, contextlib.suppress(RuntimeError, MemoryError):
@@ -109,11 +108,11 @@ class Lanes:
     # The rest of this class is called by queues.
 
     def admit(self, images: int, *, again: bool) -> None:
-        """Counts `images` as waiting; whoever was admitted before (`again`) always is.
+        """Count `images` as waiting; always, for a call that was admitted before (`again`).
 
         Raises:
-            TooBusy: As many wait already as may; a request that is larger than the bound itself is taken
-                when nothing else waits.
+            TooBusy: The queues are full. A request that is larger than the bound itself is admitted when no
+                other image waits.
             EngineStopped: `close` was called.
         """
         with self.lock:
@@ -124,10 +123,10 @@ class Lanes:
             self.waiting += images
 
     def refuse_when_full(self) -> None:
-        """What `admit` would say to one image, without counting it: to refuse before a body is read.
+        """The check of `admit` for one image, without counting it: to refuse before a body is read.
 
         Raises:
-            TooBusy: As `admit`.
+            TooBusy: The queues are full.
         """
         if self.waiting >= self.max_waiting:  # one plain read; `admit` decides under the lock
             with self.lock:
@@ -136,21 +135,21 @@ class Lanes:
 
     @property
     def is_idle(self) -> bool:
-        """Nothing runs and nothing waits. Asked with the lock held."""
+        """Whether no model runs and no row waits. Called with the lock held."""
         return self.running == 0 and not self._ring
 
-    def offer(self, queue: Queue, *, lanes: int) -> None:
-        """Puts a queue with work into the ring and wakes up to `lanes` threads. Called with the lock held."""
+    def offer(self, queue: Queue, *, workers: int) -> None:
+        """Put a queue with work into the ring and wake up to `workers` threads. Called with the lock held."""
         if queue not in self._ring:
             self._ring.append(queue)
-        missing = min(lanes, self.count) - self._sleeping
+        missing = min(workers, self.count) - self._sleeping
         if missing > 0 and len(self._threads) < self.count:
             for _ in range(min(missing, self.count - len(self._threads))):
                 self._start_one()
-        self._work_came.notify(lanes)
+        self._work_came.notify(workers)
 
     def close(self) -> None:
-        """Lets what runs finish, gives up what waits, and ends the threads."""
+        """Let running batches finish, fail all waiting calls, and end the threads."""
         with self.lock:
             self._closed = True
             for queue in self._ring:
@@ -161,12 +160,12 @@ class Lanes:
             thread.join()
 
     def _retry_after_s(self) -> int:
-        """When what waits now will have been worked off."""
+        """Seconds until the queues will have been worked off."""
         seconds = sum(queue.backlog_s() for queue in self._ring) / self.count
         return max(1, min(_MOST_RETRY_AFTER_S, math.ceil(seconds)))
 
     def _start_one(self) -> None:
-        thread = threading.Thread(target=self._serve, name=f"vae-lane-{len(self._threads)}", daemon=True)
+        thread = threading.Thread(target=self._serve, name=f"vae-infer-{len(self._threads)}", daemon=True)
         thread.start()
         self._threads.append(thread)
 
@@ -181,7 +180,7 @@ class Lanes:
             try:
                 work.run()
             except Exception as error:  # a defect of ours must not end the thread
-                _log.error("lane failed", exc_info=error)
+                _log.error("inference thread failed", exc_info=error)
             finally:
                 with self.lock:
                     self.running -= 1

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from namespaces import with_few_processes
+from process_facts import threads as threads_of
 from server_process import serving
 
 from model_store import default_store_root
-from service.engine import Lanes, ThreadBudget
+from service.engine import ThreadBudget, WorkerPool
 from service.process.thread_room import ThreadRoom, family_of, fit_threads, thread_room
 from service.thread_pool import WorkPool, startable_now, started_executor
 
@@ -130,13 +130,13 @@ def test_pools_are_as_large_as_the_system_lets_them_be(ten_threads: list[threadi
     executor, threads = started_executor(200, name="try")
     executor.shutdown()
     assert threads == 10
-    lanes = Lanes(128)
-    assert (lanes.start(3), lanes.count) == (3, 3)
+    worker_pool = WorkerPool(128)
+    assert (worker_pool.start(3), worker_pool.count) == (3, 3)
     pool = WorkPool(128)
     assert (pool.start(128), pool.threads) == (7, 7)
-    more = Lanes(4)
+    more = WorkerPool(4)
     assert (more.start(4), more.count) == (0, 4)
-    lanes.close()
+    worker_pool.close()
     pool.close()
 
 
@@ -153,18 +153,13 @@ def test_128_threads_within_a_limit_of_60_answer_everybody(tmp_path: Path, worke
     with serving(store, tmp_path / "log", *flags, prefix=with_few_processes(60)) as running:
 
         def threads() -> int:
-            main = running.process.pid
-            workers = Path(f"/proc/{main}/task/{main}/children").read_text().split()
-            return sum(len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in (main, *workers))
-
-        def serving_lines() -> list[dict[str, object]]:
-            return [json.loads(line) for line in running.log.splitlines() if '"event":"serving"' in line]
+            return sum(map(threads_of, (running.process.pid, *running.workers)))
 
         with ThreadPoolExecutor(16) as callers:
             answers = list(callers.map(lambda _: running.get("/sample.png?n=64")[0], range(200)))
         assert set(answers) == {200}
         assert threads() < 55
-        for line in serving_lines():
+        for line in running.lines("serving"):
             assert 1 <= int(str(line["threads"])) < 25
             assert "60 by RLIMIT_NPROC" in str(line["why"])
             assert "set by --threads" in str(line["why"])

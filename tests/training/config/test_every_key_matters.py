@@ -80,6 +80,7 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "optimiser.beta2": (BINARY, 0.9),
     "optimiser.gradient_clip_norm": (BINARY, 0.01),
     "trainer.epochs": (BINARY, 3),
+    "trainer.min_steps_per_epoch": (BINARY, 12),
     "trainer.batch_size": (BINARY, 50),
     "trainer.seed": (BINARY, 1),
     "trainer.start_from": (BINARY, "base@1"),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from training.fitting.batches import OrderedBatches, ShuffledBatches
+from training.fitting.batches import OrderedBatches, ShuffledBatches, steps_per_epoch
 from training.randomness.noise import Share
 from training.randomness.seeding import generator_for
 
@@ -34,17 +35,39 @@ def test_images_left_out_of_one_epoch_come_in_others():
     assert {image for epoch in epochs for batch in epoch for image in batch} == set(range(103))
 
 
-def test_from_any_position_the_rest_is_the_same_as_without_a_stop():
-    whole = [b for epoch in epochs_of(ShuffledBatches(IMAGES, batch_size=10, seed=3), 3) for b in epoch]
-    for position in range(30):
+@pytest.mark.parametrize(
+    ("images", "at_least", "expected"),
+    [(103, 0, 10), (103, 10, 10), (103, 13, 13), (103, 25, 25), (10, 7, 7), (9, 7, 0), (0, 7, 0)],
+)
+def test_an_epoch_has_the_steps_of_one_pass_or_the_fewest_asked_for(images, at_least, expected):
+    """None where there is no batch: passes over nothing would never end."""
+    assert steps_per_epoch(images, batch_size=10, at_least=at_least) == expected
+    assert len(ShuffledBatches(IMAGES[:images], batch_size=10, seed=0, at_least=at_least)) == expected
+
+
+def test_an_epoch_of_more_steps_than_a_pass_goes_on_with_the_next_pass():
+    """The same batches in the same order as without it: only where an epoch ends is another place."""
+    passes = [b for epoch in epochs_of(ShuffledBatches(IMAGES, batch_size=10, seed=1), 5) for b in epoch]
+    epochs = epochs_of(ShuffledBatches(IMAGES, batch_size=10, seed=1, at_least=25), 2)
+    assert [len(epoch) for epoch in epochs] == [25, 25]
+    assert [batch for epoch in epochs for batch in epoch] == passes
+
+
+@pytest.mark.parametrize("steps", [10, 13])
+def test_from_any_position_the_rest_is_the_same_as_without_a_stop(steps):
+    def anew() -> ShuffledBatches:
+        return ShuffledBatches(IMAGES, batch_size=10, seed=3, at_least=steps)
+
+    whole = [b for epoch in epochs_of(anew(), 3) for b in epoch]
+    for position in range(3 * steps):
         served = whole[:position]
-        resumed = ShuffledBatches(IMAGES, batch_size=10, seed=3)
+        resumed = anew()
         begun = iter(resumed)
         resumed.go_to(position)
-        if position % 10:
+        if position % steps:
             served += [batch.flatten().tolist() for batch in begun]
         rest: list[list[int]] = []
-        while len(served) + len(rest) < 30:
+        while len(served) + len(rest) < 3 * steps:
             rest += [batch.flatten().tolist() for batch in resumed]
         assert served + rest == whole
 

@@ -78,6 +78,37 @@ def test_a_run_cut_off_after_any_checkpoint_ends_with_the_same_bits(
     assert log_of(tmp_path / "run") == log_of(uninterrupted)
 
 
+@pytest.mark.parametrize("saves", [5, 11, 13, 20])
+def test_epochs_of_more_than_one_pass_go_on_with_the_same_bits(
+    saves, tiny, digits, tmp_path, console, no_pictures, monkeypatch, same_weights, log_of
+):
+    """13 steps an epoch where a pass has 9: cut off within both passes, at an epoch's end and after it."""
+    config = tiny(
+        trainer={"min_steps_per_epoch": 13, "checkpoint_minutes": 1e-6, "early_stopping_epochs": 3},
+        objective={"beta_warmup_epochs": 1.5},
+    )
+    whole = fit(config, digits, tmp_path / "whole", console=console)
+    assert [int(row["step"]) for row in log_of(tmp_path / "whole")] == [13, 26]
+    assert whole.config.trainer.min_steps_per_epoch == 13
+    original = RunCheckpoint._save
+    count = 0
+
+    def cut_off(self, trainer):
+        nonlocal count
+        original(self, trainer)
+        count += 1
+        if count == saves:
+            raise PowerCutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunCheckpoint, "_save", cut_off)
+        with pytest.raises(PowerCutError):
+            fit(config, digits, tmp_path / "run", console=console)
+    fit(config, digits, tmp_path / "run", resume=True, console=console)
+    assert same_weights(tmp_path / "run", tmp_path / "whole")
+    assert log_of(tmp_path / "run") == log_of(tmp_path / "whole")
+
+
 def test_the_comparison_can_fail(tiny, digits, tmp_path, console, no_pictures, uninterrupted, same_weights):
     """Its twin: a run that resumes with one number of its state wrong does not pass for the same."""
     fit(

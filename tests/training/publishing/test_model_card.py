@@ -72,6 +72,12 @@ def test_card_of_a_run_with_early_stopping_states_which_epoch_was_kept_and_both_
     assert f"| epoch kept | {row} |" in card
 
 
+def test_card_says_how_many_steps_an_epoch_has_at_least(publish):
+    """Without it, the epochs of a run on few images say nothing of how long it was trained."""
+    manifest, _, card = publish(trainer={"min_steps_per_epoch": 40})
+    assert f"| epochs, batch size | {manifest.provenance.epochs} of at least 40 steps, 64 |" in card
+
+
 def test_card_of_a_run_that_was_trained_longer_says_so(publish):
     manifest, evidence, card = publish()
     assert "changed on the way" not in card
