@@ -17,7 +17,7 @@ SERVER_READY := $(VENV)/.server-installed
 DEV_READY    := $(VENV)/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install-dev test coverage test-hard test-docker bench bench-pictures bench-others lock clean
+.PHONY: help serve install-dev test coverage test-hard test-docker bench bench-pictures bench-others docs lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +79,9 @@ bench-tools:
 test-docker: ## build the image, bring compose up, use every endpoint, look inside, take it down
 	@tests/docker/test-docker
 
+docs: $(DEV_READY) ## write the generated tables of docs/ anew, and mend its links to code that moved
+	@PYTHONPATH=tests/support:. $(BIN)/python -m documents
+
 lock: $(DEV_READY) ## write constraints.txt anew from what is installed in .venv
 	@{ echo "# Every version that the server, the trainer and the development tools are tested with."; \
 	   echo "# Written by \`make lock\`; names versions only, so that each machine uses its own package index."; \
@@ -104,7 +107,7 @@ $(SERVER_READY): pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP) install --constraint constraints.txt --editable '.[fast]'
 	@touch $@
 
-# The tests run the README's curl lines and read git's list of files: Debian's packages, where they are missing.
+# The tests run the pages' curl lines and read git's list of files: Debian's packages, where they are missing.
 .PHONY: test-tools
 test-tools:
 	@missing=; for tool in curl git; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \

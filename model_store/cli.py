@@ -27,6 +27,7 @@ from model_store.errors import (
 )
 from model_store.garbage import DEFAULT_OLDER_THAN_S
 from model_store.reference import ModelReference
+from model_store.release import add_version_flag
 from model_store.standard_streams import OutputError, run_command
 from model_store.store import STORE_VARIABLE, ModelStore, default_store_root
 from model_store.version_id import VersionId
@@ -197,6 +198,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_common(parser, store=None, as_json=False)
+    add_version_flag(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from model_store import ModelStore, default_store_root
+from model_store.release import release
 from service.api.native.arrays import NativeRoutes
 from service.api.native.latent_paths import WalkRoutes
 from service.api.native.models import ModelRoutes
@@ -106,7 +106,7 @@ def create_app(settings: Settings, *, reload_siblings: Callable[[], bool] | None
     operations = (NativeRoutes(services), WalkRoutes(services), ScoreRoutes(services))
     app = _Application(
         title="vae-service",
-        version=version("vae-service"),
+        version=release(),
         lifespan=lifespan,
         openapi_url=None,
         docs_url=None,

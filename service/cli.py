@@ -23,6 +23,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from model_store.release import add_version_flag
 from model_store.standard_streams import OutputError, run_command
 from service.nearest_name import did_you_mean
 from service.process.worker import WorkerPlace
@@ -226,7 +227,7 @@ def _openapi(settings: Settings) -> int:
 
 
 def _limits(settings: Settings) -> int:
-    """Prints the table that the README holds and GET /limits tells, for these settings."""
+    """Prints the table of docs/reference/limits.md and GET /limits, for these settings."""
     from service.api.operators.limits_table import limit_rows, table_markdown  # noqa: PLC0415
 
     print(table_markdown(limit_rows(settings)), end="", flush=True)
@@ -296,12 +297,13 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    add_version_flag(parser)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in (
         ("run", "serve until SIGTERM or Ctrl-C"),
         ("check", "verify the store and run every model's golden vectors, without serving"),
         ("openapi", "print the OpenAPI document"),
-        ("limits", "print every limit with its value, as the table of the README"),
+        ("limits", "print every limit with its value, as a table"),
         ("healthcheck", "ask /readyz of the server on this machine"),
     ):
         command = commands.add_parser(

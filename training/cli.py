@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model_store.errors import StoreError, StoreWriteFailed
+from model_store.release import add_version_flag
 from model_store.standard_streams import EXIT_BROKEN_PIPE, OutputError, run_command
 from training.errors import (
     ConfigError,
@@ -118,6 +119,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    add_version_flag(parser)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     fit = commands.add_parser(

@@ -1,7 +1,7 @@
 """What each path of the native API takes and gives, declared once.
 
 The routes read it to parse and to answer, the OpenAPI document is generated from it, and a test
-compares it with the README. Knows names and types; knows nothing of how anything is done.
+compares it with docs/reference/api.md. Knows names and types; knows nothing of how anything is done.
 """
 
 from __future__ import annotations

@@ -22,11 +22,11 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from model_store.release import release
 from service.log_fields import fields
 from service.observability.probes import PROBES
 from service.observability.request_trace import current_trace
@@ -71,7 +71,7 @@ def telemetry_config(settings: Settings) -> TelemetryConfig:
             )
     facts = {
         "service.name": _SERVICE,
-        "service.version": version(_SERVICE),
+        "service.version": release(),
         # Each process is an instance: a receiver could not add up several workers otherwise.
         "service.instance.id": str(uuid.uuid4()),
     }

@@ -13,7 +13,7 @@ from comparison.pair import Pair, expected_mu, mlp_pair
 from comparison.raw import run_raw
 from comparison.rounds import AS_SHOWN, BATCHES, RAW, SAMPLE, Figures, encode_at
 from comparison.systems import ASGI, OURS, TUTORIAL, mu_of, others
-from comparison.table import BARS, BEGIN, END, judged, markdown, misses, write_between_markers
+from comparison.table import BARS, BEGIN, END, PAGE, judged, markdown, misses, write_between_markers
 from comparison.wrk import read_result
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -98,8 +98,8 @@ def test_table_goes_between_the_markers_and_nothing_else_changes(tmp_path: Path)
         write_between_markers(readme, "new")
 
 
-def test_readme_has_the_markers() -> None:
-    text = (REPOSITORY / "README.md").read_text()
+def test_page_has_the_markers() -> None:
+    text = PAGE.read_text()
     assert text.count(BEGIN) == text.count(END) == 1
 
 

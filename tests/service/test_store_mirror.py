@@ -6,17 +6,15 @@ import json
 import logging
 import os
 import pwd
-import re
 import shutil
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from patience import PATIENCE_S, eventually
+from object_storage import serving_s3, upload
+from patience import eventually
 from server_process import serving
 from store_checks import sound
 from tiny_models import publish_tiny
@@ -308,51 +306,14 @@ def test_an_address_that_nothing_installed_can_read_is_a_wrong_setting(
 @pytest.fixture(scope="module")
 def object_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment with which an S3 client finds it."""
-    log = tmp_path_factory.mktemp("s3") / "log"
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out)
-    try:
-        deadline = time.monotonic() + PATIENCE_S
-        while (found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text())) is None:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
-        yield {
-            "AWS_ENDPOINT_URL": found[0],
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
-    finally:
-        process.kill()
-        process.wait(timeout=PATIENCE_S)
-
-
-def upload(store: ModelStore, bucket: str, environment: dict[str, str]) -> None:
-    """As `aws s3 sync` does, in a process of its own: the clients of S3 leave threads behind."""
-    code = (
-        "import sys, pathlib, boto3\n"
-        "root, bucket = pathlib.Path(sys.argv[1]), sys.argv[2]\n"
-        "s3 = boto3.client('s3')\n"
-        "s3.create_bucket(Bucket=bucket)\n"
-        "for path in sorted(root.rglob('[!.]*')):\n"
-        "    if path.is_file():\n"
-        "        s3.upload_file(str(path), bucket, 'models/' + str(path.relative_to(root)))\n"
-    )
-    subprocess.run(
-        [sys.executable, "-c", code, str(store.root), bucket],
-        env={**os.environ, **environment},
-        check=True,
-        timeout=PATIENCE_S,
-    )
+    with serving_s3(tmp_path_factory.mktemp("s3") / "log") as environment:
+        yield environment
 
 
 def test_a_server_follows_a_store_on_s3_and_serves_its_copy_when_that_is_gone(
     remote: ModelStore, object_storage: dict[str, str], tmp_path: Path
 ) -> None:
-    upload(remote, "bucket", object_storage)
+    upload(remote.root, "bucket", object_storage)
     arguments = (
         "--store",
         "s3://bucket/models",
@@ -377,12 +338,12 @@ def test_a_server_follows_a_store_on_s3_and_serves_its_copy_when_that_is_gone(
         sound_bytes = encoder.read_bytes()
         encoder.chmod(0o644)
         encoder.write_bytes(sound_bytes + b"x")
-        upload(remote, "bucket", object_storage)
+        upload(remote.root, "bucket", object_storage)
         eventually(lambda: any(f["model"] == "mnist@3" for f in models()["failures"]), lambda: running.log)
         assert stable() == "mnist@2"
         assert running.get("/sample?n=1")[0] == 200
         encoder.write_bytes(sound_bytes)
-        upload(remote, "bucket", object_storage)
+        upload(remote.root, "bucket", object_storage)
         # A look that began during the upload may have found part of it, and says so until the next one.
         eventually(lambda: stable() == "mnist@3" and models()["failures"] == [], lambda: running.log)
         assert running.stop() == 0
@@ -401,7 +362,7 @@ def test_a_server_follows_a_store_on_s3_and_serves_its_copy_when_that_is_gone(
 def test_several_workers_share_one_copy(
     remote: ModelStore, object_storage: dict[str, str], tmp_path: Path
 ) -> None:
-    upload(remote, "shared", object_storage)
+    upload(remote.root, "shared", object_storage)
     cache = tmp_path / "cache"
     arguments = ("--store", "s3://shared/models", "--store-cache", str(cache), "--workers", "2")
     with serving(tmp_path, tmp_path / "log", *arguments, environment=object_storage) as running:

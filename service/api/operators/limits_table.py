@@ -1,7 +1,7 @@
 """Every limit of the server in one table: its value, its unit, what happens beyond it, what changes it.
 
 Knows the settings and the constants of the modules that enforce them. Knows nothing of requests.
-`GET /limits`, the OpenAPI document, `vae-serve limits` and the table in the README are made from this one;
+`GET /limits`, the OpenAPI document, `vae-serve limits` and docs/reference/limits.md are made from this one;
 tests hold them together and to what the server really does.
 """
 

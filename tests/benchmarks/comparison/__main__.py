@@ -2,7 +2,7 @@
 
     make bench                          the comparison, about half an hour
     make bench ARGS=--quick             everything once, briefly; its figures mean little
-    make bench ARGS=--write-readme      and into README.md
+    make bench ARGS=--write-readme      and into tests/benchmarks/README.md
     make bench ARGS=split               intra-op threads against parallel runs
 
 Exit codes: 0 all that was measured met its bar; 1 something did not; 2 wrong usage; 69 wrk is missing.
@@ -19,11 +19,11 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from comparison.pair import REPOSITORY, bundled_pair, mlp_pair
+from comparison.pair import bundled_pair, mlp_pair
 from comparison.rounds import Figures, Plan, capture_answers, find_best, measure_rounds
 from comparison.split import measure_split
 from comparison.systems import System, asgi, is_installed, others, ours, tutorial
-from comparison.table import markdown, misses, write_between_markers
+from comparison.table import PAGE, markdown, misses, write_between_markers
 
 _QUICK = Plan(rounds=1, window_s=1, pilot_s=1, warm_up_s=1, idle_s=2, concurrency=(1, 32))
 
@@ -60,7 +60,7 @@ def main() -> int:
             json.dumps({"samples": samples, "variants": chosen, "notes": figures.notes}, indent=1)
         )
     if given.write_readme:
-        write_between_markers(REPOSITORY / "README.md", text)
+        write_between_markers(PAGE, text)
     missed = misses(figures, titles)
     for one in missed:
         print(f"bench: missed: {one}", file=sys.stderr)
@@ -81,7 +81,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--systems", type=lambda text: text.split(","), help="names or beginnings of names; default: all"
     )
-    parser.add_argument("--write-readme", action="store_true", help="put the tables into README.md")
+    parser.add_argument(
+        "--write-readme", action="store_true", help="put the tables into tests/benchmarks/README.md"
+    )
     parser.add_argument("--json", type=Path, help="every sample into a file")
     return parser.parse_args()
 

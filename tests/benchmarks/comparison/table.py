@@ -1,4 +1,4 @@
-"""Ratios beside their bars, as Markdown, and into the README between two markers.
+"""Ratios beside their bars, as Markdown, and into README.md of the benchmarks between two markers.
 
 Knows figures and bars. Knows nothing of how they were measured.
 """
@@ -14,6 +14,8 @@ from comparison.rounds import AS_SHOWN, BATCHES, RAW, SAMPLE, Figures, encode_at
 from comparison.systems import ASGI, OURS, TUTORIAL
 
 BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
+#: Where the tables are.
+PAGE = Path(__file__).resolve().parents[1] / "README.md"
 NOTHING = "–"
 _BATCH = 64
 

@@ -28,7 +28,7 @@ DASHBOARD: dict[str, Any] = json.loads((MONITORING / "grafana/dashboards/vae-ser
 RULES: dict[str, Any] = yaml.safe_load((MONITORING / "prometheus/rules.yml").read_text())
 PROMETHEUS: dict[str, Any] = yaml.safe_load((MONITORING / "prometheus/prometheus.yml").read_text())
 COMPOSE: dict[str, Any] = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
-README = (REPOSITORY / "README.md").read_text()
+PAGE = (REPOSITORY / "docs/reference/metrics.md").read_text()
 
 #: Put there by Prometheus itself.
 ADDED_LABELS = {"job", "instance"}
@@ -207,13 +207,13 @@ def test_several_workers_tell_the_same_metrics_and_labels(
             assert set(found.samples[name]) == set(exposed.samples[name]), name
 
 
-def test_every_metric_is_on_the_dashboard_or_in_an_alert_and_in_the_readme(exposed: Exposed) -> None:
+def test_every_metric_is_on_the_dashboard_or_in_an_alert_and_in_the_reference(exposed: Exposed) -> None:
     shown = {each.metric for text in EXPRESSIONS.values() for each in asked(text)}
     base = {re.sub(r"_(bucket|sum|count)$", "", name) for name in shown} | shown
     told = {re.sub(r"_(bucket|sum|count)$", "", name) for name in exposed.samples}
     told = {name for name in told if not name.endswith("_created")}
     assert told - base == set()
-    assert {name for name in told if f"`{name}`" not in README} == set()
+    assert {name for name in told if f"`{name}`" not in PAGE} == set()
 
 
 def test_panels_have_an_id_a_place_and_a_question_each() -> None:

@@ -1,0 +1,96 @@
+"""Files that pages show and nothing runs: what they name is there."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import yaml
+from documents.markdown import REPOSITORY, fences, name_of, pages
+
+from service.app import create_app
+from service.settings import Settings, describe_settings
+
+VARIABLES = {setting.variable for setting in describe_settings()}
+PAGES = {name_of(page): page.read_text() for page in pages()}
+#: Variables of the commands of this project that are no settings of the server.
+OTHERS = {"VAE_BENCH_API_KEY"}
+
+
+def shown(page: str, language: str) -> list[str]:
+    return [fence.text for fence in fences(PAGES[page]) if fence.language == language]
+
+
+def test_every_file_that_is_shown_can_be_read() -> None:
+    readers: dict[str, Callable[[str], object]] = {
+        "yaml": lambda text: list(yaml.safe_load_all(text)),
+        "json": json.loads,
+        "toml": tomllib.loads,
+    }
+    for text in PAGES.values():
+        for fence in fences(text):
+            if fence.language in readers:
+                assert readers[fence.language](fence.text)
+
+
+def test_every_variable_of_ours_is_a_setting() -> None:
+    """`VAE_PORT=tcp://…` is what Kubernetes adds; the names of one page's table are of other programs."""
+    for name, text in PAGES.items():
+        if name != "CHANGELOG.md":
+            named = set(re.findall(r"\bVAE_[A-Z_]*[A-Z]\b", text))
+            assert named - VARIABLES - OTHERS - {"VAE_SERVICE_HOST", "VAE_SERVICE_PORT"} == set(), name
+
+
+def test_compose_override_sets_what_the_server_of_compose_takes() -> None:
+    (text,) = shown("docs/how-to/api-keys.md", "yaml")
+    override = yaml.safe_load(text)
+    services = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
+    assert set(override["services"]) <= set(services)
+    for service in override["services"].values():
+        assert set(service["environment"]) <= VARIABLES
+        assert set(service["secrets"]) == set(override["secrets"])
+
+
+def containers() -> Iterator[dict[str, Any]]:
+    (text,) = shown("docs/how-to/kubernetes.md", "yaml")
+    for document in yaml.safe_load_all(text):
+        if document["kind"] == "Deployment":
+            yield from document["spec"]["template"]["spec"]["containers"]
+
+
+def test_kubernetes_manifest_names_settings_probes_and_times_that_fit() -> None:
+    (text,) = shown("docs/how-to/kubernetes.md", "yaml")
+    deployment, service = yaml.safe_load_all(text)
+    pod = deployment["spec"]["template"]
+    assert (
+        service["spec"]["selector"]
+        == pod["metadata"]["labels"]
+        == deployment["spec"]["selector"]["matchLabels"]
+    )
+    paths = {getattr(route, "path", "") for route in create_app(Settings()).router.routes}
+    (container,) = containers()
+    environment = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert set(environment) <= VARIABLES
+    for probe in ("livenessProbe", "readinessProbe"):
+        assert container[probe]["httpGet"]["path"] in paths
+    (port,) = container["ports"]
+    assert port["containerPort"] == Settings().port
+    assert service["spec"]["ports"][0]["targetPort"] == port["name"]
+    times = float(environment["VAE_DRAIN_DELAY_S"]) + float(environment["VAE_SHUTDOWN_GRACE_S"])
+    assert times < pod["spec"]["terminationGracePeriodSeconds"]
+    assert {mount["name"] for mount in container["volumeMounts"]} == {
+        v["name"] for v in pod["spec"]["volumes"]
+    }
+    assert environment["VAE_API_KEYS_FILE"].startswith(container["volumeMounts"][0]["mountPath"] + "/")
+
+
+def test_nginx_sends_the_headers_that_the_server_reads() -> None:
+    (text,) = shown("docs/how-to/proxy.md", "nginx")
+    sent = set(re.findall(r"proxy_set_header (\S+) ", text))
+    assert sent == {"Host", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Prefix"}
+    assert text.count("{") == text.count("}") == 1
+    source = "".join(path.read_text() for path in (REPOSITORY / "service").rglob("*.py"))
+    assert all(f'b"{header.lower()}"' in source for header in sent)
