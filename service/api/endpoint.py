@@ -38,13 +38,13 @@ from service.engine import Caller, LoadedModel
 from service.http.connection import connection_of
 from service.http.fast_routes import FastPath, Handler
 from service.http.headers import joined_header
-from service.http.negotiation import Form, choose_form
-from service.http.parameters import Scalars, read_object, read_query
+from service.http.negotiation import Format, choose_format
+from service.http.parameters import Parameters, read_object, read_query
 from service.http.problems import Item, ProblemError
 from service.http.request_body import Body, BodyKind
 from service.observability.request_trace import Trace, current_trace
 
-S = TypeVar("S", bound=Scalars)
+S = TypeVar("S", bound=Parameters)
 Floats = NDArray[np.float32]
 
 #: Longest bodies that are read on the event loop, in bytes: about half a millisecond of work each. A PNG is
@@ -94,9 +94,9 @@ class RequestSteps(ABC):
         )
         return current_trace(), caller
 
-    def _asked(self, request: Request, operation: Operation, query: type[S]) -> tuple[Form, S]:
-        """Form and parameters, both checked before anything is read."""
-        form = choose_form(
+    def _asked(self, request: Request, operation: Operation, query: type[S]) -> tuple[Format, S]:
+        """Format and parameters, both checked before anything is read."""
+        form = choose_format(
             suffix=request.path_params.get("suffix"),
             accept=joined_header(request.scope, b"accept"),
             forms=operation.forms,
@@ -194,7 +194,7 @@ class RequestSteps(ABC):
 
     async def _answer(
         self,
-        form: Form,
+        form: Format,
         facts: Mapping[str, object],
         arrays: Arrays,
         drawing: Drawing | None = None,
@@ -208,7 +208,7 @@ class RequestSteps(ABC):
         )
 
     def _headers_alone(
-        self, form: Form, facts: Mapping[str, object], *, count: int, model: LoadedModel, drawing: Drawing
+        self, form: Format, facts: Mapping[str, object], *, count: int, model: LoadedModel, drawing: Drawing
     ) -> Response:
         """The answer to HEAD, for `count` images."""
         return HeadersAlone(
@@ -241,7 +241,7 @@ def _only_array(values: Mapping[str, object], takes: tuple[str, ...], *, is_opti
     )
 
 
-def once(name: str, in_query: Any, in_body: Any) -> Any:
+def one_source(name: str, in_query: Any, in_body: Any) -> Any:
     """A parameter that may come in the query or in the body, but not in both."""
     if in_query is not None and in_body is not None:
         raise ProblemError.of_item(

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from service.api.parameters import Drawing, ImagesQuery
 from service.engine import LARGEST_SPAN, MOST_DIMS, SMALLEST_SPAN, Method, Spacing
-from service.http.parameters import AtMost, Scalars
+from service.http.parameters import AtMost, Parameters
 
 #: The largest latent size that a manifest may state, less one.
 _LARGEST_INDEX = 65_535
@@ -21,7 +21,7 @@ Steps = Annotated[int | None, Field(ge=2, examples=[8]), AtMost("max_images")]
 LatentIndex = Annotated[int, Field(ge=0, le=_LARGEST_INDEX)]
 
 
-class InterpolateScalars(Scalars):
+class InterpolateParameters(Parameters):
     """Which way to go, and in how many steps."""
 
     steps: Steps = None
@@ -34,11 +34,11 @@ class InterpolateScalars(Scalars):
     straight. Left out: `slerp`, and for an autoencoder, which has no Gaussian prior, `lerp`."""
 
 
-class InterpolateQuery(Drawing, InterpolateScalars):
+class InterpolateQuery(Drawing, InterpolateParameters):
     """Query of /interpolate."""
 
 
-class TraverseScalars(Scalars):
+class TraverseParameters(Parameters):
     """Which dimensions, how far, and in how many steps."""
 
     dims: Annotated[
@@ -60,5 +60,5 @@ class TraverseScalars(Scalars):
     Left out: 2, the central 95 %."""
 
 
-class TraverseQuery(Drawing, ImagesQuery, TraverseScalars):
+class TraverseQuery(Drawing, ImagesQuery, TraverseParameters):
     """Query of /traverse."""

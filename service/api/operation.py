@@ -11,27 +11,27 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from service.api.latent_path_parameters import (
+    InterpolateParameters,
     InterpolateQuery,
-    InterpolateScalars,
+    TraverseParameters,
     TraverseQuery,
-    TraverseScalars,
 )
 from service.api.parameters import (
     Drawing,
     ImagesQuery,
     NoParameters,
+    ReconstructParameters,
     ReconstructQuery,
-    ReconstructScalars,
+    SampleParameters,
     SampleQuery,
-    SampleScalars,
 )
-from service.api.score_parameters import ScoreQuery, ScoreScalars
-from service.http.negotiation import Form
-from service.http.parameters import Scalars
+from service.api.score_parameters import ScoreParameters, ScoreQuery
+from service.http.negotiation import Format
+from service.http.parameters import Parameters
 from service.http.request_body import BodyKind
 
-IMAGE_FORMS = (Form.JSON, Form.PNG, Form.NPY, Form.NPZ, Form.TEXT)
-ARRAY_FORMS = (Form.JSON, Form.NPZ)
+IMAGE_FORMS = (Format.JSON, Format.PNG, Format.NPY, Format.NPZ, Format.TEXT)
+ARRAY_FORMS = (Format.JSON, Format.NPZ)
 
 #: What any path can answer, whatever it does.
 EVERYWHERE = (
@@ -70,8 +70,8 @@ class Operation:
     methods: tuple[str, ...]
     summary: str
     description: str
-    query: type[Scalars]
-    forms: tuple[Form, ...]
+    query: type[Parameters]
+    forms: tuple[Format, ...]
     """Forms of the answer, the default first. Each is also a suffix of the path."""
     gives: tuple[str, ...]
     """Arrays in the answer, in the order of its JSON."""
@@ -81,7 +81,7 @@ class Operation:
     """Kinds of body that POST takes, each with curl's argument for it."""
     takes: tuple[str, ...] = ()
     """Names of the arrays in a JSON body, of which it holds exactly one."""
-    body_scalars: type[Scalars] = NoParameters
+    body_scalars: type[Parameters] = NoParameters
     """Parameters that a JSON body may hold beside the array."""
     seeded: bool = False
     """Whether the answer can depend on a seed, which is then told in `X-Seed`."""
@@ -136,7 +136,7 @@ SAMPLE = Operation(
     gives=("z", "images"),
     problems=(*_WITH_RUN, "no-prior", "unknown-label", *_WITH_BODY),
     bodies=MappingProxyType({BodyKind.JSON: '-d \'{"n": 4, "seed": 7}\''}),
-    body_scalars=SampleScalars,
+    body_scalars=SampleParameters,
     seeded=True,
     example=MappingProxyType({"n": 4, "seed": 7}),
 )
@@ -153,7 +153,7 @@ RECONSTRUCT = Operation(
     problems=_WITH_RUN + _WITH_BODY,
     bodies=_AS_FILE,
     takes=("images",),
-    body_scalars=ReconstructScalars,
+    body_scalars=ReconstructParameters,
     seeded=True,
 )
 
@@ -170,7 +170,7 @@ INTERPOLATE = Operation(
     problems=_WITH_RUN + _WITH_BODY,
     bodies=MappingProxyType({BodyKind.JSON: "-d @ends.json", BodyKind.NPY: "--data-binary @images.npy"}),
     takes=("images", "z"),
-    body_scalars=InterpolateScalars,
+    body_scalars=InterpolateParameters,
     rows=2,
     example=MappingProxyType({"steps": 8}),
 )
@@ -189,7 +189,7 @@ TRAVERSE = Operation(
     problems=_WITH_RUN + _WITH_BODY,
     bodies=_AS_FILE,
     takes=("images", "z"),
-    body_scalars=TraverseScalars,
+    body_scalars=TraverseParameters,
     rows=1,
     is_body_optional=True,
     example=MappingProxyType({"steps": 5}),
@@ -208,13 +208,13 @@ SCORE = Operation(
     "under one version with one binarisation, and nothing else: other versions may have another likelihood, "
     "and for a Gaussian one these are densities, which may be positive.",
     query=ScoreQuery,
-    forms=(Form.JSON, Form.NPZ, Form.TEXT),
+    forms=(Format.JSON, Format.NPZ, Format.TEXT),
     gives=("reconstruction_nll", "kl", "elbo", "bits_per_dim"),
     gives_sometimes=("log_px", "bits_per_dim_iw"),
     problems=(*_WITH_RUN, "no-density", *_WITH_BODY),
     bodies=_AS_FILE,
     takes=("images",),
-    body_scalars=ScoreScalars,
+    body_scalars=ScoreParameters,
     seeded=True,
     example=MappingProxyType({"importance_samples": 16, "seed": 7}),
 )
@@ -225,7 +225,7 @@ MODELS = Operation(
     summary="What is loaded, and what failed to load",
     description="Every loaded version with its aliases, and every version that was refused, with the reason.",
     query=NoParameters,
-    forms=(Form.JSON,),
+    forms=(Format.JSON,),
     gives=(),
     problems=("invalid-parameter", "form-not-available"),
 )
@@ -236,7 +236,7 @@ MODEL = Operation(
     summary="One model: its manifest facts and metrics",
     description="`name` is a name, `name@version` or `name@alias`. Each metric carries its protocol.",
     query=NoParameters,
-    forms=(Form.JSON,),
+    forms=(Format.JSON,),
     gives=(),
     problems=("invalid-parameter", "unknown-model", "model-unavailable", "form-not-available"),
 )

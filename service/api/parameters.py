@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from model_store.manifest import MAX_LABEL_CHARACTERS
-from service.http.parameters import AtMost, Scalars
+from service.http.parameters import AtMost, Parameters
 from service.references import MAX_REFERENCE_CHARACTERS, REFERENCE_PATTERN
 
 #: JSON numbers beyond this lose digits in JavaScript and other readers that know only float64.
@@ -29,7 +29,7 @@ ModelReference = Annotated[
 Seed = Annotated[int | None, Field(ge=0, le=MAX_SEED, examples=[7])]
 
 
-class ModelChoice(Scalars):
+class ModelChoice(Parameters):
     """Which model answers."""
 
     model: ModelReference = None
@@ -46,7 +46,7 @@ class Drawing(ModelChoice):
     /traverse have a whole way in each row."""
 
 
-class SampleScalars(Scalars):
+class SampleParameters(Parameters):
     """What to draw."""
 
     n: Annotated[int | None, Field(ge=1, examples=[4]), AtMost("max_stream_images")] = None
@@ -65,7 +65,7 @@ class SampleScalars(Scalars):
     """Draw images of this label only, by the prior that was fitted to them. GET /models lists the labels."""
 
 
-class SampleQuery(Drawing, SampleScalars):
+class SampleQuery(Drawing, SampleParameters):
     """Query of /sample."""
 
 
@@ -80,7 +80,7 @@ class ImagesQuery(ModelChoice):
     """PNG only: the picture is black on white; the model's digits are white on black."""
 
 
-class ReconstructScalars(Scalars):
+class ReconstructParameters(Parameters):
     """How z is chosen from the posterior."""
 
     sample: Annotated[bool | None, Field(examples=[True])] = None
@@ -90,9 +90,9 @@ class ReconstructScalars(Scalars):
     part."""
 
 
-class ReconstructQuery(Drawing, ImagesQuery, ReconstructScalars):
+class ReconstructQuery(Drawing, ImagesQuery, ReconstructParameters):
     """Query of /reconstruct."""
 
 
-class NoParameters(Scalars):
+class NoParameters(Parameters):
     """For paths that take no parameters."""

@@ -23,7 +23,7 @@ from service.codecs.tensors import encode_npy, encode_npz, npy_header
 from service.codecs.text_art import braille
 from service.codecs.text_table import table
 from service.engine import CallerLeft, Parts
-from service.http.negotiation import Form
+from service.http.negotiation import Format
 from service.observability.request_trace import current_trace
 
 #: Facts that tell which density was drawn from.
@@ -43,7 +43,7 @@ _QUICK_COPIES = 500_000
 Arrays = Mapping[str, NDArray[Any]]
 
 
-_CONTENT_TYPES = {form: (b"content-type", form.content_type.encode("ascii")) for form in Form}
+_CONTENT_TYPES = {form: (b"content-type", form.content_type.encode("ascii")) for form in Format}
 #: What was negotiated by Accept may not be reused for a request with another Accept.
 _VARY = (b"vary", b"Accept")
 
@@ -52,7 +52,7 @@ class Answer(Response):
     """A whole answer, status 200, its headers ready to send: a fifth of the time of Starlette's own."""
 
     def __init__(
-        self, body: bytes, form: Form, *headers: tuple[bytes, bytes], length: int | None = None
+        self, body: bytes, form: Format, *headers: tuple[bytes, bytes], length: int | None = None
     ) -> None:
         self.body = body
         self.status_code = 200
@@ -66,23 +66,23 @@ class Answer(Response):
         await send({"type": "http.response.body", "body": self.body})
 
 
-def is_quick(form: Form, arrays: Arrays, drawing: Drawing | None) -> bool:
+def is_quick(form: Format, arrays: Arrays, drawing: Drawing | None) -> bool:
     """Whether `answer` may be called on the event loop."""
-    if form is Form.JSON:
+    if form is Format.JSON:
         return sum(array.size for array in arrays.values()) <= _QUICK_VALUES
-    if form in (Form.NPY, Form.NPZ):
+    if form in (Format.NPY, Format.NPZ):
         return sum(array.size for array in arrays.values()) <= _QUICK_COPIES
     images = arrays.get("images")
     if images is None:
         return True  # a table, which is short
-    if form is Form.TEXT:
+    if form is Format.TEXT:
         return len(images) <= _QUICK_TEXTS
     scale = drawing.scale if drawing is not None else 1
     return images.size * scale * scale <= _QUICK_PIXELS
 
 
 def answer(
-    form: Form,
+    form: Format,
     *,
     facts: Mapping[str, object],
     arrays: Arrays,
@@ -93,7 +93,7 @@ def answer(
 
     Args:
         form: What the client asked for.
-        facts: Scalars of the JSON object, before its arrays; npz carries the numbers among them too,
+        facts: Parameters of the JSON object, before its arrays; npz carries the numbers among them too,
             and what tells the prior.
         arrays: What is answered, in order; `images` (N, C, H, W) in [0, 1] is what is drawn or sent as npy;
             without it, text is a table.
@@ -122,24 +122,24 @@ def _told(facts: Mapping[str, object]) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _encode(
-    form: Form,
+    form: Format,
     facts: Mapping[str, object],
     arrays: Arrays,
     drawing: Drawing | None,
     max_png_pixels: int,
 ) -> bytes:
-    if form is Form.JSON:
+    if form is Format.JSON:
         whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         return orjson.dumps({**facts, **whole}, option=orjson.OPT_SERIALIZE_NUMPY)
-    if form is Form.NPZ:
+    if form is Format.NPZ:
         return encode_npz({**arrays, **_scalars(facts)})
-    if form is Form.NPY:
+    if form is Format.NPY:
         return encode_npy(arrays["images"])
     if "images" not in arrays:
         return (table(arrays, of="image") + "\n").encode()
     assert drawing is not None, "only paths with images have forms that draw"
     images = arrays["images"]
-    if form is Form.TEXT:
+    if form is Format.TEXT:
         return (braille(images, columns=drawing.columns or TEXT_COLUMNS) + "\n").encode()
     return encode_png(images, scale=drawing.scale, columns=drawing.columns, max_pixels=max_png_pixels)
 
@@ -163,7 +163,7 @@ class HeadersAlone(Answer):
 
     def __init__(
         self,
-        form: Form,
+        form: Format,
         *,
         facts: Mapping[str, object],
         shape: tuple[int, ...],
@@ -182,9 +182,9 @@ class HeadersAlone(Answer):
         Raises:
             PictureTooLarge: The picture would have more than that.
         """
-        if form is Form.PNG:
+        if form is Format.PNG:
             plan_png(shape, scale=drawing.scale, columns=drawing.columns, max_pixels=max_png_pixels)
-        length = _npy_length(shape) if form is Form.NPY else None
+        length = _npy_length(shape) if form is Format.NPY else None
         super().__init__(b"", form, *_told(facts), length=length)
         if length is None:
             self.raw_headers = [each for each in self.raw_headers if each[0] != b"content-length"]
@@ -214,7 +214,7 @@ class NpyInParts(Answer):
         self._has_left = has_left
         self._head = npy_header((parts.count, *shape), np.dtype(np.float32))
         facts = {"temperature": parts.temperature, PRIOR: parts.prior, LABEL: parts.label}
-        super().__init__(b"", Form.NPY, *_told(facts), length=_npy_length((parts.count, *shape)))
+        super().__init__(b"", Format.NPY, *_told(facts), length=_npy_length((parts.count, *shape)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Send the npy header, then the images as they are ready."""

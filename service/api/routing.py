@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.http.fast_routes import FastPath, Handler
-from service.http.negotiation import Form
+from service.http.negotiation import Format
 
 
 def route(
@@ -28,7 +28,7 @@ def route(
 
 
 def fast_paths(
-    path: str, handler: Handler, *, methods: Sequence[str] = ("GET",), forms: Iterable[Form] = ()
+    path: str, handler: Handler, *, methods: Sequence[str] = ("GET",), forms: Iterable[Format] = ()
 ) -> dict[str, FastPath]:
     """The same by exact path, with each suffix that names a form."""
     allowed = frozenset(methods)

@@ -12,10 +12,10 @@ from pydantic import Field
 
 from service.api.parameters import ImagesQuery, Seed
 from service.engine import Binarise
-from service.http.parameters import AtMost, Scalars
+from service.http.parameters import AtMost, Parameters
 
 
-class ScoreScalars(Scalars):
+class ScoreParameters(Parameters):
     """How closely to look."""
 
     importance_samples: Annotated[int | None, Field(ge=1, examples=[16]), AtMost("max_score_draws")] = None
@@ -30,5 +30,5 @@ class ScoreScalars(Scalars):
     out: `dynamic`, and for a Gaussian likelihood, which takes grey pixels, `none`, the only one."""
 
 
-class ScoreQuery(ImagesQuery, ScoreScalars):
+class ScoreQuery(ImagesQuery, ScoreParameters):
     """Query of /score."""

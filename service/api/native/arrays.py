@@ -11,22 +11,22 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api.endpoint import RequestSteps, once
+from service.api.endpoint import RequestSteps, one_source
 from service.api.operation import DECODE, ENCODE, RECONSTRUCT, SAMPLE, Operation
 from service.api.parameters import (
     Drawing,
     ImagesQuery,
     NoParameters,
+    ReconstructParameters,
     ReconstructQuery,
-    ReconstructScalars,
+    SampleParameters,
     SampleQuery,
-    SampleScalars,
 )
 from service.api.responses import LABEL, PRIOR, NpyInParts
 from service.codecs.tensors import parse_json_object
 from service.engine import Caller, LoadedModel, Parts
 from service.http.fast_routes import Handler
-from service.http.negotiation import Form
+from service.http.negotiation import Format
 from service.http.parameters import read_object
 from service.http.problems import Item, ProblemError
 from service.http.request_body import read_body
@@ -54,25 +54,25 @@ class NativeRoutes(RequestSteps):
         """Images drawn from the prior by a seed."""
         trace, caller = self._arrived(request)
         form, query = self._asked(request, SAMPLE, SampleQuery)
-        stated = SampleScalars()
+        stated = SampleParameters()
         if request.method == "POST":
             body = await read_body(request, path=SAMPLE.path, kinds=SAMPLE.bodies)
             if not body.is_blank:
                 with trace.phase("parse"):
                     stated = read_object(
-                        parse_json_object(body.data, max_values=0), SampleScalars, self._limits
+                        parse_json_object(body.data, max_values=0), SampleParameters, self._limits
                     )
         model = await self._model(query.model)
-        n = once("n", query.n, stated.n)
+        n = one_source("n", query.n, stated.n)
         if n is None:
-            default = DEFAULT_IMAGES_AS_TEXT if form is Form.TEXT else DEFAULT_IMAGES
+            default = DEFAULT_IMAGES_AS_TEXT if form is Format.TEXT else DEFAULT_IMAGES
             n = min(default, self._limits.max_images)
-        temperature = once("temperature", query.temperature, stated.temperature)
+        temperature = one_source("temperature", query.temperature, stated.temperature)
         asked: dict[str, Any] = {
-            "seed": once("seed", query.seed, stated.seed),
+            "seed": one_source("seed", query.seed, stated.seed),
             "temperature": 1.0 if temperature is None else temperature,
-            PRIOR: once(PRIOR, query.prior, stated.prior),
-            LABEL: once(LABEL, query.label, stated.label),
+            PRIOR: one_source(PRIOR, query.prior, stated.prior),
+            LABEL: one_source(LABEL, query.label, stated.label),
         }
         most = self._limits.max_images
         if n > most:
@@ -158,11 +158,11 @@ class NativeRoutes(RequestSteps):
         form, query = self._asked(request, RECONSTRUCT, ReconstructQuery)
         body = await read_body(request, path=RECONSTRUCT.path, kinds=RECONSTRUCT.bodies)
         model = await self._model(query.model)
-        arrays, stated = await self._arrays(body, RECONSTRUCT, model, ReconstructScalars, query)
+        arrays, stated = await self._arrays(body, RECONSTRUCT, model, ReconstructParameters, query)
         x = arrays["images"]
         trace.images = len(x)
-        sample = bool(once("sample", query.sample, stated.sample))
-        seed = once("seed", query.seed, stated.seed)
+        sample = bool(one_source("sample", query.sample, stated.sample))
+        seed = one_source("seed", query.seed, stated.seed)
         try:
             back = await model.queued.reconstruct(
                 x, sample=sample, seed=seed if sample else None, caller=caller
@@ -173,9 +173,9 @@ class NativeRoutes(RequestSteps):
         facts = {"model": model.label, "sample": sample, "seed": back.seed}
         return await self._answer(form, facts, {"z": back.z, "images": back.x_hat}, query)
 
-    def _refuse_long(self, form: Form, count: int) -> None:
+    def _refuse_long(self, form: Format, count: int) -> None:
         """More images than are held whole come as npy or not at all."""
-        if form is not Form.NPY:
+        if form is not Format.NPY:
             raise ProblemError.of_item(
                 "invalid-parameter",
                 Item(

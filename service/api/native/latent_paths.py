@@ -12,19 +12,19 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api.endpoint import Floats, RequestSteps, once
+from service.api.endpoint import Floats, RequestSteps, one_source
 from service.api.latent_path_parameters import (
+    InterpolateParameters,
     InterpolateQuery,
-    InterpolateScalars,
+    TraverseParameters,
     TraverseQuery,
-    TraverseScalars,
 )
 from service.api.operation import INTERPOLATE, TRAVERSE, Operation
 from service.api.parameters import Drawing
 from service.api.responses import TEXT_COLUMNS
 from service.engine import DEFAULT_SPAN, DEFAULT_STEPS
 from service.http.fast_routes import Handler
-from service.http.negotiation import Form
+from service.http.negotiation import Format
 from service.http.request_body import read_body
 
 
@@ -42,15 +42,15 @@ class WalkRoutes(RequestSteps):
         form, query = self._asked(request, INTERPOLATE, InterpolateQuery)
         body = await read_body(request, path=INTERPOLATE.path, kinds=INTERPOLATE.bodies)
         model = await self._model(query.model)
-        arrays, stated = await self._arrays(body, INTERPOLATE, model, InterpolateScalars)
-        steps = self._steps(form, once("steps", query.steps, stated.steps))
+        arrays, stated = await self._arrays(body, INTERPOLATE, model, InterpolateParameters)
+        steps = self._steps(form, one_source("steps", query.steps, stated.steps))
         trace.images = steps
         try:
             walk = await model.queued.interpolate(
                 x=arrays.get("images"),
                 z=arrays.get("z"),
                 steps=steps,
-                method=once("method", query.method, stated.method),
+                method=one_source("method", query.method, stated.method),
                 caller=caller,
             )
         finally:
@@ -67,17 +67,17 @@ class WalkRoutes(RequestSteps):
             body = await read_body(request, path=TRAVERSE.path, kinds=TRAVERSE.bodies)
         model = await self._model(query.model)
         arrays: dict[str, Floats] = {}
-        stated = TraverseScalars()
+        stated = TraverseParameters()
         if body is not None:
-            arrays, stated = await self._arrays(body, TRAVERSE, model, TraverseScalars, query)
-        dims = once("dims", query.dims, stated.dims)
+            arrays, stated = await self._arrays(body, TRAVERSE, model, TraverseParameters, query)
+        dims = one_source("dims", query.dims, stated.dims)
         axes = len(dims) if dims is not None else min(2, model.latent_size)
-        steps = self._steps(form, once("steps", query.steps, stated.steps), axes=axes)
-        span = once("span", query.span, stated.span)
+        steps = self._steps(form, one_source("steps", query.steps, stated.steps), axes=axes)
+        span = one_source("span", query.span, stated.span)
         asked: dict[str, Any] = {
             "dims": dims,
             "steps": steps,
-            "spacing": once("spacing", query.spacing, stated.spacing),
+            "spacing": one_source("spacing", query.spacing, stated.spacing),
             "span": DEFAULT_SPAN if span is None else span,
         }
         if request.method == "HEAD":
@@ -100,12 +100,12 @@ class WalkRoutes(RequestSteps):
         }
         return await self._answer(form, facts, {"z": grid.z, "images": grid.x_hat}, _in_rows(query, steps))
 
-    def _steps(self, form: Form, steps: int | None, *, axes: int = 1) -> int:
+    def _steps(self, form: Format, steps: int | None, *, axes: int = 1) -> int:
         """Those asked for, or as many as look well and are allowed."""
         if steps is not None:
             return steps
         allowed = math.isqrt(self._limits.max_images) if axes == 2 else self._limits.max_images
-        return max(2, min(TEXT_COLUMNS if form is Form.TEXT else DEFAULT_STEPS, allowed))
+        return max(2, min(TEXT_COLUMNS if form is Format.TEXT else DEFAULT_STEPS, allowed))
 
 
 def _in_rows(drawing: Drawing, steps: int) -> Drawing:

@@ -13,7 +13,7 @@ from service.api.routing import route
 from service.app_state import Services
 from service.engine import LoadedModel
 from service.http.headers import joined_header
-from service.http.negotiation import choose_form
+from service.http.negotiation import choose_format
 from service.http.parameters import read_query
 from service.observability.request_trace import current_trace
 
@@ -48,7 +48,7 @@ class ModelRoutes:
 
     def _check(self, request: Request, operation: Operation) -> None:
         accept = joined_header(request.scope, b"accept")
-        choose_form(suffix=None, accept=accept, forms=operation.forms)
+        choose_format(suffix=None, accept=accept, forms=operation.forms)
         read_query(request.scope["query_string"], operation.query, self._services.limits)
 
 

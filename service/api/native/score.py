@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api.endpoint import RequestSteps, once
+from service.api.endpoint import RequestSteps, one_source
 from service.api.operation import SCORE, Operation
-from service.api.score_parameters import ScoreQuery, ScoreScalars
+from service.api.score_parameters import ScoreParameters, ScoreQuery
 from service.http.fast_routes import Handler
 from service.http.request_body import read_body
 
@@ -31,17 +31,17 @@ class ScoreRoutes(RequestSteps):
         form, query = self._asked(request, SCORE, ScoreQuery)
         body = await read_body(request, path=SCORE.path, kinds=SCORE.bodies)
         model = await self._model(query.model)
-        arrays, stated = await self._arrays(body, SCORE, model, ScoreScalars, query)
+        arrays, stated = await self._arrays(body, SCORE, model, ScoreParameters, query)
         x = arrays["images"]
         trace.images = len(x)
         try:
             scores = await model.queued.score(
                 x,
-                importance_samples=once(
+                importance_samples=one_source(
                     "importance_samples", query.importance_samples, stated.importance_samples
                 ),
-                seed=once("seed", query.seed, stated.seed),
-                binarise=once("binarise", query.binarise, stated.binarise),
+                seed=one_source("seed", query.seed, stated.seed),
+                binarise=one_source("binarise", query.binarise, stated.binarise),
                 max_draws=self._limits.max_score_draws,
                 caller=caller,
             )

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from service.engine import LATENT_BOUND
 from service.http.parameters import (
     Limits,
-    Scalars,
+    Parameters,
     bounds,
     element_of,
     list_lengths,
@@ -82,7 +82,7 @@ def example_latent(model: ExampleModel) -> list[float]:
     return [round(0.5 - (i % 5) * 0.25, 2) for i in range(model.latent_size)]
 
 
-def scalar_schemas(model: type[Scalars], limits: Limits) -> dict[str, Schema]:
+def parameter_schemas(model: type[Parameters], limits: Limits) -> dict[str, Schema]:
     """One schema per field, in the order of the class."""
     names = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array"}
     schemas: dict[str, Schema] = {}

@@ -18,9 +18,9 @@ from service.api.openapi.components import (
     list_of,
     model_facts_schema,
     models_schema,
+    parameter_schemas,
     problem_row_schema,
     reload_schema,
-    scalar_schemas,
     seed_fact,
     status_schema,
 )
@@ -39,8 +39,8 @@ from service.api.operation import (
 )
 from service.api.operators.limits_table import LimitRow
 from service.codecs.images import MAX_PIXELS_IN
-from service.http.negotiation import Form
-from service.http.parameters import Limits, Scalars
+from service.http.negotiation import Format
+from service.http.parameters import Limits, Parameters
 from service.http.problems import MEDIA_TYPE, PROBLEMS, ProblemKind, statuses, with_prefix
 from service.http.request_body import BodyKind
 from service.references import REFERENCE_PATTERN
@@ -57,10 +57,10 @@ only the paths for operators and people ignore a query.
 
 A body without a Content-Type, or with the one that `curl --data` sends by itself, is known by how it begins.
 """
-_BINARY: Mapping[Form, str] = {
-    Form.PNG: "One image, or a contact sheet, row by row.",
-    Form.NPY: "`images`, float32 (N, C, H, W), as numpy.save writes it.",
-    Form.NPZ: "The arrays of the JSON answer as float32, its numbers and the prior, as numpy.savez does.",
+_BINARY: Mapping[Format, str] = {
+    Format.PNG: "One image, or a contact sheet, row by row.",
+    Format.NPY: "`images`, float32 (N, C, H, W), as numpy.save writes it.",
+    Format.NPZ: "The arrays of the JSON answer as float32, its numbers and the prior, as numpy.savez does.",
 }
 _FIGURES_AS_NPZ = "The arrays of the JSON answer as float64, and its numbers, as numpy.savez writes them."
 _PLAIN_HEADERS = {
@@ -284,7 +284,7 @@ class _Builder:
             else [
                 _path_parameter(
                     "suffix",
-                    "Form of the answer; wins over Accept.",
+                    "Format of the answer; wins over Accept.",
                     {"type": "string", "enum": [form.suffix for form in operation.forms]},
                     operation.forms[0].suffix,
                 )
@@ -325,9 +325,9 @@ class _Builder:
             headers += ["X-Temperature", "X-Prior", "X-Label"]
         content: Schema = {}
         for form in operation.forms:
-            if form is Form.JSON:
+            if form is Format.JSON:
                 content[form.media_type] = {"schema": self._json_answer(operation)}
-            elif form is Form.TEXT:
+            elif form is Format.TEXT:
                 content[form.media_type] = {
                     "schema": {
                         "type": "string",
@@ -400,9 +400,9 @@ class _Builder:
                 }
         return {"required": bool(operation.takes) and not operation.is_body_optional, "content": content}
 
-    def _query_parameters(self, model: type[Scalars]) -> list[Schema]:
+    def _query_parameters(self, model: type[Parameters]) -> list[Schema]:
         parameters = []
-        for name, schema in scalar_schemas(model, self._limits).items():
+        for name, schema in parameter_schemas(model, self._limits).items():
             rest = {key: value for key, value in schema.items() if key not in ("description", "examples")}
             parameters.append(
                 {

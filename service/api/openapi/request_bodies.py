@@ -8,15 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from service.api.openapi.components import ExampleModel, Schema, example_image, example_latent, scalar_schemas
-from service.http.parameters import Limits, Scalars
+from service.api.openapi.components import (
+    ExampleModel,
+    Schema,
+    example_image,
+    example_latent,
+    parameter_schemas,
+)
+from service.http.parameters import Limits, Parameters
 
 _COMPONENTS = {"images": "ImagesIn", "z": "LatentsIn"}
 
 
 def json_body(
     takes: tuple[str, ...],
-    scalars: type[Scalars],
+    scalars: type[Parameters],
     limits: Limits,
     model: ExampleModel,
     *,
@@ -35,7 +41,7 @@ def json_body(
         is_optional: Whether a body may do without an array.
         example: Parameters of the example.
     """
-    parameters = scalar_schemas(scalars, limits)
+    parameters = parameter_schemas(scalars, limits)
     ways = []
     for name in takes:
         array: Schema = {"$ref": f"#/components/schemas/{_COMPONENTS[name]}"}

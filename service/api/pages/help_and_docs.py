@@ -22,7 +22,7 @@ from starlette.routing import Route
 from service.api.routing import route
 from service.app_state import Services
 from service.http.headers import joined_header
-from service.http.negotiation import Form, choose_form
+from service.http.negotiation import Format, choose_format
 from service.http.problems import PROBLEMS, ProblemError, ProblemKind, table_text, with_prefix
 from service.http.public_address import prefix_of
 from service.http.request_body import base_url
@@ -172,7 +172,7 @@ class PeopleRoutes:
     async def problems(self, request: Request) -> Response:
         """The table of problems, as text for people and JSON for programs that ask for it."""
         accept = joined_header(request.scope, b"accept")
-        if choose_form(suffix=None, accept=accept, forms=(Form.TEXT, Form.JSON)) is Form.TEXT:
+        if choose_format(suffix=None, accept=accept, forms=(Format.TEXT, Format.JSON)) is Format.TEXT:
             text = table_text(prefix_of(request.scope))
             return Response(text, media_type="text/plain", headers={"Vary": "Accept"})
         prefix = prefix_of(request.scope)
