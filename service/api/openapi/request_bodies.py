@@ -1,66 +1,71 @@
-"""JSON schema of a request body, and an example of it that can be sent as it stands.
+"""The request body of an operation: a schema for each kind, and JSON that can be sent as it stands.
 
 Knows which arrays and parameters a body may hold. Knows nothing of requests or models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from service.api.openapi.components import (
-    ExampleModel,
-    Schema,
-    example_image,
-    example_latent,
-    parameter_schemas,
+from service.api.openapi.examples import ExampleModel, example_rows
+from service.api.openapi.parameters import parameter_schemas
+from service.api.operation import Operation
+from service.api.schema import Schema, reference
+from service.codecs.images import MAX_PIXELS_IN
+from service.http.parameters import Limits
+from service.http.request_body import BodyKind
+
+_PNG = (
+    "One image, of exactly the model's size unless `resize` is true, and then of at "
+    f"most {MAX_PIXELS_IN:,} pixels, which is 256 × 256. The orientation of EXIF is "
+    "obeyed, and the size is that of the upright picture."
 )
-from service.http.parameters import Limits, Parameters
-
-_COMPONENTS = {"images": "ImagesIn", "z": "LatentsIn"}
 
 
-def json_body(
-    takes: tuple[str, ...],
-    scalars: type[Parameters],
-    limits: Limits,
-    model: ExampleModel,
-    *,
-    rows: int | None = None,
-    is_optional: bool = False,
-    example: Mapping[str, object],
-) -> Schema:
-    """The media type object of one operation's JSON.
+def request_body(operation: Operation[Any, Any], limits: Limits, model: ExampleModel) -> Schema:
+    """The request body object.
 
     Args:
-        takes: Names of the arrays, of which a body holds exactly one.
-        scalars: Parameters beside it.
+        operation: Whose body it is.
         limits: Bounds from the settings.
         model: What the example is made for.
-        rows: How many rows the array has, where that is fixed.
-        is_optional: Whether a body may do without an array.
-        example: Parameters of the example.
     """
-    parameters = parameter_schemas(scalars, limits)
+    content: Schema = {}
+    for kind in operation.bodies:
+        if kind is BodyKind.JSON:
+            content[kind.media_type] = _json(operation, limits, model)
+        elif kind is BodyKind.PNG:
+            content[kind.media_type] = {"schema": binary(kind.media_type, _PNG)}
+        else:
+            content[kind.media_type] = {"schema": binary(kind.media_type, operation.arrays[0].as_npy)}
+    return {"required": operation.is_body_required, "content": content}
+
+
+def binary(media_type: str, description: str) -> Schema:
+    """The schema of a file."""
+    return {"type": "string", "format": "binary", "contentMediaType": media_type, "description": description}
+
+
+def _json(operation: Operation[Any, Any], limits: Limits, model: ExampleModel) -> Schema:
+    """The media type object of JSON: one schema for each array that a body may hold, and one for none."""
+    parameters = parameter_schemas(operation.body, limits)
     ways = []
-    for name in takes:
-        array: Schema = {"$ref": f"#/components/schemas/{_COMPONENTS[name]}"}
-        if rows is not None:
-            array |= {"minItems": rows, "maxItems": rows}
-        ways.append(_object({name: array, **parameters}, [name]))
-    if is_optional or not takes:
+    for array in operation.arrays:
+        schema = reference(array.component)
+        if operation.rows is not None:
+            schema |= {"minItems": operation.rows, "maxItems": operation.rows}
+        ways.append(_object({array.name: schema, **parameters}, [array.name]))
+    if not operation.is_body_required:
         ways.append(_object(parameters, []))
     # The last array is the shorter one.
-    arrays = {name: _example_rows(name, rows or 1, model) for name in takes[-1:]}
-    return {"schema": ways[0] if len(ways) == 1 else {"anyOf": ways}, "example": {**arrays, **example}}
-
-
-def _example_rows(name: str, rows: int, model: ExampleModel) -> list[Any]:
-    if name == "images":
-        return [example_image(model)] * rows
-    # Turned round row by row: two ends of a way must differ.
-    latent = example_latent(model)
-    return [latent[::-1] if row % 2 else latent for row in range(rows)]
+    arrays = {
+        array.name: example_rows(operation.rows or 1, model, is_images=array.is_images)
+        for array in operation.arrays[-1:]
+    }
+    return {
+        "schema": ways[0] if len(ways) == 1 else {"anyOf": ways},
+        "example": {**arrays, **operation.example},
+    }
 
 
 def _object(properties: dict[str, Schema], required: list[str]) -> Schema:

@@ -7,16 +7,19 @@ tests hold them together and to what the server really does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Final
+
+from pydantic import WithJsonSchema
 
 from model_store.manifest import MAX_LABEL_CHARACTERS
 from service.api.parameters import MAX_SEED, Drawing
 from service.codecs.images import MAX_PIXELS_IN
 from service.codecs.strict_json import MAX_LEVELS
 from service.engine import LARGEST_SPAN, LARGEST_TEMPERATURE, LATENT_BOUND
+from service.http.document import Document
 from service.http.parameters import MAX_QUERY_BYTES, MAX_QUERY_FIELDS, Limits, bounds
+from service.http.problem_documents import ProblemCode
 from service.http.problems import PROBLEMS
 from service.http.protocol import MAX_HEAD_BYTES, MAX_URL_BYTES
 from service.references import MAX_REFERENCE_CHARACTERS
@@ -26,44 +29,40 @@ from service.settings import ENV_PREFIX, Settings, describe_settings, flag_of
 Number = int | float
 
 
-@dataclass(frozen=True)
-class LimitRow:
+class LimitSetting(Document):
+    """What changes a limit."""
+
+    flag: str
+    """Of `vae-serve run`."""
+    variable: str
+    """In the environment."""
+
+
+class LimitRow(Document):
     """One limit, for one server."""
 
     name: str
-    value: Number
+    """The setting's own name, where one changes it."""
+    value: Annotated[Number, WithJsonSchema({"type": "number"})]
+    """The limit."""
     unit: str
+    """What the value counts; empty where it is a plain number."""
     of: str
     """What it bounds."""
     beyond: str
     """What happens beyond it."""
-    codes: tuple[str, ...]
-    """Codes of the problems that are answered then, all of one status; empty when nothing is answered."""
-    setting: str | None
-    """Name of the setting that changes it; None: nothing does."""
+    status: int | None
+    """Status that is answered then, if any is."""
+    codes: tuple[ProblemCode, ...]
+    """Problems that are answered then."""
+    setting: LimitSetting | None
+    """What changes it; null: nothing does."""
 
-    @property
-    def status(self) -> int | None:
-        """Status that is answered beyond it."""
-        statuses = {PROBLEMS[code].status for code in self.codes}
-        assert len(statuses) <= 1, f"{self.name}: one limit has one status"
-        return next(iter(statuses), None)
 
-    def document(self) -> dict[str, Any]:
-        """As GET /limits tells it."""
-        changed_by = None
-        if self.setting is not None:
-            changed_by = {"flag": flag_of(self.setting), "variable": f"{ENV_PREFIX}{self.setting.upper()}"}
-        return {
-            "name": self.name,
-            "value": self.value,
-            "unit": self.unit,
-            "of": self.of,
-            "beyond": self.beyond,
-            "status": self.status,
-            "codes": list(self.codes),
-            "setting": changed_by,
-        }
+class LimitTable(Document):
+    """Every limit of one server."""
+
+    limits: tuple[LimitRow, ...]
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,11 @@ class _Set:
 
     name: str
     of: str
+    """What it bounds."""
     beyond: str
+    """What happens beyond it."""
     codes: tuple[str, ...] = ()
+    """Codes of the problems that are answered then, all of one status."""
 
 
 @dataclass(frozen=True)
@@ -214,21 +216,21 @@ _TABLE: Final[tuple[_Set | _Fixed, ...]] = (
 )
 
 
-def limit_rows(settings: Settings) -> tuple[LimitRow, ...]:
+def limit_table(settings: Settings) -> LimitTable:
     """The table with the values of these settings."""
-    return tuple(
-        _of_setting(row, settings)
-        if isinstance(row, _Set)
-        else LimitRow(row.name, row.value, row.unit, row.of, row.beyond, row.codes, None)
-        for row in _TABLE
-        if isinstance(row, _Fixed) or row.name in Settings.model_fields
+    units = {described.field: described.unit for described in describe_settings()}
+    return LimitTable(
+        limits=tuple(
+            _fixed(row) if isinstance(row, _Fixed) else _of_setting(row, settings, units[row.name])
+            for row in _TABLE
+        )
     )
 
 
-def table_markdown(rows: Iterable[LimitRow]) -> str:
+def table_markdown(table: LimitTable) -> str:
     """The table for people."""
     lines = ["| limit | value | of | beyond it |", "| --- | ---: | --- | --- |"]
-    for row in rows:
+    for row in table.limits:
         name = f"`{row.name}`" if row.setting is None else f"**`{row.name}`**"
         answered = f": {row.status} `{'`, `'.join(row.codes)}`" if row.codes else ""
         lines.append(
@@ -241,6 +243,34 @@ def _told(value: Number) -> str:
     return f"{int(value) if value == int(value) else value:,}"
 
 
-def _of_setting(row: _Set, settings: Settings) -> LimitRow:
-    unit = next(d.unit for d in describe_settings() if d.field == row.name)
-    return LimitRow(row.name, getattr(settings, row.name), unit, row.of, row.beyond, row.codes, row.name)
+def _fixed(row: _Fixed) -> LimitRow:
+    return LimitRow(
+        name=row.name,
+        value=row.value,
+        unit=row.unit,
+        of=row.of,
+        beyond=row.beyond,
+        status=_status(row),
+        codes=row.codes,
+        setting=None,
+    )
+
+
+def _of_setting(row: _Set, settings: Settings, unit: str) -> LimitRow:
+    return LimitRow(
+        name=row.name,
+        value=getattr(settings, row.name),
+        unit=unit,
+        of=row.of,
+        beyond=row.beyond,
+        status=_status(row),
+        codes=row.codes,
+        setting=LimitSetting(flag=flag_of(row.name), variable=f"{ENV_PREFIX}{row.name.upper()}"),
+    )
+
+
+def _status(row: _Set | _Fixed) -> int | None:
+    """The one status of its codes."""
+    statuses = {PROBLEMS[code].status for code in row.codes}
+    assert len(statuses) <= 1, f"{row.name}: one limit has one status"
+    return next(iter(statuses), None)

@@ -15,7 +15,7 @@ from http_calls import Caller
 from openapi_checks import Document, assert_documented, defects, operations, resolve
 from patience import PATIENCE_S
 
-from service.api.operation import NATIVE
+from service.api.native.table import OPERATIONS
 from service.engine import LATENT_BOUND
 from service.http.problems import PROBLEMS
 
@@ -84,7 +84,7 @@ def test_every_parameter_and_problem_is_described(document: Document) -> None:
     text = json.dumps(document)
     for code in PROBLEMS:
         assert f"`{code}`" in text, f"no operation documents {code}"
-    for operation in NATIVE:
+    for operation in OPERATIONS:
         listed = {
             p["name"] for p in document["paths"][operation.path][operation.methods[0].lower()]["parameters"]
         }
@@ -279,7 +279,7 @@ def test_redoc_is_off(api: Caller) -> None:
 def test_openapi_command_prints_the_same_document(api: Caller, document: Document) -> None:
     store = api.app.state.services.store_root
     done = subprocess.run(
-        [sys.executable, "-m", "service.cli", "openapi", "--store", store, "--max-images", "64"],
+        [sys.executable, "-m", "service", "openapi", "--store", store, "--max-images", "64"],
         capture_output=True,
         timeout=PATIENCE_S,
         check=True,
@@ -289,7 +289,7 @@ def test_openapi_command_prints_the_same_document(api: Caller, document: Documen
 
 
 def test_fields_of_the_schemas_all_have_reasons() -> None:
-    for operation in NATIVE:
-        for model in (operation.query, operation.body_scalars):
+    for operation in OPERATIONS:
+        for model in (operation.query, operation.body):
             for name, field in model.model_fields.items():
                 assert field.description, name

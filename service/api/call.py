@@ -1,0 +1,79 @@
+"""One request to an operation, as its handler sees it.
+
+Knows parameters, arrays and the model that answers. Knows nothing of HTTP: the skeleton in `endpoint` has
+read and checked everything, and writes what the handler returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.api.parameters import ModelChoice
+from service.engine import Caller, LoadedModel
+from service.http.negotiation import Format
+from service.http.parameters import Limits
+from service.http.problems import Item, ProblemError
+from service.observability.request_trace import Trace
+
+Q = TypeVar("Q", bound=ModelChoice)
+Floats = NDArray[np.float32]
+
+
+@dataclass(slots=True)
+class Call(Generic[Q]):
+    """What a handler works with."""
+
+    parameters: Q
+    """Those of the query and of the body together; None where neither has it."""
+    arrays: Mapping[str, Floats]
+    """By name: `images` float32 (N, C, H, W) in [0, 1], `z` float32 (N, latent)."""
+    model: LoadedModel
+    format: Format
+    caller: Caller
+    limits: Limits
+    part_limit_s: float
+    """Each part of a streamed answer after the first has so long."""
+    trace: Trace
+    columns: int | None = None
+    """Images per row of a picture, where the client does not say."""
+
+    def counts(self, images: int) -> None:
+        """States how many images the answer has, for logs and metrics; left out, as many as the array."""
+        self.trace.images = images
+
+    def is_long(self, images: int) -> bool:
+        """Whether an answer of so many images is sent part by part, which npy is.
+
+        Raises:
+            ProblemError: `invalid-parameter`: it would be, and the format is another one.
+        """
+        most = self.limits.max_images
+        if images <= most:
+            return False
+        if self.format is not Format.NPY:
+            raise ProblemError.of_item(
+                "invalid-parameter",
+                Item(
+                    "images of the answer",
+                    f"at most {most} in this form",
+                    str(images),
+                    "Ask for .npy, which is sent part by part, or for fewer at a time.",
+                ),
+            )
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What is known of an answer before any model runs: what HEAD answers."""
+
+    images: int
+    seed: int | None = None
+    facts: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    """Those that are headers."""
