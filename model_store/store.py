@@ -102,10 +102,15 @@ class ModelStore:
                 targets[LATEST] = numbers[-1]
             return dict(sorted(targets.items()))
 
-    def resolve(self, reference: Reference) -> VersionId:
+    def resolve(self, reference: Reference, *, aliases: Mapping[str, int] | None = None) -> VersionId:
         """The version that a reference means at this moment.
 
         A bare name means its alias `stable` where that is set, else the highest version.
+
+        Args:
+            reference: A name, with or without a version or an alias.
+            aliases: The result of `aliases`, to resolve the reference as of that moment. Without it the
+                aliases are read again, and may differ from those that the caller read before.
 
         Raises:
             InvalidReference: The text is no reference.
@@ -114,7 +119,7 @@ class ModelStore:
         """
         asked = _parsed(reference)
         with self._model(asked.name) as model:
-            return VersionId(asked.name, self._number(model, asked))
+            return VersionId(asked.name, self._number(model, asked, aliases))
 
     def open(self, reference: Reference) -> PublishedModel:
         """The version's content, every byte of it verified.
@@ -317,14 +322,16 @@ class ModelStore:
         with self._model(name) as model, self._root() as store, lock(store, LOCK_FILE):
             yield model
 
-    def _number(self, model: OpenDirectory, asked: ModelReference) -> int:
+    def _number(
+        self, model: OpenDirectory, asked: ModelReference, aliases: Mapping[str, int] | None = None
+    ) -> int:
         numbers = version_numbers(model)
         if asked.version is not None:
             if asked.version not in (*numbers, *stray_numbers(model)):
                 raise _unknown_version(model, VersionId(asked.name, asked.version))
             return asked.version
         if asked.alias != LATEST:
-            targets = read_aliases(model, self.limits).versions()
+            targets = read_aliases(model, self.limits).versions() if aliases is None else aliases
             number = targets.get(asked.alias or STABLE)
             if number is not None:
                 if number not in numbers:
@@ -336,6 +343,8 @@ class ModelStore:
                     f"model {quoted(asked.name)} has no alias {quoted(asked.alias)}; it has {known}. "
                     f"Set it with 'vae-store promote {asked.name}@VERSION {asked.alias}'."
                 )
+        if aliases is not None and LATEST in aliases:
+            return aliases[LATEST]
         # Nothing but links and files that pose as versions: name one, so that it is refused by its kind.
         return numbers[-1] if numbers else max(stray_numbers(model))
 

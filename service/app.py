@@ -31,7 +31,7 @@ from service.api.operators.limits_table import limit_table
 from service.api.pages.help_and_docs import PeopleRoutes
 from service.api.resource import ResourceRoutes
 from service.app_state import Lifecycle, Services
-from service.engine import Lanes, ModelRegistry, allowed_threads
+from service.engine import ModelRegistry, WorkerPool, allowed_threads
 from service.http.addresses import TrustedProxies
 from service.http.cross_origin import CrossOrigin
 from service.http.exception_handlers import EXCEPTION_HANDLERS
@@ -80,21 +80,21 @@ def create_app(
         max_stream_images=settings.max_stream_images,
         max_score_draws=settings.max_score_draws,
     )
-    lanes = Lanes(threads, max_waiting=settings.max_queue_images)
+    worker_pool = WorkerPool(threads, max_waiting=settings.max_queue_images)
     metrics = Metrics()
     services = Services(
         settings=settings,
         store=store,
         mirror=mirror,
         limits=limits,
-        lanes=lanes,
+        worker_pool=worker_pool,
         registry=ModelRegistry(
             store,
             default=settings.default_model,
             threads=1,
             max_loaded=settings.max_loaded_models,
             max_batch=settings.max_images,
-            lanes=lanes,
+            worker_pool=worker_pool,
             observer=metrics.engine,
         ),
         pool=WorkPool(max(2, threads)),

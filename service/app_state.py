@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from model_store import ModelStore
-from service.engine import Lanes, LoadFailure, ModelRegistry
+from service.engine import LoadFailure, ModelRegistry, WorkerPool
 from service.http.cross_origin import CrossOrigin
 from service.http.parameters import Limits
 from service.http.public_address import PublicAddress
@@ -38,7 +38,7 @@ class Services:
     settings: Settings
     store: ModelStore
     limits: Limits
-    lanes: Lanes
+    worker_pool: WorkerPool
     registry: ModelRegistry
     pool: WorkPool
     metrics: Metrics
@@ -57,7 +57,7 @@ class Services:
             loaded=[(model.label, model.manifest.kind) for model in self.registry.loaded()],
             failures=len(self.failures()),
             ready=self.lifecycle.loaded and not self.lifecycle.draining and self.registry.readiness().ready,
-            waiting_images=self.lanes.waiting,
+            waiting_images=self.worker_pool.waiting,
         )
         self.metrics.observe_log(lost_lines())
 

@@ -143,7 +143,7 @@ def _run(settings: Settings, started_s: float, place: WorkerPlace | None) -> int
 
 def _log_ignored_variables() -> None:
     """One line, so that an operator who meant one of them as a setting finds it."""
-    from service.observability.logs import fields  # noqa: PLC0415
+    from service.log_fields import fields  # noqa: PLC0415
 
     if links := ignored_variables():
         _log.info(

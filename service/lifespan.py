@@ -47,25 +47,25 @@ async def run_services(services: Services) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
         services.metrics.flush()
         await asyncio.to_thread(services.pool.close)
-        await asyncio.to_thread(services.lanes.close)
+        await asyncio.to_thread(services.worker_pool.close)
 
 
 def _start_threads(services: Services) -> None:
     """All of them now: a request must never be the first to find out that no more may be started."""
-    wanted = services.lanes.count
+    wanted = services.worker_pool.count
     needed = wanted + services.pool.threads + _STORE_THREADS + _SPARE_THREADS
     found = startable_now(needed)
     # Two pools share what there is.
     each = needed if found == needed else (found - _STORE_THREADS - _SPARE_THREADS) // 2
     store, _ = started_executor(_STORE_THREADS, name="vae-store")
     asyncio.get_running_loop().set_default_executor(store)
-    pool, lanes = services.pool.start(each), services.lanes.start(each)
-    if lanes < wanted:
+    pool, workers = services.pool.start(each), services.worker_pool.start(each)
+    if workers < wanted:
         _log.warning(
             "fewer threads than wanted",
             extra=fields(
                 wanted=wanted,
-                threads=lanes,
+                threads=workers,
                 reason=f"the system starts {found} threads of {needed}; {pool} of them read and write",
                 remedy="raise the limit of processes (pids_limit, ulimit -u), or lower --threads",
             ),

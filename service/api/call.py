@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.api.parameters import ModelChoice
-from service.engine import Caller, LoadedModel
+from service.engine import Call as EngineCall
+from service.engine import EncoderDecoder, LoadedModel
 from service.http.negotiation import Format
 from service.http.parameters import Limits
 from service.http.problems import Item, ProblemError
@@ -35,13 +36,19 @@ class Call(Generic[Q]):
     """By name: `images` float32 (N, C, H, W) in [0, 1], `z` float32 (N, latent)."""
     model: LoadedModel
     format: Format
-    caller: Caller
+    engine_call: EngineCall
+    """Deadline and connection of the request, for every operation of the engine."""
     limits: Limits
     part_limit_s: float
     """Each part of a streamed answer after the first has so long."""
     trace: Trace
     columns: int | None = None
     """Images per row of a picture, where the client does not say."""
+
+    @property
+    def engine_model(self) -> EncoderDecoder:
+        """The model as an operation of the engine takes it."""
+        return self.model.queued
 
     def counts(self, images: int) -> None:
         """States how many images the answer has, for logs and metrics; left out, as many as the array."""

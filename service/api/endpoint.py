@@ -24,7 +24,8 @@ from service.api.request_arrays import BodyReader, is_quick_to_read, read_parame
 from service.api.responses import HeadersAlone, NpyInParts, is_quick, respond
 from service.api.routing import fast_paths, route
 from service.app_state import Services
-from service.engine import Caller, LoadedModel, Parts
+from service.engine import Call as EngineCall
+from service.engine import LoadedModel, Parts
 from service.http.connection import connection_of
 from service.http.fast_routes import FastPath
 from service.http.headers import joined_header
@@ -55,7 +56,7 @@ class Endpoint(Generic[Q, A]):
 
     async def __call__(self, request: Request) -> Response:
         """Answers one request."""
-        trace, caller = self._admit(request)
+        trace, engine_call = self._admit(request)
         chosen, query = self._negotiate(request)
         body = None
         if request.scope["method"] == "POST":
@@ -69,22 +70,23 @@ class Endpoint(Generic[Q, A]):
             arrays, parameters = await self._parse(body, model, query, trace)
         if parameters is not self._none_in_body:
             query = _one_source(query, parameters)
-        call = Call(query, arrays, model, chosen, caller, self._limits, self._timeout_s, trace)
+        call = Call(query, arrays, model, chosen, engine_call, self._limits, self._timeout_s, trace)
         if request.scope["method"] == "HEAD":
             return self._headers_alone(call)
         return await self._answer(call, await self._run(call))
 
-    def _admit(self, request: Request) -> tuple[Trace, Caller]:
+    def _admit(self, request: Request) -> tuple[Trace, EngineCall]:
         """Turns the request away while the queue is full, before anything of it is read.
 
         Raises:
             TooBusy: It is.
         """
-        self._services.lanes.refuse_when_full()
-        caller = Caller(
-            deadline_s=time.monotonic() + self._timeout_s, has_left=connection_of(request.scope).has_left
+        self._services.worker_pool.refuse_when_full()
+        engine_call = EngineCall(
+            deadline_s=time.monotonic() + self._timeout_s,
+            is_disconnected=connection_of(request.scope).is_disconnected,
         )
-        return current_trace(), caller
+        return current_trace(), engine_call
 
     def _negotiate(self, request: Request) -> tuple[Format, Q]:
         """Format of the answer and parameters of the query, both checked before a body is read."""
@@ -126,7 +128,7 @@ class Endpoint(Generic[Q, A]):
 
     async def _run(self, call: Call[Q]) -> A | NpyInParts:
         """Lets the handler work, and records what it took."""
-        trace, caller = call.trace, call.caller
+        trace, engine_call = call.trace, call.engine_call
         try:
             done = await self._operation.run(call)
             if isinstance(done, Parts):
@@ -136,12 +138,14 @@ class Endpoint(Generic[Q, A]):
         except ProblemError:
             raise  # refused before any model was asked
         except BaseException:
-            trace.ran(caller)
+            trace.ran(engine_call)
             raise
-        trace.ran(caller)
+        trace.ran(engine_call)
         if isinstance(done, Parts):
             answer, shape = self._operation.answer, call.model.image_shape
-            return NpyInParts(done, first, answer=answer, shape=shape, has_left=caller.has_left)
+            return NpyInParts(
+                done, first, answer=answer, shape=shape, is_disconnected=engine_call.is_disconnected
+            )
         if self._is_seeded:
             trace.seed = done.seed  # type: ignore[attr-defined]
         return done

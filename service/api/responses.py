@@ -22,7 +22,7 @@ from service.codecs.images import encode_png, plan_png
 from service.codecs.tensors import encode_npy, encode_npz, npy_header
 from service.codecs.text_art import braille
 from service.codecs.text_table import table
-from service.engine import CallerLeft, Parts
+from service.engine import CallerDisconnected, Parts
 from service.http.document import Document
 from service.http.negotiation import Format
 from service.observability.request_trace import current_trace
@@ -218,11 +218,11 @@ class NpyInParts(WholeResponse):
         *,
         answer: type[Answer],
         shape: tuple[int, int, int],
-        has_left: Callable[[], bool],
+        is_disconnected: Callable[[], bool],
     ) -> None:
         self._parts = parts
         self._first = first
-        self._has_left = has_left
+        self._is_disconnected = is_disconnected
         self._head = npy_header((parts.count, *shape), np.dtype(np.float32))
         facts = {name: getattr(parts, name) for name in answer.headers}
         length = _npy_length((parts.count, *shape))
@@ -236,11 +236,11 @@ class NpyInParts(WholeResponse):
         await send({"type": "http.response.body", "body": self._first.tobytes(), "more_body": left > 0})
         try:
             async for images in self._parts.images:
-                if self._has_left():
+                if self._is_disconnected():
                     raise ClientDisconnect
                 left -= len(images)
                 await send({"type": "http.response.body", "body": images.tobytes(), "more_body": left > 0})
-        except CallerLeft as error:
+        except CallerDisconnected as error:
             raise ClientDisconnect from error
         finally:
             await self._parts.images.aclose()

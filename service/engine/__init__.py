@@ -1,7 +1,13 @@
-"""Inference on arrays: sessions, models, noise and the registry. Knows no HTTP, no pictures and no JSON."""
+"""Inference on arrays: the registry of models, and the operations on a model.
+
+Knows no HTTP, no pictures and no JSON.
+
+model = registry.get("mnist")
+posterior = await encode(model.queued, x, call=call)
+"""
 
 from service.engine.errors import (
-    CallerLeft,
+    CallerDisconnected,
     DeadlineExceeded,
     EngineError,
     EngineStopped,
@@ -19,13 +25,28 @@ from service.engine.errors import (
     UnknownLabel,
     UnknownModel,
 )
-from service.engine.model import AllOperations, LoadedModel
+from service.engine.loading import load_model
+from service.engine.model import LoadedModel
 from service.engine.observer import EngineObserver
-from service.engine.operations.core import Operations, Parts, Posterior, Reconstruction, Samples
-from service.engine.operations.geometry import METHODS, SPACINGS, Method, Spacing
-from service.engine.operations.latent_paths import DEFAULT_SPAN, DEFAULT_STEPS, Interpolation, Traversal
+from service.engine.operations.binarisation import BINARISE, Binarise
+from service.engine.operations.decode import decode, decode_in_parts
+from service.engine.operations.encode import Posterior, encode
+from service.engine.operations.encoder_decoder import EncoderDecoder
+from service.engine.operations.geometry import (
+    DEFAULT_SPAN,
+    DEFAULT_STEPS,
+    METHODS,
+    SPACINGS,
+    Method,
+    Spacing,
+)
+from service.engine.operations.interpolate import Interpolation, interpolate
 from service.engine.operations.noise import LARGEST_SEED, new_seed
-from service.engine.operations.scoring import BINARISE, Binarise, Scores
+from service.engine.operations.parts import Parts
+from service.engine.operations.reconstruct import Reconstruction, reconstruct
+from service.engine.operations.sample import SamplePlan, Samples, plan_sample, sample, sample_in_parts
+from service.engine.operations.score import Scores, score
+from service.engine.operations.traverse import Traversal, TraversalPlan, plan_traverse, traverse
 from service.engine.operations.validation import (
     LARGEST_SPAN,
     LARGEST_TEMPERATURE,
@@ -34,9 +55,9 @@ from service.engine.operations.validation import (
     SMALLEST_SPAN,
 )
 from service.engine.registry import LoadFailure, ModelRegistry, Readiness
-from service.engine.runtime.call import Caller
+from service.engine.runtime.call import Call
 from service.engine.runtime.cpu_quota import ThreadBudget, allowed_threads
-from service.engine.runtime.worker_pool import Lanes
+from service.engine.runtime.worker_pool import WorkerPool
 
 __all__ = [
     "BINARISE",
@@ -50,11 +71,11 @@ __all__ = [
     "MOST_DIMS",
     "SMALLEST_SPAN",
     "SPACINGS",
-    "AllOperations",
     "Binarise",
-    "Caller",
-    "CallerLeft",
+    "Call",
+    "CallerDisconnected",
     "DeadlineExceeded",
+    "EncoderDecoder",
     "EngineError",
     "EngineObserver",
     "EngineStopped",
@@ -64,7 +85,6 @@ __all__ = [
     "InvalidModelReference",
     "InvalidParameter",
     "LabelNotApplicable",
-    "Lanes",
     "LoadFailure",
     "LoadedModel",
     "Method",
@@ -74,19 +94,33 @@ __all__ = [
     "NoDensity",
     "NoPrior",
     "NotRun",
-    "Operations",
     "Parts",
     "Posterior",
     "Readiness",
     "Reconstruction",
+    "SamplePlan",
     "Samples",
     "Scores",
     "Spacing",
     "ThreadBudget",
     "TooBusy",
     "Traversal",
+    "TraversalPlan",
     "UnknownLabel",
     "UnknownModel",
+    "WorkerPool",
     "allowed_threads",
+    "decode",
+    "decode_in_parts",
+    "encode",
+    "interpolate",
+    "load_model",
     "new_seed",
+    "plan_sample",
+    "plan_traverse",
+    "reconstruct",
+    "sample",
+    "sample_in_parts",
+    "score",
+    "traverse",
 ]

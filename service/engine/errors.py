@@ -15,7 +15,7 @@
     └── NotRun                  nothing is wrong with the rows, but no model was run on them
         ├── TooBusy                 too many images wait already
         ├── DeadlineExceeded        the caller's deadline came first
-        ├── CallerLeft              nobody waits for the result any more
+        ├── CallerDisconnected      nobody waits for the result any more
         └── EngineStopped           the process is stopping
 
 Knows no status codes. Every message says where, what was expected, what came and what to do.
@@ -191,7 +191,7 @@ class DeadlineExceeded(NotRun):
         )
 
 
-class CallerLeft(NotRun):
+class CallerDisconnected(NotRun):
     """Found out when its turn came."""
 
     def __init__(self) -> None:
@@ -199,7 +199,7 @@ class CallerLeft(NotRun):
 
 
 class EngineStopped(NotRun):
-    """The lanes are closed."""
+    """The worker pool is closed."""
 
     def __init__(self) -> None:
         super().__init__("the models are being shut down. Send it to another instance.")

@@ -30,7 +30,7 @@ class _Refusal:
     reason: str
 
 
-class OnDemandModels:
+class ModelCache:
     """At most `limit` models, the least recently used going first. May be called from any thread."""
 
     def __init__(

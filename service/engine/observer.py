@@ -1,7 +1,7 @@
 """What the engine tells of its work, to whoever counts it.
 
 Knows names and numbers. Knows nothing of metrics: the service hands in an object that has these methods. They
-are called from lane threads and from the event loop, once per batch, and must be quick and raise nothing.
+are called from worker threads and from the event loop, once per batch, and must be quick and raise nothing.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ Two shelves:
 
 * what `load_all` loads, the default and every version that an alias points to, stays until the next
   `load_all`; look-ups read one immutable snapshot and take no lock;
-* a version that exists but has no alias is loaded when it is first asked for (`on_demand.py`).
+* a version that exists but has no alias is loaded when it is first asked for (`model_cache.py`).
 
 `load_all` may be called again, to see what has been published since: it reads names and aliases anew, keeps
 what is loaded already unless its manifest is another (a version never changes, but the content of a mounted
@@ -37,12 +37,13 @@ from model_store import (
     VersionId,
 )
 from service.engine.errors import EngineError, InvalidModelReference, ModelUnavailable, UnknownModel
-from service.engine.model import DEFAULT_MAX_BATCH, LoadedModel
-from service.engine.model_cache import OnDemandModels
+from service.engine.loading import DEFAULT_MAX_BATCH, load_model
+from service.engine.model import LoadedModel
+from service.engine.model_cache import ModelCache
 from service.engine.observer import EngineObserver, Unobserved
 from service.engine.runtime.allocator import return_memory
-from service.engine.runtime.worker_pool import Lanes
-from service.engine.store_snapshot import Files, look_at
+from service.engine.runtime.worker_pool import WorkerPool
+from service.engine.store_snapshot import StoreSnapshot, take_snapshot
 from service.log_fields import fields
 
 _GONE = (
@@ -90,11 +91,11 @@ class _Refused:
     """Why a version was refused, and what its files looked like then."""
 
     reason: str
-    files: Files
+    files: StoreSnapshot
 
 
 @dataclass(frozen=True)
-class _Snapshot:
+class _Catalogue:
     """What one `load_all` found. Never changed, only replaced."""
 
     by_reference: Mapping[str, LoadedModel] = field(default_factory=dict)
@@ -118,8 +119,8 @@ class ModelRegistry:
         default: str,
         threads: int,
         max_loaded: int,
+        worker_pool: WorkerPool,
         max_batch: int = DEFAULT_MAX_BATCH,
-        lanes: Lanes | None = None,
         observer: EngineObserver | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -131,7 +132,7 @@ class ModelRegistry:
             threads: Threads of one model run.
             max_loaded: Most versions held beside those that `load_all` loads.
             max_batch: Most rows that one call of a model takes.
-            lanes: Where the models' queued runs happen.
+            worker_pool: Where the models' queued runs happen.
             observer: Told of those runs.
             clock: Monotonic seconds.
 
@@ -143,13 +144,11 @@ class ModelRegistry:
         self._default = default
         self._threads = threads
         self._max_batch = max_batch
-        self._lanes = lanes
+        self._worker_pool = worker_pool
         self._observer = observer or Unobserved()
-        self._snapshot: _Snapshot | None = None
+        self._catalogue: _Catalogue | None = None
         self._reload = threading.Lock()  # one load_all at a time
-        self._on_demand = OnDemandModels(
-            lambda version: self._load(version, ()), limit=max_loaded, clock=clock
-        )
+        self._cache = ModelCache(lambda version: self._load(version, ()), limit=max_loaded, clock=clock)
 
     @property
     def default(self) -> str:
@@ -180,27 +179,27 @@ class ModelRegistry:
         Args:
             idle_s: Seconds without use.
         """
-        retired = self._on_demand.retire(idle_s)
+        retired = self._cache.retire(idle_s)
         for version in retired:
             _log.info("model retired", extra=fields(model=str(version), idle_s=idle_s))
         if retired:
             return_memory()
 
-    def signature(self) -> Files:
+    def signature(self) -> StoreSnapshot:
         """What the store looks like from outside: it changes when something is published, moved or mended.
 
         Cheap enough to be asked for several times a second: of versions only the directories are looked at,
         and the files only of those that were refused.
         """
-        snapshot = self._snapshot or _Snapshot()
-        files = set(look_at(self._store.root, root=self._store.root, depth=2))
-        for version in snapshot.refused:
+        catalogue = self._catalogue or _Catalogue()
+        files = set(take_snapshot(self._store.root, root=self._store.root, depth=2))
+        for version in catalogue.refused:
             files |= self._files_of(version)
         return frozenset(files)
 
     def _read_store(self, *, again: bool) -> bool:
         with self._reload:
-            previous = self._snapshot or _Snapshot()
+            previous = self._catalogue or _Catalogue()
             listing = self._list(previous)
             for name, reason in listing.ignored.items():
                 if again or previous.ignored.get(name) != reason:
@@ -228,17 +227,17 @@ class ModelRegistry:
             by_reference |= {model.label: model for model in by_reference.values()}
             failed = {text: reasons[v] for text, v in listing.references.items() if v in reasons}
             failed |= {str(version): reason for version, reason in reasons.items()}
-            self._snapshot = current = _Snapshot(
+            self._catalogue = current = _Catalogue(
                 by_reference=MappingProxyType(by_reference),
                 failed_references=MappingProxyType(failed),
                 failures=tuple(failures),
                 ignored=MappingProxyType(listing.ignored),
                 refused=MappingProxyType(refusals),
             )
-            self._on_demand.forget_refusals()
-            for version, model in self._on_demand.models().items():
+            self._cache.forget_refusals()
+            for version, model in self._cache.models().items():
                 if self._is_replaced(model):
-                    self._on_demand.take(version)
+                    self._cache.take(version)
             gone = previous.models.keys() - current.models.keys()
             for version in sorted(gone):
                 _log.info("model retired", extra=fields(model=str(version)))
@@ -254,9 +253,9 @@ class ModelRegistry:
         """Those whose files are as they were."""
         return {v: known for v, known in refused.items() if self._files_of(v) == known.files}
 
-    def _files_of(self, version: VersionId) -> Files:
+    def _files_of(self, version: VersionId) -> StoreSnapshot:
         root = self._store.root
-        return look_at(root / version.name / str(version.version), root=root, depth=1)
+        return take_snapshot(root / version.name / str(version.version), root=root, depth=1)
 
     def get(self, reference: str | None = None) -> LoadedModel:
         """The model for a reference, loading it if it exists and nobody has asked for it before.
@@ -278,28 +277,28 @@ class ModelRegistry:
             readiness = self.readiness()
             raise ModelUnavailable(self._default, f"{readiness.reason} {readiness.remedy}")
         parsed = _parse(reference)
-        snapshot = self._snapshot or _Snapshot()
-        if reference in snapshot.failed_references:
-            raise ModelUnavailable(reference, snapshot.failed_references[reference])
+        catalogue = self._catalogue or _Catalogue()
+        if reference in catalogue.failed_references:
+            raise ModelUnavailable(reference, catalogue.failed_references[reference])
         version = self._resolve(parsed)
-        return snapshot.by_reference.get(str(version)) or self._on_demand.get(version)
+        return catalogue.by_reference.get(str(version)) or self._cache.get(version)
 
     def peek(self, reference: str | None = None) -> LoadedModel | None:
         """The model for a reference if one dictionary look-up finds it: never loads, never blocks."""
-        snapshot = self._snapshot
-        if snapshot is None:
+        catalogue = self._catalogue
+        if catalogue is None:
             return None
-        return snapshot.by_reference.get(self._default if reference is None else reference)
+        return catalogue.by_reference.get(self._default if reference is None else reference)
 
     def loaded(self) -> tuple[LoadedModel, ...]:
         """Every model in memory, by name and version."""
-        snapshot = self._snapshot or _Snapshot()
-        everything = {**self._on_demand.models(), **snapshot.models}
+        catalogue = self._catalogue or _Catalogue()
+        everything = {**self._cache.models(), **catalogue.models}
         return tuple(everything[version] for version in sorted(everything))
 
     def failures(self) -> tuple[LoadFailure, ...]:
         """What `load_all` found in the store and could not serve."""
-        return self._snapshot.failures if self._snapshot else ()
+        return self._catalogue.failures if self._catalogue else ()
 
     def ignored(self) -> tuple[LoadFailure, ...]:
         """Entries of the store that are named like a model and that `load_all` ignored, and why.
@@ -307,18 +306,18 @@ class ModelRegistry:
         They may belong to someone else, such as a directory that may not be read. The default model and
         names that have been served are never ignored: those are failures.
         """
-        found = self._snapshot.ignored if self._snapshot else {}
+        found = self._catalogue.ignored if self._catalogue else {}
         return tuple(LoadFailure(name, reason) for name, reason in found.items())
 
     def readiness(self) -> Readiness:
         """Whether the default model is loaded, which includes having reproduced its golden vectors."""
-        snapshot = self._snapshot
-        if snapshot is None:
+        catalogue = self._catalogue
+        if catalogue is None:
             return Readiness(False, "The models are still being loaded.", "Wait a moment.")
-        model = snapshot.by_reference.get(self._default)
+        model = catalogue.by_reference.get(self._default)
         if model is not None:
             return Readiness(True, f"{model.label} reproduced its golden vectors.", "")
-        reason = snapshot.failed_references.get(self._default)
+        reason = catalogue.failed_references.get(self._default)
         if reason is not None:
             return Readiness(
                 False,
@@ -327,7 +326,7 @@ class ModelRegistry:
                 "default model (VAE_DEFAULT_MODEL).",
             )
         parsed = _parse(self._default)
-        unreadable = [f for f in snapshot.failures if f.model in (_STORE, parsed.name)]
+        unreadable = [f for f in catalogue.failures if f.model in (_STORE, parsed.name)]
         if unreadable:
             return Readiness(
                 False,
@@ -341,7 +340,7 @@ class ModelRegistry:
             "another default model (VAE_DEFAULT_MODEL).",
         )
 
-    def _list(self, previous: _Snapshot) -> _Listing:
+    def _list(self, previous: _Catalogue) -> _Listing:
         """Every reference that `load_all` serves, except plain versions, and what could not be read."""
         references: dict[str, VersionId] = {}
         unreadable: dict[str, str] = {}
@@ -362,7 +361,8 @@ class ModelRegistry:
             try:
                 aliases = self._store.aliases(name)
                 references |= {f"{name}@{alias}": VersionId(name, v) for alias, v in aliases.items()}
-                references[name] = self._store.resolve(name)
+                # As of the same moment: a promotion in between must not make two names contradict each other.
+                references[name] = self._store.resolve(name, aliases=aliases)
             except ModelNotFound:
                 continue  # a name whose first version is still being published
             except (StoreError, OSError) as error:
@@ -386,7 +386,7 @@ class ModelRegistry:
                 refusals[version] = refused[version]
                 continue
             files = self._files_of(version)  # before it is read: what changes meanwhile is read again
-            known = previous.get(version) or self._on_demand.take(version)
+            known = previous.get(version) or self._cache.take(version)
             if known is not None and self._is_replaced(known):
                 known = None
             try:
@@ -418,8 +418,8 @@ class ModelRegistry:
         raise UnknownModel(str(reference), self._known_references())
 
     def _known_references(self) -> tuple[str, ...]:
-        snapshot = self._snapshot or _Snapshot()
-        return tuple(sorted(snapshot.by_reference))
+        catalogue = self._catalogue or _Catalogue()
+        return tuple(sorted(catalogue.by_reference))
 
     def _load(self, version: VersionId, aliases: tuple[str, ...]) -> LoadedModel:
         """Verify, load, warm, compare with the golden vectors.
@@ -431,12 +431,12 @@ class ModelRegistry:
         result = "refused"
         try:
             published = self._store.open(version)
-            model = LoadedModel(
+            model = load_model(
                 published,
                 threads=self._threads,
                 max_batch=self._max_batch,
                 aliases=aliases,
-                lanes=self._lanes,
+                worker_pool=self._worker_pool,
                 observer=self._observer,
             )
         except (StoreError, EngineError, OSError, MemoryError) as error:
@@ -460,8 +460,10 @@ class ModelRegistry:
         return model
 
 
-def _names(snapshot: _Snapshot) -> Mapping[str, tuple[VersionId, str]]:
-    return {text: (model.id, model.manifest.manifest_sha256) for text, model in snapshot.by_reference.items()}
+def _names(catalogue: _Catalogue) -> Mapping[str, tuple[VersionId, str]]:
+    return {
+        text: (model.id, model.manifest.manifest_sha256) for text, model in catalogue.by_reference.items()
+    }
 
 
 def _parse(text: str) -> ModelReference:

@@ -14,10 +14,10 @@ from pathlib import Path
 #: Path, size in bytes, time of the last change in nanoseconds and inode of a file; -1 for what cannot be
 #: read, so that becoming readable is a change too.
 _Seen = tuple[str, int, int, int]
-Files = frozenset[_Seen]
+StoreSnapshot = frozenset[_Seen]
 
 
-def look_at(directory: Path, *, root: Path, depth: int) -> Files:
+def take_snapshot(directory: Path, *, root: Path, depth: int) -> StoreSnapshot:
     """What lies in a directory, and in the directories in it down to `depth`.
 
     Files rather than names, so that one that is put back, or the end of a copy that was caught half way,
@@ -36,12 +36,12 @@ def _walk(directory: str, root: str, depth: int) -> Iterator[_Seen]:
         with os.scandir(directory) as entries:
             for entry in entries:
                 if not entry.name.startswith("."):
-                    yield from _look_at_entry(entry, root, depth)
+                    yield from _snapshot_entry(entry, root, depth)
     except OSError:
         yield directory, -1, -1, -1
 
 
-def _look_at_entry(entry: os.DirEntry[str], root: str, depth: int) -> Iterator[_Seen]:
+def _snapshot_entry(entry: os.DirEntry[str], root: str, depth: int) -> Iterator[_Seen]:
     try:
         follow = entry.is_symlink() and _is_below(os.path.realpath(entry.path), root)
         status = entry.stat(follow_symlinks=follow)

@@ -33,7 +33,7 @@ class Connection:
         self.peer: str | None = None
         self.look: Callable[[], bool] | None = None
 
-    def has_left(self) -> bool:
+    def is_disconnected(self) -> bool:
         """Whether the client will read no answer. From any thread."""
         return self.gone or (self.look is not None and self.look())
 

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from service.engine import CallerLeft
+from service.engine import CallerDisconnected
 from service.http.middleware import problem_response
 from service.http.problems import DOMAIN_ERRORS, Item, ProblemError, problem_of
 from service.log_fields import fields
@@ -29,7 +29,7 @@ async def _problem(_: Request, error: Exception) -> Response:
 
 
 async def _domain(_: Request, error: Exception) -> Response:
-    if isinstance(error, CallerLeft):
+    if isinstance(error, CallerDisconnected):
         raise ClientDisconnect from error  # nobody reads an answer; the middleware logs it as such
     problem = problem_of(error)
     if problem.kind.status >= 500:

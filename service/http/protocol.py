@@ -152,7 +152,7 @@ class ProblemProtocol(HttpToolsProtocol):
             if isinstance(cycle, Cycle) and not (cycle.more_body or cycle.response_started or self.pipeline):
                 cycle.begin()
                 self._socket = self.transport.get_extra_info("socket")
-                self.connection.look = self._has_left
+                self.connection.look = self._is_disconnected
         return True
 
     def data_received(self, data: bytes) -> None:
@@ -290,7 +290,7 @@ class ProblemProtocol(HttpToolsProtocol):
         cycle.keep_alive = False
         return True
 
-    def _has_left(self) -> bool:
+    def _is_disconnected(self) -> bool:
         """Whether a client that sends no more has left altogether. From any thread."""
         if not was_reset(self._socket):
             return False

@@ -35,8 +35,8 @@ class Phase:
         self._phases[self._name] = self._phases.get(self._name, 0.0) + seconds
 
 
-class Caller(Protocol):
-    """What the engine tells of a caller."""
+class Call(Protocol):
+    """What the engine tells of a call."""
 
     queued_s: float
     run_s: float
@@ -70,10 +70,10 @@ class Trace:
         """`with` it: adds the time spent inside to the phase `name`."""
         return Phase(self.phases, name)
 
-    def ran(self, caller: Caller) -> None:
+    def ran(self, call: Call) -> None:
         """Takes over what a caller knows: how long its rows waited for a model, and ran."""
-        self.phases["queue"] = caller.queued_s
-        self.phases["run"] = caller.run_s
+        self.phases["queue"] = call.queued_s
+        self.phases["run"] = call.run_s
 
     def elapsed_s(self) -> float:
         """Seconds since the request arrived."""

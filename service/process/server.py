@@ -275,7 +275,7 @@ def _announce(
     values: dict[str, Any] = {
         "address": url,
         "models": ",".join(model.label for model in services.registry.loaded()) or "none",
-        "threads": services.lanes.count,
+        "threads": services.worker_pool.count,
         "why": budget.why,
         "store": services.store_root,
         "start_ms": 1e3 * (time.perf_counter() - started_s),

@@ -13,10 +13,11 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from direct import directly, load
 from torch import nn
 
 from model_store import ModelStore, PublishedModel, default_store_root
-from service.engine import LoadedModel
+from service.engine import score
 from service.engine.operations.noise import Place, standard_normal_of, uniform_of
 from training.data import ImageSet, load_mnist
 from training.models import VAE, Bernoulli, DiagonalGaussian
@@ -94,7 +95,7 @@ def test_every_term_is_the_trainers_to_a_thousandth_of_a_nat(published, digits):
     It was 0.00014 for the bound and 0.00016 for log_px, less than 0.0022 for 999 of 1,000, and 1.2 and 1.4
     for one image: it has ink on a pixel that was given 1 in 10⁸, which comes as 0.
     """
-    scores = LoadedModel(published, threads=1).score(digits, seed=SEED, importance_samples=K)
+    scores = directly(score, load(published), digits, seed=SEED, importance_samples=K)
     model = FromGraphs(published).eval()
     observations = WithTheNoiseOfTheService(drawn_by_the_service(digits), "grey", seed=0)
     with torch.inference_mode():

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from direct import directly
 from patience import PATIENCE_S
 
 from model_store import ModelStore
 from model_store.manifest import GoldenSpec
-from service.engine import ModelRegistry, NoPrior
+from service.engine import ModelRegistry, NoPrior, WorkerPool, sample
 from training.cli import main
 from training.data import load_mnist, to_unit_interval
 from training.runs.run_directory import load_run
@@ -61,24 +62,27 @@ RECIPES = {
     },
 }
 SERVER = """
+import asyncio
 import sys
 import numpy as np
 from pathlib import Path
 from model_store import ModelStore
-from service.engine import ModelRegistry
+from service.engine import ModelRegistry, WorkerPool, encode, reconstruct, sample
 
-registry = ModelRegistry(ModelStore(Path(sys.argv[1])), default=sys.argv[2], threads=1, max_loaded=2)
+store, pool = ModelStore(Path(sys.argv[1])), WorkerPool(1)
+registry = ModelRegistry(store, default=sys.argv[2], threads=1, max_loaded=2, worker_pool=pool)
 registry.load_all()
 assert registry.readiness().ready, registry.failures()
 model = registry.get(None)
 x = np.load(sys.argv[3])
-posterior = model.encode(x)
-given_back = model.reconstruct(x, sample=False, seed=None)
+posterior = asyncio.run(encode(model.queued, x))
+given_back = asyncio.run(reconstruct(model.queued, x))
 answers = {"mu": posterior.mu, "logvar": posterior.logvar, "x_hat": given_back.x_hat}
 if model.manifest.priors:
-    samples = model.sample(n=6, seed=11, temperature=0.8)
+    samples = asyncio.run(sample(model.queued, n=6, seed=11, temperature=0.8))
     answers |= {"z": samples.z, "samples": samples.x_hat}
 assert not {"torch", "training", "onnx"} & set(sys.modules)
+pool.close()
 np.savez(sys.argv[4], **answers)
 """
 
@@ -154,10 +158,12 @@ def test_server_decodes_its_own_noise_as_the_trained_model_would(published, serv
     model = load_run(published.run).model
     if model.kind == "ae":
         assert "samples" not in served
-        registry = ModelRegistry(published.store, default=published.name, threads=1, max_loaded=2)
+        registry = ModelRegistry(
+            published.store, default=published.name, threads=1, max_loaded=2, worker_pool=WorkerPool(1)
+        )
         registry.load_all()
         with pytest.raises(NoPrior):
-            registry.get(None).sample(n=1, seed=0, temperature=1.0)
+            directly(sample, registry.get(None), n=1, seed=0, temperature=1.0)
         return
     with torch.inference_mode():
         x_hat = model.decode(torch.from_numpy(served["z"]))
@@ -184,7 +190,9 @@ def test_one_flipped_bit_in_the_store_keeps_the_model_from_being_served(publishe
     spoilt = bytearray(decoder.read_bytes())
     spoilt[len(spoilt) // 2] ^= 1
     decoder.write_bytes(bytes(spoilt))
-    registry = ModelRegistry(ModelStore(root), default=published.name, threads=1, max_loaded=2)
+    registry = ModelRegistry(
+        ModelStore(root), default=published.name, threads=1, max_loaded=2, worker_pool=WorkerPool(1)
+    )
     registry.load_all()
     assert not registry.readiness().ready
     assert any("decoder.onnx" in failure.reason for failure in registry.failures())

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from direct import directly, load
 from engine_models import convolutional_decoder, golden_of
 from hazard_plugin import Hazard
 from tiny_models import TinyModel, publish_tiny
 
 from model_store import ModelStore, default_store_root
-from service.engine import Lanes, LoadedModel
+from service.engine import LoadedModel, WorkerPool, decode, encode, interpolate, reconstruct, sample, score
 from service.engine.observer import Unobserved
 
 ROUNDS, CALLERS = 12, 24
@@ -36,7 +37,7 @@ def company() -> Company:
 
 @pytest.fixture(params=["bundled", "linear", "convolutional"])
 def model(request: pytest.FixtureRequest, tmp_path: Path, company: Company) -> Iterator[LoadedModel]:
-    lanes = Lanes(2)
+    worker_pool = WorkerPool(2)
     store, name = ModelStore(tmp_path / "models"), "tiny"
     tiny = TinyModel.make(image_shape=(1, 6, 7), latent_size=5, seed=3)
     if request.param == "bundled":
@@ -46,8 +47,8 @@ def model(request: pytest.FixtureRequest, tmp_path: Path, company: Company) -> I
     else:
         decoder = convolutional_decoder()
         publish_tiny(store, model=tiny, decoder=decoder, golden=golden_of(tiny.golden(), decoder))
-    yield LoadedModel(store.open(name), threads=1, lanes=lanes, observer=company)
-    lanes.close()
+    yield load(store.open(name), worker_pool=worker_pool, observer=company)
+    worker_pool.close()
 
 
 @pytest.mark.hazard_row("batching-exact")
@@ -65,27 +66,27 @@ def test_batched_answers_are_those_of_each_request_alone(
         for _ in range(turns):
             await asyncio.sleep(0)
         if operation == "sample":
-            batched = (await model.queued.sample(n=size, seed=seed)).x_hat
-            alone = model.sample(n=size, seed=seed).x_hat
+            batched = (await sample(model.queued, n=size, seed=seed)).x_hat
+            alone = directly(sample, model, n=size, seed=seed).x_hat
         elif operation == "encode":
             x = noise.random((size, *model.image_shape), dtype=np.float32)
-            batched, alone = (await model.queued.encode(x)).mu, model.encode(x).mu
+            batched, alone = (await encode(model.queued, x)).mu, directly(encode, model, x).mu
         elif operation == "reconstruct":
             x = noise.random((size, *model.image_shape), dtype=np.float32)
-            batched = (await model.queued.reconstruct(x, sample=True, seed=seed)).x_hat
-            alone = model.reconstruct(x, sample=True, seed=seed).x_hat
+            batched = (await reconstruct(model.queued, x, sample=True, seed=seed)).x_hat
+            alone = directly(reconstruct, model, x, sample=True, seed=seed).x_hat
         elif operation == "score":
             x = noise.random((min(size, 17), *model.image_shape), dtype=np.float32)
-            score = await model.queued.score(x, seed=seed, importance_samples=5)
-            single = model.score(x, seed=seed, importance_samples=5)
-            batched, alone = np.asarray(score.log_px), np.asarray(single.log_px)
+            scores = await score(model.queued, x, seed=seed, importance_samples=5)
+            single = directly(score, model, x, seed=seed, importance_samples=5)
+            batched, alone = np.asarray(scores.log_px), np.asarray(single.log_px)
         elif operation == "interpolate":
             z = noise.standard_normal((2, model.latent_size), dtype=np.float32)
-            batched = (await model.queued.interpolate(z=z, steps=size + 1)).x_hat
-            alone = model.interpolate(z=z, steps=size + 1).x_hat
+            batched = (await interpolate(model.queued, z=z, steps=size + 1)).x_hat
+            alone = directly(interpolate, model, z=z, steps=size + 1).x_hat
         else:
             z = noise.standard_normal((size, model.latent_size), dtype=np.float32)
-            batched, alone = await model.queued.decode(z), model.decode(z)
+            batched, alone = await decode(model.queued, z), directly(decode, model, z)
         worst = max(worst, float(np.abs(batched - alone).max()))
         if operation in ("sample", "reconstruct", "score"):
             seeded += 1

@@ -1,4 +1,4 @@
-"""A server that may use one core of several says so when it starts, and runs one lane."""
+"""A server that may use one core of several says so when it starts, and runs one worker thread."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Two hundred thousand requests of every kind, a fifth of them bad: the server is as large as before.
 
-"Before" is after the first tenth of the same mix, when every path has been walked, every lane has run and the
-allocator has its arenas; the connections that stay open are the client's, and gone when it is.
+"Before" is after the first tenth of the same mix, when every path has been walked, every worker has run and
+the allocator has its arenas; the connections that stay open are the client's, and gone when it is.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def test_200_000_mixed_requests_leave_memory_descriptors_and_threads_as_they_wer
             return resident_bytes(pid), descriptors(pid), threads(pid)
 
         idle_descriptors = descriptors(pid)
-        # Every lane and every thread for large answers is started by as much at once as there ever is.
+        # Every worker and every thread for large answers is started by as much at once as there ever is.
         burst = [Request(get("/sample.png?n=200")), Request(get("/sample?n=250"))]
         # More than may wait at once, so that some of it is refused.
         statuses = measure(Plan(port, burst, count=400)).statuses

@@ -1,8 +1,8 @@
 """Four times the work that fits: what is accepted is served in time, the rest is told so at once.
 
-The model takes some 7 ms for an image on the one lane it has; so capacity is known, and on two cores the
-event loop and the client have the other one. Client and server are processes of their own, and the client's
-rate does not depend on the answers.
+The model takes some 7 ms for an image on the one worker thread it has; so capacity is known, and on two cores
+the event loop and the client have the other one. Client and server are processes of their own, and the
+client's rate does not depend on the answers.
 """
 
 from __future__ import annotations

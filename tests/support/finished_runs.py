@@ -7,7 +7,7 @@ import torch
 
 from training.config.recipe import ModelConfig, RunConfig
 from training.data import ImageData
-from training.evaluation import evaluate, write_evaluation
+from training.evaluation.figures import evaluate, write_evaluation
 from training.graphs.export import Graphs, export_graphs
 from training.models import LatentImageModel, build_model
 from training.runs.provenance import describe_provenance

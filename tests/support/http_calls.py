@@ -44,11 +44,11 @@ class Answer:
 
 
 class _Meeting:
-    """A queue of the lanes that is empty once each of them has come, and so started."""
+    """A queue that is empty once each worker has come, and so started."""
 
-    def __init__(self, lanes: int) -> None:
-        self.together = threading.Barrier(lanes + 1)
-        self._missing = lanes
+    def __init__(self, workers: int) -> None:
+        self.together = threading.Barrier(workers + 1)
+        self._missing = workers
 
     def take(self) -> _Meeting | None:
         self._missing -= 1
@@ -92,9 +92,9 @@ class Caller:
         await asyncio.gather(
             *(services.pool.run(together.wait, PATIENCE_S) for _ in range(services.pool.threads))
         )
-        meeting = _Meeting(services.lanes.count)
-        with services.lanes.lock:
-            services.lanes.offer(meeting, lanes=services.lanes.count)
+        meeting = _Meeting(services.worker_pool.count)
+        with services.worker_pool.lock:
+            services.worker_pool.offer(meeting, workers=services.worker_pool.count)
         await asyncio.to_thread(meeting.together.wait, PATIENCE_S)
 
     def __exit__(

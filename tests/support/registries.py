@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from patience import PATIENCE_S
 from tiny_models import TinyModel, publish_tiny
 
 from model_store import ModelReference, ModelStore, PublishedModel, VersionId
-from service.engine import ModelRegistry
+from service.engine import ModelRegistry, WorkerPool
 
 
 class Clock:
@@ -45,9 +46,11 @@ class CountingStore(ModelStore):
         assert self.gate.wait(PATIENCE_S)
         return super().open(reference)
 
-    def resolve(self, reference: str | ModelReference | VersionId) -> VersionId:
+    def resolve(
+        self, reference: str | ModelReference | VersionId, *, aliases: Mapping[str, int] | None = None
+    ) -> VersionId:
         self.resolved[str(reference)] += 1
-        return super().resolve(reference)
+        return super().resolve(reference, aliases=aliases)
 
 
 def publish(
@@ -65,7 +68,13 @@ def broken(store: ModelStore, name: str = "tiny", *, aliases: tuple[str, ...] = 
 
 
 def registry(store: ModelStore, default: str = "tiny", **settings: Any) -> ModelRegistry:
-    chosen: dict[str, Any] = {"default": default, "threads": 1, "max_loaded": 2, **settings}
+    chosen: dict[str, Any] = {
+        "default": default,
+        "threads": 1,
+        "max_loaded": 2,
+        "worker_pool": WorkerPool(1),
+        **settings,
+    }
     made = ModelRegistry(store, **chosen)
     made.load_all()
     return made

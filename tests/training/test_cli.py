@@ -32,7 +32,7 @@ from training.errors import (
     TrainingInterrupted,
     WriteFailed,
 )
-from training.evaluation import evaluate
+from training.evaluation.figures import evaluate
 from training.fitting.lightning_module import FittingModule
 
 TINY = """

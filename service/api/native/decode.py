@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
+from service import engine
 from service.api.answer import Answer, Images
 from service.api.call import Call
 from service.api.operation import Operation
@@ -36,11 +37,12 @@ async def decode(call: Call[Drawing]) -> DecodeAnswer | Parts:
     """The image of each latent; of more than are held whole, part by part."""
     z = call.arrays["z"]
     if call.is_long(len(z)):
-        return call.model.queued.decode_in_parts(
+        return engine.decode_in_parts(
+            call.engine_model,
             z,
             max_images=call.limits.max_stream_images,
-            caller=call.caller,
+            call=call.engine_call,
             part_limit_s=call.part_limit_s,
         )
-    x_hat = await call.model.queued.decode(z, caller=call.caller)
+    x_hat = await engine.decode(call.engine_model, z, call=call.engine_call)
     return DecodeAnswer(model=call.model.label, images=x_hat)

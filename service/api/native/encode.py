@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from service import engine
 from service.api.answer import Answer, Latents
 from service.api.call import Call
 from service.api.operation import IMAGE_BODIES, Operation
@@ -33,5 +34,5 @@ ENCODE: Final = Operation(
 @ENCODE.handler
 async def encode(call: Call[ImagesQuery]) -> EncodeAnswer:
     """The posterior of each image: `mu` and `logvar`."""
-    posterior = await call.model.queued.encode(call.arrays["images"], caller=call.caller)
+    posterior = await engine.encode(call.engine_model, call.arrays["images"], call=call.engine_call)
     return EncodeAnswer(model=call.model.label, mu=posterior.mu, logvar=posterior.logvar)

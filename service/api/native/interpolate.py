@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
+from service import engine
 from service.api.answer import Answer, Images, Latents
 from service.api.call import Call
 from service.api.native.steps import Steps, chosen_steps
@@ -66,11 +67,12 @@ async def interpolate(call: Call[InterpolateQuery]) -> InterpolateAnswer:
     steps = chosen_steps(call, call.parameters.steps)
     call.columns = steps
     call.counts(steps)
-    walk = await call.model.queued.interpolate(
+    path = await engine.interpolate(
+        call.engine_model,
         x=call.arrays.get("images"),
         z=call.arrays.get("z"),
         steps=steps,
         method=call.parameters.method,
-        caller=call.caller,
+        call=call.engine_call,
     )
-    return InterpolateAnswer(model=call.model.label, method=walk.method, z=walk.z, images=walk.x_hat)
+    return InterpolateAnswer(model=call.model.label, method=path.method, z=path.z, images=path.x_hat)

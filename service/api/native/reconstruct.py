@@ -6,6 +6,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
+from service import engine
 from service.api.answer import Answer, Images, Latents, SeedFact
 from service.api.call import Call
 from service.api.operation import IMAGE_BODIES, Operation
@@ -56,11 +57,12 @@ RECONSTRUCT: Final = Operation(
 async def reconstruct(call: Call[ReconstructQuery]) -> ReconstructAnswer:
     """Each image encoded and decoded again, by the posterior mean or a sample of it."""
     is_drawn = bool(call.parameters.sample)
-    back = await call.model.queued.reconstruct(
+    back = await engine.reconstruct(
+        call.engine_model,
         call.arrays["images"],
         sample=is_drawn,
         seed=call.parameters.seed if is_drawn else None,
-        caller=call.caller,
+        call=call.engine_call,
     )
     return ReconstructAnswer(
         model=call.model.label, sample=is_drawn, seed=back.seed, z=back.z, images=back.x_hat

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import Field
 
 from model_store.manifest import MAX_LABEL_CHARACTERS
+from service import engine
 from service.api.answer import Answer, Header, Images, Latents, SeedFact
 from service.api.call import Call, Outline
 from service.api.operation import Operation
@@ -95,15 +96,16 @@ async def sample(call: Call[SampleQuery]) -> SampleAnswer | Parts:
     n = _count(call)
     if call.is_long(n):
         call.counts(n)
-        return call.model.queued.sample_in_parts(
+        return engine.sample_in_parts(
+            call.engine_model,
             n=n,
             max_images=call.limits.max_stream_images,
-            caller=call.caller,
+            call=call.engine_call,
             part_limit_s=call.part_limit_s,
             **_asked(call),
         )
     call.counts(n)
-    drawn = await call.model.queued.sample(n=n, caller=call.caller, **_asked(call))
+    drawn = await engine.sample(call.engine_model, n=n, call=call.engine_call, **_asked(call))
     return SampleAnswer(
         model=call.model.label,
         prior=drawn.prior,
@@ -120,7 +122,7 @@ def outline(call: Call[SampleQuery]) -> Outline:
     """What is drawn from; without a seed, GET draws another."""
     n = _count(call)
     most = call.limits.max_stream_images if call.is_long(n) else call.limits.max_images
-    plan = call.model.queued.plan_sample(n=n, max_images=most, **_asked(call))
+    plan = engine.plan_sample(call.engine_model, n=n, max_images=most, **_asked(call))
     facts = {
         "temperature": plan.temperature,
         "prior": plan.density.prior,

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
+from service import engine
 from service.api.answer import Answer, PerImage, SeedFact
 from service.api.call import Call
 from service.api.operation import IMAGE_BODIES, Operation
@@ -90,13 +91,14 @@ SCORE: Final = Operation(
 async def score(call: Call[ScoreQuery]) -> ScoreAnswer:
     """Evidence lower bound of each image and its terms, in nats."""
     asked = call.parameters
-    scores = await call.model.queued.score(
+    scores = await engine.score(
+        call.engine_model,
         call.arrays["images"],
         importance_samples=asked.importance_samples,
         seed=asked.seed,
         binarise=asked.binarise,
         max_draws=call.limits.max_score_draws,
-        caller=call.caller,
+        call=call.engine_call,
     )
     log_px = scores.log_px
     return ScoreAnswer(

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
+from service import engine
 from service.api.answer import Answer, Images, Latents
 from service.api.call import Call, Outline
 from service.api.native.steps import Steps, chosen_steps
@@ -87,8 +88,8 @@ async def traverse(call: Call[TraverseQuery]) -> TraverseAnswer:
     """A grid of images along one or two latent dimensions."""
     asked = _asked(call)
     call.counts(asked["steps"] ** _axes(call))
-    grid = await call.model.queued.traverse(
-        x=call.arrays.get("images"), z=call.arrays.get("z"), caller=call.caller, **asked
+    grid = await engine.traverse(
+        call.engine_model, x=call.arrays.get("images"), z=call.arrays.get("z"), call=call.engine_call, **asked
     )
     return TraverseAnswer(
         model=call.model.label,
@@ -104,7 +105,7 @@ async def traverse(call: Call[TraverseQuery]) -> TraverseAnswer:
 @TRAVERSE.outline
 def outline(call: Call[TraverseQuery]) -> Outline:
     """How many images the grid has."""
-    return Outline(call.model.queued.plan_traverse(**_asked(call)).count)
+    return Outline(engine.plan_traverse(call.engine_model, **_asked(call)).count)
 
 
 def _asked(call: Call[TraverseQuery]) -> dict[str, Any]:

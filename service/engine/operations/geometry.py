@@ -1,6 +1,6 @@
-"""Ways through latent space: between two points, and along one coordinate.
+"""Paths through latent space: between two points, and along one coordinate.
 
-Knows vectors, angles and quantiles. Knows nothing of models, images or who asked. Everything is computed in
+Knows vectors, angles and quantiles. Knows nothing of models or images. Everything is computed in
 float64 and rounded once, to the float32 that a decoder takes.
 """
 
@@ -11,22 +11,23 @@ from statistics import NormalDist
 from typing import Final, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+
+from service.engine.operations.arrays import Float32Array, Float64Array
 
 Method = Literal["lerp", "slerp"]
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
 Spacing = Literal["quantile", "linear"]
 SPACINGS: Final[tuple[Spacing, ...]] = get_args(Spacing)
+DEFAULT_STEPS: Final = 8
+#: The central 95 % of a standard-normal coordinate.
+DEFAULT_SPAN: Final = 2.0
 
 #: Radians. Nearer to 0 the arc differs from the straight line by less than its float32 rounding; as near to π
 #: the direction of the arc would be decided by rounding errors.
 _NO_ARC: Final = 1e-6
 
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
 
-
-def way(ends: Float32Array, *, steps: int, method: Method) -> Float32Array:
+def interpolation_path(ends: Float32Array, *, steps: int, method: Method) -> Float32Array:
     """Points from one latent to another, evenly spaced, both ends included to the bit.
 
     Args:

@@ -1,6 +1,6 @@
 """Log densities of what the graphs of a model give: nats, one number for each row, in float64.
 
-Knows arrays and formulae. Knows nothing of models, noise or who asked. No row's number depends on the other
+Knows arrays and formulae. Knows nothing of models or noise. No row's number depends on the other
 rows, not by one bit: a row is summed along itself only.
 """
 
@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from service.engine.operations.arrays import Float64Array
 
 #: Least probability of a pixel's own value. A decoder gives the mean as float32, in which what is within 2⁻²⁵
 #: of 1 is 1, and onnxruntime's Sigmoid knows nothing between 0 and 2⁻²⁵ either: 0 stands for what was rounded
@@ -23,7 +25,6 @@ _LOG_2PI: Final = math.log(2.0 * math.pi)
 _quietly = np.errstate(over="ignore", invalid="ignore")
 
 Floats = NDArray[np.floating[Any]]
-Float64Array = NDArray[np.float64]
 
 
 def log_bernoulli(x: NDArray[np.bool_], x_hat: NDArray[np.float32]) -> Float64Array:

@@ -22,11 +22,9 @@ from numpy.typing import NDArray
 
 from model_store import GaussianMixture, Manifest, PriorMixtures
 from service.engine.errors import LabelNotApplicable, NoPrior, UnknownLabel
+from service.engine.operations.arrays import Float32Array, Float64Array
 from service.engine.operations.noise import standard_normal, uniform
 from service.engine.operations.validation import LATENT_BOUND
-
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
 
 STANDARD: Final = "standard"
 FITTED: Final = "fitted"
@@ -129,7 +127,7 @@ def _by_columns(columns: NDArray[np.float32], eps: Float64Array) -> Float64Array
     return noise
 
 
-class Densities:
+class Priors:
     """All that one version can be sampled from."""
 
     def __init__(self, manifest: Manifest, mixtures: PriorMixtures | None, *, model: str) -> None:

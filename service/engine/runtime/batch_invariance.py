@@ -42,7 +42,7 @@ _SLOW_ROW_S = 0.002
 _FASTER, _SLOWER = 0.25, 0.01
 
 
-class RowRunner:
+class BatchInvariantGraph:
     """Runs a session over any number of rows, in batch sizes known to leave every bit as it is."""
 
     def __init__(self, session: GraphSession) -> None:

@@ -3,17 +3,17 @@
 Knows arrays, futures and deadlines. Knows nothing of HTTP, images or ONNX. Waits are in seconds on the
 monotonic clock.
 
-There is no timer: a batch is whatever has arrived in one turn of the event loop or waits when a lane becomes
-free. What the model does in less than `INLINE_S` is run on the event loop itself when nothing else runs,
-because handing it to a thread and back costs more than it takes. Everything else goes to the lanes, and so
-does what holds a request that fills a run by itself and takes longer than the hand-over: meanwhile the event
-loop reads the next one (batches of 64 of a small MLP as npy: 3,200 a second instead of 2,400).
+There is no timer: a batch is whatever has arrived in one turn of the event loop or waits when a worker
+becomes free. What the model does in less than `INLINE_S` is run on the event loop itself when nothing else
+runs, because handing it to a thread and back costs more than it takes. Everything else goes to the workers,
+and so does what holds a request that fills a run by itself and takes longer than the hand-over: meanwhile the
+event loop reads the next one (batches of 64 of a small MLP as npy: 3,200 a second instead of 2,400).
 
 A batch holds at most a quantum: rows worth about `QUANTUM_S` of model time, at least one. A request with
 more rows goes through in slices, back to the end of the queue after each, so that it neither delays small
-requests by more than a quantum per lane nor is delayed by them for ever; its slices may run on several lanes
-at once. A slice never fills up the run of small requests, who would wait for its rows too; the rest of a
-large request that fits is one of them.
+requests by more than a quantum per worker nor is delayed by them for ever; its slices may run on several
+workers at once. A slice never fills up the run of small requests, who would wait for its rows too; the rest
+of a large request that fits is one of them.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.errors import CallerLeft, DeadlineExceeded, EngineStopped, InferenceFailed
+from service.engine.errors import CallerDisconnected, DeadlineExceeded, EngineStopped, InferenceFailed
 from service.engine.observer import EngineObserver
-from service.engine.runtime.batch_invariance import FULL, RowRunner
-from service.engine.runtime.call import Caller
-from service.engine.runtime.worker_pool import Lanes
+from service.engine.runtime.batch_invariance import FULL, BatchInvariantGraph
+from service.engine.runtime.call import Call
+from service.engine.runtime.worker_pool import WorkerPool
 
 #: Longest estimated run that may occupy the event loop.
 INLINE_S = 0.001
-#: About what it costs to hand a run to a lane and its outputs back.
+#: About what it costs to hand a run to a worker and its outputs back.
 HAND_OVER_S = 0.0001
 #: About how much model time one batch is worth.
 QUANTUM_S = 0.0012
@@ -45,19 +45,19 @@ Arrays = tuple[NDArray[np.float32], ...]
 
 
 class _Job:
-    """The rows of one caller, on their way through."""
+    """The rows of one call, on their way through."""
 
-    __slots__ = ("caller", "count", "finished", "future", "loop", "outputs", "rows", "run_s", "submitted_s",
+    __slots__ = ("call", "count", "finished", "future", "loop", "outputs", "rows", "run_s", "submitted_s",
                  "taken", "waited_s")  # fmt: skip
 
-    def __init__(self, rows: NDArray[np.float32], caller: Caller, submitted_s: float) -> None:
+    def __init__(self, rows: NDArray[np.float32], call: Call, submitted_s: float) -> None:
         self.rows = rows
         self.count = len(rows)
-        self.caller = caller
+        self.call = call
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Arrays] = self.loop.create_future()
         self.submitted_s = submitted_s
-        self.taken = 0  # rows; this and the next two are guarded by the lanes' lock
+        self.taken = 0  # rows; this and the next two are guarded by the pool's lock
         self.finished = 0
         self.outputs: Arrays = ()
         self.waited_s = 0.0
@@ -67,72 +67,75 @@ class _Job:
 class GraphQueue:
     """All that wait for one graph of one version. `run` is called on one event loop only."""
 
-    def __init__(self, runner: RowRunner, lanes: Lanes, *, model: str, observer: EngineObserver) -> None:
-        self._runner = runner
-        self._lanes = lanes
+    def __init__(
+        self, graph: BatchInvariantGraph, worker_pool: WorkerPool, *, model: str, observer: EngineObserver
+    ) -> None:
+        self._graph = graph
+        self._worker_pool = worker_pool
         self._model = model
         self._observer = observer
-        self._waiting: deque[_Job] = deque()  # this and the next are guarded by the lanes' lock
+        self._waiting: deque[_Job] = deque()  # this and the next are guarded by the pool's lock
         self._rows_waiting = 0
         self._arrived: list[_Job] = []  # in this turn of the event loop, which alone sees this and the next
-        self._open: dict[_Job, None] = {}  # handed to the lanes and not answered yet, by age
+        self._open: dict[_Job, None] = {}  # handed to the workers and not answered yet, by age
         self._sweep: asyncio.TimerHandle | None = None
         self._sweep_at_s = math.inf
 
-    def run(self, rows: NDArray[np.float32], caller: Caller) -> asyncio.Future[Arrays]:
+    def run(self, rows: NDArray[np.float32], call: Call) -> asyncio.Future[Arrays]:
         """All outputs for all rows, in order.
 
         Args:
             rows: C-contiguous float32, validated, at least one row. Must not be changed until the result is
                 there.
-            caller: Who waits. One who has left, or whose deadline is past when the rows' turn comes, costs no
-                run.
+            call: Deadline and connection of the request. One that is disconnected, or past its deadline when
+                the rows' turn comes, costs no run.
 
         Returns:
             A future of one array per output of the graph, or of one of the errors `DeadlineExceeded` (the
-            deadline came first), `CallerLeft` (found gone when a lane came to the rows), `InferenceFailed`
-            (the runtime raised on these rows) and `EngineStopped` (the lanes were closed meanwhile).
+            deadline came first), `CallerDisconnected` (found gone when a worker came to the rows),
+            `InferenceFailed` (the runtime raised on these rows) and `EngineStopped` (the pool was closed
+            meanwhile).
 
         Raises:
             TooBusy: Too many images wait.
-            EngineStopped: The lanes are closed.
+            EngineStopped: The pool is closed.
         """
-        self._lanes.admit(len(rows), again=caller.is_admitted)
-        caller.is_admitted = True
-        job = _Job(rows, caller, self._lanes.clock())
+        self._worker_pool.admit(len(rows), again=call.is_admitted)
+        call.is_admitted = True
+        job = _Job(rows, call, self._worker_pool.clock())
         self._arrived.append(job)
         if len(self._arrived) == 1:
             job.loop.call_soon(self._flush)
         return job.future
 
     def _flush(self) -> None:
-        """At the end of a turn: runs what came in it right here, if quick, or offers it to the lanes."""
+        """At the end of a turn: runs what came in it right here, if quick, or offers it to the workers."""
         jobs, self._arrived = self._arrived, []
-        lanes = self._lanes
-        with lanes.lock:
+        worker_pool = self._worker_pool
+        with worker_pool.lock:
             self._waiting.extend(jobs)
             self._rows_waiting += sum(job.count for job in jobs)
-            estimate_s = self._runner.seconds(self._rows_waiting)
+            estimate_s = self._graph.seconds(self._rows_waiting)
             is_quick = estimate_s <= INLINE_S and (
                 estimate_s <= HAND_OVER_S or all(job.count < FULL for job in jobs)
             )
-            batch = self.take() if is_quick and lanes.is_idle else None
+            batch = self.take() if is_quick and worker_pool.is_idle else None
             if batch is not None:
-                lanes.running += 1
+                worker_pool.running += 1
             if self._waiting:
-                lanes.offer(self, lanes=max(1, round(estimate_s / QUANTUM_S)))
+                worker_pool.offer(self, workers=max(1, round(estimate_s / QUANTUM_S)))
             depth = self._rows_waiting
         if depth:
             self._open.update(dict.fromkeys(jobs))
             self._watch_deadlines(jobs)
-            self._observer.queued(self._model, self._runner.file, depth)
+            self._observer.queued(self._model, self._graph.file, depth)
         if batch is not None:
             batch.execute()
-            with lanes.lock:
-                lanes.running -= 1
+            with worker_pool.lock:
+                worker_pool.running -= 1
             batch.hand_out()
 
-    # Called by the lanes, with their lock held.
+    # Called by the workers, with the pool's lock held.
 
     def is_empty(self) -> bool:
         """Whether no row waits."""
@@ -140,16 +143,16 @@ class GraphQueue:
 
     def backlog_s(self) -> float:
         """Estimated seconds that the waiting rows take to run."""
-        return self._runner.seconds(self._rows_waiting)
+        return self._graph.seconds(self._rows_waiting)
 
     def take(self) -> _Batch | None:
         """Up to a quantum of rows of callers who still wait, in the order in which they came.
 
         What is more than a quantum begins a batch or waits for the next one.
         """
-        room = quantum = self._runner.rows_within(QUANTUM_S)
+        room = quantum = self._graph.rows_within(QUANTUM_S)
         batch = _Batch(self)
-        now_s = self._lanes.clock()
+        now_s = self._worker_pool.clock()
         while room and self._waiting:
             job = self._waiting[0]
             error = _unwanted(job, now_s)
@@ -166,14 +169,14 @@ class GraphQueue:
             else:
                 batch.failed.append((job, error))
             self._rows_waiting -= size
-            self._lanes.waiting -= size
+            self._worker_pool.waiting -= size
         return batch if batch.slices or batch.failed else None
 
     def fail_all(self, error: Exception) -> None:
         """Give every waiting caller this error, and empty the queue."""
         batch = _Batch(self)
         batch.failed = [(job, error) for job in self._waiting]
-        self._lanes.waiting -= self._rows_waiting
+        self._worker_pool.waiting -= self._rows_waiting
         self._rows_waiting = 0
         self._waiting.clear()
         batch.hand_out_soon()
@@ -182,34 +185,34 @@ class GraphQueue:
 
     def _watch_deadlines(self, jobs: Iterable[_Job]) -> None:
         """Looks again at the earliest deadline of `jobs`, unless it will look before that anyhow."""
-        earliest = min(jobs, key=lambda job: job.caller.deadline_s, default=None)
-        if earliest is None or earliest.caller.deadline_s >= self._sweep_at_s:
+        earliest = min(jobs, key=lambda job: job.call.deadline_s, default=None)
+        if earliest is None or earliest.call.deadline_s >= self._sweep_at_s:
             return
         if self._sweep is not None:
             self._sweep.cancel()
-        self._sweep_at_s = earliest.caller.deadline_s
-        wait_s = max(0.0, self._sweep_at_s - self._lanes.clock())
+        self._sweep_at_s = earliest.call.deadline_s
+        wait_s = max(0.0, self._sweep_at_s - self._worker_pool.clock())
         # Weakly: a timer that runs for half a minute must not keep a retired model in memory.
         self._sweep = earliest.loop.call_later(wait_s, _expire, weakref.ref(self))
 
     def _expire(self) -> None:
         self._sweep, self._sweep_at_s = None, math.inf
-        now_s = self._lanes.clock()
-        for job in [job for job in self._open if job.caller.deadline_s <= now_s]:
+        now_s = self._worker_pool.clock()
+        for job in [job for job in self._open if job.call.deadline_s <= now_s]:
             self._fail(job, DeadlineExceeded())
         self._watch_deadlines(self._open)
 
     def _resolve(self, job: _Job) -> None:
         self._open.pop(job, None)
         if not job.future.done():  # a cancelled caller must not strand its batch-mates
-            job.caller.queued_s += job.waited_s
-            job.caller.run_s += job.run_s
+            job.call.queued_s += job.waited_s
+            job.call.run_s += job.run_s
             job.future.set_result(job.outputs)
 
     def _fail(self, job: _Job, error: Exception) -> None:
         self._open.pop(job, None)
         if not job.future.done():
-            job.caller.queued_s += self._lanes.clock() - job.submitted_s
+            job.call.queued_s += self._worker_pool.clock() - job.submitted_s
             job.future.set_exception(error)
 
 
@@ -232,7 +235,7 @@ class _Batch:
         job.taken += size
 
     def run(self) -> None:
-        """In a lane."""
+        """In a worker."""
         self.execute()
         self.hand_out_soon()
 
@@ -272,7 +275,7 @@ class _Batch:
         for job, error in self.failed:
             reason = _REASONS.get(type(error))
             if reason is not None and (job.future.cancelled() or not job.future.done()):
-                queue._observer.dropped(queue._model, queue._runner.file, reason, job.count)
+                queue._observer.dropped(queue._model, queue._graph.file, reason, job.count)
             queue._fail(job, error)
 
     def hand_out_soon(self) -> None:
@@ -284,10 +287,10 @@ class _Batch:
 
     def _execute(self, slices: list[tuple[_Job, int, int]]) -> None:
         queue = self._queue
-        clock = queue._lanes.clock
+        clock = queue._worker_pool.clock
         started_s = clock()
         parts = [job.rows[first:last] for job, first, last in slices]
-        outputs = queue._runner.run(parts[0] if len(parts) == 1 else np.concatenate(parts))
+        outputs = queue._graph.run(parts[0] if len(parts) == 1 else np.concatenate(parts))
         run_s = clock() - started_s
         at = 0
         for job, first, last in slices:
@@ -295,18 +298,18 @@ class _Batch:
             self._store(job, first, tuple(output[at : at + size] for output in outputs), run_s)
             at += size
         queue._observer.run(
-            queue._model, queue._runner.file, rows=at, jobs=len(slices), wait_s=self._wait_s, run_s=run_s
+            queue._model, queue._graph.file, rows=at, jobs=len(slices), wait_s=self._wait_s, run_s=run_s
         )
         self._wait_s = 0.0
 
     def _store(self, job: _Job, first: int, pieces: Arrays, run_s: float) -> None:
-        """Keeps a slice of a job's outputs; slices of one job may come from several lanes at once."""
+        """Keeps a slice of a job's outputs; slices of one job may come from several workers at once."""
         size = len(pieces[0])
         if size == job.count:
             job.outputs, job.run_s = pieces, run_s
             self._finished.append(job)
             return
-        lock = self._queue._lanes.lock
+        lock = self._queue._worker_pool.lock
         with lock:
             if not job.outputs:
                 job.outputs = tuple(np.empty((job.count, *p.shape[1:]), np.float32) for p in pieces)
@@ -327,15 +330,15 @@ def _expire(queue: weakref.ref[GraphQueue]) -> None:
 
 _REASONS: dict[type[Exception], str] = {
     DeadlineExceeded: "deadline",
-    CallerLeft: "left",
+    CallerDisconnected: "left",
     EngineStopped: "stopped",
 }
 
 
 def _unwanted(job: _Job, now_s: float) -> Exception | None:
     """Why nobody waits for this job any more, if so."""
-    if now_s >= job.caller.deadline_s:
+    if now_s >= job.call.deadline_s:
         return DeadlineExceeded()
-    if job.future.done() or job.caller.has_left():
-        return CallerLeft()
+    if job.future.done() or job.call.is_disconnected():
+        return CallerDisconnected()
     return None

@@ -1,7 +1,7 @@
-"""Whoever waits for a model run: until when, and whether still there.
+"""The caller of a model run: its deadline, and whether it has disconnected.
 
-Knows two questions and two clocks' readings. Knows nothing of requests, batches or graphs. Times are seconds
-on the monotonic clock of `time.monotonic`.
+Knows two conditions and two durations. Knows nothing of requests, batches or graphs. Times are seconds on the
+clock of `time.monotonic`.
 """
 
 from __future__ import annotations
@@ -10,32 +10,32 @@ import math
 from collections.abc import Callable
 
 
-def _stays() -> bool:
+def _never() -> bool:
     return False
 
 
-class Caller:
-    """One request's stake in the queues.
+class Call:
+    """One request, as the queues see it.
 
     Attributes:
         deadline_s: Absolute time after which no result is wanted any more.
-        has_left: Whether nobody would read the result. Asked from any thread, so it must be quick and plain.
+        is_disconnected: Whether the caller will read no result. Called from any thread, so it must be quick.
         queued_s: Seconds that its rows have waited for a model, summed over its runs.
-        run_s: Seconds of the runs that its rows were part of.
-        is_admitted: Rows of it were taken once; what follows from them is not refused for being too much.
+        run_s: Seconds of the runs that contained its rows.
+        is_admitted: Some of its rows were admitted, so the rows that follow are never refused as too many.
     """
 
-    __slots__ = ("deadline_s", "has_left", "is_admitted", "queued_s", "run_s")
+    __slots__ = ("deadline_s", "is_admitted", "is_disconnected", "queued_s", "run_s")
 
-    def __init__(self, *, deadline_s: float = math.inf, has_left: Callable[[], bool] = _stays) -> None:
+    def __init__(self, *, deadline_s: float = math.inf, is_disconnected: Callable[[], bool] = _never) -> None:
         self.deadline_s = deadline_s
-        self.has_left = has_left
+        self.is_disconnected = is_disconnected
         self.queued_s = 0.0
         self.run_s = 0.0
         self.is_admitted = False
 
-    def again(self, *, deadline_s: float) -> Caller:
-        """The same caller with a later deadline, for the next part of a long answer."""
-        later = Caller(deadline_s=deadline_s, has_left=self.has_left)
+    def with_deadline(self, *, deadline_s: float) -> Call:
+        """The same call with a later deadline, for the next part of a long answer."""
+        later = Call(deadline_s=deadline_s, is_disconnected=self.is_disconnected)
         later.is_admitted = self.is_admitted
         return later

@@ -8,9 +8,8 @@ Options, and what each was measured to do (2 cores, MLP and residual decoders fo
 * threads are given, because the default counts the host's cores and ignores a container's quota;
 * no spinning: idle pool threads otherwise burn most of a core;
 * no arena: it keeps its peak for ever, 78 MB after one batch of 8,192;
-* the memory pattern stays on: the callers use five batch sizes at most (`rows.py`), so five plans are kept,
-  for no more memory than without, and convolutions cause no page faults: 5 % less CPU time at batch 16, 25 %
-  at 32.
+* the memory pattern stays on: callers run few batch sizes (`batch_invariance`), so few plans are kept, for no
+  more memory than without, and convolutions cause no page faults: 5 % less CPU time at batch 16, 25 % at 32.
 """
 
 from __future__ import annotations

@@ -3,19 +3,19 @@
 Knows queues that have work, the bound on waiting images, and threads. Knows nothing of arrays, graphs or
 event loops. Times are seconds on the monotonic clock.
 
-Why lanes of one thread each, instead of one run over all cores: the rows of a batch are independent, so two
+Why workers of one thread each, instead of one run over all cores: the rows of a batch are independent, so two
 runs side by side need no barrier after each layer. On two cores, images/s of the bundled encoder in batches
 of 16 were 27,000 with two runs of one thread and 19,000 with one run of two; of the decoder 7,200 and 4,600;
 a run of two threads also costs 20 to 30 % more CPU per image (`make bench ARGS=split`).
 
-Lanes are nicer than the thread that they work for: an event loop that wakes to read, to answer or to say that
-it lives has a core soon, not when a lane's turn is over, which the system's clock may see 4 ms later. The p99
-of single images beside a request of 4,096 is 2.5 times as long as alone with it and 3.5 without
+Workers are nicer than the event loop's thread: an event loop that wakes to read, to answer or to say that
+it lives has a core soon, not when a worker's turn is over, which the system's clock may see 4 ms later. The
+p99 of single images beside a request of 4,096 is 2.5 times as long as alone with it and 3.5 without
 (test_large_beside_small). Niceness weighs threads against all others of the same group: of the container, the
 service or the session, where the system makes such groups.
 
-A lane takes the queue that has waited longest, runs one quantum of it, and puts it back at the end: no model
-and no request can keep the others waiting for longer than the quanta that are ahead.
+A worker takes the queue that has waited longest, runs one quantum of it, and puts it back at the end: no
+model and no request can keep the others waiting for longer than the quanta that are ahead.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from service.engine.errors import EngineStopped, TooBusy
 _log = logging.getLogger(__name__)
 #: Longest wait that a refused caller is told; a longer one would be a guess.
 _MOST_RETRY_AFTER_S = 60
-#: By how much lanes are nicer than the process: a third of the weight of a thread that is not.
+#: By how much workers are nicer than the process: a third of the weight of a thread that is not.
 _NICER = 5
 
 
@@ -48,7 +48,7 @@ class Work(Protocol):
 
 
 class Queue(Protocol):
-    """What a lane needs of a queue. Both are called with `Lanes.lock` held."""
+    """What a worker needs of a queue. Both are called with `WorkerPool.lock` held."""
 
     def take(self) -> Work | None:
         """The next quantum, or None when nothing that is still wanted waits."""
@@ -57,13 +57,13 @@ class Queue(Protocol):
         """Whether nothing waits."""
 
     def backlog_s(self) -> float:
-        """Seconds of one lane that all it holds would take."""
+        """Seconds that one worker would take for all it holds."""
 
     def fail_all(self, error: Exception) -> None:
         """Gives up what waits."""
 
 
-class Lanes:
+class WorkerPool:
     """`count` threads over any number of queues, and the bound on what may wait in all of them."""
 
     def __init__(
@@ -88,7 +88,7 @@ class Lanes:
         self.waiting = 0
         """Images in all queues that no run has taken yet. Changed with the lock held."""
         self.running = 0
-        """Runs in progress, on lanes or inline. Changed with the lock held."""
+        """Runs in progress, on workers or inline. Changed with the lock held."""
 
     def start(self, most: int) -> int:
         """Starts the threads; `count` is then the number of those that the system let start.
@@ -139,15 +139,15 @@ class Lanes:
         """Nothing runs and nothing waits. Asked with the lock held."""
         return self.running == 0 and not self._ring
 
-    def offer(self, queue: Queue, *, lanes: int) -> None:
-        """Puts a queue with work into the ring and wakes up to `lanes` threads. Called with the lock held."""
+    def offer(self, queue: Queue, *, workers: int) -> None:
+        """Put a queue with work into the ring and wake up to `workers` threads. Called with the lock held."""
         if queue not in self._ring:
             self._ring.append(queue)
-        missing = min(lanes, self.count) - self._sleeping
+        missing = min(workers, self.count) - self._sleeping
         if missing > 0 and len(self._threads) < self.count:
             for _ in range(min(missing, self.count - len(self._threads))):
                 self._start_one()
-        self._work_came.notify(lanes)
+        self._work_came.notify(workers)
 
     def close(self) -> None:
         """Lets what runs finish, gives up what waits, and ends the threads."""
@@ -166,7 +166,7 @@ class Lanes:
         return max(1, min(_MOST_RETRY_AFTER_S, math.ceil(seconds)))
 
     def _start_one(self) -> None:
-        thread = threading.Thread(target=self._serve, name=f"vae-lane-{len(self._threads)}", daemon=True)
+        thread = threading.Thread(target=self._serve, name=f"vae-infer-{len(self._threads)}", daemon=True)
         thread.start()
         self._threads.append(thread)
 
@@ -181,7 +181,7 @@ class Lanes:
             try:
                 work.run()
             except Exception as error:  # a defect of ours must not end the thread
-                _log.error("lane failed", exc_info=error)
+                _log.error("inference thread failed", exc_info=error)
             finally:
                 with self.lock:
                     self.running -= 1

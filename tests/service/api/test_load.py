@@ -16,7 +16,7 @@ from http_calls import Answer, Caller
 from patience import PATIENCE_S
 
 from service.app import create_app
-from service.engine.runtime.batch_invariance import RowRunner
+from service.engine.runtime.batch_invariance import BatchInvariantGraph
 from service.http.connection import Connection
 from service.settings import Settings
 
@@ -28,16 +28,16 @@ class Gate:
         self.opened = threading.Event()
         self.entered = threading.Semaphore(0)
         self.rows = 0
-        original = RowRunner.run
+        original = BatchInvariantGraph.run
 
-        def run(runner: RowRunner, rows: np.ndarray) -> Any:
+        def run(graph: BatchInvariantGraph, rows: np.ndarray) -> Any:
             self.rows += len(rows)
             self.entered.release()
             assert self.opened.wait(PATIENCE_S)
-            return original(runner, rows)
+            return original(graph, rows)
 
-        monkeypatch.setattr(RowRunner, "run", run)
-        # Nothing is quick: every run goes to a lane, where it can be held.
+        monkeypatch.setattr(BatchInvariantGraph, "run", run)
+        # Nothing is quick: every run goes to a worker, where it can be held.
         monkeypatch.setattr("service.engine.runtime.batcher.INLINE_S", -1.0)
 
     def shut(self) -> None:
@@ -74,7 +74,7 @@ async def entered(gate: Gate) -> None:
 async def queued(api: Caller, images: int) -> None:
     """Waits until so many images wait for a run."""
     async with asyncio.timeout(PATIENCE_S):
-        while api.app.state.services.lanes.waiting < images:  # noqa: ASYNC110  # its number is no event
+        while api.app.state.services.worker_pool.waiting < images:  # noqa: ASYNC110  # its number is no event
             await asyncio.sleep(0.001)
 
 
@@ -242,7 +242,7 @@ def test_what_waits_when_the_server_stops_is_told_so(tiny_store: Path, opened_la
             await entered(opened_late)
             waiting = asyncio.create_task(post(api, "/decode", zeros(1)))
             await queued(api, 1)
-            closing = asyncio.create_task(asyncio.to_thread(api.app.state.services.lanes.close))
+            closing = asyncio.create_task(asyncio.to_thread(api.app.state.services.worker_pool.close))
             answer = await waiting
             opened_late.opened.set()
             await closing

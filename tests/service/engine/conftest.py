@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from direct import load
 from engine_models import LATENT, SHAPE, convolutional_decoder, golden_of, softplus_decoder
 from registries import CountingStore
 from tiny_models import TinyModel, publish_tiny
@@ -45,13 +46,20 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Publish
 
 @pytest.fixture(scope="session")
 def loaded(tiny: TinyModel, published: Callable[..., PublishedModel]) -> LoadedModel:
-    return LoadedModel(published(tiny), threads=1, max_batch=64)
+    return load(published(tiny), max_batch=64)
+
+
+@pytest.fixture(scope="session")
+def auto(published: Callable[..., PublishedModel]) -> LoadedModel:
+    """A plain autoencoder, without posterior or prior."""
+    plain = TinyModel.make(image_shape=SHAPE, latent_size=LATENT, kind="ae")
+    return load(published(plain), max_batch=64)
 
 
 @pytest.fixture(scope="module", params=["linear", "softplus", "convolutional"])
 def any_model(request: pytest.FixtureRequest, tiny: TinyModel, published) -> LoadedModel:
     """One for each kind of layers: a matrix product, a Softplus, convolutions."""
     if request.param == "linear":
-        return LoadedModel(published(tiny), threads=2)
+        return load(published(tiny), threads=2)
     decoder = softplus_decoder() if request.param == "softplus" else convolutional_decoder()
-    return LoadedModel(published(tiny, decoder=decoder, golden=golden_of(tiny.golden(), decoder)), threads=2)
+    return load(published(tiny, decoder=decoder, golden=golden_of(tiny.golden(), decoder)), threads=2)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from direct import directly, load
 from engine_models import LATENT, SHAPE, golden_of, images, latents
 from onnx import helper
 from tiny_models import TinyModel, make_model
@@ -18,6 +19,10 @@ from service.engine import (
     LoadedModel,
     ModelRejected,
     NoPrior,
+    decode,
+    encode,
+    reconstruct,
+    sample,
 )
 
 # Inputs
@@ -41,16 +46,16 @@ from service.engine import (
 )  # fmt: skip
 def test_images_that_do_not_fit_are_refused_with_the_remedy(loaded: LoadedModel, x, message):
     with pytest.raises(InvalidInput, match=message):
-        loaded.encode(x)
+        directly(encode, loaded, x)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, -1e-6, 1.0001, 255])
 def test_a_pixel_that_does_not_fit_is_named(loaded: LoadedModel, bad):
     x = images(4)
     x[2, 0, 3, 6] = bad
-    for operation in (loaded.encode, loaded.reconstruct):
+    for operation in (encode, reconstruct):
         with pytest.raises(InvalidInput, match=r"^images\[2\]\[0\]\[3\]\[6\]: expected a pixel in \[0, 1\]"):
-            operation(x)
+            directly(operation, loaded, x)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1.1e4, -3e38])
@@ -58,12 +63,12 @@ def test_a_latent_that_does_not_fit_is_named(loaded: LoadedModel, bad):
     z = latents(4)
     z[3, 1] = bad
     with pytest.raises(InvalidInput, match=r"^z\[3\]\[1\]: expected a finite number within ±10000"):
-        loaded.decode(z)
+        directly(decode, loaded, z)
 
 
 def test_the_largest_latents_allowed_still_give_an_image(any_model: LoadedModel):
     extremes = np.array([[1e4] * LATENT, [-1e4] * LATENT], np.float32)
-    assert np.isfinite(any_model.decode(extremes)).all()
+    assert np.isfinite(directly(decode, any_model, extremes)).all()
 
 
 @pytest.mark.parametrize(
@@ -81,15 +86,15 @@ def test_the_largest_latents_allowed_still_give_an_image(any_model: LoadedModel)
 )  # fmt: skip
 def test_numbers_out_of_range_are_refused_by_name(loaded: LoadedModel, arguments, where):
     with pytest.raises(InvalidInput) as caught:
-        loaded.sample(**arguments)
+        directly(sample, loaded, **arguments)
     assert caught.value.where == where
     assert caught.value.remedy
     assert len(str(caught.value)) < 300
 
 
 def test_the_extremes_of_every_number_are_accepted(loaded: LoadedModel):
-    assert len(loaded.sample(n=64, seed=LARGEST_SEED, temperature=10).z) == 64
-    assert len(loaded.sample(n=1, seed=0, temperature=0.0).z) == 1
+    assert len(directly(sample, loaded, n=64, seed=LARGEST_SEED, temperature=10).z) == 64
+    assert len(directly(sample, loaded, n=1, seed=0, temperature=0.0).z) == 1
 
 
 def generated_array(rng: np.random.Generator) -> np.ndarray:
@@ -111,13 +116,13 @@ def test_5_000_generated_arrays_are_answered_or_invalid(loaded: LoadedModel):
     for _ in range(2500):
         array = generated_array(rng)
         for operation, row, low, high in (
-            (loaded.encode, SHAPE, 0, 1),
-            (loaded.decode, (LATENT,), -1e4, 1e4),
+            (encode, SHAPE, 0, 1),
+            (decode, (LATENT,), -1e4, 1e4),
         ):
             fits = array.dtype == np.float32 and array.shape[1:] == row and 1 <= len(array) <= 64
             fits = bool(fits and ((array >= low) & (array <= high)).all())
             try:
-                operation(array)
+                directly(operation, loaded, array)
             except InvalidInput as error:
                 message = str(error)
             else:
@@ -130,11 +135,12 @@ def test_5_000_generated_arrays_are_answered_or_invalid(loaded: LoadedModel):
 
 def test_an_autoencoder_has_nothing_to_sample_from(published):
     auto = TinyModel.make(image_shape=SHAPE, latent_size=LATENT, kind="ae")
-    model = LoadedModel(published(auto), threads=1)
-    for operation in (model.sample, lambda: model.reconstruct(images(1), sample=True)):
-        with pytest.raises(NoPrior, match=r"model 'tiny@1': .* Use a model of kind 'vae'"):
-            operation()
-    assert model.reconstruct(images(1)).x_hat.shape == (1, *SHAPE)
+    model = load(published(auto))
+    with pytest.raises(NoPrior, match=r"model 'tiny@1': .* Use a model of kind 'vae'"):
+        directly(sample, model)
+    with pytest.raises(NoPrior, match=r"model 'tiny@1': .* Use a model of kind 'vae'"):
+        directly(reconstruct, model, images(1), sample=True)
+    assert directly(reconstruct, model, images(1)).x_hat.shape == (1, *SHAPE)
 
 
 # Loading
@@ -143,26 +149,26 @@ def test_an_autoencoder_has_nothing_to_sample_from(published):
 def test_a_decoder_of_nan_never_becomes_a_model(tiny: TinyModel, published):
     source = published(tiny, decoder=tiny.decoder_of_nan)
     with pytest.raises(ModelRejected, match=r"tiny@1: decoder\.onnx: .*largest difference of nan"):
-        LoadedModel(source, threads=1)
+        load(source)
 
 
 def test_a_decoder_with_other_weights_never_becomes_a_model(tiny: TinyModel, published):
     other = TinyModel.make(image_shape=SHAPE, latent_size=LATENT, seed=4)
     message = r"decoder\.onnx: .*'x_hat': expected at most 1e-05 .* difference of 0\.\d+"
     with pytest.raises(ModelRejected, match=message):
-        LoadedModel(published(tiny, decoder=other.decoder), threads=1)
+        load(published(tiny, decoder=other.decoder))
 
 
 def test_an_encoder_with_other_weights_never_becomes_a_model(tiny: TinyModel, published):
     other = TinyModel.make(image_shape=SHAPE, latent_size=LATENT, seed=4)
     with pytest.raises(ModelRejected, match=r"encoder\.onnx: .*'mu': expected at most 0\.0001"):
-        LoadedModel(published(tiny, encoder=other.encoder), threads=1)
+        load(published(tiny, encoder=other.encoder))
 
 
 def test_a_weight_that_is_off_by_little_is_still_caught(tiny: TinyModel, published):
     shifted = replace(tiny, b_x=tiny.b_x + np.float32(1e-4))
     with pytest.raises(ModelRejected, match=r"decoder\.onnx"):
-        LoadedModel(published(tiny, decoder=shifted.decoder), threads=1)
+        load(published(tiny, decoder=shifted.decoder))
 
 
 def test_a_graph_that_fails_on_its_first_run_is_rejected_by_name(tiny: TinyModel, published):
@@ -175,7 +181,7 @@ def test_a_graph_that_fails_on_its_first_run_is_rejected_by_name(tiny: TinyModel
     source = published(tiny)
     broken = replace(source, decoder=proto.SerializeToString())
     with pytest.raises(ModelRejected, match=r"decoder\.onnx"):
-        LoadedModel(broken, threads=1)
+        load(broken)
 
 
 def _int64s(name: str, values: list[int]):
@@ -200,7 +206,7 @@ def test_an_output_that_is_not_finite_fails_and_is_not_answered(tiny: TinyModel,
         nodes, {"z": ("batch", LATENT)}, {"x_hat": ("batch", *SHAPE)}, weights
     ).SerializeToString()
     positive = replace(tiny.golden(), z=np.full((2, LATENT), 2.0, np.float32))
-    model = LoadedModel(published(tiny, decoder=decoder, golden=golden_of(positive, decoder)), threads=1)
+    model = load(published(tiny, decoder=decoder, golden=golden_of(positive, decoder)))
     with pytest.raises(InferenceFailed, match=r"tiny@1: decoder\.onnx: expected finite outputs"):
-        model.decode(np.full((1, LATENT), -1.0, np.float32))
-    assert np.isfinite(model.decode(np.full((1, LATENT), 1.0, np.float32))).all()
+        directly(decode, model, np.full((1, LATENT), -1.0, np.float32))
+    assert np.isfinite(directly(decode, model, np.full((1, LATENT), 1.0, np.float32))).all()

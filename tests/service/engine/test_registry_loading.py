@@ -9,13 +9,14 @@ import shutil
 import threading
 
 import pytest
+from direct import directly
 from faults import refusing
 from patience import PATIENCE_S
 from registries import broken, labels, publish, registry
 from volumes import mount
 
 from model_store import ModelStore
-from service.engine import LoadFailure, ModelRegistry, ModelUnavailable, UnknownModel
+from service.engine import LoadFailure, ModelRegistry, ModelUnavailable, UnknownModel, WorkerPool, sample
 
 # What cannot be served
 
@@ -34,7 +35,7 @@ def test_an_empty_store_starts_and_says_what_to_do(store):
 
 
 def test_before_loading_nothing_is_ready(store):
-    models = ModelRegistry(store, default="tiny", threads=1, max_loaded=1)
+    models = ModelRegistry(store, default="tiny", threads=1, max_loaded=1, worker_pool=WorkerPool(1))
     assert not models.readiness().ready
     assert models.peek() is None
     with pytest.raises(ModelUnavailable, match="still being loaded"):
@@ -132,11 +133,11 @@ def test_a_model_in_use_outlives_its_replacement(store):
     publish(store, aliases=("stable",))
     models = registry(store)
     held = models.get()
-    expected = held.sample(n=3, seed=1).x_hat.tobytes()
+    expected = directly(sample, held, n=3, seed=1).x_hat.tobytes()
     publish(store, seed=1, aliases=("stable",))
     models.load_all()
     assert models.get().label == "tiny@2"
-    assert held.sample(n=3, seed=1).x_hat.tobytes() == expected
+    assert directly(sample, held, n=3, seed=1).x_hat.tobytes() == expected
 
 
 def test_a_broken_successor_leaves_the_old_version_in_service_and_says_why(store):
@@ -183,7 +184,7 @@ def test_look_ups_while_loading_again_always_find_a_model(store):
     def ask() -> None:
         while not stop.is_set():
             try:
-                models.get("tiny@stable").sample(n=1, seed=1)
+                directly(sample, models.get("tiny@stable"), n=1, seed=1)
             except Exception as error:
                 failures.append(error)
                 return
@@ -215,8 +216,33 @@ def test_refresh_takes_a_promotion_over_and_retires_what_no_alias_names(store):
     assert models.refresh()
     assert models.get("tiny@stable").label == "tiny@2"
     assert {"tiny@2", "tiny@3"} == set(labels(models))
-    assert held.sample(n=1, seed=1).x_hat.shape[0] == 1  # whoever holds the old one is done with it in peace
+    assert (
+        directly(sample, held, n=1, seed=1).x_hat.shape[0] == 1
+    )  # whoever holds the old one is done with it in peace
     assert not models.refresh()
+
+
+def test_a_promotion_while_the_store_is_read_leaves_no_two_names_that_contradict_each_other(
+    store, monkeypatch
+):
+    """`tiny` and `tiny@stable` are one version in every snapshot, whichever moment the reading caught."""
+    for seed in (1, 2):
+        publish(store, seed=seed)
+    store.promote("tiny", "stable", 1)
+    models = registry(store)
+    read = store.aliases
+
+    def promoted_meanwhile(name: str) -> dict[str, int]:
+        found = read(name)
+        store.promote("tiny", "stable", 2)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "aliases", promoted_meanwhile)
+        models.refresh()
+    assert models.get("tiny").label == models.get("tiny@stable").label == "tiny@1"
+    assert models.refresh()
+    assert models.get("tiny").label == models.get("tiny@stable").label == "tiny@2"
 
 
 def test_signature_changes_with_whatever_refresh_would_see(store):
@@ -422,17 +448,17 @@ def test_an_update_of_a_mounted_volume_is_served_under_the_same_name(store, tmp_
     volume = ModelStore(tmp_path / "volume")
     models = registry(volume)
     held = models.get("tiny")
-    before = held.sample(n=2, seed=1).x_hat.tobytes()
+    before = directly(sample, held, n=2, seed=1).x_hat.tobytes()
     seen = models.signature()
     other = with_other_weights(tmp_path / "other", seed=9)
-    expected = registry(other).get().sample(n=2, seed=1).x_hat.tobytes()
+    expected = directly(sample, registry(other).get(), n=2, seed=1).x_hat.tobytes()
     mount(volume.root / inside, other.root / inside, stamp="..2026_01_02_00_00_00.2")
     assert models.signature() != seen
     with caplog.at_level(logging.WARNING):
         assert models.refresh()
     for reference in ("tiny", "tiny@1", "tiny@latest", None):
-        assert models.get(reference).sample(n=2, seed=1).x_hat.tobytes() == expected != before
-    assert held.sample(n=2, seed=1).x_hat.tobytes() == before
+        assert directly(sample, models.get(reference), n=2, seed=1).x_hat.tobytes() == expected != before
+    assert directly(sample, held, n=2, seed=1).x_hat.tobytes() == before
     assert [record.getMessage() for record in caplog.records] == ["version replaced"]
     assert not models.refresh()
 
@@ -446,10 +472,10 @@ def test_an_update_that_is_broken_leaves_what_was_served(store, tmp_path):
     mended = tmp_path / "mended"
     shutil.copytree(other.root, mended)
     (other.root / "tiny/1/decoder.onnx").write_bytes(b"x")
-    before = models.get().sample(n=2, seed=1).x_hat.tobytes()
+    before = directly(sample, models.get(), n=2, seed=1).x_hat.tobytes()
     mount(volume.root, other.root, stamp="..2026_01_02_00_00_00.2")
     assert models.refresh()
-    assert models.get().sample(n=2, seed=1).x_hat.tobytes() == before
+    assert directly(sample, models.get(), n=2, seed=1).x_hat.tobytes() == before
     (failure,) = models.failures()
     assert failure.model == "tiny@1"
     assert "decoder.onnx" in failure.reason
@@ -458,7 +484,7 @@ def test_an_update_that_is_broken_leaves_what_was_served(store, tmp_path):
     assert models.signature() != seen
     assert models.refresh()
     assert models.failures() == ()
-    assert models.get().sample(n=2, seed=1).x_hat.tobytes() != before
+    assert directly(sample, models.get(), n=2, seed=1).x_hat.tobytes() != before
 
 
 def test_a_version_without_an_alias_is_replaced_as_well(store, tmp_path):
@@ -467,13 +493,13 @@ def test_a_version_without_an_alias_is_replaced_as_well(store, tmp_path):
     mount(tmp_path / "volume", store.root)
     volume = ModelStore(tmp_path / "volume")
     models = registry(volume)
-    before = models.get("tiny@1").sample(n=2, seed=1).x_hat.tobytes()
+    before = directly(sample, models.get("tiny@1"), n=2, seed=1).x_hat.tobytes()
     other = ModelStore(tmp_path / "other")
     for seed in (8, 2):
         publish(other, seed=seed)
     mount(volume.root, other.root, stamp="..2026_01_02_00_00_00.2")
     models.refresh()
-    assert models.get("tiny@1").sample(n=2, seed=1).x_hat.tobytes() != before
+    assert directly(sample, models.get("tiny@1"), n=2, seed=1).x_hat.tobytes() != before
 
 
 def test_the_signature_follows_no_link_out_of_the_store(store, tmp_path):

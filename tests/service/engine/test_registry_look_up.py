@@ -9,11 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from direct import directly
 from engine_models import LATENT
 from patience import PATIENCE_S
 from registries import Clock, broken, labels, publish, registry
 
-from service.engine import InvalidModelReference, ModelRegistry, ModelUnavailable, UnknownModel
+from service.engine import (
+    InvalidModelReference,
+    ModelRegistry,
+    ModelUnavailable,
+    UnknownModel,
+    WorkerPool,
+    decode,
+)
 from service.engine.model_cache import REFUSAL_S
 
 # Names
@@ -34,7 +42,10 @@ def test_versions_answer_with_their_own_weights(store):
     publish(store, seed=1)
     models = registry(store)
     z = np.ones((1, LATENT), np.float32)
-    assert models.get("tiny@1").decode(z).tobytes() != models.get("tiny@2").decode(z).tobytes()
+    assert (
+        directly(decode, models.get("tiny@1"), z).tobytes()
+        != directly(decode, models.get("tiny@2"), z).tobytes()
+    )
 
 
 def test_the_default_may_be_a_plain_version(store):
@@ -49,7 +60,7 @@ def test_the_default_may_be_a_plain_version(store):
 @pytest.mark.parametrize("default", ["", "../tiny", "Tiny", "tiny@", "tiny@03", "tiny@@1", "a" * 200])
 def test_a_default_that_is_no_reference_is_refused_at_once(store, default):
     with pytest.raises(InvalidModelReference):
-        ModelRegistry(store, default=default, threads=1, max_loaded=1)
+        ModelRegistry(store, default=default, threads=1, max_loaded=1, worker_pool=WorkerPool(1))
 
 
 @pytest.mark.parametrize("reference", ["nobody", "tiny@9", "tiny@nothing", "tin", "tiny@999999999"])

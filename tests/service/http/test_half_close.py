@@ -110,7 +110,7 @@ def test_connection_without_a_whole_request_is_closed_at_once(run: Run, sent: by
     run(test())
 
 
-def test_only_a_closed_connection_has_left(run: Run) -> None:
+def test_only_a_closed_connection_is_disconnected(run: Run) -> None:
     """Both send the same FIN; and what those who left had asked for is not worth a run."""
 
     async def test() -> None:
@@ -123,9 +123,9 @@ def test_only_a_closed_connection_has_left(run: Run) -> None:
                 stays.send_no_more()
                 await leaves.close()
                 staying, leaving = map(connection_of, app.scopes)
-                await server.until(leaving.has_left)
+                await server.until(leaving.is_disconnected)
                 await server.until(lambda: len(server.state.connections) == 1)
-                assert not staying.has_left()
+                assert not staying.is_disconnected()
                 app.may_answer.set()
                 assert (await stays.all_that_comes()).endswith(b"\r\n\r\n/a")
             await server.until_nobody_is_connected()

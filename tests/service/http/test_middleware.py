@@ -18,7 +18,8 @@ import pytest
 from http_calls import Caller
 
 from service.app import create_app
-from service.engine import InferenceFailed, ModelRegistry, Operations
+from service.engine import InferenceFailed, ModelRegistry
+from service.engine.runtime.batch_invariance import BatchInvariantGraph
 from service.http.connection import SCOPE_KEY, Connection
 from service.log_fields import fields
 from service.observability.logs import JsonFormatter, TextFormatter
@@ -175,7 +176,7 @@ def test_unexpected_error_is_one_line_and_a_problem_without_its_text(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("internal detail")
 
-    monkeypatch.setattr(Operations, "decode", broken)
+    monkeypatch.setattr(BatchInvariantGraph, "run", broken)
     answer = api.post_json("/decode", {"z": [[0.0] * 8]})
     assert (answer.status, answer.code) == (500, "internal-error")
     assert "internal detail" not in answer.body.decode()
@@ -192,7 +193,7 @@ def test_model_that_gives_up_is_a_500_of_its_own_code(
     def broken(*_: object, **__: object) -> None:
         raise InferenceFailed("mnist@1: decoder.onnx: expected finite outputs, got NaN or infinity.")
 
-    monkeypatch.setattr(Operations, "decode", broken)
+    monkeypatch.setattr(BatchInvariantGraph, "run", broken)
     answer = api.post_json("/decode", {"z": [[0.0] * 8]})
     assert (answer.status, answer.code) == (500, "inference-failed")
     assert "decoder.onnx" in answer.json()["detail"]

@@ -12,7 +12,7 @@ from namespaces import with_few_processes
 from server_process import serving
 
 from model_store import default_store_root
-from service.engine import Lanes, ThreadBudget
+from service.engine import ThreadBudget, WorkerPool
 from service.process.thread_room import ThreadRoom, family_of, fit_threads, thread_room
 from service.thread_pool import WorkPool, startable_now, started_executor
 
@@ -130,13 +130,13 @@ def test_pools_are_as_large_as_the_system_lets_them_be(ten_threads: list[threadi
     executor, threads = started_executor(200, name="try")
     executor.shutdown()
     assert threads == 10
-    lanes = Lanes(128)
-    assert (lanes.start(3), lanes.count) == (3, 3)
+    worker_pool = WorkerPool(128)
+    assert (worker_pool.start(3), worker_pool.count) == (3, 3)
     pool = WorkPool(128)
     assert (pool.start(128), pool.threads) == (7, 7)
-    more = Lanes(4)
+    more = WorkerPool(4)
     assert (more.start(4), more.count) == (0, 4)
-    lanes.close()
+    worker_pool.close()
     pool.close()
 
 

@@ -28,7 +28,7 @@ from training.compute.threads import use_allowed_threads
 from training.config.recipe import RunConfig, load_recipe
 from training.data import load_mnist
 from training.errors import ConfigError, ProcessLost
-from training.evaluation import evaluate, write_evaluation
+from training.evaluation.figures import evaluate, write_evaluation
 from training.fitting.callbacks import RunCheckpoint
 from training.fitting.console import Console
 from training.fitting.fit import fit

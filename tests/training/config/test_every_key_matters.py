@@ -18,7 +18,7 @@ from training.config.messages import _models
 from training.config.recipe import RunConfig, parse_config
 from training.data import load_images
 from training.errors import ConfigError
-from training.evaluation import evaluate, weights_sha256, write_evaluation
+from training.evaluation.figures import evaluate, weights_sha256, write_evaluation
 from training.fitting.callbacks import RunCheckpoint
 from training.fitting.console import Console
 from training.fitting.ema import weights_to_keep

@@ -16,7 +16,7 @@ from model_store import ModelStore
 from training.config.recipe import RunConfig
 from training.data import ImageData, ImageSet
 from training.errors import ExportError, PosteriorCollapse, RunDirectoryError
-from training.evaluation import evaluate, write_evaluation
+from training.evaluation.figures import evaluate, write_evaluation
 from training.fitting.collapse import remedy_for
 from training.fitting.console import Console
 from training.fitting.fit import fit

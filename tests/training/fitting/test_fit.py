@@ -15,7 +15,7 @@ from training.config.recipe import parse_config
 from training.data import ImageData, ImageSet, Room, split_train_validation, to_unit_interval
 from training.data.folder_tree import scan
 from training.errors import DataError
-from training.evaluation import evaluate
+from training.evaluation.figures import evaluate
 from training.fitting.console import Console
 from training.fitting.fit import fit
 from training.fitting.trainer import resolve_precision

@@ -10,7 +10,7 @@ import torch
 
 from training.config.recipe import GaussianConfig, MLPTrunk, ModelConfig, ResidualTrunk, RunConfig
 from training.data import ImageData, ImageSet
-from training.evaluation import evaluate
+from training.evaluation.figures import evaluate
 from training.fitting.console import Console
 from training.fitting.fit import fit
 from training.fitting.output_start import PixelMoments, begin_at

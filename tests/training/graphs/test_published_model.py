@@ -11,7 +11,7 @@ from finished_runs import export_once, make_finished_run
 
 from model_store import BUNDLED_STORE, GoldenMismatch, ModelStore
 from training.data import load_mnist
-from training.evaluation import evaluate, weights_sha256
+from training.evaluation.figures import evaluate, weights_sha256
 from training.graphs.export import Graphs
 from training.graphs.parity import OnnxPair
 from training.graphs.published_model import HIGHEST_PROBABILITY, LOWEST_PROBABILITY, logit, published_model

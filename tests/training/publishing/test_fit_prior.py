@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from direct import directly, load
 from finished_runs import export_once, make_finished_run
 
 from model_store import ModelStore, PriorMixtures
 from model_store.errors import GoldenMismatch
-from service.engine import LoadedModel
+from service.engine import sample
 from training import cli
 from training.data import load_mnist
 from training.errors import DataError, ExportError, RunDirectoryError
@@ -194,7 +195,7 @@ def test_the_next_version_has_the_same_graphs_figures_and_golden_vectors(
     assert before == after
     assert new.manifest.provenance.created_at >= old.manifest.provenance.created_at
     assert tuple(each.label for each in new.manifest.fitted_prior.labels) == DIGITS
-    assert LoadedModel(new, threads=1).sample(n=3, seed=1, label="4").label == "4"
+    assert directly(sample, load(new), n=3, seed=1, label="4").label == "4"
     assert old.manifest.fitted_prior is None, "a published version never changes"
 
 
@@ -221,7 +222,7 @@ def test_a_prior_of_an_autoencoder_makes_it_a_generator(make_run, export, store,
     assert [prior.name for prior in model.manifest.priors] == ["fitted"]
     assert "`z` is drawn from the fitted prior below" in model.card
     assert "sampling is refused" not in model.card
-    assert LoadedModel(model, threads=1).sample(n=2, seed=0).prior == "fitted"
+    assert directly(sample, load(model), n=2, seed=0).prior == "fitted"
 
 
 def test_the_card_states_what_was_fitted_how_and_how_well(make_run, export, store, mnist_folder):

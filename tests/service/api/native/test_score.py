@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from direct import directly, load
 from http_calls import Answer, Caller
 from linear_gaussian import LinearGaussian, orthogonal
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from PIL import Image
 
 from model_store import ModelStore
 from service.app import create_app
-from service.engine import LoadedModel
+from service.engine import LoadedModel, score
 from service.settings import Settings
 
 Floats = NDArray[np.float32]
@@ -37,7 +38,7 @@ def images() -> Floats:
 @pytest.fixture(scope="module")
 def engine(tiny_store: Path) -> LoadedModel:
     """The model behind `mnist`, without a server."""
-    return LoadedModel(ModelStore(tiny_store).open("mnist@1"), threads=1)
+    return load(ModelStore(tiny_store).open("mnist@1"))
 
 
 def test_scores_are_those_of_the_engine(api: Caller, engine: LoadedModel, images: Floats) -> None:
@@ -47,7 +48,7 @@ def test_scores_are_those_of_the_engine(api: Caller, engine: LoadedModel, images
     assert list(document) == [*facts, *FIGURES, "log_px", "bits_per_dim_iw"]
     assert [document[name] for name in facts] == ["mnist@1", 7, "bernoulli", "dynamic", 20]
     assert (answer.headers["x-seed"], answer.headers["x-model"]) == ("7", "mnist@1")
-    expected = engine.score(images, seed=7, importance_samples=20)
+    expected = directly(score, engine, images, seed=7, importance_samples=20)
     for name in ("reconstruction_nll", "kl", "elbo", "log_px"):
         assert document[name] == getattr(expected, name).tolist()
     np.testing.assert_allclose(document["bits_per_dim"], -expected.elbo / (784 * np.log(2)))

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from direct import directly, load
 from engine_models import LATENT, SHAPE, images
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,10 +26,14 @@ from service.engine import (
     LARGEST_SEED,
     InvalidInput,
     LabelNotApplicable,
-    Lanes,
     LoadedModel,
     NoPrior,
     UnknownLabel,
+    WorkerPool,
+    decode,
+    reconstruct,
+    sample,
+    sample_in_parts,
 )
 from service.engine.operations import priors
 from service.engine.operations.noise import standard_normal, uniform
@@ -65,7 +70,7 @@ RECORDED_DIGEST = "06ff991842cf5b7afd3098246ba6562ca49bf0518015228b0c89672bae6e2
 @pytest.fixture(scope="module")
 def with_prior(tiny: TinyModel, published: Callable[..., PublishedModel]) -> LoadedModel:
     """The tiny model with mixtures of all images and of the labels 0, 1 and 7, which lie far apart."""
-    return LoadedModel(published(tiny, fitted=fitted_prior(LATENT)), threads=1, max_batch=200)
+    return load(published(tiny, fitted=fitted_prior(LATENT)), max_batch=200)
 
 
 def draw(density: Mixture, *, seed: int, rows: int, first_row: int = 0, temperature: float = 1.0):
@@ -230,33 +235,37 @@ def test_no_draw_leaves_what_a_decoder_takes() -> None:
 def test_the_best_prior_is_the_default_and_every_answer_says_which(
     loaded: LoadedModel, with_prior: LoadedModel
 ) -> None:
-    assert (loaded.sample(seed=1).prior, loaded.sample(seed=1).label) == ("standard", None)
-    fitted = with_prior.sample(n=3, seed=1)
+    assert (directly(sample, loaded, seed=1).prior, directly(sample, loaded, seed=1).label) == (
+        "standard",
+        None,
+    )
+    fitted = directly(sample, with_prior, n=3, seed=1)
     assert (fitted.prior, fitted.label) == ("fitted", None)
-    assert fitted.z.tobytes() == with_prior.sample(n=3, seed=1, prior="fitted").z.tobytes()
-    assert fitted.x_hat.tobytes() == with_prior.decode(fitted.z).tobytes()
-    standard = with_prior.sample(n=3, seed=1, prior="standard")
+    assert fitted.z.tobytes() == directly(sample, with_prior, n=3, seed=1, prior="fitted").z.tobytes()
+    assert fitted.x_hat.tobytes() == directly(decode, with_prior, fitted.z).tobytes()
+    standard = directly(sample, with_prior, n=3, seed=1, prior="standard")
     assert (standard.prior, standard.label) == ("standard", None)
-    assert standard.x_hat.tobytes() == loaded.sample(n=3, seed=1).x_hat.tobytes()
+    assert standard.x_hat.tobytes() == directly(sample, loaded, n=3, seed=1).x_hat.tobytes()
 
 
 def test_a_label_draws_from_its_own_mixture(with_prior: LoadedModel) -> None:
     """The means of label number i lie about 10 i in every direction."""
     assert with_prior.labels == ("0", "1", "7")
     for number, label in enumerate(with_prior.labels, start=1):
-        drawn = with_prior.sample(n=200, seed=3, label=label)
+        drawn = directly(sample, with_prior, n=200, seed=3, label=label)
         assert (drawn.prior, drawn.label) == ("fitted", label)
         assert abs(drawn.z.mean() - 10 * number) < 4
-        assert drawn.z.tobytes() == with_prior.sample(n=200, seed=3, label=label, prior="fitted").z.tobytes()
+        assert (
+            drawn.z.tobytes()
+            == directly(sample, with_prior, n=200, seed=3, label=label, prior="fitted").z.tobytes()
+        )
 
 
 def test_a_version_without_labels_has_none(tiny: TinyModel, published) -> None:
-    model = LoadedModel(
-        published(tiny, fitted=only(mixture(latent_size=LATENT, components=2, seed=0))), threads=1
-    )
+    model = load(published(tiny, fitted=only(mixture(latent_size=LATENT, components=2, seed=0))))
     assert model.labels == ()
     with pytest.raises(UnknownLabel, match="none: the images that the prior was fitted to had no labels"):
-        model.sample(label="7")
+        directly(sample, model, label="7")
 
 
 def test_what_is_not_there_is_refused_with_what_there_is(
@@ -265,35 +274,35 @@ def test_what_is_not_there_is_refused_with_what_there_is(
     wrong: list[dict[str, Any]] = [{"prior": "fitted"}, {"label": "7"}, {"prior": "fitted", "label": "7"}]
     for arguments in wrong:
         with pytest.raises(NoPrior, match=r"with the prior 'fitted', got one with standard\. Leave prior"):
-            loaded.sample(**arguments)
+            directly(sample, loaded, **arguments)
     with pytest.raises(UnknownLabel) as caught:
-        with_prior.sample(label="<script>")
+        directly(sample, with_prior, label="<script>")
     assert caught.value.expected == "one of [0, 1, 7]"
     assert "<script>" not in str(caught.value)
     for model in (loaded, with_prior):
         with pytest.raises(LabelNotApplicable, match="prior=standard"):
-            model.sample(label="7", prior="standard")
+            directly(sample, model, label="7", prior="standard")
 
 
 def test_many_labels_are_told_in_part(tiny: TinyModel, published) -> None:
     labels = {f"class number {number}": 1 for number in range(100)}
-    model = LoadedModel(published(tiny, fitted=fitted_prior(LATENT, labels=labels)), threads=1)
+    model = load(published(tiny, fitted=fitted_prior(LATENT, labels=labels)))
     with pytest.raises(UnknownLabel, match="class number 19 and 80 more") as caught:
-        model.sample(label="8")
+        directly(sample, model, label="8")
     assert len(str(caught.value)) < 700
 
 
 def test_an_autoencoder_is_sampled_from_a_fitted_prior_and_from_nothing_else(published) -> None:
     """Ghosh et al. 2019, arXiv:1903.12436, section 4: a density fitted to the codes makes it one."""
     auto = TinyModel.make(image_shape=SHAPE, latent_size=LATENT, kind="ae")
-    model = LoadedModel(published(auto, fitted=fitted_prior(LATENT)), threads=1)
-    drawn = model.sample(n=4, seed=2)
+    model = load(published(auto, fitted=fitted_prior(LATENT)))
+    drawn = directly(sample, model, n=4, seed=2)
     assert drawn.prior == "fitted"
     np.testing.assert_allclose(drawn.x_hat, auto.decode(drawn.z), atol=1e-6)
     with pytest.raises(NoPrior, match="with the prior 'standard', got one with fitted"):
-        model.sample(prior="standard")
+        directly(sample, model, prior="standard")
     with pytest.raises(NoPrior, match="expected a variational autoencoder"):
-        model.reconstruct(images(1), sample=True)
+        directly(reconstruct, model, images(1), sample=True)
 
 
 def test_numbers_are_checked_for_both_priors(with_prior: LoadedModel) -> None:
@@ -301,22 +310,22 @@ def test_numbers_are_checked_for_both_priors(with_prior: LoadedModel) -> None:
     for arguments in wrong:
         for prior in ("standard", "fitted"):
             with pytest.raises(InvalidInput):
-                with_prior.sample(prior=prior, **arguments)
+                directly(sample, with_prior, prior=prior, **arguments)
 
 
 @pytest.mark.parametrize("choice", [{}, {"prior": "standard"}, {"label": "7"}], ids=str)
 def test_a_long_answer_holds_what_a_short_one_holds(tiny: TinyModel, published, choice) -> None:
     async def test() -> None:
-        lanes = Lanes(1)
+        worker_pool = WorkerPool(1)
         try:
-            model = LoadedModel(published(tiny, fitted=fitted_prior(LATENT)), threads=1, lanes=lanes)
-            parts = model.queued.sample_in_parts(n=150, max_images=1000, seed=4, temperature=0.9, **choice)
+            model = load(published(tiny, fitted=fitted_prior(LATENT)), worker_pool=worker_pool)
+            parts = sample_in_parts(model.queued, n=150, max_images=1000, seed=4, temperature=0.9, **choice)
             whole = np.concatenate([images async for images in parts.images])
-            drawn = await model.queued.sample(n=150, seed=4, temperature=0.9, **choice)
+            drawn = await sample(model.queued, n=150, seed=4, temperature=0.9, **choice)
             assert whole.tobytes() == drawn.x_hat.tobytes()
             assert (parts.prior, parts.label) == (drawn.prior, drawn.label)
         finally:
-            lanes.close()
+            worker_pool.close()
 
     asyncio.run(test())
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.engine.runtime import batch_invariance
-from service.engine.runtime.batch_invariance import BATCH_SIZES, ONE_BY_ONE, RowRunner, chunks
+from service.engine.runtime.batch_invariance import BATCH_SIZES, ONE_BY_ONE, BatchInvariantGraph, chunks
 from service.engine.runtime.session import GraphSession
 
 
@@ -35,8 +35,8 @@ def inputs(count: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((count, 3), dtype=np.float32)
 
 
-def runner(session: FakeSession) -> RowRunner:
-    made = RowRunner(cast(GraphSession, session))
+def graph(session: FakeSession) -> BatchInvariantGraph:
+    made = BatchInvariantGraph(cast(GraphSession, session))
     made.allow_exact_batches(inputs(BATCH_SIZES[0]))
     session.sizes.clear()
     return made
@@ -44,7 +44,7 @@ def runner(session: FakeSession) -> RowRunner:
 
 def test_a_session_without_flaw_runs_in_the_largest_sizes():
     session = FakeSession()
-    doubled, negated = runner(session).run(inputs(109))
+    doubled, negated = graph(session).run(inputs(109))
     assert session.sizes == [64, 16, 16, 13]
     np.testing.assert_array_equal(doubled, inputs(109) * 2)
     np.testing.assert_array_equal(negated, -inputs(109))
@@ -53,14 +53,14 @@ def test_a_session_without_flaw_runs_in_the_largest_sizes():
 @pytest.mark.parametrize("flawed_from", [2, 3, 4, 8, 9, 16, 17, 64])
 def test_one_bit_in_one_row_of_one_size_is_enough_to_run_row_by_row(flawed_from):
     session = FakeSession(flawed_from)
-    doubled, _ = runner(session).run(inputs(45))
+    doubled, _ = graph(session).run(inputs(45))
     assert session.sizes == [1] * 45
     np.testing.assert_array_equal(doubled, inputs(45) * 2)
 
 
 def test_only_sizes_that_were_compared_are_ever_run():
     session = FakeSession(flawed_from=65)
-    checked = runner(session)
+    checked = graph(session)
     for count in range(1, 150):
         checked.run(inputs(count))
     assert set(session.sizes) == set(BATCH_SIZES)
@@ -68,13 +68,13 @@ def test_only_sizes_that_were_compared_are_ever_run():
 
 def test_before_the_comparison_rows_run_alone():
     session = FakeSession()
-    RowRunner(cast(GraphSession, session)).run(inputs(5))
+    BatchInvariantGraph(cast(GraphSession, session)).run(inputs(5))
     assert session.sizes == [1] * 5
 
 
 def test_a_slow_graph_is_not_compared(monkeypatch):
     monkeypatch.setattr(batch_invariance, "_SLOW_ROW_S", -1.0)
-    assert runner(FakeSession()).batch_sizes == ONE_BY_ONE
+    assert graph(FakeSession()).batch_sizes == ONE_BY_ONE
 
 
 @given(count=st.integers(0, 400))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from patience import PATIENCE_S
 
 from service.engine.errors import (
-    CallerLeft,
+    CallerDisconnected,
     DeadlineExceeded,
     EngineStopped,
     InferenceFailed,
@@ -25,8 +25,8 @@ from service.engine.errors import (
 from service.engine.runtime import batcher
 from service.engine.runtime.batch_invariance import FULL
 from service.engine.runtime.batcher import GraphQueue
-from service.engine.runtime.call import Caller
-from service.engine.runtime.worker_pool import Lanes
+from service.engine.runtime.call import Call
+from service.engine.runtime.worker_pool import WorkerPool
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class Clock:
         return self.now_s
 
 
-class GatedRunner:
+class GatedGraph:
     """Doubles its rows, 100 µs a row by its own account; each run waits for the gate."""
 
     file = "fake.onnx"
@@ -53,7 +53,7 @@ class GatedRunner:
         self.entered = threading.Semaphore(0)
         self.runs: list[list[float]] = []
         self.threads: set[str] = set()
-        self.lanes: set[threading.Thread] = set()
+        self.workers: set[threading.Thread] = set()
         self.poison = -1.0
 
     def seconds(self, rows: int) -> float:
@@ -64,7 +64,7 @@ class GatedRunner:
 
     def run(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
         self.threads.add(threading.current_thread().name)
-        self.lanes.add(threading.current_thread())
+        self.workers.add(threading.current_thread())
         self.runs.append(rows[:, 0].tolist())
         self.entered.release()
         assert self.gate.wait(PATIENCE_S)
@@ -94,23 +94,23 @@ class Bench:
 
     def __init__(self, *, count: int = 1, max_waiting: int = 1000, row_s: float = 0.0001) -> None:
         self.clock = Clock()
-        self.runner = GatedRunner(row_s=row_s)
+        self.graph = GatedGraph(row_s=row_s)
         self.observer = Recorder()
-        self.lanes = Lanes(count, max_waiting=max_waiting, clock=self.clock)
-        self.queue = GraphQueue(self.runner, self.lanes, model="tiny@1", observer=self.observer)  # type: ignore[arg-type]
+        self.worker_pool = WorkerPool(count, max_waiting=max_waiting, clock=self.clock)
+        self.queue = GraphQueue(self.graph, self.worker_pool, model="tiny@1", observer=self.observer)  # type: ignore[arg-type]
 
     def rows(self, *values: float) -> np.ndarray:
         return np.array(values, np.float32).reshape(-1, 1)
 
-    def ask(self, *values: float, caller: Caller | None = None) -> asyncio.Future[Any]:
-        return self.queue.run(self.rows(*values), caller or Caller())
+    def ask(self, *values: float, call: Call | None = None) -> asyncio.Future[Any]:
+        return self.queue.run(self.rows(*values), call or Call())
 
     async def block(self) -> asyncio.Future[Any]:
-        """Occupies one lane until the gate opens, with rows too many for the event loop itself."""
-        self.runner.gate.clear()
-        rows = self.runner.rows_within(batcher.QUANTUM_S)
+        """Occupies one worker until the gate opens, with rows too many for the event loop itself."""
+        self.graph.gate.clear()
+        rows = self.graph.rows_within(batcher.QUANTUM_S)
         blocker = self.ask(*[0.5] * rows)
-        await asyncio.to_thread(self.runner.entered.acquire)
+        await asyncio.to_thread(self.graph.entered.acquire)
         return blocker
 
 
@@ -118,8 +118,8 @@ class Bench:
 def bench() -> Iterator[Bench]:
     made = Bench()
     yield made
-    made.runner.gate.set()
-    made.lanes.close()
+    made.graph.gate.set()
+    made.worker_pool.close()
 
 
 def together(test: Callable[[], Awaitable[T]]) -> T:
@@ -137,36 +137,36 @@ def test_what_arrives_in_one_turn_is_one_run_on_the_event_loop_itself(bench: Ben
         assert [a[1].item() for a in answers] == [0.0, -1.0, -2.0, -3.0, -4.0]
 
     together(test)
-    assert bench.runner.runs == [[0.0, 1.0, 2.0, 3.0, 4.0]]
-    assert bench.runner.threads == {threading.current_thread().name}
+    assert bench.graph.runs == [[0.0, 1.0, 2.0, 3.0, 4.0]]
+    assert bench.graph.threads == {threading.current_thread().name}
     assert bench.observer.told == [("run", "tiny@1", "fake.onnx", 5, 5)]
 
 
 def test_what_would_hold_up_the_event_loop_goes_to_a_lane(bench: Bench) -> None:
     async def test() -> None:
-        await bench.ask(*range(int(batcher.INLINE_S / bench.runner.row_s) + 2))
+        await bench.ask(*range(int(batcher.INLINE_S / bench.graph.row_s) + 2))
 
     together(test)
-    assert bench.runner.threads == {"vae-lane-0"}
+    assert bench.graph.threads == {"vae-infer-0"}
 
 
 @pytest.mark.parametrize("share", [0.5, 2.0])
-def test_a_request_that_fills_a_run_goes_to_a_lane_if_that_pays(bench: Bench, share: float) -> None:
-    bench.runner.row_s = share * batcher.HAND_OVER_S / FULL
+def test_a_request_that_fills_a_run_goes_to_a_worker_if_that_pays(bench: Bench, share: float) -> None:
+    bench.graph.row_s = share * batcher.HAND_OVER_S / FULL
     together(lambda: bench.ask(*[1.0] * FULL))
-    where = "vae-lane-0" if share > 1 else threading.current_thread().name
-    assert bench.runner.threads == {where}
+    where = "vae-infer-0" if share > 1 else threading.current_thread().name
+    assert bench.graph.threads == {where}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
-def test_lanes_are_nicer_than_the_event_loop(bench: Bench) -> None:
+def test_workers_are_nicer_than_the_event_loop(bench: Bench) -> None:
     nice: list[int] = []
 
     def run(rows: np.ndarray) -> tuple[np.ndarray, ...]:
         nice.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
         return (rows,)
 
-    bench.runner.run = run
+    bench.graph.run = run
     together(lambda: bench.ask(*[1.0] * FULL))
     assert set(nice) == {min(19, os.getpriority(os.PRIO_PROCESS, 0) + 5)}
 
@@ -176,16 +176,16 @@ def test_what_waits_while_the_model_is_busy_becomes_one_batch(bench: Bench) -> N
         blocker = await bench.block()
         waiting = [bench.ask(float(i)) for i in range(4)]
         await asyncio.sleep(0)
-        bench.runner.gate.set()
+        bench.graph.gate.set()
         await asyncio.gather(blocker, *waiting)
 
     together(test)
-    assert bench.runner.runs[1:] == [[0.0, 1.0, 2.0, 3.0]]
-    assert bench.lanes.waiting == 0
+    assert bench.graph.runs[1:] == [[0.0, 1.0, 2.0, 3.0]]
+    assert bench.worker_pool.waiting == 0
 
 
 def test_a_large_request_goes_in_slices_with_the_small_ones_between(bench: Bench) -> None:
-    quantum = bench.runner.rows_within(batcher.QUANTUM_S)
+    quantum = bench.graph.rows_within(batcher.QUANTUM_S)
     count = 2 * quantum + 7
 
     async def test() -> None:
@@ -193,19 +193,19 @@ def test_a_large_request_goes_in_slices_with_the_small_ones_between(bench: Bench
         large = bench.ask(*[float(i) for i in range(count)])
         small = [bench.ask(1000.0), bench.ask(1001.0)]
         await asyncio.sleep(0)
-        bench.runner.gate.set()
+        bench.graph.gate.set()
         await asyncio.gather(blocker, large, *small)
         np.testing.assert_array_equal(large.result()[0][:, 0], 2 * np.arange(count, dtype=np.float32))
         np.testing.assert_array_equal(large.result()[1][:, 0], -np.arange(count, dtype=np.float32))
 
     together(test)
     # After one slice of the large one, not after all; and alone, not with the next slice.
-    assert [len(run) for run in bench.runner.runs] == [quantum, quantum, 2, quantum, 7]
-    assert bench.runner.runs[2] == [1000.0, 1001.0]
+    assert [len(run) for run in bench.graph.runs] == [quantum, quantum, 2, quantum, 7]
+    assert bench.graph.runs[2] == [1000.0, 1001.0]
 
 
 def test_the_rest_of_a_large_request_goes_with_the_small_ones(bench: Bench) -> None:
-    quantum = bench.runner.rows_within(batcher.QUANTUM_S)
+    quantum = bench.graph.rows_within(batcher.QUANTUM_S)
 
     async def test() -> None:
         blocker = await bench.block()
@@ -214,27 +214,27 @@ def test_the_rest_of_a_large_request_goes_with_the_small_ones(bench: Bench) -> N
         await asyncio.sleep(0)
         late = [bench.ask(1001.0 + i) for i in range(2)]
         await asyncio.sleep(0)
-        bench.runner.gate.set()
+        bench.graph.gate.set()
         await asyncio.gather(blocker, large, small, *late)
 
     together(test)
-    assert [len(run) for run in bench.runner.runs] == [quantum, quantum, 6]
+    assert [len(run) for run in bench.graph.runs] == [quantum, quantum, 6]
 
 
-def test_slices_of_one_request_may_run_on_several_lanes_at_once() -> None:
+def test_slices_of_one_request_may_run_on_several_workers_at_once() -> None:
     bench = Bench(count=2)
 
     async def test() -> None:
-        bench.runner.gate.clear()
+        bench.graph.gate.clear()
         large = bench.ask(*[float(i) for i in range(90)])
         for _ in range(2):
-            await asyncio.to_thread(bench.runner.entered.acquire)
-        bench.runner.gate.set()
+            await asyncio.to_thread(bench.graph.entered.acquire)
+        bench.graph.gate.set()
         np.testing.assert_array_equal((await large)[0][:, 0], 2 * np.arange(90, dtype=np.float32))
 
     together(test)
-    assert bench.runner.threads == {"vae-lane-0", "vae-lane-1"}
-    bench.lanes.close()
+    assert bench.graph.threads == {"vae-infer-0", "vae-infer-1"}
+    bench.worker_pool.close()
 
 
 @pytest.mark.hazard_row("batch-mates")
@@ -244,13 +244,13 @@ def test_cancelled_caller_does_not_strand_its_batch_mates(bench: Bench) -> None:
         waiting = [bench.ask(float(i)) for i in range(3)]
         await asyncio.sleep(0)
         waiting[1].cancel()
-        bench.runner.gate.set()
+        bench.graph.gate.set()
         await blocker
         assert (await waiting[0])[0].item() == 0.0
         assert (await waiting[2])[0].item() == 4.0
 
     together(test)
-    assert bench.runner.runs[1:] == [[0.0, 2.0]]  # and costs no row
+    assert bench.graph.runs[1:] == [[0.0, 2.0]]  # and costs no row
 
 
 @pytest.mark.hazard_row("batch-mates")
@@ -259,50 +259,50 @@ def test_caller_cancelled_while_its_batch_runs_strands_nobody(bench: Bench) -> N
         blocker = await bench.block()
         blocker.cancel()
         other = bench.ask(3.0)
-        bench.runner.gate.set()
+        bench.graph.gate.set()
         assert (await other)[0].item() == 6.0
 
     together(test)
 
 
 @pytest.mark.hazard_row("batch-mates")
-def test_caller_who_has_left_is_dropped_when_its_turn_comes(bench: Bench) -> None:
+def test_disconnected_caller_is_dropped_when_its_turn_comes(bench: Bench) -> None:
     async def test() -> None:
         blocker = await bench.block()
-        gone = [bench.ask(float(i), caller=Caller(has_left=lambda: True)) for i in range(3)]
+        gone = [bench.ask(float(i), call=Call(is_disconnected=lambda: True)) for i in range(3)]
         stays = bench.ask(7.0)
         await asyncio.sleep(0)
-        bench.runner.gate.set()
+        bench.graph.gate.set()
         await asyncio.gather(blocker, stays)
         for each in gone:
-            with pytest.raises(CallerLeft):
+            with pytest.raises(CallerDisconnected):
                 await each
 
     together(test)
-    assert bench.runner.runs[1:] == [[7.0]]
+    assert bench.graph.runs[1:] == [[7.0]]
     assert bench.observer.told.count(("dropped", "tiny@1", "fake.onnx", "left", 1)) == 3
 
 
 def test_past_its_deadline_a_request_is_never_run(bench: Bench) -> None:
     async def test() -> None:
         blocker = await bench.block()
-        late = bench.ask(1.0, caller=Caller(deadline_s=bench.clock.now_s + 5.0))
+        late = bench.ask(1.0, call=Call(deadline_s=bench.clock.now_s + 5.0))
         await asyncio.sleep(0)
         bench.clock.now_s += 5.0
-        bench.runner.gate.set()
+        bench.graph.gate.set()
         await blocker
         with pytest.raises(DeadlineExceeded):
             await late
 
     together(test)
-    assert len(bench.runner.runs) == 1
+    assert len(bench.graph.runs) == 1
     assert ("dropped", "tiny@1", "fake.onnx", "deadline", 1) in bench.observer.told
 
 
 def test_nobody_waits_beyond_the_deadline_behind_a_run_that_never_ends(bench: Bench) -> None:
     async def test() -> None:
         await bench.block()
-        late = bench.ask(1.0, caller=Caller(deadline_s=bench.clock.now_s))  # the gate stays shut
+        late = bench.ask(1.0, call=Call(deadline_s=bench.clock.now_s))  # the gate stays shut
         with pytest.raises(DeadlineExceeded):
             await late
 
@@ -312,7 +312,7 @@ def test_nobody_waits_beyond_the_deadline_behind_a_run_that_never_ends(bench: Be
 @pytest.mark.hazard_row("batch-mates")
 def test_one_bad_request_in_a_batch_fails_alone(bench: Bench) -> None:
     async def test() -> None:
-        bench.runner.poison = 2.0
+        bench.graph.poison = 2.0
         answers: list[Any] = await asyncio.gather(
             *(bench.ask(float(i)) for i in range(4)), return_exceptions=True
         )
@@ -326,10 +326,10 @@ def test_defect_of_ours_reaches_whoever_waits(bench: Bench, monkeypatch: pytest.
     def broken(_: np.ndarray) -> tuple[np.ndarray, ...]:
         raise RuntimeError("defect")
 
-    monkeypatch.setattr(bench.runner, "run", broken)
+    monkeypatch.setattr(bench.graph, "run", broken)
 
     async def test() -> None:
-        for rows in (1, 64):  # on the event loop, and in a lane
+        for rows in (1, 64):  # on the event loop, and in a worker
             with pytest.raises(RuntimeError, match="defect"):
                 await bench.ask(*range(rows))
 
@@ -345,18 +345,18 @@ def test_images_beyond_the_bound_are_refused_with_the_time_to_come_back() -> Non
         await asyncio.sleep(0)
         with pytest.raises(TooBusy) as refused:
             bench.ask(1.0)
-        assert refused.value.retry_after_s == 3  # 30,000 rows of 100 µs on one lane
+        assert refused.value.retry_after_s == 3  # 30,000 rows of 100 µs on one worker
         with pytest.raises(TooBusy):
-            bench.lanes.refuse_when_full()
-        again = Caller()
+            bench.worker_pool.refuse_when_full()
+        again = Call()
         again.is_admitted = True
-        second_half = bench.ask(1.0, caller=again)  # what was begun is not given up half way
-        bench.runner.gate.set()
+        second_half = bench.ask(1.0, call=again)  # what was begun is not given up half way
+        bench.graph.gate.set()
         await asyncio.gather(blocker, *accepted, second_half)
-        bench.lanes.refuse_when_full()
+        bench.worker_pool.refuse_when_full()
 
     together(test)
-    bench.lanes.close()
+    bench.worker_pool.close()
 
 
 def test_request_larger_than_the_bound_is_taken_when_nothing_waits() -> None:
@@ -366,7 +366,7 @@ def test_request_larger_than_the_bound_is_taken_when_nothing_waits() -> None:
         assert len((await bench.ask(*[1.0] * 50))[0]) == 50
 
     together(test)
-    bench.lanes.close()
+    bench.worker_pool.close()
 
 
 def test_closing_answers_everybody_and_ends_the_threads(bench: Bench) -> None:
@@ -374,50 +374,50 @@ def test_closing_answers_everybody_and_ends_the_threads(bench: Bench) -> None:
         blocker = await bench.block()
         waiting = bench.ask(1.0)
         await asyncio.sleep(0)
-        closing = asyncio.create_task(asyncio.to_thread(bench.lanes.close))
+        closing = asyncio.create_task(asyncio.to_thread(bench.worker_pool.close))
         with pytest.raises(EngineStopped):
             await waiting
-        bench.runner.gate.set()
+        bench.graph.gate.set()
         await closing
         await blocker
         with pytest.raises(EngineStopped):
             bench.ask(1.0)
 
     together(test)
-    (lane,) = bench.runner.lanes
-    assert not lane.is_alive()
-    assert bench.lanes.waiting == 0
+    (worker,) = bench.graph.workers
+    assert not worker.is_alive()
+    assert bench.worker_pool.waiting == 0
 
 
-def test_queues_take_turns_on_one_lane() -> None:
+def test_queues_take_turns_on_one_worker() -> None:
     """A model with much to do must not keep another model's caller waiting for all of it."""
     bench = Bench()
-    other = GraphQueue(bench.runner, bench.lanes, model="other@1", observer=bench.observer)  # type: ignore[arg-type]
+    other = GraphQueue(bench.graph, bench.worker_pool, model="other@1", observer=bench.observer)  # type: ignore[arg-type]
 
     async def test() -> None:
         blocker = await bench.block()
         large = bench.ask(*[1.0] * 300)
         await asyncio.sleep(0)
-        small = other.run(bench.rows(9.0), Caller())
+        small = other.run(bench.rows(9.0), Call())
         await asyncio.sleep(0)
-        bench.runner.gate.set()
+        bench.graph.gate.set()
         await asyncio.gather(blocker, large, small)
 
     together(test)
-    assert bench.runner.runs.index([9.0]) <= 2
-    bench.lanes.close()
+    assert bench.graph.runs.index([9.0]) <= 2
+    bench.worker_pool.close()
 
 
 @settings(max_examples=40, deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 70), min_size=1, max_size=12),
     row_us=st.sampled_from([10, 100, 2000]),
-    lanes=st.integers(1, 3),
+    workers=st.integers(1, 3),
 )
 def test_every_caller_gets_its_own_rows_whatever_the_interleaving(
-    sizes: list[int], row_us: int, lanes: int
+    sizes: list[int], row_us: int, workers: int
 ) -> None:
-    bench = Bench(count=lanes, row_s=row_us * 1e-6, max_waiting=1 << 30)
+    bench = Bench(count=workers, row_s=row_us * 1e-6, max_waiting=1 << 30)
     firsts = np.cumsum([0, *sizes[:-1]])
 
     async def caller(first: int, size: int, turns: int) -> None:
@@ -433,6 +433,6 @@ def test_every_caller_gets_its_own_rows_whatever_the_interleaving(
         )
 
     together(test)
-    assert sum(map(len, bench.runner.runs)) == sum(sizes)
-    assert bench.lanes.waiting == 0
-    bench.lanes.close()
+    assert sum(map(len, bench.graph.runs)) == sum(sizes)
+    assert bench.worker_pool.waiting == 0
+    bench.worker_pool.close()

@@ -230,4 +230,4 @@ def test_nothing_else_in_the_server_imports_onnxruntime():
             )  # fmt: skip
             if any(name.split(".")[0] == "onnxruntime" for name in names):
                 importers.add(path.relative_to(SOURCES).as_posix())
-    assert importers == {"engine/session.py"}
+    assert importers == {"engine/runtime/session.py"}

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from training.evaluation.figures.report import samples
 
 from training.data import to_unit_interval
+from training.evaluation.report import samples
 from training.evaluation.report.samples import find_samples
 from training.judge.classifier import Judge, Verdicts
 
@@ -130,8 +130,8 @@ def test_samples_by_label_are_drawn_in_a_row_for_each_by_its_name(copying_bench,
         drawn["bars"] = how["names"]
         return b""
 
-    monkeypatch.setattr("training.evaluation.report.samples.drawing.labelled_rows", rows)
-    monkeypatch.setattr("training.evaluation.report.samples.drawing.paired_bars", bars)
+    monkeypatch.setattr("training.evaluation.report.samples.charts.labelled_rows", rows)
+    monkeypatch.setattr("training.evaluation.report.samples.charts.paired_bars", bars)
     find_samples(bench)
     assert drawn["row_names"] == drawn["bars"] == list(names)
     x = to_unit_interval(digits.test.images)

@@ -1,0 +1,57 @@
+"""decode: the image of each latent, whole or in parts.
+
+Knows validation. Knows nothing of where latents come from, of queues, threads or HTTP.
+"""
+
+from __future__ import annotations
+
+import math
+
+from service.engine.operations.arrays import Float32Array
+from service.engine.operations.encoder_decoder import EncoderDecoder, decode_valid
+from service.engine.operations.parts import Parts, decode_ahead, part_sizes
+from service.engine.operations.validation import validate_latents
+from service.engine.runtime.call import Call
+
+
+async def decode(model: EncoderDecoder, z: Float32Array, *, call: Call | None = None) -> Float32Array:
+    """The decoder's mean image of each latent, in [0, 1].
+
+    Args:
+        model: The version to run.
+        z: Latents, float32 (1 … max_batch, latent), finite and within ±`LATENT_BOUND`.
+        call: Deadline and connection of the request; None waits without a limit.
+
+    Raises:
+        InvalidInput: `z` does not fit.
+        InferenceFailed: The runtime raised, or an output is not finite.
+        NotRun: No model was run; see its subclasses.
+    """
+    z = validate_latents(z, size=model.latent_size, max_batch=model.max_batch, model=model.label)
+    return await decode_valid(model, z, call or Call())
+
+
+def decode_in_parts(
+    model: EncoderDecoder,
+    z: Float32Array,
+    *,
+    max_images: int,
+    call: Call | None = None,
+    part_limit_s: float = math.inf,
+) -> Parts:
+    """The images of `decode`, with only a few parts in memory at a time.
+
+    Args:
+        model: The version to run.
+        z: As in `decode`, but 1 … `max_images` rows.
+        max_images: Most images of such an answer.
+        call: Deadline and connection of the request; the deadline is that of the first part.
+        part_limit_s: Seconds that each later part may take, from when it is submitted.
+
+    Raises:
+        InvalidInput: `z` does not fit; raised at once. The other errors come out of the iterator.
+    """
+    z = validate_latents(z, size=model.latent_size, max_batch=max_images, model=model.label)
+    latents = (z[first : first + size] for first, size in part_sizes(len(z)))
+    images = decode_ahead(model, latents, call=call or Call(), part_limit_s=part_limit_s)
+    return Parts(len(z), None, None, images)

@@ -1,0 +1,97 @@
+"""What every operation computes with: the two graphs of a version as functions, and what their tensors mean.
+
+Knows arrays, and what an output must be. Knows nothing of queues, threads or HTTP, or of how a graph runs.
+
+    x ──run_encoder──▶ mu, logvar        z ──run_decoder──▶ x_hat
+
+Images are float32 (batch, C, H, W) in [0, 1]; latents float32 (batch, latent).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from model_store import BernoulliLikelihood
+from model_store.manifest import Likelihood
+from service.engine.errors import InferenceFailed
+from service.engine.operations.arrays import Float32Array
+from service.engine.operations.priors import Priors
+from service.engine.runtime.call import Call
+
+
+class PendingRun(Awaitable[tuple[Float32Array, ...]], Protocol):
+    """All outputs of a graph, in the order of the manifest, once they are computed."""
+
+    def cancel(self) -> object:
+        """Declare that the outputs are no longer wanted."""
+
+
+class RunGraph(Protocol):
+    """Runs one graph on any number of rows."""
+
+    def __call__(self, rows: Float32Array, call: Call, /) -> PendingRun:
+        """One output row for each of `rows`."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderDecoder:
+    """One version, as the operations see it."""
+
+    label: str
+    """`name@version`, for messages."""
+    image_shape: tuple[int, int, int]
+    """(channels, height, width)."""
+    latent_size: int
+    max_batch: int
+    """Most rows of one call."""
+    has_posterior: bool
+    """True for a VAE; the `logvar` of a plain autoencoder means nothing."""
+    likelihood: Likelihood
+    priors: Priors
+    encoder_file: str
+    decoder_file: str
+    run_encoder: RunGraph
+    run_decoder: RunGraph
+
+    @property
+    def is_bernoulli(self) -> bool:
+        """Whether the likelihood is one of binary pixels."""
+        return isinstance(self.likelihood, BernoulliLikelihood)
+
+
+async def decode_valid(model: EncoderDecoder, z: Float32Array, call: Call) -> Float32Array:
+    """Images of latents that are known to be valid."""
+    (x_hat,) = await model.run_decoder(z, call)
+    return as_images(model, x_hat)
+
+
+def as_images(model: EncoderDecoder, x_hat: Float32Array) -> Float32Array:
+    """The decoder's mean, clipped in place to the range of pixels.
+
+    Raises:
+        InferenceFailed: A value is not finite.
+    """
+    check_finite(model, model.decoder_file, x_hat)
+    # A Gaussian decoder may overshoot by a little; the contract promises pixels within [0, 1].
+    return np.clip(x_hat, 0.0, 1.0, out=x_hat)
+
+
+def check_finite(model: EncoderDecoder, file: str, *outputs: Float32Array) -> None:
+    """Check the outputs of a graph.
+
+    Raises:
+        InferenceFailed: A value is not finite.
+    """
+    for values in outputs:
+        # A sum of squares is finite only if all are, and takes a fifth of the time; squares may overflow.
+        flat = values.ravel()
+        if not (math.isfinite(flat.dot(flat)) or np.isfinite(values).all()):
+            raise InferenceFailed(
+                f"{model.label}: {file}: expected finite outputs, got NaN or infinity. "
+                "Use another version of the model; the operator should look at this one."
+            )

@@ -1,0 +1,78 @@
+"""Long answers in parts: a part of the latents is decoded while the part before it is sent.
+
+Knows latents, parts and deadlines. Knows nothing of where latents come from, of queues or of HTTP. Times are
+seconds on the monotonic clock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator
+from dataclasses import dataclass
+
+from service.engine.operations.arrays import Float32Array
+from service.engine.operations.encoder_decoder import EncoderDecoder, PendingRun, as_images
+from service.engine.runtime.call import Call
+
+#: Images in one part of a long answer: 200 kB of 28 × 28 floats.
+PART_ROWS = 64
+#: Parts of one answer that are computed ahead of the part that is being sent.
+_PARTS_AHEAD = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A long answer, a part at a time: `PART_ROWS` images each, the last one fewer."""
+
+    count: int
+    """Images in all parts together."""
+    seed: int | None
+    temperature: float | None
+    images: AsyncGenerator[Float32Array]
+    prior: str | None = None
+    """As in `Samples`; None where nothing was drawn."""
+    label: str | None = None
+
+
+def part_sizes(count: int) -> Iterator[tuple[int, int]]:
+    """(first, size) of each part of `count` images."""
+    return ((first, min(PART_ROWS, count - first)) for first in range(0, count, PART_ROWS))
+
+
+async def decode_ahead(
+    model: EncoderDecoder,
+    latents: Iterator[Float32Array],
+    *,
+    call: Call,
+    part_limit_s: float | None,
+    finish: Callable[[EncoderDecoder, Float32Array], Float32Array] = as_images,
+) -> AsyncGenerator[Float32Array]:
+    """Decode parts in their order, a few of them ahead of the reader.
+
+    Args:
+        model: The version to run.
+        latents: The z of each part, valid, computed when its turn is near.
+        call: Deadline and connection of the request.
+        part_limit_s: Seconds that each part after the first may take, from when it is submitted; None keeps
+            the deadline of `call` for all parts.
+        finish: Makes the answer of the decoder's output.
+
+    Yields:
+        The finished output of each part.
+    """
+    pending: deque[PendingRun] = deque()
+    part_call = call
+    try:
+        while True:
+            while len(pending) < _PARTS_AHEAD and (z := next(latents, None)) is not None:
+                pending.append(model.run_decoder(z, part_call))
+                if part_limit_s is not None:
+                    part_call = call.with_deadline(deadline_s=time.monotonic() + part_limit_s)
+            if not pending:
+                return
+            (x_hat,) = await pending.popleft()
+            yield finish(model, x_hat)
+    finally:
+        for each in pending:  # the reader has left: these are dropped when their turn comes
+            each.cancel()

@@ -1,0 +1,158 @@
+"""sample: images drawn from a prior, whole or in parts.
+
+Knows validation, seeds and priors. Knows nothing of queues, threads or HTTP.
+
+    z ~ a prior (`priors`) ──decoder──▶ x_hat
+
+Sample i of a seed is the same for every n, in every process and after every restart.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from service.engine.operations.arrays import Float32Array
+from service.engine.operations.encoder_decoder import EncoderDecoder, decode_valid
+from service.engine.operations.noise import new_seed
+from service.engine.operations.parts import Parts, decode_ahead, part_sizes
+from service.engine.operations.priors import Density
+from service.engine.operations.validation import validate_count, validate_seed, validate_temperature
+from service.engine.runtime.call import Call
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Images drawn from a prior, with all that is needed to draw them again."""
+
+    z: Float32Array
+    x_hat: Float32Array
+    seed: int
+    temperature: float
+    prior: str
+    """`standard` or `fitted`."""
+    label: str | None
+    """The label whose images were requested; None for images of all labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplePlan:
+    """Checked parameters of `sample`, with the missing ones chosen."""
+
+    density: Density
+    seed: int
+    temperature: float
+
+    def latents(self, *, first_row: int, rows: int) -> Float32Array:
+        """Rows `first_row` … `first_row + rows - 1` of the draw, float32 (rows, latent)."""
+        return self.density.draw(seed=self.seed, first_row=first_row, rows=rows, temperature=self.temperature)
+
+
+def plan_sample(
+    model: EncoderDecoder,
+    *,
+    n: int,
+    max_images: int,
+    seed: int | None = None,
+    temperature: float = 1.0,
+    prior: str | None = None,
+    label: str | None = None,
+) -> SamplePlan:
+    """Check the parameters of `sample` and `sample_in_parts`, without drawing anything.
+
+    Args:
+        model: The version to draw from.
+        n: Number of images, 1 … `max_images`.
+        max_images: Most images of the answer.
+        seed: As in `sample`.
+        temperature: As in `sample`.
+        prior: As in `sample`.
+        label: As in `sample`.
+
+    Raises:
+        NoPrior: The version has no such prior.
+        InvalidInput: A number is out of its range, or the label does not exist.
+    """
+    density = model.priors.choose(prior=prior, label=label)
+    validate_count(n, max_batch=max_images)
+    chosen = new_seed() if seed is None else validate_seed(seed)
+    return SamplePlan(density, chosen, validate_temperature(temperature))
+
+
+async def sample(
+    model: EncoderDecoder,
+    *,
+    n: int = 1,
+    seed: int | None = None,
+    temperature: float = 1.0,
+    prior: str | None = None,
+    label: str | None = None,
+    call: Call | None = None,
+) -> Samples:
+    """Images of z drawn from a prior.
+
+    Args:
+        model: The version to draw from.
+        n: Number of images, 1 … max_batch.
+        seed: 0 … 2⁵³ - 1; None chooses one, which the answer contains.
+        temperature: Factor on eps, 0 … 10; 1 is the prior as it is.
+        prior: `standard` or `fitted`; None is the best that the version has.
+        label: Draw images of that label only; None draws images of all labels.
+        call: Deadline and connection of the request; None waits without a limit.
+
+    Raises:
+        NoPrior: The version has no such prior.
+        InvalidInput: A number is out of its range, or the label does not exist.
+        InferenceFailed: The runtime raised, or an output is not finite.
+        NotRun: No model was run; see its subclasses.
+    """
+    plan = plan_sample(
+        model,
+        n=n,
+        max_images=model.max_batch,
+        seed=seed,
+        temperature=temperature,
+        prior=prior,
+        label=label,
+    )
+    z = plan.latents(first_row=0, rows=n)
+    x_hat = await decode_valid(model, z, call or Call())
+    return Samples(z, x_hat, plan.seed, plan.temperature, plan.density.prior, plan.density.label)
+
+
+def sample_in_parts(
+    model: EncoderDecoder,
+    *,
+    n: int,
+    max_images: int,
+    seed: int | None = None,
+    temperature: float = 1.0,
+    prior: str | None = None,
+    label: str | None = None,
+    call: Call | None = None,
+    part_limit_s: float = math.inf,
+) -> Parts:
+    """The images of `sample`, with only a few parts in memory at a time.
+
+    Args:
+        model: The version to draw from.
+        n: Number of images, 1 … `max_images`.
+        max_images: Most images of such an answer.
+        seed: As in `sample`.
+        temperature: As in `sample`.
+        prior: As in `sample`.
+        label: As in `sample`.
+        call: Deadline and connection of the request; the deadline is that of the first part.
+        part_limit_s: Seconds that each later part may take, from when it is submitted.
+
+    Raises:
+        NoPrior: The version has no such prior.
+        InvalidInput: A number is out of its range, or the label does not exist. Both are raised at once; the
+            other errors come out of the iterator.
+    """
+    plan = plan_sample(
+        model, n=n, max_images=max_images, seed=seed, temperature=temperature, prior=prior, label=label
+    )
+    latents = (plan.latents(first_row=first, rows=size) for first, size in part_sizes(n))
+    images = decode_ahead(model, latents, call=call or Call(), part_limit_s=part_limit_s)
+    return Parts(n, plan.seed, plan.temperature, images, plan.density.prior, plan.density.label)
