@@ -9,7 +9,7 @@ from __future__ import annotations
 import hypothesis
 import jaxtyping
 
-pytest_plugins = ("hazard_plugin", "leftovers_plugin", "order_plugin")
+pytest_plugins = ("hazard_plugin", "leftovers_plugin", "order_plugin", "recorded.plugin")
 
 # A slow machine is not a fault: no example is timed, and none that takes long to make fails its test.
 hypothesis.settings.register_profile(
