@@ -18,7 +18,6 @@ from service.api.parameters import ImagesQuery
 from service.api.request_images import decode_png
 from service.codecs.tensors import (
     decode_npy,
-    holds_only_numbers,
     images_from_json,
     latents_from_json,
     parse_json_object,
@@ -157,12 +156,11 @@ class BodyReader:
         there = self._only_array(values)
         if there is None:
             return {}, parameters
-        plain = holds_only_numbers(body.data, values)
         value = values[there.name]
         rows = (
-            images_from_json(value, model.image_shape, max_images=most, only_numbers=plain)
+            images_from_json(value, model.image_shape, max_images=most)
             if there.is_images
-            else latents_from_json(value, model.latent_size, max_images=most, only_numbers=plain)
+            else latents_from_json(value, model.latent_size, max_images=most)
         )
         return {there.name: rows}, parameters
 

@@ -46,14 +46,6 @@ def array_from_nested(value: list[Any], sizes: Sequence[int], *, where: str) -> 
     return np.array(level, dtype=np.float64).reshape(tuple(sizes))
 
 
-def array_of_numbers(value: list[Any]) -> NDArray[np.float64] | None:
-    """The same for lists in which nothing but numbers is known to lie, in half the time; None if ragged."""
-    try:
-        return np.array(value, dtype=np.float64)
-    except ValueError:
-        return None
-
-
 def nesting(value: object, *, deepest: int) -> tuple[tuple[int, ...], object]:
     """Lengths of the lists met when always the first element is taken, and what lies at the bottom.
 

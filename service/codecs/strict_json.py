@@ -59,20 +59,6 @@ def parse_json_object(body: bytes | bytearray, *, max_values: int) -> dict[str, 
     return value
 
 
-def holds_only_numbers(body: bytes | bytearray, value: dict[str, Any]) -> bool:
-    """Whether all that lies in the values of an object, as `parse_json_object` gave it, is lists and numbers.
-
-    Told by the text: no quotation marks but those of its keys, no object inside, and no letter of which each
-    of `true`, `null` and `false` has one. A key may have it too; then the answer is no, which costs time.
-    """
-    return (
-        b"u" not in body
-        and b"l" not in body
-        and body.count(b'"') == 2 * len(value)
-        and body.find(b"{", body.find(b"{") + 1) < 0
-    )
-
-
 def _refuse_structure(body: bytes | bytearray, max_values: int) -> None:
     most = max_values + _SPARE_VALUES
     if len(body) <= _SPARE_VALUES:

@@ -1,6 +1,6 @@
 """Images and latents from JSON values and npy files; arrays to npy and npz.
 
-The one door to the number codecs: parsing is in `json_body.py`, nested lists in `nested.py`, files in
+The one door to the number codecs: parsing is in `strict_json.py`, nested lists in `nested_lists.py`, files in
 `npy.py`. Knows shapes and ranges. Knows nothing of models or HTTP.
 """
 
@@ -14,17 +14,16 @@ from numpy.typing import NDArray
 from service.codecs.describe import describe, shape_text
 from service.codecs.errors import InvalidValue
 from service.codecs.fast_json import plain_rows
-from service.codecs.nested_lists import array_from_nested, array_of_numbers, nesting
+from service.codecs.nested_lists import array_from_nested, nesting
 from service.codecs.npy import decode_npy, encode_npy, encode_npz, npy_header
 from service.codecs.ranges import finite_float32, unit_interval
 from service.codecs.shapes import Axes, image_axes, latent_axes
-from service.codecs.strict_json import holds_only_numbers, parse_json_object
+from service.codecs.strict_json import parse_json_object
 
 __all__ = [
     "decode_npy",
     "encode_npy",
     "encode_npz",
-    "holds_only_numbers",
     "images_from_json",
     "latents_from_json",
     "npy_header",
@@ -34,16 +33,13 @@ __all__ = [
 ]
 
 
-def images_from_json(
-    value: object, shape: Sequence[int], *, max_images: int, only_numbers: bool = False
-) -> NDArray[np.float32]:
+def images_from_json(value: object, shape: Sequence[int], *, max_images: int) -> NDArray[np.float32]:
     """Images from nested lists of numbers in [0, 1], (N, C, H, W), or (N, H, W) where C is 1.
 
     Args:
         value: What the JSON parser gave.
         shape: (C, H, W) of one image.
         max_images: Most images.
-        only_numbers: Known to hold nothing but lists and numbers (`holds_only_numbers`).
 
     Returns:
         float32, C-contiguous, shape (N, C, H, W).
@@ -52,12 +48,10 @@ def images_from_json(
         InvalidValue: Up to ten defects, each with its index path.
     """
     axes = image_axes(shape)
-    return unit_interval(_array(value, axes, max_images, only_numbers), where=axes.where)
+    return unit_interval(_array(value, axes, max_images), where=axes.where)
 
 
-def latents_from_json(
-    value: object, size: int, *, max_images: int, only_numbers: bool = False
-) -> NDArray[np.float32]:
+def latents_from_json(value: object, size: int, *, max_images: int) -> NDArray[np.float32]:
     """Latents from a list of lists of `size` finite numbers.
 
     Returns:
@@ -67,7 +61,7 @@ def latents_from_json(
         InvalidValue: Up to ten defects, each with its index path.
     """
     axes = latent_axes(size)
-    return finite_float32(_array(value, axes, max_images, only_numbers), where=axes.where)
+    return finite_float32(_array(value, axes, max_images), where=axes.where)
 
 
 def plain_images(
@@ -92,13 +86,8 @@ def plain_latents(body: bytes | bytearray, size: int, *, max_images: int) -> NDA
     return None if rows is None else finite_float32(rows, where=axes.where)
 
 
-def _array(value: object, axes: Axes, max_rows: int, only_numbers: bool) -> NDArray[np.float64]:
+def _array(value: object, axes: Axes, max_rows: int) -> NDArray[np.float64]:
     """float64 of shape (N, *row); the nesting of the first row says which form was meant."""
-    if only_numbers and isinstance(value, list) and 1 <= len(value) <= max_rows:
-        array = array_of_numbers(value)
-        if array is not None and axes.takes(array.shape):
-            return array.reshape(len(value), *axes.row)
-        # Something is wrong with it; what, is found out below.
     if not isinstance(value, list):
         raise InvalidValue(
             axes.where, f"lists of numbers, {axes.text}", describe(value), f"Send {axes.text}."
