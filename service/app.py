@@ -112,6 +112,7 @@ def create_app(
             yield
 
     endpoints = Endpoints(operations, services)
+    table = limit_table(settings, operations)
     app = _Application(
         title="vae-service",
         version=version("vae-service"),
@@ -134,14 +135,14 @@ def create_app(
             keys_required=services.access.keys_required,
             hosts_restricted=settings.allowed_hosts is not None,
             prefix=prefix,
-            examples={LIMITS.path: limit_table(settings)},
+            examples={LIMITS.path: table},
         )
 
     resources: tuple[ResourceRoutes, ...] = (
         ModelRoutes(services),
         OperatorRoutes(services),
         AdministrationRoutes(services),
-        LimitRoutes(services),
+        LimitRoutes(table),
         PeopleRoutes(services, document),
     )
 

@@ -6,7 +6,8 @@ read and checked everything, and writes what the handler returns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Generic, TypeVar
@@ -16,13 +17,15 @@ from numpy.typing import NDArray
 
 from service.api.parameters import ModelChoice
 from service.engine import Call as EngineCall
-from service.engine import EncoderDecoder, LoadedModel
+from service.engine import CallerDisconnected, DeadlineExceeded, EncoderDecoder, LoadedModel
 from service.http.negotiation import Format
 from service.http.parameters import Limits
 from service.http.problems import Item, ProblemError
 from service.observability.request_trace import Trace
+from service.thread_pool import WorkPool
 
 Q = TypeVar("Q", bound=ModelChoice)
+R = TypeVar("R")
 Floats = NDArray[np.float32]
 
 
@@ -38,6 +41,7 @@ class Call(Generic[Q]):
     format: Format
     engine_call: EngineCall
     """Deadline and connection of the request, for every operation of the engine."""
+    pool: WorkPool
     limits: Limits
     part_limit_s: float
     """Each part of a streamed answer after the first has so long."""
@@ -53,6 +57,32 @@ class Call(Generic[Q]):
     def counts(self, images: int) -> None:
         """States how many images the answer has, for logs and metrics; left out, as many as the array."""
         self.trace.images = images
+
+    async def compute(self, function: Callable[[], R], *, is_quick: bool = False) -> R:
+        """Runs a computation that needs no model; in a thread, unless it is quick.
+
+        Args:
+            function: What is computed. Its time is part of the phase `run`.
+            is_quick: Whether it takes less than about half a millisecond.
+
+        Raises:
+            DeadlineExceeded: The deadline of the request came before its turn.
+            CallerDisconnected: The client left before.
+        """
+
+        def while_wanted() -> R:
+            engine_call = self.engine_call
+            if engine_call.is_disconnected():
+                raise CallerDisconnected
+            if time.monotonic() > engine_call.deadline_s:
+                raise DeadlineExceeded
+            begun = time.perf_counter()
+            try:
+                return function()
+            finally:
+                engine_call.run_s += time.perf_counter() - begun
+
+        return while_wanted() if is_quick else await self.pool.run(while_wanted)
 
     def is_long(self, images: int) -> bool:
         """Whether an answer of so many images is sent part by part, which npy is.

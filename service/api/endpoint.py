@@ -50,7 +50,11 @@ class Endpoint(Generic[Q, A]):
         self._is_drawn = issubclass(operation.query, Drawing)
         self._has_arrays = bool(operation.arrays)
         self._reader = BodyReader(
-            operation.arrays, operation.body, services.limits, is_optional=operation.is_array_optional
+            operation.arrays,
+            operation.body,
+            services.limits,
+            company=operation.company,
+            is_optional=operation.is_array_optional,
         )
         self._none_in_body = self._reader.none_in_body
 
@@ -70,7 +74,17 @@ class Endpoint(Generic[Q, A]):
             arrays, parameters = await self._parse(body, model, query, trace)
         if parameters is not self._none_in_body:
             query = _one_source(query, parameters)
-        call = Call(query, arrays, model, chosen, engine_call, self._limits, self._timeout_s, trace)
+        call = Call(
+            query,
+            arrays,
+            model,
+            chosen,
+            engine_call,
+            self._services.pool,
+            self._limits,
+            self._timeout_s,
+            trace,
+        )
         if request.scope["method"] == "HEAD":
             return self._headers_alone(call)
         return await self._answer(call, await self._run(call))
@@ -122,8 +136,7 @@ class Endpoint(Generic[Q, A]):
                 arrays, parameters = self._reader.read(body, model, query)
             else:
                 arrays, parameters = await self._services.pool.run(self._reader.read, body, model, query)
-        for rows in arrays.values():
-            trace.images = len(rows)
+        trace.images = self._reader.images_in(arrays)
         return arrays, parameters
 
     async def _run(self, call: Call[Q]) -> A | NpyInParts:

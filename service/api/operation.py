@@ -14,6 +14,7 @@ from typing import Final, Generic, TypeVar
 
 from service.api.answer import Answer
 from service.api.call import Call, Outline, Q
+from service.api.limit import FixedLimit
 from service.api.parameters import NoParameters
 from service.api.request_arrays import ArrayIn
 from service.engine import Parts
@@ -56,12 +57,16 @@ class Operation(Generic[Q, A]):
     """Arrays of which a body holds exactly one."""
     is_array_optional: bool = False
     """Whether a body may be left out, or hold none of them."""
+    company: tuple[ArrayIn, ...] = ()
+    """Arrays that a body holds as well, each of them."""
     rows: int | None = None
     """How many rows the array has, where that is fixed."""
     body: type[Parameters] = NoParameters
     """Parameters that a JSON body may hold as well as the query; one that comes in both is refused."""
     problems: tuple[str, ...] = ()
     """Codes of `problems.PROBLEMS` that it can answer, besides those of every operation."""
+    limits: tuple[FixedLimit, ...] = ()
+    """Its own, for GET /limits."""
     example: Mapping[str, object] = field(default_factory=dict)
     """Parameters in the document's example of a JSON body."""
     run: Callable[[Call[Q]], Awaitable[A | Parts]] = field(init=False, repr=False)

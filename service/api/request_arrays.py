@@ -7,7 +7,7 @@ them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +23,7 @@ from service.codecs.tensors import (
     parse_json_object,
     plain_images,
     plain_latents,
+    read_npz,
 )
 from service.engine import LoadedModel
 from service.http.parameters import Limits, Parameters, read_object
@@ -33,7 +34,15 @@ Floats = NDArray[np.float32]
 
 #: Longest bodies that are read on the event loop, in bytes: about half a millisecond of work each. A PNG is
 #: short and its pixels many.
-_QUICK_BODY_BYTES: Final = {BodyKind.JSON: 65_536, BodyKind.NPY: 1_048_576, BodyKind.PNG: 2_048}
+_QUICK_BODY_BYTES: Final = {
+    BodyKind.JSON: 65_536,
+    BodyKind.NPY: 1_048_576,
+    BodyKind.NPZ: 1_048_576,
+    BodyKind.PNG: 2_048,
+}
+#: What an npy file takes besides its numbers, at most.
+_NPY_HEAD_BYTES: Final = 8_192
+_LONGEST_NUMBER_BYTES: Final = 8
 
 
 @dataclass(frozen=True)
@@ -44,12 +53,14 @@ class ArrayIn:
     """Its key in a JSON body."""
     axes: str
     """Its shape, for people."""
-    component: str
-    """Name of its schema in the OpenAPI document."""
+    component: str | None
+    """Name of its schema in the OpenAPI document; None: that of latents with its own bound."""
     as_npy: str
     """What an npy file of it holds, for people."""
     is_images: bool
     """Whether a row is an image rather than a latent."""
+    max_rows: int | None = None
+    """Most rows; None: `max_images` of the settings."""
 
     def row(self, model: LoadedModel) -> tuple[int, ...]:
         """Shape of one row."""
@@ -91,28 +102,35 @@ class BodyReader:
         parameters: type[Parameters],
         limits: Limits,
         *,
+        company: Sequence[ArrayIn] = (),
         is_optional: bool = False,
     ) -> None:
-        """Reads bodies of one of `arrays`, and of JSON the `parameters` too.
+        """Reads bodies of one of `arrays`, each of `company`, and in JSON `parameters` too.
 
         Args:
             arrays: Of which a body holds exactly one. A PNG and npy hold the first.
             parameters: What a JSON body may hold besides.
             limits: Bounds from the settings.
+            company: What a body holds as well, all of it.
             is_optional: Whether a body may be blank, or hold none of the arrays.
         """
         self._arrays = tuple(arrays)
-        self._by_name = {array.name: array for array in arrays}
+        self._company = tuple(company)
+        self._by_name = {array.name: array for array in (*arrays, *company)}
         self._parameters = parameters
         self._limits = limits
         self._is_optional = is_optional
         #: What a body without parameters stands for.
         self.none_in_body = read_object({}, parameters, limits)
 
-    def read(self, body: Body, model: LoadedModel, query: object) -> tuple[Mapping[str, Floats], Parameters]:
-        """The array of a body by its name, none if it may be left out, and the parameters of a JSON body.
+    def images_in(self, arrays: Mapping[str, Floats]) -> int:
+        """How many images, or latents that stand for one, there are among arrays that were read."""
+        return sum([len(arrays[array.name]) for array in self._arrays if array.name in arrays])
 
-        `images` are float32 (N, C, H, W) in [0, 1], `z` float32 (N, latent).
+    def read(self, body: Body, model: LoadedModel, query: object) -> tuple[Mapping[str, Floats], Parameters]:
+        """The arrays of a body by name, none if they may be left out, and the parameters of a JSON body.
+
+        `images` are float32 (N, C, H, W) in [0, 1], everything else float32 (N, latent).
 
         Args:
             body: Of a kind that the operation takes.
@@ -121,6 +139,8 @@ class BodyReader:
         """
         if body.kind is BodyKind.JSON:
             return self._read_json(body, model)
+        if body.kind is BodyKind.NPZ:
+            return self._read_npz(body, model), self.none_in_body
         if body.kind is BodyKind.PNG:
             assert isinstance(query, ImagesQuery), "paths that take a PNG say how it is read"
             x = decode_png(
@@ -137,50 +157,78 @@ class BodyReader:
             most = max(most, self._limits.max_stream_images)
         return {array.name: decode_npy(body.data, array.row(model), max_images=most)}, self.none_in_body
 
+    def _read_npz(self, body: Body, model: LoadedModel) -> Mapping[str, Floats]:
+        """Each array under its name, as numpy.savez writes them."""
+        most_bytes = _LONGEST_NUMBER_BYTES * self._most_numbers(model) + _NPY_HEAD_BYTES * len(self._by_name)
+        files = read_npz(body.data, self._by_name, max_bytes=most_bytes)
+        return {
+            array.name: decode_npy(
+                files[array.name], array.row(model), max_images=self._most(array), where=array.name
+            )
+            for array in self._chosen(files)
+        }
+
     def _read_json(self, body: Body, model: LoadedModel) -> tuple[Mapping[str, Floats], Parameters]:
-        """Every key is known, and one of them at most is an array."""
+        """Every key is known."""
         if self._is_optional and body.is_blank:
             return {}, self.none_in_body
-        most = self._limits.max_images
-        for array in self._arrays:  # the short way, for a body that holds nothing but that
+        # The short way, for a body that holds nothing but one array.
+        for array in self._arrays if not self._company else ():
             rows = (
-                plain_images(body.data, model.image_shape, max_images=most)
+                plain_images(body.data, model.image_shape, max_images=self._limits.max_images)
                 if array.is_images
-                else plain_latents(body.data, model.latent_size, max_images=most)
+                else plain_latents(body.data, model.latent_size, max_images=self._limits.max_images)
             )
             if rows is not None:
                 return {array.name: rows}, self.none_in_body
-        row_size = max(math.prod(array.row(model)) for array in self._arrays)
-        values = parse_json_object(body.data, max_values=most * row_size)
+        values = parse_json_object(body.data, max_values=self._most_numbers(model))
         parameters = read_object(values, self._parameters, self._limits, also=self._by_name)
-        there = self._only_array(values)
-        if there is None:
-            return {}, parameters
-        value = values[there.name]
-        rows = (
-            images_from_json(value, model.image_shape, max_images=most)
-            if there.is_images
-            else latents_from_json(value, model.latent_size, max_images=most)
-        )
-        return {there.name: rows}, parameters
+        return {
+            array.name: self._rows_of(array, values[array.name], model) for array in self._chosen(values)
+        }, parameters
 
-    def _only_array(self, values: Mapping[str, object]) -> ArrayIn | None:
-        """Which of the arrays a JSON body holds; None: none, where that is allowed.
+    def _rows_of(self, array: ArrayIn, value: object, model: LoadedModel) -> Floats:
+        most = self._most(array)
+        if array.is_images:
+            return images_from_json(value, model.image_shape, max_images=most)
+        return latents_from_json(value, model.latent_size, max_images=most, where=array.name)
+
+    def _most(self, array: ArrayIn) -> int:
+        return self._limits.max_images if array.max_rows is None else array.max_rows
+
+    def _most_numbers(self, model: LoadedModel) -> int:
+        """Numbers of the largest body."""
+
+        def numbers(array: ArrayIn) -> int:
+            return self._most(array) * math.prod(array.row(model))
+
+        return max(map(numbers, self._arrays)) + sum(map(numbers, self._company))
+
+    def _chosen(self, there: Collection[str]) -> list[ArrayIn]:
+        """The arrays that a body holds: one of those of which it holds one, then those that come with it.
 
         Raises:
             ProblemError: None where there must be one, or more than one.
         """
-        there = [array for array in self._arrays if array.name in values]
-        if len(there) == 1 or (not there and self._is_optional):
-            return there[0] if there else None
-        several = " or ".join(f"{array.name} {array.axes}" for array in self._arrays)
-        first = self._arrays[0]
-        raise ProblemError.of_item(
-            "invalid-value",
-            Item(
-                f"body: {' or '.join(self._by_name)}",
-                f"an array of numbers, {several if len(self._arrays) > 1 else first.axes}",
-                "both" if there else "nothing",
-                f'Send {{"{first.name}": [...]}}.',
-            ),
-        )
+        chosen = [array for array in self._arrays if array.name in there]
+        if len(chosen) != 1 and (chosen or not self._is_optional):
+            raise _not_one(self._arrays, got="both" if chosen else "nothing")
+        for array in self._company:
+            if array.name not in there:
+                raise _not_one((array,), got="nothing")
+        return [*chosen, *self._company]
+
+
+def _not_one(arrays: Sequence[ArrayIn], *, got: str) -> ProblemError:
+    """What a body must hold one of."""
+    several = " or ".join(f"{array.name} {array.axes}" for array in arrays)
+    first = arrays[0]
+    return ProblemError.of_item(
+        "invalid-value",
+        Item(
+            f"body: {' or '.join(array.name for array in arrays)}",
+            f"an array of numbers, {several if len(arrays) > 1 else first.axes}",
+            got,
+            f'Send {{"{first.name}": [...]}}.',
+        ),
+    )

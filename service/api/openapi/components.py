@@ -60,16 +60,24 @@ def component_schemas(limits: Limits, model: ExampleModel) -> dict[str, Schema]:
             leaf={"type": "number"},
             description="(N, latent), one row per image.",
         ),
-        "LatentsIn": _array(
-            ("latent", limits.max_images),
-            ("dimension", None),
-            leaf={"type": "number", "minimum": -LATENT_BOUND, "maximum": LATENT_BOUND},
-            description="(N, latent), one row per image. A row of "
-            f"{model.name} holds {model.latent_size} numbers.",
+        "LatentsIn": latents_schema(
+            limits.max_images,
+            description=f"(N, latent), one row per image. A row of {model.name} holds {model.latent_size} "
+            "numbers.",
         ),
         "Problem": {**schema_of(Problem), "description": inspect.getdoc(Problem)},
         **{name: schema_of(document, components=SHARED) for name, document in SHARED.items()},
     }
+
+
+def latents_schema(most: int, *, description: str) -> Schema:
+    """Latents that a body holds, at most `most` of them."""
+    return _array(
+        ("latent", most),
+        ("dimension", None),
+        leaf={"type": "number", "minimum": -LATENT_BOUND, "maximum": LATENT_BOUND},
+        description=description,
+    )
 
 
 def _array(*axes: tuple[str, int | None], leaf: Schema, description: str) -> Schema:

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from service.api.openapi.components import latents_schema
 from service.api.openapi.examples import ExampleModel, example_rows
 from service.api.openapi.parameters import parameter_schemas
 from service.api.operation import Operation
+from service.api.request_arrays import ArrayIn
 from service.api.schema import Schema, reference
 from service.codecs.images import MAX_PIXELS_IN
 from service.http.parameters import Limits
 from service.http.request_body import BodyKind
 
+#: Rows of arrays that come with another one, in examples.
+_EXAMPLE_ROWS = 3
 _PNG = (
     "One image, of exactly the model's size unless `resize` is true, and then of at "
     f"most {MAX_PIXELS_IN:,} pixels, which is 256 × 256. The orientation of EXIF is "
@@ -36,8 +40,10 @@ def request_body(operation: Operation[Any, Any], limits: Limits, model: ExampleM
             content[kind.media_type] = _json(operation, limits, model)
         elif kind is BodyKind.PNG:
             content[kind.media_type] = {"schema": binary(kind.media_type, _PNG)}
-        else:
+        elif kind is BodyKind.NPY:
             content[kind.media_type] = {"schema": binary(kind.media_type, operation.arrays[0].as_npy)}
+        else:
+            content[kind.media_type] = {"schema": binary(kind.media_type, _as_npz(operation))}
     return {"required": operation.is_body_required, "content": content}
 
 
@@ -46,15 +52,23 @@ def binary(media_type: str, description: str) -> Schema:
     return {"type": "string", "format": "binary", "contentMediaType": media_type, "description": description}
 
 
+def _as_npz(operation: Operation[Any, Any]) -> str:
+    ways = " or ".join(f"`{array.name}`" for array in operation.arrays)
+    company = "".join(f", and `{array.name}`" for array in operation.company)
+    told = " ".join(f"{array.name}: {array.as_npy}" for array in (*operation.arrays, *operation.company))
+    return f"{ways}{company}, as numpy.savez writes them. {told}"
+
+
 def _json(operation: Operation[Any, Any], limits: Limits, model: ExampleModel) -> Schema:
     """The media type object of JSON: one schema for each array that a body may hold, and one for none."""
     parameters = parameter_schemas(operation.body, limits)
+    company = {array.name: _array(array, limits) for array in operation.company}
     ways = []
     for array in operation.arrays:
-        schema = reference(array.component)
+        schema = _array(array, limits)
         if operation.rows is not None:
             schema |= {"minItems": operation.rows, "maxItems": operation.rows}
-        ways.append(_object({array.name: schema, **parameters}, [array.name]))
+        ways.append(_object({array.name: schema, **company, **parameters}, [array.name, *company]))
     if not operation.is_body_required:
         ways.append(_object(parameters, []))
     # The last array is the shorter one.
@@ -62,10 +76,19 @@ def _json(operation: Operation[Any, Any], limits: Limits, model: ExampleModel) -
         array.name: example_rows(operation.rows or 1, model, is_images=array.is_images)
         for array in operation.arrays[-1:]
     }
+    for array in operation.company:
+        arrays[array.name] = example_rows(_EXAMPLE_ROWS, model, is_images=array.is_images)
     return {
         "schema": ways[0] if len(ways) == 1 else {"anyOf": ways},
         "example": {**arrays, **operation.example},
     }
+
+
+def _array(array: ArrayIn, limits: Limits) -> Schema:
+    if array.component is not None:
+        return reference(array.component)
+    most = limits.max_images if array.max_rows is None else array.max_rows
+    return latents_schema(most, description=array.as_npy)
 
 
 def _object(properties: dict[str, Schema], required: list[str]) -> Schema:

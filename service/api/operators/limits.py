@@ -8,10 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.api.operators.limits_table import LimitTable, limit_table
+from service.api.operators.limits_table import LimitTable
 from service.api.resource import JSON, Resource
 from service.api.routing import route
-from service.app_state import Services
 
 LIMITS: Final = Resource(
     path="/limits",
@@ -27,8 +26,8 @@ class LimitRoutes:
 
     resources = (LIMITS,)
 
-    def __init__(self, services: Services) -> None:
-        self._body = limit_table(services.settings).to_json()
+    def __init__(self, table: LimitTable) -> None:
+        self._body = table.to_json()
 
     def routes(self) -> list[Route]:
         """The one route."""

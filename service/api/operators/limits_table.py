@@ -1,18 +1,23 @@
 """Every limit of the server in one table: its value, its unit, what happens beyond it, what changes it.
 
-Knows the settings and the constants of the modules that enforce them. Knows nothing of requests.
+Knows the settings and the constants of the modules that enforce them; an operation states the limits that are
+its own. Knows nothing of requests.
 `GET /limits`, the OpenAPI document, `vae-serve limits` and the table in the README are made from this one;
 tests hold them together and to what the server really does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import WithJsonSchema
 
 from model_store.manifest import MAX_LABEL_CHARACTERS
+from service.api.limit import FixedLimit, Number
+from service.api.native.table import OPERATIONS
+from service.api.operation import Operation
 from service.api.parameters import MAX_SEED, Drawing
 from service.codecs.images import MAX_PIXELS_IN
 from service.codecs.strict_json import MAX_LEVELS
@@ -25,8 +30,6 @@ from service.http.protocol import MAX_HEAD_BYTES, MAX_URL_BYTES
 from service.references import MAX_REFERENCE_CHARACTERS
 from service.security.api_keys import MAX_KEY_CHARACTERS, MAX_KEYS
 from service.settings import ENV_PREFIX, Settings, describe_settings, flag_of
-
-Number = int | float
 
 
 class LimitSetting(Document):
@@ -78,18 +81,6 @@ class _Set:
     """Codes of the problems that are answered then, all of one status."""
 
 
-@dataclass(frozen=True)
-class _Fixed:
-    """A limit that is part of the interface or of the machinery."""
-
-    name: str
-    value: Number
-    unit: str
-    of: str
-    beyond: str
-    codes: tuple[str, ...] = ()
-
-
 def _largest(model: type[Drawing], name: str) -> Number:
     limits = Limits(max_images=1, max_stream_images=1, max_score_draws=1)
     high: Number = bounds(model.model_fields[name], limits)[1]
@@ -97,7 +88,7 @@ def _largest(model: type[Drawing], name: str) -> Number:
 
 
 _VALUE: Final = ("invalid-parameter", "invalid-value")
-_TABLE: Final[tuple[_Set | _Fixed, ...]] = (
+_TABLE: Final[tuple[_Set | FixedLimit, ...]] = (
     _Set("max_images", "images, or rows of z, in one request or answer", "refused", _VALUE),
     _Set(
         "max_stream_images",
@@ -126,7 +117,7 @@ _TABLE: Final[tuple[_Set | _Fixed, ...]] = (
         ("too-busy",),
     ),
     _Set("max_png_pixels", "a PNG that is drawn", "refused", ("invalid-value",)),
-    _Fixed(
+    FixedLimit(
         "max_png_pixels_in",
         MAX_PIXELS_IN,
         "pixels",
@@ -134,7 +125,7 @@ _TABLE: Final[tuple[_Set | _Fixed, ...]] = (
         "refused before it is unpacked",
         ("invalid-value",),
     ),
-    _Fixed(
+    FixedLimit(
         "max_scale",
         _largest(Drawing, "scale"),
         "pixels",
@@ -142,7 +133,7 @@ _TABLE: Final[tuple[_Set | _Fixed, ...]] = (
         "refused",
         ("invalid-parameter",),
     ),
-    _Fixed(
+    FixedLimit(
         "max_columns",
         _largest(Drawing, "columns"),
         "images",
@@ -150,12 +141,12 @@ _TABLE: Final[tuple[_Set | _Fixed, ...]] = (
         "refused",
         ("invalid-parameter",),
     ),
-    _Fixed("max_latent", LATENT_BOUND, "", "a number of z, either sign", "refused", ("invalid-value",)),
-    _Fixed("max_temperature", LARGEST_TEMPERATURE, "", "temperature", "refused", _VALUE),
-    _Fixed("max_span", LARGEST_SPAN, "standard deviations", "span", "refused", _VALUE),
-    _Fixed("max_seed", MAX_SEED, "", "seed", "refused", _VALUE),
-    _Fixed("max_label_characters", MAX_LABEL_CHARACTERS, "characters", "label", "refused", _VALUE),
-    _Fixed(
+    FixedLimit("max_latent", LATENT_BOUND, "", "a number of z, either sign", "refused", ("invalid-value",)),
+    FixedLimit("max_temperature", LARGEST_TEMPERATURE, "", "temperature", "refused", _VALUE),
+    FixedLimit("max_span", LARGEST_SPAN, "standard deviations", "span", "refused", _VALUE),
+    FixedLimit("max_seed", MAX_SEED, "", "seed", "refused", _VALUE),
+    FixedLimit("max_label_characters", MAX_LABEL_CHARACTERS, "characters", "label", "refused", _VALUE),
+    FixedLimit(
         "max_json_levels",
         MAX_LEVELS,
         "levels",
@@ -163,11 +154,11 @@ _TABLE: Final[tuple[_Set | _Fixed, ...]] = (
         "refused",
         ("malformed-body",),
     ),
-    _Fixed("max_query_bytes", MAX_QUERY_BYTES, "bytes", "a query", "refused", ("invalid-parameter",)),
-    _Fixed(
+    FixedLimit("max_query_bytes", MAX_QUERY_BYTES, "bytes", "a query", "refused", ("invalid-parameter",)),
+    FixedLimit(
         "max_query_parameters", MAX_QUERY_FIELDS, "parameters", "a query", "refused", ("invalid-parameter",)
     ),
-    _Fixed(
+    FixedLimit(
         "max_reference_characters",
         MAX_REFERENCE_CHARACTERS,
         "characters",
@@ -175,7 +166,7 @@ _TABLE: Final[tuple[_Set | _Fixed, ...]] = (
         "refused",
         ("invalid-parameter",),
     ),
-    _Fixed(
+    FixedLimit(
         "max_path_bytes",
         MAX_URL_BYTES,
         "bytes",
@@ -183,7 +174,7 @@ _TABLE: Final[tuple[_Set | _Fixed, ...]] = (
         "cut there, so that it names nothing",
         ("unknown-path",),
     ),
-    _Fixed(
+    FixedLimit(
         "max_head_bytes",
         MAX_HEAD_BYTES,
         "bytes",
@@ -211,18 +202,20 @@ _TABLE: Final[tuple[_Set | _Fixed, ...]] = (
         "the least recently used goes",
     ),
     _Set("model_idle_s", "a version without an alias that nobody asks for", "unloaded"),
-    _Fixed("max_key_characters", MAX_KEY_CHARACTERS, "characters", "an API key", "refused", ("unknown-key",)),
-    _Fixed("max_keys", MAX_KEYS, "keys", "the file of API keys", "the server does not start"),
+    FixedLimit(
+        "max_key_characters", MAX_KEY_CHARACTERS, "characters", "an API key", "refused", ("unknown-key",)
+    ),
+    FixedLimit("max_keys", MAX_KEYS, "keys", "the file of API keys", "the server does not start"),
 )
 
 
-def limit_table(settings: Settings) -> LimitTable:
-    """The table with the values of these settings."""
+def limit_table(settings: Settings, operations: Sequence[Operation[Any, Any]] = OPERATIONS) -> LimitTable:
+    """The table with the values of these settings, the limits of single operations last."""
     units = {described.field: described.unit for described in describe_settings()}
     return LimitTable(
         limits=tuple(
-            _fixed(row) if isinstance(row, _Fixed) else _of_setting(row, settings, units[row.name])
-            for row in _TABLE
+            _fixed(row) if isinstance(row, FixedLimit) else _of_setting(row, settings, units[row.name])
+            for row in (*_TABLE, *(row for operation in operations for row in operation.limits))
         )
     )
 
@@ -243,7 +236,7 @@ def _told(value: Number) -> str:
     return f"{int(value) if value == int(value) else value:,}"
 
 
-def _fixed(row: _Fixed) -> LimitRow:
+def _fixed(row: FixedLimit) -> LimitRow:
     return LimitRow(
         name=row.name,
         value=row.value,
@@ -269,7 +262,7 @@ def _of_setting(row: _Set, settings: Settings, unit: str) -> LimitRow:
     )
 
 
-def _status(row: _Set | _Fixed) -> int | None:
+def _status(row: _Set | FixedLimit) -> int | None:
     """The one status of its codes."""
     statuses = {PROBLEMS[code].status for code in row.codes}
     assert len(statuses) <= 1, f"{row.name}: one limit has one status"

@@ -54,7 +54,9 @@ def validate_images(
     return x
 
 
-def validate_latents(z: NDArray[np.float32], *, size: int, max_batch: int, model: str) -> NDArray[np.float32]:
+def validate_latents(
+    z: NDArray[np.float32], *, size: int, max_batch: int, model: str, where: str = "z"
+) -> NDArray[np.float32]:
     """`z` as the decoder takes it: C-contiguous float32 of shape (batch, latent).
 
     Each |value| is at most `LATENT_BOUND`.
@@ -63,12 +65,12 @@ def validate_latents(z: NDArray[np.float32], *, size: int, max_batch: int, model
         InvalidInput: Names the array or the first value at fault.
     """
     z = _validate_rows(
-        z, where="z", axes="one row per image", shape=(size,), max_batch=max_batch, model=model
+        z, where=where, axes="one row per image", shape=(size,), max_batch=max_batch, model=model
     )
     if not (z.min() >= -LATENT_BOUND and z.max() <= LATENT_BOUND):
         at = _first(~(np.abs(z) <= LATENT_BOUND))
         raise InvalidInput(
-            f"z{_path(at)}",
+            f"{where}{_path(at)}",
             f"a finite number within ±{LATENT_BOUND:g}",
             told_apart(float(z[at]), -LATENT_BOUND, LATENT_BOUND),
             "The prior is N(0, 1): values within ±4 draw what the model has learned.",
