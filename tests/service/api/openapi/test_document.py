@@ -104,7 +104,7 @@ def test_examples_of_bodies_work_as_they_stand(api: Caller, document: Document) 
         assert answer.status == 200, (path, answer.body[:300])
         assert_documented(document, method, path, answer)
         tried += 1
-    assert tried == 14
+    assert tried == sum(2 for operation in OPERATIONS if "POST" in operation.methods)
 
 
 def test_answers_to_get_are_as_documented(api: Caller, document: Document) -> None:
