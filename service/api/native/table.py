@@ -7,6 +7,7 @@ from typing import Any, Final
 from service.api.native.decode import DECODE
 from service.api.native.encode import ENCODE
 from service.api.native.interpolate import INTERPOLATE
+from service.api.native.nearest import NEAREST
 from service.api.native.reconstruct import RECONSTRUCT
 from service.api.native.sample import SAMPLE
 from service.api.native.score import SCORE
@@ -21,4 +22,5 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
     INTERPOLATE,
     TRAVERSE,
     SCORE,
+    NEAREST,
 )
