@@ -6,6 +6,7 @@ model = registry.get("mnist")
 posterior = await encode(model.queued, x, call=call)
 """
 
+from service.engine.catalogue import LoadFailure, Readiness
 from service.engine.errors import (
     CallerDisconnected,
     DeadlineExceeded,
@@ -54,7 +55,7 @@ from service.engine.operations.validation import (
     MOST_DIMS,
     SMALLEST_SPAN,
 )
-from service.engine.registry import LoadFailure, ModelRegistry, Readiness
+from service.engine.registry import ModelRegistry
 from service.engine.runtime.call import Call
 from service.engine.runtime.cpu_quota import ThreadBudget, allowed_threads
 from service.engine.runtime.worker_pool import WorkerPool

@@ -1,21 +1,21 @@
 """What can go wrong between an array and a model's answer.
 
     EngineError
-    ├── InvalidInput            an array or a number that the model cannot take; found before anything runs
-    │   ├── InvalidParameter        a parameter that does not fit this model, or the arrays it came with
+    ├── InvalidInput            an array or a number that the model cannot take; raised before any run
+    │   ├── InvalidParameter        a parameter that does not fit this model, or the arrays of the call
     │   ├── InvalidModelReference   text that is not name, name@version or name@alias
     │   ├── LabelNotApplicable      a label for a prior that has none
     │   └── UnknownLabel            a label that the version has no density for
     ├── UnknownModel            a well-formed reference to nothing that exists
     ├── ModelUnavailable        it exists, but cannot answer: failed its checks, or nothing is loaded yet
-    ├── ModelRejected           why one version failed its checks; seen by whoever loads it, never by a caller
+    ├── ModelRejected           why one version failed its checks; never reaches a caller
     ├── NoPrior                 there is no such density over z, or none at all
-    ├── NoDensity               an autoencoder asked how likely an image is
-    ├── InferenceFailed         the runtime gave up, or gave back something that is not a number
-    └── NotRun                  nothing is wrong with the rows, but no model was run on them
-        ├── TooBusy                 too many images wait already
+    ├── NoDensity               a likelihood was requested of an autoencoder
+    ├── InferenceFailed         the runtime raised, or an output is not finite
+    └── NotRun                  the rows are fine, but no model was run on them
+        ├── TooBusy                 too many images wait
         ├── DeadlineExceeded        the caller's deadline came first
-        ├── CallerDisconnected      nobody waits for the result any more
+        ├── CallerDisconnected      the caller will read no result
         └── EngineStopped           the process is stopping
 
 Knows no status codes. Every message says where, what was expected, what came and what to do.
@@ -39,7 +39,7 @@ class InvalidInput(EngineError):
     Attributes:
         where: Place in the caller's terms, such as `images[2]` or `temperature`.
         expected: What fits.
-        got: What came, bounded in length and never the data itself.
+        got: What was received, bounded in length and never the data itself.
         remedy: What to send instead.
     """
 
@@ -52,11 +52,11 @@ class InvalidInput(EngineError):
 
 
 class InvalidParameter(InvalidInput):
-    """A number or a word of its own right kind, but not for this model, or not for the arrays beside it."""
+    """A number or a word of the right kind that does not fit this model, or the arrays of the call."""
 
 
 class InvalidModelReference(InvalidInput):
-    """The text names a model in no form that exists."""
+    """The text is no reference to a model."""
 
     def __init__(self, reference: str) -> None:
         super().__init__(
@@ -68,7 +68,7 @@ class InvalidModelReference(InvalidInput):
 
 
 class LabelNotApplicable(InvalidInput):
-    """A label was given, and a prior that knows none."""
+    """The call has a label and a prior without labels."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -80,7 +80,7 @@ class LabelNotApplicable(InvalidInput):
 
 
 class UnknownLabel(InvalidInput):
-    """The version has a fitted prior, but none for images of that label; the message lists those it has."""
+    """The fitted prior of the version lacks that label; the message lists the labels it has."""
 
     def __init__(self, model: str, labels: Sequence[str], *, characters: int) -> None:
         listed = ", ".join(labels[:_MOST_LABELS_LISTED])
@@ -98,8 +98,8 @@ class UnknownModel(EngineError):
     """Nothing of that name, version or alias exists.
 
     Attributes:
-        reference: The reference; it matched the pattern of names, so it is safe to repeat.
-        available: What could have been asked for, at most ten entries.
+        reference: The reference; it matches the grammar of names, so it is safe to quote.
+        available: References that exist, at most ten.
     """
 
     def __init__(self, reference: str, available: Sequence[str]) -> None:
@@ -116,7 +116,7 @@ class ModelUnavailable(EngineError):
     """The model exists, or is the default, but cannot answer now.
 
     Attributes:
-        reference: What was asked for.
+        reference: The reference of the call.
         reason: Why it cannot answer.
     """
 
@@ -131,7 +131,7 @@ class ModelRejected(EngineError):
 
 
 class NoPrior(EngineError):
-    """The version does not have the density over z that was asked for, or has none at all."""
+    """The version lacks the requested density over z, or has none at all."""
 
     def __init__(self, model: str, *, asked: str | None = None, has: Sequence[str] = ()) -> None:
         self.model = model
@@ -148,7 +148,7 @@ class NoPrior(EngineError):
 
 
 class NoDensity(EngineError):
-    """The model has neither a posterior nor a prior, so there is no bound on log p(x)."""
+    """The model has no posterior and no prior, so log p(x) has no bound."""
 
     def __init__(self, model: str) -> None:
         self.model = model
@@ -160,18 +160,18 @@ class NoDensity(EngineError):
 
 
 class InferenceFailed(EngineError):
-    """The runtime raised, or an output was not finite. The fault is the model's, not the caller's."""
+    """The runtime raised, or an output is not finite. The model is at fault, not the caller."""
 
 
 class NotRun(EngineError):
-    """The rows were fine and no model saw them: they can be sent again."""
+    """The rows are fine and no model has run on them: they can be sent again."""
 
 
 class TooBusy(NotRun):
-    """As many images wait as may.
+    """The queues are full.
 
     Attributes:
-        retry_after_s: Whole seconds until what waits now will have been worked off, at least 1.
+        retry_after_s: Whole seconds until the queues will have been worked off, at least 1.
     """
 
     def __init__(self, retry_after_s: int) -> None:
@@ -192,7 +192,7 @@ class DeadlineExceeded(NotRun):
 
 
 class CallerDisconnected(NotRun):
-    """Found out when its turn came."""
+    """The caller had disconnected when its turn came."""
 
     def __init__(self) -> None:
         super().__init__("the caller left before its turn came.")

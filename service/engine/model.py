@@ -23,7 +23,7 @@ class LoadedModel:
     id: VersionId
     """Name and version."""
     manifest: Manifest
-    """What the version says about itself."""
+    """The version's description of itself."""
     aliases: tuple[str, ...]
     """Names that pointed here when the store was last read, such as `stable`, without the model's own."""
     encoder: BatchInvariantGraph

@@ -1,6 +1,6 @@
-"""Versions that are loaded when somebody first asks for them: once each, and only so many.
+"""A cache of models: each version is loaded on first use, once, and a bounded number is kept.
 
-Knows locks, futures and ages. Knows nothing of stores or names: it is handed a function that loads. Times are
+Knows locks, futures and ages. Knows nothing of stores or names: a function loads the versions. Times are
 seconds on the monotonic clock.
 """
 
@@ -18,7 +18,7 @@ from service.engine.errors import ModelUnavailable
 from service.engine.model import LoadedModel
 from service.log_fields import fields
 
-#: How long a refused version is not tried again: naming it over and over must not cost a load each time.
+#: How long a refused version is not loaded again: repeated requests must not cost a load each.
 REFUSAL_S = 30.0
 _MOST_REFUSALS_KEPT = 64
 _log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class _Refusal:
 
 
 class ModelCache:
-    """At most `limit` models, the least recently used going first. May be called from any thread."""
+    """At most `limit` models; the least recently used is evicted. May be called from any thread."""
 
     def __init__(
         self, load: Callable[[VersionId], LoadedModel], *, limit: int, clock: Callable[[], float]
@@ -39,8 +39,8 @@ class ModelCache:
         """Nothing is loaded yet.
 
         Args:
-            load: Gives the model of a version or raises `ModelUnavailable`; for one version never called
-                twice at once.
+            load: Returns the model of a version or raises `ModelUnavailable`; never called twice at once for
+                one version.
             limit: Most models kept.
             clock: Monotonic seconds.
         """
@@ -54,10 +54,10 @@ class ModelCache:
         self._used_s: dict[VersionId, float] = {}
 
     def get(self, version: VersionId) -> LoadedModel:
-        """The model, from memory, from whoever is loading it just now, or loaded here.
+        """The model: from memory, from a thread that is loading it, or loaded by this thread.
 
         Raises:
-            ModelUnavailable: It does not load, or did not a moment ago.
+            ModelUnavailable: It does not load, or did not in the last `REFUSAL_S` seconds.
         """
         mine: Future[LoadedModel] = Future()
         with self._lock:
@@ -73,13 +73,13 @@ class ModelCache:
         return self._load_for_all(version, mine) if others is mine else _wait_for(version, others)
 
     def take(self, version: VersionId) -> LoadedModel | None:
-        """Remove and give a model, if it is here."""
+        """Remove a model and return it, if it is cached."""
         with self._lock:
             self._used_s.pop(version, None)
             return self._models.pop(version, None)
 
     def retire(self, idle_s: float) -> list[VersionId]:
-        """Removes what nobody has asked for in the last `idle_s` seconds."""
+        """Remove the models that had no use in the last `idle_s` seconds."""
         with self._lock:
             oldest_s = self._clock() - idle_s
             idle = [version for version, used_s in self._used_s.items() if used_s <= oldest_s]
@@ -88,17 +88,17 @@ class ModelCache:
             return idle
 
     def models(self) -> Mapping[VersionId, LoadedModel]:
-        """What is in memory now."""
+        """The cached models."""
         with self._lock:
             return dict(self._models)
 
     def forget_refusals(self) -> None:
-        """Try refused versions again when they are next asked for."""
+        """Load refused versions again on their next use."""
         with self._lock:
             self._refused.clear()
 
     def _load_for_all(self, version: VersionId, mine: Future[LoadedModel]) -> LoadedModel:
-        """Load in this thread, and hand the outcome to every thread that waits."""
+        """Load in this thread, and pass the outcome to every thread that waits."""
         try:
             model = self._load(version)
         except BaseException as error:

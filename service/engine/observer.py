@@ -1,7 +1,7 @@
-"""What the engine tells of its work, to whoever counts it.
+"""The interface by which the engine reports loads and runs.
 
-Knows names and numbers. Knows nothing of metrics: the service hands in an object that has these methods. They
-are called from worker threads and from the event loop, once per batch, and must be quick and raise nothing.
+Knows names and numbers. Knows nothing of metrics: the service passes an object that has these methods. Worker
+threads and the event loop call them, once per batch, so they must be quick and raise nothing.
 """
 
 from __future__ import annotations
@@ -10,22 +10,25 @@ from typing import Protocol
 
 
 class EngineObserver(Protocol):
-    """Counts what the queues do. `model` is `name@version`, `graph` a file name such as `encoder.onnx`."""
+    """Counts loads, runs and waiting images.
+
+    `model` is `name@version`, `graph` a file name such as `encoder.onnx`.
+    """
 
     def queued(self, model: str, graph: str, images: int) -> None:
-        """`images` wait for this graph now, because its requests could not be run at once."""
+        """`images` wait for this graph now."""
 
     def run(self, model: str, graph: str, *, rows: int, jobs: int, wait_s: float, run_s: float) -> None:
-        """One batch of `rows` rows for `jobs` callers ran for `run_s`.
+        """One batch of `rows` rows of `jobs` calls ran for `run_s`.
 
-        Those of the callers that had not been served before had waited `wait_s` together.
+        `wait_s` is the waiting time of all calls whose first rows were in the batch, added up.
         """
 
     def loaded(self, model: str, result: str, seconds: float) -> None:
         """Loading a version took `seconds` and ended `loaded` or `refused`."""
 
     def dropped(self, model: str, graph: str, reason: str, images: int) -> None:
-        """`images` were never run: `deadline`, `left` (the caller) or `stopped`."""
+        """`images` were dropped without a run, by reason: `deadline`, `left` (the caller) or `stopped`."""
 
 
 class Unobserved:

@@ -1,7 +1,6 @@
-"""What files look like from outside, without reading them.
+"""A snapshot of a directory: the names, sizes and times of its files, without their content.
 
-Knows names, sizes and times of the last change, and links that stay below a root. Knows nothing of what the
-files mean.
+Knows links that stay below a root. Knows nothing of what the files mean.
 """
 
 from __future__ import annotations
@@ -11,19 +10,19 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-#: Path, size in bytes, time of the last change in nanoseconds and inode of a file; -1 for what cannot be
+#: Path, size in bytes, time of the last change in nanoseconds and inode of a file; -1 if the file cannot be
 #: read, so that becoming readable is a change too.
 _Seen = tuple[str, int, int, int]
 StoreSnapshot = frozenset[_Seen]
 
 
 def take_snapshot(directory: Path, *, root: Path, depth: int) -> StoreSnapshot:
-    """What lies in a directory, and in the directories in it down to `depth`.
+    """The files of a directory, and of its subdirectories down to `depth`.
 
-    Files rather than names, so that one that is put back, or the end of a copy that was caught half way,
-    counts as a change. An entry that cannot be read hides no other. Names that begin with a dot are locks,
-    and versions that are still being written. A link counts as what it leads to, because mounted volumes
-    change by leading elsewhere (`model_store.integrity`); one that leads out of `root` is not followed.
+    Files rather than names, so that a file that is replaced, or the end of an unfinished copy, counts as a
+    change. An entry that cannot be read hides no other. Names that begin with a dot are skipped: they are
+    locks, and versions that are still being written. A link counts as its target, because mounted volumes
+    change by leading elsewhere (`model_store.integrity`); a link that leads out of `root` is not followed.
     """
     inside = os.path.realpath(root)
     if not _is_below(os.path.realpath(directory), inside):

@@ -36,7 +36,7 @@ class Phase:
 
 
 class Call(Protocol):
-    """What the engine tells of a call."""
+    """The times of one call, as the engine adds them up."""
 
     queued_s: float
     run_s: float
@@ -71,7 +71,7 @@ class Trace:
         return Phase(self.phases, name)
 
     def ran(self, call: Call) -> None:
-        """Takes over what a caller knows: how long its rows waited for a model, and ran."""
+        """Record how long the rows of a call waited for a model, and ran."""
         self.phases["queue"] = call.queued_s
         self.phases["run"] = call.run_s
 

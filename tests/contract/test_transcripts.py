@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded import json_text
 from recorded.commands import lines_of
+from recorded.notebook import Notebook
 from recorded.payloads import npy, png, ramp
 from recorded.transcript import Answer, Varying, answer_lines
 
@@ -130,6 +132,44 @@ def test_what_differs_from_run_to_run_has_a_name() -> None:
     assert "date: <date>" in text
     own = shown(b'{"request_id":"mine"}', ("x-request-id", "mine"), _JSON)
     assert own.count("mine") == 2
+
+
+def test_second_problem_of_a_code_still_shows_every_difference(tmp_path: Path) -> None:
+    title = "A title that is longer than a few words are, so that the whole does not fit into a line"
+    item = {"where": "z", "expected": "1", "got": "2", "remedy": "Send 1."}
+    problem = {
+        "type": "/problems/x",
+        "title": title,
+        "status": 422,
+        "code": "x",
+        "detail": "z: expected 1, got 2. Send 1.",
+        "remedy": "Do it.",
+        "request_id": "mine",
+        "errors": [item],
+    }
+    changes: list[dict[str, object]] = [
+        {},
+        {"title": f"{title}!"},
+        {"status": 423},
+        {"remedy": "Do that."},
+        {"request_id": "another"},
+        {"detail": "z: expected 1, got 2. Send 1!"},
+        {"errors": []},
+        {"errors": [item, item]},
+        {"errors": [{**item, "got": "3"}]},
+        {"errors": [dict(reversed(item.items()))]},
+        {"more": 1},
+    ]
+    texts = []
+    for change in changes:
+        notebook = Notebook(tmp_path, tmp_path)
+        for each in (problem, {**problem, **change}):
+            body = json.dumps(each, separators=(",", ":")).encode()
+            answer = Answer(422, (("content-type", "application/problem+json"),), body)
+            notebook.note([], answer_lines(answer))
+        texts.append(notebook.text)
+    assert "[the parts of detail]" in texts[0]
+    assert len(set(texts)) == len(changes)
 
 
 def test_usage_is_one_line_wherever_it_was_broken() -> None:

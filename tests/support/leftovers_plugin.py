@@ -11,6 +11,7 @@ A fixture of a class, a module or the session keeps what it opened during its se
 
 from __future__ import annotations
 
+import importlib
 import os
 import time
 from collections.abc import Iterator
@@ -46,6 +47,8 @@ class Leftovers:
 
     def pytest_collection_finish(self) -> None:
         os.environ[MARK] = str(os.getpid())
+        # Many tests use it, and the first of them would be taken for the owner of its pipe.
+        importlib.import_module("uvloop")
         self._start_pools()
         self._known = look()
         self._orphans = processes_with(MARK, os.environ[MARK])

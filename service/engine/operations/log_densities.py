@@ -16,12 +16,12 @@ from service.engine.operations.arrays import Float64Array
 
 #: Least probability of a pixel's own value. A decoder gives the mean as float32, in which what is within 2⁻²⁵
 #: of 1 is 1, and onnxruntime's Sigmoid knows nothing between 0 and 2⁻²⁵ either: 0 stands for what was rounded
-#: away, not for the impossible. A pixel costs at most 25 ln 2 = 17.3 nats. What is lost against logits is in
-#: `tests/contract/test_scores_agree_with_training.py`.
+#: away, not for the impossible. A pixel costs at most 25 ln 2 = 17.3 nats. The loss against logits is
+#: measured in `tests/contract/test_scores_agree_with_training.py`.
 LEAST_PROBABILITY: Final = 2.0**-25
 _LOG_2PI: Final = math.log(2.0 * math.pi)
 
-#: A variance beyond all measure gives infinity or NaN, which the caller looks for.
+#: An extreme variance gives infinity or NaN, which the caller checks for.
 _quietly = np.errstate(over="ignore", invalid="ignore")
 
 Floats = NDArray[np.floating[Any]]

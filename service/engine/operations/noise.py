@@ -1,9 +1,9 @@
 """Noise that is the same for ever: row i of seed s, whatever is drawn around it.
 
-Knows seeds, streams, rows and bits. Knows nothing of models or of who asked. A seed has many streams, which
-never meet; what is drawn for one purpose does not move what is drawn for another.
+Knows seeds, streams, rows and bits. Knows nothing of models. A seed has many streams, which never meet: a
+draw for one purpose does not change the draws for another.
 
-Two halves, so that no library may change an image that somebody remembers by its seed:
+Two halves, so that no library can change an image that belongs to a seed:
 
 * Bits come from Philox 4x64-10, a counter-based generator (Salmon et al. 2011, "Parallel random numbers:
   as easy as 1, 2, 3", section 3.3). The key is the seed, and each row owns its own block of counters, so a
@@ -50,7 +50,7 @@ _UNIFORM_STREAM: Final = 1 << 64
 
 
 def new_seed() -> int:
-    """A seed nobody chose, 0 … 2⁵³ - 1, from the operating system."""
+    """A random seed, 0 … 2⁵³ - 1, from the operating system."""
     return int.from_bytes(os.urandom(8), "little") & LARGEST_SEED
 
 

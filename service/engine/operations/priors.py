@@ -98,7 +98,7 @@ class Mixture:
             some, own = component[part], eps[part]
             noise = self._by_rows(some, own) if columns is None else _by_columns(columns[some], own)
             z[part] = self._means[some] + temperature * noise
-        # What a decoder may be asked for; of no prior that describes images does a draw come near.
+        # The bound of every decoder input; draws of a prior that describes images never come near it.
         return np.clip(z, -LATENT_BOUND, LATENT_BOUND, out=z)
 
     def _by_rows(self, component: NDArray[np.intp], eps: Float64Array) -> Float64Array:
@@ -128,7 +128,7 @@ def _by_columns(columns: NDArray[np.float32], eps: Float64Array) -> Float64Array
 
 
 class Priors:
-    """All that one version can be sampled from."""
+    """Every density that one version can be sampled from."""
 
     def __init__(self, manifest: Manifest, mixtures: PriorMixtures | None, *, model: str) -> None:
         """Build each of them once.
@@ -155,11 +155,11 @@ class Priors:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Those whose images can be asked for, in the manifest's order."""
+        """Labels whose images can be requested, in the manifest's order."""
         return tuple(self._by_label)
 
     def choose(self, *, prior: str | None, label: str | None) -> Density:
-        """The density that is asked for, or the best there is.
+        """The requested density, or the best that the version has.
 
         Args:
             prior: `standard` or `fitted`; None is `fitted` where there is one, `standard` elsewhere.

@@ -1,7 +1,7 @@
-"""Arrays and numbers that a caller hands to a model, checked before anything runs.
+"""Validation of the arrays and numbers of a call, before any run.
 
-Knows shapes, dtypes and ranges. Knows nothing of sessions, bytes or HTTP. What is refused here can only fail
-its own caller; what is accepted never makes onnxruntime raise.
+Knows shapes, dtypes and ranges. Knows nothing of sessions, bytes or HTTP. Invalid input fails its own call
+alone; valid input never makes onnxruntime raise.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def validate_latents(
 ) -> NDArray[np.float32]:
     """`z` as the decoder takes it: C-contiguous float32 of shape (batch, latent).
 
-    Each |value| is at most `LATENT_BOUND`.
+    Each |value| is at most `LATENT_BOUND`. `where` is the array's name, for messages.
 
     Raises:
         InvalidInput: Names the array or the first value at fault.
@@ -78,36 +78,64 @@ def validate_latents(
     return z
 
 
+def validate_integer(
+    value: int,
+    *,
+    where: str,
+    least: int,
+    most: int,
+    remedy: str,
+    note: str = "",
+    error: type[InvalidInput] = InvalidParameter,
+) -> int:
+    """An integer from `least` to `most`; a bool is none.
+
+    Args:
+        value: The number.
+        where: Its name, for the message.
+        least: Smallest valid value.
+        most: Largest valid value.
+        remedy: What to send instead.
+        note: Added to the expected range.
+        error: Class of the error.
+
+    Raises:
+        InvalidInput: It is no such integer; of class `error`.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise error(where, f"an integer from {least} to {most}{note}", _number(value), remedy)
+    return value
+
+
 def validate_count(n: int, *, max_batch: int) -> int:
     """A number of samples, 1 … max_batch."""
-    if not isinstance(n, int) or isinstance(n, bool) or not 1 <= n <= max_batch:
-        raise InvalidInput("n", f"an integer from 1 to {max_batch}", _number(n), "Ask for fewer at a time.")
-    return n
+    return validate_integer(
+        n, where="n", least=1, most=max_batch, remedy="Ask for fewer at a time.", error=InvalidInput
+    )
 
 
 def validate_seed(seed: int) -> int:
     """A seed, 0 … 2⁵³ - 1, so that JSON carries it unharmed."""
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= LARGEST_SEED:
-        raise InvalidInput(
-            "seed",
-            f"an integer from 0 to {LARGEST_SEED}",
-            _number(seed),
-            "Leave it out to have one drawn and told.",
-        )
-    return seed
+    return validate_integer(
+        seed,
+        where="seed",
+        least=0,
+        most=LARGEST_SEED,
+        remedy="Leave it out to have one drawn and told.",
+        error=InvalidInput,
+    )
 
 
 def validate_temperature(temperature: float) -> float:
     """A factor on eps, 0 … `LARGEST_TEMPERATURE`; 0 gives means of what is drawn from, 1 the prior itself."""
-    is_number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
-    if not is_number or not 0.0 <= temperature <= LARGEST_TEMPERATURE:
-        raise InvalidInput(
-            "temperature",
-            f"a number from 0 to {LARGEST_TEMPERATURE:g}",
-            _number(temperature),
-            "1 samples the prior as it is; smaller values stay nearer to typical images.",
-        )
-    return float(temperature)
+    return _validate_real(
+        temperature,
+        where="temperature",
+        least=0.0,
+        most=LARGEST_TEMPERATURE,
+        remedy="1 samples the prior as it is; smaller values stay nearer to typical images.",
+        error=InvalidInput,
+    )
 
 
 def validate_row_count(rows: NDArray[Any], *, where: str, count: int, of: str) -> None:
@@ -118,13 +146,14 @@ def validate_row_count(rows: NDArray[Any], *, where: str, count: int, of: str) -
 
 def validate_steps(steps: int, *, most: int, axes: int = 1) -> int:
     """Points along each of `axes` axes, at least 2; all points together are at most `most` images."""
-    along = math.isqrt(most) if axes == 2 else most
-    if not isinstance(steps, int) or isinstance(steps, bool) or not 2 <= steps <= along:
-        each = " along each of two dims" if axes == 2 else ""
-        raise InvalidParameter(
-            "steps", f"an integer from 2 to {along}{each}", _number(steps), "Ask for fewer at a time."
-        )
-    return steps
+    return validate_integer(
+        steps,
+        where="steps",
+        least=2,
+        most=math.isqrt(most) if axes == 2 else most,
+        remedy="Ask for fewer at a time.",
+        note=" along each of two dims" if axes == 2 else "",
+    )
 
 
 def validate_dims(dims: Sequence[int], *, size: int, model: str) -> tuple[int, ...]:
@@ -147,15 +176,13 @@ def validate_dims(dims: Sequence[int], *, size: int, model: str) -> tuple[int, .
 
 def validate_span(span: float) -> float:
     """How far a grid reaches, `SMALLEST_SPAN` … `LARGEST_SPAN` standard deviations of the prior."""
-    is_number = isinstance(span, int | float) and not isinstance(span, bool)
-    if not is_number or not SMALLEST_SPAN <= span <= LARGEST_SPAN:
-        raise InvalidParameter(
-            "span",
-            f"a number from {SMALLEST_SPAN:g} to {LARGEST_SPAN:g}",
-            _number(span),
-            "Within ±3 lies what the model has learned.",
-        )
-    return float(span)
+    return _validate_real(
+        span,
+        where="span",
+        least=SMALLEST_SPAN,
+        most=LARGEST_SPAN,
+        remedy="Within ±3 lies what the model has learned.",
+    )
 
 
 def validate_word(word: str, *, where: str, words: Sequence[str]) -> None:
@@ -183,12 +210,27 @@ def validate_draws(samples: int, *, images: int, most: int) -> int:
     return samples
 
 
+def _validate_real(
+    value: float,
+    *,
+    where: str,
+    least: float,
+    most: float,
+    remedy: str,
+    error: type[InvalidInput] = InvalidParameter,
+) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not least <= value <= most:
+        raise error(where, f"a number from {least:g} to {most:g}", _number(value), remedy)
+    return float(value)
+
+
 def _validate_rows(
     rows: NDArray[np.float32], *, where: str, axes: str, shape: Sequence[int], max_batch: int, model: str
 ) -> NDArray[np.float32]:
     """Type, dtype, rank, shape and batch size; then C-contiguous."""
 
-    def wanted() -> str:  # which nearly nobody asks for
+    def wanted() -> str:  # built only for an error
         return f"float32 of shape (batch, {', '.join(map(str, shape))}), {axes}, for '{model}'"
 
     if not isinstance(rows, np.ndarray):

@@ -1,7 +1,7 @@
-"""Memory that is free, given back to the system.
+"""Free memory is returned to the system.
 
-Knows one function of the C library. A retired model leaves freed blocks all over the heap, which glibc keeps
-for itself.
+Knows one function of the C library. A retired model leaves freed blocks all over the heap, which glibc would
+keep.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 
 def return_memory() -> None:
-    """Asks the allocator to give back what it can; does nothing where it cannot be asked."""
+    """Have the allocator return free memory; a no-op where the C library lacks the function."""
     _trim()(0)
 
 

@@ -1,18 +1,17 @@
-"""A graph over many rows, such that no row's answer depends on its neighbours: not by one bit.
+"""Batch invariance: a graph runs many rows, and no bit of a row's output depends on the other rows.
 
 Knows arrays and one session. Knows nothing of what the rows mean.
 
-onnxruntime computes most layers of a row alike whatever the batch, but not all: Elu, Celu, Softplus and what
-is built on them (Mish) go through vector instructions whose remainder is computed by another formula, so a
-value changes in its last bit (6e-8) with its place in the batch. Matrix products, convolutions, Relu,
-Sigmoid, Silu, Gelu, Tanh, layer and group normalisation and attention gave equal bits for every batch from 1
-to 65 on 1, 2 and 4 threads.
+onnxruntime computes most layers of a row alike in every batch, but not all: Elu, Celu, Softplus and Mish use
+vector instructions that compute the remainder by another formula, so a value changes in its last bit (6e-8)
+with its place in the batch. Matrix products, convolutions, Relu, Sigmoid, Silu, Gelu, Tanh, layer and group
+normalisation and attention gave equal bits for every batch from 1 to 65 on 1, 2 and 4 threads.
 
-A seed must give the same image for ever, so nothing is left to belief. Only the batch sizes in
-`BATCH_SIZES` are ever run, and each is compared, on this machine, when the model is loaded, with the same
-rows run one by one. A graph that passes runs in chunks of these sizes; one that does not runs row by row,
-which costs a small MLP 6 times and a residual decoder 1.1 times as much per image. Chunks also keep memory
-flat: a request of any length needs the activations of 64 rows.
+A seed must give the same image for ever, so every graph is tested. Only the batch sizes in `BATCH_SIZES` are
+run. When the model is loaded, each size is compared with the same rows run one by one, on this machine. A
+graph that passes runs in chunks of these sizes. A graph that fails runs row by row, which costs a small MLP 6
+times and a residual decoder 1.1 times as much per image. Chunks also keep memory flat: a request of any
+length needs the activations of 64 rows.
 """
 
 from __future__ import annotations
@@ -25,20 +24,20 @@ from numpy.typing import NDArray
 
 from service.engine.runtime.session import GraphSession
 
-#: Every size up to 16, so that what waits together is one run: seven rows of an MLP took three runs, and
+#: Every size up to 16, so that all waiting rows are one run: seven rows of an MLP took three runs, and
 #: twice as long, when only powers of two were run. Beyond, little gets faster: at 1, 16, 64 rows a row takes
 #: 31, 8.4, 7.8 µs of an MLP's encoder and 139, 116, 117 of a residual one; but each run costs Python 10 µs.
 BATCH_SIZES = (64, *range(16, 0, -1))
-#: A request with so many rows fills runs by itself.
+#: A request with this many rows fills runs by itself.
 FULL = 16
 ONE_BY_ONE = (1,)
 #: A graph that takes longer for one row gains little from batches, and comparing it, 265 rows of it, would
 #: delay the start.
 _SLOW_ROW_S = 0.002
-#: Weight of the latest run in the running estimate of what a run takes: much when it was faster, little when
-#: it was slower, because what makes a run slower is mostly the wait for a core or for the interpreter after
-#: it. That must not count: it would make batches smaller and so itself more frequent. (The thread's own clock
-#: would leave it out too, but is a system call: 8 µs, where a run of a small model takes 30.)
+#: Weight of the latest run in the running estimate of a run's seconds: large when it was faster, small when
+#: it was slower, because mostly the wait for a core or for the interpreter makes a run slower. That wait must
+#: not count: it would make batches smaller and so itself more frequent. (The thread's own clock would leave
+#: it out too, but is a system call: 8 µs, where a run of a small model takes 30.)
 _FASTER, _SLOWER = 0.25, 0.01
 
 
@@ -63,8 +62,8 @@ class BatchInvariantGraph:
     def allow_exact_batches(self, rows: NDArray[np.float32]) -> None:
         """Compare every batch size with the rows run alone, bit for bit; use them if all agree.
 
-        Also warms the session for each size it will meet. All or nothing: a graph that fails at one size has
-        a layer whose arithmetic depends on the place in the batch, and may pass at another by luck.
+        Also warms the session for each size. All or nothing: a graph that fails at one size has a layer whose
+        arithmetic depends on the place in the batch, and may pass at another size by luck.
 
         Args:
             rows: At least `BATCH_SIZES[0]` different inputs, such as the graph will see.

@@ -3,17 +3,17 @@
 Knows arrays, futures and deadlines. Knows nothing of HTTP, images or ONNX. Waits are in seconds on the
 monotonic clock.
 
-There is no timer: a batch is whatever has arrived in one turn of the event loop or waits when a worker
-becomes free. What the model does in less than `INLINE_S` is run on the event loop itself when nothing else
-runs, because handing it to a thread and back costs more than it takes. Everything else goes to the workers,
-and so does what holds a request that fills a run by itself and takes longer than the hand-over: meanwhile the
-event loop reads the next one (batches of 64 of a small MLP as npy: 3,200 a second instead of 2,400).
+There is no timer. A batch is all rows that arrived in one turn of the event loop, or that wait when a worker
+becomes free. A batch shorter than `INLINE_S` runs on the event loop itself when no other batch runs, because
+the hand-over to a thread would cost more than the run. All other batches run on the workers. So does a batch
+with a request that fills a run by itself, if the run takes longer than the hand-over: meanwhile the event
+loop reads the next request (batches of 64 of a small MLP as npy: 3,200 a second instead of 2,400).
 
-A batch holds at most a quantum: rows worth about `QUANTUM_S` of model time, at least one. A request with
-more rows goes through in slices, back to the end of the queue after each, so that it neither delays small
-requests by more than a quantum per worker nor is delayed by them for ever; its slices may run on several
-workers at once. A slice never fills up the run of small requests, who would wait for its rows too; the rest
-of a large request that fits is one of them.
+A batch holds at most a quantum: rows worth about `QUANTUM_S` of model time, at least one. A request with more
+rows runs in slices, and returns to the end of the queue after each. So it delays small requests by at most a
+quantum per worker, and they cannot delay it for ever. Its slices may run on several workers at once. A slice
+never joins a run of small requests, which would wait for its rows too; the last rows of a large request, if
+few enough, do.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from service.engine.runtime.worker_pool import WorkerPool
 
 #: Longest estimated run that may occupy the event loop.
 INLINE_S = 0.001
-#: About what it costs to hand a run to a worker and its outputs back.
+#: About the cost of handing a run to a worker and its outputs back.
 HAND_OVER_S = 0.0001
-#: About how much model time one batch is worth.
+#: About the model time of one batch.
 QUANTUM_S = 0.0012
 
 Arrays = tuple[NDArray[np.float32], ...]
 
 
 class _Job:
-    """The rows of one call, on their way through."""
+    """The rows of one call, and the outputs so far."""
 
     __slots__ = ("call", "count", "finished", "future", "loop", "outputs", "rows", "run_s", "submitted_s",
                  "taken", "waited_s")  # fmt: skip
@@ -65,7 +65,7 @@ class _Job:
 
 
 class GraphQueue:
-    """All that wait for one graph of one version. `run` is called on one event loop only."""
+    """The calls that wait for one graph of one version. `run` is called on one event loop only."""
 
     def __init__(
         self, graph: BatchInvariantGraph, worker_pool: WorkerPool, *, model: str, observer: EngineObserver
@@ -85,19 +85,17 @@ class GraphQueue:
         """All outputs for all rows, in order.
 
         Args:
-            rows: C-contiguous float32, validated, at least one row. Must not be changed until the result is
-                there.
+            rows: C-contiguous float32, validated, at least one row. Must not change before the result.
             call: Deadline and connection of the request. One that is disconnected, or past its deadline when
                 the rows' turn comes, costs no run.
 
         Returns:
-            A future of one array per output of the graph, or of one of the errors `DeadlineExceeded` (the
-            deadline came first), `CallerDisconnected` (found gone when a worker came to the rows),
-            `InferenceFailed` (the runtime raised on these rows) and `EngineStopped` (the pool was closed
-            meanwhile).
+            A future of one array per output of the graph. It may fail with `DeadlineExceeded`,
+            `CallerDisconnected` (noticed when the rows' turn came), `InferenceFailed` (the runtime raised on
+            these rows) and `EngineStopped` (the pool was closed meanwhile).
 
         Raises:
-            TooBusy: Too many images wait.
+            TooBusy: The queues are full.
             EngineStopped: The pool is closed.
         """
         self._worker_pool.admit(len(rows), again=call.is_admitted)
@@ -109,7 +107,7 @@ class GraphQueue:
         return job.future
 
     def _flush(self) -> None:
-        """At the end of a turn: runs what came in it right here, if quick, or offers it to the workers."""
+        """At the end of a turn: run its rows here, if quick, or offer them to the workers."""
         jobs, self._arrived = self._arrived, []
         worker_pool = self._worker_pool
         with worker_pool.lock:
@@ -146,9 +144,9 @@ class GraphQueue:
         return self._graph.seconds(self._rows_waiting)
 
     def take(self) -> _Batch | None:
-        """Up to a quantum of rows of callers who still wait, in the order in which they came.
+        """Up to a quantum of wanted rows, in the order of arrival.
 
-        What is more than a quantum begins a batch or waits for the next one.
+        A call with more rows than a quantum begins a batch, or waits for the next one.
         """
         room = quantum = self._graph.rows_within(QUANTUM_S)
         batch = _Batch(self)
@@ -158,7 +156,7 @@ class GraphQueue:
             error = _unwanted(job, now_s)
             size = job.count - job.taken
             if error is None and size > room and job.count > quantum and batch.slices:
-                break  # it has a run of its own, next
+                break  # the next run is its own
             self._waiting.popleft()
             if error is None:
                 size = min(room, size)
@@ -173,7 +171,7 @@ class GraphQueue:
         return batch if batch.slices or batch.failed else None
 
     def fail_all(self, error: Exception) -> None:
-        """Give every waiting caller this error, and empty the queue."""
+        """Fail every waiting call with this error, and empty the queue."""
         batch = _Batch(self)
         batch.failed = [(job, error) for job in self._waiting]
         self._worker_pool.waiting -= self._rows_waiting
@@ -181,10 +179,10 @@ class GraphQueue:
         self._waiting.clear()
         batch.hand_out_soon()
 
-    # On the event loop: nobody waits beyond the deadline, even behind a run that never ends.
+    # On the event loop: no call waits beyond its deadline, even behind a run that never ends.
 
     def _watch_deadlines(self, jobs: Iterable[_Job]) -> None:
-        """Looks again at the earliest deadline of `jobs`, unless it will look before that anyhow."""
+        """Set the timer to the earliest deadline of `jobs`, unless it is set to an earlier one."""
         earliest = min(jobs, key=lambda job: job.call.deadline_s, default=None)
         if earliest is None or earliest.call.deadline_s >= self._sweep_at_s:
             return
@@ -217,7 +215,7 @@ class GraphQueue:
 
 
 class _Batch:
-    """One run: slices of jobs, and the jobs that need none any more."""
+    """One run: slices of jobs, and the jobs that failed without one."""
 
     def __init__(self, queue: GraphQueue) -> None:
         self.slices: list[tuple[_Job, int, int]] = []  # job, first row, row after the last
@@ -240,10 +238,10 @@ class _Batch:
         self.hand_out_soon()
 
     def execute(self) -> None:
-        """Runs the slices, in the calling thread. What goes wrong becomes the failure of a job.
+        """Run the slices, in the calling thread. Each error becomes the failure of a job.
 
-        Small ones go together. One that fills a run by itself gains nothing from company, and copying its
-        rows next to others' costs a small model a tenth of its time.
+        Small slices run together. A slice that fills a run by itself runs alone: copying its rows next to
+        others' would cost a small model a tenth of its time.
         """
         small = []
         for one in self.slices:
@@ -261,14 +259,14 @@ class _Batch:
             if len(slices) == 1 or not isinstance(error, InferenceFailed):
                 self.failed += [(job, error) for job, _, _ in slices]
                 return
-            for one in slices:  # only the one whose rows do it shall fail
+            for one in slices:  # only the call whose rows cause it shall fail
                 try:
                     self._execute([one])
                 except Exception as own:
                     self.failed.append((one[0], own))
 
     def hand_out(self) -> None:
-        """On the event loop: answers each caller by itself."""
+        """On the event loop: answer each call by itself."""
         queue = self._queue
         for job in self._finished:
             queue._resolve(job)
@@ -279,9 +277,9 @@ class _Batch:
             queue._fail(job, error)
 
     def hand_out_soon(self) -> None:
-        """From any thread: has the event loop hand out, once for the whole batch."""
+        """From any thread: have the event loop answer, once for the whole batch."""
         for job in self._finished or [job for job, _ in self.failed]:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed: no call waits
                 job.loop.call_soon_threadsafe(self.hand_out)
             return
 
@@ -303,7 +301,7 @@ class _Batch:
         self._wait_s = 0.0
 
     def _store(self, job: _Job, first: int, pieces: Arrays, run_s: float) -> None:
-        """Keeps a slice of a job's outputs; slices of one job may come from several workers at once."""
+        """Store a slice of a job's outputs; several workers may do so for one job at once."""
         size = len(pieces[0])
         if size == job.count:
             job.outputs, job.run_s = pieces, run_s
@@ -336,7 +334,7 @@ _REASONS: dict[type[Exception], str] = {
 
 
 def _unwanted(job: _Job, now_s: float) -> Exception | None:
-    """Why nobody waits for this job any more, if so."""
+    """Why the result of this job is not wanted, if so."""
     if now_s >= job.call.deadline_s:
         return DeadlineExceeded()
     if job.future.done() or job.call.is_disconnected():

@@ -2,7 +2,7 @@
 
 Knows /proc and /sys/fs/cgroup of Linux (versions 1 and 2). Knows nothing of onnxruntime, which would
 otherwise size its pool from the cores of the host and be throttled by the container's quota
-(microsoft/onnxruntime#29510). Reads a few small files, and only when asked.
+(microsoft/onnxruntime#29510). Reads a few small files, and only when called.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _V1_MOUNTS = ("sys/fs/cgroup/cpu", "sys/fs/cgroup/cpu,cpuacct")
 
 @dataclass(frozen=True)
 class ThreadBudget:
-    """Threads that can really run at once, and the sentence that explains the number."""
+    """The number of threads that can run at the same time, and the sentence that explains it."""
 
     threads: int
     why: str

@@ -1,9 +1,9 @@
-"""One ONNX graph in onnxruntime: verified bytes in, a checked and thread-safe callable out.
+"""One ONNX graph in onnxruntime: verified bytes become a checked and thread-safe callable.
 
 Knows session options, tensor names and shapes. Knows nothing of models, stores, requests or batching.
 The only module of the server that imports onnxruntime.
 
-Options, and what each was measured to do (2 cores, MLP and residual decoders for 28×28 images):
+The options, and the measured effect of each (2 cores, MLP and residual decoders for 28×28 images):
 
 * threads are given, because the default counts the host's cores and ignores a container's quota;
 * no spinning: idle pool threads otherwise burn most of a core;
@@ -25,8 +25,8 @@ from model_store.manifest import GraphSpec, TensorSpec
 from service.engine.errors import InferenceFailed, ModelRejected
 from service.log_fields import fields
 
-# The one thing this project does on import, because there is no later: onnxruntime starts its telemetry, with
-# a file under $XDG_CACHE_HOME, while its own module is imported, and only this variable stops all of it.
+# The one side effect of an import in this project: onnxruntime starts its telemetry, with a file under
+# $XDG_CACHE_HOME, while its own module is imported, and only this variable stops all of it.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import onnxruntime
@@ -39,7 +39,7 @@ class GraphSession:
     """A loaded graph whose tensors are those of its spec. `run` may be called from any number of threads."""
 
     def __init__(self, graph: bytes, spec: GraphSpec, *, threads: int) -> None:
-        """Load the graph and compare it with what its manifest says.
+        """Load the graph and compare it with its manifest.
 
         Args:
             graph: The serialised ONNX model, already verified: onnxruntime happily runs most graphs with a

@@ -1,21 +1,20 @@
-"""The threads that run models: a few, for all models together, each one core wide.
+"""The worker pool: the inference threads of all models, each one core wide.
 
-Knows queues that have work, the bound on waiting images, and threads. Knows nothing of arrays, graphs or
-event loops. Times are seconds on the monotonic clock.
+Knows queues with work, the bound on waiting images, and threads. Knows nothing of arrays, graphs or event
+loops. Times are seconds on the monotonic clock.
 
 Why workers of one thread each, instead of one run over all cores: the rows of a batch are independent, so two
 runs side by side need no barrier after each layer. On two cores, images/s of the bundled encoder in batches
 of 16 were 27,000 with two runs of one thread and 19,000 with one run of two; of the decoder 7,200 and 4,600;
 a run of two threads also costs 20 to 30 % more CPU per image (`make bench ARGS=split`).
 
-Workers are nicer than the event loop's thread: an event loop that wakes to read, to answer or to say that
-it lives has a core soon, not when a worker's turn is over, which the system's clock may see 4 ms later. The
-p99 of single images beside a request of 4,096 is 2.5 times as long as alone with it and 3.5 without
-(test_large_beside_small). Niceness weighs threads against all others of the same group: of the container, the
-service or the session, where the system makes such groups.
+Workers have a higher niceness than the event loop's thread: an event loop that wakes gets a core soon, and
+not at the end of a worker's time slice, up to 4 ms later. While a request of 4,096 images runs, the p99 of
+single images is 2.5 times as long as alone with niceness, and 3.5 without (test_large_beside_small). Niceness
+weighs threads against all others of the same group: the container, the service or the session.
 
-A worker takes the queue that has waited longest, runs one quantum of it, and puts it back at the end: no
-model and no request can keep the others waiting for longer than the quanta that are ahead.
+A worker takes the queue that has waited longest, runs one quantum of it, and puts it back at the end. So no
+model and no request delays the others by more than the quanta that are ahead.
 """
 
 from __future__ import annotations
@@ -34,33 +33,33 @@ from typing import Protocol
 from service.engine.errors import EngineStopped, TooBusy
 
 _log = logging.getLogger(__name__)
-#: Longest wait that a refused caller is told; a longer one would be a guess.
+#: Longest wait reported to a refused caller; a longer one would be a guess.
 _MOST_RETRY_AFTER_S = 60
-#: By how much workers are nicer than the process: a third of the weight of a thread that is not.
+#: Niceness of workers above that of the process: a third of the weight of an ordinary thread.
 _NICER = 5
 
 
 class Work(Protocol):
-    """One quantum of a queue, taken under the lock and run outside of it."""
+    """One quantum of a queue: taken with the lock held, run without it."""
 
     def run(self) -> None:
-        """Runs and hands out the results; raises nothing."""
+        """Run, and deliver the results; raise nothing."""
 
 
 class Queue(Protocol):
-    """What a worker needs of a queue. Both are called with `WorkerPool.lock` held."""
+    """A queue, as the workers see it. All methods are called with `WorkerPool.lock` held."""
 
     def take(self) -> Work | None:
-        """The next quantum, or None when nothing that is still wanted waits."""
+        """The next quantum, or None when no wanted row waits."""
 
     def is_empty(self) -> bool:
         """Whether nothing waits."""
 
     def backlog_s(self) -> float:
-        """Seconds that one worker would take for all it holds."""
+        """Seconds that one worker would take for all its rows."""
 
     def fail_all(self, error: Exception) -> None:
-        """Gives up what waits."""
+        """Fail every waiting call with this error."""
 
 
 class WorkerPool:
@@ -91,13 +90,13 @@ class WorkerPool:
         """Runs in progress, on workers or inline. Changed with the lock held."""
 
     def start(self, most: int) -> int:
-        """Starts the threads; `count` is then the number of those that the system let start.
+        """Start the threads; `count` becomes the number of threads that the system let start.
 
         Args:
-            most: How many may be started; at least one is.
+            most: How many threads may be started; at least one is.
 
         Returns:
-            That number. At 0, `count` stays, and each queue with work tries again.
+            That number. At 0, `count` does not change, and each queue with work tries again.
         """
         self.count = max(1, min(most, self.count))
         with self.lock, contextlib.suppress(RuntimeError, MemoryError):
@@ -109,11 +108,11 @@ class WorkerPool:
     # The rest of this class is called by queues.
 
     def admit(self, images: int, *, again: bool) -> None:
-        """Counts `images` as waiting; whoever was admitted before (`again`) always is.
+        """Count `images` as waiting; always, for a call that was admitted before (`again`).
 
         Raises:
-            TooBusy: As many wait already as may; a request that is larger than the bound itself is taken
-                when nothing else waits.
+            TooBusy: The queues are full. A request that is larger than the bound itself is admitted when no
+                other image waits.
             EngineStopped: `close` was called.
         """
         with self.lock:
@@ -124,10 +123,10 @@ class WorkerPool:
             self.waiting += images
 
     def refuse_when_full(self) -> None:
-        """What `admit` would say to one image, without counting it: to refuse before a body is read.
+        """The check of `admit` for one image, without counting it: to refuse before a body is read.
 
         Raises:
-            TooBusy: As `admit`.
+            TooBusy: The queues are full.
         """
         if self.waiting >= self.max_waiting:  # one plain read; `admit` decides under the lock
             with self.lock:
@@ -136,7 +135,7 @@ class WorkerPool:
 
     @property
     def is_idle(self) -> bool:
-        """Nothing runs and nothing waits. Asked with the lock held."""
+        """Whether no model runs and no row waits. Called with the lock held."""
         return self.running == 0 and not self._ring
 
     def offer(self, queue: Queue, *, workers: int) -> None:
@@ -150,7 +149,7 @@ class WorkerPool:
         self._work_came.notify(workers)
 
     def close(self) -> None:
-        """Lets what runs finish, gives up what waits, and ends the threads."""
+        """Let running batches finish, fail all waiting calls, and end the threads."""
         with self.lock:
             self._closed = True
             for queue in self._ring:
@@ -161,7 +160,7 @@ class WorkerPool:
             thread.join()
 
     def _retry_after_s(self) -> int:
-        """When what waits now will have been worked off."""
+        """Seconds until the queues will have been worked off."""
         seconds = sum(queue.backlog_s() for queue in self._ring) / self.count
         return max(1, min(_MOST_RETRY_AFTER_S, math.ceil(seconds)))
 

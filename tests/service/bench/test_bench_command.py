@@ -125,7 +125,7 @@ def test_failed_requests_make_the_exit_code_and_the_key_is_sent_but_never_shown(
     async def test() -> tuple[int | None, bytes]:
         async with scripted_server(answer) as url:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "service.cli", "bench", url, *QUICK,
+                sys.executable, "-m", "service", "bench", url, *QUICK,
                 env={"VAE_BENCH_API_KEY": "vae_hush", "PYTHONPATH": ":".join(sys.path)},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

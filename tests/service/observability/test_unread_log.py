@@ -65,7 +65,7 @@ def serving(store: Path, *arguments: str, stderr: int | None = None, shell: str 
     command = [
         sys.executable,
         "-m",
-        "service.cli",
+        "service",
         "run",
         "--store",
         str(store),

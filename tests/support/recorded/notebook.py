@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -101,7 +102,8 @@ class Notebook:
             return answer
         code, detail = answer[at + 3], answer[at + 4]
         if self.is_told("\n".join([*answer[at : at + 4], *answer[at + 5 : at + 7]])):
-            return [*answer[:at], code.replace("<  ", "<  … "), detail, "<  …", *answer[at + 7 :]]
+            errors = _without_sentence(detail, answer[at + 7 : -1])
+            return [*answer[:at], code.replace("<  ", "<  … "), detail, "<  …", *errors, answer[-1]]
         return answer
 
     def is_told(self, text: str) -> bool:
@@ -117,6 +119,20 @@ class Notebook:
         chosen = {"model_store": self.store, "threads": 1, "store_poll_s": NEVER_S, **settings}
         with Application(self, chosen) as application:
             yield application
+
+
+def _without_sentence(detail: str, errors: list[str]) -> list[str]:
+    """`errors[]` of a problem; in one word, if it is one item and `detail` is the sentence of its parts."""
+    try:
+        (told,) = json.loads("{" + detail[1:].strip().rstrip(",") + "}").values()
+        ((item,),) = json.loads("{" + " ".join(line[1:].strip() for line in errors) + "}").values()
+    except (TypeError, ValueError):
+        return errors
+    if list(item) == ["where", "expected", "got", "remedy"]:
+        where, expected, got, remedy = item.values()
+        if told == f"{where}: expected {expected}, got {got}. {remedy}":
+            return ['<  "errors": [the parts of detail]']
+    return errors
 
 
 class Application:

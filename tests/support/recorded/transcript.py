@@ -14,6 +14,7 @@ by a name in angle brackets; everything else is kept to the byte, or stands as d
 
 An answer whose headers are, but for its length, those of the last one of the same status and type says so:
 `< 200 as above, content-type: …, content-length: …`. A problem shows its type, title, status and remedy once.
+`errors` is `[the parts of detail]` where it holds one item and `detail` is the sentence of its four parts.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def _note(notebook: Notebook, program: str, commands: Sequence[Sequence[str]]) -
     environment = {"VAE_MODEL_STORE": str(notebook.store), "HOME": str(notebook.scratch)}
     for command, each in zip(commands, run_all(program, commands, environment), strict=True):
         notebook.lines += [f"> {' '.join((program, *command))}", f"< exit code {each.code}"]
-        notebook.lines += [*_stream(notebook, each, is_document=command[:1] == ("openapi",)), ""]
+        notebook.lines += [*_stream(notebook, each, is_document=command == ("openapi",)), ""]
 
 
 def _stream(notebook: Notebook, each: Printed, *, is_document: bool) -> list[str]:

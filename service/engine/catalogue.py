@@ -1,0 +1,91 @@
+"""The models in service after one reading of the store, the failures, and what follows for readiness.
+
+Knows references, loaded models and reasons. Knows nothing of how the store is read or a model is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from model_store import VersionId
+from service.engine.model import LoadedModel
+from service.engine.store_listing import WHOLE_STORE, parse_reference
+from service.engine.store_snapshot import StoreSnapshot
+
+
+@dataclass(frozen=True)
+class LoadFailure:
+    """Something in the store that cannot be served, and why."""
+
+    model: str
+    """`name@version`, a name whose aliases cannot be read, or `the store`."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Whether requests for the default model can be answered; `remedy` is empty when they can."""
+
+    ready: bool
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a version was refused, and what its files looked like then."""
+
+    reason: str
+    files: StoreSnapshot
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The result of one reading of the store. Never changed, only replaced."""
+
+    by_reference: Mapping[str, LoadedModel] = field(default_factory=dict)
+    failed_references: Mapping[str, str] = field(default_factory=dict)
+    """Reason by reference."""
+    failures: tuple[LoadFailure, ...] = ()
+    ignored: Mapping[str, str] = field(default_factory=dict)
+    """Reason by name of each entry that may belong to someone else."""
+    refused: Mapping[VersionId, Refusal] = field(default_factory=dict)
+
+    @property
+    def models(self) -> Mapping[VersionId, LoadedModel]:
+        """Every model in service, once."""
+        return {model.id: model for model in self.by_reference.values()}
+
+    @property
+    def contents(self) -> Mapping[str, tuple[VersionId, str]]:
+        """Version and digest of the manifest by reference: equal where the same content is served."""
+        return {text: (model.id, model.manifest.manifest_sha256) for text, model in self.by_reference.items()}
+
+    def readiness(self, default: str) -> Readiness:
+        """Whether the default model is loaded, which includes having reproduced its golden vectors."""
+        model = self.by_reference.get(default)
+        if model is not None:
+            return Readiness(True, f"{model.label} reproduced its golden vectors.", "")
+        reason = self.failed_references.get(default)
+        if reason is not None:
+            return Readiness(
+                False,
+                f"The default model '{default}' was refused: {reason}",
+                "Publish a sound version, move the alias to one (vae-store promote), or choose another "
+                "default model (VAE_DEFAULT_MODEL).",
+            )
+        name = parse_reference(default).name
+        unreadable = [failure for failure in self.failures if failure.model in (WHOLE_STORE, name)]
+        if unreadable:
+            return Readiness(
+                False,
+                f"The default model '{default}' cannot be looked up: {unreadable[0].reason}",
+                "Mend what it names, or point to another store (VAE_MODEL_STORE).",
+            )
+        return Readiness(
+            False,
+            f"The default model '{default}' is not in the store.",
+            "Publish it (vae-train export), point to a store that has it (VAE_MODEL_STORE), or choose "
+            "another default model (VAE_DEFAULT_MODEL).",
+        )

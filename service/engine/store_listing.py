@@ -1,0 +1,112 @@
+"""Which references a store offers, and which of its entries cannot be read.
+
+Knows the store, names and aliases. Knows nothing of loaded models. A reference is matched against its grammar
+and looked up; it is never joined into a path here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from model_store import (
+    InvalidReference,
+    ModelNotFound,
+    ModelReference,
+    ModelStore,
+    NotPermitted,
+    StoreError,
+    UnsafeFile,
+    VersionId,
+)
+from service.engine.errors import EngineError, InvalidModelReference
+from service.log_fields import fields
+
+#: The name of the whole store among names of models; the space keeps it apart from all of them.
+WHOLE_STORE = "the store"
+#: Why an entry that is named like a model may belong to someone else, and is then ignored.
+_FOREIGN = (NotPermitted, UnsafeFile)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StoreListing:
+    """Every reference to serve, except plain versions, and the entries that could not be read."""
+
+    references: Mapping[str, VersionId]
+    unreadable: Mapping[str, str]
+    """Reason by name; `the store` stands for all of them."""
+    ignored: Mapping[str, str]
+    """Reason by name of each entry that may belong to someone else."""
+
+    def could_not_read(self, name: str) -> bool:
+        """Whether the aliases of a name are unknown: its own, or those of the whole store."""
+        return name in self.unreadable or WHOLE_STORE in self.unreadable
+
+    def aliases_of(self, version: VersionId) -> tuple[str, ...]:
+        """The aliases that point to a version, sorted, without the model's own name."""
+        selectors = (text.partition("@")[2] for text, v in self.references.items() if v == version)
+        return tuple(sorted(selector for selector in selectors if selector and not selector[0].isdigit()))
+
+
+def list_store(store: ModelStore, *, default: str, served: Collection[str]) -> StoreListing:
+    """Read names and aliases; log each entry that cannot be read.
+
+    Args:
+        store: The store to read.
+        default: Reference of the default model; listed even if it is a plain version.
+        served: Names that are served now. They and the default are never ignored.
+    """
+    references: dict[str, VersionId] = {}
+    unreadable: dict[str, str] = {}
+    ignored: dict[str, str] = {}
+    wanted = parse_reference(default)
+    try:
+        names = store.names()
+        unusable = store.unusable()
+    except (StoreError, OSError) as error:
+        return StoreListing({}, {WHOLE_STORE: _unreadable(WHOLE_STORE, error)}, {})
+    for name, defect in unusable.items():
+        if name == wanted.name or name in served or not isinstance(defect, _FOREIGN):
+            unreadable[name] = _unreadable(name, defect)
+        else:
+            ignored[name] = reason_of(defect)
+    for name in names:
+        try:
+            aliases = store.aliases(name)
+            references |= {f"{name}@{alias}": VersionId(name, v) for alias, v in aliases.items()}
+            # As of the same moment: a promotion in between must not make two names contradict each other.
+            references[name] = store.resolve(name, aliases=aliases)
+        except ModelNotFound:
+            continue  # a name whose first version is still being published
+        except (StoreError, OSError) as error:
+            unreadable[name] = _unreadable(name, error)
+    if wanted.version is not None and wanted.name in names:
+        references[default] = VersionId(wanted.name, wanted.version)
+    return StoreListing(references, unreadable, ignored)
+
+
+def parse_reference(text: str) -> ModelReference:
+    """A reference by its grammar.
+
+    Raises:
+        InvalidModelReference: The text is none.
+    """
+    try:
+        return ModelReference.parse(text)
+    except InvalidReference:
+        raise InvalidModelReference(text) from None
+
+
+def reason_of(error: BaseException) -> str:
+    """An error as one bounded text, for logs and answers."""
+    if isinstance(error, StoreError | EngineError):
+        return str(error)[:600]
+    return f"{type(error).__name__}: {error}"[:600]
+
+
+def _unreadable(model: str, error: Exception) -> str:
+    reason = reason_of(error)
+    _log.error("store entry unreadable", extra=fields(model=model, reason=reason))
+    return reason

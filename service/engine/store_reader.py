@@ -1,0 +1,152 @@
+"""The store is read again, and the next catalogue made from the one before.
+
+Knows listings, versions and refusals. Knows nothing of requests.
+
+A model that is loaded stays loaded, unless its manifest is another: a version never changes, but the content
+of a mounted volume is replaced as a whole. Where a successor is broken, its predecessor keeps its references.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from model_store import ModelStore, StoreError, VersionId
+from service.engine.catalogue import Catalogue, LoadFailure, Refusal
+from service.engine.errors import ModelUnavailable
+from service.engine.model import LoadedModel
+from service.engine.model_cache import ModelCache
+from service.engine.store_listing import StoreListing, list_store
+from service.engine.store_snapshot import StoreSnapshot, take_snapshot
+from service.engine.version_loader import VersionLoader
+from service.log_fields import fields
+
+_GONE = (
+    "It is no longer in the store; the version that was loaded from there goes on answering. Publish it "
+    "again, or choose another default model (VAE_DEFAULT_MODEL)."
+)
+_log = logging.getLogger(__name__)
+
+
+class StoreReader:
+    """Makes catalogues of one store. `read` is called by one thread at a time."""
+
+    def __init__(self, store: ModelStore, *, default: str, loader: VersionLoader, cache: ModelCache) -> None:
+        """Nothing is read yet.
+
+        Args:
+            store: Where published versions are.
+            default: Reference of the default model.
+            loader: Loads versions.
+            cache: Models in memory that no alias points to; one that an alias points to now is taken out.
+        """
+        self._store = store
+        self._default = default
+        self._loader = loader
+        self._cache = cache
+
+    def read(self, previous: Catalogue, *, again: bool) -> Catalogue:
+        """The next catalogue.
+
+        Never raises for what is in the store: each failure is recorded and logged, and the model that had
+        the reference before keeps it.
+
+        Args:
+            previous: The catalogue in service.
+            again: Whether to load versions again that were refused and whose files have not changed, and to
+                log known ignored entries again.
+        """
+        served = {model.id.name for model in previous.by_reference.values()}
+        listing = list_store(self._store, default=self._default, served=served)
+        for name, reason in listing.ignored.items():
+            if again or previous.ignored.get(name) != reason:
+                _log.warning("store entry ignored", extra=fields(model=name, reason=reason))
+        refused = {} if again else self._still_refused(previous.refused)
+        models, refusals = self._load_listed(listing, previous.models, refused)
+        reasons = {version: refusal.reason for version, refusal in refusals.items()}
+        failures = [
+            *(LoadFailure(name, reason) for name, reason in listing.unreadable.items()),
+            *(LoadFailure(str(version), reason) for version, reason in reasons.items()),
+        ]
+        by_reference = _keep(previous, listing, reasons) | {
+            text: models[version] for text, version in listing.references.items() if version in models
+        }
+        lost = previous.by_reference.get(self._default)
+        if lost is not None and self._default not in by_reference:
+            # Most requests use the default model, so keep serving the old version.
+            by_reference[self._default] = lost
+            failures.append(LoadFailure(self._default, _GONE))
+        by_reference |= {model.label: model for model in by_reference.values()}
+        failed = {text: reasons[v] for text, v in listing.references.items() if v in reasons}
+        failed |= {str(version): reason for version, reason in reasons.items()}
+        return Catalogue(
+            by_reference=MappingProxyType(by_reference),
+            failed_references=MappingProxyType(failed),
+            failures=tuple(failures),
+            ignored=MappingProxyType(listing.ignored),
+            refused=MappingProxyType(refusals),
+        )
+
+    def snapshot(self, catalogue: Catalogue) -> StoreSnapshot:
+        """The directories of the store, and the files of refused versions."""
+        files = set(take_snapshot(self._store.root, root=self._store.root, depth=2))
+        for version in catalogue.refused:
+            files |= self._files_of(version)
+        return frozenset(files)
+
+    def is_replaced(self, model: LoadedModel) -> bool:
+        """Whether the version has other content now, as after an update of a mounted volume."""
+        try:
+            manifest = self._store.manifest(model.id)
+        except (StoreError, OSError):
+            return False  # the content in memory was verified
+        if manifest.manifest_sha256 == model.manifest.manifest_sha256:
+            return False
+        _log.warning("version replaced", extra=fields(model=model.label))
+        return True
+
+    def _load_listed(
+        self,
+        listing: StoreListing,
+        previous: Mapping[VersionId, LoadedModel],
+        refused: Mapping[VersionId, Refusal],
+    ) -> tuple[dict[VersionId, LoadedModel], dict[VersionId, Refusal]]:
+        """Models by version, reused where they are in memory, and why the others failed."""
+        models: dict[VersionId, LoadedModel] = {}
+        refusals: dict[VersionId, Refusal] = {}
+        for version in sorted(set(listing.references.values())):
+            aliases = listing.aliases_of(version)
+            if version in refused:
+                refusals[version] = refused[version]
+                continue
+            files = self._files_of(version)  # before it is read: what changes meanwhile is read again
+            known = previous.get(version) or self._cache.take(version)
+            if known is not None and self.is_replaced(known):
+                known = None
+            try:
+                models[version] = (
+                    known.with_aliases(aliases) if known else self._loader.load(version, aliases)
+                )
+            except ModelUnavailable as error:
+                refusals[version] = Refusal(error.reason, files)
+        return models, refusals
+
+    def _still_refused(self, refused: Mapping[VersionId, Refusal]) -> dict[VersionId, Refusal]:
+        """Those whose files have not changed."""
+        return {v: known for v, known in refused.items() if self._files_of(v) == known.files}
+
+    def _files_of(self, version: VersionId) -> StoreSnapshot:
+        root = self._store.root
+        return take_snapshot(root / version.name / str(version.version), root=root, depth=1)
+
+
+def _keep(
+    previous: Catalogue, listing: StoreListing, reasons: Mapping[VersionId, str]
+) -> dict[str, LoadedModel]:
+    """References that keep their model: the successor is broken, or the aliases could not be read."""
+    return {
+        text: model
+        for text, model in previous.by_reference.items()
+        if listing.references.get(text) in reasons or listing.could_not_read(model.id.name)
+    }

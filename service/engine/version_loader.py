@@ -1,0 +1,86 @@
+"""One version of a store is loaded, with its time and outcome logged and counted.
+
+Knows the store and what every model is loaded with. Knows nothing of references, or of which versions are in
+service.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from model_store import ModelStore, StoreError, VersionId
+from service.engine.errors import EngineError, ModelUnavailable
+from service.engine.loading import load_model
+from service.engine.model import LoadedModel
+from service.engine.observer import EngineObserver
+from service.engine.runtime.worker_pool import WorkerPool
+from service.engine.store_listing import reason_of
+from service.log_fields import fields
+
+_log = logging.getLogger(__name__)
+
+
+class VersionLoader:
+    """Loads versions of one store, all with the same settings. `load` may be called from any thread."""
+
+    def __init__(
+        self,
+        store: ModelStore,
+        *,
+        threads: int,
+        max_batch: int,
+        worker_pool: WorkerPool,
+        observer: EngineObserver,
+    ) -> None:
+        """Nothing is loaded yet.
+
+        Args:
+            store: Where published versions are.
+            threads: Threads of one model run.
+            max_batch: Most rows of one call.
+            worker_pool: Runs what waits in the models' queues.
+            observer: Counts loads and runs.
+        """
+        self._store = store
+        self._threads = threads
+        self._max_batch = max_batch
+        self._worker_pool = worker_pool
+        self._observer = observer
+
+    def load(self, version: VersionId, aliases: tuple[str, ...] = ()) -> LoadedModel:
+        """Verify a version, load it, warm it, and compare it with its golden vectors.
+
+        Raises:
+            ModelUnavailable: Any of it failed; the log contains the reason too.
+        """
+        started_s = time.perf_counter()
+        result = "refused"
+        try:
+            model = load_model(
+                self._store.open(version),
+                threads=self._threads,
+                max_batch=self._max_batch,
+                aliases=aliases,
+                worker_pool=self._worker_pool,
+                observer=self._observer,
+            )
+        except (StoreError, EngineError, OSError, MemoryError) as error:
+            reason = reason_of(error)
+            _log.error("model refused", extra=fields(model=str(version), reason=reason))
+            raise ModelUnavailable(str(version), reason) from error
+        else:
+            result = "loaded"
+        finally:
+            self._observer.loaded(str(version), result, time.perf_counter() - started_s)
+        _log.info(
+            "model loaded",
+            extra=fields(
+                model=str(version),
+                aliases=",".join(aliases),
+                load_ms=(time.perf_counter() - started_s) * 1e3,
+                threads=self._threads,
+                batch_sizes=" ".join(f"{file}:{sizes[0]}" for file, sizes in model.batch_sizes.items()),
+            ),
+        )
+        return model
