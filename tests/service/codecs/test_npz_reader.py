@@ -94,6 +94,19 @@ def test_bomb_that_states_a_small_size_is_not_unpacked_either() -> None:
     assert peak < 1_000_000
 
 
+def test_packed_size_that_is_forged_takes_no_memory() -> None:
+    """`zipfile` asks its file for as many bytes as the listing says (python/cpython#151307)."""
+    data = bytearray(zipped(("images.npy", bytes(1000)), method=zipfile.ZIP_DEFLATED))
+    listing = data.rindex(b"PK\x01\x02")
+    struct.pack_into("<I", data, listing + 20, 0x7FFF_FFFF)
+    tracemalloc.start()
+    files = read_npz(data, NAMES, max_bytes=10_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert files == {"images": bytes(1000)}
+    assert peak < 1_000_000
+
+
 @given(st.data())
 def test_changed_bytes_are_read_or_refused(data: st.DataObject) -> None:
     body = bytearray(npz(images=IMAGES, latents=LATENTS))

@@ -101,6 +101,15 @@ def test_float32_would_choose_another_neighbour() -> None:
     assert of_points(np.zeros((1, 2)), latents, 1).indices.tolist() == [[1]]
 
 
+def test_latents_far_from_the_origin_are_nearest_to_themselves() -> None:
+    """|a|² + |b|² - 2ab, as search libraries compute it, loses all digits here (faiss#3245)."""
+    latents = (9_000 + np.arange(40).reshape(20, 2) / 1024).astype(np.float32)
+    found = of_points(latents, latents, 2)
+    assert found.indices[:, 0].tolist() == list(range(20))
+    assert not found.distances[:, 0].any()
+    np.testing.assert_array_equal(found.distances[:, 1], np.sqrt(2.0) / 512)
+
+
 def test_many_queries_are_searched_a_part_at_a_time() -> None:
     rng = np.random.default_rng(3)
     points, latents = rng.standard_normal((130, 2)), rng.standard_normal((9_000, 2)).astype(np.float32)
