@@ -136,7 +136,7 @@ class Endpoint(Generic[Q, A]):
                 arrays, parameters = self._reader.read(body, model, query)
             else:
                 arrays, parameters = await self._services.pool.run(self._reader.read, body, model, query)
-        trace.images = self._reader.images_in(arrays)
+        trace.images = len(next(iter(arrays.values()), ()))
         return arrays, parameters
 
     async def _run(self, call: Call[Q]) -> A | NpyInParts:

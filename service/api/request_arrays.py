@@ -123,12 +123,10 @@ class BodyReader:
         #: What a body without parameters stands for.
         self.none_in_body = read_object({}, parameters, limits)
 
-    def images_in(self, arrays: Mapping[str, Floats]) -> int:
-        """How many images, or latents that stand for one, there are among arrays that were read."""
-        return sum([len(arrays[array.name]) for array in self._arrays if array.name in arrays])
-
     def read(self, body: Body, model: LoadedModel, query: object) -> tuple[Mapping[str, Floats], Parameters]:
         """The arrays of a body by name, none if they may be left out, and the parameters of a JSON body.
+
+        First the one of which there is one, then those that come with it.
 
         `images` are float32 (N, C, H, W) in [0, 1], everything else float32 (N, latent).
 

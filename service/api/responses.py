@@ -127,11 +127,12 @@ def _headers_of(answer: type[Answer], facts: Mapping[str, object]) -> Iterator[t
 
 def _encode(chosen: Format, answer: Answer, drawing: Drawing | None, max_png_pixels: int) -> bytes:
     if chosen is Format.JSON:
-        values = answer.__dict__
-        whole = {name: values[name] for name in answer.fact_names}
+        whole = dict(answer.__dict__)
         for name in answer.array_names:
-            array = values[name]
-            if array is not None:
+            array = whole[name]
+            if array is None:
+                del whole[name]
+            elif not array.flags.c_contiguous:
                 whole[name] = np.ascontiguousarray(array)
         return orjson.dumps(whole, option=orjson.OPT_SERIALIZE_NUMPY)
     if chosen is Format.NPZ:
