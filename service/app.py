@@ -25,10 +25,10 @@ from service.api.openapi.examples import ExampleModel
 from service.api.openapi.headers import EXPOSED_HEADERS
 from service.api.operation import Operation
 from service.api.operators.admin import AdministrationRoutes
-from service.api.operators.health import OperatorRoutes
+from service.api.operators.health import HealthRoutes
 from service.api.operators.limits import LIMITS, LimitRoutes
 from service.api.operators.limits_table import limit_table
-from service.api.pages.help_and_docs import PeopleRoutes
+from service.api.pages.help_and_docs import HelpAndDocsRoutes
 from service.api.resource import ResourceRoutes
 from service.app_state import Lifecycle, Services
 from service.engine import ModelRegistry, WorkerPool, allowed_threads
@@ -140,10 +140,10 @@ def create_app(
 
     resources: tuple[ResourceRoutes, ...] = (
         ModelRoutes(services),
-        OperatorRoutes(services),
+        HealthRoutes(services),
         AdministrationRoutes(services),
         LimitRoutes(table),
-        PeopleRoutes(services, document),
+        HelpAndDocsRoutes(services, document),
     )
 
     app.openapi = document  # type: ignore[method-assign]

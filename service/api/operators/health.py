@@ -59,7 +59,7 @@ METRICS: Final = Resource(
 )
 
 
-class OperatorRoutes:
+class HealthRoutes:
     """Health and metrics of one application."""
 
     resources = (LIVEZ, READYZ, METRICS)

@@ -151,7 +151,7 @@ PROBLEM: Final = Resource(
 )
 
 
-class PeopleRoutes:
+class HelpAndDocsRoutes:
     """Pages of one application."""
 
     resources = (HELP_PAGE, DOCS, OPENAPI, PROBLEM_TABLE, PROBLEM)
