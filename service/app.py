@@ -17,17 +17,19 @@ from starlette.types import ASGIApp
 
 from model_store import ModelStore, default_store_root
 from model_store.release import release
-from service.api.native.arrays import NativeRoutes
-from service.api.native.latent_paths import WalkRoutes
+from service.api.endpoint import Endpoints
 from service.api.native.models import ModelRoutes
-from service.api.native.score import ScoreRoutes
-from service.api.openapi.components import ExampleModel
-from service.api.openapi.document import EXPOSED_HEADERS, openapi_document
+from service.api.native.table import OPERATIONS
+from service.api.openapi.document import openapi_document
+from service.api.openapi.examples import ExampleModel
+from service.api.openapi.headers import EXPOSED_HEADERS
+from service.api.operation import Operation
 from service.api.operators.admin import AdministrationRoutes
-from service.api.operators.health import OperatorRoutes
-from service.api.operators.limits import LimitRoutes
-from service.api.operators.limits_table import limit_rows
-from service.api.pages.help_and_docs import PeopleRoutes
+from service.api.operators.health import HealthRoutes
+from service.api.operators.limits import LIMITS, LimitRoutes
+from service.api.operators.limits_table import limit_table
+from service.api.pages.help_and_docs import HelpAndDocsRoutes
+from service.api.resource import ResourceRoutes
 from service.app_state import Lifecycle, Services
 from service.engine import ModelRegistry, WorkerPool, allowed_threads
 from service.http.addresses import TrustedProxies
@@ -51,12 +53,18 @@ from service.thread_pool import WorkPool
 __all__ = ["create_app"]
 
 
-def create_app(settings: Settings, *, reload_siblings: Callable[[], bool] | None = None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    *,
+    reload_siblings: Callable[[], bool] | None = None,
+    operations: Sequence[Operation[Any, Any]] = OPERATIONS,
+) -> FastAPI:
     """The application. Models are loaded when its lifespan starts, not here.
 
     Args:
         settings: Every knob.
         reload_siblings: For one of several workers: has the others read the store again.
+        operations: What the models do.
 
     Raises:
         SettingsError: The key file that the settings name cannot be used, a trusted proxy is no address, or
@@ -103,7 +111,8 @@ def create_app(settings: Settings, *, reload_siblings: Callable[[], bool] | None
         async with sending(telemetry, settings), run_services(services):
             yield
 
-    operations = (NativeRoutes(services), WalkRoutes(services), ScoreRoutes(services))
+    endpoints = Endpoints(operations, services)
+    table = limit_table(settings, operations)
     app = _Application(
         title="vae-service",
         version=release(),
@@ -118,14 +127,24 @@ def create_app(settings: Settings, *, reload_siblings: Callable[[], bool] | None
 
     def document(prefix: str = settings.root_path) -> dict[str, Any]:
         return openapi_document(
+            operations,
+            (resource for part in resources for resource in part.resources),
             limits,
             version=app.version,
             model=_example(services),
             keys_required=services.access.keys_required,
             hosts_restricted=settings.allowed_hosts is not None,
             prefix=prefix,
-            limit_rows=limit_rows(settings),
+            examples={LIMITS.path: table},
         )
+
+    resources: tuple[ResourceRoutes, ...] = (
+        ModelRoutes(services),
+        HealthRoutes(services),
+        AdministrationRoutes(services),
+        LimitRoutes(table),
+        HelpAndDocsRoutes(services, document),
+    )
 
     app.openapi = document  # type: ignore[method-assign]
     app.state.services = services
@@ -148,18 +167,12 @@ def create_app(settings: Settings, *, reload_siblings: Callable[[], bool] | None
         ),
         Middleware(
             FastPaths,
-            paths={path: found for part in operations for path, found in part.fast_paths().items()},
+            paths=endpoints.fast_paths(),
             exception_handlers=EXCEPTION_HANDLERS,
         ),
     )
-    for part in (
-        *operations,
-        OperatorRoutes(services),
-        ModelRoutes(services),
-        AdministrationRoutes(services),
-        LimitRoutes(services),
-        PeopleRoutes(services, document),
-    ):
+    app.router.routes.extend(endpoints.routes())
+    for part in resources:
         app.router.routes.extend(part.routes())
     _refuse_own_path(settings.root_path, app)
     return app

@@ -228,9 +228,9 @@ def _openapi(settings: Settings) -> int:
 
 def _limits(settings: Settings) -> int:
     """Prints the table of docs/reference/limits.md and GET /limits, for these settings."""
-    from service.api.operators.limits_table import limit_rows, table_markdown  # noqa: PLC0415
+    from service.api.operators.limits_table import limit_table, table_markdown  # noqa: PLC0415
 
-    print(table_markdown(limit_rows(settings)), end="", flush=True)
+    print(table_markdown(limit_table(settings)), end="", flush=True)
     return 0
 
 

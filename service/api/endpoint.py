@@ -1,249 +1,241 @@
-"""The steps of a request to any operation: admission, form and parameters, body, model, answer.
+"""The skeleton of a request to any operation, written once.
 
-Knows bodies, codecs and the registry. Knows nothing of what the operations do: each is a function in a module
-that builds on this one. The engine batches and waits; the codecs run on the event loop while they are quick
-and in a thread when they are not.
+    admit ─▶ negotiate ─▶ read ─▶ model ─▶ parse ─▶ run ─▶ record ─▶ answer
+
+Knows bodies, codecs and the registry. Knows nothing of what the operations do: `run` is the handler of one
+(`service.api.native`). The engine batches and waits; the codecs run on the event loop while they are quick,
+else in a thread.
 """
 
 from __future__ import annotations
 
-import math
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, cast
 
-import numpy as np
-from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.api.operation import Operation
-from service.api.parameters import Drawing, ImagesQuery
-from service.api.request_images import decode_png
-from service.api.responses import Arrays, HeadersAlone, answer, is_quick
+from service.api.call import Call, Floats, Q
+from service.api.operation import A, Operation
+from service.api.parameters import Drawing
+from service.api.request_arrays import BodyReader, is_quick_to_read, read_parameters
+from service.api.responses import HeadersAlone, NpyInParts, is_quick, respond
 from service.api.routing import fast_paths, route
 from service.app_state import Services
-from service.codecs.tensors import (
-    decode_npy,
-    images_from_json,
-    latents_from_json,
-    parse_json_object,
-    plain_images,
-    plain_latents,
-)
-from service.engine import Call, LoadedModel
+from service.engine import Call as EngineCall
+from service.engine import LoadedModel, Parts
 from service.http.connection import connection_of
-from service.http.fast_routes import FastPath, Handler
+from service.http.fast_routes import FastPath
 from service.http.headers import joined_header
-from service.http.negotiation import Form, choose_form
-from service.http.parameters import Scalars, read_object, read_query
+from service.http.negotiation import Format, choose_format
+from service.http.parameters import Parameters, read_query
 from service.http.problems import Item, ProblemError
-from service.http.request_body import Body, BodyKind
+from service.http.request_body import Body, read_body
 from service.observability.request_trace import Trace, current_trace
 
-S = TypeVar("S", bound=Scalars)
-Floats = NDArray[np.float32]
 
-#: Longest bodies that are read on the event loop, in bytes: about half a millisecond of work each. A PNG is
-#: short and its pixels many.
-_QUICK_BODY_BYTES = {BodyKind.JSON: 65_536, BodyKind.NPY: 1_048_576, BodyKind.PNG: 2_048}
-_SHAPES = {"images": "(N, C, H, W)", "z": "(N, latent)"}
+class Endpoint(Generic[Q, A]):
+    """One operation in one application: a request to a response."""
 
-
-class RequestSteps(ABC):
-    """What the handlers of several operations share over one registry."""
-
-    def __init__(self, services: Services) -> None:
+    def __init__(self, operation: Operation[Q, A], services: Services) -> None:
+        self._operation = operation
         self._services = services
         self._limits = services.limits
+        self._timeout_s = services.settings.request_timeout_s
+        # Looked up once: some of these cost a microsecond each time.
+        self._formats = operation.formats
+        self._is_seeded = operation.is_seeded
+        self._is_drawn = issubclass(operation.query, Drawing)
+        self._has_arrays = bool(operation.arrays)
+        self._reader = BodyReader(
+            operation.arrays,
+            operation.body,
+            services.limits,
+            company=operation.company,
+            is_optional=operation.is_array_optional,
+        )
+        self._none_in_body = self._reader.none_in_body
 
-    @property
-    @abstractmethod
-    def handlers(self) -> Sequence[tuple[Operation, Handler]]:
-        """Each operation and the function that answers it."""
+    async def __call__(self, request: Request) -> Response:
+        """Answers one request."""
+        trace, engine_call = self._admit(request)
+        chosen, query = self._negotiate(request)
+        body = None
+        if request.scope["method"] == "POST":
+            body = await read_body(request, path=self._operation.path, kinds=self._operation.bodies)
+        parameters = self._none_in_body
+        if body is not None and not self._has_arrays:
+            parameters = self._parse_parameters(body, trace)  # which takes no model
+        model = await self._model(query.model, trace)
+        arrays: Mapping[str, Floats] = {}
+        if body is not None and self._has_arrays:
+            arrays, parameters = await self._parse(body, model, query, trace)
+        if parameters is not self._none_in_body:
+            query = _one_source(query, parameters)
+        call = Call(
+            query,
+            arrays,
+            model,
+            chosen,
+            engine_call,
+            self._services.pool,
+            self._limits,
+            self._timeout_s,
+            trace,
+        )
+        if request.scope["method"] == "HEAD":
+            return self._headers_alone(call)
+        return await self._answer(call, await self._run(call))
 
-    def routes(self) -> list[Route]:
-        """Each path, and the same path with a suffix that chooses the form."""
-        return [
-            each
-            for operation, handler in self.handlers
-            for each in route(operation.path, handler, methods=operation.methods, suffixes=True)
-        ]
-
-    def fast_paths(self) -> dict[str, FastPath]:
-        """The same, for the look-up that comes before the router."""
-        found: dict[str, FastPath] = {}
-        for operation, handler in self.handlers:
-            found |= fast_paths(operation.path, handler, methods=operation.methods, forms=operation.forms)
-        return found
-
-    def _arrived(self, request: Request) -> tuple[Trace, Call]:
+    def _admit(self, request: Request) -> tuple[Trace, EngineCall]:
         """Turns the request away while the queue is full, before anything of it is read.
 
         Raises:
             TooBusy: It is.
         """
         self._services.worker_pool.refuse_when_full()
-        connection = connection_of(request.scope)
-        call = Call(
-            deadline_s=time.monotonic() + self._services.settings.request_timeout_s,
-            is_disconnected=connection.is_disconnected,
+        engine_call = EngineCall(
+            deadline_s=time.monotonic() + self._timeout_s,
+            is_disconnected=connection_of(request.scope).is_disconnected,
         )
-        return current_trace(), call
+        return current_trace(), engine_call
 
-    def _asked(self, request: Request, operation: Operation, query: type[S]) -> tuple[Form, S]:
-        """Form and parameters, both checked before anything is read."""
-        form = choose_form(
-            suffix=request.path_params.get("suffix"),
-            accept=joined_header(request.scope, b"accept"),
-            forms=operation.forms,
+    def _negotiate(self, request: Request) -> tuple[Format, Q]:
+        """Format of the answer and parameters of the query, both checked before a body is read."""
+        scope = request.scope
+        chosen = choose_format(
+            suffix=scope["path_params"].get("suffix"),
+            accept=joined_header(scope, b"accept"),
+            forms=self._formats,
         )
-        return form, read_query(request.scope["query_string"], query, self._limits)
+        return chosen, read_query(scope["query_string"], self._operation.query, self._limits)
 
-    async def _model(self, reference: str | None) -> LoadedModel:
+    async def _model(self, reference: str | None, trace: Trace) -> LoadedModel:
         registry = self._services.registry
         model = registry.peek(reference)
         if model is None:
             model = await self._services.pool.run(registry.get, reference)
-        current_trace().model = model.label
+        trace.model = model.label
         return model
 
-    async def _arrays(
-        self,
-        body: Body,
-        operation: Operation,
-        model: LoadedModel,
-        scalars: type[S],
-        query: ImagesQuery | None = None,
-    ) -> tuple[dict[str, Floats], S]:
-        """The array of a body by its name, none if it may be left out, and the scalars of a JSON body.
+    def _parse_parameters(self, body: Body, trace: Trace) -> Parameters:
+        """Those of a body that holds no arrays."""
+        if body.is_blank:
+            return self._none_in_body
+        with trace.phase("parse"):
+            return read_parameters(body, self._operation.body, self._limits)
 
-        `images` are float32 (N, C, H, W) in [0, 1], `z` float32 (N, latent). A PNG and npy hold what the
-        operation names first. A short body is read here, else in a thread.
+    async def _parse(
+        self, body: Body, model: LoadedModel, query: Q, trace: Trace
+    ) -> tuple[Mapping[str, Floats], Parameters]:
+        """Arrays and parameters of a body. A short one is parsed here, else in a thread."""
+        with trace.phase("parse"):
+            if is_quick_to_read(body):
+                arrays, parameters = self._reader.read(body, model, query)
+            else:
+                arrays, parameters = await self._services.pool.run(self._reader.read, body, model, query)
+        trace.images = len(next(iter(arrays.values()), ()))
+        return arrays, parameters
 
-        Args:
-            body: Of a kind that the operation takes.
-            operation: Says which arrays there may be.
-            model: Whose sizes they must have.
-            scalars: Parameters that a JSON body may hold too.
-            query: How a PNG is to be read, where one may come.
-        """
-        with current_trace().phase("parse"):
-            if len(body.data) <= _QUICK_BODY_BYTES[body.kind]:
-                return self._parse(body, operation, model, scalars, query)
-            return await self._services.pool.run(self._parse, body, operation, model, scalars, query)
-
-    def _parse(
-        self,
-        body: Body,
-        operation: Operation,
-        model: LoadedModel,
-        scalars: type[S],
-        query: ImagesQuery | None,
-    ) -> tuple[dict[str, Floats], S]:
-        if body.kind is BodyKind.JSON:
-            return self._parse_json(body, operation, model, scalars)
-        shape, most = model.image_shape, self._limits.max_images
-        if body.kind is BodyKind.PNG:
-            assert query is not None, "paths that take a PNG say how it is read"
-            x = decode_png(
-                bytes(body.data),
-                shape=shape,
-                preprocessing=model.manifest.image.preprocessing,
-                resize=query.resize,
-                invert=query.invert,
+    async def _run(self, call: Call[Q]) -> A | NpyInParts:
+        """Lets the handler work, and records what it took."""
+        trace, engine_call = call.trace, call.engine_call
+        try:
+            done = await self._operation.run(call)
+            if isinstance(done, Parts):
+                # The first part is computed before the answer begins: what can go wrong then has a status.
+                trace.seed = done.seed
+                first = await anext(done.images)
+        except ProblemError:
+            raise  # refused before any model was asked
+        except BaseException:
+            trace.ran(engine_call)
+            raise
+        trace.ran(engine_call)
+        if isinstance(done, Parts):
+            answer, shape = self._operation.answer, call.model.image_shape
+            return NpyInParts(
+                done, first, answer=answer, shape=shape, is_disconnected=engine_call.is_disconnected
             )
-            return {"images": x}, scalars()
-        if operation.takes[0] == "images":
-            return {"images": decode_npy(body.data, shape, max_images=most)}, scalars()
-        longest = max(most, self._limits.max_stream_images)
-        return {"z": decode_npy(body.data, (model.latent_size,), max_images=longest)}, scalars()
+        if self._is_seeded:
+            trace.seed = done.seed  # type: ignore[attr-defined]
+        return done
 
-    def _parse_json(
-        self, body: Body, operation: Operation, model: LoadedModel, scalars: type[S]
-    ) -> tuple[dict[str, Floats], S]:
-        """Every key is known, and one of them at most is an array."""
-        takes, is_optional = operation.takes, operation.is_body_optional
-        if is_optional and body.is_blank:
-            return {}, scalars()
-        shape, size, most = model.image_shape, model.latent_size, self._limits.max_images
-        for name in takes:  # the short way, for a body that holds nothing but that
-            rows = (
-                plain_images(body.data, shape, max_images=most)
-                if name == "images"
-                else plain_latents(body.data, size, max_images=most)
-            )
-            if rows is not None:
-                return {name: rows}, read_object({}, scalars, self._limits)
-        row_size = max({"images": math.prod(shape), "z": size}[name] for name in takes)
-        values = parse_json_object(body.data, max_values=most * row_size)
-        parsed = read_object(values, scalars, self._limits, also=takes)
-        there = _only_array(values, takes, is_optional=is_optional)
-        if there is None:
-            return {}, parsed
-        array = (
-            images_from_json(values[there], shape, max_images=most)
-            if there == "images"
-            else latents_from_json(values[there], size, max_images=most)
-        )
-        return {there: array}, parsed
-
-    async def _answer(
-        self,
-        form: Form,
-        facts: Mapping[str, object],
-        arrays: Arrays,
-        drawing: Drawing | None = None,
-    ) -> Response:
+    async def _answer(self, call: Call[Q], done: A | NpyInParts) -> Response:
         """Written here if that is quick, else in a thread."""
-        limit = self._services.settings.max_png_pixels
-        if is_quick(form, arrays, drawing):
-            return answer(form, facts=facts, arrays=arrays, drawing=drawing, max_png_pixels=limit)
-        return await self._services.pool.run(
-            answer, form, facts=facts, arrays=arrays, drawing=drawing, max_png_pixels=limit
-        )
+        if isinstance(done, NpyInParts):
+            return done
+        most = self._services.settings.max_png_pixels
+        drawing = self._drawing(call)
+        if is_quick(call.format, done, drawing):
+            return respond(call.format, done, drawing=drawing, max_png_pixels=most)
+        return await self._services.pool.run(respond, call.format, done, drawing=drawing, max_png_pixels=most)
 
-    def _headers_alone(
-        self, form: Form, facts: Mapping[str, object], *, count: int, model: LoadedModel, drawing: Drawing
-    ) -> Response:
-        """The answer to HEAD, for `count` images."""
+    def _headers_alone(self, call: Call[Q]) -> Response:
+        """The answer to HEAD."""
+        outline = self._operation.outlined(call)
+        call.trace.seed = outline.seed
+        drawing = self._drawing(call)
+        assert drawing is not None, "operations that take GET have images"
         return HeadersAlone(
-            form,
-            facts=facts,
-            shape=(count, *model.image_shape),
+            call.format,
+            outline.facts,
+            answer=self._operation.answer,
+            shape=(outline.images, *call.model.image_shape),
             drawing=drawing,
             max_png_pixels=self._services.settings.max_png_pixels,
         )
 
+    def _drawing(self, call: Call[Q]) -> Drawing | None:
+        """How images are drawn; in rows as the operation has them, unless the client says otherwise."""
+        if not self._is_drawn:
+            return None
+        asked = cast(Drawing, call.parameters)
+        if call.columns is None or asked.columns:
+            return asked
+        return asked.model_copy(update={"columns": call.columns})
 
-def _only_array(values: Mapping[str, object], takes: tuple[str, ...], *, is_optional: bool) -> str | None:
-    """Which of the arrays a JSON body holds; None: none, where that is allowed.
+
+def _one_source(query: Q, body: Parameters) -> Q:
+    """The parameters of both.
 
     Raises:
-        ProblemError: None where there must be one, or more than one.
+        ProblemError: `invalid-parameter`: one comes in both.
     """
-    there = [name for name in takes if name in values]
-    if len(there) == 1 or (not there and is_optional):
-        return there[0] if there else None
-    listed = " or ".join(f"{name} {_SHAPES[name]}" for name in takes)
-    raise ProblemError.of_item(
-        "invalid-value",
-        Item(
-            f"body: {' or '.join(takes)}",
-            f"an array of numbers, {listed if len(takes) > 1 else _SHAPES[takes[0]]}",
-            "both" if there else "nothing",
-            f'Send {{"{takes[0]}": [...]}}.',
-        ),
-    )
+    stated = {name: value for name, value in body if value is not None}
+    for name in stated:
+        if getattr(query, name) is not None:
+            raise ProblemError.of_item(
+                "invalid-parameter",
+                Item(
+                    f"query: {name}",
+                    "one value",
+                    "one here and one in the body",
+                    f"Send {name} in one place.",
+                ),
+            )
+    return query.model_copy(update=stated)
 
 
-def once(name: str, in_query: Any, in_body: Any) -> Any:
-    """A parameter that may come in the query or in the body, but not in both."""
-    if in_query is not None and in_body is not None:
-        raise ProblemError.of_item(
-            "invalid-parameter",
-            Item(f"query: {name}", "one value", "one here and one in the body", f"Send {name} in one place."),
-        )
-    return in_body if in_query is None else in_query
+class Endpoints:
+    """All operations in one application."""
+
+    def __init__(self, operations: Sequence[Operation[Any, Any]], services: Services) -> None:
+        self._endpoints = [(operation, Endpoint(operation, services)) for operation in operations]
+
+    def routes(self) -> list[Route]:
+        """Each path, and the same path with a suffix that chooses the format."""
+        return [
+            each
+            for operation, endpoint in self._endpoints
+            for each in route(operation.path, endpoint, methods=operation.methods, suffixes=True)
+        ]
+
+    def fast_paths(self) -> dict[str, FastPath]:
+        """The same, for the look-up that comes before the router."""
+        found: dict[str, FastPath] = {}
+        for operation, endpoint in self._endpoints:
+            found |= fast_paths(operation.path, endpoint, methods=operation.methods, forms=operation.formats)
+        return found

@@ -1,4 +1,4 @@
-"""Parameters of the native API: what a query or a small JSON body may hold beside arrays.
+"""Parameters that several operations share; those of one stand in its own module.
 
 Knows names, bounds and reasons. Knows nothing of requests, models or arrays.
 The OpenAPI document is generated from these classes, so the docstrings are what users read.
@@ -6,12 +6,11 @@ The OpenAPI document is generated from these classes, so the docstrings are what
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
-from model_store.manifest import MAX_LABEL_CHARACTERS
-from service.http.parameters import AtMost, Scalars
+from service.http.parameters import Parameters
 from service.references import MAX_REFERENCE_CHARACTERS, REFERENCE_PATTERN
 
 #: JSON numbers beyond this lose digits in JavaScript and other readers that know only float64.
@@ -29,7 +28,7 @@ ModelReference = Annotated[
 Seed = Annotated[int | None, Field(ge=0, le=MAX_SEED, examples=[7])]
 
 
-class ModelChoice(Scalars):
+class ModelChoice(Parameters):
     """Which model answers."""
 
     model: ModelReference = None
@@ -46,29 +45,6 @@ class Drawing(ModelChoice):
     /traverse have a whole way in each row."""
 
 
-class SampleScalars(Scalars):
-    """What to draw."""
-
-    n: Annotated[int | None, Field(ge=1, examples=[4]), AtMost("max_stream_images")] = None
-    """How many images. Left out: 1, or 10 as text, which is two rows on a terminal. More than `max_images` of
-    GET /limits only as npy, which is sent part by part."""
-    seed: Seed = None
-    """Where the randomness comes from: the same seed gives the same bytes, and image *i* does not depend on
-    `n`. Left out: one is drawn, and told in the answer and in `X-Seed`."""
-    temperature: Annotated[float | None, Field(ge=0.0, le=10.0, allow_inf_nan=False, examples=[0.8])] = None
-    """Factor on the noise: with `prior=standard` the standard deviation of z, with `prior=fitted` the spread
-    around each Gaussian's mean. Left out: 1, the prior itself; less is more typical, more is stranger."""
-    prior: Annotated[Literal["standard", "fitted"] | None, Field(examples=["standard"])] = None
-    """`standard`: N(0, I), which the model was trained with. `fitted`: a mixture of Gaussians, fitted to
-    where the training images lie. Left out: the best that the version has; `X-Prior` tells which that was."""
-    label: Annotated[str | None, Field(max_length=MAX_LABEL_CHARACTERS, examples=["7"])] = None
-    """Draw images of this label only, by the prior that was fitted to them. GET /models lists the labels."""
-
-
-class SampleQuery(Drawing, SampleScalars):
-    """Query of /sample."""
-
-
 class ImagesQuery(ModelChoice):
     """How an image in the body is to be read."""
 
@@ -80,19 +56,5 @@ class ImagesQuery(ModelChoice):
     """PNG only: the picture is black on white; the model's digits are white on black."""
 
 
-class ReconstructScalars(Scalars):
-    """How z is chosen from the posterior."""
-
-    sample: Annotated[bool | None, Field(examples=[True])] = None
-    """False or left out: z = mu, the same for every request. True: z = mu + sigma * eps."""
-    seed: Seed = None
-    """Where eps comes from when `sample` is true; drawn and told when left out. Without `sample` it plays no
-    part."""
-
-
-class ReconstructQuery(Drawing, ImagesQuery, ReconstructScalars):
-    """Query of /reconstruct."""
-
-
-class NoParameters(Scalars):
+class NoParameters(Parameters):
     """For paths that take no parameters."""

@@ -1,13 +1,12 @@
-"""Arrays and facts to an answer in the form that was chosen.
+"""The answer of an operation to a response, in the format that was chosen.
 
-Knows forms and which codec writes each. Knows nothing of models or of how the arrays came about.
+Knows formats and which codec writes each. Knows nothing of models or of how the arrays came about.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from urllib.parse import quote
 
 import numpy as np
@@ -17,42 +16,39 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from service.api.answer import Answer
 from service.api.parameters import Drawing
 from service.codecs.images import encode_png, plan_png
 from service.codecs.tensors import encode_npy, encode_npz, npy_header
 from service.codecs.text_art import braille
 from service.codecs.text_table import table
 from service.engine import CallerDisconnected, Parts
-from service.http.negotiation import Form
+from service.http.document import Document
+from service.http.negotiation import Format
 from service.observability.request_trace import current_trace
 
-#: Facts that tell which density was drawn from.
-PRIOR, LABEL = "prior", "label"
 #: Digits per row of text: 5 × 14 cells and the gaps fit a terminal of 80 columns.
 TEXT_COLUMNS = 5
 #: Longest latent that is also told in the X-Z header, when there is one image.
 MAX_HEADER_LATENT = 128
 
-#: What may be written on the event loop, by form: about half a millisecond of work. Values of JSON, pixels of
-#: a PNG, images of text; npy and npz are copies.
+#: What may be written on the event loop, by format: about half a millisecond of work. Values of JSON, pixels
+#: of a PNG, images of text; npy and npz are copies.
 _QUICK_VALUES = 20_000
 _QUICK_PIXELS = 10_000
 _QUICK_TEXTS = 20
 _QUICK_COPIES = 500_000
 
-Arrays = Mapping[str, NDArray[Any]]
-
-
-_CONTENT_TYPES = {form: (b"content-type", form.content_type.encode("ascii")) for form in Form}
+_CONTENT_TYPES = {form: (b"content-type", form.content_type.encode("ascii")) for form in Format}
 #: What was negotiated by Accept may not be reused for a request with another Accept.
 _VARY = (b"vary", b"Accept")
 
 
-class Answer(Response):
-    """A whole answer, status 200, its headers ready to send: a fifth of the time of Starlette's own."""
+class WholeResponse(Response):
+    """A whole response, status 200, its headers ready to send: a fifth of the time of Starlette's own."""
 
     def __init__(
-        self, body: bytes, form: Form, *headers: tuple[bytes, bytes], length: int | None = None
+        self, body: bytes, form: Format, *headers: tuple[bytes, bytes], length: int | None = None
     ) -> None:
         self.body = body
         self.status_code = 200
@@ -66,95 +62,108 @@ class Answer(Response):
         await send({"type": "http.response.body", "body": self.body})
 
 
-def is_quick(form: Form, arrays: Arrays, drawing: Drawing | None) -> bool:
-    """Whether `answer` may be called on the event loop."""
-    if form is Form.JSON:
-        return sum(array.size for array in arrays.values()) <= _QUICK_VALUES
-    if form in (Form.NPY, Form.NPZ):
-        return sum(array.size for array in arrays.values()) <= _QUICK_COPIES
-    images = arrays.get("images")
+def is_quick(chosen: Format, answer: Answer, drawing: Drawing | None) -> bool:
+    """Whether `respond` may be called on the event loop."""
+    if chosen is Format.JSON:
+        return _size(answer) <= _QUICK_VALUES
+    if chosen in (Format.NPY, Format.NPZ):
+        return _size(answer) <= _QUICK_COPIES
+    images = answer.__dict__.get("images")
     if images is None:
         return True  # a table, which is short
-    if form is Form.TEXT:
+    if chosen is Format.TEXT:
         return len(images) <= _QUICK_TEXTS
     scale = drawing.scale if drawing is not None else 1
-    return images.size * scale * scale <= _QUICK_PIXELS
+    return bool(images.size * scale * scale <= _QUICK_PIXELS)
 
 
-def answer(
-    form: Form,
-    *,
-    facts: Mapping[str, object],
-    arrays: Arrays,
-    drawing: Drawing | None = None,
-    max_png_pixels: int = 0,
+def _size(answer: Answer) -> int:
+    """Numbers in its arrays."""
+    values, size = answer.__dict__, 0
+    for name in answer.array_names:
+        array = values[name]
+        if array is not None:
+            size += array.size
+    return size
+
+
+def respond(
+    chosen: Format, answer: Answer, *, drawing: Drawing | None = None, max_png_pixels: int = 0
 ) -> Response:
-    """One answer.
+    """One response.
 
     Args:
-        form: What the client asked for.
-        facts: Scalars of the JSON object, before its arrays; npz carries the numbers among them too,
-            and what tells the prior.
-        arrays: What is answered, in order; `images` (N, C, H, W) in [0, 1] is what is drawn or sent as npy;
-            without it, text is a table.
-        drawing: How images are drawn, for forms that draw.
+        chosen: What the client asked for.
+        answer: JSON has its facts, then its arrays. npz has the arrays, the numbers among the facts and
+            those that are headers. `images` (N, C, H, W) in [0, 1] are what is drawn or sent as npy; without
+            them, text is a table.
+        drawing: How images are drawn, for formats that draw.
         max_png_pixels: Most pixels of a PNG.
 
     Raises:
         PictureTooLarge: The picture would have more than that.
     """
     with current_trace().phase("encode"):
-        body = _encode(form, facts, arrays, drawing, max_png_pixels)
-    latent = arrays.get("z")
+        body = _encode(chosen, answer, drawing, max_png_pixels)
+    latent = answer.__dict__.get("z")
     if latent is not None and latent.shape[0] == 1 and latent.shape[1] <= MAX_HEADER_LATENT:
         x_z = ",".join([f"{value:.9g}" for value in latent[0].tolist()])
-        return Answer(body, form, (b"x-z", x_z.encode("ascii")), *_told(facts))
-    return Answer(body, form, *_told(facts))
+        return WholeResponse(body, chosen, (b"x-z", x_z.encode("ascii")), *_fact_headers(answer))
+    return WholeResponse(body, chosen, *_fact_headers(answer))
 
 
-def _told(facts: Mapping[str, object]) -> Iterator[tuple[bytes, bytes]]:
-    """What it takes beside the seed to draw the same again, as headers; a label percent-encoded."""
-    if (temperature := facts.get("temperature")) is not None:
-        yield b"x-temperature", f"{temperature:g}".encode("ascii")
-    for name, header in ((PRIOR, b"x-prior"), (LABEL, b"x-label")):
-        if (word := facts.get(name)) is not None:
-            yield header, quote(str(word), safe="").encode("ascii")
+def _fact_headers(answer: Answer) -> Iterable[tuple[bytes, bytes]]:
+    return _headers_of(type(answer), answer.__dict__) if answer.headers else ()
 
 
-def _encode(
-    form: Form,
-    facts: Mapping[str, object],
-    arrays: Arrays,
-    drawing: Drawing | None,
-    max_png_pixels: int,
-) -> bytes:
-    if form is Form.JSON:
-        whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        return orjson.dumps({**facts, **whole}, option=orjson.OPT_SERIALIZE_NUMPY)
-    if form is Form.NPZ:
-        return encode_npz({**arrays, **_scalars(facts)})
-    if form is Form.NPY:
-        return encode_npy(arrays["images"])
-    if "images" not in arrays:
-        return (table(arrays, of="image") + "\n").encode()
-    assert drawing is not None, "only paths with images have forms that draw"
-    images = arrays["images"]
-    if form is Form.TEXT:
+def _headers_of(answer: type[Answer], facts: Mapping[str, object]) -> Iterator[tuple[bytes, bytes]]:
+    """Facts that are headers, those that are None left out; text is percent-encoded."""
+    for name, header in answer.headers.items():
+        fact = facts.get(name)
+        if fact is not None:
+            text = f"{fact:g}" if isinstance(fact, float) else quote(str(fact), safe="")
+            yield header.raw, text.encode("ascii")
+
+
+def _encode(chosen: Format, answer: Answer, drawing: Drawing | None, max_png_pixels: int) -> bytes:
+    if chosen is Format.JSON:
+        whole = dict(answer.__dict__)
+        for name in answer.array_names:
+            array = whole[name]
+            if array is None:
+                del whole[name]
+            elif not array.flags.c_contiguous:
+                whole[name] = np.ascontiguousarray(array)
+        return orjson.dumps(whole, option=orjson.OPT_SERIALIZE_NUMPY)
+    if chosen is Format.NPZ:
+        return encode_npz({**answer.arrays, **_facts_as_arrays(answer)})
+    images = answer.__dict__.get("images")
+    if images is None:
+        return (table(answer.arrays, of="image") + "\n").encode()
+    if chosen is Format.NPY:
+        return encode_npy(images)
+    assert drawing is not None, "only paths with images have formats that draw"
+    if chosen is Format.TEXT:
         return (braille(images, columns=drawing.columns or TEXT_COLUMNS) + "\n").encode()
     return encode_png(images, scale=drawing.scale, columns=drawing.columns, max_pixels=max_png_pixels)
 
 
-def _scalars(facts: Mapping[str, object]) -> dict[str, NDArray[np.generic]]:
-    """Integers and floats among the facts, and the words for the prior, as arrays without axes."""
+def _facts_as_arrays(answer: Answer) -> dict[str, NDArray[np.generic]]:
+    """Integers and floats among the facts, and those that are headers, as arrays without axes."""
     return {
         name: np.asarray(value)
-        for name, value in facts.items()
+        for name, value in answer.facts.items()
         if (isinstance(value, int | float) and not isinstance(value, bool))
-        or (name in (PRIOR, LABEL) and value is not None)
+        or (name in answer.headers and value is not None)
     }
 
 
-class HeadersAlone(Answer):
+def document_response(document: Document, *, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON document, status 200."""
+    return Response(document.to_json(), media_type=Format.JSON.media_type, headers=headers)
+
+
+class HeadersAlone(WholeResponse):
     """The answer to HEAD: the headers of GET that are known without the work.
 
     The length of an npy file is known from its shape. Any other length is left out, as RFC 9110 allows
@@ -163,9 +172,10 @@ class HeadersAlone(Answer):
 
     def __init__(
         self,
-        form: Form,
-        *,
+        chosen: Format,
         facts: Mapping[str, object],
+        *,
+        answer: type[Answer],
         shape: tuple[int, ...],
         drawing: Drawing,
         max_png_pixels: int,
@@ -173,8 +183,9 @@ class HeadersAlone(Answer):
         """Refuses what GET would refuse.
 
         Args:
-            form: Of the answer to GET.
-            facts: As in `answer`.
+            chosen: Format of the answer to GET.
+            facts: Those that are headers.
+            answer: Says which of them are.
             shape: Of the images, (N, C, H, W).
             drawing: How GET would draw them.
             max_png_pixels: Most pixels of a PNG.
@@ -182,10 +193,10 @@ class HeadersAlone(Answer):
         Raises:
             PictureTooLarge: The picture would have more than that.
         """
-        if form is Form.PNG:
+        if chosen is Format.PNG:
             plan_png(shape, scale=drawing.scale, columns=drawing.columns, max_pixels=max_png_pixels)
-        length = _npy_length(shape) if form is Form.NPY else None
-        super().__init__(b"", form, *_told(facts), length=length)
+        length = _npy_length(shape) if chosen is Format.NPY else None
+        super().__init__(b"", chosen, *_headers_of(answer, facts), length=length)
         if length is None:
             self.raw_headers = [each for each in self.raw_headers if each[0] != b"content-length"]
 
@@ -194,7 +205,7 @@ def _npy_length(shape: tuple[int, ...]) -> int:
     return len(npy_header(shape, np.dtype(np.float32))) + math.prod(shape) * np.dtype(np.float32).itemsize
 
 
-class NpyInParts(Answer):
+class NpyInParts(WholeResponse):
     """A long npy file, sent as its parts are computed.
 
     Its length is known beforehand, so a client sees whether it is whole. A part that fails after the first
@@ -206,6 +217,7 @@ class NpyInParts(Answer):
         parts: Parts,
         first: NDArray[np.float32],
         *,
+        answer: type[Answer],
         shape: tuple[int, int, int],
         is_disconnected: Callable[[], bool],
     ) -> None:
@@ -213,8 +225,9 @@ class NpyInParts(Answer):
         self._first = first
         self._is_disconnected = is_disconnected
         self._head = npy_header((parts.count, *shape), np.dtype(np.float32))
-        facts = {"temperature": parts.temperature, PRIOR: parts.prior, LABEL: parts.label}
-        super().__init__(b"", Form.NPY, *_told(facts), length=_npy_length((parts.count, *shape)))
+        facts = {name: getattr(parts, name) for name in answer.headers}
+        length = _npy_length((parts.count, *shape))
+        super().__init__(b"", Format.NPY, *_headers_of(answer, facts), length=length)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Send the npy header, then the images as they are ready."""

@@ -1,7 +1,6 @@
 """How a handler becomes a route: its template is remembered, for logs and metrics.
 
-Knows Starlette's routes and the fast paths. Plain routes, because FastAPI's own cost twice as much per
-request and would add only what `schemas.base` and `openapi` do here.
+Knows Starlette's routes and the fast paths. Why they are not FastAPI's stands in `openapi.document`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.http.fast_routes import FastPath, Handler
-from service.http.negotiation import Form
+from service.http.negotiation import Format
 
 
 def route(
@@ -28,7 +27,7 @@ def route(
 
 
 def fast_paths(
-    path: str, handler: Handler, *, methods: Sequence[str] = ("GET",), forms: Iterable[Form] = ()
+    path: str, handler: Handler, *, methods: Sequence[str] = ("GET",), forms: Iterable[Format] = ()
 ) -> dict[str, FastPath]:
     """The same by exact path, with each suffix that names a form."""
     allowed = frozenset(methods)

@@ -43,13 +43,16 @@ class _Header:
     offset: int
 
 
-def decode_npy(data: bytes | bytearray, shape: Sequence[int], *, max_images: int) -> NDArray[np.float32]:
+def decode_npy(
+    data: bytes | bytearray, shape: Sequence[int], *, max_images: int, where: str = "z"
+) -> NDArray[np.float32]:
     """Images or latents from an npy file, in either byte order and either memory order.
 
     Args:
         data: The whole file.
         shape: (C, H, W) for images, as uint8 0 … 255 or floats in [0, 1]; (latent,) for latents, as floats.
         max_images: Most rows.
+        where: Name of latents in messages.
 
     Returns:
         float32, C-contiguous, shape (N, *shape), pixels in [0, 1].
@@ -58,7 +61,7 @@ def decode_npy(data: bytes | bytearray, shape: Sequence[int], *, max_images: int
         MalformedBody: Not an npy file, or cut short.
         InvalidValue: Another dtype or shape, or a value out of range.
     """
-    axes = image_axes(shape) if len(shape) == 3 else latent_axes(shape[0])
+    axes = image_axes(shape) if len(shape) == 3 else latent_axes(shape[0], where=where)
     header = _read_header(data)
     is_image = len(shape) == 3
     kinds = _PIXEL_TYPES if is_image else _LATENT_TYPES

@@ -94,9 +94,9 @@ def image_axes(shape: Sequence[int]) -> Axes:
     return _axes("images", tuple(shape))
 
 
-def latent_axes(size: int) -> Axes:
-    """For latents of `size` numbers."""
-    return _axes("z", (size,))
+def latent_axes(size: int, *, where: str = "z") -> Axes:
+    """For latents of `size` numbers, which a body calls `where`."""
+    return _axes(where, (size,))
 
 
 @functools.lru_cache(maxsize=64)  # models have few different shapes, and every request asks

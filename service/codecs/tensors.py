@@ -16,6 +16,7 @@ from service.codecs.errors import InvalidValue
 from service.codecs.fast_json import plain_rows
 from service.codecs.nested_lists import array_from_nested, nesting
 from service.codecs.npy import decode_npy, encode_npy, encode_npz, npy_header
+from service.codecs.npz_reader import read_npz
 from service.codecs.ranges import finite_float32, unit_interval
 from service.codecs.shapes import Axes, image_axes, latent_axes
 from service.codecs.strict_json import parse_json_object
@@ -30,6 +31,7 @@ __all__ = [
     "parse_json_object",
     "plain_images",
     "plain_latents",
+    "read_npz",
 ]
 
 
@@ -51,8 +53,8 @@ def images_from_json(value: object, shape: Sequence[int], *, max_images: int) ->
     return unit_interval(_array(value, axes, max_images), where=axes.where)
 
 
-def latents_from_json(value: object, size: int, *, max_images: int) -> NDArray[np.float32]:
-    """Latents from a list of lists of `size` finite numbers.
+def latents_from_json(value: object, size: int, *, max_images: int, where: str = "z") -> NDArray[np.float32]:
+    """Latents from a list of lists of `size` finite numbers, which a body calls `where`.
 
     Returns:
         float32, C-contiguous, shape (N, size).
@@ -60,7 +62,7 @@ def latents_from_json(value: object, size: int, *, max_images: int) -> NDArray[n
     Raises:
         InvalidValue: Up to ten defects, each with its index path.
     """
-    axes = latent_axes(size)
+    axes = latent_axes(size, where=where)
     return finite_float32(_array(value, axes, max_images), where=axes.where)
 
 

@@ -20,7 +20,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.http.connection import connection_of
 from service.http.cross_origin import CrossOrigin
 from service.http.headers import first_header
-from service.http.problems import MEDIA_TYPE, Item, ProblemError, problem_body, problem_headers
+from service.http.problem_documents import problem_body
+from service.http.problems import MEDIA_TYPE, Item, ProblemError, problem_headers
 from service.http.public_address import prefix_of
 from service.log_fields import fields
 from service.observability.metrics import Metrics

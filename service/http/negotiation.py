@@ -23,7 +23,7 @@ _NEUTRAL = {"q", "charset"}
 _OF_BROWSERS = ("application", "xhtml+xml")
 
 
-class Form(Enum):
+class Format(Enum):
     """A form of an answer: its suffix and its media type."""
 
     JSON = ("json", "application/json")
@@ -39,7 +39,7 @@ class Form(Enum):
     @property
     def content_type(self) -> str:
         """Value of the Content-Type header."""
-        return "text/plain; charset=utf-8" if self is Form.TEXT else self.media_type
+        return "text/plain; charset=utf-8" if self is Format.TEXT else self.media_type
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class _Range:
     subtype: str
     quality: float
 
-    def precision(self, form: Form) -> int:
+    def precision(self, form: Format) -> int:
         """How exactly it names the form: 3 exactly, 2 by `type/*`, 1 by `*/*`, 0 not at all."""
         kind, subtype = form.media_type.split("/")
         if (self.kind, self.subtype) == (kind, subtype):
@@ -60,7 +60,7 @@ class _Range:
         return 1 if (self.kind, self.subtype) == ("*", "*") else 0
 
 
-def choose_form(*, suffix: str | None, accept: str | None, forms: Sequence[Form]) -> Form:
+def choose_format(*, suffix: str | None, accept: str | None, forms: Sequence[Format]) -> Format:
     """The form to answer in, out of `forms`, whose first member is the default.
 
     A suffix wins over any Accept header. Without one, the form with the highest weight wins, and among
@@ -86,7 +86,7 @@ def choose_form(*, suffix: str | None, accept: str | None, forms: Sequence[Form]
 
 
 @functools.lru_cache(maxsize=128)  # clients send few different ones, and half a megabyte of them at the most
-def _by_accept(accept: str, forms: tuple[Form, ...]) -> Form:
+def _by_accept(accept: str, forms: tuple[Format, ...]) -> Format:
     ranges = _parse_accept(accept)
     if not ranges:
         return forms[0]
@@ -95,12 +95,12 @@ def _by_accept(accept: str, forms: tuple[Form, ...]) -> Form:
         raise _no_such_form("Accept", "media types of which none is among them", forms)
     form, precision = best
     opened_by_browser = precision == 1 and any((r.kind, r.subtype) == _OF_BROWSERS for r in ranges)
-    if opened_by_browser and Form.PNG in forms:
-        return Form.PNG
+    if opened_by_browser and Format.PNG in forms:
+        return Format.PNG
     return form
 
 
-def _best(ranges: Sequence[_Range], forms: Sequence[Form]) -> tuple[Form, int] | None:
+def _best(ranges: Sequence[_Range], forms: Sequence[Format]) -> tuple[Format, int] | None:
     """The acceptable form of highest quality, then precision, then order; with its precision."""
     ranked: list[tuple[float, int, int]] = []
     for order, form in enumerate(forms):
@@ -137,7 +137,7 @@ def _parse_accept(accept: str) -> list[_Range]:
     return ranges
 
 
-def _no_such_form(where: str, got: str, forms: Sequence[Form]) -> ProblemError:
+def _no_such_form(where: str, got: str, forms: Sequence[Format]) -> ProblemError:
     listed = ", ".join(f".{form.suffix} ({form.media_type})" for form in forms)
     return ProblemError.of_item(
         "form-not-available",

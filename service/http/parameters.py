@@ -53,7 +53,7 @@ class AtMost:
     limit: str
 
 
-class Scalars(BaseModel):
+class Parameters(BaseModel):
     """Parent of every set of parameters: frozen, strict, nothing unknown."""
 
     model_config = ConfigDict(
@@ -66,7 +66,7 @@ class Scalars(BaseModel):
     )
 
 
-S = TypeVar("S", bound=Scalars)
+S = TypeVar("S", bound=Parameters)
 
 
 def read_query(query: bytes, model: type[S], limits: Limits) -> S:
@@ -98,7 +98,7 @@ def _read_query(query: bytes, model: type[S], limits: Limits) -> S:
 
 
 @functools.lru_cache(maxsize=256)
-def _known_query(query: bytes, model: type[Scalars], limits: Limits) -> Scalars:
+def _known_query(query: bytes, model: type[Parameters], limits: Limits) -> Parameters:
     """The same, read once for each text: what comes of it is frozen, and most clients send one for ever."""
     return _read_query(query, model, limits)
 
@@ -130,7 +130,7 @@ def _defaults(model: type[S]) -> S:
     return found
 
 
-_DEFAULTS: dict[type[Scalars], Scalars] = {}
+_DEFAULTS: dict[type[Parameters], Parameters] = {}
 
 
 def expectation(field: FieldInfo, limits: Limits) -> str:

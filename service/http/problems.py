@@ -3,8 +3,8 @@
 Knows every error class of the engine, the codecs and the edge, and the status, code and remedy of each.
 Knows nothing of how an error came about. No other module writes a status of 400 or above.
 
-A body is at most `MAX_BODY_BYTES` long whatever was sent, holds at most `MAX_ITEMS` items, and never
-repeats a client's text: a number that was out of range may be shown, a string only by its length.
+A problem never repeats a client's text: a number that was out of range may be shown, a string only by its
+length. `problem_documents` writes its JSON.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-
-import orjson
 
 from service.codecs.errors import CodecError, MalformedBody
 from service.engine.errors import (
@@ -35,10 +33,7 @@ from service.engine.errors import (
 )
 
 MEDIA_TYPE = "application/problem+json"
-MAX_BODY_BYTES = 8_000
 MAX_ITEMS = 10
-_MAX_DETAIL_BYTES = 1_200
-_MAX_PART_BYTES = 240
 #: A path in a text for people always follows a method: a path without one may be that of a file.
 _VERB = re.compile(r"\b(GET|POST) /")
 
@@ -314,41 +309,6 @@ def sentence(item: Item) -> str:
     return f"{item.where}: expected {item.expected}, got {item.got}. {item.remedy}".strip()
 
 
-def problem_body(error: ProblemError, *, request_id: str, prefix: str = "") -> bytes:
-    """The JSON of one problem: at most `MAX_BODY_BYTES` bytes, whatever the error carries.
-
-    Args:
-        error: The problem.
-        request_id: Id of the request in the log.
-        prefix: Prefix of every link: the path that a proxy puts before this server's own.
-    """
-    kind = error.kind
-    items = [
-        {
-            "where": _clip(item.where),
-            "expected": _clip(item.expected),
-            "got": _clip(item.got),
-            "remedy": _clip(with_prefix(item.remedy, prefix)),
-        }
-        for item in error.items[:MAX_ITEMS]
-    ]
-    document: dict[str, object] = {
-        "type": f"{prefix}/problems/{kind.code}",
-        "title": kind.title,
-        "status": kind.status,
-        "code": kind.code,
-        "detail": _clip(with_prefix(error.detail, prefix), _MAX_DETAIL_BYTES),
-        "remedy": with_prefix(kind.remedy, prefix),
-        "request_id": request_id,
-        "errors": items,
-    }
-    body = orjson.dumps(document)
-    while len(body) > MAX_BODY_BYTES and items:
-        items.pop()
-        body = orjson.dumps(document)
-    return body
-
-
 def problem_headers(error: ProblemError) -> dict[str, str]:
     """Headers that go with a problem: never cached, and when to come back where that is known."""
     headers = {"Cache-Control": "no-store", **error.headers}
@@ -376,10 +336,3 @@ def statuses(codes: Iterable[str]) -> Mapping[int, tuple[ProblemKind, ...]]:
         if row.code in wanted:
             grouped.setdefault(row.status, []).append(row)
     return {status: tuple(rows) for status, rows in grouped.items()}
-
-
-def _clip(text: str, limit: int = _MAX_PART_BYTES) -> str:
-    """`text` cut to `limit` UTF-8 bytes, without characters that JSON would swell."""
-    clean = "".join(c if c.isprintable() else "?" for c in text[: limit + 1])
-    data = clean.encode("utf-8", "replace")
-    return clean if len(data) <= limit else data[: limit - 3].decode("utf-8", "ignore") + "..."

@@ -22,7 +22,8 @@ from service.http.connection import SCOPE_KEY, Connection
 from service.http.cross_origin import CrossOrigin
 from service.http.half_close import was_reset
 from service.http.parser import RequestParser
-from service.http.problems import MEDIA_TYPE, ProblemError, problem_body
+from service.http.problem_documents import problem_body
+from service.http.problems import MEDIA_TYPE, ProblemError
 from service.http.public_address import PublicAddress
 from service.http.request_cycle import Cycle
 from service.http.unread_answers import MOST_CLOSING, ClosingSockets, ReadProgress, bytes_in_kernel, reset

@@ -57,6 +57,7 @@ class BodyKind(Enum):
     JSON = ("application/json", rb"[ \t\r\n]*\{", ("text/json", "text/x-json", "application/x-json"))
     PNG = ("image/png", rb"\x89PNG\r\n\x1a\n", ("image/x-png",))
     NPY = ("application/x-npy", rb"\x93NUMPY", ())
+    NPZ = ("application/x-npz", rb"PK\x03\x04", ("application/zip",))
 
     def __init__(self, media_type: str, beginning: bytes, synonyms: tuple[str, ...]) -> None:
         self.media_type = media_type

@@ -1,1 +1,1 @@
-"""The native API: encode, decode, sample, reconstruct, interpolate, traverse, score and the models."""
+"""The native API: one endpoint, one module; `table` lists the operations."""

@@ -1,68 +1,116 @@
-"""/score: how likely the model finds each image.
-
-One function: form and parameters, body, codec, engine, codec; what it shares with others is in `steps.py`.
-"""
+"""/score: how likely the model finds each image."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from types import MappingProxyType
+from typing import Annotated, ClassVar, Final, Literal
 
-from starlette.requests import Request
-from starlette.responses import Response
+from pydantic import Field
 
-from service.api.endpoint import RequestSteps, once
-from service.api.operation import SCORE, Operation
-from service.api.score_parameters import ScoreQuery, ScoreScalars
-from service.engine import score
-from service.http.fast_routes import Handler
-from service.http.request_body import read_body
+from service import engine
+from service.api.answer import Answer, PerImage, SeedFact
+from service.api.call import Call
+from service.api.operation import IMAGE_BODIES, Operation
+from service.api.parameters import ImagesQuery, Seed
+from service.api.request_arrays import IMAGES
+from service.engine import Binarise
+from service.http.parameters import AtMost, Parameters
 
 
-class ScoreRoutes(RequestSteps):
-    """The one operation over one registry."""
+class ScoreParameters(Parameters):
+    """How closely to look."""
 
-    @property
-    def handlers(self) -> Sequence[tuple[Operation, Handler]]:
-        """The operation and the function that answers it."""
-        return ((SCORE, self.score),)
+    importance_samples: Annotated[int | None, Field(ge=1, examples=[16]), AtMost("max_score_draws")] = None
+    """K: posterior draws of each image for `log_px`. Images times K are at most `max_score_draws` of
+    GET /limits; the first K draws are the same for every larger K. Left out: no `log_px`."""
+    seed: Seed = None
+    """Where the draws and the binarisation come from: the same seed gives the same figures, and those of
+    image *i* depend on no other image. Left out: one is drawn, and told in the answer and in `X-Seed`."""
+    binarise: Annotated[Binarise | None, Field(examples=["dynamic"])] = None
+    """A Bernoulli likelihood is one of binary images. `dynamic`: every pixel is drawn from its grey level, by
+    the seed; 0 and 1 stay as they are. `none`: the pixels are taken as they are, and grey ones refused. Left
+    out: `dynamic`, and for a Gaussian likelihood, which takes grey pixels, `none`, the only one."""
 
-    async def score(self, request: Request) -> Response:
-        """Evidence lower bound of each image and its terms, in nats."""
-        trace, call = self._arrived(request)
-        form, query = self._asked(request, SCORE, ScoreQuery)
-        body = await read_body(request, path=SCORE.path, kinds=SCORE.bodies)
-        model = await self._model(query.model)
-        arrays, stated = await self._arrays(body, SCORE, model, ScoreScalars, query)
-        x = arrays["images"]
-        trace.images = len(x)
-        try:
-            scores = await score(
-                model.queued,
-                x,
-                importance_samples=once(
-                    "importance_samples", query.importance_samples, stated.importance_samples
-                ),
-                seed=once("seed", query.seed, stated.seed),
-                binarise=once("binarise", query.binarise, stated.binarise),
-                max_draws=self._limits.max_score_draws,
-                call=call,
-            )
-        finally:
-            trace.ran(call)
-        trace.seed = scores.seed
-        facts = {
-            "model": model.label,
-            "seed": scores.seed,
-            "likelihood": model.manifest.likelihood.name,
-            "binarise": scores.binarise,
-            "importance_samples": scores.importance_samples,
-        }
-        figures = {
-            "reconstruction_nll": scores.reconstruction_nll,
-            "kl": scores.kl,
-            "elbo": scores.elbo,
-            "bits_per_dim": scores.bits_per_dim(scores.elbo),
-        }
-        if scores.log_px is not None:
-            figures |= {"log_px": scores.log_px, "bits_per_dim_iw": scores.bits_per_dim(scores.log_px)}
-        return await self._answer(form, facts, figures)
+
+class ScoreQuery(ImagesQuery, ScoreParameters):
+    """Query of /score."""
+
+
+class ScoreAnswer(Answer):
+    """The terms of the bound on log p(x), one number for each image, in nats."""
+
+    as_npz: ClassVar[str] = (
+        "The arrays of the JSON answer as float64, and its numbers, as numpy.savez writes them."
+    )
+
+    seed: SeedFact
+    """Send it again to get the same bytes."""
+    likelihood: Literal["bernoulli", "gaussian"]
+    """What the figures are about: binary images, or a density of grey ones."""
+    binarise: Binarise
+    """`dynamic`: grey pixels were drawn by the seed."""
+    importance_samples: Annotated[int, Field(ge=1)] | None
+    """K of log_px; null when it was not asked for."""
+    reconstruction_nll: PerImage
+    """-log p(x|z) in nats, at one z drawn from q(z|x)."""
+    kl: PerImage
+    """KL(q(z|x) ‖ N(0, I)) in nats, in closed form."""
+    elbo: PerImage
+    """-(reconstruction_nll + kl) in nats: an estimate of a lower bound on log p(x)."""
+    bits_per_dim: PerImage
+    """-elbo ÷ (pixel values · ln 2): falls as images fit better."""
+    log_px: PerImage | None = None
+    """log 1/K Σ_k p(x|z_k) p(z_k) / q(z_k|x) in nats: an estimate of a bound that rises with K towards
+    log p(x). Only with importance_samples."""
+    bits_per_dim_iw: PerImage | None = None
+    """-log_px ÷ (pixel values · ln 2). Only with importance_samples."""
+
+
+SCORE: Final = Operation(
+    path="/score",
+    summary="How likely the model finds each image",
+    description="For each image the terms of the evidence lower bound, `elbo` = -(`reconstruction_nll` + "
+    "`kl`), with one z drawn from the posterior, and with `importance_samples` the importance-weighted bound "
+    "`log_px` (arXiv:1509.00519, equation 8), which on average lies no further below log p(x), and comes "
+    "nearer as K grows. All are estimates by `seed`, in nats under the prior N(0, I).\n\n"
+    "What they do not prove: that an image is unusual. Images unlike any in training can score better than "
+    "those of training (arXiv:1810.09136), so a score is no evidence of an anomaly. They compare images "
+    "under one version with one binarisation, and nothing else: other versions may have another likelihood, "
+    "and for a Gaussian one these are densities, which may be positive.",
+    query=ScoreQuery,
+    body=ScoreParameters,
+    answer=ScoreAnswer,
+    bodies=IMAGE_BODIES,
+    arrays=(IMAGES,),
+    problems=("no-density",),
+    example=MappingProxyType({"importance_samples": 16, "seed": 7}),
+)
+
+
+@SCORE.handler
+async def score(call: Call[ScoreQuery]) -> ScoreAnswer:
+    """Evidence lower bound of each image and its terms, in nats."""
+    asked = call.parameters
+    scores = await engine.score(
+        call.engine_model,
+        call.arrays["images"],
+        importance_samples=asked.importance_samples,
+        seed=asked.seed,
+        binarise=asked.binarise,
+        max_draws=call.limits.max_score_draws,
+        call=call.engine_call,
+    )
+    log_px = scores.log_px
+    return ScoreAnswer(
+        model=call.model.label,
+        seed=scores.seed,
+        likelihood=call.model.manifest.likelihood.name,
+        binarise=scores.binarise,
+        importance_samples=scores.importance_samples,
+        reconstruction_nll=scores.reconstruction_nll,
+        kl=scores.kl,
+        elbo=scores.elbo,
+        bits_per_dim=scores.bits_per_dim(scores.elbo),
+        log_px=log_px,
+        bits_per_dim_iw=None if log_px is None else scores.bits_per_dim(log_px),
+    )

@@ -1,60 +1,94 @@
-"""JSON schema of a request body, and an example of it that can be sent as it stands.
+"""The request body of an operation: a schema for each kind, and JSON that can be sent as it stands.
 
 Knows which arrays and parameters a body may hold. Knows nothing of requests or models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from service.api.openapi.components import ExampleModel, Schema, example_image, example_latent, scalar_schemas
-from service.http.parameters import Limits, Scalars
+from service.api.openapi.components import latents_schema
+from service.api.openapi.examples import ExampleModel, example_rows
+from service.api.openapi.parameters import parameter_schemas
+from service.api.operation import Operation
+from service.api.request_arrays import ArrayIn
+from service.api.schema import Schema, reference
+from service.codecs.images import MAX_PIXELS_IN
+from service.http.parameters import Limits
+from service.http.request_body import BodyKind
 
-_COMPONENTS = {"images": "ImagesIn", "z": "LatentsIn"}
+#: Rows of arrays that come with another one, in examples.
+_EXAMPLE_ROWS = 3
+_PNG = (
+    "One image, of exactly the model's size unless `resize` is true, and then of at "
+    f"most {MAX_PIXELS_IN:,} pixels, which is 256 × 256. The orientation of EXIF is "
+    "obeyed, and the size is that of the upright picture."
+)
 
 
-def json_body(
-    takes: tuple[str, ...],
-    scalars: type[Scalars],
-    limits: Limits,
-    model: ExampleModel,
-    *,
-    rows: int | None = None,
-    is_optional: bool = False,
-    example: Mapping[str, object],
-) -> Schema:
-    """The media type object of one operation's JSON.
+def request_body(operation: Operation[Any, Any], limits: Limits, model: ExampleModel) -> Schema:
+    """The request body object.
 
     Args:
-        takes: Names of the arrays, of which a body holds exactly one.
-        scalars: Parameters beside it.
+        operation: Whose body it is.
         limits: Bounds from the settings.
         model: What the example is made for.
-        rows: How many rows the array has, where that is fixed.
-        is_optional: Whether a body may do without an array.
-        example: Parameters of the example.
     """
-    parameters = scalar_schemas(scalars, limits)
+    content: Schema = {}
+    for kind in operation.bodies:
+        if kind is BodyKind.JSON:
+            content[kind.media_type] = _json(operation, limits, model)
+        elif kind is BodyKind.PNG:
+            content[kind.media_type] = {"schema": binary(kind.media_type, _PNG)}
+        elif kind is BodyKind.NPY:
+            content[kind.media_type] = {"schema": binary(kind.media_type, operation.arrays[0].as_npy)}
+        else:
+            content[kind.media_type] = {"schema": binary(kind.media_type, _as_npz(operation))}
+    return {"required": operation.is_body_required, "content": content}
+
+
+def binary(media_type: str, description: str) -> Schema:
+    """The schema of a file."""
+    return {"type": "string", "format": "binary", "contentMediaType": media_type, "description": description}
+
+
+def _as_npz(operation: Operation[Any, Any]) -> str:
+    ways = " or ".join(f"`{array.name}`" for array in operation.arrays)
+    company = "".join(f", and `{array.name}`" for array in operation.company)
+    told = " ".join(f"{array.name}: {array.as_npy}" for array in (*operation.arrays, *operation.company))
+    return f"{ways}{company}, as numpy.savez writes them. {told}"
+
+
+def _json(operation: Operation[Any, Any], limits: Limits, model: ExampleModel) -> Schema:
+    """The media type object of JSON: one schema for each array that a body may hold, and one for none."""
+    parameters = parameter_schemas(operation.body, limits)
+    company = {array.name: _array(array, limits) for array in operation.company}
     ways = []
-    for name in takes:
-        array: Schema = {"$ref": f"#/components/schemas/{_COMPONENTS[name]}"}
-        if rows is not None:
-            array |= {"minItems": rows, "maxItems": rows}
-        ways.append(_object({name: array, **parameters}, [name]))
-    if is_optional or not takes:
+    for array in operation.arrays:
+        schema = _array(array, limits)
+        if operation.rows is not None:
+            schema |= {"minItems": operation.rows, "maxItems": operation.rows}
+        ways.append(_object({array.name: schema, **company, **parameters}, [array.name, *company]))
+    if not operation.is_body_required:
         ways.append(_object(parameters, []))
     # The last array is the shorter one.
-    arrays = {name: _example_rows(name, rows or 1, model) for name in takes[-1:]}
-    return {"schema": ways[0] if len(ways) == 1 else {"anyOf": ways}, "example": {**arrays, **example}}
+    arrays = {
+        array.name: example_rows(operation.rows or 1, model, is_images=array.is_images)
+        for array in operation.arrays[-1:]
+    }
+    for array in operation.company:
+        arrays[array.name] = example_rows(_EXAMPLE_ROWS, model, is_images=array.is_images)
+    return {
+        "schema": ways[0] if len(ways) == 1 else {"anyOf": ways},
+        "example": {**arrays, **operation.example},
+    }
 
 
-def _example_rows(name: str, rows: int, model: ExampleModel) -> list[Any]:
-    if name == "images":
-        return [example_image(model)] * rows
-    # Turned round row by row: two ends of a way must differ.
-    latent = example_latent(model)
-    return [latent[::-1] if row % 2 else latent for row in range(rows)]
+def _array(array: ArrayIn, limits: Limits) -> Schema:
+    if array.component is not None:
+        return reference(array.component)
+    most = limits.max_images if array.max_rows is None else array.max_rows
+    return latents_schema(most, description=array.as_npy)
 
 
 def _object(properties: dict[str, Schema], required: list[str]) -> Schema:

@@ -7,34 +7,70 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from typing import Annotated, Final
 
-import orjson
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.api.native.models import LoadFailure
 from service.api.parameters import NoParameters
+from service.api.resource import JSON, Resource, named_model
+from service.api.responses import document_response
 from service.api.routing import route
 from service.app_state import Services
-from service.engine import LoadFailure, ModelRegistry, UnknownModel
+from service.engine import ModelRegistry, UnknownModel
+from service.http.document import Document
 from service.http.parameters import read_query
 from service.log_fields import fields
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class _Report:
-    """What one reload did: labels, `name@version`, and what failed."""
+Label = Annotated[str, Field(description="Label of a version, `name@version`.")]
 
-    loaded: tuple[str, ...]
-    kept: tuple[str, ...]
-    failures: tuple[LoadFailure, ...]
+
+class ReloadReport(Document):
+    """What one reload did, and what failed."""
+
+    name: str
+    """The name that was asked for."""
+    loaded: list[Label]
+    """What was loaded now."""
+    kept: list[Label]
+    """What was loaded before and stays."""
+    failures: list[LoadFailure]
+    """What could not be loaded."""
+    others_told: bool
+    """Whether there are other workers, which were told to do the same."""
+
+
+RELOAD: Final = Resource(
+    path="/models/{name}/reload",
+    method="POST",
+    operation_id="reload",
+    tag="administration",
+    summary="Load what the store has for this name now.",
+    answer={JSON: ReloadReport},
+    problems=(
+        "invalid-parameter",
+        "administration-off",
+        "insufficient-scope",
+        "host-not-allowed",
+        "origin-not-allowed",
+        "unknown-model",
+    ),
+    parameters=(named_model("Name of a model."),),
+    note="Takes a key of the scope `admin` where keys are required, and administration to be on. A version "
+    "that cannot be loaded is told under `failures`; what answered before goes on answering.",
+)
 
 
 class AdministrationRoutes:
     """What changes a running server."""
+
+    resources = (RELOAD,)
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -42,7 +78,7 @@ class AdministrationRoutes:
 
     def routes(self) -> list[Route]:
         """The one route, POST alone."""
-        return [*route("/models/{name}/reload", self.reload, methods=("POST",))]
+        return [*route(RELOAD.path, self.reload, methods=(RELOAD.method,))]
 
     async def reload(self, request: Request) -> Response:
         """Loads what the store has for a name, in this process and, where there are several, in the others.
@@ -62,27 +98,30 @@ class AdministrationRoutes:
             "models reloaded over HTTP",
             extra=fields(name=name, loaded=",".join(report.loaded), failures=len(report.failures)),
         )
-        document = {
-            "name": name,
-            "loaded": list(report.loaded),
-            "kept": list(report.kept),
-            "failures": [{"model": f.model, "reason": f.reason} for f in report.failures],
-            "others_told": others,
-        }
-        return Response(orjson.dumps(document), media_type="application/json")
+        return document_response(report.model_copy(update={"others_told": others}))
 
 
-def _reload(services: Services, name: str) -> _Report:
-    """What the store says of one name, loaded; what was loaded before stays."""
+def _reload(services: Services, name: str) -> ReloadReport:
+    """What the store says of one name, loaded in this process; what was loaded before stays."""
     registry = services.registry
     before = _labels(registry, name)
     services.load_all()
     after = _labels(registry, name)
     refused = (*services.failures(), *services.ignored())
-    failures = tuple(f for f in refused if f.model.partition("@")[0] in (name, "the store"))
+    failures = [
+        LoadFailure.model_validate(each)
+        for each in refused
+        if each.model.partition("@")[0] in (name, "the store")
+    ]
     if not after and not failures:
         raise UnknownModel(name, tuple(model.label for model in registry.loaded()))
-    return _Report(tuple(sorted(after - before)), tuple(sorted(after & before)), failures)
+    return ReloadReport(
+        name=name,
+        loaded=sorted(after - before),
+        kept=sorted(after & before),
+        failures=failures,
+        others_told=False,
+    )
 
 
 def _labels(registry: ModelRegistry, name: str) -> set[str]:

@@ -6,19 +6,63 @@ parameters, and a query is ignored, because balancers and monitors append what t
 
 from __future__ import annotations
 
-import orjson
+from typing import Final, Literal
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.api.resource import JSON, TEXT, Resource
+from service.api.responses import document_response
 from service.api.routing import route
 from service.app_state import Services
+from service.http.document import Document
 from service.http.problems import ProblemError
 from service.observability.metrics import CONTENT_TYPE
 
 
-class OperatorRoutes:
+class Alive(Document):
+    """The process runs."""
+
+    status: Literal["alive"]
+
+
+class Ready(Document):
+    """The default model answers."""
+
+    status: Literal["ready"]
+    reason: str
+    """The evidence."""
+
+
+LIVEZ: Final = Resource(
+    path="/livez",
+    operation_id="livez",
+    tag="operation",
+    summary="Is the process alive?",
+    answer={JSON: Alive},
+)
+READYZ: Final = Resource(
+    path="/readyz",
+    operation_id="readyz",
+    tag="operation",
+    summary="Can it answer? The default model reproduced its golden vectors.",
+    answer={JSON: Ready},
+    problems=("not-ready",),
+)
+METRICS: Final = Resource(
+    path="/metrics",
+    operation_id="metrics",
+    tag="operation",
+    summary="Prometheus text, format 0.0.4.",
+    answer={"text/plain": TEXT},
+)
+
+
+class HealthRoutes:
     """Health and metrics of one application."""
+
+    resources = (LIVEZ, READYZ, METRICS)
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -26,14 +70,14 @@ class OperatorRoutes:
     def routes(self) -> list[Route]:
         """The probes and the metrics."""
         return [
-            *route("/livez", self.livez),
-            *route("/readyz", self.readyz),
-            *route("/metrics", self.metrics),
+            *route(LIVEZ.path, self.livez),
+            *route(READYZ.path, self.readyz),
+            *route(METRICS.path, self.metrics),
         ]
 
     async def livez(self, _: Request) -> Response:
         """The process runs and its event loop turns: that this line is reached is the evidence."""
-        return _json({"status": "alive"})
+        return document_response(Alive(status="alive"))
 
     async def readyz(self, _: Request) -> Response:
         """Evidence, not a constant: the golden vectors of the default model agreed when it was loaded."""
@@ -45,14 +89,10 @@ class OperatorRoutes:
         readiness = self._services.registry.readiness()
         if not readiness.ready:
             raise ProblemError("not-ready", f"{readiness.reason} {readiness.remedy}")
-        return _json({"status": "ready", "reason": readiness.reason})
+        return document_response(Ready(status="ready", reason=readiness.reason))
 
     async def metrics(self, _: Request) -> Response:
         """Prometheus text; the gauges about models are set at the moment of asking."""
         services = self._services
         services.observe_moment()
         return Response(services.metrics.render(), headers={"Content-Type": CONTENT_TYPE})
-
-
-def _json(document: dict[str, object]) -> Response:
-    return Response(orjson.dumps(document), media_type="application/json")

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-import orjson
+from typing import Final
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.api.operators.limits_table import limit_rows
+from service.api.operators.limits_table import LimitTable
+from service.api.resource import JSON, Resource
 from service.api.routing import route
-from service.app_state import Services
+
+LIMITS: Final = Resource(
+    path="/limits",
+    operation_id="limits",
+    tag="people",
+    summary="Every limit: its value, what happens beyond it, and which setting changes it.",
+    answer={JSON: LimitTable},
+)
 
 
 class LimitRoutes:
     """The limits of one application; they never change while it runs."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        rows = limit_rows(services.settings)
-        self._body = orjson.dumps({"limits": [row.document() for row in rows]})
+    resources = (LIMITS,)
+
+    def __init__(self, table: LimitTable) -> None:
+        self._body = table.to_json()
 
     def routes(self) -> list[Route]:
         """The one route."""
-        return [*route("/limits", self.limits)]
+        return [*route(LIMITS.path, self.limits)]
 
     async def limits(self, _: Request) -> Response:
         """Every limit with its value and unit."""
-        return Response(self._body, media_type="application/json")
+        return Response(self._body, media_type=JSON)

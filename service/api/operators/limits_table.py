@@ -1,69 +1,71 @@
 """Every limit of the server in one table: its value, its unit, what happens beyond it, what changes it.
 
-Knows the settings and the constants of the modules that enforce them. Knows nothing of requests.
+Knows the settings and the constants of the modules that enforce them; an operation states the limits that are
+its own. Knows nothing of requests.
 `GET /limits`, the OpenAPI document, `vae-serve limits` and docs/reference/limits.md are made from this one;
 tests hold them together and to what the server really does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from pydantic import WithJsonSchema
 
 from model_store.manifest import MAX_LABEL_CHARACTERS
+from service.api.limit import FixedLimit, Number
+from service.api.native.table import OPERATIONS
+from service.api.operation import Operation
 from service.api.parameters import MAX_SEED, Drawing
 from service.codecs.images import MAX_PIXELS_IN
 from service.codecs.strict_json import MAX_LEVELS
 from service.engine import LARGEST_SPAN, LARGEST_TEMPERATURE, LATENT_BOUND
+from service.http.document import Document
 from service.http.parameters import MAX_QUERY_BYTES, MAX_QUERY_FIELDS, Limits, bounds
+from service.http.problem_documents import ProblemCode
 from service.http.problems import PROBLEMS
 from service.http.protocol import MAX_HEAD_BYTES, MAX_URL_BYTES
 from service.references import MAX_REFERENCE_CHARACTERS
 from service.security.api_keys import MAX_KEY_CHARACTERS, MAX_KEYS
 from service.settings import ENV_PREFIX, Settings, describe_settings, flag_of
 
-Number = int | float
+
+class LimitSetting(Document):
+    """What changes a limit."""
+
+    flag: str
+    """Of `vae-serve run`."""
+    variable: str
+    """In the environment."""
 
 
-@dataclass(frozen=True)
-class LimitRow:
+class LimitRow(Document):
     """One limit, for one server."""
 
     name: str
-    value: Number
+    """The setting's own name, where one changes it."""
+    value: Annotated[Number, WithJsonSchema({"type": "number"})]
+    """The limit."""
     unit: str
+    """What the value counts; empty where it is a plain number."""
     of: str
     """What it bounds."""
     beyond: str
     """What happens beyond it."""
-    codes: tuple[str, ...]
-    """Codes of the problems that are answered then, all of one status; empty when nothing is answered."""
-    setting: str | None
-    """Name of the setting that changes it; None: nothing does."""
+    status: int | None
+    """Status that is answered then, if any is."""
+    codes: tuple[ProblemCode, ...]
+    """Problems that are answered then."""
+    setting: LimitSetting | None
+    """What changes it; null: nothing does."""
 
-    @property
-    def status(self) -> int | None:
-        """Status that is answered beyond it."""
-        statuses = {PROBLEMS[code].status for code in self.codes}
-        assert len(statuses) <= 1, f"{self.name}: one limit has one status"
-        return next(iter(statuses), None)
 
-    def document(self) -> dict[str, Any]:
-        """As GET /limits tells it."""
-        changed_by = None
-        if self.setting is not None:
-            changed_by = {"flag": flag_of(self.setting), "variable": f"{ENV_PREFIX}{self.setting.upper()}"}
-        return {
-            "name": self.name,
-            "value": self.value,
-            "unit": self.unit,
-            "of": self.of,
-            "beyond": self.beyond,
-            "status": self.status,
-            "codes": list(self.codes),
-            "setting": changed_by,
-        }
+class LimitTable(Document):
+    """Every limit of one server."""
+
+    limits: tuple[LimitRow, ...]
 
 
 @dataclass(frozen=True)
@@ -72,20 +74,11 @@ class _Set:
 
     name: str
     of: str
+    """What it bounds."""
     beyond: str
+    """What happens beyond it."""
     codes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Fixed:
-    """A limit that is part of the interface or of the machinery."""
-
-    name: str
-    value: Number
-    unit: str
-    of: str
-    beyond: str
-    codes: tuple[str, ...] = ()
+    """Codes of the problems that are answered then, all of one status."""
 
 
 def _largest(model: type[Drawing], name: str) -> Number:
@@ -95,7 +88,7 @@ def _largest(model: type[Drawing], name: str) -> Number:
 
 
 _VALUE: Final = ("invalid-parameter", "invalid-value")
-_TABLE: Final[tuple[_Set | _Fixed, ...]] = (
+_TABLE: Final[tuple[_Set | FixedLimit, ...]] = (
     _Set("max_images", "images, or rows of z, in one request or answer", "refused", _VALUE),
     _Set(
         "max_stream_images",
@@ -124,7 +117,7 @@ _TABLE: Final[tuple[_Set | _Fixed, ...]] = (
         ("too-busy",),
     ),
     _Set("max_png_pixels", "a PNG that is drawn", "refused", ("invalid-value",)),
-    _Fixed(
+    FixedLimit(
         "max_png_pixels_in",
         MAX_PIXELS_IN,
         "pixels",
@@ -132,7 +125,7 @@ _TABLE: Final[tuple[_Set | _Fixed, ...]] = (
         "refused before it is unpacked",
         ("invalid-value",),
     ),
-    _Fixed(
+    FixedLimit(
         "max_scale",
         _largest(Drawing, "scale"),
         "pixels",
@@ -140,7 +133,7 @@ _TABLE: Final[tuple[_Set | _Fixed, ...]] = (
         "refused",
         ("invalid-parameter",),
     ),
-    _Fixed(
+    FixedLimit(
         "max_columns",
         _largest(Drawing, "columns"),
         "images",
@@ -148,12 +141,12 @@ _TABLE: Final[tuple[_Set | _Fixed, ...]] = (
         "refused",
         ("invalid-parameter",),
     ),
-    _Fixed("max_latent", LATENT_BOUND, "", "a number of z, either sign", "refused", ("invalid-value",)),
-    _Fixed("max_temperature", LARGEST_TEMPERATURE, "", "temperature", "refused", _VALUE),
-    _Fixed("max_span", LARGEST_SPAN, "standard deviations", "span", "refused", _VALUE),
-    _Fixed("max_seed", MAX_SEED, "", "seed", "refused", _VALUE),
-    _Fixed("max_label_characters", MAX_LABEL_CHARACTERS, "characters", "label", "refused", _VALUE),
-    _Fixed(
+    FixedLimit("max_latent", LATENT_BOUND, "", "a number of z, either sign", "refused", ("invalid-value",)),
+    FixedLimit("max_temperature", LARGEST_TEMPERATURE, "", "temperature", "refused", _VALUE),
+    FixedLimit("max_span", LARGEST_SPAN, "standard deviations", "span", "refused", _VALUE),
+    FixedLimit("max_seed", MAX_SEED, "", "seed", "refused", _VALUE),
+    FixedLimit("max_label_characters", MAX_LABEL_CHARACTERS, "characters", "label", "refused", _VALUE),
+    FixedLimit(
         "max_json_levels",
         MAX_LEVELS,
         "levels",
@@ -161,11 +154,11 @@ _TABLE: Final[tuple[_Set | _Fixed, ...]] = (
         "refused",
         ("malformed-body",),
     ),
-    _Fixed("max_query_bytes", MAX_QUERY_BYTES, "bytes", "a query", "refused", ("invalid-parameter",)),
-    _Fixed(
+    FixedLimit("max_query_bytes", MAX_QUERY_BYTES, "bytes", "a query", "refused", ("invalid-parameter",)),
+    FixedLimit(
         "max_query_parameters", MAX_QUERY_FIELDS, "parameters", "a query", "refused", ("invalid-parameter",)
     ),
-    _Fixed(
+    FixedLimit(
         "max_reference_characters",
         MAX_REFERENCE_CHARACTERS,
         "characters",
@@ -173,7 +166,7 @@ _TABLE: Final[tuple[_Set | _Fixed, ...]] = (
         "refused",
         ("invalid-parameter",),
     ),
-    _Fixed(
+    FixedLimit(
         "max_path_bytes",
         MAX_URL_BYTES,
         "bytes",
@@ -181,7 +174,7 @@ _TABLE: Final[tuple[_Set | _Fixed, ...]] = (
         "cut there, so that it names nothing",
         ("unknown-path",),
     ),
-    _Fixed(
+    FixedLimit(
         "max_head_bytes",
         MAX_HEAD_BYTES,
         "bytes",
@@ -209,26 +202,28 @@ _TABLE: Final[tuple[_Set | _Fixed, ...]] = (
         "the least recently used goes",
     ),
     _Set("model_idle_s", "a version without an alias that nobody asks for", "unloaded"),
-    _Fixed("max_key_characters", MAX_KEY_CHARACTERS, "characters", "an API key", "refused", ("unknown-key",)),
-    _Fixed("max_keys", MAX_KEYS, "keys", "the file of API keys", "the server does not start"),
+    FixedLimit(
+        "max_key_characters", MAX_KEY_CHARACTERS, "characters", "an API key", "refused", ("unknown-key",)
+    ),
+    FixedLimit("max_keys", MAX_KEYS, "keys", "the file of API keys", "the server does not start"),
 )
 
 
-def limit_rows(settings: Settings) -> tuple[LimitRow, ...]:
-    """The table with the values of these settings."""
-    return tuple(
-        _of_setting(row, settings)
-        if isinstance(row, _Set)
-        else LimitRow(row.name, row.value, row.unit, row.of, row.beyond, row.codes, None)
-        for row in _TABLE
-        if isinstance(row, _Fixed) or row.name in Settings.model_fields
+def limit_table(settings: Settings, operations: Sequence[Operation[Any, Any]] = OPERATIONS) -> LimitTable:
+    """The table with the values of these settings, the limits of single operations last."""
+    units = {described.field: described.unit for described in describe_settings()}
+    return LimitTable(
+        limits=tuple(
+            _fixed(row) if isinstance(row, FixedLimit) else _of_setting(row, settings, units[row.name])
+            for row in (*_TABLE, *(row for operation in operations for row in operation.limits))
+        )
     )
 
 
-def table_markdown(rows: Iterable[LimitRow]) -> str:
+def table_markdown(table: LimitTable) -> str:
     """The table for people."""
     lines = ["| limit | value | of | beyond it |", "| --- | ---: | --- | --- |"]
-    for row in rows:
+    for row in table.limits:
         name = f"`{row.name}`" if row.setting is None else f"**`{row.name}`**"
         answered = f": {row.status} `{'`, `'.join(row.codes)}`" if row.codes else ""
         lines.append(
@@ -241,6 +236,34 @@ def _told(value: Number) -> str:
     return f"{int(value) if value == int(value) else value:,}"
 
 
-def _of_setting(row: _Set, settings: Settings) -> LimitRow:
-    unit = next(d.unit for d in describe_settings() if d.field == row.name)
-    return LimitRow(row.name, getattr(settings, row.name), unit, row.of, row.beyond, row.codes, row.name)
+def _fixed(row: FixedLimit) -> LimitRow:
+    return LimitRow(
+        name=row.name,
+        value=row.value,
+        unit=row.unit,
+        of=row.of,
+        beyond=row.beyond,
+        status=_status(row),
+        codes=row.codes,
+        setting=None,
+    )
+
+
+def _of_setting(row: _Set, settings: Settings, unit: str) -> LimitRow:
+    return LimitRow(
+        name=row.name,
+        value=getattr(settings, row.name),
+        unit=unit,
+        of=row.of,
+        beyond=row.beyond,
+        status=_status(row),
+        codes=row.codes,
+        setting=LimitSetting(flag=flag_of(row.name), variable=f"{ENV_PREFIX}{row.name.upper()}"),
+    )
+
+
+def _status(row: _Set | FixedLimit) -> int | None:
+    """The one status of its codes."""
+    statuses = {PROBLEMS[code].status for code in row.codes}
+    assert len(statuses) <= 1, f"{row.name}: one limit has one status"
+    return next(iter(statuses), None)

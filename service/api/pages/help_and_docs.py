@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import orjson
@@ -19,11 +19,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.api.resource import JSON, TEXT, PathParameter, Resource
+from service.api.responses import document_response
 from service.api.routing import route
 from service.app_state import Services
 from service.http.headers import joined_header
-from service.http.negotiation import Form, choose_form
-from service.http.problems import PROBLEMS, ProblemError, ProblemKind, table_text, with_prefix
+from service.http.negotiation import Format, choose_format
+from service.http.problem_documents import ProblemRow, ProblemTable, problem_row, problem_table
+from service.http.problems import PROBLEMS, ProblemError, table_text
 from service.http.public_address import prefix_of
 from service.http.request_body import base_url
 
@@ -110,8 +113,48 @@ _ASSETS = {
 }
 
 
-class PeopleRoutes:
+HELP_PAGE: Final = Resource(
+    path="/",
+    operation_id="help",
+    tag="people",
+    summary="Commands that work.",
+    answer={"text/plain": TEXT},
+)
+DOCS: Final = Resource(
+    path="/docs", operation_id="docs", tag="people", summary="This page.", answer={"text/html": TEXT}
+)
+OPENAPI: Final = Resource(
+    path="/openapi.json",
+    operation_id="openapi",
+    tag="people",
+    summary="This document.",
+    answer={JSON: {"type": "object"}},
+)
+PROBLEM_TABLE: Final = Resource(
+    path="/problems",
+    operation_id="problems",
+    tag="people",
+    summary="Every problem that an answer can tell of.",
+    answer={JSON: ProblemTable, "text/plain": TEXT},
+    problems=("form-not-available",),
+)
+PROBLEM: Final = Resource(
+    path="/problems/{code}",
+    operation_id="problem",
+    tag="people",
+    summary="One of them.",
+    answer={JSON: ProblemRow},
+    problems=("unknown-path",),
+    parameters=(
+        PathParameter("code", "Code of a problem.", {"type": "string", "enum": list(PROBLEMS)}, "not-ready"),
+    ),
+)
+
+
+class HelpAndDocsRoutes:
     """Pages of one application."""
+
+    resources = (HELP_PAGE, DOCS, OPENAPI, PROBLEM_TABLE, PROBLEM)
 
     def __init__(self, services: Services, document: Callable[[str], dict[str, Any]]) -> None:
         """`document` gives the OpenAPI document for a prefix; its examples depend on the loaded model."""
@@ -122,12 +165,12 @@ class PeopleRoutes:
     def routes(self) -> list[Route]:
         """The help, the documentation with its files, the OpenAPI document and the problems."""
         return [
-            *route("/", self.help),
-            *route("/docs", self.docs),
-            *route("/docs/{asset}", self.asset),
-            *route("/openapi.json", self.openapi),
-            *route("/problems", self.problems),
-            *route("/problems/{code}", self.problem),
+            *route(HELP_PAGE.path, self.help),
+            *route(DOCS.path, self.docs),
+            *route("/docs/{asset}", self.asset),  # part of a page, and of no interface
+            *route(OPENAPI.path, self.openapi),
+            *route(PROBLEM_TABLE.path, self.problems),
+            *route(PROBLEM.path, self.problem),
         ]
 
     async def help(self, request: Request) -> Response:
@@ -167,25 +210,23 @@ class PeopleRoutes:
     async def openapi(self, request: Request) -> Response:
         """The OpenAPI document."""
         document = self._document(prefix_of(request.scope))
-        return Response(orjson.dumps(document), media_type="application/json")
+        return Response(orjson.dumps(document), media_type=JSON)
 
     async def problems(self, request: Request) -> Response:
         """The table of problems, as text for people and JSON for programs that ask for it."""
         accept = joined_header(request.scope, b"accept")
-        if choose_form(suffix=None, accept=accept, forms=(Form.TEXT, Form.JSON)) is Form.TEXT:
+        if choose_format(suffix=None, accept=accept, forms=(Format.TEXT, Format.JSON)) is Format.TEXT:
             text = table_text(prefix_of(request.scope))
             return Response(text, media_type="text/plain", headers={"Vary": "Accept"})
-        prefix = prefix_of(request.scope)
-        rows = orjson.dumps({"problems": [_row(kind, prefix) for kind in PROBLEMS.values()]})
-        return Response(rows, media_type="application/json", headers={"Vary": "Accept"})
+        table = problem_table(prefix=prefix_of(request.scope))
+        return document_response(table, headers={"Vary": "Accept"})
 
     async def problem(self, request: Request) -> Response:
         """What the `type` of a problem body leads to."""
         kind = PROBLEMS.get(request.path_params["code"])
         if kind is None:
             raise ProblemError("unknown-path", "There is no problem of that code; GET /problems lists them.")
-        row = _row(kind, prefix_of(request.scope))
-        return Response(orjson.dumps(row), media_type="application/json")
+        return document_response(problem_row(kind, prefix=prefix_of(request.scope)))
 
 
 def _by_label(url: str, labels: Sequence[str]) -> str:
@@ -199,8 +240,3 @@ def _assets_directory() -> Path:
     assert found is not None, "fastapi-offline is a dependency of this package"
     (place,) = found.submodule_search_locations or [""]
     return Path(place) / "static"
-
-
-def _row(kind: ProblemKind, prefix: str) -> dict[str, object]:
-    remedy = with_prefix(kind.remedy, prefix)
-    return {"code": kind.code, "status": kind.status, "title": kind.title, "remedy": remedy}

@@ -23,7 +23,7 @@ from tiny_models import publish_tiny
 
 from model_store import ModelStore
 from service.app import create_app
-from service.http.problems import MAX_BODY_BYTES
+from service.http.problem_documents import MAX_BODY_BYTES
 from service.process.server import settle_collector
 from service.settings import Settings
 

@@ -10,14 +10,13 @@ from http_calls import Caller
 
 import service.codecs.errors as codec_errors
 import service.engine.errors as engine_errors
+from service.http.problem_documents import MAX_BODY_BYTES, problem_body
 from service.http.problems import (
     DOMAIN_ERRORS,
-    MAX_BODY_BYTES,
     MAX_ITEMS,
     PROBLEMS,
     Item,
     ProblemError,
-    problem_body,
     problem_of,
     table_text,
 )

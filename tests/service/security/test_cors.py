@@ -11,7 +11,7 @@ import pytest
 from http_calls import Answer, Caller
 from server_process import raw_answer, serving
 
-from service.api.openapi.document import EXPOSED_HEADERS
+from service.api.openapi.headers import EXPOSED_HEADERS
 from service.app import create_app
 from service.http.connection import SCOPE_KEY, Connection
 from service.security.api_keys import new_key

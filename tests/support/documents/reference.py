@@ -18,7 +18,8 @@ from pydantic.fields import FieldInfo
 
 from documents import api, commands
 from documents.tables import table
-from service.api.operators.limits_table import limit_rows, table_markdown
+from service.api.native.table import OPERATIONS
+from service.api.operators.limits_table import limit_table, table_markdown
 from service.http.problems import PROBLEMS
 from service.observability.metrics import Metrics
 from service.settings import Settings, describe_settings
@@ -28,15 +29,7 @@ _SECTION: Final = re.compile(
     r"^<!-- make docs: begin (?P<name>\S+) -->\n(?P<old>.*?)^<!-- make docs: end (?P=name) -->$",
     re.MULTILINE | re.DOTALL,
 )
-_ENDPOINTS: Final = (
-    "/sample",
-    "/encode",
-    "/decode",
-    "/reconstruct",
-    "/interpolate",
-    "/traverse",
-    "/score",
-)
+_ENDPOINTS: Final = tuple(operation.path for operation in OPERATIONS)
 
 
 def settings() -> str:
@@ -50,7 +43,7 @@ def settings() -> str:
 
 def limits() -> str:
     """Every limit of a server with its defaults; `vae-serve limits` prints the same."""
-    return table_markdown(limit_rows(Settings()))
+    return table_markdown(limit_table(Settings()))
 
 
 def problems() -> str:

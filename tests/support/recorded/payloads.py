@@ -1,12 +1,14 @@
-"""Request bodies: JSON, npy and PNG, the same bytes with every version of every library.
+"""Request bodies: JSON, npy, npz and PNG, the same bytes with every version of every library.
 
 Knows file layouts. Knows nothing of what is done with them.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import struct
+import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,6 +58,16 @@ def npy_file(header: bytes, values: bytes, *, version: int = 1) -> bytes:
     """Magic, version, length, header, values."""
     length = struct.pack("<H" if version == 1 else "<I", len(header) + 1)
     return b"\x93NUMPY" + bytes((version, 0)) + length + header + b"\n" + values
+
+
+def npz(**arrays: NDArray[Any]) -> Payload:
+    """An npz file, stored, each array as `npy` writes it."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in arrays.items():
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), npy(array).data)
+    listed = ", ".join(f"{name} {array.dtype.str} {array.shape}" for name, array in arrays.items())
+    return Payload(buffer.getvalue(), "application/x-npz", f"(npz {listed})")
 
 
 def png(

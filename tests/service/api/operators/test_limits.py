@@ -13,7 +13,7 @@ import pytest
 from http_calls import Answer, Caller
 from PIL import Image
 
-from service.api.operators.limits_table import limit_rows, table_markdown
+from service.api.operators.limits_table import limit_table, table_markdown
 from service.app import create_app
 from service.cli import main
 from service.http.problems import PROBLEMS
@@ -28,13 +28,13 @@ def told(api: Caller) -> dict[str, Any]:
 
 
 def test_page_holds_the_table() -> None:
-    table = table_markdown(limit_rows(Settings()))
+    table = table_markdown(limit_table(Settings()))
     assert table in PAGE, "run: make docs"
 
 
 def test_command_prints_the_table_with_the_settings_given(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["limits"]) == 0
-    assert capsys.readouterr().out == table_markdown(limit_rows(Settings()))
+    assert capsys.readouterr().out == table_markdown(limit_table(Settings()))
     assert main(["limits", "--max-images", "17"]) == 0
     assert "17 images" in capsys.readouterr().out
 

@@ -28,6 +28,7 @@ TOPICS: dict[str, Topic] = {
     "decode": arrays.decode,
     "reconstruct": arrays.reconstruct,
     "score": arrays.score,
+    "nearest": arrays.nearest,
     "sample": drawing.sample,
     "interpolate": walks.interpolate,
     "traverse": walks.traverse,

@@ -1,4 +1,4 @@
-"""/encode, /decode, /reconstruct and /score: every body and every form of the answer."""
+"""/encode, /decode, /reconstruct, /score and /nearest: every body and every form of the answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from recorded.models import Floats, black_and_white, steps
 from recorded.notebook import Notebook
-from recorded.payloads import Payload, bits, json_of, npy, png, ramp, raw_json
+from recorded.payloads import Payload, bits, documents, json_of, npy, npz, png, ramp, raw_json
 
 GREY = (1, 4, 6)
 COLOUR = (3, 2, 4)
@@ -163,3 +163,45 @@ def score(notebook: Notebook) -> None:
         ask.post("/score?seed=7", {"images": steps(2, COLOUR)})
         ask.post("/score?seed=7&binarise=none&importance_samples=1", {"images": black_and_white(2, COLOUR)})
         ask.post("/score?seed=7&binarise=dynamic", {"images": black_and_white(1, COLOUR)})
+
+
+def nearest(notebook: Notebook) -> None:
+    """Both kinds of queries, both distances, both formats. logvar of these images is 0."""
+    latents = np.array([[0, 0, 0], [3, 4, 0], [1, 2, 2], [0, 0, 0], [-8, 0, 6], [2, 3, 6]], np.float32)
+    z = np.array([[0, 0, 0], [2, 2, 3]], np.float32)
+    images = np.zeros((2, *GREY), np.float32)
+    images[1, 0, 0, 5], images[1, 0, 3, 5] = 0.5, 0.25
+    with notebook.application("the nearest of stored latents") as ask:
+        for suffix in ("", ".json", ".npz"):
+            ask.post(f"/nearest{suffix}?k=3", json_of({"z": z, "latents": latents}))
+            ask.post(f"/nearest{suffix}?k=2", npz(images=images, latents=latents))
+        ask.post("/nearest", {"z": z, "latents": latents})
+        ask.post("/nearest", {"images": images[:, 0], "latents": latents, "k": 6, "distance": "euclidean"})
+        ask.post("/nearest?k=6&distance=mahalanobis", {"images": images, "latents": latents})
+        ask.post("/nearest?distance=euclidean", npz(z=z.astype(np.float64), latents=latents.astype(">f4")))
+        ask.post("/nearest?model=plain&k=2", npz(images=images, latents=latents))
+        ask.post("/nearest?model=colour", {"z": [[1, 1]], "latents": [[4, 5], [1, 1]]})
+    with notebook.application("no neighbours") as ask:
+        for document in documents(
+            {},
+            {"z": z},
+            {"latents": latents},
+            {"z": z, "images": images, "latents": latents},
+            {"z": z, "latents": latents[:, :2]},
+            {"z": z, "latents": []},
+            {"z": z, "latents": latents, "k": 7},
+            {"z": z, "latents": latents, "k": 0},
+            {"z": z, "latents": latents, "k": 20_000},
+            {"z": z, "latents": latents, "distance": "manhattan"},
+            {"z": z, "latents": latents, "distance": "mahalanobis"},
+            {"z": z, "latents": latents * 4096},
+        ):
+            ask.post("/nearest", document)
+        ask.post("/nearest?k=2", {"z": z, "latents": latents, "k": 2})
+        ask.post("/nearest?model=plain&distance=mahalanobis", {"images": images, "latents": latents})
+        ask.post("/nearest", npz(z=z, latents=latents[:, :2]))
+        ask.post("/nearest", npz(z=z, stored=latents))
+        ask.post("/nearest", npz(z=z))
+        ask.post("/nearest", Payload(npz(z=z, latents=latents).data[:-1], "application/x-npz", "(npz, cut)"))
+        ask.post("/nearest", npy(z))
+        ask.post("/nearest.txt", npz(z=z, latents=latents))

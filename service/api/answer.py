@@ -1,0 +1,115 @@
+"""What an operation answers, as a class: its facts, then its arrays, in the order of its JSON.
+
+Knows names, types and the formats that follow from them. Knows nothing of requests or of how an answer is
+written. One class is the value that a handler returns, the schema in the OpenAPI document and the type of a
+client; only the numbers of arrays are written by hand, by orjson and NumPy (`responses`).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, get_args, get_origin
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+from service.api.parameters import MAX_SEED
+from service.api.schema import COMPONENT, OF_EACH
+from service.http.negotiation import Format
+
+#: Images, float32 (N, C, H, W) in [0, 1].
+Images = Annotated[NDArray[np.float32], WithJsonSchema({COMPONENT: "Images"})]
+#: Latents, or what has their shape, float32 (N, latent).
+Latents = Annotated[NDArray[np.float32], WithJsonSchema({COMPONENT: "Latents"})]
+#: One number for each image, float64 (N,).
+PerImage = Annotated[
+    NDArray[np.float64], WithJsonSchema({"type": "array", "items": {"type": "number"}, OF_EACH: True})
+]
+#: The seed behind an answer.
+SeedFact = Annotated[int, Field(ge=0, le=MAX_SEED)]
+
+
+@dataclass(frozen=True)
+class Header:
+    """A header that contains a fact of the answer."""
+
+    name: str
+    description: str
+
+    @functools.cached_property
+    def raw(self) -> bytes:
+        """The name as it is sent."""
+        return self.name.lower().encode("ascii")
+
+
+class Answer(BaseModel):
+    """Parent of every answer. A field that has a default is left out of an answer that does not hold it."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        arbitrary_types_allowed=True,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
+
+    headers: ClassVar[Mapping[str, Header]] = MappingProxyType({})
+    """Facts that are headers as well, in the order in which they are sent."""
+    as_npz: ClassVar[str] = (
+        "The arrays of the JSON answer as float32, its numbers and the prior, as numpy.savez does."
+    )
+    """What the npz of this answer holds."""
+    array_names: ClassVar[tuple[str, ...]] = ()
+    """Fields that are arrays."""
+    fact_names: ClassVar[tuple[str, ...]] = ()
+    """The other fields."""
+    formats: ClassVar[tuple[Format, ...]] = ()
+    """Formats that such an answer can have, the default first."""
+
+    model: str
+    """Label of the version that answered."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Sorts the fields once, not for each answer."""
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.array_names = tuple(n for n, field in cls.model_fields.items() if _is_array(field.annotation))
+        cls.fact_names = tuple(name for name in cls.model_fields if name not in cls.array_names)
+        cls.formats = _formats(cls)
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The arrays that it holds, by name."""
+        values = self.__dict__
+        return {name: values[name] for name in self.array_names if values[name] is not None}
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """Everything else, by name."""
+        values = self.__dict__
+        return {name: values[name] for name in self.fact_names}
+
+
+def _is_array(annotation: Any) -> bool:
+    return get_origin(annotation) is np.ndarray or any(map(_is_array, get_args(annotation)))
+
+
+def _is_per_image(annotation: Any, metadata: list[Any]) -> bool:
+    schemas = [each.json_schema for each in metadata if isinstance(each, WithJsonSchema)]
+    if any(schema is not None and OF_EACH in schema for schema in schemas):
+        return True
+    return any(_is_per_image(None, list(getattr(each, "__metadata__", ()))) for each in get_args(annotation))
+
+
+def _formats(answer: type[Answer]) -> tuple[Format, ...]:
+    """Images are drawn and are one npy file; one number for each image is a table; arrays are JSON or npz."""
+    if "images" in answer.array_names:
+        return (Format.JSON, Format.PNG, Format.NPY, Format.NPZ, Format.TEXT)
+    fields = (answer.model_fields[name] for name in answer.array_names)
+    if all(_is_per_image(field.annotation, field.metadata) for field in fields):
+        return (Format.JSON, Format.NPZ, Format.TEXT)
+    return (Format.JSON, Format.NPZ)

@@ -1,0 +1,69 @@
+"""/reconstruct: images through the model and back."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from service import engine
+from service.api.answer import Answer, Images, Latents, SeedFact
+from service.api.call import Call
+from service.api.operation import IMAGE_BODIES, Operation
+from service.api.parameters import Drawing, ImagesQuery, Seed
+from service.api.request_arrays import IMAGES
+from service.http.parameters import Parameters
+
+
+class ReconstructParameters(Parameters):
+    """How z is chosen from the posterior."""
+
+    sample: Annotated[bool | None, Field(examples=[True])] = None
+    """False or left out: z = mu, the same for every request. True: z = mu + sigma * eps."""
+    seed: Seed = None
+    """Where eps comes from when `sample` is true; drawn and told when left out. Without `sample` it plays no
+    part."""
+
+
+class ReconstructQuery(Drawing, ImagesQuery, ReconstructParameters):
+    """Query of /reconstruct."""
+
+
+class ReconstructAnswer(Answer):
+    """Images given back, and the latents in between."""
+
+    sample: bool
+    """Whether z was drawn rather than set to mu."""
+    seed: SeedFact | None
+    """Send it again to get the same bytes. Null when nothing was drawn."""
+    z: Latents
+    images: Images
+
+
+RECONSTRUCT: Final = Operation(
+    path="/reconstruct",
+    summary="Images through the model and back",
+    description="Encodes each image, takes z = mu (or, with `sample`, z = mu + sigma * eps) and decodes it. "
+    "`sample` and `seed` come in the query, or in the JSON object beside `images`; one in both is refused.",
+    query=ReconstructQuery,
+    body=ReconstructParameters,
+    answer=ReconstructAnswer,
+    bodies=IMAGE_BODIES,
+    arrays=(IMAGES,),
+)
+
+
+@RECONSTRUCT.handler
+async def reconstruct(call: Call[ReconstructQuery]) -> ReconstructAnswer:
+    """Each image encoded and decoded again, by the posterior mean or a sample of it."""
+    is_drawn = bool(call.parameters.sample)
+    back = await engine.reconstruct(
+        call.engine_model,
+        call.arrays["images"],
+        sample=is_drawn,
+        seed=call.parameters.seed if is_drawn else None,
+        call=call.engine_call,
+    )
+    return ReconstructAnswer(
+        model=call.model.label, sample=is_drawn, seed=back.seed, z=back.z, images=back.x_hat
+    )

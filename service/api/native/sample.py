@@ -1,0 +1,149 @@
+"""/sample: new images, drawn from a prior."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import Field
+
+from model_store.manifest import MAX_LABEL_CHARACTERS
+from service import engine
+from service.api.answer import Answer, Header, Images, Latents, SeedFact
+from service.api.call import Call, Outline
+from service.api.operation import Operation
+from service.api.parameters import Drawing, Seed
+from service.engine import Parts
+from service.http.negotiation import Format
+from service.http.parameters import AtMost, Parameters
+from service.http.request_body import BodyKind
+
+#: Images that are drawn when `n` is left out.
+DEFAULT_IMAGES: Final = 1
+DEFAULT_IMAGES_AS_TEXT: Final = 10
+
+Prior = Literal["standard", "fitted"]
+
+
+class SampleParameters(Parameters):
+    """What to draw."""
+
+    n: Annotated[int | None, Field(ge=1, examples=[4]), AtMost("max_stream_images")] = None
+    """How many images. Left out: 1, or 10 as text, which is two rows on a terminal. More than `max_images` of
+    GET /limits only as npy, which is sent part by part."""
+    seed: Seed = None
+    """Where the randomness comes from: the same seed gives the same bytes, and image *i* does not depend on
+    `n`. Left out: one is drawn, and told in the answer and in `X-Seed`."""
+    temperature: Annotated[float | None, Field(ge=0.0, le=10.0, allow_inf_nan=False, examples=[0.8])] = None
+    """Factor on the noise: with `prior=standard` the standard deviation of z, with `prior=fitted` the spread
+    around each Gaussian's mean. Left out: 1, the prior itself; less is more typical, more is stranger."""
+    prior: Annotated[Prior | None, Field(examples=["standard"])] = None
+    """`standard`: N(0, I), which the model was trained with. `fitted`: a mixture of Gaussians, fitted to
+    where the training images lie. Left out: the best that the version has; `X-Prior` tells which that was."""
+    label: Annotated[str | None, Field(max_length=MAX_LABEL_CHARACTERS, examples=["7"])] = None
+    """Draw images of this label only, by the prior that was fitted to them. GET /models lists the labels."""
+
+
+class SampleQuery(Drawing, SampleParameters):
+    """Query of /sample."""
+
+
+class SampleAnswer(Answer):
+    """Images, with all that it takes to draw them again."""
+
+    headers: ClassVar[Mapping[str, Header]] = MappingProxyType(
+        {
+            "temperature": Header("X-Temperature", "The temperature behind the answer."),
+            "prior": Header("X-Prior", "The prior that was drawn from: `standard` or `fitted`."),
+            "label": Header("X-Label", "The label whose images were asked for, percent-encoded, if any was."),
+        }
+    )
+
+    prior: Prior
+    """What z was drawn from."""
+    label: str | None
+    """Whose images were asked for."""
+    seed: SeedFact
+    """Send it again to get the same bytes."""
+    temperature: float
+    """Factor on the noise."""
+    z: Latents
+    images: Images
+
+
+SAMPLE: Final = Operation(
+    path="/sample",
+    methods=("GET", "POST"),
+    summary="New images, drawn from a prior",
+    description="Draws z from a prior and decodes it: from N(0, temperature² I) with `standard`; with "
+    "`fitted` from a mixture of Gaussians that was fitted to the training images, whose spread the "
+    "temperature scales; with a `label` from the mixture of its images alone. The same seed gives the same "
+    "bytes for ever: image *i* of a seed does not depend on `n`, on other requests or on a restart. "
+    "Parameters come in the query, or, by POST, in a JSON object; one that comes in both is refused.",
+    query=SampleQuery,
+    body=SampleParameters,
+    answer=SampleAnswer,
+    bodies=MappingProxyType({BodyKind.JSON: '-d \'{"n": 4, "seed": 7}\''}),
+    problems=("no-prior", "unknown-label"),
+    example=MappingProxyType({"n": 4, "seed": 7}),
+)
+
+
+@SAMPLE.handler
+async def sample(call: Call[SampleQuery]) -> SampleAnswer | Parts:
+    """Images drawn from the prior by a seed."""
+    n = _count(call)
+    if call.is_long(n):
+        call.counts(n)
+        return engine.sample_in_parts(
+            call.engine_model,
+            n=n,
+            max_images=call.limits.max_stream_images,
+            call=call.engine_call,
+            part_limit_s=call.part_limit_s,
+            **_asked(call),
+        )
+    call.counts(n)
+    drawn = await engine.sample(call.engine_model, n=n, call=call.engine_call, **_asked(call))
+    return SampleAnswer(
+        model=call.model.label,
+        prior=drawn.prior,
+        label=drawn.label,
+        seed=drawn.seed,
+        temperature=drawn.temperature,
+        z=drawn.z,
+        images=drawn.x_hat,
+    )
+
+
+@SAMPLE.outline
+def outline(call: Call[SampleQuery]) -> Outline:
+    """What is drawn from; without a seed, GET draws another."""
+    n = _count(call)
+    most = call.limits.max_stream_images if call.is_long(n) else call.limits.max_images
+    plan = engine.plan_sample(call.engine_model, n=n, max_images=most, **_asked(call))
+    facts = {
+        "temperature": plan.temperature,
+        "prior": plan.density.prior,
+        "label": plan.density.label,
+    }
+    return Outline(n, call.parameters.seed, facts)
+
+
+def _count(call: Call[SampleQuery]) -> int:
+    """As many as asked for, or as the format shows well and the server takes."""
+    if call.parameters.n is not None:
+        return call.parameters.n
+    default = DEFAULT_IMAGES_AS_TEXT if call.format is Format.TEXT else DEFAULT_IMAGES
+    return min(default, call.limits.max_images)
+
+
+def _asked(call: Call[SampleQuery]) -> dict[str, Any]:
+    asked = call.parameters
+    return {
+        "seed": asked.seed,
+        "temperature": 1.0 if asked.temperature is None else asked.temperature,
+        "prior": asked.prior,
+        "label": asked.label,
+    }

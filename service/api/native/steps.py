@@ -1,0 +1,25 @@
+"""What /interpolate and /traverse share: how many images a way through latent space has."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from service.api.call import Call
+from service.api.responses import TEXT_COLUMNS
+from service.engine import DEFAULT_STEPS
+from service.http.negotiation import Format
+from service.http.parameters import AtMost
+
+Steps = Annotated[int | None, Field(ge=2, examples=[8]), AtMost("max_images")]
+
+
+def chosen_steps(call: Call[Any], steps: int | None, *, axes: int = 1) -> int:
+    """Those asked for along each of `axes`, or as many as look well and are allowed."""
+    if steps is not None:
+        return steps
+    most = call.limits.max_images
+    allowed = math.isqrt(most) if axes == 2 else most
+    return max(2, min(TEXT_COLUMNS if call.format is Format.TEXT else DEFAULT_STEPS, allowed))

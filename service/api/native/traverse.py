@@ -1,0 +1,125 @@
+"""/traverse: images along one or two latent dimensions."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Annotated, Any, Final
+
+from pydantic import Field
+
+from service import engine
+from service.api.answer import Answer, Images, Latents
+from service.api.call import Call, Outline
+from service.api.native.steps import Steps, chosen_steps
+from service.api.operation import IMAGE_BODIES, Operation
+from service.api.parameters import Drawing, ImagesQuery
+from service.api.request_arrays import IMAGES, Z
+from service.engine import DEFAULT_SPAN, LARGEST_SPAN, MOST_DIMS, SMALLEST_SPAN, Spacing
+from service.http.parameters import Parameters
+
+#: The largest latent size that a manifest may state, less one.
+_LARGEST_INDEX: Final = 65_535
+
+LatentIndex = Annotated[int, Field(ge=0, le=_LARGEST_INDEX)]
+
+
+class TraverseParameters(Parameters):
+    """Which dimensions, how far, and in how many steps."""
+
+    dims: Annotated[
+        list[LatentIndex] | None, Field(min_length=1, max_length=MOST_DIMS, examples=[[0, 1]])
+    ] = None
+    """One or two different latent indices, counted from 0: the first changes from row to row, the second
+    along each. Left out: the first two, or the only one."""
+    steps: Steps = None
+    """Points along each dimension; with two, at most the square root of `max_images` of GET /limits. Left
+    out: 8, or 5 as text, which fits a terminal."""
+    spacing: Annotated[Spacing | None, Field(examples=["linear"])] = None
+    """`quantile`: the prior has as much mass between any two neighbours (arXiv:1312.6114, appendix A).
+    `linear`: all are equally far apart. Left out: `quantile`, and for an autoencoder, which has no prior,
+    `linear`, the only one."""
+    span: Annotated[
+        float | None, Field(ge=SMALLEST_SPAN, le=LARGEST_SPAN, allow_inf_nan=False, examples=[2.5])
+    ] = None
+    """How far the grid reaches to either side of 0, in standard deviations of the prior, for both spacings.
+    Left out: 2, the central 95 %."""
+
+
+class TraverseQuery(Drawing, ImagesQuery, TraverseParameters):
+    """Query of /traverse."""
+
+
+class TraverseAnswer(Answer):
+    """The latents of the grid and their images."""
+
+    dims: tuple[Annotated[int, Field(ge=0)], ...]
+    """The latent indices that change, the one that changes slowest first."""
+    steps: Annotated[int, Field(ge=2)]
+    """Points along each of them."""
+    spacing: Spacing
+    """How they are spaced."""
+    span: float
+    """How far they reach to either side of 0."""
+    z: Latents
+    images: Images
+
+
+TRAVERSE: Final = Operation(
+    path="/traverse",
+    methods=("GET", "POST"),
+    summary="Images along one or two latent dimensions",
+    description="Decodes a grid: one or two latent dimensions take values on both sides of 0, every other "
+    "one stays where mu of the image that was sent, or the one row of `z`, or the origin has it. Of two "
+    "dimensions, the first changes from row to row and the second along each, in the arrays as in a PNG. No "
+    "randomness is involved.",
+    query=TraverseQuery,
+    body=TraverseParameters,
+    answer=TraverseAnswer,
+    bodies=IMAGE_BODIES,
+    arrays=(IMAGES, Z),
+    is_array_optional=True,
+    rows=1,
+    example=MappingProxyType({"steps": 5}),
+)
+
+
+@TRAVERSE.handler
+async def traverse(call: Call[TraverseQuery]) -> TraverseAnswer:
+    """A grid of images along one or two latent dimensions."""
+    asked = _asked(call)
+    call.counts(asked["steps"] ** _axes(call))
+    grid = await engine.traverse(
+        call.engine_model, x=call.arrays.get("images"), z=call.arrays.get("z"), call=call.engine_call, **asked
+    )
+    return TraverseAnswer(
+        model=call.model.label,
+        dims=grid.dims,
+        steps=grid.steps,
+        spacing=grid.spacing,
+        span=grid.span,
+        z=grid.z,
+        images=grid.x_hat,
+    )
+
+
+@TRAVERSE.outline
+def outline(call: Call[TraverseQuery]) -> Outline:
+    """How many images the grid has."""
+    return Outline(engine.plan_traverse(call.engine_model, **_asked(call)).count)
+
+
+def _asked(call: Call[TraverseQuery]) -> dict[str, Any]:
+    """What the engine is asked for; a picture has a whole way in each row."""
+    asked = call.parameters
+    steps = call.columns = chosen_steps(call, asked.steps, axes=_axes(call))
+    return {
+        "dims": asked.dims,
+        "steps": steps,
+        "spacing": asked.spacing,
+        "span": DEFAULT_SPAN if asked.span is None else asked.span,
+    }
+
+
+def _axes(call: Call[TraverseQuery]) -> int:
+    dims = call.parameters.dims
+    return len(dims) if dims is not None else min(2, call.model.latent_size)

@@ -1,0 +1,89 @@
+"""What a path answers when something is wrong: one response for each status, described once.
+
+Knows the table of problems. Knows nothing of requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from service.api.openapi.headers import ALWAYS, header_references
+from service.api.schema import Schema, reference
+from service.http.problems import MEDIA_TYPE, ProblemKind, statuses, with_prefix
+
+#: What any path can answer, whatever it does.
+EVERYWHERE: Final = (
+    "malformed-request",
+    "method-not-allowed",
+    "body-too-large",
+    "head-too-large",
+    "receipt-timeout",
+    "too-many-connections",
+    "internal-error",
+    "shutting-down",
+)
+#: Problems that can arise once the model is chosen, or the seed, which the answer then tells.
+_AFTER_THE_CHOICE: Final = {
+    "malformed-body",
+    "invalid-value",
+    "inference-failed",
+    "model-unavailable",
+    "too-busy",
+    "deadline-exceeded",
+}
+_HEADERS_BY_STATUS: Final = {
+    401: ("WWW-Authenticate",),
+    405: ("Allow",),
+    415: ("Accept-Post",),
+    429: ("Retry-After",),
+    503: ("Retry-After",),
+}
+
+
+class ProblemResponses:
+    """Gathers the responses that paths refer to."""
+
+    def __init__(self, *, prefix: str) -> None:
+        """`prefix` is the path that a proxy puts before every path here."""
+        self._prefix = prefix
+        self.components: dict[str, Schema] = {}
+        """Everything under `components.responses`."""
+
+    def of(self, codes: Iterable[str]) -> Schema:
+        """One response for each status of some problems."""
+        references: Schema = {}
+        for status, rows in sorted(statuses(codes).items()):
+            name = f"{status}_" + "_or_".join(row.code for row in rows)
+            self.components.setdefault(name, _problem_response(status, rows, self._prefix))
+            references[str(status)] = {"$ref": f"#/components/responses/{name}"}
+        return references
+
+
+def _problem_response(status: int, rows: tuple[ProblemKind, ...], prefix: str) -> Schema:
+    headers = [*ALWAYS, *_HEADERS_BY_STATUS.get(status, ())]
+    if any(row.code in _AFTER_THE_CHOICE for row in rows):
+        headers += ["X-Model", "X-Seed"]
+    return {
+        "description": "\n\n".join(f"`{row.code}`: {row.title}. {row.remedy}" for row in rows),
+        "headers": header_references(headers),
+        "content": {
+            MEDIA_TYPE: {
+                "schema": reference("Problem"),
+                "examples": {row.code: {"value": _problem_example(row, prefix)} for row in rows},
+            }
+        },
+    }
+
+
+def _problem_example(row: ProblemKind, prefix: str) -> Schema:
+    return {
+        "type": f"{prefix}/problems/{row.code}",
+        "title": row.title,
+        "status": row.status,
+        "code": row.code,
+        "detail": row.title + ".",
+        "remedy": with_prefix(row.remedy, prefix),
+        "request_id": "9f2c1d7a40b3e856",
+        "errors": [],
+    }

@@ -1,0 +1,68 @@
+"""What each path is that answers one document and runs no model: models, limits, problems, probes, pages.
+
+Knows names, schemas and problems; the OpenAPI document is written from them. A resource stands in the module
+of its handler. Knows nothing of requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from starlette.routing import Route
+
+from service.api.schema import Schema
+from service.http.document import Document
+from service.references import REFERENCE_PATTERN
+
+JSON: Final = "application/json"
+TEXT: Final[Schema] = {"type": "string"}
+
+
+@dataclass(frozen=True)
+class PathParameter:
+    """A part of a path that a client fills in."""
+
+    name: str
+    description: str
+    schema: Schema
+    example: str | None = None
+    """Left out: the name of the default model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """One path and the document that it answers."""
+
+    path: str
+    operation_id: str
+    tag: str
+    summary: str
+    answer: Mapping[str, type[Document] | Schema]
+    """What it answers, by media type."""
+    description: str = ""
+    note: str = ""
+    """A description for operators; it stands at the end of the entry."""
+    method: str = "GET"
+    problems: tuple[str, ...] = ()
+    """Codes of `problems.PROBLEMS` that it can answer, besides those of every path."""
+    parameters: tuple[PathParameter, ...] = ()
+    headers: tuple[str, ...] = ()
+    """Headers of the answer, besides those of every answer."""
+
+
+class ResourceRoutes(Protocol):
+    """The handlers of some resources in one application."""
+
+    @property
+    def resources(self) -> Sequence[Resource]:
+        """What they answer."""
+
+    def routes(self) -> list[Route]:
+        """Each path with its handler."""
+
+
+def named_model(description: str) -> PathParameter:
+    """The part of a path that names a model."""
+    return PathParameter("name", description, {"type": "string", "pattern": REFERENCE_PATTERN})

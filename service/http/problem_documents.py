@@ -1,0 +1,123 @@
+"""Problems as JSON: the body of an error (RFC 9457) and the table of all codes.
+
+Knows the table of problems. Knows nothing of how an error came about. A body is at most `MAX_BODY_BYTES` long
+whatever was sent, and holds at most `MAX_ITEMS` items.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from service.http.document import Document
+from service.http.problems import MAX_ITEMS, PROBLEMS, ProblemError, ProblemKind, with_prefix
+
+MAX_BODY_BYTES: Final = 8_000
+_MAX_DETAIL_BYTES: Final = 1_200
+_MAX_PART_BYTES: Final = 240
+
+ProblemCode = Annotated[str, Field(json_schema_extra={"enum": list(PROBLEMS)})]
+ProblemStatus = Annotated[int, Field(ge=400, le=599)]
+
+
+class ProblemItem(Document):
+    """One defect of a request."""
+
+    where: str
+    """Such as `images[2]` or `query: n`."""
+    expected: str
+    """What fits."""
+    got: str
+    """What came; never the text itself."""
+    remedy: str
+    """What to send instead."""
+
+
+class Problem(Document):
+    """RFC 9457. At most 8,000 bytes; never repeats what was sent."""
+
+    type: str
+    """Address, on this server, of what the code means."""
+    title: str
+    """What the code means, in words."""
+    status: ProblemStatus
+    code: ProblemCode
+    """Stable; made for programs."""
+    detail: str
+    """What was wrong with this request."""
+    remedy: str
+    """What to do about problems of this code."""
+    request_id: str
+    """The same as X-Request-Id."""
+    errors: Annotated[list[ProblemItem], Field(max_length=MAX_ITEMS)]
+
+
+class ProblemRow(Document):
+    """One row of the table of problems."""
+
+    code: ProblemCode
+    status: ProblemStatus
+    title: str
+    """What it means."""
+    remedy: str
+    """What to do about it."""
+
+
+class ProblemTable(Document):
+    """Every problem that an answer can report."""
+
+    problems: list[ProblemRow]
+
+
+def problem_body(error: ProblemError, *, request_id: str, prefix: str = "") -> bytes:
+    """The JSON of one problem: at most `MAX_BODY_BYTES` bytes, whatever the error carries.
+
+    Args:
+        error: The problem.
+        request_id: Id of the request in the log.
+        prefix: Prefix of every link: the path that a proxy puts before this server's own.
+    """
+    kind = error.kind
+    items = [
+        ProblemItem(
+            where=_clip(item.where),
+            expected=_clip(item.expected),
+            got=_clip(item.got),
+            remedy=_clip(with_prefix(item.remedy, prefix)),
+        )
+        for item in error.items[:MAX_ITEMS]
+    ]
+    problem = Problem(
+        type=f"{prefix}/problems/{kind.code}",
+        title=kind.title,
+        status=kind.status,
+        code=kind.code,
+        detail=_clip(with_prefix(error.detail, prefix), _MAX_DETAIL_BYTES),
+        remedy=with_prefix(kind.remedy, prefix),
+        request_id=request_id,
+        errors=items,
+    )
+    body = problem.to_json()
+    while len(body) > MAX_BODY_BYTES and items:
+        items.pop()
+        body = problem.model_copy(update={"errors": items}).to_json()
+    return body
+
+
+def problem_row(kind: ProblemKind, *, prefix: str = "") -> ProblemRow:
+    """One row of the table; its links begin with `prefix`."""
+    remedy = with_prefix(kind.remedy, prefix)
+    return ProblemRow(code=kind.code, status=kind.status, title=kind.title, remedy=remedy)
+
+
+def problem_table(*, prefix: str = "") -> ProblemTable:
+    """The whole table."""
+    return ProblemTable(problems=[problem_row(kind, prefix=prefix) for kind in PROBLEMS.values()])
+
+
+def _clip(text: str, limit: int = _MAX_PART_BYTES) -> str:
+    """`text` cut to `limit` UTF-8 bytes, without characters that JSON would swell."""
+    clean = "".join(c if c.isprintable() else "?" for c in text[: limit + 1])
+    data = clean.encode("utf-8", "replace")
+    return clean if len(data) <= limit else data[: limit - 3].decode("utf-8", "ignore") + "..."
