@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import http.client
+import importlib.util
 import json
 import logging
 import os
@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from model_store.standard_streams import OutputError, run_command
-from service.bench.flags import add_bench_command
+from service.nearest_name import did_you_mean
 from service.process.worker import WorkerPlace
 from service.security.api_keys import LABEL_RULE, SCOPES, Scope, new_key
 from service.settings import Settings, SettingsError, describe_settings, ignored_variables, load_settings
@@ -37,6 +37,10 @@ EXIT_ADDRESS = 69
 EXIT_SETTINGS = 78
 
 _log = logging.getLogger(__name__)
+_NO_BENCH = (
+    "vae-serve bench: not part of the server's image. Install it where the load is to come from "
+    "(pip install vae-service), and run it there."
+)
 _EXIT_CODES = "exit codes: " + __doc__.partition("Exit codes: ")[2].replace("\n", " ").strip()
 
 
@@ -54,6 +58,9 @@ def main(argv: Sequence[str] | None = None, *, place: WorkerPlace | None = None)
 def _command(argv: Sequence[str] | None, started_s: float, place: WorkerPlace | None) -> int:
     parser = _parser()
     given = sys.argv[1:] if argv is None else list(argv)
+    if given[:1] == ["bench"] and not _has_bench():
+        print(_NO_BENCH, file=sys.stderr)
+        return EXIT_USAGE
     arguments = _parse(parser, given)
     if arguments.command == "key":
         return _key(scope=arguments.scope, label=arguments.label)
@@ -244,6 +251,11 @@ def _key(*, scope: Scope, label: str | None) -> int:
     return 0
 
 
+def _has_bench() -> bool:
+    """Whether `service.bench` is installed; the image leaves it out."""
+    return importlib.util.find_spec("service.bench") is not None
+
+
 def _bench(arguments: argparse.Namespace) -> int:
     """Load from outside: it takes no settings, because the server may be anybody's."""
     from service.bench.cli import run_bench  # noqa: PLC0415
@@ -306,7 +318,10 @@ def _parser() -> argparse.ArgumentParser:
                 "--timeout-s", type=float, default=3.0, metavar="SECONDS", help="how long to wait; default 3"
             )
     _add_key_command(commands)
-    add_bench_command(commands)
+    if _has_bench():
+        from service.bench.flags import add_bench_command  # noqa: PLC0415
+
+        add_bench_command(commands)
     return parser
 
 
@@ -351,7 +366,5 @@ def _parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Nam
 
 
 def _refuse(parser: argparse.ArgumentParser, unknown: str) -> NoReturn:
-    flags = [setting.flag for setting in describe_settings()]
-    nearest: list[Any] = difflib.get_close_matches(unknown.partition("=")[0], flags, n=1, cutoff=0.4)
-    hint = f" Did you mean {nearest[0]}?" if nearest else ""
-    parser.error(f"unknown argument {unknown[:80]!r}.{hint}")
+    hint = did_you_mean(unknown.partition("=")[0], (setting.flag for setting in describe_settings()))
+    parser.error(f"unknown argument {unknown[:80]!r}. {hint}".rstrip())

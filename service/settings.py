@@ -8,7 +8,6 @@ orchestrator adds for a service of that name are no settings.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -33,6 +32,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from service.nearest_name import did_you_mean
 from service.references import REFERENCE_PATTERN
 from service.service_links import service_links
 
@@ -355,8 +355,7 @@ def refuse_unknown_variables(environment: Mapping[str, str]) -> None:
     for variable in sorted(environment):
         if not variable.startswith(ENV_PREFIX) or variable in known or variable in links:
             continue
-        nearest = difflib.get_close_matches(variable, sorted(known), n=1, cutoff=0.4)
-        hint = f"Did you mean {nearest[0]}?" if nearest else "See `vae-serve run --help`."
+        hint = did_you_mean(variable, known) or "See `vae-serve run --help`."
         raise SettingsError(
             f"environment: {variable[:80]!r} is no setting; expected one of the "
             f"{len(known)} names that `vae-serve run --help` lists. {hint} Unset it or correct it."

@@ -36,6 +36,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._whole = False
         self._stays = False
+        self._without_body = False
         self._transport: asyncio.Transport | None = None
         self.reason_to_abort = ""
         self.busy = False
@@ -43,11 +44,15 @@ class Connection(asyncio.Protocol):
         self.sent_s = 0.0
         """For whoever watches over time; this class reads no clock."""
         self.due_s = 0.0
+        self.request = b""
+        """The last one that was sent, and how often it was sent, on whatever connection."""
+        self.tries = 1
 
     def send(self, data: bytes) -> None:
         """Sends one whole request. The connection must be open and not busy."""
         assert self._transport is not None
         self.busy = True
+        self._without_body = data.startswith(b"HEAD ")
         self._transport.write(data)
 
     def abort(self, reason: str) -> None:
@@ -80,6 +85,8 @@ class Connection(asyncio.Protocol):
             return
         self._whole = False
         status = self._parser.get_status_code()
+        if self._without_body:  # of which the parser cannot know, and waits for the body
+            self._parser = httptools.HttpResponseParser(self)
         if not self._stays:
             self.close()
         if self.busy:
@@ -101,6 +108,11 @@ class Connection(asyncio.Protocol):
             self._ended(self)
 
     # What httptools calls.
+
+    def on_headers_complete(self) -> None:
+        """The answer to HEAD is whole with its head."""
+        if self._without_body:
+            self.on_message_complete()
 
     def on_message_complete(self) -> None:
         """Note that the answer is whole, and whether the connection stays open."""

@@ -29,6 +29,7 @@ from service.bench.requests import Target
 from service.bench.timer import Timer
 
 NextRequest = Callable[[], bytes]
+"""Gives the next request; `StopIteration` ends the load."""
 
 #: How often requests on their way are looked at for what has waited too long.
 _SWEEP_S = 0.25
@@ -37,6 +38,23 @@ _BACK_OFF_S = 0.1
 #: An open loop sends at most this many at one wake before it lets answers in.
 _MOST_AT_ONCE = 64
 Arrivals = Literal["poisson", "constant"]
+
+
+class LeavingRequest(bytes):
+    """A request whose client closes the connection at once and never sees the answer."""
+
+
+class CutRequest(bytes):
+    """A request that promises more than it sends: after its answer the connection is of no more use."""
+
+
+@dataclass(frozen=True)
+class _Due:
+    """A request that waits for a connection."""
+
+    due_s: float
+    request: bytes
+    tries: int = 1
 
 
 @dataclass(frozen=True)
@@ -50,6 +68,8 @@ class LoadResult:
     """When it was due (open loop) or sent (closed loop), from the begin of the load."""
     latency_s: NDArray[np.float64]
     status: NDArray[np.int32]
+    sent: list[bytes]
+    """Each request, the very object that `next_request` gave."""
     took_s: float
     """How long this stretch of the load lasted, without the wait for the last answers."""
     begun_s: float = 0.0
@@ -97,6 +117,8 @@ class Load:
         max_connections: Most connections of an open loop; what is due beyond waits, and its wait counts.
         arrivals: Gaps between due times: `poisson`, as of independent users, or `constant`.
         timeout_s: What waits longer for its answer is aborted and counts as `NO_ANSWER`.
+        tries: How often a request is sent whose connection ends before its answer, each time on another
+            connection, as HTTP's own clients do. Its latency counts from the first time.
         precise_timer: False leaves due times to the event loop's timers of 1 ms.
     """
 
@@ -110,6 +132,7 @@ class Load:
         max_connections: int = 512,
         arrivals: Arrivals = "poisson",
         timeout_s: float = 30.0,
+        tries: int = 1,
         seed: int = 0,
         precise_timer: bool = True,
     ) -> None:
@@ -126,12 +149,13 @@ class Load:
         self._most = max_connections if concurrency is None else concurrency
         self._arrivals = arrivals
         self._timeout_s = timeout_s
+        self._tries = tries
         self._precise_timer = precise_timer
         self._rng = random.Random(seed)  # noqa: S311  (gaps between requests, no secret)
         self._all: set[Connection] = set()
         self._idle: list[Connection] = []
-        self._due: deque[float] = deque()
-        """Due times of requests that no connection was free for."""
+        self._due: deque[_Due] = deque()
+        """Requests that no connection was free for."""
         self._tasks: set[asyncio.Task[None]] = set()
         """Each opens one connection."""
         self._sending = False
@@ -161,9 +185,9 @@ class Load:
         self._begun_s = self._taken_s = time.perf_counter()
         self._sweep_late()
         if self._rate_per_s is None:
-            for connection in list(self._idle):
-                self._send(connection, time.perf_counter())
-            self._idle.clear()
+            idle, self._idle = self._idle, []
+            for connection in idle:
+                self._send_next(connection)
         else:
             self._timer = Timer(self._send_what_is_due, precise=self._precise_timer)
             self._next_due_s = self._begun_s + self._gap_s()
@@ -176,6 +200,7 @@ class Load:
             due_s=np.array(self._due_s) - self._begun_s,
             latency_s=np.array(self._latency_s),
             status=np.array(self._status, dtype=np.int32),
+            sent=self._sent,
             took_s=now_s - self._taken_s,
             begun_s=self._taken_s - self._begun_s,
             reasons=self._reasons,
@@ -201,8 +226,8 @@ class Load:
             self._sweep.cancel()
         for task in self._tasks:
             task.cancel()
-        for due_s in self._due:
-            self._record(due_s, NO_ANSWER, "the load ended before it could be sent")
+        for due in self._due:
+            self._record(due, "the load ended before it could be sent")
         self._due.clear()
         for connection in list(self._all):
             if connection.busy:
@@ -212,7 +237,12 @@ class Load:
         await asyncio.sleep(0)  # the transports close in the loop's next turn
         await asyncio.sleep(0)
 
+    async def finished(self) -> None:
+        """Waits until `next_request` has ended and everything that it gave is answered."""
+        await self._drained.wait()
+
     def _clear(self) -> None:
+        self._sent: list[bytes] = []
         self._due_s, self._latency_s, self._status = array("d"), array("d"), array("i")
         self._reasons: Counter[str] = Counter()
         self._lag_s = 0.0
@@ -225,10 +255,30 @@ class Load:
 
     # Sending.
 
-    def _send(self, connection: Connection, due_s: float) -> None:
-        connection.due_s = due_s
+    def _send(self, connection: Connection, due: _Due) -> None:
+        connection.due_s, connection.request, connection.tries = due.due_s, due.request, due.tries
         connection.sent_s = time.perf_counter()
-        connection.send(self._next_request())
+        connection.send(due.request)
+        if type(due.request) is LeavingRequest:
+            connection.close()
+
+    def _send_next(self, connection: Connection) -> None:
+        """What a connection of a closed loop does as soon as it can."""
+        due = self._next_due(time.perf_counter())
+        if due is None:
+            self._idle.append(connection)
+        else:
+            self._send(connection, due)
+
+    def _next_due(self, due_s: float) -> _Due | None:
+        """The next request; None when there is none, which ends the load."""
+        try:
+            return _Due(due_s, self._next_request())
+        except StopIteration:
+            self._sending = False
+            if not self.on_their_way:
+                self._drained.set()
+            return None
 
     def _send_what_is_due(self) -> None:
         if not self._sending or self._timer is None:
@@ -238,11 +288,14 @@ class Load:
             if self._next_due_s > now_s:
                 break
             self._lag_s = max(self._lag_s, now_s - self._next_due_s)
+            due = self._next_due(self._next_due_s)
+            if due is None:
+                return
             connection = self._free()
             if connection is not None:
-                self._send(connection, self._next_due_s)
+                self._send(connection, due)
             else:
-                self._due.append(self._next_due_s)
+                self._due.append(due)
                 if len(self._all) + len(self._tasks) < self._most:
                     self._connect_soon()
             self._next_due_s += self._gap_s()
@@ -257,11 +310,18 @@ class Load:
 
     def _answered(self, connection: Connection, status: int, reason: str) -> None:
         now_s = time.perf_counter()
-        self._due_s.append(connection.due_s)
-        self._latency_s.append(now_s - connection.due_s)
-        self._status.append(status)
-        if status == NO_ANSWER:
-            self._reasons[reason] += 1
+        request = connection.request
+        if connection.open and type(request) is CutRequest:
+            connection.close()
+        if status == NO_ANSWER and self._is_tried_again(connection):
+            self._due.appendleft(_Due(connection.due_s, request, connection.tries + 1))
+        else:
+            self._due_s.append(connection.due_s)
+            self._latency_s.append(now_s - connection.due_s)
+            self._status.append(status)
+            self._sent.append(request)
+            if status == NO_ANSWER:
+                self._reasons[reason] += 1
         if not connection.open:
             self._all.discard(connection)
             if self._sending or self._due:
@@ -271,16 +331,25 @@ class Load:
         elif not self._sending:
             pass
         elif self._rate_per_s is None:
-            self._send(connection, now_s)
+            self._send_next(connection)
         else:
             self._idle.append(connection)
         if not self._sending and not self.on_their_way:
             self._drained.set()
 
-    def _record(self, due_s: float, status: int, reason: str) -> None:
-        self._due_s.append(due_s)
-        self._latency_s.append(time.perf_counter() - due_s)
-        self._status.append(status)
+    def _is_tried_again(self, connection: Connection) -> bool:
+        """Whether the server, or the system, ended the connection, and the request has tries left."""
+        return (
+            connection.tries < self._tries
+            and not connection.reason_to_abort
+            and type(connection.request) is not LeavingRequest
+        )
+
+    def _record(self, due: _Due, reason: str) -> None:
+        self._due_s.append(due.due_s)
+        self._latency_s.append(time.perf_counter() - due.due_s)
+        self._status.append(NO_ANSWER)
+        self._sent.append(due.request)
         self._reasons[reason] += 1
 
     # Connections.
@@ -310,10 +379,11 @@ class Load:
                 break
             except OSError as error:
                 reason = f"cannot connect: {error.strerror or type(error).__name__}"
-                if self._rate_per_s is None:
-                    self._record(due_s, NO_ANSWER, reason)
-                elif self._due:
-                    self._record(self._due.popleft(), NO_ANSWER, reason)
+                due = self._due.popleft() if self._due else None
+                if due is None and self._rate_per_s is None:
+                    due = self._next_due(due_s)
+                if due is not None:
+                    self._record(due, reason)
                 await asyncio.sleep(_BACK_OFF_S)
                 due_s = time.perf_counter()
         connection = self._free()
@@ -322,7 +392,7 @@ class Load:
         if self._due:
             self._send(connection, self._due.popleft())
         elif self._rate_per_s is None and self._sending:
-            self._send(connection, time.perf_counter())
+            self._send_next(connection)
         else:
             self._idle.append(connection)
 
@@ -338,8 +408,8 @@ class Load:
         for connection in list(self._all):
             if connection.busy and connection.sent_s < latest_s:
                 connection.abort(f"no answer within {self._timeout_s:g} s")
-        while self._due and self._due[0] < latest_s:
-            self._record(self._due.popleft(), NO_ANSWER, f"no connection within {self._timeout_s:g} s")
+        while self._due and self._due[0].due_s < latest_s:
+            self._record(self._due.popleft(), f"no connection within {self._timeout_s:g} s")
         self._sweep = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep_late)
 
 
@@ -349,23 +419,27 @@ async def run_load(
     *,
     concurrency: int | None = None,
     rate_per_s: float | None = None,
-    duration_s: float,
+    duration_s: float | None = None,
     max_connections: int = 512,
     arrivals: Arrivals = "poisson",
     timeout_s: float = 30.0,
+    tries: int = 1,
     seed: int = 0,
 ) -> LoadResult:
-    """Load for `duration_s`, then waits for every answer: nothing that was sent is left out of the result.
+    """Load for `duration_s`, or until the requests end, and every answer to it.
+
+    Nothing that was sent is left out of the result.
 
     Args:
         target: Where; a URL such as `http://127.0.0.1:8000` is read.
         requests: Whole requests as bytes (`requests.render_request`), taken in turn, or what makes the next.
         concurrency: Connections that always have a request under way (closed loop).
         rate_per_s: Requests a second, whatever the answers take (open loop).
-        duration_s: How long requests are sent.
+        duration_s: How long requests are sent; left out, until `requests` raises `StopIteration`.
         max_connections: Most connections of an open loop.
         arrivals: How the requests of an open loop are spaced.
         timeout_s: Longest wait for one answer, at the end too.
+        tries: How often a request is sent whose connection ends before its answer.
         seed: Of random arrivals.
 
     Raises:
@@ -380,11 +454,15 @@ async def run_load(
         max_connections=max_connections,
         arrivals=arrivals,
         timeout_s=timeout_s,
+        tries=tries,
         seed=seed,
     )
     try:
         await load.start()
-        await asyncio.sleep(duration_s)
+        if duration_s is None:
+            await load.finished()
+        else:
+            await asyncio.sleep(duration_s)
     finally:
         await load.stop(drain_s=timeout_s + 2 * _SWEEP_S)
     return load.take()

@@ -6,6 +6,9 @@ Bodies and pixels never come here: no caller passes them, and long values are cu
 
     log = logging.getLogger(__name__)
     log.info("model loaded", extra=fields(model="mnist@3", load_ms=41.2))
+
+structlog could write the same JSON, by processors that do what `_Formatter` does, in twice the time. Its text
+is another. The writer, and the lines of uvicorn and of Python itself, would stay ours.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import os
 import random
 import signal
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from hazard_plugin import Hazard
+from process_facts import children
 from server_process import Running, serving
 from tiny_models import publish_tiny
 
@@ -30,13 +30,6 @@ REPLACEMENTS = 5
 START_S = 1.5
 
 
-def children_of(pid: int) -> list[int]:
-    try:
-        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-
-
 def handles(pid: int, number: signal.Signals) -> bool:
     """Whether a process has a handler for a signal."""
     with contextlib.suppress(OSError, StopIteration):
@@ -46,13 +39,9 @@ def handles(pid: int, number: signal.Signals) -> bool:
     return False
 
 
-def lines(running: Running, event: str) -> list[dict[str, object]]:
-    return [json.loads(line) for line in running.log.splitlines() if f'"event":"{event}"' in line]
-
-
 def eventually_serving(running: Running, times: int) -> None:
     deadline = time.monotonic() + 60
-    while len(lines(running, "serving")) < times:
+    while len(running.lines("serving")) < times:
         assert time.monotonic() < deadline, running.log
         time.sleep(0.02)
 
@@ -79,7 +68,7 @@ class Hangups:
             time.sleep(0.001)
         while self._left and process.poll() is None:
             # A worker too: an operator may name all processes of the program at once.
-            target = self._chance.choice([process.pid, *children_of(process.pid)])
+            target = self._chance.choice([process.pid, *children(process.pid)])
             with contextlib.suppress(ProcessLookupError):
                 os.kill(target, signal.SIGHUP)
                 self._left -= 1
@@ -104,7 +93,7 @@ def test_hangups_at_random_moments_end_nobody(tmp_path: Path, hazard: Hazard) ->
             hangups.join()
             assert running.get("/sample")[0] == 200
             exits.append(running.stop())
-            died += len(lines(running, "worker died"))
+            died += len(running.lines("worker died"))
         sent += hangups.sent
     assert len(exits) == STARTS
     figure = f"{sent} in {STARTS} starts: {died} workers died, exit codes {sorted(set(exits))}"
@@ -123,9 +112,9 @@ def test_reloads_while_a_worker_is_replaced_end_nobody(tmp_path: Path, hazard: H
     with serving(store.root, tmp_path / "log", *flags) as running:
         eventually_serving(running, 2)
         for round_ in range(1, REPLACEMENTS + 1):
-            os.kill(chance.choice(children_of(running.process.pid)), signal.SIGKILL)
+            os.kill(chance.choice(running.workers), signal.SIGKILL)
             deadline = time.monotonic() + 60
-            while len(lines(running, "serving")) < 2 + round_:
+            while len(running.lines("serving")) < 2 + round_:
                 assert time.monotonic() < deadline, running.log
                 connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=60)
                 # The connection may be one that the dead worker had taken.
@@ -133,7 +122,7 @@ def test_reloads_while_a_worker_is_replaced_end_nobody(tmp_path: Path, hazard: H
                     connection.request("POST", "/models/mnist/reload")
                     reloads += connection.getresponse().status == 200
                 time.sleep(chance.uniform(0.0, 0.1))
-        died = len(lines(running, "worker died"))
+        died = len(running.lines("worker died"))
         code = running.stop()
     figure = (
         f"{reloads} reloads in {REPLACEMENTS} replacements: {died - REPLACEMENTS} died of them, exit {code}"

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hazard_plugin import Hazard
-from load_client import NO_ANSWER, Plan, Request, get, measure, post
+from load_client import Plan, Request, get, measure, post
 from process_facts import descriptors, resident_bytes, settled, threads
 from server_process import serving
 from tiny_models import publish_tiny
 
 from model_store import ModelStore
+from service.bench.client import NO_ANSWER
 
 REQUESTS, WARM = 200_000, 20_000
 ROUNDS = 4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from hazard_plugin import Hazard
-from server_process import Running, serving
+from server_process import serving
 from tiny_models import publish_tiny
 
 from model_store import ModelStore
@@ -22,15 +21,6 @@ WATCH_S = 4.0
 ORDERS = (("supervisor", 0.0), ("workers", 0.0), ("supervisor", 2.0), ("workers", 2.0), ("supervisor", 0.0))
 
 
-def workers_of(running: Running) -> list[int]:
-    pid = running.process.pid
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def told(running: Running, event: str) -> list[dict[str, object]]:
-    return [json.loads(line) for line in running.log.splitlines() if f'"event":"{event}"' in line]
-
-
 @pytest.mark.hard
 @pytest.mark.hazard_row("paused")
 def test_workers_outlive_pauses_of_the_whole_server(tmp_path: Path, hazard: Hazard) -> None:
@@ -38,10 +28,10 @@ def test_workers_outlive_pauses_of_the_whole_server(tmp_path: Path, hazard: Haza
     publish_tiny(store, name="mnist", image_shape=(1, 4, 4), latent_size=2)
     with serving(store.root, tmp_path / "log", "--workers", "2", "--access-log", "false") as running:
         deadline = time.monotonic() + 60
-        while not told(running, "workers serve"):
+        while not running.lines("workers serve"):
             assert time.monotonic() < deadline, running.log
             time.sleep(0.05)
-        before, wrong = workers_of(running), 0
+        before, wrong = running.workers, 0
         for first, between_s in ORDERS:
             groups = [[running.process.pid], before]
             order = groups if first == "supervisor" else groups[::-1]
@@ -56,8 +46,8 @@ def test_workers_outlive_pauses_of_the_whole_server(tmp_path: Path, hazard: Haza
             while time.monotonic() < until_s:
                 wrong += running.get("/sample")[0] != 200
                 time.sleep(0.1)
-        after = workers_of(running)
-        hung = len(told(running, "worker hangs"))
+        after = running.workers
+        hung = len(running.lines("worker hangs"))
         assert running.stop() == 0
     stay = len(set(before) & set(after))
     figure = f"{len(ORDERS)} × {PAUSE_S:g} s: {stay} of 2 workers stay, {wrong} wrong answers"

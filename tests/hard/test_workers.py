@@ -5,7 +5,6 @@ That SIGTERM loses nobody, with two workers too, is measured by test_stopping.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -29,15 +28,6 @@ HANGS_S = 15.0 + ANSWER_S
 pytestmark = pytest.mark.hard
 
 
-def workers_of(running: Running) -> set[int]:
-    children = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children").read_text()
-    return {int(pid) for pid in children.split()}
-
-
-def lines(running: Running, event: str) -> list[dict[str, object]]:
-    return [json.loads(line) for line in running.log.splitlines() if f'"event":"{event}"' in line]
-
-
 def eventually(found: Callable[[], bool], running: Running, *, within_s: float) -> None:
     begun = time.monotonic()
     while not found():
@@ -46,7 +36,7 @@ def eventually(found: Callable[[], bool], running: Running, *, within_s: float) 
 
 
 def told(running: Running, event: str, *, times: int, within_s: float) -> None:
-    eventually(lambda: len(lines(running, event)) == times, running, within_s=within_s)
+    eventually(lambda: len(running.lines(event)) == times, running, within_s=within_s)
 
 
 @pytest.fixture
@@ -60,7 +50,7 @@ def store(tmp_path: Path) -> ModelStore:
 @pytest.fixture
 def two(store: ModelStore, tmp_path: Path) -> Iterator[Running]:
     with serving(store.root, tmp_path / "log", "--workers", "2", "--access-log", "false") as running:
-        eventually(lambda: bool(lines(running, "workers serve")), running, within_s=30)
+        eventually(lambda: bool(running.lines("workers serve")), running, within_s=30)
         yield running
 
 
@@ -74,19 +64,19 @@ def test_callers_hardly_notice_that_workers_are_killed(two: Running) -> None:
     kills = 4
     with load(two, duration_s=20) as calls:
         for number in range(1, kills + 1):
-            os.kill(next(iter(workers_of(two))), signal.SIGKILL)
+            os.kill(next(iter(two.workers)), signal.SIGKILL)
             told(two, "serving", times=2 + number, within_s=REPLACED_S)
         answers = calls.answers()
     assert set(answers.statuses) == {200}, answers.statuses
     assert max(answers.latency_s) < 2.0
-    assert [line["signal"] for line in lines(two, "worker died")] == ["SIGKILL"] * kills
-    assert len(workers_of(two)) == 2
+    assert [line["signal"] for line in two.lines("worker died")] == ["SIGKILL"] * kills
+    assert len(two.workers) == 2
     assert "Traceback" not in two.log
     assert two.stop() == 0
 
 
 def test_worker_that_hangs_is_replaced_and_holds_only_its_own_callers(two: Running) -> None:
-    victim = min(workers_of(two))
+    victim = min(two.workers)
     with load(two, duration_s=HANGS_S + 10) as calls:
         time.sleep(2)  # until it has callers
         os.kill(victim, signal.SIGSTOP)
@@ -97,8 +87,8 @@ def test_worker_that_hangs_is_replaced_and_holds_only_its_own_callers(two: Runni
     assert set(answers.statuses) == {200}, answers.statuses
     assert 0 < len(held) < CONNECTIONS, held
     assert max(held) < HANGS_S + 3
-    assert [line["pid"] for line in lines(two, "worker hangs")] == [victim]
-    assert victim not in workers_of(two)
+    assert [line["pid"] for line in two.lines("worker hangs")] == [victim]
+    assert victim not in two.workers
     assert two.stop() == 0
 
 
@@ -110,5 +100,5 @@ def test_each_reload_reaches_all_workers_and_no_caller(two: Running) -> None:
             told(two, "models reloaded", times=2 * number, within_s=10)
         answers = calls.answers()
     assert set(answers.statuses) == {200}, answers.statuses
-    workers = [line["worker"] for line in lines(two, "models reloaded")]
+    workers = [line["worker"] for line in two.lines("models reloaded")]
     assert (workers.count(0), workers.count(1)) == (reloads, reloads)

@@ -1,38 +1,36 @@
-"""A client in a process of its own that is not the bottleneck: raw HTTP/1.1 on kept connections, no library.
+"""The load of `service.bench.load` from a process of its own, with requests of several kinds.
 
     python load_client.py < plan.json > result.json
 
-Knows asyncio and as much of HTTP as it takes to find the end of an answer. Knows nothing of the server.
-Closed loop (`connections`, `count` or `duration_s`): each connection sends its next request when it has its
-answer. Open loop (`rate_per_s`, `duration_s`): requests start on time whatever became of those before, and
-latency counts from when a request was due, so that a server that stalls cannot hide it.
+Knows how to say to another process what to send. Knows nothing of the server.
+Closed loop: `connections`, `count` or `duration_s`. Open loop: `rate_per_s`, `duration_s`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import json
 import os
 import random
 import subprocess
 import sys
 import time
-from collections import Counter, deque
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import uvloop
 
-#: Instead of a status: the connection ended before an answer.
-NO_ANSWER = 0
+from service.bench.load import CutRequest, LeavingRequest, run_load
+
 #: Nobody waits longer for an answer; what takes longer is none.
 PATIENCE_S = 30.0
 #: An open loop never has more connections than this; what is due then waits, and its wait counts.
 MOST_CONNECTIONS = 1000
-_HEAD_END = b"\r\n\r\n"
+#: A kept connection may be closed just as it is used again.
+_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -134,141 +132,38 @@ def measure(plan: Plan) -> Answers:
         return load.answers()
 
 
-class _Connection(asyncio.Protocol):
-    """One request at a time."""
-
-    def __init__(self) -> None:
-        self.transport: asyncio.Transport
-        self.answered: asyncio.Future[int] | None = None
-        self.open = False
-        self._buffer = bytearray()
-        self._end = -1
-        self._without_body = False
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        self.open = True
-
-    def send(self, data: bytes) -> asyncio.Future[int]:
-        self._buffer.clear()
-        self._end = -1
-        self._without_body = data.startswith(b"HEAD ")
-        self.answered = asyncio.get_running_loop().create_future()
-        self.transport.write(data)
-        return self.answered
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        if self._end < 0:
-            head = self._buffer.find(_HEAD_END)
-            if head < 0:
-                return
-            headers = bytes(self._buffer[:head]).lower()
-            at = headers.find(b"content-length:")
-            length = 0 if at < 0 or self._without_body else int(headers[at + 15 :].split(b"\r", 1)[0])
-            self._end = head + len(_HEAD_END) + length
-            if b"connection: close" in headers:
-                self.open = False
-        if len(self._buffer) >= self._end:
-            self._finish(int(self._buffer[9:12]))
-
-    def connection_lost(self, _: Exception | None) -> None:
-        self.open = False
-        self._finish(NO_ANSWER)
-
-    def _finish(self, status: int) -> None:
-        if self.answered is not None and not self.answered.done():
-            self.answered.set_result(status)
+def sent_as(request: Request) -> bytes:
+    """What `service.bench.load` sends, and does afterwards."""
+    if not request.expects_answer:
+        return LeavingRequest(request.data)
+    return request.data if request.is_whole else CutRequest(request.data)
 
 
-class _Client:
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._rng = random.Random(plan.seed)
-        self._kinds = range(len(plan.requests))
-        self._weights = [request.weight for request in plan.requests]
-        self._idle: deque[_Connection] = deque()
-        self._all: set[_Connection] = set()
-        self._room = asyncio.Semaphore(MOST_CONNECTIONS)
-        self._answers = Answers()
-        self._begun_s = 0.0
-
-    async def run(self) -> Answers:
-        self._begun_s = time.perf_counter()
-        if self._plan.rate_per_s is None:
-            await self._closed_loop()
-        else:
-            await self._open_loop(self._plan.rate_per_s)
-        self._answers.took_s = time.perf_counter() - self._begun_s
-        for connection in self._all:
-            connection.transport.close()
-        return self._answers
-
-    async def _closed_loop(self) -> None:
-        left = self._plan.count if self._plan.count is not None else 1 << 60
-        end_s = self._begun_s + (self._plan.duration_s or 1e9)
-
-        async def one() -> None:
-            nonlocal left
-            while left > 0 and time.perf_counter() < end_s:
-                left -= 1
-                await self._ask(time.perf_counter())
-
-        await asyncio.gather(*(one() for _ in range(self._plan.connections)))
-
-    async def _open_loop(self, rate_per_s: float) -> None:
-        assert self._plan.duration_s is not None
-        due_s, tasks = self._begun_s, set()
-        while due_s < self._begun_s + self._plan.duration_s:
-            wait_s = due_s - time.perf_counter()
-            if wait_s > 0:
-                await asyncio.sleep(wait_s)
-            task = asyncio.create_task(self._ask(due_s))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-            due_s += self._rng.expovariate(rate_per_s)
-        if tasks:
-            await asyncio.wait(tasks)
-
-    async def _ask(self, due_s: float) -> None:
-        (kind,) = self._rng.choices(self._kinds, self._weights)
-        request = self._plan.requests[kind]
-        async with self._room:
-            status = NO_ANSWER
-            for _ in range(3):  # a kept connection may be closed just as it is used again
-                connection = await self._connection()
-                if not request.expects_answer:
-                    connection.transport.write(request.data)
-                    connection.transport.close()
-                    break
-                try:
-                    status = await asyncio.wait_for(connection.send(request.data), PATIENCE_S)
-                except TimeoutError:
-                    connection.transport.close()
-                    self._all.discard(connection)
-                    break
-                if connection.open and request.is_whole:
-                    self._idle.append(connection)
-                else:
-                    connection.transport.close()
-                    self._all.discard(connection)
-                if status != NO_ANSWER:
-                    break
-        answers = self._answers
-        answers.kind.append(kind)
-        answers.due_s.append(due_s - self._begun_s)
-        answers.latency_s.append(time.perf_counter() - due_s)
-        answers.status.append(status)
-
-    async def _connection(self) -> _Connection:
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.open:
-                return connection
-        loop = asyncio.get_running_loop()
-        _, made = await loop.create_connection(_Connection, "127.0.0.1", self._plan.port)
-        self._all.add(made)
-        return made
+async def run(plan: Plan) -> Answers:
+    requests = [sent_as(request) for request in plan.requests]
+    kinds = {id(request): kind for kind, request in enumerate(requests)}
+    rng = random.Random(plan.seed)
+    weights = [request.weight for request in plan.requests]
+    chosen = (rng.choices(requests, weights)[0] for _ in itertools.count())
+    begun_s = time.perf_counter()
+    result = await run_load(
+        f"http://127.0.0.1:{plan.port}",
+        itertools.islice(chosen, plan.count).__next__,
+        concurrency=plan.connections if plan.rate_per_s is None else None,
+        rate_per_s=plan.rate_per_s,
+        duration_s=plan.duration_s,
+        max_connections=MOST_CONNECTIONS,
+        timeout_s=PATIENCE_S,
+        tries=_TRIES,
+        seed=plan.seed,
+    )
+    return Answers(
+        kind=[kinds[id(request)] for request in result.sent],
+        due_s=result.due_s.tolist(),
+        latency_s=result.latency_s.tolist(),
+        status=result.status.tolist(),
+        took_s=time.perf_counter() - begun_s,
+    )
 
 
 def main() -> None:
@@ -278,12 +173,8 @@ def main() -> None:
         for request in document.pop("requests")
     ]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        answers = runner.run(_Client(Plan(requests=requests, **document)).run())
+        answers = runner.run(run(Plan(requests=requests, **document)))
     json.dump(asdict(answers), sys.stdout)
-
-
-def weighted(*requests: tuple[bytes, float]) -> Sequence[Request]:
-    return [Request(data, weight) for data, weight in requests]
 
 
 if __name__ == "__main__":

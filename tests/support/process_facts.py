@@ -25,6 +25,14 @@ def threads(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/task").iterdir()))
 
 
+def children(pid: int) -> list[int]:
+    """Process ids, in the order in which they were started; none of a process that has ended."""
+    try:
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
 def cpu_s(pid: int) -> float:
     """Seconds that all its threads have computed."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import signal
 import socket
@@ -16,9 +17,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from patience import PATIENCE_S
-from process_facts import is_asleep
+from process_facts import children, is_asleep
 
 #: Between two looks, longer than the writing thread rests; a server that is never quiet is read all the same.
 _REST_S, _BUSY_S = 0.01, 5.0
@@ -48,6 +50,15 @@ class Running:
             rests = rests + 1 if is_asleep(self.process.pid) else 0
             time.sleep(_REST_S)
         return self.log_path.read_text()
+
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """The lines of the log, as JSON, that tell one event."""
+        return [json.loads(line) for line in self.log.splitlines() if f'"event":"{event}"' in line]
+
+    @property
+    def workers(self) -> list[int]:
+        """Process ids of its workers; none where it is the only process."""
+        return children(self.process.pid)
 
     def get(self, target: str, *, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from time import monotonic
 
 from model_store.standard_streams import OutputError
-from training.objectives.estimators import Progress
+from training.objectives.progress import Progress
 
 #: Between two lines where standard error is no terminal, so that a log stays short.
 _LINE_EVERY_S = 30.0

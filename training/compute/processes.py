@@ -3,6 +3,9 @@
 Knows environment variables and torch's process group. Knows nothing of models, images or run
 directories. The first process (rank 0) is the one that leads; the first of each machine starts those
 beside it. One process alone needs none of this.
+
+torchrun may start them instead. It is not what `--devices` uses: its workers outlive an agent that is killed,
+a stop kills those that take more than 30 seconds to save, and each end but success becomes exit code 1.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ from model_store import InvalidReference, ModelReference
 from model_store.numbers import told_apart
 from training.config.messages import explain
 from training.errors import ConfigError
+from training.randomness.seeds import MAX_SEED
 
 Positive = Annotated[float, Field(gt=0.0, le=1e6, allow_inf_nan=False)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
@@ -248,7 +249,7 @@ class TrainerConfig(Section):
     """Passes over the training images; the learning rate ends with the last of them."""
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
     """Images per step; the last, smaller batch of an epoch is left out."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Annotated[int, Field(ge=0, lt=MAX_SEED + 1)] = 0
     """Of everything random: initial weights, split, order, binarisation, noise."""
     start_from: Annotated[str, BeforeValidator(_numbered_version)] = ""
     """Published version, such as `mnist@3`, with whose weights training begins; if empty, they are drawn."""
@@ -275,7 +276,7 @@ class EvaluationConfig(Section):
     """K of the importance-weighted bound on the log-likelihood."""
     importance_images: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
     """Test images, drawn at random by the seed, that the importance-weighted bound is measured on."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Annotated[int, Field(ge=0, lt=MAX_SEED + 1)] = 0
     """Of binarisation, noise and the choice of images."""
 
 

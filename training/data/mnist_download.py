@@ -5,6 +5,9 @@ Knows HTTP, the four file names and their digests. Knows nothing of what is done
 What counts is the *decompressed* content: mirrors may have packed it anew. A file appears in the cache
 under its own name only after that content has been checked; until then it is a `.part`, from which the
 next attempt goes on.
+
+pooch would not do it: it begins a broken download anew, knows one address for a file, hashes the file as it
+was packed, and lets two processes download the same one at once.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from training.config.recipe import DataConfig
 from training.data import ImageData, ImageSet, is_of_pictures, load_images
 from training.errors import ConfigError, DataError, RunDirectoryError
 from training.evaluation.evaluation_context import Workbench
-from training.evaluation.figures import MAX_SEED, write_evaluation
+from training.evaluation.figures import write_evaluation
 from training.evaluation.report.assemble import Request, measure
 from training.evaluation.report.comparison import Comparison, Measured, comparison_page
 from training.evaluation.report.page import page_of
@@ -25,7 +25,8 @@ from training.evaluation.report.section_results import Report
 from training.evaluation.subject import Subject, open_subject
 from training.judge.classifier import load_judge, save_judge
 from training.judge.fitting import fit_judge
-from training.objectives.estimators import Progress
+from training.objectives.progress import Progress
+from training.randomness.seeds import MAX_TORCH_SEED, check_seed
 from training.runs.run_directory import write_text
 from training.runs.writing import writing
 
@@ -152,8 +153,7 @@ def make_judge(
         )
     if not 1 <= epochs <= 1000:
         raise ConfigError(f"--epochs: expected 1 to 1,000, got {epochs:,}.")
-    if not 0 <= seed <= MAX_SEED:
-        raise ConfigError(f"--seed: expected 0 to {MAX_SEED:,}, got {seed:,}. Choose a number in that range.")
+    check_seed(seed, most=MAX_TORCH_SEED)
     data = load_images(data_dir, DataConfig(), tell=tell)
     judge = fit_judge(data, seed=seed, epochs=epochs, tell=tell)
     with writing(out):

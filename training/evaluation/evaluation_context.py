@@ -19,7 +19,8 @@ from training.evaluation.figures import natural_binarisation
 from training.evaluation.subject import Subject
 from training.judge.classifier import Judge, Verdicts
 from training.models import LatentImageModel
-from training.objectives.estimators import Observations, Posteriors, Progress, posteriors
+from training.objectives.estimators import Observations, Posteriors, posteriors
+from training.objectives.progress import Progress, in_batches
 from training.randomness.seeding import generator_for
 
 #: Images or latents in one call of the model.
@@ -116,10 +117,5 @@ class Workbench:
         return torch.randperm(of, generator=self.generator(number))[:count].sort().values.numpy()
 
     def _in_batches(self, rows: Tensor, work: Callable[[Tensor], Tensor], what: str) -> Tensor:
-        pieces, done = [], 0
-        for batch in torch.split(rows, BATCH):
-            pieces.append(work(batch))
-            done += len(batch)
-            if self.progress is not None:
-                self.progress(what, done, len(rows))
-        return torch.cat(pieces)
+        batches = in_batches(rows, BATCH, what, self.progress)
+        return torch.cat([work(batch) for batch in batches])

@@ -26,7 +26,6 @@ from training.models import LatentImageModel
 from training.objectives.estimators import (
     ElboParts,
     Observations,
-    Progress,
     autoencoder_reconstruction_nll,
     elbo_parts,
     importance_weighted_log_px,
@@ -37,12 +36,13 @@ from training.objectives.posterior_collapse import (
     is_collapsed,
     reconstructs_the_mean_image,
 )
+from training.objectives.progress import Progress
+from training.randomness.seeds import MAX_TORCH_SEED
 from training.runs.run_directory import RunDirectory, load_run, write_text
 
 #: A latent is active when the variance of its posterior mean over the data exceeds this
 #: (Burda et al. 2015, arXiv:1509.00519, section 5.2).
 ACTIVE_VARIANCE = 0.01
-MAX_SEED = 2**63 - 1
 
 
 class Evaluation(BaseModel):
@@ -147,7 +147,7 @@ def evaluate(
     _check_range("importance_samples", importance_samples, 1, 1_000_000)
     _check_range("importance_images", 1 if importance_images is None else importance_images, 1, 2**31)
     _check_range("batch_size", batch_size, 1, 2**20)
-    _check_range("seed", seed, 0, MAX_SEED)
+    _check_range("seed", seed, 0, MAX_TORCH_SEED)
     observations = Observations(image_set, binarisation, seed=seed)
     with _inference(model):
         if model.kind == "vae":

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from model_store.onnx_guard import RANDOM_OPERATORS
 from training.errors import ExportError
 from training.models import LatentImageModel
 
@@ -25,10 +26,6 @@ from training.models import LatentImageModel
 OPSET = 20
 #: Two or more: an example batch of one would be baked into the graph as a constant.
 _EXAMPLE_BATCH = 2
-#: Noise is drawn by the server from a seed; one of these in a graph could not be seeded.
-_RANDOM_OPERATORS = frozenset(
-    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
-)
 
 
 @dataclass(frozen=True)
@@ -167,7 +164,7 @@ def _check(role: str, graph: onnx.ModelProto) -> None:
             f"{role}: expected opset {OPSET} of ai.onnx and nothing else, got {versions}. Install the "
             "versions of the constraints file."
         )
-    random = sorted({node.op_type for node in _nodes(graph.graph)} & _RANDOM_OPERATORS)
+    random = sorted({node.op_type for node in _nodes(graph.graph)} & RANDOM_OPERATORS)
     if random:
         raise ExportError(
             f"{role}: expected a graph without randomness, got {', '.join(random)}. Noise is drawn "

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from training.data import ImageSet
 from training.errors import DataError, RunDirectoryError
 from training.models.networks import ImageShape, ResidualEncoder
-from training.objectives.estimators import Progress
+from training.objectives.progress import Progress, in_batches
 from training.runs.run_directory import write_tensors, write_text
 
 #: An image whose most probable label has less than this is one that the judge cannot read.
@@ -170,14 +170,10 @@ def look(
 ) -> Verdicts:
     """What a network in evaluation mode sees in images in [0, 1]."""
     probabilities, features = [], []
-    done = 0
-    for batch in torch.split(images, _BATCH):
+    for batch in in_batches(images, _BATCH, what, progress):
         seen = network.features(batch)
         features.append(seen)
         probabilities.append(torch.softmax(network.head(seen), dim=-1))
-        done += len(batch)
-        if progress is not None:
-            progress(what, done, len(images))
     return Verdicts(probabilities=torch.cat(probabilities), features=torch.cat(features))
 
 

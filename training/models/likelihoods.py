@@ -21,11 +21,11 @@ from training.models.posterior import LOG_2PI
 class Likelihood(nn.Module, ABC):
     """What every likelihood offers; `params` are the decoder's raw outputs, any real number."""
 
-    @abstractmethod
     def mean(
         self, params: Float[Tensor, "batch channel height width"]
     ) -> Float[Tensor, "batch channel height width"]:
-        """x_hat = E[x|z], in [0, 1]."""
+        """x_hat = E[x|z], in [0, 1]: probability of ink for a Bernoulli, grey level for a Gaussian."""
+        return torch.sigmoid(params)
 
     @abstractmethod
     def log_prob(
@@ -47,12 +47,6 @@ class Bernoulli(Likelihood):
     normalised density stands behind; it is finite and its gradient is right, but it must never
     be reported as a likelihood.
     """
-
-    def mean(
-        self, params: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch channel height width"]:
-        """Probability of ink, in [0, 1]."""
-        return torch.sigmoid(params)
 
     def log_prob(
         self,
@@ -111,12 +105,6 @@ class Gaussian(Likelihood):
         if not self.learned:
             return self.sigma_parameter
         return self.sigma_min + functional.softplus(self.sigma_parameter)
-
-    def mean(
-        self, params: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch channel height width"]:
-        """Mean grey level, in [0, 1]."""
-        return torch.sigmoid(params)
 
     def log_prob(
         self,

@@ -10,7 +10,6 @@ Every result is one float64 number per image, in nats.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import chain
@@ -24,9 +23,7 @@ from torch import Tensor
 from training.data import Binarisation, ImageSet, to_unit_interval
 from training.models import DiagonalGaussian, LatentImageModel
 from training.models.posterior import standard_normal_log_prob
-
-Progress = Callable[[str, int, int], None]
-"""Called with (what is being measured, images done, images in all)."""
+from training.objectives.progress import Progress, in_batches
 
 
 class _Purpose(IntEnum):
@@ -114,7 +111,7 @@ def elbo_parts(
     """The terms of the bound for every image, with one posterior sample each."""
     device = _device(model)
     nll, kl, mu = [], [], []
-    for indices in _batches(torch.arange(len(observations)), batch_size, "bound", progress):
+    for indices in in_batches(torch.arange(len(observations)), batch_size, "bound", progress):
         x = observations.take(indices).to(device)
         posterior = model.encode(x)
         eps = observations.normal(indices, _Purpose.ELBO, model.latent_size).to(device)
@@ -149,7 +146,7 @@ def posteriors(
     """The posterior of every image, and one z drawn from it."""
     device = _device(model)
     mu, logvar, z = [], [], []
-    for indices in _batches(torch.arange(len(observations)), batch_size, "posteriors", progress):
+    for indices in in_batches(torch.arange(len(observations)), batch_size, "posteriors", progress):
         posterior = _in_float64(model.encode(observations.take(indices).to(device)))
         eps = observations.normal(indices, _Purpose.ELBO, model.latent_size).to(device)
         mu.append(posterior.mu.cpu())
@@ -189,7 +186,7 @@ def importance_weighted_log_px(
     """
     device = _device(model)
     bounds = []
-    for chosen in _batches(indices, max(1, batch_size // samples), "likelihood", progress):
+    for chosen in in_batches(indices, max(1, batch_size // samples), "likelihood", progress):
         x = observations.take(chosen).to(device)
         posterior = model.encode(x)
         eps = observations.normal(chosen, _Purpose.IMPORTANCE, samples * model.latent_size).to(device)
@@ -234,7 +231,7 @@ def autoencoder_reconstruction_nll(
     """-log p(x|z) at z = mu: the only cost that a model without a posterior has."""
     device = _device(model)
     costs = []
-    for indices in _batches(torch.arange(len(observations)), batch_size, "reconstruction", progress):
+    for indices in in_batches(torch.arange(len(observations)), batch_size, "reconstruction", progress):
         x = observations.take(indices).to(device)
         costs.append(-model.likelihood.log_prob(x, model.decode_params(model.encode(x).mu)).double().cpu())
     return torch.cat(costs)
@@ -250,7 +247,7 @@ def squared_error(
     """Mean over pixels of (x - x_hat)² of each grey image, with x_hat decoded from z = mu."""
     device = _device(model)
     errors = []
-    for indices in _batches(torch.arange(len(image_set)), batch_size, "reconstruction error", progress):
+    for indices in in_batches(torch.arange(len(image_set)), batch_size, "reconstruction error", progress):
         x = to_unit_interval(image_set.images[indices]).to(device)
         x_hat = model.decode(model.encode(x).mu)
         errors.append((x - x_hat).double().square().flatten(start_dim=1).mean(dim=-1).cpu())
@@ -264,14 +261,3 @@ def _in_float64(posterior: DiagonalGaussian) -> DiagonalGaussian:
 def _device(model: LatentImageModel) -> torch.device:
     # A published version has no parameters of its own, only the bytes of its graphs.
     return next(chain(model.parameters(), model.buffers())).device
-
-
-def _batches(
-    indices: Int64[Tensor, " m"], batch_size: int, what: str, progress: Progress | None
-) -> Iterator[Int64[Tensor, " b"]]:
-    done = 0
-    for batch in torch.split(indices, batch_size):
-        yield batch
-        done += len(batch)
-        if progress is not None:
-            progress(what, done, len(indices))

@@ -29,7 +29,8 @@ from model_store import FittedPrior, GaussianMixture, LabelledMixture, Metric, P
 from model_store.manifest import MAX_COMPONENTS, MAX_COMPONENTS_IN_ALL
 from training.data import Binarisation, ImageSet
 from training.errors import DataError, NonFiniteTraining
-from training.objectives.estimators import Observations, Progress
+from training.objectives.estimators import Observations
+from training.objectives.progress import Progress, in_batches
 from training.priors import label_calibration
 from training.priors.mixtures import (
     MOST_ROUNDS,
@@ -214,13 +215,17 @@ def _encoded(
         generator = generator_for(seed, "prior", number + draw * len(Parts.__annotations__))
         rows: list[Tensor] = []
         with torch.inference_mode():
-            for indices in torch.split(torch.arange(len(images)), _BATCH_SIZE):
+            for indices in in_batches(
+                torch.arange(len(images)),
+                _BATCH_SIZE,
+                f"encoding {images.name}",
+                progress,
+                earlier=draw * len(images),
+                total=draws * len(images),
+            ):
                 mu, logvar = encoder.encode(observations.take(indices))
                 eps = torch.randn(mu.shape, generator=generator)
                 rows.append(mu if encoder.kind == "ae" else mu + torch.exp(0.5 * logvar) * eps)
-                if progress is not None:
-                    done = draw * len(images) + int(indices[-1]) + 1
-                    progress(f"encoding {images.name}", done, draws * len(images))
         z.append(torch.cat(rows))
     stacked = torch.stack(z)
     if not torch.isfinite(stacked).all():

@@ -26,15 +26,13 @@ from training.evaluation.figures import weights_sha256
 from training.graphs.export import Graphs
 from training.graphs.parity import OnnxPair
 from training.judge.classifier import Judge, load_judge
-from training.objectives.estimators import Progress
+from training.objectives.progress import Progress
 from training.priors.files import write_prior
 from training.priors.label_calibration import Reader
 from training.priors.selection import Encode, Encoder, Parts, PriorFit, fit_prior
 from training.publishing.model_card import card_with_prior
+from training.randomness.seeds import MAX_SEED, check_seed
 from training.runs.run_directory import load_run
-
-#: scikit-learn takes no larger one.
-_MAX_SEED = 2**32 - 1
 
 Tell = Callable[[str], None]
 Decode = Callable[[torch.Tensor], torch.Tensor]
@@ -151,10 +149,7 @@ def _fit(
     image_shape: tuple[int, int, int],
 ) -> PriorFit:
     seed = config.evaluation.seed if request.seed is None else request.seed
-    if not 0 <= seed <= _MAX_SEED:
-        raise ConfigError(
-            f"--seed: expected 0 to {_MAX_SEED:,}, got {seed:,}. Choose a number in that range."
-        )
+    check_seed(seed, most=MAX_SEED)
     data = load_images(request.data_dir, config.data, cache_dir=request.cache_dir, tell=request.tell)
     if data.train.fingerprint != trained_on:
         raise DataError(

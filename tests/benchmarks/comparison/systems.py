@@ -168,7 +168,7 @@ def ours() -> System:
     return System(
         OURS,
         (
-            sys.executable, "-m", "service.cli", "run", "--store", "{store}", "--port", "{port}",
+            sys.executable, "-m", "service", "run", "--store", "{store}", "--port", "{port}",
             "--workers", "{workers}", "--threads", "{threads}", "--access-log", "false",
         ),
         [ONE_THREAD, Variant(1, 2), Variant(2, 1)],

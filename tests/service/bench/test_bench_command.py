@@ -7,8 +7,10 @@ import json
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 from scripted_server import Say, ok, scripted_server
 from server_process import Running
 
@@ -138,3 +140,33 @@ def test_failed_requests_make_the_exit_code_and_the_key_is_sent_but_never_shown(
     assert "× 503" in out.decode()
     assert keys == {"Authorization: Bearer vae_hush"}
     assert b"vae_hush" not in out
+
+
+def test_without_its_package_bench_says_in_one_line_where_to_get_it(tmp_path: Path) -> None:
+    """As in the image, whose build leaves `service/bench` out; everything else works."""
+    repository = Path(__file__).resolve().parents[3]
+    assert "service/bench" in (repository / ".dockerignore").read_text().splitlines()
+    (tmp_path / "service").mkdir()
+    for path in (repository / "service").iterdir():
+        if path.name != "bench":
+            (tmp_path / "service" / path.name).symlink_to(path)
+    (tmp_path / "model_store").symlink_to(repository / "model_store")
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "service", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE_S,
+        )
+
+    asked = run("bench", "--rate", "3", "http://127.0.0.1:1")
+    assert (asked.returncode, asked.stdout) == (2, "")
+    assert asked.stderr.count("\n") == 1
+    assert asked.stderr.startswith("vae-serve bench: not part of the server's image. Install it where")
+    told = run("--help")
+    assert told.returncode == 0
+    assert "put load on a running server" not in told.stdout
+    assert "healthcheck" in told.stdout

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,23 +16,26 @@ from patience import PATIENCE_S
 from scripted_server import Say, ok, scripted_server
 
 from service.bench.client import NO_ANSWER
-from service.bench.load import Load, LoadResult, run_load
+from service.bench.load import CutRequest, LeavingRequest, Load, LoadResult, run_load
 from service.bench.requests import Target
 from service.bench.timer import Timer
 
+#: Tries that a server which closes two connections of three never uses up.
+PATIENT = 100
 REQUEST = b"GET /sample HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def loaded(
     answer: Callable[[bytes], Say],
     *,
-    duration_s: float = 0.3,
+    requests: Sequence[bytes] | Callable[[], bytes] = (REQUEST,),
+    duration_s: float | None = 0.3,
     connected: Callable[[], object] = lambda: None,
     **how: Any,
 ) -> LoadResult:
     async def test() -> LoadResult:
         async with scripted_server(answer, connected=connected) as url:
-            return await run_load(url, [REQUEST], duration_s=duration_s, **how)
+            return await run_load(url, requests, duration_s=duration_s, **how)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(test())
@@ -89,6 +92,85 @@ def test_answer_that_does_not_come_in_time_is_counted_and_the_rest_goes_on() -> 
     result = loaded(lambda _: next(first), concurrency=2, duration_s=2.5, timeout_s=2.0)
     assert result.reasons == {"no answer within 2 s": 1}
     assert result.statuses[200] > 20
+
+
+@pytest.mark.parametrize("how", [{"concurrency": 3}, {"rate_per_s": 2000}])
+def test_load_ends_when_its_requests_do(how: dict[str, Any]) -> None:
+    requests = [REQUEST.replace(b"sample", b"%d" % number) for number in range(40)]
+    seen: list[bytes] = []
+
+    def answer(request: bytes) -> Say:
+        seen.append(request)
+        return ok()
+
+    result = loaded(answer, requests=iter(requests).__next__, duration_s=None, **how)
+    assert sorted(seen) == sorted(requests)
+    assert sorted(map(requests.index, result.sent)) == list(range(40))
+    assert set(result.statuses) == {200}
+
+
+@pytest.mark.parametrize("how", [{"concurrency": 2}, {"rate_per_s": 300}])
+def test_request_whose_connection_ends_is_tried_on_another_one(how: dict[str, Any]) -> None:
+    turn = itertools.cycle([ok(), Say(close=True), Say(close=True)])
+    requests = iter([REQUEST] * 20).__next__
+    result = loaded(lambda _: next(turn), requests=requests, duration_s=None, tries=PATIENT, **how)
+    assert result.statuses == {200: 20}
+    assert result.reasons == {}
+
+
+def test_request_that_is_lost_each_time_is_counted_once() -> None:
+    seen = itertools.count()
+
+    def answer(_: bytes) -> Say:
+        next(seen)
+        return Say(close=True)
+
+    result = loaded(answer, requests=iter([REQUEST]).__next__, duration_s=None, concurrency=1, tries=3)
+    assert result.statuses == {NO_ANSWER: 1}
+    assert next(seen) == 3
+
+
+def test_client_that_leaves_reads_no_answer_and_is_not_tried_again() -> None:
+    seen: list[bytes] = []
+
+    def answer(request: bytes) -> Say:
+        seen.append(request)
+        return Say(ok().data, after_s=0.05)
+
+    leaving = [LeavingRequest(REQUEST), REQUEST] * 5
+    result = loaded(answer, requests=iter(leaving).__next__, duration_s=None, concurrency=1, tries=3)
+    assert [status == NO_ANSWER for status in result.status] == [
+        type(one) is LeavingRequest for one in result.sent
+    ]
+    assert len(result.status) == len(seen) == 10
+
+
+def test_connection_is_closed_after_a_request_that_was_cut() -> None:
+    """The server may answer before the body is whole; what came next would be taken for the body."""
+    opened: list[None] = []
+    cut = [CutRequest(REQUEST), REQUEST, CutRequest(REQUEST), REQUEST]
+    result = loaded(
+        lambda _: ok(),
+        requests=iter(cut).__next__,
+        duration_s=None,
+        concurrency=1,
+        connected=lambda: opened.append(None),
+    )
+    assert result.statuses == {200: 4}
+    assert len(opened) == 3
+
+
+def test_answer_to_head_is_whole_without_a_body() -> None:
+    head = b"HEAD /sample HTTP/1.1\r\nHost: x\r\n\r\n"
+    opened: list[None] = []
+
+    def answer(request: bytes) -> Say:
+        return Say(ok(b"12345").data.removesuffix(b"12345")) if request.startswith(b"HEAD") else ok(b"12345")
+
+    result = loaded(answer, requests=(head, REQUEST), concurrency=1, connected=lambda: opened.append(None))
+    assert set(result.statuses) == {200}
+    assert len(result.status) > 10
+    assert len(opened) == 1
 
 
 def test_server_that_is_not_there_is_an_error_at_once() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pytest
+from process_facts import resident_bytes
 from server_process import Running, raw_answer
 
 
@@ -48,14 +48,10 @@ def test_address_of_any_length_is_refused_as_a_wrong_name(server: Running, targe
 )
 def test_head_of_any_length_takes_little_memory(server: Running, parts: list[bytes]) -> None:
     """uvicorn keeps every header that comes, however many, before anybody is asked."""
-
-    def resident_bytes() -> int:
-        return int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]) * 4096
-
     raw_answer(server, b"GET /livez HTTP/1.1\r\n", *parts)
-    before = resident_bytes()
+    before = resident_bytes(server.process.pid)
     head, body = raw_answer(server, b"GET /livez HTTP/1.1\r\n", *parts)
-    assert resident_bytes() - before < 2_000_000
+    assert resident_bytes(server.process.pid) - before < 2_000_000
     if head:  # else the connection was reset while we sent, and the answer with it
         assert head.startswith(b"HTTP/1.1 431 ")
         assert json.loads(body)["code"] == "head-too-large"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from process_facts import resident_bytes
 from server_process import Running, raw_answer, serving
 from wire_server import answer_with, echo, speaking
 
@@ -77,14 +78,10 @@ def test_trailers_that_speak_of_the_length_are_refused(server: Running, trailer:
 )
 def test_trailers_of_any_length_take_little_memory(server: Running, parts: list[bytes]) -> None:
     """The parser keeps a line until it is whole; nothing bounded one behind a body."""
-
-    def resident_bytes() -> int:
-        return int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]) * 4096
-
     raw_answer(server, HEAD % b"" + CHUNKS, *parts)
-    before = resident_bytes()
+    before = resident_bytes(server.process.pid)
     head, body = raw_answer(server, HEAD % b"" + CHUNKS, *parts)
-    assert resident_bytes() - before < 2_000_000
+    assert resident_bytes(server.process.pid) - before < 2_000_000
     if head:  # else the connection was reset while we sent, and the answer with it
         assert head.startswith(b"HTTP/1.1 431 ")
         assert str(MAX_HEAD_BYTES).encode() in body

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from namespaces import as_process_1, child_of
-from server_process import Running, serving
+from patience import eventually
+from process_facts import children
+from server_process import serving
 
 #: Sends a signal before the import of each named module, in every process of the server.
 SIGNAL_WHILE_IMPORTING = """
@@ -42,21 +42,6 @@ def environment(tmp_path: Path, name: str, *moments: str) -> dict[str, str]:
     return {"PYTHONPATH": str(hooks), "TEST_SIGNAL": name, "TEST_SIGNAL_AT": ",".join(moments)}
 
 
-def eventually(found: Callable[[], object], why: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not found():
-        assert time.monotonic() < deadline, why()
-        time.sleep(0.02)
-
-
-def lines(running: Running, event: str) -> list[dict[str, object]]:
-    return [json.loads(line) for line in running.log.splitlines() if f'"event":"{event}"' in line]
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_hangups_at_every_moment_of_a_start_end_nobody_and_are_obeyed(
     tiny_store: Path, tmp_path: Path, workers: int
@@ -64,11 +49,11 @@ def test_hangups_at_every_moment_of_a_start_end_nobody_and_are_obeyed(
     """The default action of SIGHUP ended a process that had no handler yet, and with it the whole server."""
     hooks = environment(tmp_path, "SIGHUP", *MOMENTS)
     with serving(tiny_store, tmp_path / "log", "--workers", str(workers), environment=hooks) as running:
-        eventually(lambda: len(lines(running, "serving")) == workers, lambda: running.log)
+        eventually(lambda: len(running.lines("serving")) == workers, lambda: running.log)
         # What came before the store was read and what came after cannot be told apart: it is read again.
-        eventually(lambda: len(lines(running, "models reloaded")) >= workers, lambda: running.log)
+        eventually(lambda: len(running.lines("models reloaded")) >= workers, lambda: running.log)
         assert running.get("/sample")[0] == 200
-        assert not lines(running, "worker died")
+        assert not running.lines("worker died")
         assert running.stop() == 0
 
 
@@ -101,8 +86,8 @@ def test_process_1_hears_sigterm_before_it_serves(tiny_store: Path, tmp_path: Pa
 def test_hangups_while_it_stops_change_nothing(tiny_store: Path, tmp_path: Path, workers: int) -> None:
     """The event loop gives SIGHUP its default action back as it closes, and so does Python as it exits."""
     with serving(tiny_store, tmp_path / "log", "--workers", str(workers)) as running:
-        eventually(lambda: len(lines(running, "serving")) == workers, lambda: running.log)
-        processes = [running.process.pid, *children_of(running.process.pid)]
+        eventually(lambda: len(running.lines("serving")) == workers, lambda: running.log)
+        processes = [running.process.pid, *running.workers]
         running.process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + 60
         while running.process.poll() is None:
@@ -120,16 +105,16 @@ def test_process_1_serves_buries_orphans_and_stops(tiny_store: Path, tmp_path: P
     """Workers whose parent had number 1 took it for an init that had adopted them, and ended."""
     several = ("--workers", str(workers))
     with serving(tiny_store, tmp_path / "log", *several, prefix=as_process_1()) as running:
-        eventually(lambda: len(lines(running, "serving")) == workers, lambda: running.log)
+        eventually(lambda: len(running.lines("serving")) == workers, lambda: running.log)
         assert running.get("/sample")[0] == 200
         first = child_of(running.process)
-        before = children_of(first)
+        before = children(first)
         assert len(before) == (workers if workers > 1 else 0)
         # A process whose parent ends becomes a child of process 1, and ends as one.
         as_user = ["--user"] if os.geteuid() else []
         enter = ["nsenter", "--target", str(first), *as_user, "--pid"]
         subprocess.run([*enter, "sh", "-c", "sleep 0.3 & exit 0"], check=True, timeout=30)
-        eventually(lambda: children_of(first) == before, lambda: children_of(first))
+        eventually(lambda: children(first) == before, lambda: children(first))
         os.kill(first, signal.SIGTERM)
         assert running.process.wait(timeout=60) == 0, running.log
-        assert not lines(running, "worker died")
+        assert not running.lines("worker died")

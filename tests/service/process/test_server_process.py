@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from patience import PATIENCE_S, eventually
+from process_facts import resident_bytes
 from server_process import Running, free_port, serving
 from tiny_models import publish_tiny
 
@@ -119,9 +120,6 @@ def urlsplit_path(command: str) -> str:
 def test_body_over_the_limit_is_not_kept(server: Running) -> None:
     """64 MB in chunks to a limit of 8 MiB: the same answer as a declared length, and flat memory."""
 
-    def resident_bytes() -> int:
-        return int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]) * 4096
-
     def send(*, declared: bool) -> tuple[int, dict[str, object]]:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_S)
         part = b" " * 65_536
@@ -143,10 +141,10 @@ def test_body_over_the_limit_is_not_kept(server: Running) -> None:
         return answer.status, document
 
     send(declared=False)
-    before = resident_bytes()
+    before = resident_bytes(server.process.pid)
     chunked = send(declared=False)
     whole = send(declared=True)
-    assert resident_bytes() - before < 2_000_000
+    assert resident_bytes(server.process.pid) - before < 2_000_000
     assert chunked[0] == whole[0] == 413
     del chunked[1]["request_id"], whole[1]["request_id"]
     assert chunked[1] == whole[1]

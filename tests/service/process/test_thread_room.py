@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from namespaces import with_few_processes
+from process_facts import threads as threads_of
 from server_process import serving
 
 from model_store import default_store_root
@@ -153,18 +153,13 @@ def test_128_threads_within_a_limit_of_60_answer_everybody(tmp_path: Path, worke
     with serving(store, tmp_path / "log", *flags, prefix=with_few_processes(60)) as running:
 
         def threads() -> int:
-            main = running.process.pid
-            workers = Path(f"/proc/{main}/task/{main}/children").read_text().split()
-            return sum(len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in (main, *workers))
-
-        def serving_lines() -> list[dict[str, object]]:
-            return [json.loads(line) for line in running.log.splitlines() if '"event":"serving"' in line]
+            return sum(map(threads_of, (running.process.pid, *running.workers)))
 
         with ThreadPoolExecutor(16) as callers:
             answers = list(callers.map(lambda _: running.get("/sample.png?n=64")[0], range(200)))
         assert set(answers) == {200}
         assert threads() < 55
-        for line in serving_lines():
+        for line in running.lines("serving"):
             assert 1 <= int(str(line["threads"])) < 25
             assert "60 by RLIMIT_NPROC" in str(line["why"])
             assert "set by --threads" in str(line["why"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import os
 import re
 import resource
@@ -26,15 +25,6 @@ from model_store import ModelStore
 REQUESTS = 60
 
 
-def workers_of(running: Running) -> list[int]:
-    children = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children").read_text()
-    return [int(pid) for pid in children.split()]
-
-
-def lines(running: Running, event: str) -> list[dict[str, object]]:
-    return [json.loads(line) for line in running.log.splitlines() if f'"event":"{event}"' in line]
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> ModelStore:
     made = ModelStore(tmp_path / "models")
@@ -46,7 +36,7 @@ def store(tmp_path: Path) -> ModelStore:
 @pytest.fixture
 def two(store: ModelStore, tmp_path: Path) -> Iterator[Running]:
     with serving(store.root, tmp_path / "log", "--workers", "2") as running:
-        eventually(lambda: bool(lines(running, "workers serve")), lambda: running.log)
+        eventually(lambda: bool(running.lines("workers serve")), lambda: running.log)
         yield running
 
 
@@ -61,15 +51,16 @@ def sums(running: Running, metric: str, *, asked: int = 6) -> set[float]:
 
 
 def test_connections_are_shared_and_metrics_are_summed(two: Running) -> None:
-    before = [descriptors(pid) for pid in workers_of(two)]
+    before = [descriptors(pid) for pid in two.workers]
     with contextlib.ExitStack() as stack:
         for _ in range(64):
             raw = stack.enter_context(socket.create_connection(("127.0.0.1", two.port)))
             raw.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
         eventually(
-            lambda: sum(map(descriptors, workers_of(two))) - sum(before) >= 64, lambda: "not all accepted"
+            lambda: sum(map(descriptors, two.workers)) - sum(before) >= 64,
+            lambda: "not all accepted",
         )
-        shares = [now - then for now, then in zip(map(descriptors, workers_of(two)), before, strict=True)]
+        shares = [now - then for now, then in zip(map(descriptors, two.workers), before, strict=True)]
         assert min(shares) >= 12, shares  # by chance once in 10 million times
     for _ in range(REQUESTS):
         assert two.get("/sample?n=2")[0] == 200
@@ -80,14 +71,14 @@ def test_connections_are_shared_and_metrics_are_summed(two: Running) -> None:
     assert sums(two, re.escape('vae_model_info{kind="vae",model="mnist@2"}')) == {2.0}
     (memory,) = {round(value, -8) for value in sums(two, "process_resident_memory_bytes")}
     assert memory > 100e6  # of both
-    assert {line["worker"] for line in lines(two, "request")} == {0, 1}
+    assert {line["worker"] for line in two.lines("request")} == {0, 1}
 
 
 def test_files_are_those_of_the_fullest_worker_because_the_limit_is_that_of_one(two: Running) -> None:
     """The alert on files compares both; a sum over the workers exceeded the limit of one in good health."""
 
     def told() -> tuple[set[float], set[float], int, int]:
-        now = [descriptors(pid) for pid in workers_of(two)]
+        now = [descriptors(pid) for pid in two.workers]
         return sums(two, "process_open_fds"), sums(two, "process_max_fds"), max(now), sum(now)
 
     with contextlib.ExitStack() as stack:
@@ -114,7 +105,7 @@ def test_promotion_and_reload_reach_all_workers(two: Running, store: ModelStore)
     # `stable` stands before `latest` in what a plain name means.
     eventually(lambda: answers() == {"mnist@1"}, answers)
     two.process.send_signal(signal.SIGHUP)
-    eventually(lambda: len(lines(two, "models reloaded")) == 2, lambda: two.log)
+    eventually(lambda: len(two.lines("models reloaded")) == 2, lambda: two.log)
 
 
 def test_worker_that_dies_is_replaced_and_its_counts_stay(two: Running) -> None:
@@ -123,19 +114,19 @@ def test_worker_that_dies_is_replaced_and_its_counts_stay(two: Running) -> None:
     counted = re.escape('vae_http_requests_total{method="GET",route="/sample",status="200"}')
     # What each has counted is shared once a second: told by whichever worker is asked, and asked often.
     eventually(lambda: sums(two, counted, asked=30) == {10.0}, two.get("/metrics")[2].decode)
-    before = workers_of(two)
+    before = two.workers
     os.kill(before[0], signal.SIGKILL)
-    eventually(lambda: bool(lines(two, "worker died")), lambda: two.log)
-    (died,) = lines(two, "worker died")
+    eventually(lambda: bool(two.lines("worker died")), lambda: two.log)
+    (died,) = two.lines("worker died")
     assert (died["pid"], died["signal"]) == (before[0], "SIGKILL")
-    eventually(lambda: len(workers_of(two)) == 2, lambda: two.log)
+    eventually(lambda: len(two.workers) == 2, lambda: two.log)
     assert two.get("/sample")[0] == 200
-    eventually(lambda: len(lines(two, "serving")) == 3, lambda: two.log)
+    eventually(lambda: len(two.lines("serving")) == 3, lambda: two.log)
     eventually(lambda: sums(two, counted) == {11.0}, two.get("/metrics")[2].decode)
 
 
 def test_stop_ends_all_and_leaves_nothing(two: Running, tmp_path: Path) -> None:
-    workers = workers_of(two)
+    workers = two.workers
     shared = Path(f"/proc/{workers[0]}/environ").read_bytes().split(b"PROMETHEUS_MULTIPROC_DIR=")[1]
     directory = Path(shared.split(b"\0")[0].decode())
     assert directory.is_dir()
@@ -146,11 +137,11 @@ def test_stop_ends_all_and_leaves_nothing(two: Running, tmp_path: Path) -> None:
     kept.close()
     assert not directory.exists()
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
-    assert len(lines(two, "stopped")) == 2
+    assert len(two.lines("stopped")) == 2
 
 
 def test_workers_end_when_their_supervisor_is_killed(two: Running) -> None:
-    workers = workers_of(two)
+    workers = two.workers
     two.process.kill()
     eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), lambda: workers)
 
@@ -172,13 +163,13 @@ def test_what_one_cannot_start_ends_all_with_its_exit_code(tmp_path: Path) -> No
 
 def test_one_worker_that_is_told_to_end_takes_nobody_with_it(two: Running) -> None:
     """What refuses connections while a server stops stays with the socket, which the others share."""
-    first, other = workers_of(two)
+    first, other = two.workers
     os.kill(first, signal.SIGTERM)
-    eventually(lambda: bool(lines(two, "worker died")), lambda: two.log)
+    eventually(lambda: bool(two.lines("worker died")), lambda: two.log)
     assert two.get("/livez")[0] == 200
-    eventually(lambda: len(workers_of(two)) == 2, lambda: two.log)
+    eventually(lambda: len(two.workers) == 2, lambda: two.log)
     os.kill(other, signal.SIGTERM)  # now only the replacement is left
-    eventually(lambda: len(lines(two, "worker died")) == 2, lambda: two.log)
+    eventually(lambda: len(two.lines("worker died")) == 2, lambda: two.log)
     assert two.get("/livez")[0] == 200
     assert two.stop() == 0
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 from patience import PATIENCE_S
-from process_facts import ends
+from process_facts import children, ends
 from warm_processes import WarmProcess, start_warm
 
 from model_store import ModelStore
@@ -255,10 +255,6 @@ def test_two_machines_train_as_two_processes_of_one(
     assert log_of(tmp_path / "0") == log_of(by_two)
 
 
-def children_of(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 def test_sigterm_to_the_command_saves_and_leaves_no_process(recipe, mnist_folder, tmp_path):
     """The command itself, with a helper that it starts itself."""
     script = "import sys; from training.cli import main; sys.exit(main())"
@@ -272,7 +268,7 @@ def test_sigterm_to_the_command_saves_and_leaves_no_process(recipe, mnist_folder
         try:
             assert process.stdout is not None
             assert any(line.startswith("epoch 1/") for line in process.stdout)
-            [helper_pid] = children_of(process.pid)
+            [helper_pid] = children(process.pid)
             process.send_signal(signal.SIGTERM)
             _, errors = process.communicate(timeout=PATIENCE_S)
         finally:

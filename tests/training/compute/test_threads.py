@@ -1,50 +1,74 @@
-"""Threads follow what the process is given."""
+"""Threads follow what the process is given: joblib's count, asked as a container would make it answer."""
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from namespaces import unshared
+from patience import PATIENCE_S
 
 from training.compute.threads import allowed_threads
 
-CORES = len(os.sched_getaffinity(0))
+# Files below /sys/fs/cgroup and the threads that a process with eight cores may then use.
+CASES: list[tuple[dict[str, str], int]] = [
+    ({}, 8),
+    ({"cpu.max": "max 100000\n"}, 8),
+    ({"cpu.max": "100000 100000\n"}, 1),
+    ({"cpu.max": "50000 100000\n"}, 1),
+    ({"cpu.max": "250000 100000\n"}, 3),
+    ({"cpu.max": "200000 50000\n"}, 4),
+    ({"cpu.max": "6400000 100000\n"}, 8),
+    ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+    ({"cpu/cpu.cfs_quota_us": "150000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2),
+]
+PROBE = """
+import json, os, pathlib, shutil, sys
+os.cpu_count = lambda: 8
+os.sched_getaffinity = lambda pid: set(range(8))
+from training.compute.threads import allowed_threads
+cgroup = pathlib.Path("/sys/fs/cgroup")
+assert not list(cgroup.iterdir()), "the kernel's"
+found = []
+for files, _ in json.loads(sys.argv[1]):
+    for old in list(cgroup.iterdir()):
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
+    for name, text in files.items():
+        (cgroup / name).parent.mkdir(exist_ok=True)
+        (cgroup / name).write_text(text)
+    found.append(allowed_threads({}))
+print(json.dumps(found))
+"""
 
 
-@pytest.mark.parametrize(
-    ("cpu_max", "expected"),
-    [
-        ("max 100000", CORES),
-        ("100000 100000", 1),
-        ("50000 100000", 1),
-        ("6400000 100000", CORES),
-        ("nonsense", CORES),
-        ("100000 0", CORES),
-    ],
-)
-def test_a_quota_of_cgroup_version_2_limits_the_threads(tmp_path, cpu_max, expected):
-    (tmp_path / "cpu.max").write_text(cpu_max + "\n")
-    assert allowed_threads({}, tmp_path) == expected
+@pytest.mark.skipif(not Path("/sys/fs/cgroup").is_dir(), reason="no control groups on this machine")
+def test_a_quota_of_either_cgroup_version_limits_the_threads(tmp_path):
+    """In a mount namespace, where the files that the kernel would show are ours."""
+    mount = ["sh", "-c", 'mount --bind "$1" /sys/fs/cgroup && shift && exec "$@"', "mount", str(tmp_path)]
+    done = subprocess.run(
+        [*unshared("--mount"), *mount, sys.executable, "-c", PROBE, json.dumps(CASES)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [threads for _, threads in CASES]
 
 
-@pytest.mark.parametrize(("quota", "expected"), [("-1", CORES), ("100000", 1)])
-def test_a_quota_of_cgroup_version_1_limits_the_threads(tmp_path, quota, expected):
-    (tmp_path / "cpu").mkdir()
-    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(quota)
-    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000")
-    assert allowed_threads({}, tmp_path) == expected
+def test_affinity_limits_the_threads():
+    core = min(os.sched_getaffinity(0))
+    script = (
+        f"import os; os.sched_setaffinity(0, {{{core}}}); "
+        "from training.compute.threads import allowed_threads; print(allowed_threads({}))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
 
 
-def test_a_fraction_of_a_core_is_rounded_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
-    (tmp_path / "cpu.max").write_text("250000 100000")
-    assert allowed_threads({}, tmp_path) == 3
-
-
-def test_without_a_control_group_affinity_decides(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {4})
-    assert allowed_threads({}, tmp_path) == 1
-
-
-def test_the_users_own_choice_is_left_alone(tmp_path):
-    assert allowed_threads({"OMP_NUM_THREADS": "7"}, tmp_path) is None
+def test_the_users_own_choice_is_left_alone():
+    assert allowed_threads({"OMP_NUM_THREADS": "7"}) is None

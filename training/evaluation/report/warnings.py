@@ -12,14 +12,11 @@ from collections.abc import Iterator
 
 from model_store import BernoulliLikelihood
 from training.data import ImageSet
+from training.data.greyness import MAX_GREYNESS, greyness
 from training.evaluation.evaluation_context import Workbench
 
 #: Bright images reach close to 255 somewhere; a set that never gets half way was scaled.
 _DIM_BELOW = 128
-#: Grey levels (0 to 255) that are neither ink nor paper.
-_MIDDLE = (64, 191)
-#: Of MNIST, 5 % of the pixels are in the middle; above this a Bernoulli speaks of other pictures than these.
-_MIDDLE_SHARE = 0.2
 
 
 def data_alarms(bench: Workbench) -> Iterator[str]:
@@ -32,13 +29,16 @@ def data_alarms(bench: Workbench) -> Iterator[str]:
             f"other data: {bench.subject.label} was not trained on the training images of this folder "
             f"({train.name}, {len(train):,} images). Figures are of how it takes to these images."
         )
-    yield from _range_alarms(test)
-    middle = _middle_share(test)
-    if isinstance(bench.model.likelihood.spec(), BernoulliLikelihood) and middle > _MIDDLE_SHARE:
+    if out_of_range := list(_range_alarms(test)):
+        yield from out_of_range
+        return  # such images look grey for that reason alone
+    share = greyness(test)
+    if isinstance(bench.model.likelihood.spec(), BernoulliLikelihood) and share > MAX_GREYNESS:
         yield (
-            f"a likelihood that does not fit the data: {100 * middle:.0f} % of the pixels of {test.name} are "
-            "neither dark nor bright, and a Bernoulli speaks of binarised pictures only. Train with "
-            "model.likelihood.name = 'gaussian' and data.binarisation = 'grey'."
+            "a likelihood that does not fit the data: of the variance of the binarised pixels of "
+            f"{test.name}, {100 * share:.0f} % is chance, and a Bernoulli speaks of "
+            "binarised pictures only. Train with model.likelihood.name = 'gaussian' and "
+            "data.binarisation = 'grey'."
         )
 
 
@@ -51,9 +51,3 @@ def _range_alarms(test: ImageSet) -> Iterator[str]:
         )
     if lowest == highest:
         yield f"data out of range: every pixel of {test.name} is {lowest}: there is nothing to measure on."
-
-
-def _middle_share(test: ImageSet) -> float:
-    low, high = _MIDDLE
-    images = test.whole()
-    return ((images >= low) & (images <= high)).double().mean().item()
