@@ -1,6 +1,6 @@
 """Batches of images in memory or on disk: no workers, no copies but the batch itself.
 
-Knows uint8 images, batch sizes, shares and positions. Knows nothing of models or of what pixels mean.
+Knows uint8 images, batch sizes, shares and positions. Knows nothing of models or the meaning of pixels.
 """
 
 import math
@@ -16,10 +16,10 @@ from training.randomness.seeding import generator_for
 
 
 class ShuffledBatches:
-    """Endless epochs of shuffled full batches, which can be put back to any batch exactly.
+    """Endless epochs of shuffled full batches, with a position that can be set to any batch.
 
-    The order of an epoch depends on the seed and the epoch's number alone, so a position is one
-    number: the batches served since the beginning, which is the optimiser's step.
+    The order of an epoch depends only on the seed and the epoch's number. So a position is one number: the
+    batches served since the beginning, which equals the optimiser's step.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class ShuffledBatches:
         seed: int,
         share: Share = WHOLE,
     ) -> None:
-        """`batch_size` images at a time, of which `share` is served; a rest smaller than a batch is not."""
+        """Serve `share` of `batch_size` images at a time; drop an incomplete batch at the end of an epoch."""
         self._images = images
         self._batch_size = batch_size
         self._seed = seed
@@ -43,7 +43,7 @@ class ShuffledBatches:
         return len(self._images) // self._batch_size
 
     def __iter__(self) -> Iterator[UInt8[Tensor, "batch c h w"]]:
-        """The rest of the epoch that the position is in, or the whole of the next one."""
+        """The rest of the current epoch, or the whole next one at its end."""
         while True:
             epoch, position = divmod(self._served, len(self))
             self._served += 1
@@ -59,7 +59,7 @@ class ShuffledBatches:
         return self._order[1]
 
     def go_to(self, step: int) -> None:
-        """Serve next what comes after `step` batches; holds for an iterator that has not begun, too."""
+        """Continue after `step` batches; also valid for an iterator that has not begun."""
         self._served = step
 
 
