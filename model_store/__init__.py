@@ -1,10 +1,10 @@
 """The contract between training and serving: a directory of published, immutable, verified models.
 
-Knows the manifest, how a version is published, found, verified and read. Knows nothing of torch, onnxruntime
-or HTTP: standard library, pydantic and NumPy only. `SPEC.md` beside this file says the same in MUST and MAY.
+Knows the manifest, and how a version is published, found, verified and read. Knows nothing of torch,
+onnxruntime or HTTP: standard library, pydantic and NumPy only. `SPEC.md` in this directory states the
+contract in MUST and MAY.
 
-A name is imported when it is first used: a command line that needs one small module of this package starts
-without NumPy.
+A name is imported on first use, so that a command line that needs one small module starts without NumPy.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ __all__ = [
     "graph_specs",
 ]
 
-#: The modules that the names come from, those that import least first.
+#: The modules of the public names, those with the fewest imports first.
 _MODULES: Final = (
     "errors",
     "version_id",

@@ -1,7 +1,7 @@
-"""Aliases of one model: names for versions that may move, and where each pointed before.
+"""Aliases of one model: movable names for versions, and the earlier target of each.
 
-Knows the content of `aliases.json` and the rules of moving an alias. Knows nothing of directories, locks or
-how the file is replaced. A table is a value: moving an alias gives another table.
+Knows the content of `aliases.json` and the rules for moving an alias. Knows nothing of directories, locks or
+the replacement of the file. A table is a value: moving an alias returns another table.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from model_store.strict_json import parse_object
 from model_store.validation_messages import findings, of_a_later_contract
 
 ALIASES_FILE = "aliases.json"
-#: The highest version of a model; kept by every publication and never moved by hand.
+#: The highest version of a model; every publication moves it, and no command does.
 LATEST = "latest"
-#: What a bare name means where it is set.
+#: The meaning of a bare name, if this alias is set.
 STABLE = "stable"
-#: Of `aliases.json`, which has not changed since the first contract.
+#: Schema version of `aliases.json`, unchanged since the first contract.
 ALIASES_SCHEMA_VERSION = 1
-#: How many earlier targets an alias remembers: enough to go back, too few to grow without bound.
+#: Number of earlier targets that an alias remembers: enough for several rollbacks, and bounded.
 MAX_HISTORY = 16
 
 _REMEDY = (
-    "Set the aliases again with 'vae-store promote', after moving the file away; "
-    "versions themselves are untouched and answer to name@number."
+    "Move the file away, then set the aliases again with 'vae-store promote'; versions themselves are "
+    "intact and available as name@number."
 )
 
 
 class AliasEntry(StrictModel):
-    """Where one alias points, and where it pointed before."""
+    """The present target of one alias, and its earlier targets."""
 
     version: VersionNumber
     history: Annotated[tuple[VersionNumber, ...], Field(max_length=MAX_HISTORY)] = ()
@@ -69,7 +69,7 @@ class AliasTable(StrictModel):
             ) from error
 
     def to_bytes(self) -> bytes:
-        """The file, with aliases in alphabetical order: equal tables give equal bytes."""
+        """The file, with aliases in alphabetical order: equal tables yield equal bytes."""
         ordered = self.model_copy(update={"aliases": dict(sorted(self.aliases.items()))})
         return (ordered.model_dump_json(indent=2) + "\n").encode()
 
@@ -78,7 +78,7 @@ class AliasTable(StrictModel):
         return {alias: entry.version for alias, entry in sorted(self.aliases.items())}
 
     def moved(self, alias: str, version: int) -> AliasTable:
-        """The table with `alias` on `version`; the place it leaves is remembered."""
+        """The table with `alias` on `version`; the previous target is remembered."""
         before = self.aliases.get(alias)
         if before is None:
             entry = AliasEntry(version=version)
@@ -90,17 +90,17 @@ class AliasTable(StrictModel):
         return self.model_copy(update={"aliases": {**self.aliases, alias: entry}})
 
     def with_latest(self, version: int) -> AliasTable:
-        """The table with `latest` on `version`; it needs no history, being the highest at any time."""
+        """The table with `latest` on `version`; it needs no history, because it is always the highest."""
         entry = AliasEntry(version=version)
         return self.model_copy(update={"aliases": {**self.aliases, LATEST: entry}})
 
     def rolled_back(self, alias: str, existing: frozenset[int], *, model: str) -> AliasTable:
         """The table with `alias` on its most recent earlier target that still exists.
 
-        The version left behind is not remembered, so that rolling back again goes further back.
+        The previous target is not remembered, so that a second rollback goes further back.
 
         Raises:
-            ModelNotFound: No such alias, or nothing earlier that still exists.
+            ModelNotFound: No such alias, or no earlier version that still exists.
         """
         entry = self.aliases.get(alias)
         if entry is None:
@@ -113,18 +113,18 @@ class AliasTable(StrictModel):
             history = history[:-1]
         if not history:
             raise ModelNotFound(
-                f"'{model}@{alias}' points to version {entry.version} and to no earlier one that exists. "
-                f"Choose the version with 'vae-store promote {model}@VERSION {alias}'."
+                f"'{model}@{alias}' points to version {entry.version} and has no earlier version that "
+                f"exists. Choose the version with 'vae-store promote {model}@VERSION {alias}'."
             )
         before = AliasEntry(version=history[-1], history=history[:-1])
         return self.model_copy(update={"aliases": {**self.aliases, alias: before}})
 
     def protected(self) -> frozenset[int]:
-        """Versions that may not be collected: every target, and the one each alias would go back to."""
+        """Versions that may not be collected: the target of every alias, and its target after a rollback."""
         back = {version for entry in self.aliases.values() for version in entry.history[-1:]}
         return frozenset(back | {entry.version for entry in self.aliases.values()})
 
     def highest(self) -> int:
-        """The highest version it has ever heard of; numbers are not used twice. 0 when empty."""
+        """The highest version in the table's history, because numbers are never reused. 0 when empty."""
         known = (number for entry in self.aliases.values() for number in (entry.version, *entry.history))
         return max(known, default=0)

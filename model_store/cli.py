@@ -1,7 +1,7 @@
-"""`vae-store`: look at a model store and move its aliases, from a terminal or a script.
+"""`vae-store`: inspect a model store and move its aliases, from a terminal or a script.
 
-Knows arguments, streams and exit codes; the table below is the whole of them. What is said is made in
-`presentation.py`, what is done in `store.py`.
+Knows arguments, streams and exit codes; the table below lists all of these. `cli_output.py` formats the
+output, `store.py` does the work.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ exit codes:
   2   the command line is wrong, or a name is no reference
   65  corrupt: a version or its aliases do not verify; nothing was changed
   66  no such store, model, version or alias
-  74  cannot read or write: disk full, read-only, permissions, input/output error
+  74  read or write failed: disk full, read-only, permissions, input/output error
   130 stopped by Ctrl-C
-  141 the reader of standard output left, as head does
+  141 the reader of standard output closed it, as head does
 
-A reference is NAME, NAME@VERSION or NAME@ALIAS; NAME alone means NAME@stable where that is set, else the
+A reference is NAME, NAME@VERSION or NAME@ALIAS; NAME alone means NAME@stable if that is set, otherwise the
 highest version. With --json, one document goes to standard output, and an error to standard error as
 {"error": CLASS, "message": TEXT, "exit_code": N}.
 """
@@ -57,7 +57,7 @@ Command = Callable[[ModelStore, argparse.Namespace], tuple[Answer, int]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and give its exit code."""
+    """Run one command and return its exit code."""
     return run_command("vae-store", lambda: _run(argv))
 
 
@@ -77,7 +77,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _say(text: str) -> None:
-    """Write to standard output. Its failure is reported as any other, with --json as a document."""
+    """Write to standard output. A failure is reported like any other, with --json as a document."""
     try:
         print(text, flush=True)
     except OutputError as error:
@@ -105,18 +105,18 @@ def _store(root: Path | None) -> ModelStore:
         chosen.stat()
     except FileNotFoundError as error:
         raise ModelNotFound(
-            f"{chosen}: expected a model store, got nothing there. Check --store and {STORE_VARIABLE}; "
-            "the first 'vae-train export' into it creates it."
+            f"{chosen}: expected a model store, found none. Check --store and {STORE_VARIABLE}; the first "
+            "'vae-train export' into it creates it."
         ) from error
     except OSError:
-        pass  # reading it raises the error that says why
+        pass  # reading it raises the error with the reason
     return ModelStore(chosen)
 
 
 def _list(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
     if arguments.name is None:
         return cli_output.listing(store, store.names(), unusable=store.unusable()), EXIT_OK
-    store.versions(arguments.name)  # raises for a model that is not there
+    store.versions(arguments.name)  # raises if the model does not exist
     return cli_output.listing(store, [arguments.name]), EXIT_OK
 
 
@@ -138,7 +138,7 @@ def _verify(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, i
             try:
                 found |= _verify_model(store, name)
             except ModelNotFound:
-                continue  # removed meanwhile
+                continue  # removed by another process
             except CorruptVersion as error:
                 found[name] = (error,)
         found |= {name: (error,) for name, error in store.unusable().items()}
@@ -149,11 +149,11 @@ def _verify(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, i
 
 
 def _verify_model(store: ModelStore, name: str) -> dict[str, Sequence[CorruptVersion]]:
-    """Every version of one model, and the model itself where something is wrong with it."""
+    """Every version of one model, and the model itself if it has a fault."""
     found: dict[str, Sequence[CorruptVersion]] = {}
     for number in store.versions(name):
         identity = VersionId(name, number)
-        with suppress(ModelNotFound):  # collected meanwhile
+        with suppress(ModelNotFound):  # collected by another process
             found[str(identity)] = store.problems(identity)
     if beside := store.model_problems(name):
         found[name] = beside
@@ -170,8 +170,8 @@ def _rollback(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer,
     reference = ModelReference.parse(arguments.reference)
     if reference.version is not None:
         raise InvalidReference(
-            f"rollback: expected NAME@ALIAS, got the version {reference}. A version never moves; to point an "
-            f"alias to it, run 'vae-store promote {reference} {STABLE}'."
+            f"rollback: expected NAME@ALIAS, got the version {reference}. A version never moves; to point "
+            f"an alias to it, run 'vae-store promote {reference} {STABLE}'."
         )
     alias = reference.alias or STABLE
     version = store.rollback(reference.name, alias)
@@ -193,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_common(common, store=argparse.SUPPRESS, as_json=argparse.SUPPRESS)
     parser = argparse.ArgumentParser(
         prog="vae-store",
-        description="Look at published models, verify them, and move their aliases.",
+        description="List published models, verify them, and move their aliases.",
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -215,31 +215,33 @@ def _parser() -> argparse.ArgumentParser:
 
     listing = add("list", _list, "every version with its aliases, from the manifests alone")
     listing.add_argument("name", nargs="?", help="only this model")
-    show = add("show", _show, "facts, figures and origin of one version, after verifying it")
+    show = add("show", _show, "description, figures and origin of one version, after verification")
     show.add_argument("reference", help="NAME, NAME@VERSION or NAME@ALIAS")
-    verify = add("verify", _verify, "check every byte and tell every failure, not only the first")
-    verify.add_argument("references", nargs="*", metavar="REFERENCE", help="none: the whole store")
+    verify = add("verify", _verify, "check every byte and report every failure, not only the first")
+    verify.add_argument("references", nargs="*", metavar="REFERENCE", help="default: the whole store")
     promote = add("promote", _promote, "verify a version and point an alias to it")
     promote.add_argument("reference", help="the version: NAME@VERSION or NAME@ALIAS")
-    promote.add_argument("alias", help="such as stable; 'latest' moves by itself")
-    rollback = add("rollback", _rollback, "point an alias to where it pointed before")
+    promote.add_argument("alias", help="such as stable; 'latest' moves automatically")
+    rollback = add("rollback", _rollback, "point an alias to its previous version")
     rollback.add_argument("reference", metavar="NAME@ALIAS", help="NAME alone means NAME@stable")
-    collect = add("gc", _gc, "remove what crashed publishers left; with --keep, old versions without alias")
+    collect = add(
+        "gc", _gc, "remove leftovers of crashed publishers; with --keep, also old versions without an alias"
+    )
     collect.add_argument(
         "--keep",
         type=_count,
         metavar="N",
-        help="remove versions without alias, all but the newest N of each model",
+        help="remove versions without an alias, except the newest N of each model",
     )
     collect.add_argument(
         "--older-than",
         type=_seconds,
         default=DEFAULT_OLDER_THAN_S,
         metavar="S",
-        help="leave leftovers younger than this many seconds (default %(default)g)",
+        help="keep leftovers younger than this many seconds (default %(default)g)",
     )
-    collect.add_argument("--all", action="store_true", help="take leftovers of any age")
-    collect.add_argument("--dry-run", action="store_true", help="tell, and remove nothing")
+    collect.add_argument("--all", action="store_true", help="remove leftovers of any age")
+    collect.add_argument("--dry-run", action="store_true", help="report, and remove nothing")
     return parser
 
 
@@ -249,10 +251,10 @@ def _add_common(parser: argparse.ArgumentParser, *, store: object, as_json: obje
         type=Path,
         default=store,
         metavar="DIR",
-        help=f"the store's directory (default: {STORE_VARIABLE}, else the bundled one)",
+        help=f"the store's directory (default: {STORE_VARIABLE}, or else the bundled one)",
     )
     parser.add_argument(
-        "--json", action="store_true", default=as_json, help="one JSON document instead of text"
+        "--json", action="store_true", default=as_json, help="print one JSON document instead of text"
     )
 
 

@@ -1,6 +1,6 @@
-"""What `vae-store` says: one document for machines and one text for people, from the same facts.
+"""The output of `vae-store`: one document for machines and one text for people, with the same content.
 
-Knows the store's public names and how to lay out a table. Knows nothing of arguments, exit codes or streams.
+Knows the store's public names and the layout of tables. Knows nothing of arguments, exit codes or streams.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Answer:
-    """The same facts twice."""
+    """The same content as JSON and as text."""
 
     document: Document
     text: str
@@ -30,12 +30,12 @@ class Answer:
 def listing(
     store: ModelStore, names: Sequence[str], *, unusable: Mapping[str, CorruptVersion] | None = None
 ) -> Answer:
-    """Every version of these models, from manifests alone; what cannot be read is listed as such.
+    """Every version of these models, from manifests alone; unreadable ones are listed as such.
 
     Args:
-        store: Where they are.
-        names: Of the models.
-        unusable: Entries named like a model that are none, and why.
+        store: The store of the models.
+        names: Names of the models.
+        unusable: Entries with the name of a model that are no models, and the reasons.
     """
     rows: list[Document] = []
     problems: list[Document] = []
@@ -43,7 +43,7 @@ def listing(
         try:
             rows += _rows(store, name, problems)
         except ModelNotFound:
-            continue  # removed meanwhile
+            continue  # removed by another process
         except CorruptVersion as error:
             problems.append(problem(name, error))
     problems += [problem(name, error) for name, error in (unusable or {}).items()]
@@ -57,7 +57,7 @@ def listing(
 
 
 def details(model: PublishedModel, aliases: Mapping[str, int]) -> Answer:
-    """Facts, figures and origin of one verified version."""
+    """Description, figures and origin of one verified version."""
     manifest = model.manifest
     pointing = [alias for alias, target in aliases.items() if target == model.id.version]
     likelihood = manifest.likelihood.model_dump()
@@ -89,14 +89,14 @@ def details(model: PublishedModel, aliases: Mapping[str, int]) -> Answer:
     )
     width = max(len(name) for name, _ in facts)
     lines = [f"{name:<{width}}  {value}" for name, value in facts]
-    text = "\n".join([*lines, "", figures, "", files, "", "Verified: every byte is the published one."])
+    text = "\n".join([*lines, "", figures, "", files, "", "Verified: every byte equals the published one."])
     return Answer(
         {"version": str(model.id), "aliases": pointing, "manifest": manifest.model_dump(mode="json")}, text
     )
 
 
 def verification(found: Mapping[str, Sequence[StoreError]]) -> Answer:
-    """Every failure of everything that was looked at."""
+    """Every failure of the checked versions and models."""
     lines: list[str] = []
     results: list[Document] = []
     for of, errors in found.items():
@@ -116,10 +116,10 @@ def moved(name: str, alias: str, version: int) -> Answer:
 
 
 def collection(report: CollectionReport) -> Answer:
-    """What was removed, or would be."""
+    """The removed entries, or those to be removed."""
     verb = "would remove" if report.dry_run else "removed"
     removed = [*report.temporaries, *map(str, report.versions)]
-    lines = [f"{verb} {item}" for item in removed] + [f"left alone: {reason}" for reason in report.skipped]
+    lines = [f"{verb} {item}" for item in removed] + [f"skipped: {reason}" for reason in report.skipped]
     return Answer(
         {
             "dry_run": report.dry_run,
@@ -137,7 +137,7 @@ def problem(of: str, error: StoreError) -> Document:
 
 
 def _rows(store: ModelStore, name: str, problems: list[Document]) -> list[Document]:
-    """The versions of one model; their faults are added to `problems`."""
+    """The versions of one model; its faults are added to `problems`."""
     try:
         aliases = store.aliases(name)
     except CorruptVersion as error:
@@ -199,7 +199,7 @@ def _cell(value: object) -> str:
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns under their names, each as wide as its widest cell; nothing is cut."""
+    """Columns under their names, each as wide as its widest cell, without truncation."""
     lines = [[column.upper() for column in columns], *rows]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     return "\n".join(

@@ -1,7 +1,7 @@
-"""Durable writes and the locks around them: what is written either is there after a power cut or never was.
+"""Durable writes and their locks: after a power cut, a write is either complete or absent.
 
 Knows descriptors, fsync, rename and flock. Knows nothing of models. Every failure of the operating system
-leaves here as `StoreWriteFailed` with the path it concerned.
+becomes `StoreWriteFailed` with its path.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from pathlib import Path
 from model_store.errors import StoreLocked, StoreWriteFailed
 from model_store.integrity import OpenDirectory
 
-#: Everything unfinished starts with this; no model, version or alias can.
+#: Prefix of every unfinished entry; no model, version or alias can begin with it.
 TEMPORARY_PREFIX = ".tmp-"
-#: Held exclusively while a version gets its number and while aliases move; by whoever changes the store.
+#: Held exclusively by any process that numbers a version or moves an alias.
 LOCK_FILE = ".lock"
-#: Held shared by every publisher for as long as it has a temporary directory, exclusively by the collector.
+#: Held shared by every publisher during the life of its temporary directory, exclusively by the collector.
 PUBLISHERS_FILE = ".publishers"
-#: Longest wait for a lock, on the monotonic clock. A killed holder's lock is freed by the kernel at once.
+#: Longest wait for a lock, on the monotonic clock. The kernel frees the lock of a killed process at once.
 LOCK_TIMEOUT_S = 60.0
 
 _LOCK_POLL_S = 0.005
@@ -35,33 +35,37 @@ _REMEDIES = {
     errno.EDQUOT: "Free space within the quota (vae-store gc --keep 3 removes old versions) and try again.",
     errno.EFBIG: "The file is above this process's limit on file sizes: raise it (ulimit -f) and try again.",
     errno.EROFS: "The file system is read-only: point --store or VAE_MODEL_STORE to a writable directory.",
-    errno.EACCES: "Point --store or VAE_MODEL_STORE to a directory this user may write, or change its owner.",
-    errno.EPERM: "Point --store or VAE_MODEL_STORE to a directory this user may write, or change its owner.",
+    errno.EACCES: (
+        "Point --store or VAE_MODEL_STORE to a directory that this user may write, or change its owner."
+    ),
+    errno.EPERM: (
+        "Point --store or VAE_MODEL_STORE to a directory that this user may write, or change its owner."
+    ),
     errno.EIO: "The disk reports an error: check it (dmesg, smartctl) before trying again.",
 }
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn an `OSError` into `StoreWriteFailed` with this path and what to do about it."""
+    """Turn an `OSError` into `StoreWriteFailed` with this path and the remedy."""
     try:
         yield
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, "Check the path, its owner and permissions, and the disk.")
         raise StoreWriteFailed(
-            f"{path}: expected to write it, got {error.strerror} (errno {error.errno}). {remedy}",
+            f"{path}: expected a writable path, got {error.strerror} (errno {error.errno}). {remedy}",
             errno=error.errno,
             path=str(path),
         ) from error
 
 
 def temporary_name() -> str:
-    """A name nobody else uses: the process for a person's eye, randomness for the machine."""
+    """A unique name: the process id for people, a random part for uniqueness."""
     return f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
 
 
 def make_root(root: Path) -> None:
-    """Create a store's directory and its parents where they are missing, each durably."""
+    """Create a store's directory and its missing parents, each durably."""
     missing = [path for path in (root, *root.parents) if not path.exists()]
     for path in reversed(missing):
         with writing(path):
@@ -74,7 +78,7 @@ def make_root(root: Path) -> None:
 
 
 def make_directory(parent: OpenDirectory, name: str) -> bool:
-    """Create a directory; False when it is already there."""
+    """Create a directory; return False if it exists already."""
     with writing(parent.path / name):
         try:
             os.mkdir(name, 0o755, dir_fd=parent.descriptor)
@@ -84,7 +88,7 @@ def make_directory(parent: OpenDirectory, name: str) -> bool:
 
 
 def write_file(directory: OpenDirectory, name: str, data: bytes) -> None:
-    """Create a file that did not exist, with this content, and force it to the disk."""
+    """Create a new file with this content, and flush it to the disk."""
     with writing(directory.path / name):
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(name, flags, 0o644, dir_fd=directory.descriptor)
@@ -98,17 +102,18 @@ def write_file(directory: OpenDirectory, name: str, data: bytes) -> None:
 
 
 def sync_directory(directory: OpenDirectory) -> None:
-    """Force the directory's entries to the disk."""
+    """Flush the directory's entries to the disk."""
     with writing(directory.path):
         os.fsync(directory.descriptor)
 
 
 def rename(directory: OpenDirectory, source: str, target: str) -> None:
-    """Rename within one directory; a file replaces a file, a directory never one that holds anything.
+    """Rename within one directory; a file replaces a file, and a directory only an empty one.
 
     Raises:
-        FileExistsError: The target is a directory with content, or not a directory where the source is one.
-        StoreWriteFailed: Anything else the operating system says.
+        FileExistsError: The target is a directory with content, or the source is a directory and the target
+            none.
+        StoreWriteFailed: Any other error of the operating system.
     """
     with writing(directory.path / target):
         try:
@@ -122,7 +127,7 @@ def rename(directory: OpenDirectory, source: str, target: str) -> None:
 
 
 def remove(directory: OpenDirectory, name: str) -> bool:
-    """Remove a file or a directory tree; False when it was not there or could not be removed entirely."""
+    """Remove a file or a directory tree; return False if it was absent or could not be removed completely."""
     try:
         os.unlink(name, dir_fd=directory.descriptor)
     except FileNotFoundError:
@@ -137,7 +142,7 @@ def remove(directory: OpenDirectory, name: str) -> bool:
 
 
 def remove_if_empty(directory: OpenDirectory, name: str) -> None:
-    """Remove a directory that holds nothing; leave any other as it is."""
+    """Remove an empty directory; leave any other unchanged."""
     with contextlib.suppress(OSError):
         os.rmdir(name, dir_fd=directory.descriptor)
 
@@ -146,11 +151,11 @@ def remove_if_empty(directory: OpenDirectory, name: str) -> None:
 def lock(
     root: OpenDirectory, name: str, *, shared: bool = False, wait_s: float = LOCK_TIMEOUT_S
 ) -> Iterator[None]:
-    """Hold a lock file of the store; other threads and other processes are kept out alike.
+    """Hold a lock file of the store, against other threads and other processes alike.
 
     Raises:
         StoreLocked: It was not obtained in `wait_s` seconds.
-        StoreWriteFailed: The file cannot be made.
+        StoreWriteFailed: The file cannot be created.
     """
     path = root.path / name
     with writing(path):
@@ -160,7 +165,7 @@ def lock(
         _acquire(descriptor, path, shared=shared, wait_s=wait_s)
         yield
     finally:
-        # Closing frees the lock; an error of close() on a file never written to has nothing to tell.
+        # Closing frees the lock; an error of close() on a file without writes has no consequence.
         with contextlib.suppress(OSError):
             os.close(descriptor)
 
@@ -177,8 +182,8 @@ def _acquire(descriptor: int, path: Path, *, shared: bool, wait_s: float) -> Non
                 pass
         if time.monotonic() >= deadline:
             raise StoreLocked(
-                f"{path}: expected the lock within {wait_s:g} s, got none: someone else holds it. "
-                "Let the other publisher finish, or end it; a lock ends with its process.",
+                f"{path}: expected the lock within {wait_s:g} s, but another process holds it. Let the "
+                "other publisher finish, or end it; its lock ends with it.",
                 path=str(path),
             )
         time.sleep(_LOCK_POLL_S)

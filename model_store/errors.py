@@ -1,41 +1,41 @@
-"""What can go wrong in a model store, one class per thing a caller would handle differently.
+"""Errors of a model store, one class per thing a caller would handle differently.
 
     StoreError
-    ├── InvalidReference        text that is no "name", "name@3" or "name@alias"; an alias that may not be set
-    ├── InvalidDraft            a publisher handed something that may not be published
+    ├── InvalidReference        not "name", "name@3" or "name@alias"; an alias that may not be set
+    ├── InvalidDraft            a draft that may not be published
     ├── ModelNotFound           well-formed, but no such name, version, alias or earlier version
-    ├── CorruptVersion          it is there and did not pass verification
+    ├── CorruptVersion          the version exists and did not pass verification
     │   ├── MissingFile         a required file is absent
-    │   ├── ExtraFile           something lies in the version that does not belong there
+    │   ├── ExtraFile           the version contains a file that does not belong there
     │   ├── UnsafeFile          a link, a second hard link, or not a regular file
-    │   ├── SizeMismatch        not the size the manifest states, or above the ceiling
-    │   ├── DigestMismatch      not the SHA-256 the manifest states
-    │   ├── InvalidManifest     manifest.json cannot be read or lies about its version
-    │   │   └── NewerSchema     it follows a later contract than this package knows, and may be sound
-    │   ├── HostileGraph        an ONNX file that does what no published graph may do
-    │   ├── InvalidGolden       golden.npz cannot be read or does not fit the manifest
-    │   ├── InvalidPrior        prior.npz cannot be read, does not fit the manifest, or is no set of mixtures
-    │   ├── CorruptAliases      aliases.json cannot be read, or an alias points nowhere
+    │   ├── SizeMismatch        not the size in the manifest, or above the ceiling
+    │   ├── DigestMismatch      not the SHA-256 in the manifest
+    │   ├── InvalidManifest     manifest.json is unreadable, or wrong about its version
+    │   │   └── NewerSchema     it follows a later contract, and may be sound
+    │   ├── HostileGraph        an ONNX file with forbidden content
+    │   ├── InvalidGolden       golden.npz is unreadable or does not match the manifest
+    │   ├── InvalidPrior        prior.npz is unreadable, no set of mixtures, or does not match the manifest
+    │   ├── CorruptAliases      aliases.json is unreadable, or an alias has no target
     │   └── UnreadableFile      the operating system refused to read
-    │       └── NotPermitted    by its permissions: it may belong to someone else
-    ├── GoldenMismatch          a runtime's answers differ from the recorded ones
+    │       └── NotPermitted    by its permissions: it may belong to another program
+    ├── GoldenMismatch          a runtime's outputs differ from the recorded ones
     └── StoreWriteFailed        disk full, read-only, input/output error
-        └── StoreLocked         someone else is changing the store and did not finish in time
+        └── StoreLocked         another process changes the store and did not finish in time
 
-Every message says where, what was expected, what came and what to do. Knows nothing of HTTP status
-codes; the exit codes of `vae-store` are in `cli.py`.
+Every message names the place, the expected value, the actual value and the remedy. Knows nothing of HTTP
+status codes; the exit codes of `vae-store` are in `cli.py`.
 """
 
 from __future__ import annotations
 
 from model_store.version_id import VersionId
 
-#: Nothing quoted from a file or a caller is longer than this in a message.
+#: Maximum length of a quotation from a file or a caller in a message.
 MAX_QUOTED_CHARACTERS = 200
 
 
 class StoreError(Exception):
-    """Anything this package raises on purpose."""
+    """Any deliberate error of this package."""
 
 
 class InvalidReference(StoreError):
@@ -43,27 +43,27 @@ class InvalidReference(StoreError):
 
 
 class InvalidDraft(StoreError):
-    """What the publisher handed over may not be published; nothing was written."""
+    """The publisher's draft may not be published; nothing was written."""
 
 
 class ModelNotFound(StoreError):
-    """No such name, version or alias; the message lists what there is."""
+    """No such name, version or alias; the message lists the existing ones."""
 
 
 class CorruptVersion(StoreError):
-    """What is published does not pass verification; nothing of it may be used."""
+    """A published version does not pass verification; no part of it may be used."""
 
 
 class MissingFile(CorruptVersion):
-    """A file that every version holds is absent."""
+    """A required file of the version is absent."""
 
 
 class ExtraFile(CorruptVersion):
-    """A file or directory that no manifest lists lies in the version."""
+    """The version contains a file or directory that no manifest lists."""
 
 
 class UnsafeFile(CorruptVersion):
-    """A symbolic link, a file with a second hard link, or something that is no regular file."""
+    """A symbolic link, a file with a second hard link, or no regular file."""
 
 
 class SizeMismatch(CorruptVersion):
@@ -75,23 +75,23 @@ class DigestMismatch(CorruptVersion):
 
 
 class InvalidManifest(CorruptVersion):
-    """`manifest.json` is not valid, or speaks of another version than the one it lies in."""
+    """`manifest.json` is invalid, or describes another version than its directory."""
 
 
 class NewerSchema(InvalidManifest):
-    """`manifest.json` follows a later contract: a matter for a newer release, not damage to be repaired."""
+    """`manifest.json` follows a later contract: it needs a newer release, and no repair."""
 
 
 class HostileGraph(CorruptVersion):
-    """An ONNX file reaches outside itself, is random, or is not the graph the manifest describes."""
+    """An ONNX file reaches outside itself, is random, or is not the graph of the manifest."""
 
 
 class InvalidGolden(CorruptVersion):
-    """`golden.npz` is not the five float32 arrays that the manifest calls for."""
+    """`golden.npz` is not the five float32 arrays that the manifest requires."""
 
 
 class InvalidPrior(CorruptVersion):
-    """`prior.npz` is not the Gaussian mixtures that the manifest calls for."""
+    """`prior.npz` is not the Gaussian mixtures that the manifest requires."""
 
 
 class CorruptAliases(CorruptVersion):
@@ -103,7 +103,7 @@ class UnreadableFile(CorruptVersion):
 
 
 class NotPermitted(UnreadableFile):
-    """The permissions keep this user from reading; it may be no part of the store at all."""
+    """This user lacks the permission to read; the entry may belong to another program."""
 
 
 class GoldenMismatch(StoreError):
@@ -114,9 +114,9 @@ class StoreWriteFailed(StoreError):
     """The store could not be changed; the message says whether anything became visible.
 
     Attributes:
-        errno: The operating system's error number, or None where it gave none.
-        path: The file or directory that was being written.
-        published: The version that had become visible before the failure, or None: then nothing did.
+        errno: The operating system's error number, or None without one.
+        path: The file or directory of the failed write.
+        published: The version that had become visible before the failure, or None if none had.
     """
 
     def __init__(
@@ -134,17 +134,17 @@ class StoreWriteFailed(StoreError):
 
 
 class StoreLocked(StoreWriteFailed):
-    """The lock was held by someone else for longer than it was waited for."""
+    """Another process held the lock for longer than the wait."""
 
 
 def quoted(value: object) -> str:
-    """`repr` for a message, cut to a bounded length: files and callers may hold anything."""
+    """`repr` for a message, cut to a bounded length: files and callers may contain anything."""
     text = repr(value[: MAX_QUOTED_CHARACTERS * 4] if isinstance(value, str) else value)
-    # Lone surrogates print on no terminal.
+    # Terminals cannot print lone surrogates.
     text = text.encode("ascii", "backslashreplace").decode("ascii") if not text.isprintable() else text
     return text if len(text) <= MAX_QUOTED_CHARACTERS else text[:MAX_QUOTED_CHARACTERS] + "…"
 
 
 def defect(where: object, *, expected: str, got: str, remedy: str) -> str:
-    """The one form of every message about something corrupt."""
+    """The form of every message about a corrupt file."""
     return f"{where}: expected {expected}, got {got}. {remedy}"

@@ -1,8 +1,8 @@
-"""Removing what nobody can reach: temporaries of crashed publishers and old versions without an alias.
+"""Remove unreachable entries: temporaries of crashed publishers and old versions without an alias.
 
-Knows which entries may go and in which order they go. Knows nothing of how they came. A version disappears
-by one rename before its files are removed, so no reader ever meets half of it under its number; an aliased
-version, the one its alias would roll back to, and the highest never go.
+Knows which entries may be removed and in which order. Knows nothing of their origin. A version disappears by
+one rename before its files are removed, so no reader ever finds half of it under its number. An aliased
+version, its alias's rollback target, and the highest version are never removed.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ from model_store.errors import CorruptAliases, CorruptVersion, StoreError, Store
 from model_store.integrity import OpenDirectory, SizeLimits
 from model_store.version_id import VersionId
 
-#: Younger temporaries are left alone unless asked: on a file system without locks, age is all there is.
+#: Younger temporaries stay by default: on a file system without locks, age is the only evidence.
 DEFAULT_OLDER_THAN_S = 3600.0
 _MAX_TOLD = 10
 
 
 @dataclass(frozen=True)
 class CollectionReport:
-    """What a collection removed, or would remove."""
+    """The entries that a collection removed, or would remove."""
 
     dry_run: bool
     temporaries: tuple[str, ...]
     """`<name>/<entry>` of each temporary."""
     versions: tuple[VersionId, ...]
     skipped: tuple[str, ...]
-    """Sentences: what was left alone and why."""
+    """Sentences about skipped entries, with the reasons."""
 
 
 @dataclass(frozen=True)
 class CollectionRules:
-    """What may be removed."""
+    """The rules for a collection."""
 
     keep: int | None = None
-    """How many of the newest versions without an alias stay; None leaves every version alone."""
+    """Number of the newest versions without an alias to keep; None keeps every version."""
     older_than_s: float = DEFAULT_OLDER_THAN_S
-    """Least age of a temporary, by its modification time."""
+    """Minimum age of a temporary, by its modification time."""
     dry_run: bool = False
 
 
@@ -69,7 +69,7 @@ def collect(store: OpenDirectory, rules: CollectionRules, limits: SizeLimits) ->
     """Remove temporaries and, with `keep`, old versions, in every model of the store.
 
     Raises:
-        StoreWriteFailed: Something could not be removed; everything else was.
+        StoreWriteFailed: An entry could not be removed; all others were.
     """
     findings = _Findings()
     if rules.dry_run:
@@ -77,11 +77,11 @@ def collect(store: OpenDirectory, rules: CollectionRules, limits: SizeLimits) ->
         _collect_versions(store, rules, limits, findings)
     else:
         try:
-            # No publisher is alive while this is held, so every temporary old enough is an orphan.
+            # No publisher is active while this lock is held, so every temporary old enough is an orphan.
             with lock(store, PUBLISHERS_FILE, wait_s=0.0):
                 _collect_temporaries(store, rules, findings)
         except StoreLocked:
-            findings.skipped.append("temporaries: someone is publishing; run it again afterwards")
+            findings.skipped.append("temporaries: a publisher is active; run the command again afterwards")
         with lock(store, LOCK_FILE):
             _collect_versions(store, rules, limits, findings)
     if findings.failed:
@@ -92,7 +92,7 @@ def collect(store: OpenDirectory, rules: CollectionRules, limits: SizeLimits) ->
 
 
 def _collect_temporaries(store: OpenDirectory, rules: CollectionRules, findings: _Findings) -> None:
-    # Wall clock, because the file system's times are; a time in the future counts as young.
+    # Wall clock, because the file system uses it; a time in the future counts as young.
     now = time.time()
 
     def collect_entry(name: str, model: OpenDirectory, entry: str) -> None:
@@ -128,7 +128,7 @@ def _collect_versions(
             protected = read_aliases(model, limits).protected() | set(numbers[-1:])
         except StoreError as error:
             reason = "its aliases cannot be read" if isinstance(error, CorruptAliases) else str(error)
-            findings.skipped.append(f"{name}: {reason}, so no version of it is removed")
+            findings.skipped.append(f"{name}: {reason}, so none of its versions is removed")
             return
         free = [number for number in numbers if number not in protected]
         for number in free[: max(0, len(free) - keep)]:
@@ -145,20 +145,20 @@ def _collect_versions(
 def _for_each_model(
     store: OpenDirectory, findings: _Findings, action: Callable[[str, OpenDirectory], None]
 ) -> None:
-    """Every model that can be read; one that cannot is left alone and hides no other."""
+    """Every readable model; an unreadable one is skipped, and the others are still processed."""
     for name in model_names(store):
         try:
             with store.subdirectory(name) as model:
                 action(name, model)
         except FileNotFoundError:
-            continue  # removed meanwhile
+            continue  # removed by another process
         except CorruptVersion as error:
             if (reason := f"{name}: {error}") not in findings.skipped:
                 findings.skipped.append(reason)
 
 
 def _all_failures(failed: list[StoreWriteFailed]) -> StoreWriteFailed:
-    """One error that names every failure, at most ten of them."""
+    """One error that lists the failures, at most ten of them."""
     shown = " ".join(map(str, failed[:_MAX_TOLD]))
     more = f" {len(failed) - _MAX_TOLD} more failed." if len(failed) > _MAX_TOLD else ""
     return StoreWriteFailed(
@@ -176,7 +176,8 @@ def _remove_version(model: OpenDirectory, number: int) -> None:
 def _remove(model: OpenDirectory, entry: str) -> None:
     if not remove(model, entry) and entry in model.entries():
         raise StoreWriteFailed(
-            f"{model.path / entry}: expected to remove it, got a refusal. Check its owner and permissions.",
+            f"{model.path / entry}: expected to remove it, but the system refused. Check its owner and "
+            "permissions.",
             path=str(model.path / entry),
         )
     sync_directory(model)

@@ -1,11 +1,11 @@
-"""Golden vectors: recorded inputs and outputs, and how closely a runtime must agree with them.
+"""Golden vectors: recorded inputs and outputs, and the permitted differences of a runtime.
 
-Knows the five arrays and what must hold between them. Knows nothing of archives, ONNX or runtimes. A digest
-proves that the weights are the published ones; only running them against recorded answers proves
-that this machine's runtime computes with them what the exporting machine computed.
+Knows the five arrays and their relations. Knows nothing of archives, ONNX or runtimes. A digest proves that
+the weights are the published ones. Only a run on recorded inputs proves that this machine's runtime computes
+the same as the exporting machine.
 
-All arrays are float32 and C-ordered: `x` and `x_hat` are images (examples, C, H, W) in [0, 1], `mu`,
-`logvar` and `z` are latents (examples, latent_size). `x` goes with `mu` and `logvar`, `z` with `x_hat`.
+All arrays are float32 and C-ordered: `x` and `x_hat` are images (examples, C, H, W) in [0, 1], `mu`, `logvar`
+and `z` are latents (examples, latent_size). `x` belongs to `mu` and `logvar`, `z` to `x_hat`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from model_store.manifest import GOLDEN_FILE, GoldenSpec, ManifestDraft
 from model_store.npz import MAX_UNPACKED_BYTES, ArrayFile
 from model_store.numbers import told_apart
 
-#: Enough for a batch of each usual size; more would only slow the check at start.
+#: Enough for a batch of each usual size; more would only delay the start.
 MAX_GOLDEN_EXAMPLES = 1024
 
 _FILE = ArrayFile(GOLDEN_FILE, InvalidGolden)
@@ -30,7 +30,7 @@ Float32Array = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class GoldenVectors:
-    """Inputs and the outputs that the exporter's runtime gave for them.
+    """Inputs, and the outputs of the exporter's runtime for them.
 
     x ──encoder──▶ mu, logvar        (N examples)
     z ──decoder──▶ x_hat             (M examples)
@@ -43,10 +43,10 @@ class GoldenVectors:
     x_hat: Float32Array
 
     def validate(self, draft: ManifestDraft) -> None:
-        """Check names, dtype, shapes, finiteness and pixel range against what `draft` states.
+        """Compare names, dtype, shapes, finiteness and pixel range with `draft`.
 
         Raises:
-            InvalidGolden: Names the array, what was expected and what came.
+            InvalidGolden: Names the array, the expected and the actual value.
         """
         image, latent = tuple(draft.image.shape), (draft.latent_size,)
         for name, example in _example_shapes(image, latent).items():
@@ -71,17 +71,17 @@ class GoldenVectors:
                 raise _FILE.defect(outputs, f"{n} examples as in {inputs}", f"{m} examples")
 
     def to_bytes(self) -> bytes:
-        """The `.npz` file: equal arrays give equal bytes."""
+        """The `.npz` file: equal arrays yield equal bytes."""
         return _FILE.pack({field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def from_bytes(
         cls, data: bytes, manifest: ManifestDraft, *, max_unpacked_bytes: int = MAX_UNPACKED_BYTES
     ) -> GoldenVectors:
-        """Read and validate a `.npz` file without trusting a byte of it; see `array_file`.
+        """Read and validate an untrusted `.npz` file; see `npz`.
 
         Raises:
-            InvalidGolden: Not such a file, too large, or not what `manifest` calls for.
+            InvalidGolden: Not such a file, too large, or not as `manifest` requires.
         """
         names = [field.name for field in fields(cls)]
         members = _FILE.unpack(data, names, max_unpacked_bytes=max_unpacked_bytes)
@@ -91,7 +91,7 @@ class GoldenVectors:
         return vectors
 
     def check_encoder(self, mu: Float32Array, logvar: Float32Array, spec: GoldenSpec) -> None:
-        """Compare a runtime's answers for `x` with the recorded ones.
+        """Compare a runtime's outputs for `x` with the recorded ones.
 
         Raises:
             GoldenMismatch: Names the tensor, the largest absolute difference and the bound.
@@ -100,7 +100,7 @@ class GoldenVectors:
         _compare("logvar", self.logvar, logvar, spec.latent_atol)
 
     def check_decoder(self, x_hat: Float32Array, spec: GoldenSpec) -> None:
-        """Compare a runtime's answer for `z` with the recorded one.
+        """Compare a runtime's output for `z` with the recorded one.
 
         Raises:
             GoldenMismatch: Names the tensor, the largest absolute difference and the bound.
@@ -131,7 +131,7 @@ def _read(name: str, member: bytes, example: tuple[int, ...]) -> Float32Array:
 
 
 def _compare(name: str, recorded: Float32Array, answer: Float32Array, bound: float) -> None:
-    remedy = "The weights are intact, so look at the runtime, its version and its execution provider."
+    remedy = "The weights are intact: check the runtime, its version and its execution provider."
     if answer.shape != recorded.shape:
         raise GoldenMismatch(
             f"golden vectors: '{name}': expected shape {recorded.shape}, got {answer.shape}. {remedy}"

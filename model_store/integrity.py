@@ -1,17 +1,17 @@
-"""Reading from directories that nobody trusts: by descriptor, without following links, within ceilings.
+"""Read from untrusted directories: by descriptor, without following links, within ceilings.
 
-Knows directories, files, sizes and digests. Knows nothing of manifests, ONNX or models. A file is reached
-only through an entry that listing its directory returned and a descriptor of that directory, so no text of
-a client or a manifest ever becomes part of a path; the bytes that are hashed are the bytes that are returned.
+Knows directories, files, sizes and digests. Knows nothing of manifests, ONNX or models. A file is opened only
+by an entry of a directory listing and a descriptor of that directory, so no text of a client or a manifest
+ever becomes part of a path. The hashed bytes are the returned bytes.
 
-One kind of link is followed, the one by which Kubernetes mounts ConfigMaps, Secrets and projected volumes:
+It follows one kind of link, which Kubernetes uses for ConfigMaps, Secrets and projected volumes:
 
     ..2026_01_01_00_00_00.123/   the content; an update is another such directory
     ..data -> ..2026_01_01_00_00_00.123
     mnist  -> ..data/mnist
 
-Both are read, compared with this form and resolved here, in the directory they lie in, so that they lead
-nowhere else. An open directory keeps to the content that it found first.
+Both are read, compared with this form and resolved here, in their own directory, so that they lead nowhere
+else. An open directory keeps the content that it found first.
 """
 
 from __future__ import annotations
@@ -53,30 +53,30 @@ from model_store.manifest import (
 _KIB, _MIB = 1024, 1024 * 1024
 _READ_CHUNK_BYTES = 4 * _MIB
 RESTORE = (
-    "Nothing of this version is used. Restore it from where it was published, or publish the model again "
-    "and remove this version's directory."
+    "No part of this version is used. Restore it from its origin, or publish the model again and remove "
+    "this version's directory."
 )
 _COPY = (
-    "Replace it by a copy of its content: the store follows no link but NAME -> ..data/NAME within one "
+    "Replace it by a copy of its content: the store follows only links NAME -> ..data/NAME within one "
     "directory, as Kubernetes mounts a ConfigMap."
 )
 _WHOLE_VOLUME = (
     "Mount the whole volume and not a part of it (subPath): its ..data is missing in this directory."
 )
-#: The link that names the present content of a mounted ConfigMap.
+#: The link to the present content of a mounted ConfigMap.
 _DATA = "..data"
 #: Entries of such a mount that are not content.
 _OF_THE_MOUNT = re.compile(r"\.\.(data|data_tmp|[0-9][0-9_.]*)")
 
-#: What stands for a manifest's own digest while that digest is computed.
+#: The placeholder for a manifest's own digest while that digest is computed.
 UNSEALED = "0" * 64
-# Inside a string the quotes would be escaped, so this finds keys only.
+# Inside a string the quotes would be escaped, so this pattern finds only keys.
 _SEAL = re.compile(rb'("manifest_sha256"[ \t\r\n]*:[ \t\r\n]*")([0-9a-f]{64})"')
 
 
 @dataclass(frozen=True)
 class SizeLimits:
-    """Ceilings in bytes, checked before a file is read; a version above them is refused, not truncated."""
+    """Ceilings in bytes, checked before a file is read; a version above them is rejected, not truncated."""
 
     manifest_bytes: int = _MIB
     """A manifest with a whole recipe is some kilobytes."""
@@ -87,7 +87,7 @@ class SizeLimits:
     prior_bytes: int = 64 * _MIB
     """Packed; the unpacked ceiling is the same number: 16,000 components of 32 latents, 60 of 512."""
     graph_bytes: int = 512 * _MIB
-    """Each graph. Protocol buffers end at 2 GiB; both graphs are held in memory while they load."""
+    """For each graph. Protocol buffers end at 2 GiB; both graphs are in memory during the load."""
 
     def of(self, file: str) -> int:
         """The ceiling for a file of a version."""
@@ -102,18 +102,18 @@ class SizeLimits:
 
 
 class EntryKind(Enum):
-    """What a directory entry is, links not followed."""
+    """The kind of a directory entry, without following links."""
 
     FILE = "a regular file"
     DIRECTORY = "a directory"
     LINK = "a symbolic link"
     OTHER = "neither a file nor a directory"
     UNKNOWN = "something that cannot be looked at"
-    """The operating system refused to say; opening it says why."""
+    """The operating system did not report the kind; opening the entry shows the reason."""
 
 
 class OpenDirectory:
-    """A directory held open, so that what is read stays inside it whatever is renamed meanwhile."""
+    """An open directory: reads stay inside it despite concurrent renames."""
 
     def __init__(self, descriptor: int, path: Path, *, hard_links: bool = False) -> None:
         self.descriptor = descriptor
@@ -123,7 +123,7 @@ class OpenDirectory:
 
     @classmethod
     def at(cls, path: Path, *, hard_links: bool = False) -> OpenDirectory:
-        """Open the root of a store; the operator chose it, so links on the way are followed.
+        """Open the root of a store; the operator chose it, so links on its path are followed.
 
         Args:
             path: The root.
@@ -143,11 +143,11 @@ class OpenDirectory:
             raise _unreadable(path, error) from error
 
     def subdirectory(self, name: str) -> OpenDirectory:
-        """Open a directory that `entries` listed.
+        """Open a directory from the listing of `entries`.
 
         Raises:
             UnsafeFile: It is a link or no directory.
-            FileNotFoundError: It is gone.
+            FileNotFoundError: It no longer exists.
             UnreadableFile: The operating system refuses.
         """
         path = self.path / name
@@ -169,11 +169,11 @@ class OpenDirectory:
         return OpenDirectory(descriptor, path, hard_links=self.hard_links)
 
     def entries(self) -> dict[str, EntryKind]:
-        """Names and kinds of everything in it, links that are followed by the kind of what they lead to."""
+        """Names and kinds of all entries; a followed link has the kind of its target."""
         return {name: kind for name, (kind, _) in self._look().items()}
 
     def _look(self) -> dict[str, tuple[EntryKind, int]]:
-        """Kind of each entry, and the descriptor of the directory that it lies in."""
+        """Kind of each entry, and the descriptor of its directory."""
         found = self._scan(self.descriptor)
         if self._content is None and found.get(_DATA) is EntryKind.LINK:
             self._content = self._open_content(found)
@@ -189,7 +189,7 @@ class OpenDirectory:
         return entries
 
     def _open_content(self, found: Mapping[str, EntryKind]) -> int | None:
-        """The sibling directory that `..data` names now; None where it names anything else."""
+        """The sibling directory that `..data` names now; None if it names anything else."""
         target = self._link(_DATA)
         if not _OF_THE_MOUNT.fullmatch(target) or found.get(target) is not EntryKind.DIRECTORY:
             return None
@@ -197,7 +197,7 @@ class OpenDirectory:
         try:
             return os.open(target, flags, dir_fd=self.descriptor)
         except FileNotFoundError:
-            return None  # replaced meanwhile
+            return None  # replaced by another process
         except OSError as error:
             raise _unreadable(self.path / target, error) from error
 
@@ -209,7 +209,7 @@ class OpenDirectory:
             raise _unreadable(self.path, error) from error
 
     def _link(self, name: str) -> str:
-        """Where a link says that it leads; empty when it is none any more."""
+        """The target of a link; empty if it is no link any more."""
         try:
             return os.readlink(name, dir_fd=self.descriptor)
         except OSError:
@@ -224,12 +224,12 @@ class OpenDirectory:
         return UnsafeFile(defect(self.path / name, expected=expected, got=got, remedy=remedy))
 
     def read(self, name: str, *, ceiling_bytes: int, expected_bytes: int | None = None) -> bytes:
-        """The whole of a regular file that lies directly in this directory, and nowhere else (see `at`).
+        """The whole content of a regular file directly in this directory (see `at`).
 
         Args:
             name: An entry of this directory.
-            ceiling_bytes: The most that is ever read.
-            expected_bytes: The size that the manifest states, where there is one.
+            ceiling_bytes: Maximum number of bytes to read.
+            expected_bytes: The size in the manifest, if there is one.
 
         Raises:
             MissingFile: No such entry.
@@ -244,7 +244,7 @@ class OpenDirectory:
         if kind not in (EntryKind.FILE, EntryKind.UNKNOWN):
             raise self._wrong_kind(name, "a regular file", kind)
         try:
-            # O_NONBLOCK: should a pipe have taken the file's place, opening it must not wait.
+            # O_NONBLOCK: if a pipe replaced the file, opening it must not block.
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             with _closing(os.open(name, flags, dir_fd=directory)) as descriptor:
                 self._check_kind(os.fstat(descriptor), path)
@@ -263,7 +263,7 @@ class OpenDirectory:
             )
 
     def close(self) -> None:
-        """Give the descriptors back; nothing was written through them, so an error has nothing to tell."""
+        """Close the descriptors; nothing was written through them, so an error has no consequence."""
         with suppress(OSError):
             os.close(self.descriptor)
         if self._content is not None:
@@ -285,7 +285,7 @@ class OpenDirectory:
 def check_entries(
     directory: OpenDirectory, required: tuple[str, ...], *, optional: tuple[str, ...] = ()
 ) -> list[MissingFile | ExtraFile]:
-    """One error for each required file that is absent, and each entry that may not be there."""
+    """One error for each required file that is absent, and for each extra entry."""
     found = directory.entries()
     missing = [
         MissingFile(defect(directory.path / name, expected="a regular file", got="nothing", remedy=RESTORE))
@@ -303,11 +303,11 @@ def check_entries(
 
 
 def check_entry(data: bytes, entry: FileEntry, path: Path) -> None:
-    """Hold the bytes against the manifest's size and digest.
+    """Compare the bytes with the manifest's size and digest.
 
     Raises:
         SizeMismatch: Another number of bytes.
-        DigestMismatch: Another SHA-256; the message holds both.
+        DigestMismatch: Another SHA-256; the message contains both digests.
     """
     if len(data) != entry.size_bytes:
         raise _wrong_size(path, entry.size_bytes, len(data))
@@ -324,7 +324,7 @@ def check_entry(data: bytes, entry: FileEntry, path: Path) -> None:
 
 
 def seal(data: bytes) -> bytes:
-    """The bytes of a manifest with their own digest written over the zeros of `manifest_sha256`.
+    """The bytes of a manifest with their own digest in place of the zeros of `manifest_sha256`.
 
     Raises:
         ValueError: The key does not occur exactly once.
@@ -334,10 +334,10 @@ def seal(data: bytes) -> bytes:
 
 
 def check_seal(data: bytes, path: object) -> None:
-    """Hold a manifest's bytes against the digest that they state themselves.
+    """Compare a manifest's bytes with their own digest.
 
     Raises:
-        DigestMismatch: Some byte differs from what was published; the message holds both digests.
+        DigestMismatch: Some byte differs from the published one; the message contains both digests.
         InvalidManifest: The key `manifest_sha256` does not occur exactly once.
     """
     try:
@@ -359,7 +359,7 @@ def check_seal(data: bytes, path: object) -> None:
 
 
 def _unsealed(data: bytes) -> tuple[bytes, str]:
-    """The bytes with zeros for their digest, and the digest that stood there."""
+    """The bytes with zeros for their digest, and the original digest."""
     stated = _SEAL.findall(data)
     if len(stated) != 1:
         raise ValueError(f"the key manifest_sha256 {len(stated)} times instead of once")
@@ -372,7 +372,7 @@ def sha256(data: bytes) -> str:
 
 
 def file_entries(files: Mapping[str, bytes]) -> dict[str, FileEntry]:
-    """What the manifest states about each file."""
+    """The manifest's entry for each file."""
     return {name: FileEntry(sha256=sha256(data), size_bytes=len(data)) for name, data in files.items()}
 
 
@@ -392,7 +392,7 @@ def _kind(entry: os.DirEntry[str]) -> EntryKind:
             return EntryKind.DIRECTORY
         return EntryKind.FILE if entry.is_file(follow_symlinks=False) else EntryKind.OTHER
     except OSError:
-        # Some file systems list no kinds, and then one bad entry must not hide the others.
+        # Some file systems list no kinds. Then one bad entry must not hide the others.
         return EntryKind.UNKNOWN
 
 
@@ -434,6 +434,6 @@ def _closing(descriptor: int) -> Iterator[int]:
 def _unreadable(path: Path, error: OSError) -> UnreadableFile:
     kind = NotPermitted if error.errno in (errno.EACCES, errno.EPERM) else UnreadableFile
     return kind(
-        f"{path}: expected to read it, got {error.strerror} (errno {error.errno}). "
-        "Check that the path is what you meant, its owner and permissions, and the disk."
+        f"{path}: expected a readable path, got {error.strerror} (errno {error.errno}). Check the path, its "
+        "owner and permissions, and the disk."
     )

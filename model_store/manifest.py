@@ -1,9 +1,9 @@
-"""The manifest: what a published model version says about itself.
+"""The manifest: the description of a published model version.
 
-Knows names, shapes, digests and figures. Knows nothing of files on disk, ONNX or HTTP.
-Every model here is strict (no coercion), frozen, and refuses unknown keys: a misspelt key is a
-defect to be told, never a default to be guessed. `SPEC.md` says the same in MUST and MAY;
-`manifest.schema.json` is generated from these classes and held equal by a test.
+Knows names, shapes, digests and figures. Knows nothing of files on disk, ONNX or HTTP. Every model here is
+strict (no coercion), frozen, and rejects unknown keys: a misspelt key is a defect to report, and never
+becomes a default. `SPEC.md` states the same in MUST and MAY; `manifest.schema.json` is generated from these
+classes, and a test compares them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pydantic import (
 
 #: The highest schema version that this package knows.
 SCHEMA_VERSION = 3
-#: A manifest states the lowest that has a word for all it holds, so that older releases read what they can.
+#: A manifest states the lowest version that can express its content, so that older releases can read it.
 _WITHOUT_FITTED_PRIOR, _WITH_FITTED_PRIOR, _WITH_PREPROCESSING = 1, 2, 3
 
 ENCODER_FILE = "encoder.onnx"
@@ -33,9 +33,9 @@ GOLDEN_FILE = "golden.npz"
 PRIOR_FILE = "prior.npz"
 CARD_FILE = "MODEL_CARD.md"
 MANIFEST_FILE = "manifest.json"
-#: What every version holds beside its manifest.
+#: The files of every version, apart from its manifest.
 REQUIRED_FILES = (ENCODER_FILE, DECODER_FILE, GOLDEN_FILE, CARD_FILE)
-#: What a version holds where its manifest says so. Nothing else may lie in its directory.
+#: Optional files, which the manifest lists. No other file may be in the directory.
 OPTIONAL_FILES = (PRIOR_FILE,)
 
 NAME_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$"
@@ -43,14 +43,14 @@ ALIAS_PATTERN = r"^[a-z](?:[a-z0-9-]{0,62}[a-z0-9])?$"
 
 #: Not a Literal: `true` equals 1 and would pass for it.
 SchemaVersion = Annotated[int, Field(ge=1, le=SCHEMA_VERSION)]
-#: No label is longer, in characters; a request may ask for one by its text.
+#: Maximum length of a label in characters; a request names a label by its text.
 MAX_LABEL_CHARACTERS = 64
-#: Of one mixture, and of all mixtures of a version together.
+#: Limits of one mixture, and of all mixtures of a version together.
 MAX_COMPONENTS = 1000
 MAX_COMPONENTS_IN_ALL = 10_000
 
 ModelName = Annotated[str, Field(pattern=NAME_PATTERN)]
-#: Starts with a letter, so that `name@3` is always a version and never an alias.
+#: It starts with a letter, so that `name@3` is always a version and never an alias.
 AliasName = Annotated[str, Field(pattern=ALIAS_PATTERN)]
 VersionNumber = Annotated[int, Field(ge=1, le=999_999_999)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -68,40 +68,42 @@ ComponentCount = Annotated[int, Field(ge=1, le=MAX_COMPONENTS)]
 
 
 class StrictModel(BaseModel):
-    """Frozen, no unknown keys, no coercion beyond what JSON itself needs (lists to tuples, dates)."""
+    """Frozen, no unknown keys, no coercion except what JSON needs (lists to tuples, dates)."""
 
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
         strict=True,
         use_attribute_docstrings=True,
-        # A default spares the publisher's code, never the file: what is published says everything.
+        # A default is a convenience of the publisher's code and never omitted from the file: a published
+        # manifest is complete.
         json_schema_serialization_defaults_required=True,
     )
 
 
 class Preprocessing(StrictModel):
-    """How a picture file becomes one image: the same in training and in serving.
+    """The conversion of an image file into one image: the same in training and in serving.
 
     The orientation of EXIF comes first, then the ground of transparent pixels, `fit`, grey or colour, and
-    `levels`. SPEC.md, section 13, has each step.
+    `levels`. SPEC.md, section 13, describes each step.
     """
 
     fit: Literal["crop", "stretch"]
-    """`crop`: the largest middle part of the image's proportions is scaled. `stretch`: each axis is scaled by
-    itself."""
+    """`crop`: scale the largest middle part with the image's proportions. `stretch`: scale each axis
+    separately."""
     ground: Literal["black", "white"]
-    """What transparent pixels become."""
+    """The colour under transparent pixels."""
     levels: Literal[256] | None
-    """256: pixels are rounded to whole levels 0 to 255, as training keeps them. null: they are not."""
+    """256: pixels are rounded to whole levels 0 to 255, as training stores them. null: they are not
+    rounded."""
 
 
-#: What served pictures went through before manifests stated it, and still do for those versions.
+#: The conversion of served images before manifests stated it, and still for those versions.
 UNSTATED_PREPROCESSING = Preprocessing(fit="stretch", ground="black", levels=None)
 
 
 class ImageSpec(StrictModel):
-    """What one image is: channels first, real values within `range`."""
+    """The form of one image: channels first, real values within `range`."""
 
     shape: tuple[
         Annotated[int, Field(ge=1, le=16)],
@@ -110,7 +112,7 @@ class ImageSpec(StrictModel):
     ]
     """(channels, height, width)."""
     range: tuple[FiniteFloat, FiniteFloat] = (0.0, 1.0)
-    """Smallest and largest pixel value; this schema version knows [0, 1] only."""
+    """Smallest and largest pixel value; this schema version allows only [0, 1]."""
     preprocessing: Annotated[
         Preprocessing, Field(exclude_if=lambda stated: stated == UNSTATED_PREPROCESSING)
     ] = UNSTATED_PREPROCESSING
@@ -119,7 +121,10 @@ class ImageSpec(StrictModel):
     @model_validator(mode="after")
     def _preprocessing_is_stated_once(self) -> ImageSpec:
         if "preprocessing" in self.model_fields_set and self.preprocessing == UNSTATED_PREPROCESSING:
-            raise ValueError("preprocessing: expected no key for what earlier versions mean without one")
+            raise ValueError(
+                "preprocessing: expected no key, because its value is the meaning of earlier "
+                "versions without one"
+            )
         return self
 
     @model_validator(mode="after")
@@ -142,7 +147,7 @@ class GaussianLikelihood(StrictModel):
     sigma: Annotated[float, Field(gt=0.0, le=100.0, allow_inf_nan=False)]
     """Standard deviation of a pixel, in units of the pixel range."""
     learned: bool
-    """True when sigma was fitted with the weights, false when the recipe stated it."""
+    """True if sigma was fitted with the weights, false if the recipe fixed it."""
 
 
 Likelihood = Annotated[BernoulliLikelihood | GaussianLikelihood, Field(discriminator="name")]
@@ -158,7 +163,7 @@ class TensorSpec(StrictModel):
 
 
 class GraphSpec(StrictModel):
-    """One ONNX graph and the tensors it takes and gives."""
+    """One ONNX graph, its inputs and its outputs."""
 
     file: Literal["encoder.onnx", "decoder.onnx"]
     opset: Annotated[int, Field(ge=13, le=64)]
@@ -167,7 +172,7 @@ class GraphSpec(StrictModel):
 
 
 class GoldenSpec(StrictModel):
-    """How closely a runtime must agree with the outputs recorded in `golden.npz`."""
+    """Permitted differences of a runtime from the outputs in `golden.npz`."""
 
     file: Literal["golden.npz"] = "golden.npz"
     latent_atol: Annotated[float, Field(gt=0.0, le=0.1, allow_inf_nan=False)] = 1e-4
@@ -177,21 +182,21 @@ class GoldenSpec(StrictModel):
 
 
 class FileEntry(StrictModel):
-    """Digest and size of one file, both checked before a byte of it is used."""
+    """Digest and size of one file, both checked before any byte of it is used."""
 
     sha256: Sha256
     size_bytes: Annotated[int, Field(ge=1)]
 
 
 class Metric(StrictModel):
-    """A figure and how it was measured: a number without its protocol compares with nothing."""
+    """A figure and its protocol: a number without its protocol is not comparable."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
     """Such as `negative_elbo`, `reconstruction_nll`, `kl`, `nll_iw`, `active_units`."""
     value: FiniteFloat
     unit: Literal["nats per image", "bits per dimension", "units", "ratio", "pixel value"]
     protocol: Text
-    """Data, how many images and which, binarisation, samples K, seed: enough to repeat it."""
+    """Data, number and choice of the images, binarisation, samples K, seed: enough to repeat it."""
 
 
 def _refuse_numbers_as_time(value: object) -> object:
@@ -202,57 +207,57 @@ def _refuse_numbers_as_time(value: object) -> object:
 
 
 class TrainingProvenance(StrictModel):
-    """Where the weights came from: enough to train them again."""
+    """Origin of the weights: all information to train them again."""
 
     recipe: dict[str, JsonValue]
     """The whole configuration of the run, defaults included."""
     data: Text
     """Name and size of the training data."""
     data_fingerprint: Sha256
-    """Digest over the decompressed training images, so that other data cannot pass for it."""
+    """Digest over the decompressed training images, which identifies the data."""
     libraries: dict[str, str]
-    """Version of each library that shaped the numbers, by distribution name."""
+    """Version of each library that influenced the numbers, by distribution name."""
     seed: Annotated[int, Field(ge=0)]
     epochs: Annotated[int, Field(ge=0)]
-    """Passes over the training data behind these weights."""
+    """Passes over the training data for these weights."""
     git_revision: Annotated[str, Field(pattern=r"^(?:[0-9a-f]{40}(?:-dirty)?|unknown)$")]
     created_at: Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_refuse_numbers_as_time)]
-    """When the version was exported: ISO 8601 with its UTC offset."""
+    """Time of the export: ISO 8601 with its UTC offset."""
 
 
 class StandardNormalPrior(StrictModel):
-    """p(z) = N(0, I): the prior the objective was trained with."""
+    """p(z) = N(0, I): the prior of the training objective."""
 
     name: Literal["standard"] = "standard"
     family: Literal["standard_normal"] = "standard_normal"
 
 
 class LabelledMixture(StrictModel):
-    """Which mixture belongs to a label."""
+    """The label of a mixture."""
 
     label: Label
     components: ComponentCount
     share: Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)]
-    """Share of the images that the prior was fitted to which bear this label."""
+    """Share of the fitted images with this label."""
 
 
 class FittedPrior(StrictModel):
     """Gaussian mixtures over z, fitted after training: one to all images, and one to those of each label.
 
-    Their parameters lie in `prior.npz`, the mixture of all images first, then those of the labels in order.
+    `prior.npz` contains their parameters: the mixture of all images first, then those of the labels in order.
     """
 
     name: Literal["fitted"] = "fitted"
     family: Literal["gaussian_mixture"] = "gaussian_mixture"
     file: Literal["prior.npz"] = "prior.npz"
     components: ComponentCount
-    """Of the mixture of all images."""
+    """Components of the mixture of all images."""
     labels: Annotated[tuple[LabelledMixture, ...], Field(max_length=1000)]
-    """Labels whose images can be asked for; empty where the images had none."""
+    """Labels with a mixture of their own; empty if the images had none."""
     protocol: Text
-    """What it was fitted to and how: data, draws, choice of the number of components, seed."""
+    """Its data and protocol: data, draws, choice of the number of components, seed."""
     metrics: tuple[Metric, ...]
-    """How well it describes images that it was not fitted to."""
+    """Quality on images that it was not fitted to."""
 
     @property
     def component_counts(self) -> tuple[int, ...]:
@@ -277,14 +282,14 @@ _PRIORS_BY_KIND = {"vae": (("standard",), ("standard", "fitted")), "ae": ((), ("
 
 
 class ManifestDraft(StrictModel):
-    """All that a publisher knows before the store has given the version its number."""
+    """The publisher's part of a manifest, before the store assigns the version its number."""
 
     schema_version: SchemaVersion = _WITHOUT_FITTED_PRIOR
-    """The lowest that has a word for all that is stated here: 3 with `image.preprocessing`, else 2 with a
+    """The lowest schema version that can express the content: 3 with `image.preprocessing`, else 2 with a
     fitted prior, else 1."""
     name: ModelName
     kind: Literal["vae", "ae"]
-    """`ae` is deterministic: its encoder's `logvar` has no meaning, and it has no prior that was trained."""
+    """`ae` is deterministic: its encoder's `logvar` has no meaning, and it has no trained prior."""
     description: Text
     image: ImageSpec
     latent_size: Annotated[int, Field(ge=1, le=65_536)]
@@ -295,13 +300,13 @@ class ManifestDraft(StrictModel):
     metrics: tuple[Metric, ...]
     provenance: TrainingProvenance
     priors: tuple[Prior, ...]
-    """Densities over z to sample from: a vae's `standard`, and `fitted` where one was fitted later."""
+    """Densities over z to sample from: a vae's `standard`, and `fitted` if one was fitted after training."""
     licence: Annotated[str, Field(min_length=1, max_length=200)]
     """SPDX expression for the weights."""
 
     @model_validator(mode="after")
     def _tensors_follow_from_image_and_latent_size(self) -> ManifestDraft:
-        """The names and shapes are fixed by the contract; a manifest may not lie about them."""
+        """The contract fixes the names and shapes; a manifest must state exactly these."""
         image = ("batch", *self.image.shape)
         latent = ("batch", self.latent_size)
         expected = {
@@ -342,17 +347,17 @@ class ManifestDraft(StrictModel):
 
     @property
     def fitted_prior(self) -> FittedPrior | None:
-        """What was fitted after training, if anything was."""
+        """The entry of a fitted prior, if there is one."""
         return next((prior for prior in self.priors if isinstance(prior, FittedPrior)), None)
 
     @property
     def file_names(self) -> tuple[str, ...]:
-        """What a version of this holds beside its manifest."""
+        """The files of a version with this manifest, apart from the manifest."""
         fitted = self.fitted_prior
         return REQUIRED_FILES if fitted is None else (*REQUIRED_FILES, fitted.file)
 
     def with_fitted_prior(self, fitted: FittedPrior) -> ManifestDraft:
-        """The draft of the same graphs with this prior, in place of one that it may have had."""
+        """The draft of the same graphs with this prior, instead of an earlier one."""
         stated = {name: getattr(self, name) for name in ManifestDraft.model_fields}
         priors = (*(prior for prior in self.priors if prior.name != fitted.name), fitted)
         version = lowest_schema_version(self.image, fitted=True)
@@ -381,7 +386,7 @@ class Manifest(ManifestDraft):
 
 
 def lowest_schema_version(image: ImageSpec, *, fitted: bool) -> int:
-    """The schema version that a manifest of such images states, with a fitted prior or without."""
+    """The schema version of a manifest for such images, with or without a fitted prior."""
     if image.preprocessing != UNSTATED_PREPROCESSING:
         return _WITH_PREPROCESSING
     return _WITH_FITTED_PRIOR if fitted else _WITHOUT_FITTED_PRIOR
@@ -390,7 +395,7 @@ def lowest_schema_version(image: ImageSpec, *, fitted: bool) -> int:
 def graph_specs(
     *, image_shape: tuple[int, int, int], latent_size: int, opset: int
 ) -> tuple[GraphSpec, GraphSpec]:
-    """The (encoder, decoder) specs that the contract fixes for this image shape and latent size."""
+    """The (encoder, decoder) specs of the contract for this image shape and latent size."""
     image: tuple[Literal["batch"] | int, ...] = ("batch", *image_shape)
     latent: tuple[Literal["batch"] | int, ...] = ("batch", latent_size)
     encoder = GraphSpec(

@@ -1,8 +1,8 @@
-"""Named arrays in a `.npz` file that nobody trusts: how they are written, and read within bounds.
+"""Named arrays in an untrusted `.npz` file: writing, and bounded reading.
 
-Knows ZIP directories and NPY headers. Knows nothing of what the arrays mean: which members a file must have,
-and which dtype and shape each of them, its caller says. Sizes are taken from the archive's directory and
-checked before anything is unpacked, headers before arrays are made, and there is no way to a pickle.
+Knows ZIP directories and NPY headers. Knows nothing of the meaning of the arrays: the caller names the
+members of a file, and the dtype and shape of each. Sizes come from the archive's directory and are checked
+before any unpacking; headers are checked before any allocation; pickles are impossible.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 
 from model_store.errors import CorruptVersion
 
-#: Usual ceiling on the arrays of one file together once unpacked, in bytes.
+#: Usual ceiling on the unpacked arrays of one file together, in bytes.
 MAX_UNPACKED_BYTES = 64 * 1024 * 1024
 
 _MAX_HEADER_BYTES = 512
 _MAX_DIRECTORY_BYTES = 2048
 _END_RECORD = struct.Struct("<4s4H2LH")
 _ZIP64_LOCATOR_BYTES = 20
-#: A fixed time stamp, so that equal arrays give equal bytes.
+#: A fixed time stamp, so that equal arrays yield equal bytes.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _REMEDY = "Restore the file from the published copy, or export and publish the model again."
 _DTYPES = {"<f4": "float32", "<f8": "float64"}
@@ -35,13 +35,13 @@ _DTYPES = {"<f4": "float32", "<f8": "float64"}
 
 @dataclass(frozen=True)
 class ArrayFile:
-    """One kind of file: its name, for messages, and the class that its defects are told by."""
+    """One kind of file: its name, for messages, and the class of its errors."""
 
     file: str
     error: type[CorruptVersion]
 
     def pack(self, arrays: Mapping[str, NDArray[Any]]) -> bytes:
-        """The `.npz` file: equal arrays give equal bytes."""
+        """The `.npz` file: equal arrays yield equal bytes."""
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
             for name, values in arrays.items():
@@ -53,10 +53,10 @@ class ArrayFile:
         return buffer.getvalue()
 
     def unpack(self, data: bytes, names: Iterable[str], *, max_unpacked_bytes: int) -> dict[str, bytes]:
-        """The members by array name, unpacked only after the whole directory has been checked.
+        """The members by array name, unpacked only after a check of the whole directory.
 
         Raises:
-            CorruptVersion: By this file's own class: not such an archive, other members, or too large.
+            CorruptVersion: In this file's own class: not such an archive, other members, or too large.
         """
         wanted = {f"{name}.npy": name for name in names}
         self._check_end_record(data, len(wanted))
@@ -98,20 +98,20 @@ class ArrayFile:
         expected: str,
         fits: Callable[[tuple[int, ...]], bool],
     ) -> NDArray[Any]:
-        """One member, its header checked before the array is made.
+        """One member, with its header checked before the array is allocated.
 
         Args:
-            name: Of the array, for messages.
+            name: Name of the array, for messages.
             member: The bytes of its NPY file.
             dtype: `<f4` or `<f8`.
-            expected: The shapes that fit, in words.
-            fits: Whether a shape does.
+            expected: The valid shapes, in words.
+            fits: Whether a shape is valid.
 
         Returns:
             A read-only array.
 
         Raises:
-            CorruptVersion: By this file's own class: another version, dtype, order, shape or length.
+            CorruptVersion: In this file's own class: another version, dtype, order, shape or length.
         """
         stream = io.BytesIO(member)
         try:
@@ -120,7 +120,8 @@ class ArrayFile:
             shape, fortran, found = np.lib.format.read_array_header_1_0(
                 stream, max_header_size=_MAX_HEADER_BYTES
             )
-        except Exception as error:  # NumPy's parser raises at least six kinds, a tokenizer's among them
+        # NumPy's parser raises at least six kinds of exceptions, even a tokenizer's
+        except Exception as error:
             raise self.defect(name, "a .npy header of version 1.0", type(error).__name__) from error
         if found != np.dtype(dtype) or fortran:
             raise self.defect(
@@ -135,14 +136,14 @@ class ArrayFile:
         return np.frombuffer(content, dtype=found).reshape(shape)
 
     def defect(self, name: str, expected: str, got: str) -> CorruptVersion:
-        """What is wrong with one array, as an error to raise."""
+        """An error about one array."""
         return self.error(f"{self.file}: array '{name}': expected {expected}, got {got}. {_REMEDY}")
 
     def _refusal(self, expected: str, got: str) -> CorruptVersion:
         return self.error(f"{self.file}: expected {expected}, got {got}. {_REMEDY}")
 
     def _check_end_record(self, data: bytes, members: int) -> None:
-        """Refuse an archive whose directory is larger than its members need, before it is parsed."""
+        """Reject an archive whose directory is larger than its members need, before parsing it."""
         if len(data) < _END_RECORD.size:
             raise self._refusal("a .npz archive", f"{len(data)} bytes")
         signature, _, _, _, total, directory_bytes, _, comment = _END_RECORD.unpack(data[-_END_RECORD.size :])

@@ -1,10 +1,10 @@
-"""What an ONNX file may do before any runtime sees it: compute its outputs from its inputs, and no more.
+"""Check an ONNX file before any runtime sees it: it may only compute its outputs from its inputs.
 
-Knows the graph's structure and the manifest's description of it. Knows no runtime and runs nothing.
-Refused: weights outside the file, operators of foreign domains, randomness, unbounded loops, answers that
-depend on the rest of the batch, and inputs, outputs, shapes or an opset other than the manifest's.
-Subgraphs are walked like the graph itself. What this cannot see is how much memory and time honest
-operators need: a published model is still code, and its publisher is still trusted with that.
+Knows the graph's structure and the manifest's description of it. Knows no runtime and runs nothing. It
+rejects weights outside the file, operators of foreign domains, randomness, unbounded loops, outputs that
+depend on the rest of the batch, and inputs, outputs, shapes or an opset that differ from the manifest's.
+Subgraphs are checked like the graph itself. It cannot estimate the memory and time of ordinary operators: a
+published model is still code, and its publisher is trusted with that.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RANDOM_OPERATORS = frozenset(
 )
 #: A trip count of 2**63 is legal ONNX; `Scan` ends with its input and `If` runs once.
 UNBOUNDED_OPERATORS = frozenset({"Loop"})
-#: onnxruntime reads session settings from this key where an environment variable lets it.
+#: onnxruntime reads session settings from this key if an environment variable allows it.
 RUNTIME_SETTINGS_KEY = "ort_config"
 
 _FLOAT = 1
@@ -35,7 +35,7 @@ _REMEDY = (
 
 
 def check_graph(data: bytes, spec: GraphSpec, *, where: str) -> None:
-    """Refuse `data` unless it is a self-contained, deterministic graph with the signature of `spec`.
+    """Reject `data` unless it is a self-contained, deterministic graph with the signature of `spec`.
 
     Args:
         data: The bytes of an ONNX file.
@@ -43,7 +43,7 @@ def check_graph(data: bytes, spec: GraphSpec, *, where: str) -> None:
         where: Path for the message.
 
     Raises:
-        HostileGraph: Names the file, what was expected and what was found.
+        HostileGraph: Names the file, the expected and the actual content.
     """
     try:
         model = parse(data, "ModelProto", TABLE)
@@ -56,7 +56,7 @@ def check_graph(data: bytes, spec: GraphSpec, *, where: str) -> None:
 
 
 def _objections(model: Message, spec: GraphSpec) -> Iterator[tuple[str, str]]:
-    """(expected, got) for each rule that is broken."""
+    """(expected, got) for each broken rule."""
     imports = [(entry.text("domain"), entry.integer("version")) for entry in model.messages("opset_import")]
     if len(imports) != 1 or imports[0][0] not in DEFAULT_DOMAINS or imports[0][1] != spec.opset:
         yield f"opset {spec.opset} of the domain 'ai.onnx' and no other", quoted(imports[:10])
@@ -91,7 +91,7 @@ def _node_objections(node: Message) -> Iterator[tuple[str, str]]:
     for attribute in node.messages("attribute"):
         if attribute.text("name") == "training_mode" and attribute.integer("i") != 0:
             yield (
-                "answers that do not depend on the rest of the batch",
+                "outputs that do not depend on the rest of the batch",
                 f"{quoted(operator)} in training mode",
             )
         for tensor in (*attribute.messages("t"), *attribute.messages("tensors")):
@@ -101,7 +101,7 @@ def _node_objections(node: Message) -> Iterator[tuple[str, str]]:
 
 
 def _tensor_objections(tensor: Message) -> Iterator[tuple[str, str]]:
-    # Any value but 0: parsers truncate to 32 bits, so 2**32 + 1 would be EXTERNAL to some of them.
+    # Any value except 0: parsers truncate to 32 bits, so 2**32 + 1 would be EXTERNAL to some of them.
     if tensor.integer("data_location") != 0:
         yield "weights inside the file", f"tensor {quoted(tensor.text('name'))} with external data"
 
@@ -136,7 +136,7 @@ def _type_fits(value: Message, tensor: TensorSpec) -> bool:
 
 
 def _tensor_type(value: Message) -> tuple[int, list[int | str]] | None:
-    """(element type, dimensions); a dimension is its size, or "batch" where it is left open."""
+    """(element type, dimensions); a dimension is its size, or "batch" if it is dynamic."""
     for type_proto in value.messages("type"):
         for tensor_type in type_proto.messages("tensor_type"):
             for shape in tensor_type.messages("shape"):
@@ -144,7 +144,7 @@ def _tensor_type(value: Message) -> tuple[int, list[int | str]] | None:
                     dim.integer("dim_value") if dim.has("dim_value") else "batch"
                     for dim in shape.messages("dim")
                 ]
-                # A dimension that states both a size and a name is read differently by different parsers.
+                # Parsers differ on a dimension with both a size and a name.
                 both = any(dim.has("dim_value") and dim.has("dim_param") for dim in shape.messages("dim"))
                 others = set(type_proto.values) - {"tensor_type", "denotation"}
                 return None if both or others else (tensor_type.integer("elem_type"), dims)

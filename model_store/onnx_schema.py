@@ -1,9 +1,9 @@
-"""Which ONNX messages and fields a published graph may use: a table for the parser, nothing else.
+"""The ONNX messages and fields that a published graph may use: a table for the parser.
 
-Knows the numbers of onnx.proto (IR version 10 and its neighbours). Knows nothing of rules about values:
-those are in `onnx_guard.py`. A field that is missing here is refused, so a feature nobody has thought
-about cannot slip in: external data, functions, sparse tensors, training graphs, device placement.
-A test holds every row equal to the descriptors of the `onnx` package.
+Knows the numbers of onnx.proto (IR version 10 and its neighbours). Knows nothing of rules about values: those
+are in `onnx_guard.py`. A field outside this table is rejected, so that no unforeseen feature is accepted:
+external data, functions, sparse tensors, training graphs, device placement. A test compares every row with
+the descriptors of the `onnx` package.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""From the samples of a picture file to one image of a model: the preprocessing that a manifest states.
+"""From the samples of an image file to one image of a model: the preprocessing of the manifest.
 
 Knows NumPy, the steps and their order. Knows nothing of file formats, models or HTTP. Training and serving
-both call this module, so that the same file gives the same pixels in both. `SPEC.md` (section 13) says the
+both use this module, so that the same file yields the same pixels in both. `SPEC.md` (section 13) states the
 same in MUST.
 
-Sums of whole numbers are exact in float64, and the resampling is far from where rounding to levels could
-differ between processors.
+Sums of whole numbers are exact in float64, and resampled values are far from the points where rounding to
+levels could differ between processors.
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ from model_store.manifest import Preprocessing
 _LUMA: Final = (299, 587, 114)
 _ORIENTATION_TAG: Final = 0x0112
 _UNSIGNED_SHORT: Final = 3
-#: Orientations of EXIF whose width is the upright picture's height.
+#: Orientations of EXIF in which the upright image's width is the stored height.
 _ON_THEIR_SIDE: Final = frozenset({5, 6, 7, 8})
-#: Samples that are float64 at a time while a picture is scaled: a quarter of a megabyte.
+#: Number of samples in float64 at a time during scaling: a quarter of a megabyte.
 _CHUNK_SAMPLES: Final = 32_768
 _CHUNK_ROWS: Final = 256
-#: Of a level. A value between two levels goes up on every processor.
+#: In levels. A value between two levels is rounded up on every processor.
 _NUDGE: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One still picture, unpacked, as it lies in its file."""
+    """One still image, decoded, in the orientation of its file."""
 
     samples: NDArray[np.integer[Any]]
-    """Whole numbers (H, W, bands) from 0 to `most`; bands are grey or RGB, and any alpha last."""
+    """Whole numbers (H, W, bands) from 0 to `most`; bands are grey or RGB, with an optional alpha last."""
     most: int
     """The sample that means 1."""
     orientation: int = 1
     """By EXIF, 1 to 8; 1 is upright."""
     transparent: tuple[int, ...] | None = None
-    """The one grey level or RGB colour that is transparent; only without an alpha band."""
+    """The one transparent grey level or RGB colour; only without an alpha band."""
 
 
 def exif_orientation(exif: bytes) -> int:
-    """The orientation that an EXIF block states in its first directory, 1 where it states none.
+    """The orientation in the first directory of an EXIF block, 1 without one.
 
     Args:
-        exif: The block, from its byte order mark on, or with the `Exif` prefix of JPEG. Never trusted: a
-            block that cannot be read states nothing.
+        exif: The block, from its byte order mark on, or with the `Exif` prefix of JPEG. It is untrusted: an
+            unreadable block counts as empty.
 
     Source:
         TIFF 6.0, section 2 (header, directory, entries); CIPA DC-008, table 4 (tag 274).
@@ -74,16 +74,16 @@ def exif_orientation(exif: bytes) -> int:
 
 
 def upright_size(width: int, height: int, orientation: int) -> tuple[int, int]:
-    """(width, height) of the picture once it is upright."""
+    """(width, height) of the upright image."""
     return (height, width) if orientation in _ON_THEIR_SIDE else (width, height)
 
 
 def prepared_levels(picture: Picture, shape: Sequence[int], how: Preprocessing) -> NDArray[np.uint8]:
-    """One image of a model in levels 0 to 255, as training keeps it.
+    """One image of a model in levels 0 to 255, as training stores it.
 
     Args:
         picture: The unpacked file.
-        shape: (C, H, W) of the image wanted, C 1 or 3; H × W is reached by scaling.
+        shape: (C, H, W) of the result, C 1 or 3; the image is scaled to H × W.
         how: The manifest's preprocessing.
 
     Returns:
@@ -96,13 +96,13 @@ def prepared_levels(picture: Picture, shape: Sequence[int], how: Preprocessing) 
 def prepared_image(
     picture: Picture, shape: Sequence[int], how: Preprocessing, *, invert: bool = False
 ) -> NDArray[np.float32]:
-    """One image of a model in [0, 1], as an encoder takes it.
+    """One image of a model in [0, 1], as an encoder requires it.
 
     Args:
         picture: The unpacked file.
-        shape: (C, H, W) of the image wanted, C 1 or 3; H × W is reached by scaling.
+        shape: (C, H, W) of the result, C 1 or 3; the image is scaled to H × W.
         how: The manifest's preprocessing.
-        invert: Dark on light becomes light on dark, before the ground is laid: v → 1 - v.
+        invert: Dark on light becomes light on dark, before the ground is applied: v → 1 - v.
 
     Returns:
         float32, shape (C, H, W), contiguous.
@@ -143,7 +143,7 @@ def _prepared(
 
 
 def _upright(samples: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """The rows and columns as they are meant to be seen (CIPA DC-008, table 4, tag 274)."""
+    """The rows and columns in the upright orientation (CIPA DC-008, table 4, tag 274)."""
     if orientation in _ON_THEIR_SIDE:
         samples = samples.transpose(1, 0, 2)
     if orientation in (3, 4, 7, 8):
@@ -156,7 +156,7 @@ def _upright(samples: NDArray[Any], orientation: int) -> NDArray[Any]:
 def _on_ground(
     values: NDArray[Any], alpha: NDArray[Any], most: int, how: Preprocessing
 ) -> NDArray[np.integer[Any]]:
-    """Whole numbers from 0 to most²: the picture where it is opaque, the ground where it is not."""
+    """Whole numbers from 0 to most²: the opaque image, the ground below it, and their mixtures."""
     # 255² fits into 16 bits, 65535² into 32.
     wide = np.dtype(np.uint16 if most <= 255 else np.uint32)
     share = alpha.astype(wide)
@@ -167,7 +167,7 @@ def _on_ground(
 
 
 def _scaled(values: NDArray[Any], *, width: int, height: int, crop: bool) -> NDArray[Any]:
-    """The whole picture, or the largest middle part of the proportions wanted, at another size."""
+    """The whole image, or its largest middle part with the target's proportions, at another size."""
     rows, columns = values.shape[:2]
     top = left = 0.0
     tall, wide = float(rows), float(columns)
@@ -178,7 +178,7 @@ def _scaled(values: NDArray[Any], *, width: int, height: int, crop: bool) -> NDA
         tall = columns * height / width
         top = (rows - tall) / 2
     steps = [(top, tall, height), (left, wide, width)]
-    # The smaller array in between: a line of 65,536 pixels would become one of gigabytes.
+    # The smaller array in between: a line of 65,536 pixels would need gigabytes otherwise.
     axes = (0, 1) if height * columns <= rows * width else (1, 0)
     for axis in axes:
         start, length, size = steps[axis]
@@ -189,10 +189,10 @@ def _scaled(values: NDArray[Any], *, width: int, height: int, crop: bool) -> NDA
 
 
 def _along_rows(values: NDArray[Any], *, start: float, length: float, size: int) -> NDArray[np.float64]:
-    """`size` rows for those from `start` on: weighted means by a triangle, widened where it shrinks.
+    """`size` rows from those at `start`: weighted means by a triangle, which is wider for downscaling.
 
     The triangle averages instead of skipping, and never leaves the range of the samples. Rows outside of the
-    part that is scaled have a share in its edges; rows outside of the picture have none.
+    scaled part contribute to its edges; rows outside of the image do not.
     """
     rows, *rest = values.shape
     across = math.prod(rest)
@@ -217,7 +217,7 @@ def _along_rows(values: NDArray[Any], *, start: float, length: float, size: int)
 
 
 def _levels(values: NDArray[Any], most: int) -> NDArray[np.uint8]:
-    """0 to 255, to the nearest and up in the middle."""
+    """0 to 255, rounded to the nearest level, and up in the middle."""
     if values.dtype == np.uint8 and most == 255:
         return values
     nearest = np.floor(values * (255.0 / most) + (0.5 + _NUDGE))

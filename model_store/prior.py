@@ -1,13 +1,13 @@
-"""Fitted priors: the Gaussian mixtures that `prior.npz` carries, one of all images and one for each label.
+"""Fitted priors: the Gaussian mixtures of `prior.npz`, one for all images and one for each label.
 
-Knows arrays, and what must hold for a reader to draw from them. Knows nothing of how they were fitted, of
-noise or of decoders. Covariances are stored as their Cholesky factors, so that nothing has to be factorised,
-and nothing can turn out not to be positive definite, when a version is loaded.
+Knows arrays, and the conditions for drawing from them. Knows nothing of their fitting, of noise or of
+decoders. Covariances are stored as their Cholesky factors. A reader factorises nothing, and no covariance can
+turn out not to be positive definite.
 
     p(z) = Σ_k weights_k N(z; means_k, cholesky_k cholesky_kᵀ)
 
 `weights` is float64 (components,), `means` float32 (components, latent), `cholesky` float32 (components,
-latent, latent). The components of all mixtures follow one another: those of all images, then those of each
+latent, latent). The components of all mixtures are concatenated: those of all images, then those of each
 label in the order of the manifest.
 """
 
@@ -25,9 +25,9 @@ from model_store.manifest import PRIOR_FILE, FittedPrior
 from model_store.npz import MAX_UNPACKED_BYTES, ArrayFile
 from model_store.numbers import told_apart
 
-#: Largest magnitude of a mean or of an entry of a factor: what a decoder is never asked for.
+#: Largest magnitude of a mean or of an entry of a factor: no decoder needs larger ones.
 MAX_MAGNITUDE = 10_000.0
-#: How far the weights of a mixture may be from 1 in sum: float64 rounding, and no more.
+#: Permitted difference of the sum of a mixture's weights from 1: float64 rounding only.
 WEIGHT_SUM_ATOL = 1e-9
 
 _FILE = ArrayFile(PRIOR_FILE, InvalidPrior)
@@ -35,7 +35,7 @@ _DTYPES = {"weights": "<f8", "means": "<f4", "cholesky": "<f4"}
 
 
 class StatesPrior(Protocol):
-    """What must be known of `prior.npz` to read it; a manifest knows it, and a draft of one."""
+    """The data that reading `prior.npz` requires, from a manifest or a draft of one."""
 
     @property
     def latent_size(self) -> int:
@@ -43,7 +43,7 @@ class StatesPrior(Protocol):
 
     @property
     def fitted_prior(self) -> FittedPrior | None:
-        """The entry that the file belongs to."""
+        """The manifest's entry for the file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +60,7 @@ class GaussianMixture:
 
 @dataclass(frozen=True, eq=False)
 class PriorMixtures:
-    """The mixtures of one version, as `prior.npz` holds them: their components one after another."""
+    """The mixtures of one version, as in `prior.npz`: their components concatenated."""
 
     weights: NDArray[np.float64]
     means: NDArray[np.float32]
@@ -77,7 +77,7 @@ class PriorMixtures:
         )
 
     def split(self, fitted: FittedPrior) -> tuple[GaussianMixture, ...]:
-        """The mixtures that the manifest's entry describes, in its order."""
+        """The mixtures of the manifest's entry, in its order."""
         ends = tuple(accumulate(fitted.component_counts))
         starts = (0, *ends[:-1])
         return tuple(
@@ -86,10 +86,10 @@ class PriorMixtures:
         )
 
     def validate(self, draft: StatesPrior) -> None:
-        """Check dtypes, shapes and values against what `draft` states.
+        """Compare dtypes, shapes and values with `draft`.
 
         Raises:
-            InvalidPrior: Names the array, what was expected and what came.
+            InvalidPrior: Names the array, the expected and the actual value.
         """
         fitted = _entry(draft)
         for name, shape in _shapes(fitted, draft.latent_size).items():
@@ -114,14 +114,14 @@ class PriorMixtures:
         self._check_factors()
 
     def to_bytes(self) -> bytes:
-        """The `.npz` file: equal arrays give equal bytes."""
+        """The `.npz` file: equal arrays yield equal bytes."""
         return _FILE.pack({field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def from_bytes(
         cls, data: bytes, manifest: StatesPrior, *, max_unpacked_bytes: int = MAX_UNPACKED_BYTES
     ) -> PriorMixtures:
-        """Read and validate a `.npz` file without trusting a byte of it; see `array_file`.
+        """Read and validate an untrusted `.npz` file; see `npz`.
 
         Args:
             data: The file.
@@ -129,7 +129,7 @@ class PriorMixtures:
             max_unpacked_bytes: Ceiling on the three arrays together.
 
         Raises:
-            InvalidPrior: Not such a file, too large, or not what `manifest` calls for.
+            InvalidPrior: Not such a file, too large, or not as `manifest` requires.
         """
         members = _FILE.unpack(data, _DTYPES, max_unpacked_bytes=max_unpacked_bytes)
         shapes = _shapes(_entry(manifest), manifest.latent_size)

@@ -1,9 +1,9 @@
 """Protocol buffers read from bytes, by a table of allowed fields, with bounded depth and time.
 
-Knows the wire format (varints, fixed widths, length-delimited values, packed numbers). Knows nothing
-of ONNX: which messages and fields exist is handed in. Stricter than a usual parser, on purpose: a field
-the table does not name, a singular field given twice, a wire type that does not fit, or a deprecated
-group is refused, because what two parsers could read differently is no contract.
+Knows the wire format (varints, fixed widths, length-delimited values, packed numbers). Knows nothing of ONNX:
+the caller passes the table of messages and fields. It is deliberately stricter than a usual parser. It
+rejects a field outside the table, a repeated singular field, an unsuitable wire type and a deprecated group,
+because two parsers could read them differently.
 
 The wire format: https://protobuf.dev/programming-guides/encoding/
 """
@@ -20,11 +20,11 @@ _MAX_VARINT_BYTES = 10
 
 
 class ProtobufError(ValueError):
-    """Not a message that the table describes; the text says where and why."""
+    """Not a message of the table; the text names the place and the reason."""
 
 
 class Kind(Enum):
-    """What a field holds, by its wire type."""
+    """The content of a field, which determines its wire type."""
 
     VARINT = _VARINT
     FIXED64 = _FIXED64
@@ -35,12 +35,12 @@ class Kind(Enum):
 
     @property
     def is_number(self) -> bool:
-        """Whether the field holds numbers, which may be packed."""
+        """Whether the field contains numbers, which may be packed."""
         return self in (Kind.VARINT, Kind.FIXED64, Kind.FIXED32)
 
     @property
     def wire_type(self) -> int:
-        """The wire type of one value that stands by itself."""
+        """The wire type of a single value."""
         return self.value if self.is_number else _DELIMITED
 
 
@@ -54,7 +54,7 @@ class Field:
     message: str = ""
     """For `Kind.MESSAGE`: the message's key in the table."""
     refused: str = ""
-    """When set, the field's presence is refused for this reason."""
+    """If set, the field is rejected for this reason."""
 
 
 Table = Mapping[str, Mapping[int, Field]]
@@ -62,7 +62,7 @@ Table = Mapping[str, Mapping[int, Field]]
 
 @dataclass
 class Budget:
-    """How much one parse may cost; counted down, so that hostile bytes end in a refusal, not in an hour."""
+    """The budget of one parse: hostile bytes end in an error and not in an hour of work."""
 
     fields: int = 500_000
     depth: int = 40
@@ -70,7 +70,7 @@ class Budget:
 
 @dataclass
 class Message:
-    """A parsed message: the values of each field that is present, in order.
+    """A parsed message: the values of each present field, in order.
 
     Numbers of a packed field stay bytes: one `memoryview` for each packed block.
     """
@@ -79,7 +79,7 @@ class Message:
     values: dict[str, list[Any]] = field(default_factory=dict)
 
     def has(self, name: str) -> bool:
-        """Whether the field occurs at all."""
+        """Whether the field is present."""
         return name in self.values
 
     def messages(self, name: str) -> list[Message]:
@@ -136,7 +136,7 @@ class _Parser:
                 raise ProtobufError(f"{where}: {rule.refused}")
             values = message.values.setdefault(rule.name, [])
             if values and not rule.repeated:
-                raise ProtobufError(f"{where} is given twice")
+                raise ProtobufError(f"{where} appears twice")
             packed = rule.kind.is_number and rule.repeated and wire_type == _DELIMITED
             if wire_type != rule.kind.wire_type and not packed:
                 raise ProtobufError(f"{where} has wire type {wire_type}, not {rule.kind.wire_type}")

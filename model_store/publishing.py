@@ -1,14 +1,14 @@
-"""How a version comes to be: complete and verified under a temporary name, then visible by one rename.
+"""Publication of a version: complete and verified under a temporary name, then visible by one rename.
 
-Knows the order of writes that leaves either the whole version or nothing. Knows nothing of how versions are
-found or read back later.
+Knows the order of writes that leaves either the whole version or nothing. Knows nothing of finding or reading
+versions.
 
     check the candidate ─▶ .tmp-…/ with graphs, golden vectors and priors, each synced
-        ─▶ lock ─▶ next number ─▶ card, manifest ─▶ sync ─▶ verify what lies there ─▶ new aliases beside
+        ─▶ lock ─▶ next number ─▶ card, manifest ─▶ sync ─▶ verify ─▶ new aliases as a temporary file
         ─▶ rename to the number ─▶ sync ─▶ rename aliases.json ─▶ sync ─▶ unlock
 
-A reader never sees a version before it is whole, and a crash leaves at most a `.tmp-…` for the collector.
-Whatever can run out of space is written before the first rename.
+A reader never sees an incomplete version, and a crash leaves at most a `.tmp-…` for the collector. All writes
+that need space precede the first rename.
 """
 
 from __future__ import annotations
@@ -64,10 +64,11 @@ from model_store.reference import is_alias_name, version_number
 from model_store.verification import examine
 from model_store.version_id import VersionId
 
-#: A card, or what writes it once the number is known. See `render_card`.
+#: A card, or a function that writes it for a numbered manifest. See `render_card`.
 Card = str | Callable[[Manifest], str]
 
-#: Numbers tried when others appear without the lock; more means something is wrong with the directory.
+#: Maximum number of attempts if other processes take numbers without the lock; more means a fault of the
+#: directory.
 _MAX_ATTEMPTS = 64
 _GIVEN_BY_THE_STORE = {"version", "files", "manifest_sha256"}
 _CARD_PLACEHOLDER = FileEntry(sha256="0" * 64, size_bytes=1)
@@ -75,7 +76,7 @@ _CARD_PLACEHOLDER = FileEntry(sha256="0" * 64, size_bytes=1)
 
 @dataclass(frozen=True)
 class Candidate:
-    """What a publisher hands over, checked: `check_candidate` is the only maker."""
+    """A publisher's input after its checks; only `check_candidate` creates it."""
 
     draft: ManifestDraft
     payload: dict[str, bytes]
@@ -95,10 +96,10 @@ def check_candidate(
     aliases: Iterable[str],
     limits: SizeLimits,
 ) -> Candidate:
-    """Check everything that can be checked before a byte is written.
+    """Check everything that can be checked before any write.
 
     Raises:
-        InvalidDraft: Says which part may not be published and why.
+        InvalidDraft: Names the part that may not be published, and the reason.
     """
     where = f"draft of {quoted(getattr(draft, 'name', None))}"
     checked = _checked_draft(draft, where)
@@ -115,7 +116,7 @@ def check_candidate(
             prior.validate(checked)
             payload[PRIOR_FILE] = prior.to_bytes()
         elif checked.fitted_prior is not None:
-            raise InvalidDraft(f"{PRIOR_FILE}: expected the mixtures that priors lists, got none. Give them.")
+            raise InvalidDraft(f"{PRIOR_FILE}: expected the mixtures of priors, got none. Pass them.")
         for name, data in payload.items():
             _check_size(name, data, limits)
         check_graph(encoder, checked.encoder, where=ENCODER_FILE)
@@ -131,9 +132,9 @@ def publish(root: Path, candidate: Candidate, limits: SizeLimits) -> VersionId:
     """Write, verify and reveal a version under the next number, then move its aliases and `latest`.
 
     Raises:
-        StoreWriteFailed: Nothing became visible, unless the error's `published` says otherwise.
-        CorruptAliases, UnsafeFile: This model's `aliases.json` or directory must be mended first.
-        InvalidDraft: The card that was rendered for the number may not be published.
+        StoreWriteFailed: Nothing became visible, unless the error's `published` names a version.
+        CorruptAliases, UnsafeFile: This model's `aliases.json` or directory must be repaired first.
+        InvalidDraft: The card for the number may not be published.
     """
     attempt = _Publication(candidate, limits)
     try:
@@ -152,7 +153,7 @@ def publish(root: Path, candidate: Candidate, limits: SizeLimits) -> VersionId:
 
 
 class _Publication:
-    """One run of the sequence at the top of this module, and what of it has become visible."""
+    """One run of the sequence at the top of this module, and its visible results so far."""
 
     def __init__(self, candidate: Candidate, limits: SizeLimits) -> None:
         self._candidate = candidate
@@ -164,18 +165,18 @@ class _Publication:
         self.published: VersionId | None = None
 
     def outcome(self) -> str:
-        """What a reader of the error needs to know about the state of the store."""
-        left = " A temporary entry was left behind; 'vae-store gc' removes it." if self._left_behind else ""
+        """The state of the store after a failure, for the reader of the error."""
+        left = " A temporary entry remained; 'vae-store gc' removes it." if self._left_behind else ""
         if self.published is not None:
             return (
                 f"{self.published} itself is published and complete; its aliases may not have moved, and "
                 f"it may not survive a power cut. Check with 'vae-store verify {self.published}'.{left}"
             )
-        return f"Nothing was published, and what was there before is untouched.{left}"
+        return f"Nothing was published, and the previous content is unchanged.{left}"
 
     def run(self, store: OpenDirectory) -> VersionId:
         try:
-            # Under the lock, so that nobody else's clean-up takes the model's directory away in between.
+            # Under the lock, so that no other process removes the model's directory in between.
             with lock(store, LOCK_FILE):
                 if make_directory(store, self._name):
                     sync_directory(store)
@@ -202,7 +203,8 @@ class _Publication:
             try:
                 rename(model, self._temporary, str(identity.version))
             except FileExistsError:
-                # Someone without the lock was faster: the rename decides, and the loser counts on.
+                # A process without the lock was faster: the rename decides, and this one takes the next
+                # number.
                 continue
             self.published = identity
             sync_directory(model)
@@ -210,13 +212,13 @@ class _Publication:
             sync_directory(model)
             return identity
         raise StoreWriteFailed(
-            f"{model.path}: {_MAX_ATTEMPTS} version numbers were taken while publishing. "
-            "Find out what else writes there; publishers take turns by the lock.",
+            f"{model.path}: {_MAX_ATTEMPTS} version numbers were taken while publishing. Find the other "
+            "program that writes there; publishers take turns by the lock.",
             path=str(model.path),
         )
 
     def _write_description(self, version: OpenDirectory, identity: VersionId) -> None:
-        """Card and manifest for this number, then everything read back and verified."""
+        """Write card and manifest for this number, then read everything back and verify it."""
         files = {**file_entries(self._candidate.payload), CARD_FILE: _CARD_PLACEHOLDER}
         card = render_card(self._candidate.card, _manifest(self._candidate.draft, identity, files))
         _check_size(CARD_FILE, card, self._limits)
@@ -236,7 +238,7 @@ class _Publication:
         except CorruptVersion as error:
             cause = error.__cause__
             raise StoreWriteFailed(
-                f"{version.path}: what was written does not verify when read back: {error}",
+                f"{version.path}: the written version does not verify: {error}",
                 errno=cause.errno if isinstance(cause, OSError) else None,
                 path=str(version.path),
             ) from error
@@ -248,7 +250,7 @@ class _Publication:
         write_file(model, self._temporary_aliases, table.with_latest(identity.version).to_bytes())
 
     def _clean(self, store: OpenDirectory) -> None:
-        """Leave nothing temporary, and no empty directory of a model that never had a version."""
+        """Remove temporary entries, and an empty directory of a model that never had a version."""
         temporary = {self._temporary, self._temporary_aliases}
         try:
             with store.subdirectory(self._name) as model:
@@ -257,21 +259,21 @@ class _Publication:
                 left = set(model.entries())
             self._left_behind = bool(temporary & left)
             if not left:
-                # Never a version here. The lock, because another publisher may be about to fill it.
+                # The model never had a version. The lock, because another publisher may be about to add one.
                 with suppress(StoreLocked), lock(store, LOCK_FILE, wait_s=1.0):
                     remove_if_empty(store, self._name)
         except FileNotFoundError:
-            pass  # The model's directory was never made.
+            pass  # The model's directory was never created.
         except StoreError:
-            # Told in the message of the error that is on its way; the collector removes what is left.
+            # The original error's message mentions it; the collector removes the rest.
             self._left_behind = True
 
 
 def render_card(card: Card, manifest: Manifest) -> bytes:
     """The card's bytes.
 
-    A callable is given the manifest with the version's number and the digests of all files but the card's
-    own, whose entry is a placeholder: no file can state its own digest. It runs under the store's lock.
+    A callable receives the manifest with the version's number and all digests. The card's own entry is a
+    placeholder, because no file can contain its own digest. It runs under the store's lock.
 
     Raises:
         InvalidDraft: Not text.
@@ -286,7 +288,7 @@ def _card_bytes(card: str) -> bytes:
         return card.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InvalidDraft(
-            f"{CARD_FILE}: expected text that UTF-8 can hold, got a lone surrogate."
+            f"{CARD_FILE}: expected text that UTF-8 can encode, got a lone surrogate."
         ) from error
 
 
@@ -306,14 +308,14 @@ def _checked_draft(draft: ManifestDraft, where: str) -> ManifestDraft:
         raise InvalidDraft(f"{where}: expected a valid ManifestDraft, got: {quoted(str(error))}") from error
     if checked.model_dump() != draft.model_dump(exclude=_GIVEN_BY_THE_STORE):
         raise InvalidDraft(
-            f"{where}: expected values that JSON can carry, got some that change on the way "
-            "(NaN or infinity in the recipe, perhaps). Put plain finite values there."
+            f"{where}: expected values that JSON preserves, got some that it changes (perhaps NaN or "
+            "infinity in the recipe). Use plain finite values."
         )
     return checked
 
 
 def _manifest(draft: ManifestDraft, identity: VersionId, files: dict[str, FileEntry]) -> Manifest:
-    """Everything but its own digest, which `seal` writes over the zeros once the text is final."""
+    """Everything except its own digest, which `seal` writes in place of the zeros at the end."""
     return Manifest.model_validate(
         {
             **draft.model_dump(),

@@ -1,8 +1,7 @@
-"""How a model is addressed: `name`, `name@3` or `name@alias`.
+"""The address of a model: `name`, `name@3` or `name@alias`.
 
-Knows the grammar. Knows nothing of what exists: resolving a reference is the store's work. A text
-that passes here contains no separator, no dot, no upper case and no control character, and even so
-it is never joined into a path.
+Knows the grammar. Knows nothing of existing models: the store resolves references. A valid text contains no
+separator, no dot, no upper case and no control character, and even so it is never joined into a path.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from model_store.errors import InvalidReference, quoted
 from model_store.manifest import ALIAS_PATTERN, NAME_PATTERN
 
-#: Longest text that is looked at: a name and an alias of 64 characters each, and the sign between them.
+#: Maximum length: a name and an alias of 64 characters each, and the sign between them.
 MAX_REFERENCE_CHARACTERS = 129
 
 _NAME = re.compile(NAME_PATTERN)
@@ -28,23 +27,23 @@ _REMEDY = (
 
 
 def is_model_name(text: str) -> bool:
-    """Whether this may be the name of a model."""
+    """Whether this is a valid name of a model."""
     return _NAME.fullmatch(text) is not None
 
 
 def is_alias_name(text: str) -> bool:
-    """Whether this may be the name of an alias."""
+    """Whether this is a valid name of an alias."""
     return _ALIAS.fullmatch(text) is not None
 
 
 def version_number(text: str) -> int | None:
-    """The version that this text spells, or None: "3" is 3; "03", "+3", "٣" and "" are nothing."""
+    """The version that this text spells, or None: "3" is 3; "03", "+3", "٣" and "" are None."""
     return int(text) if _VERSION.fullmatch(text) else None
 
 
 @dataclass(frozen=True)
 class ModelReference:
-    """What a caller asked for; at most one of `version` and `alias` is set."""
+    """A caller's reference; at most one of `version` and `alias` is set."""
 
     name: str
     version: int | None = None

@@ -1,9 +1,9 @@
-"""Standard output and standard error of a command, whatever they turn out to be.
+"""Standard output and standard error of a command, in any condition.
 
 Either may be closed, full, non-blocking, a pipe without a reader, or of an encoding that lacks a character.
-`run_command` is the one place where the three command lines handle that: none of it ends in a traceback.
+`run_command` handles that for all three command lines: none of it ends in a traceback.
 
-Knows streams, descriptors and exit codes. Knows nothing of what a command does or says.
+Knows streams, descriptors and exit codes. Knows nothing of the work or the output of a command.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ if TYPE_CHECKING:
 EXIT_INPUT_OUTPUT: Final = 74
 EXIT_INTERRUPTED: Final = 130
 EXIT_BROKEN_PIPE: Final = 141
-#: The error handler that writes `\u00d7` for a character the encoding lacks: valid inside JSON too, unlike
+#: The error handler that writes `\u00d7` for a character outside the encoding: valid inside JSON too, unlike
 #: Python's own `\xd7`.
 _ESCAPE: Final = "model_store.escape"
 
 
 class OutputError(OSError):
-    """Standard output cannot be written. Raised once; what is written after that is dropped.
+    """Standard output is not writable. Raised once; later output is dropped.
 
-    A command that has work left may go on: `run_command` still ends it with the fitting exit code.
+    A command with remaining work may continue: `run_command` still ends it with the right exit code.
     """
 
     matters: bool = True
-    """False, set by a command whose exit code alone is the answer, leaves that code as it is."""
+    """False, set by a command whose exit code alone is the result, keeps that code."""
 
     @property
     def reader_left(self) -> bool:
-        """Whether it is a pipe whose reader has ended, as `| head` does."""
+        """Whether it is a pipe whose reader has ended, as with `| head`."""
         return self.errno == errno.EPIPE
 
     def __str__(self) -> str:
-        return f"standard output: expected to write the answer, got {self.strerror}. Write it elsewhere."
+        return f"standard output: expected a writable stream, got {self.strerror}. Redirect it elsewhere."
 
 
 def run_command(program: str, command: Callable[[], int]) -> int:
-    """Runs a command and returns its exit code.
+    """Run a command and return its exit code.
 
     Args:
         program: Name for messages, such as `vae-store`.
@@ -56,7 +56,7 @@ def run_command(program: str, command: Callable[[], int]) -> int:
             even if the output fails too.
 
     Returns:
-        The command's exit code; 74 if standard output cannot be written, 141 if its reader left, 130 after
+        The command's exit code; 74 if standard output is not writable, 141 if its reader ended, 130 after
         Ctrl-C.
 
     Raises:
@@ -81,7 +81,7 @@ def run_command(program: str, command: Callable[[], int]) -> int:
         failure = None if output is None else output.failure
         if code is not None and (code or failure is None or not failure.matters):
             return code
-        assert failure is not None, "only a failed output keeps a command from returning its code"
+        assert failure is not None, "only a failed output prevents a command from returning its code"
         if failure.reader_left:
             return EXIT_BROKEN_PIPE
         print(f"{program}: {failure}", file=sys.stderr)  # noqa: T201
@@ -94,10 +94,10 @@ def _flush() -> None:
 
 
 def _open_closed_descriptors() -> None:
-    """Opens /dev/null for each standard descriptor that is closed, as some daemon wrappers leave them.
+    """Open /dev/null for each closed standard descriptor, as some daemon wrappers leave them.
 
     Otherwise the next socket or file gets the free number, and native libraries write their messages into it.
-    Writing to such a standard output fails, as to the closed one; such a standard error accepts everything.
+    Writing to such a standard output fails, as for the closed one; such a standard error accepts everything.
     """
     for descriptor, mode in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDWR)):
         try:
@@ -109,7 +109,7 @@ def _open_closed_descriptors() -> None:
 
 @contextlib.contextmanager
 def _lenient_streams() -> Iterator[_Output | None]:
-    """Replaces the process's own streams for the time of a command; a caller's streams are left alone."""
+    """Replace the process's own streams for the duration of a command; a caller's streams are unchanged."""
     codecs.register_error(_ESCAPE, _escaped)
     before = sys.stdout, sys.stderr
     output = _Output(1) if _is_own(sys.stdout, 1) else None
@@ -126,7 +126,7 @@ def _lenient_streams() -> Iterator[_Output | None]:
 
 
 def _is_own(stream: IO[str] | None, descriptor: int) -> bool:
-    """Whether a stream is what the interpreter made for this descriptor, which is None if that was closed."""
+    """Whether a stream is the interpreter's own for this descriptor, or None because that was closed."""
     if stream is None:
         return True
     try:
@@ -136,7 +136,7 @@ def _is_own(stream: IO[str] | None, descriptor: int) -> bool:
 
 
 def _text_stream(raw: _Stream, *, like: IO[str] | None, line_buffering: bool = False) -> io.TextIOWrapper:
-    """Buffers by itself: an `io.BufferedWriter` would refuse a signal handler that prints during a write."""
+    """It has its own buffer: an `io.BufferedWriter` raises if a signal handler prints during a write."""
     by_line = getattr(like, "write_through", False) or getattr(like, "line_buffering", False)
     return io.TextIOWrapper(
         raw,
@@ -147,9 +147,9 @@ def _text_stream(raw: _Stream, *, like: IO[str] | None, line_buffering: bool = F
 
 
 class _Stream(io.FileIO):
-    """A standard descriptor, to which everything is written at once.
+    """A standard descriptor with immediate writes.
 
-    Waits where another process made it non-blocking: terminals and pipes are shared, and so is their mode.
+    It waits if another process made it non-blocking: terminals and pipes are shared, and so is their mode.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -184,7 +184,7 @@ class _Output(_Stream):
 
 
 class _Messages(_Stream):
-    """Standard error: there is no place left to report that it cannot be written."""
+    """Standard error: a failure of it has no other place to be reported."""
 
     def write(self, data: ReadableBuffer, /) -> int:
         try:

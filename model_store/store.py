@@ -1,8 +1,8 @@
 """The model store: list, resolve, open, publish, promote, roll back, collect.
 
 Knows models, versions and aliases below one directory. Knows nothing of torch, onnxruntime or HTTP. It caches
-nothing and holds nothing open between calls, so it may be used from any thread, and a version published by
-another process is there at the next call.
+nothing and keeps nothing open between calls, so any thread may use it, and a version that another process
+published is visible at the next call.
 
     root/
       mnist/
@@ -21,6 +21,7 @@ from pathlib import Path
 from model_store.aliases import ALIASES_FILE, LATEST, STABLE, AliasTable
 from model_store.directory import highest_number, model_entries, read_aliases, stray_numbers, version_numbers
 from model_store.durable_io import LOCK_FILE, lock, remove, rename, sync_directory, temporary_name, write_file
+from model_store.echo import did_you_mean, echo
 from model_store.errors import (
     CorruptAliases,
     CorruptVersion,
@@ -39,7 +40,7 @@ from model_store.reference import ModelReference, is_alias_name, is_model_name
 from model_store.verification import Examination, PublishedModel, examine, read_manifest
 from model_store.version_id import VersionId
 
-#: Environment variable that names another store than the bundled one.
+#: Environment variable for the store, instead of the bundled one.
 STORE_VARIABLE = "VAE_MODEL_STORE"
 BUNDLED_STORE = Path(__file__).parent / "models"
 
@@ -49,20 +50,20 @@ _MAX_LISTED = 20
 
 
 def default_store_root() -> Path:
-    """`VAE_MODEL_STORE` where it is set and not empty, else the store that came with this package."""
+    """`VAE_MODEL_STORE` if it is set and not empty, otherwise the store of this package."""
     stated = os.environ.get(STORE_VARIABLE, "")
     return Path(stated) if stated else BUNDLED_STORE
 
 
 class ModelStore:
-    """All published models below `root`. An absent root is an empty store until something is published."""
+    """All published models below `root`. An absent root is an empty store until the first publication."""
 
     def __init__(self, root: Path, *, limits: SizeLimits | None = None) -> None:
         self.root = Path(root)
         self.limits = limits or SizeLimits()
 
     def names(self) -> tuple[str, ...]:
-        """Models with at least one version, in alphabetical order; `unusable` has the other entries.
+        """Models with at least one version, in alphabetical order; `unusable` returns the other entries.
 
         Raises:
             UnreadableFile: The root itself cannot be read.
@@ -70,9 +71,9 @@ class ModelStore:
         return self._survey()[0]
 
     def unusable(self) -> Mapping[str, CorruptVersion]:
-        """Why an entry of the root that is named like a model cannot be used as one.
+        """Entries of the root with the name of a model that are unusable, and the reasons.
 
-        An unreadable directory, a link, a file: it may belong to someone else, and it hides no model.
+        An unreadable directory, a link, a file: it may belong to another program, and it hides no model.
 
         Raises:
             UnreadableFile: The root itself cannot be read.
@@ -89,7 +90,7 @@ class ModelStore:
             return version_numbers(model)
 
     def aliases(self, name: str) -> Mapping[str, int]:
-        """Alias to version, `latest` included, in alphabetical order; a target may have gone missing.
+        """Alias to version, `latest` included, in alphabetical order; a target may be missing.
 
         Raises:
             ModelNotFound: No such model.
@@ -98,14 +99,14 @@ class ModelStore:
         with self._model(name) as model:
             targets = read_aliases(model, self.limits).versions()
             if numbers := version_numbers(model):
-                # What is there decides, whatever the file recorded before a crash.
+                # The existing versions decide, even if a crash left another record in the file.
                 targets[LATEST] = numbers[-1]
             return dict(sorted(targets.items()))
 
     def resolve(self, reference: Reference, *, aliases: Mapping[str, int] | None = None) -> VersionId:
         """The version that a reference means at this moment.
 
-        A bare name means its alias `stable` where that is set, else the highest version.
+        A bare name means its alias `stable` if that is set, otherwise the highest version.
 
         Args:
             reference: A name, with or without a version or an alias.
@@ -122,24 +123,24 @@ class ModelStore:
             return VersionId(asked.name, self._number(model, asked, aliases))
 
     def open(self, reference: Reference) -> PublishedModel:
-        """The version's content, every byte of it verified.
+        """The version's content, with every byte verified.
 
         Raises:
             InvalidReference, ModelNotFound, CorruptAliases: As `resolve`.
-            CorruptVersion: By its own subclass, for the first thing that is wrong.
+            CorruptVersion: The first defect, in its own subclass.
         """
         return self._examination(reference).verified()
 
     def verify(self, reference: Reference) -> PublishedModel:
-        """The same as `open`, for callers who want the check and not the content."""
+        """The same as `open`, for callers who need only the check."""
         return self.open(reference)
 
     def manifest(self, reference: Reference) -> Manifest:
-        """The manifest alone, for listings: valid and of that version, but no other file has been looked at.
+        """The manifest alone, for listings: valid and of that version, but the other files are unchecked.
 
         Raises:
             InvalidReference, ModelNotFound, CorruptAliases: As `resolve`.
-            CorruptVersion: The manifest cannot be read, by its own subclass.
+            CorruptVersion: The manifest is unreadable, in its own subclass.
         """
         asked = _parsed(reference)
         with self._model(asked.name) as model:
@@ -148,7 +149,7 @@ class ModelStore:
                 return read_manifest(version, identity, self.limits)
 
     def problems(self, reference: Reference) -> tuple[CorruptVersion, ...]:
-        """Everything that is wrong with one version; empty when it is sound.
+        """All defects of one version; empty if it is sound.
 
         Raises:
             InvalidReference, ModelNotFound, CorruptAliases: As `resolve`.
@@ -156,7 +157,7 @@ class ModelStore:
         return self._examination(reference).problems
 
     def model_problems(self, name: str) -> tuple[CorruptVersion, ...]:
-        """What is wrong with a model beside its versions: its aliases, and entries posing as versions.
+        """Defects of a model outside its versions: its aliases, and entries that pose as versions.
 
         Raises:
             ModelNotFound: No such model.
@@ -191,22 +192,22 @@ class ModelStore:
         prior: PriorMixtures | None = None,
         aliases: Sequence[str] = (),
     ) -> VersionId:
-        """Publish a version under the next number: all of it or nothing, durable when this returns.
+        """Publish a version under the next number: completely or not at all, durable at the return.
 
         Args:
-            draft: Everything the manifest states except the number and the digests.
+            draft: The manifest without the number and the digests.
             encoder: ONNX graph `x` → `mu`, `logvar`.
             decoder: ONNX graph `z` → `x_hat`.
             golden: Recorded inputs and outputs of both.
-            card: `MODEL_CARD.md`, or a function of the manifest that writes it once the number is known.
+            card: `MODEL_CARD.md`, or a function that writes it for the numbered manifest.
             prior: The mixtures of the fitted prior, if `draft` lists one.
-            aliases: Names to move to this version; `latest` moves by itself.
+            aliases: Aliases to move to this version; `latest` moves by itself.
 
         Raises:
-            InvalidDraft: Something in it may not be published; nothing was written.
-            CorruptAliases, UnsafeFile: This model's `aliases.json` or directory must be mended first.
+            InvalidDraft: Some part may not be published; nothing was written.
+            CorruptAliases, UnsafeFile: This model's `aliases.json` or directory must be repaired first.
             StoreWriteFailed: Disk full, read-only, input/output error; nothing was published unless the
-                error's `published` says otherwise.
+                error's `published` names a version.
         """
         candidate = check_candidate(
             draft,
@@ -221,13 +222,13 @@ class ModelStore:
         return publish(self.root, candidate, self.limits)
 
     def promote(self, name: str, alias: str, version: int) -> VersionId:
-        """Point an alias to a version, which is verified first; the place it leaves is remembered.
+        """Point an alias to a version after its verification; the previous target is remembered.
 
         Raises:
             InvalidReference: Not an alias, or `latest`, which moves by itself.
             ModelNotFound: No such model or version.
-            CorruptVersion: The version does not verify; the alias stays where it was.
-            StoreWriteFailed: The alias could not be written; it stays where it was.
+            CorruptVersion: The version does not verify; the alias is unchanged.
+            StoreWriteFailed: The alias could not be written; it is unchanged.
         """
         _check_movable(alias)
         identity = VersionId(name, version)
@@ -238,13 +239,13 @@ class ModelStore:
         return identity
 
     def rollback(self, name: str, alias: str) -> int:
-        """Point an alias to where it pointed before, verified first, and give that version.
+        """Point an alias to its previous version after its verification, and return that version.
 
         Raises:
             InvalidReference: Not an alias, or `latest`.
             ModelNotFound: No such model or alias, or no earlier version that still exists.
-            CorruptVersion: The earlier version does not verify; the alias stays where it was.
-            StoreWriteFailed: The alias could not be written; it stays where it was.
+            CorruptVersion: The earlier version does not verify; the alias is unchanged.
+            StoreWriteFailed: The alias could not be written; it is unchanged.
         """
         _check_movable(alias)
         with self._changing(name) as model:
@@ -262,15 +263,16 @@ class ModelStore:
         older_than_s: float = DEFAULT_OLDER_THAN_S,
         dry_run: bool = False,
     ) -> CollectionReport:
-        """Remove what crashed publishers left, and with `keep` old versions that no alias needs.
+        """Remove leftovers of crashed publishers, and with `keep` old versions that no alias needs.
 
         Args:
-            keep: Newest versions without an alias to leave in each model; None removes no version.
-            older_than_s: Least age of a temporary, in seconds; 0 takes all that no live publisher holds.
-            dry_run: Tell only.
+            keep: Number of newest versions without an alias to keep in each model; None removes no version.
+            older_than_s: Minimum age of a temporary, in seconds; 0 removes all that belong to no active
+                publisher.
+            dry_run: Only report.
 
         Raises:
-            StoreWriteFailed: Something could not be removed.
+            StoreWriteFailed: An entry could not be removed.
         """
         rules = CollectionRules(keep=keep, older_than_s=older_than_s, dry_run=dry_run)
         try:
@@ -280,7 +282,7 @@ class ModelStore:
             return CollectionReport(dry_run, (), (), ())
 
     def _survey(self) -> tuple[tuple[str, ...], Mapping[str, CorruptVersion]]:
-        """Models in alphabetical order, and why other entries named like one are none."""
+        """Models in alphabetical order, and the reasons why other entries with such names are none."""
         names: list[str] = []
         unusable: dict[str, CorruptVersion] = {}
         try:
@@ -296,18 +298,18 @@ class ModelStore:
         return tuple(names), unusable
 
     def _root(self) -> OpenDirectory:
-        # An installer that links from its cache (uv does, where it can) gives the bundled store's files a
-        # second name. That store is as trusted as this code beside it; its digests are checked all the same.
+        # An installer that links from its cache (uv does, if it can) adds second names to the bundled store's
+        # files. That store is as trusted as this code; its digests are checked all the same.
         return OpenDirectory.at(self.root, hard_links=_same_path(self.root, BUNDLED_STORE))
 
     @contextmanager
     def _model(self, name: str) -> Iterator[OpenDirectory]:
-        """The directory of a model that has something named like a version."""
+        """The directory of a model with at least one entry in the form of a version."""
         if not is_model_name(name):
             raise self._unknown_model(name)
         try:
             with self._root() as store:
-                # A look-up in what the directory lists: a name that is not there is never opened.
+                # A look-up in the directory's listing: a name outside of it is never opened.
                 model = store.subdirectory(name)
         except FileNotFoundError as error:
             raise self._unknown_model(name) from error
@@ -318,7 +320,7 @@ class ModelStore:
 
     @contextmanager
     def _changing(self, name: str) -> Iterator[OpenDirectory]:
-        """The same, with the lock that everyone holds who changes aliases."""
+        """The same, under the lock that every change of aliases needs."""
         with self._model(name) as model, self._root() as store, lock(store, LOCK_FILE):
             yield model
 
@@ -345,7 +347,7 @@ class ModelStore:
                 )
         if aliases is not None and LATEST in aliases:
             return aliases[LATEST]
-        # Nothing but links and files that pose as versions: name one, so that it is refused by its kind.
+        # Only links and files that pose as versions: name one, so that the error states its kind.
         return numbers[-1] if numbers else max(stray_numbers(model))
 
     def _examination(self, reference: Reference) -> Examination:
@@ -357,7 +359,7 @@ class ModelStore:
                     examination = examine(version, identity, self.limits)
             except CorruptVersion as error:
                 examination = Examination((error,), None)
-            # The collector may have taken it while it was read: then it is gone, not corrupt.
+            # The collector may have removed it during the read: then it is absent, not corrupt.
             if examination.problems and str(identity.version) not in model.entries():
                 raise _unknown_version(model, identity)
             return examination
@@ -378,9 +380,11 @@ class ModelStore:
             remove(model, temporary)
 
     def _unknown_model(self, name: str) -> ModelNotFound:
+        names = self.names()
+        hint = " ".join(filter(None, (did_you_mean(name, names), f"Existing models: {_listed(names)}.")))
         return ModelNotFound(
-            f"no model {quoted(name)} in {self.root}; there is {_listed(self.names())}. "
-            "Publish one with 'vae-train export', or point --store or VAE_MODEL_STORE to the store you meant."
+            f"{echo(name)}: no such model in {self.root}. {hint} Publish a model with 'vae-train export', or "
+            "point --store or VAE_MODEL_STORE to the right store."
         )
 
 
@@ -391,7 +395,7 @@ def _parsed(reference: Reference) -> ModelReference:
 
 
 def _same_path(one: Path, other: Path) -> bool:
-    # Not Path.resolve, which raises for a link that leads to itself.
+    # Not Path.resolve, which raises for a link to itself.
     return os.path.realpath(one) == os.path.realpath(other)
 
 
@@ -410,8 +414,8 @@ def _check_movable(alias: str) -> None:
         )
     if alias == LATEST:
         raise InvalidReference(
-            f"alias: {LATEST!r} always names the highest version and moves by publishing only. "
-            f"Promote {STABLE!r} or an alias of your own."
+            f"alias: {LATEST!r} always names the highest version, and only publishing moves it. Promote "
+            f"{STABLE!r} or an alias of your own."
         )
 
 
@@ -431,7 +435,7 @@ def _unknown_version(model: OpenDirectory, identity: VersionId) -> ModelNotFound
 
 
 def _listed(items: Sequence[object]) -> str:
-    """At most twenty of them, the last ones: of versions those are the newest."""
+    """The last twenty at most: of versions those are the newest."""
     shown = ", ".join(map(str, items[-_MAX_LISTED:]))
     hidden = len(items) - _MAX_LISTED
     return (f"… ({hidden} more), {shown}" if hidden > 0 else shown) or "none"

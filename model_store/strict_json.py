@@ -1,8 +1,8 @@
-"""JSON that means one thing: UTF-8, no duplicate keys, no NaN, bounded depth.
+"""Unambiguous JSON: UTF-8, no duplicate keys, no NaN, bounded depth.
 
-Knows JSON. Knows nothing of manifests or aliases. Python's own reader keeps the last of two equal
-keys, accepts NaN and 1e400 and recurses as deep as the text does; two readers of one file could
-disagree about what it says, so none of that is let through to the models that check the content.
+Knows JSON. Knows nothing of manifests or aliases. Python's own reader keeps the last of two equal keys,
+accepts NaN and 1e400, and recurses as deep as the text. Two readers of one file could then disagree about its
+content, so this module rejects all of that before the content is checked.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 from model_store.errors import quoted
 
 MAX_DEPTH = 32
-# A string that is never closed is swallowed to its end, so that the scan stays linear.
+# A string without an end is consumed to the end of the text, so that the scan stays linear.
 _TOKENS = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
-    """The one object that `data` holds.
+    """The object in `data`.
 
     Raises:
         ValueError: Not UTF-8, not JSON, ambiguous (duplicate keys), not finite, too deep, or no object.

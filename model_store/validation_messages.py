@@ -1,6 +1,6 @@
-"""What to say of a document that is not what it should be: by its keys, briefly, and without its values.
+"""Messages about an invalid document: by its keys, briefly, and without its values.
 
-Knows pydantic's findings and schema versions. Knows nothing of what the documents mean.
+Knows pydantic's errors and schema versions. Knows nothing of the meaning of the documents.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _MAX_FINDINGS_TOLD = 10
 
 
 def of_a_later_contract(stated: Mapping[str, Any], *, where: str, known: int) -> str | None:
-    """What to say of a file with a higher schema version than `known`; None for any other.
+    """A message about a file with a higher schema version than `known`; None for any other.
 
-    Such a file must not be taken for a damaged one, which an operator would remove.
+    Such a file must not pass for a damaged one, which an operator would remove.
     """
     version = stated.get("schema_version")
     if type(version) is not int or version <= known:
@@ -27,13 +27,15 @@ def of_a_later_contract(stated: Mapping[str, Any], *, where: str, known: int) ->
         where,
         expected=f"schema_version {known}" if known == 1 else f"schema_version 1 to {known}",
         got=quoted(str(version)),
-        remedy="A newer release of vae-service wrote it, and nothing says that it is damaged: leave it as it "
-        "is, and read it with that release.",
+        remedy=(
+            "A newer release of vae-service wrote it, and it shows no damage: keep it, and read it "
+            "with that release."
+        ),
     )
 
 
 def findings(error: ValidationError) -> str:
-    """Which keys pydantic refused and why, at most ten of them, without their values."""
+    """The keys that pydantic rejected and the reasons, at most ten of them, without their values."""
     defects = error.errors(include_url=False, include_context=False, include_input=False)
     told = [
         f"{quoted('.'.join(map(str, item['loc'])) or 'the whole')}: {item['msg'][:300]}"

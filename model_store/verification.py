@@ -1,7 +1,7 @@
-"""One version's directory, checked in full, and the verified bytes it holds.
+"""The complete check of one version's directory, and its verified bytes.
 
-Knows what a version consists of and the order in which it is believed: entries, manifest, sizes and digests,
-graphs, golden vectors, priors. Knows nothing of other versions, aliases or how a version comes to be.
+Knows the parts of a version and the order of their checks: entries, manifest, sizes and digests, graphs,
+golden vectors, priors. Knows nothing of other versions, aliases or publishing.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True, eq=False)
 class PublishedModel:
-    """A version whose every byte has been verified; use these bytes and read no file again."""
+    """A version with every byte verified; use these bytes and read no file again."""
 
     id: VersionId
     manifest: Manifest
@@ -53,12 +53,12 @@ class PublishedModel:
     golden: GoldenVectors
     card: str
     prior: PriorMixtures | None
-    """The mixtures of the fitted prior, where the manifest lists one."""
+    """The mixtures of the fitted prior, if the manifest lists one."""
 
 
 @dataclass(frozen=True)
 class Examination:
-    """Everything wrong with a version, and its content when nothing is."""
+    """All defects of a version, and its content if there are none."""
 
     problems: tuple[CorruptVersion, ...]
     model: PublishedModel | None
@@ -67,7 +67,7 @@ class Examination:
         """The content.
 
         Raises:
-            CorruptVersion: The first problem, by its own class.
+            CorruptVersion: The first defect, in its own class.
         """
         if self.model is None:
             raise self.problems[0]
@@ -75,7 +75,7 @@ class Examination:
 
 
 def examine(directory: OpenDirectory, identity: VersionId, limits: SizeLimits) -> Examination:
-    """Check a version completely; every problem is collected, not only the first."""
+    """Check a version completely and collect every defect, not only the first."""
     problems: list[CorruptVersion] = list(
         check_entries(directory, (MANIFEST_FILE, *REQUIRED_FILES), optional=OPTIONAL_FILES)
     )
@@ -84,17 +84,17 @@ def examine(directory: OpenDirectory, identity: VersionId, limits: SizeLimits) -
         try:
             return step()
         except CorruptVersion as error:
-            # A missing file is usually among the problems that the listing showed already.
+            # The defects from the listing usually include a missing file already.
             if str(error) not in map(str, problems):
                 problems.append(error)
             return None
 
     manifest = attempt(lambda: read_manifest(directory, identity, limits))
     if manifest is None:
-        # What else a later contract puts into a version is nothing to complain about.
+        # Files that a later contract adds to a version are no defects.
         newer = tuple(problem for problem in problems if isinstance(problem, NewerSchema))
         return Examination(newer or tuple(problems), None)
-    # Which of the optional files belong here only the manifest can say.
+    # Only the manifest decides which of the optional files belong here.
     problems = [*check_entries(directory, (MANIFEST_FILE, *manifest.file_names))]
     encoder = attempt(lambda: _read_graph(directory, manifest, manifest.encoder, limits))
     decoder = attempt(lambda: _read_graph(directory, manifest, manifest.decoder, limits))
@@ -107,7 +107,7 @@ def examine(directory: OpenDirectory, identity: VersionId, limits: SizeLimits) -
 
 
 def read_manifest(directory: OpenDirectory, identity: VersionId, limits: SizeLimits) -> Manifest:
-    """The manifest of the version that lies in `directory`, which must be the one it speaks of.
+    """The manifest in `directory`, which must describe the version of that directory.
 
     Raises:
         MissingFile, UnsafeFile, SizeMismatch, UnreadableFile: As for any file.
@@ -132,15 +132,15 @@ def parse_manifest(data: bytes, *, where: str) -> Manifest:
     """Read `manifest.json` strictly.
 
     Raises:
-        InvalidManifest: Says which keys are wrong and how, at most ten of them, without their values.
-        NewerSchema: It follows a later contract; nothing else in it was looked at.
-        DigestMismatch: Valid, but not the bytes that were published.
+        InvalidManifest: Names the invalid keys and the reasons, at most ten of them, without their values.
+        NewerSchema: It follows a later contract; the rest was not checked.
+        DigestMismatch: Valid, but not the published bytes.
     """
     try:
         stated = parse_object(data)
         if newer := of_a_later_contract(stated, where=where, known=SCHEMA_VERSION):
             raise NewerSchema(newer)
-        # From the bytes and not from the parsed object: only then does strict mode know JSON's own types.
+        # From the bytes and not from the parsed object: strict mode needs to know JSON's own types.
         manifest = Manifest.model_validate_json(data)
         _refuse_unstated(stated, manifest.model_dump(mode="json"))
     except ValidationError as error:
@@ -158,7 +158,7 @@ def parse_manifest(data: bytes, *, where: str) -> Manifest:
 
 
 def _refuse_unstated(stated: Any, complete: Any, path: str = "") -> None:
-    """A published manifest says everything itself: a reader with other defaults must read the same."""
+    """A published manifest states everything: readers with other defaults must read the same."""
     if isinstance(complete, dict):
         unstated = sorted(set(complete) - set(stated))
         if unstated:

@@ -1,6 +1,6 @@
 """`vae-serve` and `python -m service`: handlers for signals first, then the command line.
 
-Knows which command serves, and that a supervisor may have started it. Knows nothing of the commands.
+Knows which command serves, and whether a supervisor started the process. Knows nothing of the commands.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from service.process import early
 
 
 def main() -> int:
-    """Runs the command that `sys.argv` names and returns its exit code."""
+    """Run the command of `sys.argv` and return its exit code."""
     serves = sys.argv[1:2] == ["run"]
     if serves:
         early.prepare()

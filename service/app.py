@@ -1,6 +1,6 @@
-"""The composition root: the only place where everything meets.
+"""The composition root: the only place where all parts meet.
 
-`create_app(settings)` gives a complete application; what varies is in the settings and in the store.
+`create_app(settings)` returns a complete application; settings and store contain everything that varies.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ def create_app(
     """The application. Models are loaded when its lifespan starts, not here.
 
     Args:
-        settings: Every knob.
-        reload_siblings: For one of several workers: has the others read the store again.
-        operations: What the models do.
+        settings: All settings.
+        reload_siblings: For one of several workers: asks the others to read the store again.
+        operations: The operations of the models.
 
     Raises:
-        SettingsError: The key file that the settings name cannot be used, a trusted proxy is no address, or
-            telemetry or what the store's address needs is not installed.
+        SettingsError: The key file of the settings is unusable, a trusted proxy is no address, or the
+            libraries for telemetry or for the store's address are not installed.
     """
     trusted = _trusted_proxies(settings)
     telemetry = telemetry_config(settings)
@@ -190,14 +190,14 @@ def _mirror(settings: Settings) -> StoreMirror | None:
 
 
 def _refuse_own_path(root_path: str, app: FastAPI) -> None:
-    """A path that could be one of ours after a proxy has stripped its prefix, or the prefix itself."""
+    """Reject a path that could be one of ours after a proxy has stripped its prefix, or the prefix itself."""
     first = root_path.removeprefix("/").partition("/")[0].partition(".")[0]
     own = {
         route.path.split("/")[1].partition(".")[0] for route in app.router.routes if isinstance(route, Route)
     }
     if first and first in own:
         raise SettingsError(
-            f"--root-path or VAE_ROOT_PATH: expected a first part that is none of this server's own paths, "
+            "--root-path or VAE_ROOT_PATH: expected a first part that is none of this server's own paths, "
             f"got /{first}. Taken are {', '.join(sorted(own - {''}))}. Choose another, such as /vae/{first}."
         )
 
@@ -210,7 +210,7 @@ def _trusted_proxies(settings: Settings) -> TrustedProxies:
 
 
 def _behind_proxies(settings: Settings, address: PublicAddress, trusted: TrustedProxies) -> list[Middleware]:
-    """Where proxies may stand in between, requests show their client and path before anything reads them."""
+    """If there may be proxies, requests have their client and path before anything reads them."""
     layers = []
     if settings.root_path or settings.trusted_proxies:
         layers.append(Middleware(PublicPaths, address=address))
@@ -220,7 +220,7 @@ def _behind_proxies(settings: Settings, address: PublicAddress, trusted: Trusted
 
 
 def _doors(services: Services) -> list[Middleware]:
-    """Who is let in, where that is not everybody. Browsers ask without a key if they may: that is first."""
+    """Access control, if there is any. Browsers ask without a key whether they may call: that comes first."""
     doors = []
     if services.settings.allowed_hosts is not None:
         doors.append(Middleware(HostGuard, hosts=services.access.hosts))
@@ -245,7 +245,7 @@ class _Application(FastAPI):
 
 
 def _example(services: Services) -> ExampleModel:
-    """Name and sizes of the default model, so that the document's examples can be sent as they stand."""
+    """Name and sizes of the default model, for examples in the document that work."""
     name = services.settings.default_model
     model = services.registry.peek(None)
     if model is None:

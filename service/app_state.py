@@ -1,6 +1,6 @@
-"""What the routes are handed: the parts that `create_app` puts together.
+"""The parts that every route may use; `create_app` assembles them.
 
-Knows names only; it holds the parts and does nothing with them.
+Knows names only; it holds the parts and has no logic of its own.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from service.thread_pool import WorkPool
 
 @dataclass
 class Lifecycle:
-    """Where the process is in its life; the one thing here that changes."""
+    """The stage of the process; the only mutable part of the state."""
 
     loaded: bool = False
     """The registry has looked at the store once."""
     draining: bool = False
-    """SIGTERM or SIGINT came: no new work is wanted."""
+    """SIGTERM or SIGINT came: accept no new work."""
 
 
 @dataclass(frozen=True)
 class Services:
-    """Everything a route may use."""
+    """The parts that every route may use."""
 
     settings: Settings
     store: ModelStore
@@ -47,12 +47,12 @@ class Services:
     cross_origin: CrossOrigin
     address: PublicAddress
     mirror: StoreMirror | None = None
-    """Of a store with an address; `store` is the copy."""
+    """Only for a store with an address; `store` is the local copy."""
     reload_siblings: Callable[[], bool] | None = None
-    """For one of several workers: has the others read the store again."""
+    """Only for one of several workers: asks the others to read the store again."""
 
     def observe_moment(self) -> None:
-        """Sets the gauges that tell how things stand now."""
+        """Updates the gauges of the current state."""
         self.metrics.observe_models(
             loaded=[(model.label, model.manifest.kind) for model in self.registry.loaded()],
             failures=len(self.failures()),
@@ -62,20 +62,23 @@ class Services:
         self.metrics.observe_log(lost_lines())
 
     def failures(self) -> tuple[LoadFailure, ...]:
-        """What cannot be served, or not even fetched, and why."""
+        """Models that cannot be served or fetched, and the reasons."""
         return (*self.registry.failures(), *(self.mirror.failures if self.mirror else ()))
 
     def ignored(self) -> tuple[LoadFailure, ...]:
-        """Entries of the store that may belong to someone else, and why they are not served."""
+        """Entries of the store that may belong to another program, and why they are not served."""
         return (*self.registry.ignored(), *(self.mirror.ignored if self.mirror else ()))
 
     def load_all(self) -> None:
-        """Reads the whole store again and tries again what was refused; may take long, in this thread."""
+        """Read the whole store again and retry what was refused.
+
+        It runs in the caller's thread and may take long.
+        """
         if self.mirror is not None:
             self.mirror.sync(again=True)
         self.registry.load_all()
 
     @property
     def store_root(self) -> str:
-        """Where the models come from, for logs and people."""
+        """Origin of the models, for logs and people."""
         return str(self.store.root) if self.mirror is None else self.mirror.address

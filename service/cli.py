@@ -1,11 +1,13 @@
 """`vae-serve run | check | openapi | limits | healthcheck | key | bench`.
 
-Knows flags, exit codes and what a person reads. The work is done elsewhere, and imported when it is needed.
+Knows flags, exit codes and output for people. Other modules do the work, and are imported when a command
+needs them.
 
-Exit codes: 0 done; 1 not healthy, or a request of bench failed; 2 wrong usage; 65 the store is corrupt;
-66 there is no model to serve; 69 the address cannot be listened on, or nothing answers bench there; 74 the
-output cannot be written; 75 the figures of bench never agreed; 78 a setting does not fit, or several workers
-find no directory to share; 130 Ctrl-C, except in a running server; 141 the reader of the output left.
+Exit codes: 0 done; 1 not healthy, or a request of bench failed; 2 wrong usage; 65 the store is corrupt; 66
+the store has no model to serve; 69 the server cannot listen on the address, or bench reaches no server; 74
+the output cannot be written; 75 the figures of bench never agreed; 78 a setting is invalid, or several
+workers have no directory to share; 130 Ctrl-C, except in a running server; 141 the reader of the output
+closed it.
 """
 
 from __future__ import annotations
@@ -23,9 +25,9 @@ import time
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from model_store.echo import did_you_mean, echo
 from model_store.release import add_version_flag
 from model_store.standard_streams import OutputError, run_command
-from service.nearest_name import did_you_mean
 from service.process.worker import WorkerPlace
 from service.security.api_keys import LABEL_RULE, SCOPES, Scope, new_key
 from service.settings import Settings, SettingsError, describe_settings, ignored_variables, load_settings
@@ -46,11 +48,11 @@ _EXIT_CODES = "exit codes: " + __doc__.partition("Exit codes: ")[2].replace("\n"
 
 
 def main(argv: Sequence[str] | None = None, *, place: WorkerPlace | None = None) -> int:
-    """Runs one command and gives its exit code.
+    """Run one command and return its exit code.
 
     Args:
         argv: The command line without the name of the program.
-        place: For one of several workers, what its supervisor has handed over.
+        place: For one of several workers, the handover of its supervisor.
     """
     started_s = time.perf_counter()
     return run_command("vae-serve", lambda: _command(argv, started_s, place))
@@ -73,7 +75,7 @@ def _command(argv: Sequence[str] | None, started_s: float, place: WorkerPlace | 
 def _with_settings(
     arguments: argparse.Namespace, given: Sequence[str], started_s: float, place: WorkerPlace | None
 ) -> int:
-    """Every command but the one that needs no settings."""
+    """Run a command that needs settings: every command except `key` and `bench`."""
     fields = {d.field for d in describe_settings()}
     overrides = {
         name: value for name, value in vars(arguments).items() if name in fields and value is not None
@@ -97,9 +99,9 @@ def _with_settings(
 
 
 def _leave_shared_metrics() -> None:
-    """A process that is alone shares no metrics, whatever directory another program's environment names.
+    """A process without workers shares no metrics: ignore the directory in its environment.
 
-    Before prometheus_client is imported, which decides it then.
+    Call it before the import of prometheus_client, which reads these variables.
     """
     for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
         os.environ.pop(name, None)
@@ -150,7 +152,7 @@ def _run(settings: Settings, started_s: float, place: WorkerPlace | None) -> int
 
 
 def _log_ignored_variables() -> None:
-    """One line, so that an operator who meant one of them as a setting finds it."""
+    """Log the ignored variables in one line, in case the operator meant one of them as a setting."""
     from service.log_fields import fields  # noqa: PLC0415
 
     if links := ignored_variables():
@@ -159,14 +161,16 @@ def _log_ignored_variables() -> None:
             extra=fields(
                 variables=",".join(links)[:400],
                 count=len(links),
-                remedy="Kubernetes or docker --link added them for a service of this name. "
-                "enableServiceLinks: false keeps them out.",
+                remedy=(
+                    "Kubernetes or docker --link added them for a service of this name. Set "
+                    "enableServiceLinks: false to remove them."
+                ),
             ),
         )
 
 
 def _check(settings: Settings) -> int:
-    """Verifies every version in the store and runs its golden vectors, as a start would, without serving."""
+    """Verify every version in the store and run its golden vectors, as a start does, without serving."""
     from model_store import ModelNotFound, StoreError  # noqa: PLC0415
     from service.app import create_app  # noqa: PLC0415
     from service.app_state import Services  # noqa: PLC0415
@@ -182,9 +186,9 @@ def _check(settings: Settings) -> int:
     try:
         store.resolve(settings.default_model)
     except ModelNotFound:
-        absent = {settings.default_model}  # told as a refusal, but nothing is corrupt
+        absent = {settings.default_model}  # reported as refused, but nothing is corrupt
     except StoreError:
-        pass  # among the failures
+        pass  # `failures` reports it
     corrupt = False
     for failure in services.failures():
         print(f"refused {failure.model}: {failure.reason}", file=sys.stderr)
@@ -193,7 +197,7 @@ def _check(settings: Settings) -> int:
         print(f"ignored {entry.model}: {entry.reason}", file=sys.stderr)
     told = {failure.model for failure in services.failures()}
     labels: list[str] = []
-    with contextlib.suppress(StoreError, OSError):  # what cannot be listed is among the failures
+    with contextlib.suppress(StoreError, OSError):  # `failures` reports what cannot be listed
         for name in store.names():
             with contextlib.suppress(StoreError, OSError):
                 labels += [f"{name}@{version}" for version in store.versions(name)]
@@ -215,7 +219,7 @@ def _check(settings: Settings) -> int:
 
 
 def _openapi(settings: Settings) -> int:
-    """Prints the document with examples for the default model, if there is one."""
+    """Print the document, with examples for the default model if it exists."""
     from service.app import create_app  # noqa: PLC0415
     from service.observability.logs import configure_logging  # noqa: PLC0415
 
@@ -227,7 +231,7 @@ def _openapi(settings: Settings) -> int:
 
 
 def _limits(settings: Settings) -> int:
-    """Prints the table of docs/reference/limits.md and GET /limits, for these settings."""
+    """Print the table of docs/reference/limits.md and of GET /limits for these settings."""
     from service.api.operators.limits_table import limit_table, table_markdown  # noqa: PLC0415
 
     print(table_markdown(limit_table(settings)), end="", flush=True)
@@ -235,16 +239,16 @@ def _limits(settings: Settings) -> int:
 
 
 def _key(*, scope: Scope, label: str | None) -> int:
-    """The line for the file on standard output, which may be the file; the key itself beside it, once."""
+    """Print the line for the key file on standard output, and the key itself once on standard error."""
     try:
         key, entry = new_key(scope, label)
     except ValueError as error:
         print(f"vae-serve: {error}", file=sys.stderr)
         return EXIT_USAGE
-    print(f"# The key, shown once and kept nowhere: {key}", file=sys.stderr)
+    print(f"# The key, shown once and stored nowhere: {key}", file=sys.stderr)
     print(f"# Clients send it as:  Authorization: Bearer {key}", file=sys.stderr)
     print(
-        "# The line for the file that VAE_API_KEYS_FILE or --api-keys-file names:",
+        "# The line for the file of VAE_API_KEYS_FILE or --api-keys-file:",
         file=sys.stderr,
         flush=True,
     )
@@ -258,14 +262,14 @@ def _has_bench() -> bool:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    """Load from outside: it takes no settings, because the server may be anybody's."""
+    """Send load to a server. It reads no settings, because any server may be measured."""
     from service.bench.cli import run_bench  # noqa: PLC0415
 
     return run_bench(arguments)
 
 
 def _healthcheck(settings: Settings, *, timeout_s: float) -> int:
-    """Asks /readyz of the server on this machine; made for containers, which have no curl."""
+    """Request /readyz of the server on this machine; for containers, which have no curl."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
     connection = http.client.HTTPConnection(host, settings.port, timeout=timeout_s)
     try:
@@ -304,7 +308,7 @@ def _parser() -> argparse.ArgumentParser:
         ("check", "verify the store and run every model's golden vectors, without serving"),
         ("openapi", "print the OpenAPI document"),
         ("limits", "print every limit with its value, as a table"),
-        ("healthcheck", "ask /readyz of the server on this machine"),
+        ("healthcheck", "check /readyz of the server on this machine"),
     ):
         command = commands.add_parser(
             name,
@@ -339,13 +343,13 @@ def _add_key_command(commands: Any) -> None:
         "--scope",
         choices=SCOPES,
         default="use",
-        help="use: everything but administration; admin: that too; default use",
+        help="use: everything except administration; admin: everything; default use",
     )
-    command.add_argument("--label", metavar="NAME", help=f"whose key it is, for the log: {LABEL_RULE}")
+    command.add_argument("--label", metavar="NAME", help=f"owner of the key, for the log: {LABEL_RULE}")
 
 
 def _settings_parser() -> argparse.ArgumentParser:
-    """One flag per setting. Values stay text: the settings class alone says what fits."""
+    """One flag per setting. Values stay text: the settings class alone validates them."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     group = parser.add_argument_group("settings (flag, environment variable, unit, default, reason)")
     for setting in describe_settings():
@@ -354,13 +358,15 @@ def _settings_parser() -> argparse.ArgumentParser:
             setting.flag,
             dest=setting.field,
             metavar=setting.unit.upper() if setting.unit.isidentifier() else "VALUE",
-            help="\n".join([head, *textwrap.wrap(setting.reason, 76), ""]).replace("%", "%%"),
+            help="\n".join([head, *textwrap.wrap(setting.reason, 76, break_on_hyphens=False), ""]).replace(
+                "%", "%%"
+            ),
         )
     return parser
 
 
 def _parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
-    """Unknown flags are refused with the nearest one."""
+    """Reject unknown flags and suggest the nearest one."""
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:
         _refuse(parser, unknown[0])
@@ -368,5 +374,6 @@ def _parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Nam
 
 
 def _refuse(parser: argparse.ArgumentParser, unknown: str) -> NoReturn:
-    hint = did_you_mean(unknown.partition("=")[0], (setting.flag for setting in describe_settings()))
-    parser.error(f"unknown argument {unknown[:80]!r}. {hint}".rstrip())
+    flags = [setting.flag for setting in describe_settings()]
+    flag = unknown.partition("=")[0]
+    parser.error(f"unknown argument {echo(flag)}. {did_you_mean(flag, flags)}".rstrip())

@@ -1,6 +1,6 @@
-"""From start to stop: load the models, keep up with the store, let the threads finish.
+"""Start and stop: load the models, follow changes of the store, finish the threads.
 
-Knows the registry and the mirror. Knows nothing of requests, nor of what lies in a store.
+Knows the registry and the mirror. Knows nothing of requests, nor of the contents of a store.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from service.log_fields import fields
 from service.store_mirror import MirrorThread, StoreMirror
 from service.thread_pool import startable_now, started_executor
 
-#: For what reads the store: the watcher, SIGHUP, a reload over HTTP, and the end.
+#: Threads that read the store: for the watcher, SIGHUP, a reload over HTTP, and the end.
 _STORE_THREADS = 4
-#: Left to libraries, the log and the copy of a store.
+#: Threads reserved for libraries, the log and the copy of a store.
 _SPARE_THREADS = 8
 _SHARE_S = 1.0
-#: A larger store goes on being copied while what is there is served.
+#: Seconds to wait for the copy of a store; a larger one is copied while the server already serves.
 _FIRST_COPY_S = 20.0
 _log = logging.getLogger(__name__)
 
 
 @contextlib.asynccontextmanager
 async def run_services(services: Services) -> AsyncIterator[None]:
-    """Loads every model before the first request is taken; no store is bad enough to stop the start."""
+    """Load all models before the first request. A defective store never prevents the start."""
     _start_threads(services)
     mirror = None if services.mirror is None else await _first_copy(services, services.mirror)
     seen = await services.pool.run(services.registry.signature)
@@ -51,11 +51,11 @@ async def run_services(services: Services) -> AsyncIterator[None]:
 
 
 def _start_threads(services: Services) -> None:
-    """All of them now: a request must never be the first to find out that no more may be started."""
+    """Start all threads now: a request must never be the first to discover that the system refuses one."""
     wanted = services.worker_pool.count
     needed = wanted + services.pool.threads + _STORE_THREADS + _SPARE_THREADS
     found = startable_now(needed)
-    # Two pools share what there is.
+    # The two pools share the available threads.
     each = needed if found == needed else (found - _STORE_THREADS - _SPARE_THREADS) // 2
     store, _ = started_executor(_STORE_THREADS, name="vae-store")
     asyncio.get_running_loop().set_default_executor(store)
@@ -66,20 +66,20 @@ def _start_threads(services: Services) -> None:
             extra=fields(
                 wanted=wanted,
                 threads=workers,
-                reason=f"the system starts {found} threads of {needed}; {pool} of them read and write",
+                reason=f"the system starts {found} of {needed} threads; {pool} of them read and write",
                 remedy="raise the limit of processes (pids_limit, ulimit -u), or lower --threads",
             ),
         )
 
 
 async def reload_models(services: Services) -> None:
-    """What SIGHUP asks for: the whole store read again, and what was refused tried again."""
+    """On SIGHUP: read the whole store again, and retry what was refused."""
     await asyncio.to_thread(services.load_all)
     _tell(services, "models reloaded")
 
 
 async def _first_copy(services: Services, mirror: StoreMirror) -> MirrorThread:
-    """The thread that copies the store from now on. What it has not copied in time is taken over later."""
+    """Start the thread that copies the store. A copy that is not complete in time is used later."""
 
     def tell() -> None:
         for failure in mirror.failures:
@@ -97,9 +97,9 @@ async def _first_copy(services: Services, mirror: StoreMirror) -> MirrorThread:
 
 
 async def _keep_up(services: Services, seen: object) -> None:
-    """Reads the store again whenever it looks different, and lets go of what nobody uses.
+    """Read the store again after each change, and unload unused versions.
 
-    In a thread of the loop's own, not in one of those that requests wait for: loading takes seconds.
+    It runs in a thread of the event loop, not in the pool that requests wait for: loading takes seconds.
     """
     settings, registry = services.settings, services.registry
     while True:
@@ -108,14 +108,14 @@ async def _keep_up(services: Services, seen: object) -> None:
         await asyncio.to_thread(registry.retire_idle, settings.model_idle_s)
         if found == seen:
             continue
-        # What changes while it is read differs from what was found before, and is read the next time.
+        # A change during the reading differs from the snapshot before, and triggers the next reading.
         seen = found
         if await asyncio.to_thread(registry.refresh):
             _tell(services, "store changed")
 
 
 async def _share_metrics(services: Services) -> None:
-    """Of several workers: whichever is asked tells the sums, so each says once a second how it stands."""
+    """With several workers: publish the gauges once a second, because any worker may answer for all."""
     while True:
         services.observe_moment()
         services.metrics.flush()

@@ -1,9 +1,9 @@
 """Environment variables that Kubernetes and `docker --link` add for a service named `vae` or `vae-…`.
 
-Knows the forms of those variables. Knows nothing of settings. Reads no environment by itself.
+Knows the forms of those variables. Knows nothing of settings, and reads no environment itself.
 
-Both put the address of every neighbour into the environment, under names that begin with the service's own
-name: `VAE_PORT=tcp://10.96.12.7:8000` for a service `vae`.
+Both add the address of every neighbour to the environment. The names begin with the service's name:
+`VAE_PORT=tcp://10.96.12.7:8000` for a service `vae`.
 
     NAME_PORT                        tcp://10.96.12.7:8000     both
     NAME_PORT_8000_TCP               tcp://10.96.12.7:8000     both
@@ -43,7 +43,7 @@ def _is(pattern: re.Pattern[str]) -> Callable[[str], bool]:
     return lambda value: pattern.fullmatch(value) is not None
 
 
-#: How a name ends, and how its value looks. Each is evidence enough without another variable.
+#: The end of a name, and the form of its value. Each pair is enough evidence without another variable.
 _FORMS: Final[tuple[tuple[re.Pattern[str], Callable[[str], bool]], ...]] = (
     (re.compile(rf".*(?:_PORT|{_OF_A_PORT}(?:_START|_END)?)"), _is(_URL)),
     (re.compile(rf".*{_OF_A_PORT}_ADDR"), _is_address),
@@ -55,11 +55,11 @@ _FORMS: Final[tuple[tuple[re.Pattern[str], Callable[[str], bool]], ...]] = (
 
 
 def service_links(environment: Mapping[str, str], *, prefix: str) -> frozenset[str]:
-    """The names of the variables that describe a service, by the form of name and value.
+    """Names of the variables that describe a service, recognised by the forms of name and value.
 
     Args:
         environment: All variables.
-        prefix: Of those that are looked at, such as `VAE_`.
+        prefix: Only variables with this prefix are considered, such as `VAE_`.
     """
     ours = {name: value for name, value in environment.items() if name.startswith(prefix)}
     found = {

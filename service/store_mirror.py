@@ -1,14 +1,13 @@
-"""A store on object storage, copied to a local directory, and verified like any other.
+"""A local copy of a store on object storage, verified like any other store.
 
 Knows remote keys, files and one library, fsspec, which is an extra and imported only here. Knows nothing of
-HTTP or of what a model is; whether a version is sound is the store's to say.
+HTTP or of models; the store decides whether a version is sound.
 
-Versions never change, so each is fetched once: into a directory aside, verified there, and renamed into place
-when it is whole. Uploads to object storage are not atomic; a version of which files are missing is simply not
-there yet. Names and numbers are matched against the store's grammar and file names against a list, so that no
-remote key leads anywhere else; sizes are compared with the store's ceilings, and with the room there is,
-before a byte is fetched. An alias file is taken over when all versions it names are here. Nothing is ever
-deleted from the copy.
+Versions never change, so each is fetched once: into a separate directory, verified there, and renamed into
+place when it is complete. Uploads to object storage are not atomic, so a version with missing files counts as
+not there yet. Names and numbers must match the store's grammar and file names a list, so that no remote key
+leads elsewhere. Sizes are compared with the store's ceilings and with the free room before a byte is fetched.
+An alias file is copied when all its versions are here. Nothing is ever deleted from the copy.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from model_store.reference import is_model_name, version_number
 from service.engine import LoadFailure
 from service.log_fields import fields
 
-#: Left free on the disk, whatever lies in the remote store.
+#: Stays free on the disk, for any content of the remote store.
 ROOM_BYTES: Final = 256 * 1024 * 1024
 _MOST_NAMES: Final = 1_000
 _MOST_VERSIONS: Final = 1_000
@@ -43,8 +42,8 @@ _FILES: Final = (*_NEEDED, *OPTIONAL_FILES)
 _INCOMING: Final = ".incoming-"
 _ABANDONED_S: Final = 3600.0
 _LOCK_FILE: Final = ".mirror-lock"
-_NAME_A_DIRECTORY: Final = "Name one that can be written (--store-cache, VAE_STORE_CACHE)."
-#: A storage that does not answer is told of within seconds, and asked again at the next look.
+_NAME_A_DIRECTORY: Final = "Name a writable one (--store-cache, VAE_STORE_CACHE)."
+#: A storage that does not answer is reported within seconds, and retried at the next check.
 _S3_OPTIONS: Final[Mapping[str, object]] = {
     "use_listings_cache": False,
     "config_kwargs": {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 2}},
@@ -55,14 +54,14 @@ _log = logging.getLogger(__name__)
 
 
 class MirrorError(Exception):
-    """The mirror cannot be used at all; the message says why and what to do."""
+    """The mirror is unusable; the message names the reason and the remedy."""
 
 
 def cache_directory(address: str, chosen: Path | None = None) -> Path:
-    """Where the copy of a remote store lies: below `chosen`, or below the user's cache directory.
+    """Directory for the copy of a remote store: below `chosen`, or below the user's cache directory.
 
     Raises:
-        MirrorError: The user has no home, as an arbitrary uid of a container.
+        MirrorError: The user has no home, such as an arbitrary uid of a container.
     """
     name = hashlib.sha256(address.encode()).hexdigest()[:16]
     if chosen is not None:
@@ -86,12 +85,12 @@ class StoreMirror:
         """Nothing is fetched yet.
 
         Args:
-            address: Such as `s3://bucket/prefix`: anything that fsspec knows.
-            directory: Where the copy lies; made when it is needed.
+            address: Such as `s3://bucket/prefix`: any address that fsspec knows.
+            directory: Directory of the copy; created on demand.
             limits: Ceilings in bytes for each file.
 
         Raises:
-            MirrorError: No such kind of address, or the library for it is not installed.
+            MirrorError: The kind of address is unknown, or its library is not installed.
         """
         self.address = address
         self.directory = directory
@@ -107,13 +106,13 @@ class StoreMirror:
             self._remote, self._root = fsspec.core.url_to_fs(address, **options)
         except (ImportError, ValueError) as error:
             raise MirrorError(
-                f"--store {address[:200]}: what is installed cannot read it: {error}. Install the extra "
-                "(pip install 'vae-service[s3]'), correct the address, or name a directory."
+                f"--store {address[:200]}: the installed libraries cannot read it: {error}. Install the "
+                "extra (pip install 'vae-service[s3]'), correct the address, or name a directory."
             ) from None
 
     @property
     def failures(self) -> tuple[LoadFailure, ...]:
-        """What the last `sync` could not take over."""
+        """Models that the last `sync` could not copy."""
         return self._failures
 
     @property
@@ -122,13 +121,13 @@ class StoreMirror:
         return self._ignored
 
     def sync(self, *, again: bool = False) -> bool:
-        """Takes over what is new. Never raises for what the remote store holds, or for its absence.
+        """Copy new versions and aliases. It never raises for the content or the absence of the remote store.
 
         Args:
-            again: Also fetches once more what was refused and has not changed since.
+            again: Also retry what was refused and has not changed since.
 
         Returns:
-            Whether the failures differ from those of the last time.
+            Whether the failures differ from those of the previous call.
         """
         with self._one_at_a_time:
             if again:
@@ -136,7 +135,7 @@ class StoreMirror:
             failures: list[LoadFailure] = []
             try:
                 failures = self._copy()
-            except Exception as error:  # every kind of storage has errors of its own
+            except Exception as error:  # every kind of storage has its own errors
                 failures = [LoadFailure("the store", f"{self.address} cannot be copied: {_one_line(error)}")]
             changed = tuple(failures) != self._failures
             self._failures = tuple(failures)
@@ -146,10 +145,10 @@ class StoreMirror:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             lock = (self.directory / _LOCK_FILE).open("ab")
-        except OSError as error:  # a home that is `/`, as an arbitrary uid may have, or a read-only disk
+        except OSError as error:  # the home is `/`, as for an arbitrary uid, or the disk is read-only
             where = f"{self.address} cannot be copied into {self.directory}: {error.strerror}."
             return [LoadFailure("the store", f"{where} {_NAME_A_DIRECTORY}")]
-        with lock:  # against other processes; the system lets go of it when this one ends
+        with lock:  # against other processes; the system releases it when this one ends
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._sweep()
             return self._sync_names()
@@ -159,13 +158,13 @@ class StoreMirror:
         ignored: list[LoadFailure] = []
         names = sorted(filter(is_model_name, self._list(self._root)))
         if not names:
-            raise FileNotFoundError("no model lies there")
+            raise FileNotFoundError("it contains no model")
         for name in names[:_MOST_NAMES]:
             try:
                 failures += self._sync_name(name)
             except Exception as error:
                 failure = LoadFailure(name, f"It cannot be fetched: {_one_line(error)}")
-                # What may not be read and never was may belong to someone else.
+                # An unreadable entry that was never copied may belong to another program.
                 foreign = isinstance(error, PermissionError) and not (self.directory / name).is_dir()
                 (ignored if foreign else failures).append(failure)
         for entry in ignored:
@@ -198,7 +197,7 @@ class StoreMirror:
         return failures
 
     def _fetch_version(self, name: str, number: int) -> str | None:
-        """Why a version is not here; None when it is, or when it is still being uploaded."""
+        """The reason why a version is not here; None if it is here, or still being uploaded."""
         remote = f"{self._root}/{name}/{number}"
         found = self._details(remote)
         details = {file: found[file] for file in _FILES if file in found and found[file]["type"] == "file"}
@@ -214,8 +213,8 @@ class StoreMirror:
         reason = self._too_large(details)
         if reason is None and total + ROOM_BYTES > free:
             return (
-                f"It takes {total} bytes, and {free} are free in {self.directory}, where {ROOM_BYTES} stay "
-                "free. Make room, or have the copy elsewhere (VAE_STORE_CACHE)."
+                f"It needs {total} bytes, and {free} are free in {self.directory}, where {ROOM_BYTES} must "
+                "stay free. Make room, or move the copy (VAE_STORE_CACHE)."
             )
         reason = reason or self._place(name, number, remote, details)
         if reason is not None:
@@ -229,7 +228,7 @@ class StoreMirror:
         return None
 
     def _place(self, name: str, number: int, remote: str, there: Collection[str]) -> str | None:
-        """Fetches, verifies, renames; nothing while a file that the manifest names is being uploaded."""
+        """Fetch, verify and rename; do nothing while a file of the manifest is still being uploaded."""
         with tempfile.TemporaryDirectory(prefix=_INCOMING, dir=self.directory) as staging:
             fetched = Path(staging) / name / str(number)
             fetched.mkdir(parents=True)
@@ -245,31 +244,31 @@ class StoreMirror:
                     self._fetch(f"{remote}/{file}", fetched / file, most=self._limits.of(file))
                 store.verify(f"{name}@{number}")
             except StoreError as error:
-                # Where it lay for a moment helps nobody; where it lies for good does.
+                # Name the remote address in the message, because the temporary directory is gone by then.
                 return str(error).replace(staging, self.address.rstrip("/"))[:600]
             (self.directory / name).mkdir(exist_ok=True)
             fetched.rename(self.directory / name / str(number))
         return None
 
     def _fetch_aliases(self, name: str) -> str | None:
-        """Why the aliases stay as they were; None when they are those of the remote store."""
+        """The reason why the aliases did not change; None if they equal those of the remote store."""
         local = self.directory / name / ALIASES_FILE
         most = self._limits.aliases_bytes
         with self._remote.open(f"{self._root}/{name}/{ALIASES_FILE}", "rb") as source:
             data = source.read(most + 1)
         if len(data) > most:
-            return f"{ALIASES_FILE}: expected at most {most} bytes. The aliases stay as they were."
+            return f"{ALIASES_FILE}: expected at most {most} bytes. The aliases are unchanged."
         if local.is_file() and local.read_bytes() == data:
             return None
         try:
             table = AliasTable.from_bytes(data, where=f"{self.address.rstrip('/')}/{name}/{ALIASES_FILE}")
         except StoreError as error:
-            return f"{error} The aliases stay as they were."
+            return f"{error} The aliases are unchanged."
         for alias, entry in sorted(table.aliases.items()):
             if not (self.directory / name / str(entry.version)).is_dir():
                 return (
-                    f"{ALIASES_FILE}: '{alias}' names version {entry.version}, which could not be fetched or "
-                    "is still being uploaded. The aliases stay as they were."
+                    f"{ALIASES_FILE}: '{alias}' names version {entry.version}, which could not be fetched "
+                    "or is still being uploaded. The aliases are unchanged."
                 )
         handle, temporary = tempfile.mkstemp(prefix=_INCOMING, dir=self.directory)
         with os.fdopen(handle, "wb") as target:
@@ -279,7 +278,10 @@ class StoreMirror:
         return None
 
     def _fetch(self, remote: str, local: Path, *, most: int) -> None:
-        """One file, and of one that has grown since it was listed a byte too many, which is refused later."""
+        """Fetch one file.
+
+        Of a file that grew since the listing, fetch one byte too many, so that verification refuses it.
+        """
         with self._remote.open(remote, "rb") as source, local.open("wb") as target:
             left = most + 1
             while left > 0 and (part := source.read(min(left, 1 << 20))):
@@ -287,7 +289,7 @@ class StoreMirror:
                 left -= len(part)
 
     def _sweep(self) -> None:
-        """Removes what a process left that was killed while it fetched."""
+        """Remove the files of a process that was killed during a fetch."""
         before = time.time() - _ABANDONED_S
         for path in self.directory.glob(f"{_INCOMING}*"):
             with contextlib.suppress(OSError):
@@ -298,25 +300,25 @@ class StoreMirror:
         return list(self._details(directory))
 
     def _details(self, directory: str) -> dict[str, dict[str, Any]]:
-        """What lies directly below a key, by its last part."""
+        """The entries directly below a key, by their last part."""
         found = self._remote.ls(directory, detail=True, refresh=True)
         return {entry["name"].rstrip("/").rpartition("/")[2]: entry for entry in found}
 
 
 class MirrorThread:
-    """Copies again and again, in a thread that no request waits for and that ends with the process.
+    """Copies repeatedly, in a thread that no request waits for and that ends with the process.
 
-    A thread of its own and not one of the event loop's: a storage that hangs must not keep a server from
+    It has its own thread, outside the event loop: a storage that hangs must not prevent the server from
     stopping.
     """
 
     def __init__(self, mirror: StoreMirror, *, every_s: float, told: Callable[[], None]) -> None:
-        """Starts it.
+        """Start the thread.
 
         Args:
-            mirror: What it copies.
-            every_s: Seconds from the end of one copy to the beginning of the next.
-            told: Called from the thread when what cannot be copied has changed.
+            mirror: The mirror to copy.
+            every_s: Seconds from the end of one copy to the start of the next.
+            told: Called from the thread when the failures have changed.
         """
         self._mirror, self._every_s, self._told = mirror, every_s, told
         self._stop = threading.Event()
@@ -324,11 +326,11 @@ class MirrorThread:
         threading.Thread(target=self._run, name="vae-mirror", daemon=True).start()
 
     def wait(self, timeout_s: float) -> bool:
-        """Whether the store has been copied once, waiting for it at most so many seconds."""
+        """Wait at most so many seconds, and return whether the store has been copied once."""
         return self._first.wait(timeout_s)
 
     def stop(self) -> None:
-        """No copy begins any more; one under way is left to itself."""
+        """Start no more copies; a running one is not interrupted."""
         self._stop.set()
 
     def _run(self) -> None:

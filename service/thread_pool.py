@@ -1,7 +1,7 @@
-"""The threads that do what would hold up the event loop: long bodies, big answers, pictures, loading.
+"""Threads for work that would block the event loop: long bodies, large responses, images, loading.
 
-Knows callables and threads. Knows nothing of what they compute.
-The number of threads is bounded; one request is one call, so that it hops over once and back once.
+Knows callables and threads. Knows nothing of their work. The number of threads is bounded; one request is one
+call, so it enters a thread once and returns once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 
 def startable_now(most: int) -> int:
-    """How many threads the system starts at this moment, of `most`: tried, and ended again."""
+    """How many of `most` threads the system starts at this moment: starts them and ends them again."""
     done = threading.Event()
     started: list[threading.Thread] = []
     with contextlib.suppress(RuntimeError, MemoryError):
@@ -37,12 +37,12 @@ def startable_now(most: int) -> int:
 
 
 def started_executor(threads: int, *, name: str) -> tuple[ThreadPoolExecutor, int]:
-    """An executor all of whose threads run, and their number: fewer where the system starts no more."""
+    """An executor whose threads all run, and their number: fewer if the system refuses more."""
     while True:
         executor = ThreadPoolExecutor(max_workers=threads, thread_name_prefix=name)
         everybody_is_here = threading.Event()
         started = 0
-        # Each call occupies its thread, so that each needs one more.
+        # Each call blocks its thread, so that each call needs one more.
         with contextlib.suppress(RuntimeError, MemoryError):
             for _ in range(threads):
                 executor.submit(everybody_is_here.wait)
@@ -55,30 +55,30 @@ def started_executor(threads: int, *, name: str) -> tuple[ThreadPoolExecutor, in
 
 
 class WorkPool:
-    """A few threads of our own: the event loop's default pool is sized by the host and shared."""
+    """A bounded pool: the event loop's default pool is sized by the host and shared with libraries."""
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self._executor = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="vae-work")
 
     def start(self, most: int) -> int:
-        """Starts the threads, before any call, so that no request is the first to need one.
+        """Start the threads before any call, so that no request is the first to need one.
 
         Args:
-            most: How many may be started; at least one is.
+            most: Maximum number of threads; at least one is started.
 
         Returns:
-            How many there are now.
+            Number of running threads.
         """
         self._executor.shutdown()
         self._executor, self.threads = started_executor(max(1, min(most, self.threads)), name="vae-work")
         return self.threads
 
     async def run(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Runs `function` in a thread that sees the caller's context variables, and waits for it.
+        """Run `function` in a thread with the caller's context variables, and wait for it.
 
-        The time before a thread was free is the phase `pool` of the request in hand. A caller that is
-        cancelled leaves at once; the call itself, once begun, runs to its end.
+        The wait for a free thread is the phase `pool` of the current request. A cancelled caller returns at
+        once; a call that has begun runs to its end.
         """
         context = contextvars.copy_context()
         submitted = time.perf_counter()
@@ -93,5 +93,5 @@ class WorkPool:
         return await loop.run_in_executor(self._executor, lambda: context.run(timed))
 
     def close(self) -> None:
-        """Waits for the calls that have begun and drops those that have not."""
+        """Wait for the calls that have begun, and drop the others."""
         self._executor.shutdown(wait=True, cancel_futures=True)

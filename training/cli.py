@@ -1,8 +1,7 @@
 """`vae-train`: the command line of the trainer.
 
-Knows arguments, exit codes and which module runs which command. Knows nothing of training: each
-command lives in `training.commands` and is imported when it is asked for, so that `--help` and a
-misspelt option need no torch.
+Knows arguments, exit codes and the module of each command. Knows nothing of training: each command is a
+module of `training.commands`, imported on demand, so that `--help` and a misspelt option need no torch.
 """
 
 from __future__ import annotations
@@ -30,24 +29,28 @@ from training.errors import (
     WriteFailed,
 )
 
-#: Exit codes by the class that ends a command; the first match counts.
+#: Exit codes by the class of the error that ends a command; the first match counts.
 EXIT_CODES: tuple[tuple[type[BaseException], int, str], ...] = (
     (ConfigError, 2, "command line or recipe refused (nothing was started)"),
-    (DataError, 65, "images missing, damaged or not what was expected"),
-    (RunDirectoryError, 73, "run directory cannot be used as asked"),
+    (DataError, 65, "images missing, damaged or not as expected"),
+    (RunDirectoryError, 73, "run directory unusable for this command"),
     (NonFiniteTraining, 70, "training diverged; the last checkpoint is kept"),
-    (PosteriorCollapse, 70, "the latents say nothing of the images; the last checkpoint is kept"),
+    (
+        PosteriorCollapse,
+        70,
+        "posterior collapse: the latents carry no information about the images; the last checkpoint is kept",
+    ),
     (ProcessLost, 71, "another process of the run ended or never came; the last checkpoint is kept"),
     (ExportError, 70, "exported graphs disagree with the model; nothing was published"),
     (TrainingInterrupted, 130, "stopped by Ctrl-C or SIGTERM; the state was saved"),
-    (KeyboardInterrupt, 130, "stopped by Ctrl-C before anything was worth saving"),
+    (KeyboardInterrupt, 130, "stopped by Ctrl-C before the first checkpoint"),
     (WriteFailed, 74, "the disk is full or cannot be written"),
     (StoreWriteFailed, 74, "the disk is full or cannot be written"),
     (StoreError, 1, "the model store refused"),
-    (TrainingError, 1, "anything else this package tells about"),
+    (TrainingError, 1, "any other error of this package"),
 )
 
-#: What a disk may answer where a library writes; `training.runs.writing` reports our own files.
+#: Errors of a disk inside a library; `training.runs.writing` reports those of our own files.
 _OF_THE_DISK = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
 )
@@ -72,7 +75,7 @@ _ALL_IMAGES = 2**31
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and give its exit code."""
+    """Run one command and return its exit code."""
     return run_command("vae-train", lambda: _run(argv))
 
 
@@ -84,16 +87,16 @@ def _run(argv: Sequence[str] | None) -> int:
         return code
     except (TrainingError, StoreError, KeyboardInterrupt) as error:
         code = next(code for kind, code, _ in EXIT_CODES if isinstance(error, kind))
-        print(f"vae-train: {error or 'stopped before anything was worth saving'}", file=sys.stderr)
+        print(f"vae-train: {error or 'stopped before the first checkpoint'}", file=sys.stderr)
         return code
     except ModuleNotFoundError as error:
-        # The server is installed without the trainer's libraries, but with its command.
+        # The server is installed with this command, but without the trainer's libraries.
         if (error.name or "").partition(".")[0] not in TRAINER_LIBRARIES:
             raise
         print(
             f"vae-train: expected the trainer's libraries, found no {error.name}: only the server is "
-            "installed here. Install them by `make install-dev` in the source tree, or by "
-            "`pip install 'vae-service[train]'`.",
+            "installed. Install them with `make install-dev` in the source tree, or with `pip install "
+            "'vae-service[train]'`.",
             file=sys.stderr,
         )
         return EXIT_NOT_INSTALLED
@@ -103,8 +106,8 @@ def _run(argv: Sequence[str] | None) -> int:
         if error.errno not in _OF_THE_DISK:
             raise
         print(
-            f"vae-train: {error.filename or 'the disk'}: expected to be able to write, got: "
-            f"{error.strerror}. Make room or choose another directory.",
+            f"vae-train: {error.filename or 'the disk'}: expected a writable file, got: {error.strerror}. "
+            "Make room or choose another directory.",
             file=sys.stderr,
         )
         return 74
@@ -128,30 +131,32 @@ def build_parser() -> argparse.ArgumentParser:
     fit.add_argument(
         "--recipe",
         metavar="NAME|FILE",
-        help="a recipe that comes with the package, or a path ending in .toml; may be left out with --resume",
+        help="the name of a recipe in the package, or a path that ends in .toml; optional with --resume",
     )
     _add_data(fit)
     fit.add_argument("--out", metavar="DIR", required=True, type=Path, help="the run directory")
     fit.add_argument(
         "--resume",
         action="store_true",
-        help="go on from the last checkpoint in --out; --set trainer.epochs=N trains a finished run longer",
+        help="continue from the last checkpoint in --out; --set trainer.epochs=N extends a finished run",
     )
     fit.add_argument(
         "--start-from",
         metavar="VERSION",
-        help="name, name@3 or name@alias of the store: begin with its weights, in place of the recipe's "
-        "trainer.start_from",
+        help=(
+            "name, name@3 or name@alias in the store: start with its weights, instead of the recipe's "
+            "trainer.start_from"
+        ),
     )
     _add_store(fit)
-    fit.add_argument("--seed", type=int, metavar="N", help="in place of the recipe's trainer.seed")
+    fit.add_argument("--seed", type=int, metavar="N", help="replaces the recipe's trainer.seed")
     fit.add_argument(
         "--set",
         dest="overrides",
         action="append",
         default=[],
         metavar="SECTION.KEY=VALUE",
-        help="replace one value of the recipe; may be given several times",
+        help="replace one value of the recipe; may be repeated",
     )
 
     fit.add_argument(
@@ -159,28 +164,32 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         metavar="N",
         default=1,
-        help="processes on this machine, one a GPU (1 when left out)",
+        help="processes on this machine, one per GPU (default 1)",
     )
     fit.add_argument(
         "--nodes",
         type=int,
         metavar="N",
         default=1,
-        help="machines; each is given the same command, and MASTER_ADDR, MASTER_PORT and NODE_RANK in its "
-        "environment (1 when left out)",
+        help=(
+            "number of machines (default 1); run the same command on each, with MASTER_ADDR, MASTER_PORT "
+            "and NODE_RANK in its environment"
+        ),
     )
     fit.add_argument(
         "--on-collapse",
         choices=("stop", "restart", "go-on"),
         default="restart",
-        help="what to do when the latents say nothing of the images any more: end the run; begin it anew, "
-        "once, with shorter steps and a slower KL term (when left out); or only warn",
+        help=(
+            "on posterior collapse, when the latents carry no information about the images: end the run; "
+            "restart it once with smaller learning rates and a slower KL term (default); or only warn"
+        ),
     )
     fit.add_argument(
         "--accelerator",
         choices=("auto", "cpu", "gpu"),
         default="auto",
-        help="what computes; auto is a GPU where torch finds one",
+        help="hardware for the computation; auto is a GPU if torch finds one",
     )
 
     evaluate = commands.add_parser(
@@ -197,19 +206,23 @@ def build_parser() -> argparse.ArgumentParser:
         "--second-data",
         metavar="PATH",
         type=Path,
-        help="another data set of the same shape, in any form that --data takes: do bound and reconstruction "
-        "error tell it from the model's own?",
+        help=(
+            "another data set of the same image shape, in any format of --data: can bound and "
+            "reconstruction error distinguish it from the model's own data?"
+        ),
     )
     evaluate.add_argument(
         "--second-model",
         metavar="RUN|VERSION",
-        help="a model of that other data, to ask the same in the other direction",
+        help="a model of that other data, for the same test in the other direction",
     )
     evaluate.add_argument(
         "--out",
         metavar="DIR",
         type=Path,
-        help="where report.html and report.json go; left out, the run's directory, or reports/NAME-VERSION",
+        help=(
+            "directory for report.html and report.json; default: the run's directory, or reports/NAME-VERSION"
+        ),
     )
     evaluate.add_argument(
         "--figures-only",
@@ -218,7 +231,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     compare = commands.add_parser(
-        "compare", help="set runs and published versions side by side in one page", allow_abbrev=False
+        "compare", help="compare runs and published versions on one page", allow_abbrev=False
     )
     compare.add_argument(
         "models",
@@ -229,67 +242,75 @@ def build_parser() -> argparse.ArgumentParser:
     _add_data(compare)
     _add_measuring(compare)
     compare.add_argument(
-        "--out", metavar="DIR", type=Path, required=True, help="where compare.html and compare.json go"
+        "--out", metavar="DIR", type=Path, required=True, help="directory for compare.html and compare.json"
     )
 
     judge = commands.add_parser(
         "judge",
-        help="fit the classifier by which evaluate and compare judge drawn images",
+        help="fit the classifier with which evaluate and compare judge samples",
         allow_abbrev=False,
     )
     _add_data(judge)
     judge.add_argument("--out", metavar="DIR", required=True, type=Path, help="a new directory for it")
     judge.add_argument(
-        "--seed", type=int, metavar="N", default=0, help="of weights, order and shifts (0 when left out)"
+        "--seed", type=int, metavar="N", default=0, help="seed for weights, order and shifts (default 0)"
     )
     judge.add_argument("--epochs", type=int, metavar="N", help="passes over the training images")
 
     fit_prior = commands.add_parser(
         "fit-prior",
-        help="fit a prior to where the training images lie, of a run or of a published version",
+        help="fit a prior to the posterior means of the training images, for a run or a published version",
         allow_abbrev=False,
     )
     fit_prior.add_argument(
         "model",
         metavar="RUN|NAME@VERSION",
-        help="a run directory, where `export` then finds the prior; or a published version, whose graphs are "
-        "published again as the next version, with the prior",
+        help=(
+            "a run directory, whose prior `export` then publishes; or a published version: its graphs "
+            "and the prior become the next version"
+        ),
     )
     _add_data(fit_prior)
-    fit_prior.add_argument("--seed", type=int, metavar="N", help="in place of the recipe's evaluation.seed")
+    fit_prior.add_argument("--seed", type=int, metavar="N", help="replaces the recipe's evaluation.seed")
     fit_prior.add_argument(
         "--no-labels",
         dest="labels",
         action="store_false",
-        help="one prior for all images, and none for those of each label",
+        help="fit one prior for all images, and none for single labels",
     )
     fit_prior.add_argument(
         "--judge",
         metavar="DIR",
         type=Path,
-        help="what `vae-train judge` wrote: narrow the priors of labels until it reads what was asked for",
+        help=(
+            "the output of `vae-train judge`: narrow each label's prior until the judge recognises that label"
+        ),
     )
-    fit_prior.add_argument("--alias", metavar="ALIAS", help="such as stable: point it at the new version")
+    fit_prior.add_argument(
+        "--alias", metavar="ALIAS", help=("alias to move to the new version, such as stable")
+    )
     _add_store(fit_prior)
 
     export = commands.add_parser(
         "export", help="publish a run's model in the model store", allow_abbrev=False
     )
     export.add_argument("run", metavar="RUN", type=Path, help="a run directory")
-    export.add_argument("--name", required=True, help="of the model in the store")
-    export.add_argument("--alias", metavar="ALIAS", help="such as stable: point it at the new version")
+    export.add_argument("--name", required=True, help="name of the model in the store")
+    export.add_argument("--alias", metavar="ALIAS", help="alias to move to the new version, such as stable")
     _add_store(export)
     export.add_argument(
         "--data",
         metavar="PATH",
         type=Path,
-        help="images to compare torch and onnxruntime on, some of which the version then carries; left out, "
-        "digits downloaded earlier for a run on MNIST, and else images that the model draws",
+        help=(
+            "images for the comparison of torch and onnxruntime; the version contains some of them. "
+            "Default: the downloaded digits for a run on MNIST, otherwise images that the model draws"
+        ),
     )
     export.add_argument(
         "--allow-collapsed",
         action="store_true",
-        help="publish a model even if its latents say nothing of the image",
+        help="publish a model even if its latents carry no information about the image",
     )
     return parser
 
@@ -299,46 +320,49 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         "--data",
         metavar="PATH",
         type=Path,
-        help="a folder with the IDX files of MNIST or its like, gzipped or plain; a folder or .zip of PNG, "
-        "JPEG, WebP, TIFF, BMP or GIF files, class by class or not; a .npz file with images and, if any, "
-        "labels; or a .npy file with images. Left out, MNIST is downloaded once for recipes of it",
+        help=(
+            "a folder with the IDX files of MNIST or a similar set, gzipped or plain; a folder or .zip "
+            "of PNG, JPEG, WebP, TIFF, BMP or GIF files, with or without class folders; a .npz file with "
+            "images and optional labels; or a .npy file with images. Default for MNIST recipes: MNIST, "
+            "downloaded once"
+        ),
     )
 
 
 def _add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--store", metavar="DIR", type=Path, help="in place of VAE_MODEL_STORE or the bundled store"
+        "--store", metavar="DIR", type=Path, help="replaces VAE_MODEL_STORE or the bundled store"
     )
 
 
 def _add_measuring(command: argparse.ArgumentParser) -> None:
-    """What `evaluate` and `compare` are both asked."""
+    """The options that `evaluate` and `compare` share."""
     command.add_argument(
-        "--store", metavar="DIR", type=Path, help="in place of VAE_MODEL_STORE or the bundled store"
+        "--store", metavar="DIR", type=Path, help="replaces VAE_MODEL_STORE or the bundled store"
     )
     command.add_argument(
         "--judge",
         metavar="DIR",
         type=Path,
-        help="what `vae-train judge` wrote: judges samples and reconstructions",
+        help="the output of `vae-train judge`: judges samples and reconstructions",
     )
     command.add_argument(
         "--importance-samples",
         type=int,
         metavar="K",
-        help="in place of the recipe's evaluation.importance_samples",
+        help="replaces the recipe's evaluation.importance_samples",
     )
     command.add_argument(
         "--importance-images",
         type=_images,
         metavar="N|all",
-        help="in place of the recipe's evaluation.importance_images",
+        help="replaces the recipe's evaluation.importance_images",
     )
-    command.add_argument("--seed", type=int, metavar="N", help="in place of the recipe's evaluation.seed")
+    command.add_argument("--seed", type=int, metavar="N", help="replaces the recipe's evaluation.seed")
 
 
 def _images(text: str) -> int:
-    """A number of images; more than there are is all."""
+    """A number of images; a number above their count means all."""
     return _ALL_IMAGES if text == "all" else int(text)
 
 
@@ -346,7 +370,7 @@ def _exit_code_table() -> str:
     lines = ["exit codes:", "    0  done"]
     by_code: dict[int, list[str]] = {}
     by_code[EXIT_NOT_INSTALLED] = ["the trainer's libraries are not installed"]
-    by_code[EXIT_BROKEN_PIPE] = ["the reader of standard output left; the work itself was finished"]
+    by_code[EXIT_BROKEN_PIPE] = ["the reader of standard output closed it; the command had finished"]
     for _, code, meaning in EXIT_CODES:
         meanings = by_code.setdefault(code, [])
         if meaning not in meanings:

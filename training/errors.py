@@ -1,4 +1,4 @@
-"""What can go wrong while training, one class per thing a caller would handle differently.
+"""Errors of training, one class per thing a caller would handle differently.
 
     TrainingError
     ├── ConfigError            a recipe or an option is wrong; nothing was started
@@ -12,17 +12,17 @@
     ├── ProcessLost            another process of the run ended or never came; the last checkpoint is kept
     └── ExportError            the exported graphs do not agree with the model; nothing was published
 
-Every message says where, what was expected, what came, and what to do. Knows no exit code:
+Every message names the place, the expected value, the actual value and the remedy. Knows no exit code:
 `training.cli` maps classes to codes in one table.
 """
 
 
 class TrainingError(Exception):
-    """Anything this package tells a user about; its message is one readable paragraph."""
+    """An error of this package for its user; its message is one readable paragraph."""
 
 
 class ConfigError(TrainingError):
-    """A recipe or an option is wrong: unknown key, wrong type, out of range, or not to be found."""
+    """A recipe or an option is wrong: unknown key, wrong type, out of range, or not found."""
 
 
 class DataError(TrainingError):
@@ -30,15 +30,15 @@ class DataError(TrainingError):
 
 
 class RunDirectoryError(TrainingError):
-    """A run directory cannot be used as asked: not empty, not a run, or of another configuration."""
+    """A run directory is unusable for the command: not empty, not a run, or of another configuration."""
 
 
 class RunNotFinished(RunDirectoryError):
-    """The run directory holds no weights yet."""
+    """The run directory contains no weights yet."""
 
 
 class WriteFailed(TrainingError):
-    """A file cannot be written; the one that was there before is whole, the last checkpoint among them."""
+    """A file cannot be written; the previous file is intact, the last checkpoint included."""
 
 
 class NonFiniteTraining(TrainingError):
@@ -46,16 +46,16 @@ class NonFiniteTraining(TrainingError):
 
 
 class PosteriorCollapse(TrainingError):
-    """The decoder no longer listens to the latents; the state of the epoch is kept."""
+    """Posterior collapse: the decoder ignores the latents; the state of the epoch is kept."""
 
     def __init__(self, message: str, *, epochs: int) -> None:
-        """`epochs` are the passes over the images until then."""
+        """`epochs` is the number of epochs until then."""
         super().__init__(message)
         self.epochs = epochs
 
 
 class TrainingInterrupted(TrainingError):
-    """Stopped from outside after the state was saved; the message says how to resume."""
+    """Stopped from outside after the state was saved; the message contains the command to resume."""
 
 
 class ProcessLost(TrainingError):
@@ -63,4 +63,4 @@ class ProcessLost(TrainingError):
 
 
 class ExportError(TrainingError):
-    """An exported graph does not agree with the model it came from; nothing was published."""
+    """An exported graph does not agree with its model; nothing was published."""

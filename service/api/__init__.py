@@ -1,1 +1,4 @@
-"""What each path takes and gives. Knows HTTP, codecs and the engine; contains no arithmetic."""
+"""The API: the requests and responses of each path.
+
+Knows HTTP, codecs and the engine; contains no arithmetic.
+"""

@@ -1,8 +1,8 @@
-"""What an operation answers, as a class: its facts, then its arrays, in the order of its JSON.
+"""The answer of an operation as a class: its facts, then its arrays, in the order of its JSON.
 
-Knows names, types and the formats that follow from them. Knows nothing of requests or of how an answer is
-written. One class is the value that a handler returns, the schema in the OpenAPI document and the type of a
-client; only the numbers of arrays are written by hand, by orjson and NumPy (`responses`).
+Knows names, types and the formats that follow from them. Knows nothing of requests or of writing a response.
+One class is the return value of a handler, the schema in the OpenAPI document and the type of a client. Only
+the numbers of arrays are written separately, by orjson and NumPy (`responses`).
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from service.http.negotiation import Format
 
 #: Images, float32 (N, C, H, W) in [0, 1].
 Images = Annotated[NDArray[np.float32], WithJsonSchema({COMPONENT: "Images"})]
-#: Latents, or what has their shape, float32 (N, latent).
+#: Latents, or arrays of their shape, float32 (N, latent).
 Latents = Annotated[NDArray[np.float32], WithJsonSchema({COMPONENT: "Latents"})]
 #: One number for each image, float64 (N,).
 PerImage = Annotated[
     NDArray[np.float64], WithJsonSchema({"type": "array", "items": {"type": "number"}, OF_EACH: True})
 ]
-#: The seed behind an answer.
+#: The seed of a response.
 SeedFact = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
 
@@ -42,12 +42,12 @@ class Header:
 
     @functools.cached_property
     def raw(self) -> bytes:
-        """The name as it is sent."""
+        """The name in the response."""
         return self.name.lower().encode("ascii")
 
 
 class Answer(BaseModel):
-    """Parent of every answer. A field that has a default is left out of an answer that does not hold it."""
+    """Parent of every answer. A field with a default is left out of an answer without a value for it."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -58,24 +58,24 @@ class Answer(BaseModel):
     )
 
     headers: ClassVar[Mapping[str, Header]] = MappingProxyType({})
-    """Facts that are headers as well, in the order in which they are sent."""
+    """Facts that are headers as well, in the order of the headers."""
     as_npz: ClassVar[str] = (
         "The arrays of the JSON answer as float32, its numbers and the prior, as numpy.savez does."
     )
-    """What the npz of this answer holds."""
+    """The contents of this answer's npz."""
     array_names: ClassVar[tuple[str, ...]] = ()
-    """Fields that are arrays."""
+    """Fields with arrays."""
     fact_names: ClassVar[tuple[str, ...]] = ()
     """The other fields."""
     formats: ClassVar[tuple[Format, ...]] = ()
-    """Formats that such an answer can have, the default first."""
+    """Formats of such an answer, the default first."""
 
     model: str
     """Label of the version that answered."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Sorts the fields once, not for each answer."""
+        """Sort the fields once, not for each answer."""
         super().__pydantic_init_subclass__(**kwargs)
         cls.array_names = tuple(n for n, field in cls.model_fields.items() if _is_array(field.annotation))
         cls.fact_names = tuple(name for name in cls.model_fields if name not in cls.array_names)
@@ -83,13 +83,13 @@ class Answer(BaseModel):
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The arrays that it holds, by name."""
+        """Its arrays, by name."""
         values = self.__dict__
         return {name: values[name] for name in self.array_names if values[name] is not None}
 
     @property
     def facts(self) -> dict[str, object]:
-        """Everything else, by name."""
+        """All other fields, by name."""
         values = self.__dict__
         return {name: values[name] for name in self.fact_names}
 
@@ -106,7 +106,7 @@ def _is_per_image(annotation: Any, metadata: list[Any]) -> bool:
 
 
 def _formats(answer: type[Answer]) -> tuple[Format, ...]:
-    """Images are drawn and are one npy file; one number for each image is a table; arrays are JSON or npz."""
+    """Images allow PNG and npy; one number for each image allows a table; arrays allow JSON and npz."""
     if "images" in answer.array_names:
         return (Format.JSON, Format.PNG, Format.NPY, Format.NPZ, Format.TEXT)
     fields = (answer.model_fields[name] for name in answer.array_names)

@@ -1,7 +1,7 @@
-"""One request to an operation, as its handler sees it.
+"""One request to an operation, from the view of its handler.
 
-Knows parameters, arrays and the model that answers. Knows nothing of HTTP: the skeleton in `endpoint` has
-read and checked everything, and writes what the handler returns.
+Knows parameters, arrays and the model. Knows nothing of HTTP: the skeleton in `endpoint` has read and checked
+everything, and writes the handler's result.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ Floats = NDArray[np.float32]
 
 @dataclass(slots=True)
 class Call(Generic[Q]):
-    """What a handler works with."""
+    """The input of a handler."""
 
     parameters: Q
-    """Those of the query and of the body together; None where neither has it."""
+    """Parameters of the query and of the body together; None for missing ones."""
     arrays: Mapping[str, Floats]
     """By name: `images` float32 (N, C, H, W) in [0, 1], `z` float32 (N, latent)."""
     model: LoadedModel
@@ -44,18 +44,18 @@ class Call(Generic[Q]):
     pool: WorkPool
     limits: Limits
     part_limit_s: float
-    """Each part of a streamed answer after the first has so long."""
+    """Maximum time of each part of a streamed response after the first."""
     trace: Trace
     columns: int | None = None
-    """Images per row of a picture, where the client does not say."""
+    """Images per row of a PNG or text, if the client does not choose."""
 
     @property
     def engine_model(self) -> EncoderDecoder:
-        """The model as an operation of the engine takes it."""
+        """The model as an argument for operations of the engine."""
         return self.model.queued
 
     def counts(self, images: int) -> None:
-        """States how many images the answer has, for logs and metrics; left out, as many as the array."""
+        """Record the number of images for logs and metrics; by default it is the length of the array."""
         self.trace.images = images
 
     async def compute(self, function: Callable[[], R], *, is_quick: bool = False) -> R:
@@ -85,7 +85,7 @@ class Call(Generic[Q]):
         return while_wanted() if is_quick else await self.pool.run(while_wanted)
 
     def is_long(self, images: int) -> bool:
-        """Whether an answer of so many images is sent part by part, which npy is.
+        """Whether a response with so many images is sent part by part, which only npy supports.
 
         Raises:
             ProblemError: `invalid-parameter`: it would be, and the format is another one.
@@ -100,7 +100,7 @@ class Call(Generic[Q]):
                     "images of the answer",
                     f"at most {most} in this form",
                     str(images),
-                    "Ask for .npy, which is sent part by part, or for fewer at a time.",
+                    "Request .npy, which is sent part by part, or fewer at a time.",
                 ),
             )
         return True
@@ -108,9 +108,9 @@ class Call(Generic[Q]):
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """What is known of an answer before any model runs: what HEAD answers."""
+    """The facts of a response before any model runs: the response to HEAD."""
 
     images: int
     seed: int | None = None
     facts: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
-    """Those that are headers."""
+    """Facts that are headers."""

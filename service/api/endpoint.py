@@ -2,9 +2,8 @@
 
     admit ─▶ negotiate ─▶ read ─▶ model ─▶ parse ─▶ run ─▶ record ─▶ answer
 
-Knows bodies, codecs and the registry. Knows nothing of what the operations do: `run` is the handler of one
-(`service.api.native`). The engine batches and waits; the codecs run on the event loop while they are quick,
-else in a thread.
+Knows bodies, codecs and the registry. Knows nothing of the work of operations: `run` is the handler of one
+(`service.api.native`). The engine batches and waits. Quick codecs run on the event loop, others in a thread.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ class Endpoint(Generic[Q, A]):
         self._none_in_body = self._reader.none_in_body
 
     async def __call__(self, request: Request) -> Response:
-        """Answers one request."""
+        """Answer one request."""
         trace, engine_call = self._admit(request)
         chosen, query = self._negotiate(request)
         body = None
@@ -67,7 +66,7 @@ class Endpoint(Generic[Q, A]):
             body = await read_body(request, path=self._operation.path, kinds=self._operation.bodies)
         parameters = self._none_in_body
         if body is not None and not self._has_arrays:
-            parameters = self._parse_parameters(body, trace)  # which takes no model
+            parameters = self._parse_parameters(body, trace)  # these require no model
         model = await self._model(query.model, trace)
         arrays: Mapping[str, Floats] = {}
         if body is not None and self._has_arrays:
@@ -90,10 +89,10 @@ class Endpoint(Generic[Q, A]):
         return await self._answer(call, await self._run(call))
 
     def _admit(self, request: Request) -> tuple[Trace, EngineCall]:
-        """Turns the request away while the queue is full, before anything of it is read.
+        """Reject the request while the queue is full, before any of it is read.
 
         Raises:
-            TooBusy: It is.
+            TooBusy: The queue is full.
         """
         self._services.worker_pool.refuse_when_full()
         engine_call = EngineCall(
@@ -103,7 +102,7 @@ class Endpoint(Generic[Q, A]):
         return current_trace(), engine_call
 
     def _negotiate(self, request: Request) -> tuple[Format, Q]:
-        """Format of the answer and parameters of the query, both checked before a body is read."""
+        """Format of the response and parameters of the query, both checked before a body is read."""
         scope = request.scope
         chosen = choose_format(
             suffix=scope["path_params"].get("suffix"),
@@ -121,7 +120,7 @@ class Endpoint(Generic[Q, A]):
         return model
 
     def _parse_parameters(self, body: Body, trace: Trace) -> Parameters:
-        """Those of a body that holds no arrays."""
+        """Parameters of a body without arrays."""
         if body.is_blank:
             return self._none_in_body
         with trace.phase("parse"):
@@ -130,7 +129,7 @@ class Endpoint(Generic[Q, A]):
     async def _parse(
         self, body: Body, model: LoadedModel, query: Q, trace: Trace
     ) -> tuple[Mapping[str, Floats], Parameters]:
-        """Arrays and parameters of a body. A short one is parsed here, else in a thread."""
+        """Arrays and parameters of a body. A short body is parsed here, others in a thread."""
         with trace.phase("parse"):
             if is_quick_to_read(body):
                 arrays, parameters = self._reader.read(body, model, query)
@@ -140,16 +139,16 @@ class Endpoint(Generic[Q, A]):
         return arrays, parameters
 
     async def _run(self, call: Call[Q]) -> A | NpyInParts:
-        """Lets the handler work, and records what it took."""
+        """Run the handler, and record its measurements."""
         trace, engine_call = call.trace, call.engine_call
         try:
             done = await self._operation.run(call)
             if isinstance(done, Parts):
-                # The first part is computed before the answer begins: what can go wrong then has a status.
+                # The first part is computed before the response begins, so that an error has its status.
                 trace.seed = done.seed
                 first = await anext(done.images)
         except ProblemError:
-            raise  # refused before any model was asked
+            raise  # rejected before any model ran
         except BaseException:
             trace.ran(engine_call)
             raise
@@ -164,7 +163,7 @@ class Endpoint(Generic[Q, A]):
         return done
 
     async def _answer(self, call: Call[Q], done: A | NpyInParts) -> Response:
-        """Written here if that is quick, else in a thread."""
+        """Write the response here if that is quick, otherwise in a thread."""
         if isinstance(done, NpyInParts):
             return done
         most = self._services.settings.max_png_pixels
@@ -174,7 +173,7 @@ class Endpoint(Generic[Q, A]):
         return await self._services.pool.run(respond, call.format, done, drawing=drawing, max_png_pixels=most)
 
     def _headers_alone(self, call: Call[Q]) -> Response:
-        """The answer to HEAD."""
+        """The response to HEAD."""
         outline = self._operation.outlined(call)
         call.trace.seed = outline.seed
         drawing = self._drawing(call)
@@ -189,7 +188,7 @@ class Endpoint(Generic[Q, A]):
         )
 
     def _drawing(self, call: Call[Q]) -> Drawing | None:
-        """How images are drawn; in rows as the operation has them, unless the client says otherwise."""
+        """The drawing of images; rows follow the operation unless the client chooses."""
         if not self._is_drawn:
             return None
         asked = cast(Drawing, call.parameters)
@@ -199,10 +198,10 @@ class Endpoint(Generic[Q, A]):
 
 
 def _one_source(query: Q, body: Parameters) -> Q:
-    """The parameters of both.
+    """The parameters of query and body together.
 
     Raises:
-        ProblemError: `invalid-parameter`: one comes in both.
+        ProblemError: `invalid-parameter`: query and body contain the same parameter.
     """
     stated = {name: value for name, value in body if value is not None}
     for name in stated:
@@ -234,7 +233,7 @@ class Endpoints:
         ]
 
     def fast_paths(self) -> dict[str, FastPath]:
-        """The same, for the look-up that comes before the router."""
+        """The same, for the look-up before the router."""
         found: dict[str, FastPath] = {}
         for operation, endpoint in self._endpoints:
             found |= fast_paths(operation.path, endpoint, methods=operation.methods, forms=operation.formats)

@@ -18,8 +18,8 @@ class FixedLimit:
     value: Number
     unit: str
     of: str
-    """What it bounds."""
+    """The limited quantity."""
     beyond: str
-    """What happens beyond it."""
+    """The reaction beyond it."""
     codes: tuple[str, ...] = ()
-    """Codes of the problems that are answered then, all of one status."""
+    """Codes of the problems beyond it, all of one status."""

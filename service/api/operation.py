@@ -1,8 +1,8 @@
-"""What each operation of the native API is: its path, what it takes, what it answers, and who does it.
+"""The declaration of an operation: its path, its parameters, its answer and its handler.
 
-Knows names and types; the skeleton in `endpoint` parses and answers by them, and the OpenAPI document is
-written from them. An operation stands in one module of `service.api.native`, with its parameters, its answer
-and its handler; a line of `native.table` puts it to service.
+Knows names and types. The skeleton in `endpoint` parses requests and writes responses by them, and the
+OpenAPI document is generated from them. An operation is one module of `service.api.native`, with its
+parameters, its answer and its handler; a line of `native.table` adds it to the server.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from service.http.request_body import BodyKind
 
 A = TypeVar("A", bound=Answer)
 
-#: Problems that any operation can answer, besides those of every path.
+#: Problems of every operation, in addition to those of every path.
 _OF_EVERY_OPERATION: Final = (
     *("invalid-parameter", "unknown-model", "model-unavailable", "form-not-available"),
     *("inference-failed", "too-busy", "deadline-exceeded"),
     *("malformed-body", "body-too-large", "media-type-not-supported", "invalid-value"),
 )
-#: Kinds of body in which images come, each with curl's argument for it.
+#: Kinds of body for images, each with curl's argument for it.
 IMAGE_BODIES: Final[Mapping[BodyKind, str]] = MappingProxyType(
     {
         BodyKind.JSON: "-d @images.json",
@@ -42,7 +42,7 @@ IMAGE_BODIES: Final[Mapping[BodyKind, str]] = MappingProxyType(
 
 @dataclass(eq=False, kw_only=True)
 class Operation(Generic[Q, A]):
-    """One path and what it means."""
+    """One path and its meaning."""
 
     path: str
     summary: str
@@ -51,44 +51,44 @@ class Operation(Generic[Q, A]):
     """Parameters of the query; those of `body` are among them."""
     answer: type[A]
     bodies: Mapping[BodyKind, str]
-    """Kinds of body that POST takes, each with curl's argument for it."""
+    """Kinds of body for POST, each with curl's argument for it."""
     methods: tuple[str, ...] = ("POST",)
     arrays: tuple[ArrayIn, ...] = ()
-    """Arrays of which a body holds exactly one."""
+    """Arrays of a body, which contains exactly one of them."""
     is_array_optional: bool = False
-    """Whether a body may be left out, or hold none of them."""
+    """Whether a body may be left out, or contain none of them."""
     company: tuple[ArrayIn, ...] = ()
     """Arrays that a body holds as well, each of them."""
     rows: int | None = None
-    """How many rows the array has, where that is fixed."""
+    """Number of rows of the array, if it is fixed."""
     body: type[Parameters] = NoParameters
-    """Parameters that a JSON body may hold as well as the query; one that comes in both is refused."""
+    """Parameters that a JSON body may contain instead of the query; one in both places is rejected."""
     problems: tuple[str, ...] = ()
-    """Codes of `problems.PROBLEMS` that it can answer, besides those of every operation."""
+    """Codes of `problems.PROBLEMS` for this operation, in addition to those of every operation."""
     limits: tuple[FixedLimit, ...] = ()
     """Its own, for GET /limits."""
     example: Mapping[str, object] = field(default_factory=dict)
     """Parameters in the document's example of a JSON body."""
     run: Callable[[Call[Q]], Awaitable[A | Parts]] = field(init=False, repr=False)
-    """Does it; `handler` sets it."""
+    """The handler; `handler` sets it."""
     outlined: Callable[[Call[Q]], Outline] = field(init=False, repr=False)
-    """Says what HEAD answers, of an operation that takes GET; `outline` sets it."""
+    """The response to HEAD, for an operation with GET; `outline` sets it."""
 
     def handler(
         self, function: Callable[[Call[Q]], Awaitable[A | Parts]]
     ) -> Callable[[Call[Q]], Awaitable[A | Parts]]:
-        """Decorates the function that does it: a call to an answer, or to the parts of a long one."""
+        """Decorate the handler: a function from a call to an answer, or to the parts of a long one."""
         self.run = function
         return function
 
     def outline(self, function: Callable[[Call[Q]], Outline]) -> Callable[[Call[Q]], Outline]:
-        """Decorates the function that says what HEAD answers, without running a model."""
+        """Decorate the function for the response to HEAD, which runs no model."""
         self.outlined = function
         return function
 
     @property
     def formats(self) -> tuple[Format, ...]:
-        """Formats of the answer, the default first. Each is also a suffix of the path."""
+        """Formats of the response, the default first. Each is also a suffix of the path."""
         return self.answer.formats
 
     @property
@@ -98,15 +98,15 @@ class Operation(Generic[Q, A]):
 
     @property
     def all_problems(self) -> tuple[str, ...]:
-        """Codes that it can answer, besides those of every path."""
+        """Codes of its problems, in addition to those of every path."""
         return (*_OF_EVERY_OPERATION, *self.problems)
 
     @property
     def is_seeded(self) -> bool:
-        """Whether the answer can depend on a seed, which `X-Seed` then contains."""
+        """Whether the response can depend on a seed, which `X-Seed` then contains."""
         return "seed" in self.answer.model_fields
 
     @property
     def is_body_required(self) -> bool:
-        """Whether POST needs a body."""
+        """Whether POST requires a body."""
         return bool(self.arrays) and not self.is_array_optional

@@ -1,7 +1,6 @@
-"""The arrays and parameters of a request body, in whichever kind they come.
+"""The arrays and parameters of a request body of any kind.
 
-Knows kinds of body, codecs and the sizes that a model states. Knows nothing of what an operation does with
-them.
+Knows kinds of body, codecs and the sizes of a model. Knows nothing of the work of an operation.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ from service.http.request_body import Body, BodyKind
 
 Floats = NDArray[np.float32]
 
-#: Longest bodies that are read on the event loop, in bytes: about half a millisecond of work each. A PNG is
-#: short and its pixels many.
+#: Maximum sizes of bodies that are read on the event loop, in bytes: about half a millisecond of work each. A
+#: PNG is short and has many pixels.
 _QUICK_BODY_BYTES: Final = {
     BodyKind.JSON: 65_536,
     BodyKind.NPY: 1_048_576,
@@ -47,7 +46,7 @@ _LONGEST_NUMBER_BYTES: Final = 8
 
 @dataclass(frozen=True)
 class ArrayIn:
-    """An array that a body may hold."""
+    """An array in a body."""
 
     name: str
     """Its key in a JSON body."""
@@ -56,7 +55,7 @@ class ArrayIn:
     component: str | None
     """Name of its schema in the OpenAPI document; None: that of latents with its own bound."""
     as_npy: str
-    """What an npy file of it holds, for people."""
+    """The contents of an npy file of it, for people."""
     is_images: bool
     """Whether a row is an image rather than a latent."""
     max_rows: int | None = None
@@ -89,7 +88,7 @@ def is_quick_to_read(body: Body) -> bool:
 
 
 def read_parameters(body: Body, parameters: type[Parameters], limits: Limits) -> Parameters:
-    """The parameters of a JSON body that holds no arrays."""
+    """The parameters of a JSON body without arrays."""
     return read_object(parse_json_object(body.data, max_values=0), parameters, limits)
 
 
@@ -108,11 +107,11 @@ class BodyReader:
         """Reads bodies of one of `arrays`, each of `company`, and in JSON `parameters` too.
 
         Args:
-            arrays: Of which a body holds exactly one. A PNG and npy hold the first.
-            parameters: What a JSON body may hold besides.
+            arrays: A body contains exactly one of these. A PNG and npy contain the first.
+            parameters: Further keys of a JSON body.
             limits: Bounds from the settings.
             company: What a body holds as well, all of it.
-            is_optional: Whether a body may be blank, or hold none of the arrays.
+            is_optional: Whether a body may be blank, or contain none of the arrays.
         """
         self._arrays = tuple(arrays)
         self._company = tuple(company)
@@ -120,7 +119,7 @@ class BodyReader:
         self._parameters = parameters
         self._limits = limits
         self._is_optional = is_optional
-        #: What a body without parameters stands for.
+        #: The meaning of a body without parameters.
         self.none_in_body = read_object({}, parameters, limits)
 
     def read(self, body: Body, model: LoadedModel, query: object) -> tuple[Mapping[str, Floats], Parameters]:
@@ -131,16 +130,16 @@ class BodyReader:
         `images` are float32 (N, C, H, W) in [0, 1], everything else float32 (N, latent).
 
         Args:
-            body: Of a kind that the operation takes.
-            model: Whose sizes the arrays must have.
-            query: Says how a PNG is to be read, where one may come.
+            body: A body of an accepted kind.
+            model: The model that determines the sizes of the arrays.
+            query: Parameters for reading a PNG, if PNG is accepted.
         """
         if body.kind is BodyKind.JSON:
             return self._read_json(body, model)
         if body.kind is BodyKind.NPZ:
             return self._read_npz(body, model), self.none_in_body
         if body.kind is BodyKind.PNG:
-            assert isinstance(query, ImagesQuery), "paths that take a PNG say how it is read"
+            assert isinstance(query, ImagesQuery), "paths that accept a PNG have parameters for reading it"
             x = decode_png(
                 bytes(body.data),
                 shape=model.image_shape,
@@ -206,7 +205,7 @@ class BodyReader:
         """The arrays that a body holds: one of those of which it holds one, then those that come with it.
 
         Raises:
-            ProblemError: None where there must be one, or more than one.
+            ProblemError: The body contains no array although it is required, or more than one.
         """
         chosen = [array for array in self._arrays if array.name in there]
         if len(chosen) != 1 and (chosen or not self._is_optional):

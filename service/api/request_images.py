@@ -1,6 +1,6 @@
 """A PNG in a request body to one image of a model.
 
-Knows the PNG codec and the preprocessing that a manifest states. Knows nothing of requests or engines.
+Knows the PNG codec and the preprocessing of a manifest. Knows nothing of requests or engines.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ def decode_png(
 ) -> NDArray[np.float32]:
     """One image from a PNG of any colour type and depth.
 
-    Grey becomes colour by repetition; colour becomes grey by ITU-R BT.601 luma. Transparent pixels become
-    the ground of the preprocessing, after inversion too. A transparent colour is compared at the depth of
-    the file. The orientation that an eXIf chunk states is obeyed.
+    Grey becomes colour by repetition; colour becomes grey by ITU-R BT.601 luma. Transparent pixels become the
+    ground of the preprocessing, after inversion too. A transparent colour is compared at the depth of the
+    file. The orientation in an eXIf chunk is applied.
 
     Args:
         data: The whole file.
-        shape: (C, H, W) of the image wanted, C 1 or 3.
-        preprocessing: What the model's manifest states.
-        resize: Take any size, and crop or stretch it to H × W as `preprocessing` says.
+        shape: (C, H, W) of the result, C 1 or 3.
+        preprocessing: The preprocessing in the model's manifest.
+        resize: Accept any size, and crop or stretch it to H × W by `preprocessing`.
         invert: Dark on light becomes light on dark: v → 1 - v.
-        max_pixels: Most pixels of the file, checked before it is unpacked.
+        max_pixels: Maximum number of pixels of the file, checked before it is decoded.
 
     Returns:
         float32, shape (1, C, H, W), in [0, 1].

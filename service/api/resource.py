@@ -1,7 +1,7 @@
-"""What each path is that answers one document and runs no model: models, limits, problems, probes, pages.
+"""Paths that return one document and run no model: models, limits, problems, probes, pages.
 
-Knows names, schemas and problems; the OpenAPI document is written from them. A resource stands in the module
-of its handler. Knows nothing of requests.
+Knows names, schemas and problems; the OpenAPI document is generated from them. A resource is in the module of
+its handler. Knows nothing of requests.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ class PathParameter:
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
-    """One path and the document that it answers."""
+    """One path and its document."""
 
     path: str
     operation_id: str
     tag: str
     summary: str
     answer: Mapping[str, type[Document] | Schema]
-    """What it answers, by media type."""
+    """Its response, by media type."""
     description: str = ""
     note: str = ""
-    """A description for operators; it stands at the end of the entry."""
+    """A description for operators, at the end of the entry."""
     method: str = "GET"
     problems: tuple[str, ...] = ()
-    """Codes of `problems.PROBLEMS` that it can answer, besides those of every path."""
+    """Codes of `problems.PROBLEMS` for this path, in addition to those of every path."""
     parameters: tuple[PathParameter, ...] = ()
     headers: tuple[str, ...] = ()
-    """Headers of the answer, besides those of every answer."""
+    """Headers of the response, in addition to those of every response."""
 
 
 class ResourceRoutes(Protocol):
@@ -57,7 +57,7 @@ class ResourceRoutes(Protocol):
 
     @property
     def resources(self) -> Sequence[Resource]:
-        """What they answer."""
+        """The resources."""
 
     def routes(self) -> list[Route]:
         """Each path with its handler."""

@@ -1,6 +1,6 @@
-"""The answer of an operation to a response, in the format that was chosen.
+"""From the answer of an operation to a response, in the chosen format.
 
-Knows formats and which codec writes each. Knows nothing of models or of how the arrays came about.
+Knows formats and the codec of each. Knows nothing of models or of the origin of the arrays.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from service.observability.request_trace import current_trace
 
 #: Digits per row of text: 5 × 14 cells and the gaps fit a terminal of 80 columns.
 TEXT_COLUMNS = 5
-#: Longest latent that is also told in the X-Z header, when there is one image.
+#: Longest latent in the X-Z header, for a single image.
 MAX_HEADER_LATENT = 128
 
-#: What may be written on the event loop, by format: about half a millisecond of work. Values of JSON, pixels
-#: of a PNG, images of text; npy and npz are copies.
+#: Maximum amount to write on the event loop, by format: about half a millisecond of work. Values of JSON,
+#: pixels of a PNG, images of text; npy and npz are copies.
 _QUICK_VALUES = 20_000
 _QUICK_PIXELS = 10_000
 _QUICK_TEXTS = 20
 _QUICK_COPIES = 500_000
 
 _CONTENT_TYPES = {form: (b"content-type", form.content_type.encode("ascii")) for form in Format}
-#: What was negotiated by Accept may not be reused for a request with another Accept.
+#: A format chosen by Accept may not be reused for a request with another Accept.
 _VARY = (b"vary", b"Accept")
 
 
@@ -63,7 +63,7 @@ class WholeResponse(Response):
 
 
 def is_quick(chosen: Format, answer: Answer, drawing: Drawing | None) -> bool:
-    """Whether `respond` may be called on the event loop."""
+    """Whether `respond` may run on the event loop."""
     if chosen is Format.JSON:
         return _size(answer) <= _QUICK_VALUES
     if chosen in (Format.NPY, Format.NPZ):
@@ -78,7 +78,7 @@ def is_quick(chosen: Format, answer: Answer, drawing: Drawing | None) -> bool:
 
 
 def _size(answer: Answer) -> int:
-    """Numbers in its arrays."""
+    """Total number of values in its arrays."""
     values, size = answer.__dict__, 0
     for name in answer.array_names:
         array = values[name]
@@ -93,15 +93,15 @@ def respond(
     """One response.
 
     Args:
-        chosen: What the client asked for.
-        answer: JSON has its facts, then its arrays. npz has the arrays, the numbers among the facts and
-            those that are headers. `images` (N, C, H, W) in [0, 1] are what is drawn or sent as npy; without
-            them, text is a table.
-        drawing: How images are drawn, for formats that draw.
-        max_png_pixels: Most pixels of a PNG.
+        chosen: The format that the client requested.
+        answer: JSON contains its facts, then its arrays. npz contains the arrays, the numbers among the facts
+            and the facts that are headers. `images` (N, C, H, W) in [0, 1] are drawn or sent as npy; without
+            images, text is a table.
+        drawing: Parameters for formats that draw images.
+        max_png_pixels: Maximum number of pixels of a PNG.
 
     Raises:
-        PictureTooLarge: The picture would have more than that.
+        PictureTooLarge: The PNG would exceed that.
     """
     with current_trace().phase("encode"):
         body = _encode(chosen, answer, drawing, max_png_pixels)
@@ -117,7 +117,7 @@ def _fact_headers(answer: Answer) -> Iterable[tuple[bytes, bytes]]:
 
 
 def _headers_of(answer: type[Answer], facts: Mapping[str, object]) -> Iterator[tuple[bytes, bytes]]:
-    """Facts that are headers, those that are None left out; text is percent-encoded."""
+    """Facts that are headers, without those that are None; text is percent-encoded."""
     for name, header in answer.headers.items():
         fact = facts.get(name)
         if fact is not None:
@@ -149,7 +149,7 @@ def _encode(chosen: Format, answer: Answer, drawing: Drawing | None, max_png_pix
 
 
 def _facts_as_arrays(answer: Answer) -> dict[str, NDArray[np.generic]]:
-    """Integers and floats among the facts, and those that are headers, as arrays without axes."""
+    """Integers and floats among the facts, and the facts that are headers, as arrays without axes."""
     return {
         name: np.asarray(value)
         for name, value in answer.facts.items()
@@ -164,9 +164,9 @@ def document_response(document: Document, *, headers: Mapping[str, str] | None =
 
 
 class HeadersAlone(WholeResponse):
-    """The answer to HEAD: the headers of GET that are known without the work.
+    """The response to HEAD: the headers of GET that are known without the work.
 
-    The length of an npy file is known from its shape. Any other length is left out, as RFC 9110 allows
+    The length of an npy file follows from its shape. Any other length is left out, as RFC 9110 allows
     (section 9.3.2).
     """
 
@@ -180,18 +180,18 @@ class HeadersAlone(WholeResponse):
         drawing: Drawing,
         max_png_pixels: int,
     ) -> None:
-        """Refuses what GET would refuse.
+        """Reject everything that GET would reject.
 
         Args:
-            chosen: Format of the answer to GET.
-            facts: Those that are headers.
-            answer: Says which of them are.
-            shape: Of the images, (N, C, H, W).
-            drawing: How GET would draw them.
-            max_png_pixels: Most pixels of a PNG.
+            chosen: Format of the response to GET.
+            facts: Facts that are headers.
+            answer: The class that names these headers.
+            shape: Shape of the images, (N, C, H, W).
+            drawing: Parameters of GET for drawing them.
+            max_png_pixels: Maximum number of pixels of a PNG.
 
         Raises:
-            PictureTooLarge: The picture would have more than that.
+            PictureTooLarge: The PNG would exceed that.
         """
         if chosen is Format.PNG:
             plan_png(shape, scale=drawing.scale, columns=drawing.columns, max_pixels=max_png_pixels)
@@ -206,10 +206,10 @@ def _npy_length(shape: tuple[int, ...]) -> int:
 
 
 class NpyInParts(WholeResponse):
-    """A long npy file, sent as its parts are computed.
+    """A long npy file, sent while its parts are computed.
 
-    Its length is known beforehand, so a client sees whether it is whole. A part that fails after the first
-    ends the connection: half a file cannot be taken back.
+    Its length is known beforehand, so a client sees whether it is complete. A part that fails after the first
+    ends the connection: half a file cannot be withdrawn.
     """
 
     def __init__(
@@ -230,7 +230,7 @@ class NpyInParts(WholeResponse):
         super().__init__(b"", Format.NPY, *_headers_of(answer, facts), length=length)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        """Send the npy header, then the images as they are ready."""
+        """Send the npy header, then the images as they become ready."""
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self._head, "more_body": True})
         left = self._parts.count - len(self._first)

@@ -1,6 +1,6 @@
-"""How a handler becomes a route: its template is remembered, for logs and metrics.
+"""From a handler to a route that records its template, for logs and metrics.
 
-Knows Starlette's routes and the fast paths. Why they are not FastAPI's stands in `openapi.document`.
+Knows Starlette's routes and the fast paths. `openapi.document` explains why they are not FastAPI's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def route(
 ) -> list[Route]:
     """Routes for a path and, with `suffixes`, for the path with a dot and anything after it.
 
-    The template of both is `path`: labels stay bounded whatever suffix is tried.
+    The template of both is `path`: labels stay bounded for any suffix.
     """
     paths = [path, path + ".{suffix}"] if suffixes else [path]
     return [Route(each, _endpoint(handler, path), methods=list(methods), name=each) for each in paths]
@@ -29,7 +29,7 @@ def route(
 def fast_paths(
     path: str, handler: Handler, *, methods: Sequence[str] = ("GET",), forms: Iterable[Format] = ()
 ) -> dict[str, FastPath]:
-    """The same by exact path, with each suffix that names a form."""
+    """The same by exact path, with each suffix that names a format."""
     allowed = frozenset(methods)
     suffixed = {f"{path}.{form.suffix}": {"suffix": form.suffix} for form in forms}
     everything: Mapping[str, Mapping[str, str]] = {path: {}, **suffixed}

@@ -1,6 +1,6 @@
-"""Pydantic classes as JSON schema (2020-12, as OpenAPI 3.1 has it), in the order in which people read it.
+"""Pydantic classes as JSON Schema (2020-12, as in OpenAPI 3.1), in the order in which people read it.
 
-Knows pydantic's own schema and what the document leaves out of it: titles, which repeat the names, and the
+Knows pydantic's own schema and the parts that the document omits: titles, which repeat the names, and the
 docstrings of classes, which are for readers of the code. Knows nothing of paths or models.
 """
 
@@ -13,9 +13,9 @@ from pydantic import BaseModel
 
 Schema = dict[str, Any]
 
-#: Keyword of our own: the schema stands under this name in `components.schemas`.
+#: Our own keyword: the schema has this name in `components.schemas`.
 COMPONENT: Final = "x-component"
-#: Keyword of our own: the description is that of each element of the list.
+#: Our own keyword: the description applies to each element of the list.
 OF_EACH: Final = "x-of-each"
 
 _ORDER: Final = (
@@ -37,12 +37,12 @@ _NULL: Final = {"type": "null"}
 
 
 def schema_of(model: type[BaseModel], *, components: Mapping[str, type[BaseModel]] | None = None) -> Schema:
-    """The schema of what a class writes.
+    """The schema of a class's serialised form.
 
     Args:
-        model: A class whose fields carry their descriptions.
-        components: Classes that are referred to by their name in `components.schemas`; every other one
-            stands where it is used.
+        model: A class whose fields have descriptions.
+        components: Classes that are referred to by their name in `components.schemas`; every other one is
+            inlined.
     """
     whole = model.model_json_schema(mode="serialization", ref_template="{model}")
     return _Writer(whole.pop("$defs", {}), frozenset(components or ())).written(whole, of_class=True)
@@ -65,9 +65,8 @@ class _Writer:
 
         Args:
             schema: As pydantic has it.
-            of_class: Whether it is that of a class, whose docstring is left out.
-            is_required: Whether it stands for a value that is always there. One that is not is left out
-                rather than null.
+            of_class: Whether it is the schema of a class, whose docstring is left out.
+            is_required: Whether its value is always present. An optional value is left out rather than null.
         """
         if (name := schema.get(COMPONENT)) is not None:
             return reference(name)
@@ -103,7 +102,7 @@ class _Writer:
         return {**value, **rest}
 
     def _nullable(self, schema: Schema) -> Schema:
-        """`["integer", "null"]` in place of two schemas, where the value is no object."""
+        """`["integer", "null"]` instead of two schemas, if the value is no object."""
         values = [self.written(each) for each in schema["anyOf"] if each != _NULL]
         rest = {key: each for key, each in schema.items() if key != "anyOf"}
         if len(values) == 1 and values[0].get("type") not in (None, "object"):
@@ -112,7 +111,7 @@ class _Writer:
 
 
 def _ordered(schema: Schema) -> Schema:
-    """A closed object says first what may be there, an open one what must be there."""
+    """A closed object lists its properties first, an open one its required ones."""
     first = () if "additionalProperties" in schema else ("type", "required")
     known = {key: schema[key] for key in (*first, *_ORDER) if key in schema}
     return {**known, **{key: value for key, value in schema.items() if key not in known}}

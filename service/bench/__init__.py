@@ -1,7 +1,8 @@
-"""Load for a running server, and what it did with it: `vae-serve bench`.
+"""Load on a running server, and its measurement: `vae-serve bench`.
 
-Knows HTTP/1.1 as a client and the native API's paths. Knows nothing of how the server works: it measures any
-instance, on any machine, with the same code. Other Python code uses `service.bench.load.run_load`.
+Knows HTTP/1.1 as a client and the native API's paths. Knows nothing of the server's implementation: it
+measures any instance, on any machine, with the same code. Other Python code uses
+`service.bench.load.run_load`.
 
     requests   what is sent: bodies made from what GET /models/{name} says
     client     one kept connection

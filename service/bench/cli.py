@@ -1,7 +1,7 @@
 """`vae-serve bench URL`: flags in, a measurement out.
 
-Knows flags and the order of things: ask what the model takes, make the requests, warm up, measure windows
-until three agree, report. Exit codes are those of `service.cli`.
+Knows flags and the order of the steps: request the model's facts, build the requests, warm up, measure
+windows until three agree, report. Exit codes are those of `service.cli`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ EXIT_NOT_STABLE = 75
 
 
 class NoMeasurement(Exception):
-    """The server could not be asked; the message says why."""
+    """The server's facts are unavailable; the message contains the reason."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -55,7 +55,7 @@ class NoMeasurement(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure, as the flags say."""
+    """The measurement that the flags describe."""
 
     url: str
     operation: str = "encode"
@@ -75,7 +75,7 @@ class Plan:
 
 
 def run_bench(arguments: argparse.Namespace) -> int:
-    """Measures, prints, gives the exit code."""
+    """Measure, print, and return the exit code."""
     plan = Plan(**{name: getattr(arguments, name) for name in Plan.__dataclass_fields__})
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -106,8 +106,8 @@ async def measure(plan: Plan, *, api_key: str | None = None, progress: Any = Non
     """The whole measurement.
 
     Raises:
-        WrongRequest: The flags ask for what cannot be asked.
-        NoMeasurement: The server cannot be reached or refuses to say what its model takes.
+        WrongRequest: The flags describe an invalid request.
+        NoMeasurement: The server is unreachable or does not describe its model.
     """
     target = Target.of(plan.url)
     headers = authorization(api_key)
@@ -135,7 +135,7 @@ async def measure(plan: Plan, *, api_key: str | None = None, progress: Any = Non
         seed=plan.seed,
     )
     gc.collect()
-    gc.freeze()  # what is here stays; the collector need not look at it again while we measure
+    gc.freeze()  # present objects stay; the collector need not scan them again during the measurement
     try:
         await load.start()
         await asyncio.sleep(plan.warm_up_s)
@@ -149,7 +149,7 @@ async def measure(plan: Plan, *, api_key: str | None = None, progress: Any = Non
     finally:
         await load.stop()
         gc.unfreeze()
-    # With a fixed duration everything counts, else the windows that agree.
+    # With a fixed duration every window counts, otherwise the windows that agree.
     counted = taken if plan.duration_s is not None else taken[-WINDOWS:]
     return Report(
         url=plan.url,
@@ -172,7 +172,7 @@ async def measure(plan: Plan, *, api_key: str | None = None, progress: Any = Non
 
 
 async def _windows(load: Load, plan: Plan, progress: Any) -> tuple[list[WindowFigures], list[LoadResult]]:
-    """Windows one after the other, without a pause in the load, until three agree or there are enough."""
+    """Consecutive windows, without a pause in the load, until three agree or the maximum is reached."""
     most = plan.max_windows
     if plan.duration_s is not None:
         most = max(1, round(plan.duration_s / plan.window_s))
@@ -194,15 +194,17 @@ async def _windows(load: Load, plan: Plan, progress: Any) -> tuple[list[WindowFi
 async def _get(target: Target, path: str, plan: Plan, headers: dict[str, str]) -> bytes:
     status, body = await _ask(target, render_request(target, path, headers=headers), plan)
     if status != 200:
-        raise NoMeasurement(f"{plan.url}: GET {path} was answered {_said(status, body)}", EXIT_FAILED)
+        raise NoMeasurement(f"{plan.url}: GET {path}: the server returned {_said(status, body)}", EXIT_FAILED)
     return body
 
 
 async def _try_one(target: Target, request: bytes, plan: Plan) -> None:
-    """One request before the load: what is wrong with every request is told in the server's words."""
+    """One request before the load: it reports errors of every request in the server's words."""
     status, body = await _ask(target, request, plan)
     if 400 <= status < 500 and status != 429:
-        raise NoMeasurement(f"{plan.url}: the first request was answered {_said(status, body)}", EXIT_FAILED)
+        raise NoMeasurement(
+            f"{plan.url}: the first request: the server returned {_said(status, body)}", EXIT_FAILED
+        )
 
 
 async def _ask(target: Target, request: bytes, plan: Plan) -> tuple[int, bytes]:
@@ -213,7 +215,7 @@ async def _ask(target: Target, request: bytes, plan: Plan) -> tuple[int, bytes]:
 
 
 def _said(status: int, body: bytes) -> str:
-    more = f" {API_KEY_VARIABLE} holds the key to send." if status == 401 else ""
+    more = f" {API_KEY_VARIABLE} may contain the API key." if status == 401 else ""
     try:
         problem = orjson.loads(body)
         return f"{status} {problem['code']}: {problem['detail']}{more}"
@@ -238,7 +240,7 @@ def _load_in_words(plan: Plan) -> str:
 
 
 def _progress(is_json: bool) -> Any:
-    """A line for each window on standard error, where somebody watches."""
+    """A line for each window on standard error, if that is a terminal."""
     if is_json or not sys.stderr.isatty():
         return None
 

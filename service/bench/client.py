@@ -1,8 +1,8 @@
-"""One kept HTTP/1.1 connection that asks, one request at a time, as cheaply as Python can.
+"""One kept HTTP/1.1 connection that sends one request at a time, as cheaply as Python can.
 
-Knows bytes on a connection and where an answer ends (httptools parses it). Knows nothing of clocks, load or
-what the bytes mean. Callbacks instead of futures, and no header is ever turned into an object: a client that
-costs more than the server measures itself.
+Knows bytes on a connection and the end of a response (httptools parses it). Knows nothing of clocks, load or
+the meaning of the bytes. It uses callbacks instead of futures, and turns no header into an object: a client
+that costs more than the server measures itself.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any
 
 import httptools
 
-#: Given instead of a status when no answer came; the reason comes beside it.
+#: Replaces the status if no response came; the reason accompanies it.
 NO_ANSWER = 0
 
 
 class Connection(asyncio.Protocol):
     """A connection with at most one request on its way.
 
-    `answered(connection, status, reason)` is called once for each `send`, with `NO_ANSWER` and the reason
-    when the connection ended, was refused to be understood, or was aborted before the answer was whole.
-    `ended(connection)` is called once, when the connection is gone and nothing was on its way.
+    `answered(connection, status, reason)` is called once for each `send`. It receives `NO_ANSWER` and the
+    reason if the connection ended, the response was unreadable, or it was aborted before the response was
+    whole. `ended(connection)` is called once, when the connection is gone and no request was on its way.
     """
 
     def __init__(
@@ -42,50 +42,50 @@ class Connection(asyncio.Protocol):
         self.busy = False
         self.open = False
         self.sent_s = 0.0
-        """For whoever watches over time; this class reads no clock."""
+        """For an observer of time; this class reads no clock."""
         self.due_s = 0.0
         self.request = b""
-        """The last one that was sent, and how often it was sent, on whatever connection."""
+        """The last request that was sent, and how often it was sent, on any connection."""
         self.tries = 1
 
     def send(self, data: bytes) -> None:
-        """Sends one whole request. The connection must be open and not busy."""
+        """Send one whole request. The connection must be open and not busy."""
         assert self._transport is not None
         self.busy = True
         self._without_body = data.startswith(b"HEAD ")
         self._transport.write(data)
 
     def abort(self, reason: str) -> None:
-        """Closes at once; a request on its way is answered with `NO_ANSWER` and this reason."""
+        """Close at once; a request on its way ends with `NO_ANSWER` and this reason."""
         self.reason_to_abort = self.reason_to_abort or reason
         if self._transport is not None:
             self._transport.abort()
 
     def close(self) -> None:
-        """Close without waiting for an answer."""
+        """Close without waiting for a response."""
         self.open = False
         if self._transport is not None:
             self._transport.close()
 
-    # What asyncio calls.
+    # Called by asyncio.
 
     def connection_made(self, transport: Any) -> None:
-        """Take the transport: from now on requests can be sent."""
+        """Store the transport: from now on requests can be sent."""
         self._transport = transport
         self.open = True
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, and report the answer once it is whole."""
+        """Parse the next bytes, and report the response when it is whole."""
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self.abort(f"answer is no HTTP/1.1: {error}")
+            self.abort(f"response is no HTTP/1.1: {error}")
             return
         if not self._whole:
             return
         self._whole = False
         status = self._parser.get_status_code()
-        if self._without_body:  # of which the parser cannot know, and waits for the body
+        if self._without_body:  # the parser does not know that it is HEAD, and waits for the body
             self._parser = httptools.HttpResponseParser(self)
         if not self._stays:
             self.close()
@@ -93,43 +93,45 @@ class Connection(asyncio.Protocol):
             self.busy = False
             self._answered(self, status, "")
         else:
-            self.abort("an answer that nobody asked for")
+            self.abort("an unexpected response")
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Report a request under way as not answered, with the reason."""
+        """Report a request on its way as failed, with the reason."""
         self.open = False
         if self.busy:
             self.busy = False
             reason = self.reason_to_abort or (
-                f"connection lost: {type(error).__name__}" if error else "closed before the answer was whole"
+                f"connection lost: {type(error).__name__}"
+                if error
+                else ("closed before the response was whole")
             )
             self._answered(self, NO_ANSWER, reason)
         elif self._ended is not None:
             self._ended(self)
 
-    # What httptools calls.
+    # Called by httptools.
 
     def on_headers_complete(self) -> None:
-        """The answer to HEAD is whole with its head."""
+        """The response to HEAD is whole with its head."""
         if self._without_body:
             self.on_message_complete()
 
     def on_message_complete(self) -> None:
-        """Note that the answer is whole, and whether the connection stays open."""
+        """Note that the response is whole, and whether the connection stays open."""
         self._whole = True
-        # Now, because the parser has forgotten the answer's headers when it returns.
+        # Now, because the parser forgets the response's headers when it returns.
         self._stays = self._parser.should_keep_alive()
 
 
 class ReadingConnection(Connection):
-    """The same, and keeps the body of the last answer. For a few requests, not for load."""
+    """The same, and keeps the body of the last response. For a few requests, not for load."""
 
     def __init__(self, answered: Callable[[Connection, int, str], None]) -> None:
         super().__init__(answered)
         self.body = bytearray()
 
     def on_message_begin(self) -> None:
-        """Forget the body of the last answer."""
+        """Forget the body of the last response."""
         self.body.clear()
 
     def on_body(self, data: bytes) -> None:
@@ -143,8 +145,8 @@ async def ask(
     """One request on a connection of its own: status and body.
 
     Raises:
-        OSError: Nothing listens there, the connection ended before the answer was whole, or, as
-            `TimeoutError`, no answer came within `timeout_s`.
+        OSError: No server listens there, the connection ended before the response was whole, or, as
+            `TimeoutError`, no response came within `timeout_s`.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[tuple[int, str]] = loop.create_future()

@@ -1,6 +1,6 @@
 """The flags of `vae-serve bench`.
 
-Knows argparse alone: the command line's help must not import what measures.
+Knows argparse alone: the command line's help must not import the measurement.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 OPERATIONS: Final = ("encode", "decode", "sample", "reconstruct")
 FORMS: Final = ("json", "npy", "png", "txt")
-#: Rather than the flag: flags can be seen by everybody on the machine.
+#: Preferred to the flag, because every user of the machine can see flags.
 API_KEY_VARIABLE: Final = "VAE_BENCH_API_KEY"
 
 _DESCRIPTION = """\
@@ -33,38 +33,46 @@ Exit codes of bench: 0 measured; 1 a request was not answered 2xx; 2 wrong usage
 
 
 def add_bench_command(commands: Any) -> None:
-    """Adds `bench` to the subparsers of `vae-serve`."""
+    """Add `bench` to the subparsers of `vae-serve`."""
     command: argparse.ArgumentParser = commands.add_parser(
         "bench",
-        help="put load on a running server and draw its latencies",
+        help="put load on a running server and plot its latencies",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    command.add_argument("url", metavar="URL", help="where the server is, such as http://127.0.0.1:8000")
-    asked = command.add_argument_group("what is asked")
+    command.add_argument("url", metavar="URL", help="address of the server, such as http://127.0.0.1:8000")
+    asked = command.add_argument_group("operation to request")
     asked.add_argument("--operation", choices=OPERATIONS, default="encode", help="default encode")
     asked.add_argument(
         "--form",
         choices=FORMS,
         default="json",
-        help="form of body and answer, default json; encode answers npy with npz and png with json, "
-        "decode takes json for png and txt",
+        help=(
+            "format of body and response, default json; encode answers npy with npz and png with json, "
+            "decode takes json for png and txt"
+        ),
     )
     asked.add_argument(
         "--images", type=_whole(1), default=1, metavar="N", help="images in each request, default 1"
     )
     asked.add_argument(
-        "--model", metavar="NAME", help="name, name@version or name@alias; left out: the server's default"
+        "--model",
+        metavar="NAME",
+        help=("name, name@version or name@alias; default: the server's default model"),
     )
     asked.add_argument(
-        "--seed", type=_whole(0), default=0, metavar="N", help="of the random images or latents, default 0"
+        "--seed",
+        type=_whole(0),
+        default=0,
+        metavar="N",
+        help=("seed of the random images or latents, default 0"),
     )
     asked.add_argument(
         "--api-key",
         metavar="KEY",
-        help=f"seen by everybody on the machine; better in {API_KEY_VARIABLE}",
+        help=f"every user of the machine can see it; prefer {API_KEY_VARIABLE}",
     )
     load = command.add_argument_group("how much")
     load.add_argument(
@@ -89,27 +97,30 @@ def add_bench_command(commands: Any) -> None:
         type=_whole(1),
         default=512,
         metavar="N",
-        help="most connections of an open loop, default 512; what is due beyond waits, and its wait counts",
+        help=(
+            "maximum number of connections of an open loop, default 512; further due requests wait, and "
+            "their wait counts"
+        ),
     )
     load.add_argument(
         "--timeout-s",
         type=_positive,
         default=30.0,
         metavar="SECONDS",
-        help="longest wait for an answer, default 30",
+        help="longest wait for a response, default 30",
     )
     span = command.add_argument_group("how long")
     span.add_argument(
-        "--window-s", type=_positive, default=2.0, metavar="SECONDS", help="of one window, default 2"
+        "--window-s", type=_positive, default=2.0, metavar="SECONDS", help="duration of one window, default 2"
     )
     span.add_argument(
-        "--max-windows", type=_whole(1), default=10, metavar="N", help="then it ends, default 10"
+        "--max-windows", type=_whole(1), default=10, metavar="N", help="maximum number of windows, default 10"
     )
     span.add_argument(
         "--duration-s",
         type=_positive,
         metavar="SECONDS",
-        help="measure for so long and report all of it, stable or not",
+        help="measure for this duration and report all of it, stable or not",
     )
     span.add_argument(
         "--warm-up-s",

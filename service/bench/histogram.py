@@ -1,7 +1,7 @@
-"""Latencies drawn in the terminal: rows of equal width on a log axis, percentiles beside them.
+"""Latencies plotted in the terminal: rows of equal width on a log axis, with percentiles.
 
-Knows latencies and characters. Knows nothing of requests. A log axis, because a tail that is a hundred times
-as slow as the median belongs in the same picture; a row of a few requests is never drawn as nothing.
+Knows latencies and characters. Knows nothing of requests. The axis is logarithmic, because a tail that is a
+hundred times as slow as the median belongs in the same plot. A row with few requests is never empty.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
-#: 1, 1.25, 1.6, 2 … 10: the Renard series R10 that engineers know.
+#: 1, 1.25, 1.6, 2 … 10: the Renard series R10 of engineering.
 _STEPS_OF_A_DECADE = 10
 
 
@@ -29,9 +29,9 @@ def draw_histogram(
 
     Args:
         latency_s: Seconds.
-        marks: Name → milliseconds, written beside the row that it falls into.
+        marks: Name → milliseconds, printed in the row that contains it.
         width: Columns in all, at least 40.
-        most_rows: The axis is coarser rather than longer.
+        most_rows: Maximum number of rows; the axis becomes coarser.
     """
     ms = latency_s[latency_s > 0] * 1e3
     if ms.size == 0:
@@ -77,7 +77,7 @@ def _bar(count: int, most: int, width: int) -> str:
 
 
 def _text(ms: float) -> str:
-    """Three figures, no exponent."""
+    """Three significant digits, no exponent."""
     if ms >= 100:
         return f"{ms:.0f}"
     if ms < 1:

@@ -1,11 +1,11 @@
-"""Many connections that ask at once, and a record of every answer.
+"""Many connections that send requests at once, and a record of every response.
 
-Knows connections and clocks. Knows nothing of what is asked: `next_request()` gives whole requests as bytes.
+Knows connections and clocks. Knows nothing of the requests: `next_request()` returns whole requests as bytes.
 
-Closed loop (`concurrency`): each connection sends its next request when it has its answer, so the load adapts
-to the server. Open loop (`rate_per_s`): requests are due by the clock, whatever became of those before, as
-from many independent users, and latency counts from when a request was due, not from when it could be sent:
-a server that stalls cannot hide the wait (coordinated omission). Times are in seconds on `perf_counter`.
+Closed loop (`concurrency`): each connection sends its next request after its response, so the load adapts to
+the server. Open loop (`rate_per_s`): requests are due by the clock, independent of earlier ones, as from many
+independent users. Latency then counts from the due time and not from the sending, so that a server that
+stalls cannot hide the wait (coordinated omission). Times are in seconds on `perf_counter`.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from service.bench.requests import Target
 from service.bench.timer import Timer
 
 NextRequest = Callable[[], bytes]
-"""Gives the next request; `StopIteration` ends the load."""
+"""Returns the next request; `StopIteration` ends the load."""
 
-#: How often requests on their way are looked at for what has waited too long.
+#: Interval between checks for requests that have waited too long.
 _SWEEP_S = 0.25
-#: After a refused connection, before the next attempt: an absent server is not hammered.
+#: Pause after a refused connection: an absent server must not be flooded with attempts.
 _BACK_OFF_S = 0.1
-#: An open loop sends at most this many at one wake before it lets answers in.
+#: An open loop sends at most this many in one wake-up before it lets responses in.
 _MOST_AT_ONCE = 64
 Arrivals = Literal["poisson", "constant"]
 
 
 class LeavingRequest(bytes):
-    """A request whose client closes the connection at once and never sees the answer."""
+    """A request whose client closes the connection at once and never sees the response."""
 
 
 class CutRequest(bytes):
-    """A request that promises more than it sends: after its answer the connection is of no more use."""
+    """A request with an incomplete body: after its response the connection is useless."""
 
 
 @dataclass(frozen=True)
@@ -59,66 +59,67 @@ class _Due:
 
 @dataclass(frozen=True)
 class LoadResult:
-    """Every request whose fate is known, in the order in which it became known.
+    """Every finished request, in the order in which it finished.
 
-    `status` is the HTTP status, or `client.NO_ANSWER` (0) where none came; why is counted in `reasons`.
+    `status` is the HTTP status, or `client.NO_ANSWER` (0) without a response; `reasons` counts the reasons.
     """
 
     due_s: NDArray[np.float64]
-    """When it was due (open loop) or sent (closed loop), from the begin of the load."""
+    """Time when it was due (open loop) or sent (closed loop), from the start of the load."""
     latency_s: NDArray[np.float64]
     status: NDArray[np.int32]
     sent: list[bytes]
-    """Each request, the very object that `next_request` gave."""
+    """Each request, the very object from `next_request`."""
     took_s: float
-    """How long this stretch of the load lasted, without the wait for the last answers."""
+    """Duration of this stretch of the load, without the wait for the last responses."""
     begun_s: float = 0.0
-    """When this stretch began, from the begin of the load."""
+    """Start of this stretch, from the start of the load."""
     reasons: Counter[str] = field(default_factory=Counter)
     lag_s: float = 0.0
-    """Open loop: the longest that the client itself was late to send, free connections given."""
+    """Open loop: the largest delay of the client's own sends while connections were free."""
     waiting: int = 0
-    """Requests on their way or due when this stretch ended: their latency is in none of the figures."""
+    """Requests on their way or due at the end of this stretch: their latency is in none of the figures."""
 
     @property
     def statuses(self) -> Counter[int]:
-        """Number of answers by status."""
+        """Number of responses by status."""
         values, counts = np.unique(self.status, return_counts=True)
         return Counter({int(v): int(c) for v, c in zip(values, counts, strict=True)})
 
     @property
     def ok(self) -> NDArray[np.bool_]:
-        """Which were answered 2xx."""
+        """Which requests have a 2xx response."""
         return (self.status >= 200) & (self.status < 300)
 
     @property
     def ok_latency_s(self) -> NDArray[np.float64]:
-        """Latencies of the requests that were answered 2xx, in seconds."""
+        """Latencies of the requests with a 2xx response, in seconds."""
         return self.latency_s[self.ok]
 
     @property
     def failed(self) -> int:
-        """Number of requests that were not answered 2xx."""
+        """Number of requests without a 2xx response."""
         return int(len(self.status) - self.ok.sum())
 
     @property
     def ok_per_s(self) -> float:
-        """2xx answers per second, those that came while the load was on."""
+        """2xx responses per second, counted while the load was on."""
         in_time = self.due_s + self.latency_s <= self.begun_s + self.took_s
         return float((self.ok & in_time).sum()) / self.took_s if self.took_s > 0 else 0.0
 
 
 class Load:
-    """Load on its way. `start`, then `take` as often as wanted, then `stop`.
+    """A running load. Call `start`, then `take` any number of times, then `stop`.
 
     Args:
         concurrency: Connections of a closed loop.
         rate_per_s: Requests per second of an open loop. One of the two.
-        max_connections: Most connections of an open loop; what is due beyond waits, and its wait counts.
+        max_connections: Maximum number of connections of an open loop; further due requests wait, and their
+            wait counts.
         arrivals: Gaps between due times: `poisson`, as of independent users, or `constant`.
-        timeout_s: What waits longer for its answer is aborted and counts as `NO_ANSWER`.
-        tries: How often a request is sent whose connection ends before its answer, each time on another
-            connection, as HTTP's own clients do. Its latency counts from the first time.
+        timeout_s: A request that waits longer for its response is aborted and counts as `NO_ANSWER`.
+        tries: How often a request is sent if its connection ends before its response, each time on another
+            connection, as HTTP clients do. Its latency counts from the first time.
         precise_timer: False leaves due times to the event loop's timers of 1 ms.
     """
 
@@ -155,7 +156,7 @@ class Load:
         self._all: set[Connection] = set()
         self._idle: list[Connection] = []
         self._due: deque[_Due] = deque()
-        """Requests that no connection was free for."""
+        """Requests without a free connection."""
         self._tasks: set[asyncio.Task[None]] = set()
         """Each opens one connection."""
         self._sending = False
@@ -169,14 +170,14 @@ class Load:
 
     @property
     def on_their_way(self) -> int:
-        """Number of requests that were sent, or are due, and not answered yet."""
+        """Number of requests that were sent, or are due, without a response yet."""
         return sum(connection.busy for connection in self._all) + len(self._due)
 
     async def start(self) -> None:
-        """Begins to send. A closed loop has all its connections open first.
+        """Start to send. A closed loop has all its connections open first.
 
         Raises:
-            OSError: Nothing listens there.
+            OSError: No server listens there.
         """
         self._sending = True
         first = self._concurrency or 1
@@ -194,7 +195,7 @@ class Load:
             self._timer.wake_at(self._next_due_s)
 
     def take(self) -> LoadResult:
-        """What became known since the last `take` (or `start`)."""
+        """The requests that finished since the last `take` (or `start`)."""
         now_s = time.perf_counter() if self._ended_s is None else max(self._ended_s, self._taken_s)
         result = LoadResult(
             due_s=np.array(self._due_s) - self._begun_s,
@@ -212,7 +213,7 @@ class Load:
         return result
 
     async def stop(self, *, drain_s: float = 0.0) -> None:
-        """Sends no more, waits up to `drain_s` for what is on its way, and closes every connection."""
+        """Send no more, wait up to `drain_s` for requests on their way, and close every connection."""
         self._sending = False
         self._ended_s = self._ended_s or time.perf_counter()
         if self._timer is not None:
@@ -231,14 +232,14 @@ class Load:
         self._due.clear()
         for connection in list(self._all):
             if connection.busy:
-                connection.abort("the load ended before the answer")
+                connection.abort("the load ended before the response")
             else:
                 connection.close()
         await asyncio.sleep(0)  # the transports close in the loop's next turn
         await asyncio.sleep(0)
 
     async def finished(self) -> None:
-        """Waits until `next_request` has ended and everything that it gave is answered."""
+        """Wait until `next_request` has ended and all its requests are finished."""
         await self._drained.wait()
 
     def _clear(self) -> None:
@@ -263,7 +264,7 @@ class Load:
             connection.close()
 
     def _send_next(self, connection: Connection) -> None:
-        """What a connection of a closed loop does as soon as it can."""
+        """The next step of a connection of a closed loop."""
         due = self._next_due(time.perf_counter())
         if due is None:
             self._idle.append(connection)
@@ -271,7 +272,7 @@ class Load:
             self._send(connection, due)
 
     def _next_due(self, due_s: float) -> _Due | None:
-        """The next request; None when there is none, which ends the load."""
+        """The next request; None at the end of the load."""
         try:
             return _Due(due_s, self._next_request())
         except StopIteration:
@@ -371,7 +372,7 @@ class Load:
         task.add_done_callback(self._tasks.discard)
 
     async def _reconnect(self) -> None:
-        """A connection in the place of one that ended, or one more for what is due."""
+        """A connection to replace an ended one, or one more for due requests."""
         due_s = time.perf_counter()
         while self._sending or self._due:
             try:
@@ -397,7 +398,7 @@ class Load:
             self._idle.append(connection)
 
     def _ended(self, connection: Connection) -> None:
-        """An idle connection that the server closed, or one that gave an answer too many."""
+        """An idle connection that the server closed, or one with a superfluous response."""
         if connection in self._all:
             self._all.discard(connection)
             if self._rate_per_s is None and self._sending:
@@ -407,7 +408,7 @@ class Load:
         latest_s = time.perf_counter() - self._timeout_s
         for connection in list(self._all):
             if connection.busy and connection.sent_s < latest_s:
-                connection.abort(f"no answer within {self._timeout_s:g} s")
+                connection.abort(f"no response within {self._timeout_s:g} s")
         while self._due and self._due[0].due_s < latest_s:
             self._record(self._due.popleft(), f"no connection within {self._timeout_s:g} s")
         self._sweep = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep_late)
@@ -426,24 +427,25 @@ async def run_load(
     tries: int = 1,
     seed: int = 0,
 ) -> LoadResult:
-    """Load for `duration_s`, or until the requests end, and every answer to it.
+    """Load for `duration_s`, or until the requests end, and every response to it.
 
-    Nothing that was sent is left out of the result.
+    The result includes every request that was sent.
 
     Args:
-        target: Where; a URL such as `http://127.0.0.1:8000` is read.
-        requests: Whole requests as bytes (`requests.render_request`), taken in turn, or what makes the next.
-        concurrency: Connections that always have a request under way (closed loop).
-        rate_per_s: Requests a second, whatever the answers take (open loop).
-        duration_s: How long requests are sent; left out, until `requests` raises `StopIteration`.
-        max_connections: Most connections of an open loop.
-        arrivals: How the requests of an open loop are spaced.
-        timeout_s: Longest wait for one answer, at the end too.
-        tries: How often a request is sent whose connection ends before its answer.
-        seed: Of random arrivals.
+        target: The server; a URL such as `http://127.0.0.1:8000` is parsed.
+        requests: Whole requests as bytes (`requests.render_request`), used in turn, or a function that
+            returns the next.
+        concurrency: Connections that always have a request on its way (closed loop).
+        rate_per_s: Requests per second, independent of the responses (open loop).
+        duration_s: Duration of the sending; left out, until `requests` raises `StopIteration`.
+        max_connections: Maximum number of connections of an open loop.
+        arrivals: Spacing of the requests of an open loop.
+        timeout_s: Longest wait for one response, at the end too.
+        tries: How often a request is sent if its connection ends before its response.
+        seed: Seed of random arrivals.
 
     Raises:
-        OSError: Nothing listens there.
+        OSError: No server listens there.
         ValueError: Neither `concurrency` nor `rate_per_s`, or both.
     """
     load = Load(

@@ -1,6 +1,6 @@
-"""What was measured, as text for people and as JSON for programs.
+"""The results of a measurement, as text for people and as JSON for programs.
 
-Knows results and words. Knows nothing of how they came about.
+Knows results and words. Knows nothing of the measurement.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ class Report:
     url: str
     model: str
     request: str
-    """What was asked, in words."""
+    """The requests, in words."""
     load: str
-    """How, in words."""
+    """The load, in words."""
     images: int
-    """In each request."""
+    """Number of images in each request."""
     windows: Sequence[WindowFigures]
     stable: bool
     latency_s: NDArray[np.float64]
-    """Of the 2xx answers in the windows that count."""
+    """Latencies of the 2xx responses in the counted windows."""
     ok_per_s: float
     statuses: Counter[int]
-    """Of the whole measurement after the warm-up, every window."""
+    """Latencies of the whole measurement after the warm-up, in all windows."""
     reasons: Counter[str]
     waiting: int
     lag_ms: float
     client_cpu: float
-    """Cores that this client took; near 1 it measures itself."""
+    """Processor cores that this client used; near 1 it measures itself."""
     rate_per_s: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def failed(self) -> int:
-        """Number of requests that were not answered 2xx."""
+        """Number of requests without a 2xx response."""
         return sum(count for status, count in self.statuses.items() if not 200 <= status < 300)
 
     def as_document(self) -> dict[str, Any]:
@@ -100,13 +100,14 @@ class Report:
         said = []
         if self.rate_per_s is not None and self.ok_per_s < 0.95 * self.rate_per_s:
             said.append(
-                f"The server did not keep up: {self.rate_per_s:,.0f} requests/s were due, {self.waiting:,} "
-                "of them waited when the measurement ended. Latencies grow as long as that lasts."
+                f"The server did not keep up: {self.rate_per_s:,.0f} requests/s were due, and "
+                f"{self.waiting:,} of them waited at the end of the measurement. Latencies grow as long as "
+                "that continues."
             )
         if self.client_cpu > 0.8:
             said.append(
-                f"This client took {self.client_cpu:.2f} cores: it may be what was measured. Spread the load "
-                "over several."
+                f"This client used {self.client_cpu:.2f} cores: it may have measured itself. Spread the "
+                "load over several clients."
             )
         if self.lag_ms > 10:
             said.append(

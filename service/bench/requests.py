@@ -1,4 +1,4 @@
-"""What is sent: whole HTTP requests, made once from what the server says about its model.
+"""Whole HTTP requests, built once from the server's description of its model.
 
 Knows the native API's paths and bodies. Knows nothing of connections. Images and latents are random numbers
 from a seed: a model takes the same time for them, and the same seed sends the same bytes.
@@ -19,11 +19,12 @@ import orjson
 from service.bench.flags import OPERATIONS
 from service.codecs import encode_png
 
-#: Bodies differ, so that no cache on the way can answer; together they stay small beside the server's own.
+#: Bodies differ, so that no cache on the way can answer; together they stay small compared to the server's
+#: own memory.
 _DIFFERENT_BODIES = 16
 _BYTES_OF_ALL_BODIES = 32 * 1024 * 1024
 
-#: Operation and form → the form of the body (None: there is none) and the suffix of the answer.
+#: Operation and format → the format of the body (None: no body) and the suffix of the response.
 _SENT_AND_ASKED: Final[Mapping[tuple[str, str], tuple[str | None, str]]] = {
     ("encode", "json"): ("json", "json"),
     ("encode", "npy"): ("npy", "npz"),
@@ -45,22 +46,22 @@ _CONTENT_TYPES: Final = {"json": "application/json", "npy": "application/x-npy",
 
 
 class WrongRequest(ValueError):
-    """Something that cannot be asked for; the message says what to ask for instead."""
+    """An invalid request; the message contains a valid alternative."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where the server is."""
+    """The address of the server."""
 
     host: str
     port: int
     prefix: str = ""
-    """Path before the API's own, without a slash at its end: a proxy may have put it under one."""
+    """Path before the API's own, without a slash at its end: for a proxy with a prefix."""
     tls: ssl.SSLContext | None = None
 
     @classmethod
     def of(cls, url: str) -> Target:
-        """`http://host:port/prefix`; the scheme may be left out, and the port is then 80 or 443.
+        """`http://host:port/prefix`; the scheme may be left out, and the default port is 80 or 443.
 
         Raises:
             WrongRequest: It is no such URL.
@@ -74,7 +75,7 @@ class Target:
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise WrongRequest(f"{url[:80]!r}: {expected}")
         if parts.username is not None:
-            raise WrongRequest("the URL holds a user name; keys come from VAE_BENCH_API_KEY")
+            raise WrongRequest("the URL contains a user name; API keys come from VAE_BENCH_API_KEY")
         is_tls = parts.scheme == "https"
         return cls(
             host=parts.hostname,
@@ -92,7 +93,7 @@ class Target:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What bodies are made from."""
+    """The facts that bodies are built from."""
 
     label: str
     """name@version, as the server resolved it."""
@@ -101,14 +102,13 @@ class ModelFacts:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> ModelFacts:
-        """From what GET /models/{name} answers, or one element of GET /models."""
+        """From the response to GET /models/{name}, or one element of GET /models."""
         try:
             channels, height, width = (int(size) for size in document["image_shape"])
             return cls(str(document["model"]), (channels, height, width), int(document["latent_size"]))
         except (KeyError, TypeError, ValueError) as error:
             raise WrongRequest(
-                f"the server's answer about its model lacks what bodies are made from ({error!r}): "
-                "is this a vae-serve?"
+                f"the server's description of its model is incomplete ({error!r}): is this a vae-serve?"
             ) from None
 
 
@@ -132,28 +132,30 @@ def render_request(
 
 
 def authorization(api_key: str | None) -> dict[str, str]:
-    """The header that carries a key, if there is one.
+    """The header with an API key, if there is one.
 
     Raises:
-        WrongRequest: No header can carry it.
+        WrongRequest: No header can contain it.
     """
     if not api_key:
         return {}
     if not (api_key.isascii() and api_key.isprintable() and " " not in api_key):
-        raise WrongRequest("the API key holds a character that no header can carry; is it whole and alone?")
+        raise WrongRequest(
+            "the API key contains a character that is invalid in a header; is it whole and alone?"
+        )
     return {"Authorization": f"Bearer {api_key}"}
 
 
 def facts_path(model: str) -> str:
-    """Where the facts of a model are."""
+    """The path of a model's facts."""
     return f"/models/{quote(model, safe='@')}"
 
 
 def default_model_from(answer: bytes) -> str:
-    """The reference that answers a request without one, out of GET /models.
+    """The reference of the default model, from GET /models.
 
     Raises:
-        WrongRequest: It is not in it.
+        WrongRequest: The response contains none.
     """
     name = _object(answer).get("default")
     if not isinstance(name, str) or not name:
@@ -162,10 +164,10 @@ def default_model_from(answer: bytes) -> str:
 
 
 def facts_from(answer: bytes) -> ModelFacts:
-    """The facts out of what `facts_path(model)` answered.
+    """The facts from the response to `facts_path(model)`.
 
     Raises:
-        WrongRequest: They are not in it.
+        WrongRequest: The response does not contain them.
     """
     return ModelFacts.of(_object(answer))
 
@@ -194,17 +196,17 @@ def build_requests(
     """Whole requests, to be sent in turn.
 
     Args:
-        target: Where they go.
-        facts: Shapes of the model that answers.
+        target: The server.
+        facts: Shapes of the model.
         operation: Name of the endpoint, such as `encode`.
-        form: Of the body that is sent, or of the answer where none is.
-        images: Images, or rows of z, in each.
-        model: Sent as `?model=`; left out when None, so that the server's default answers.
-        seed: Of the random bodies, and of `/sample`, whose n-th request asks for seed + n.
+        form: Format of the body, or of the response if there is no body.
+        images: Images, or rows of z, in each request.
+        model: Sent as `?model=`; None leaves it out, for the server's default model.
+        seed: Seed of the random bodies, and of `/sample`, whose n-th request uses seed + n.
         headers: Sent with each request.
 
     Raises:
-        WrongRequest: The operation has no such form, or does not take so many images in it.
+        WrongRequest: The operation has no such format, or does not accept so many images in it.
     """
     sent, asked = _forms_of(operation, form)
     if images < 1:
@@ -223,7 +225,7 @@ def build_requests(
         elif operation == "decode":
             body = _body("z", rng.standard_normal((images, facts.latent_size), dtype=np.float32), sent)
         else:
-            # Of 8 bits, as pictures are: that is how long their digits are in JSON.
+            # Of 8 bits, as in image files, because this determines their digits in JSON.
             pixels = rng.integers(0, 256, (images, *facts.image_shape), dtype=np.uint8)
             body = _body("images", pixels.astype(np.float32) / np.float32(255), sent)
         text = f"?{urlencode(query, safe='@')}" if query else ""

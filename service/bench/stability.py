@@ -1,7 +1,7 @@
-"""When a measurement may end: three consecutive windows tell the same.
+"""When a measurement may end: three consecutive windows agree.
 
 Knows figures of windows. Knows nothing of requests. The rule is that of Triton's perf_analyzer: throughput
-and latency of each of the last three windows lie within 10 % of their mean.
+and latency of each of the last three windows are within 10 % of their mean.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ TOLERANCE: Final = 0.10
 
 @dataclass(frozen=True)
 class WindowFigures:
-    """What has to agree."""
+    """The figures that must agree."""
 
     ok_per_s: float
     p99_ms: float
 
 
 def spread(values: Sequence[float]) -> float:
-    """Largest distance from the mean, as a part of it; infinite where there is no mean to compare with."""
+    """Largest distance from the mean, as a part of it; infinite without a mean."""
     mean = sum(values) / len(values)
     if not mean > 0:
         return float("inf")

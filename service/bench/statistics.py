@@ -17,7 +17,7 @@ PERCENTILES: Final = (50.0, 90.0, 95.0, 99.0, 99.9)
 
 @dataclass(frozen=True)
 class Latency:
-    """In milliseconds. Of no request at all, everything is NaN."""
+    """In milliseconds. Without requests, everything is NaN."""
 
     mean_ms: float
     min_ms: float
@@ -35,15 +35,15 @@ class Latency:
             nan = math.nan
             return cls(nan, nan, nan, nan, nan, nan, nan, nan)
         ms = latency_s * 1e3
-        # The smallest latency that so many requests did not exceed: one that was really measured.
+        # The smallest latency that so many requests did not exceed: a measured one.
         p50, p90, p95, p99, p99_9 = map(float, np.percentile(ms, PERCENTILES, method="inverted_cdf"))
         return cls(float(ms.mean()), float(ms.min()), p50, p90, p95, p99, p99_9, float(ms.max()))
 
     @property
     def marks(self) -> dict[str, float]:
-        """What a histogram points at."""
+        """The percentiles that a histogram marks."""
         return {"p50": self.p50_ms, "p90": self.p90_ms, "p99": self.p99_ms, "p99.9": self.p99_9_ms}
 
     def as_dict(self) -> dict[str, float | None]:
-        """For JSON, which knows no NaN."""
+        """For JSON, which has no NaN."""
         return {name: None if math.isnan(value) else value for name, value in asdict(self).items()}

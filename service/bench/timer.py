@@ -1,8 +1,8 @@
-"""Wakes the event loop at a due time to about 0.1 ms, where the loop's own timers round to 1 ms.
+"""Wakes the event loop at a due time to about 0.1 ms; the loop's own timers round to 1 ms.
 
-Knows Linux's timerfd, through ctypes until Python 3.13 is the oldest that we run on (os.timerfd_create).
-Elsewhere it falls back to the loop's own timers. Times are in seconds on `time.perf_counter`'s clock,
-waits are relative, so that no two clocks are compared.
+Knows Linux's timerfd, through ctypes until Python 3.13 is the oldest supported version (os.timerfd_create).
+Elsewhere it uses the loop's own timers. Times are in seconds on the clock of `time.perf_counter`. Waits are
+relative, so that no two clocks are compared.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Timer:
 
     @property
     def is_precise(self) -> bool:
-        """Whether the kernel wakes it (timerfd), and not the event loop with its milliseconds."""
+        """Whether the kernel wakes it (timerfd), and not the event loop's timers."""
         return self._descriptor >= 0
 
     def wake_at(self, due_s: float) -> None:

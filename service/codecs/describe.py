@@ -1,16 +1,16 @@
-"""Words for a value in a message: its type and size, a number as it is, never a client's text."""
+"""Words for a value in a message: its type and size, the number itself, never a client's text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 _LONGEST_INTEGER_BITS = 64
-#: Significant digits that tell any two float64 apart.
+#: Significant digits that distinguish any two float64.
 _MOST_DIGITS = 17
 
 
 def describe(value: object) -> str:
-    """At most some dozens of characters, whatever the value holds."""
+    """At most some dozens of characters, for any value."""
     match value:
         case None:
             text = "null"
@@ -33,9 +33,9 @@ def describe(value: object) -> str:
 
 
 def told_apart(value: float, *bounds: float, digits: int = 6) -> str:
-    """`value` in a few significant digits, and in as many more as tell it from each of `bounds`.
+    """`value` in a few significant digits, or in as many as distinguish it from each of `bounds`.
 
-    The same as `model_store.numbers`, which the codecs do not know.
+    The same as `model_store.numbers`, which the codecs do not import.
     """
     text = f"{value:.{digits}g}"
     while digits < _MOST_DIGITS and any(float(text) == bound != value for bound in bounds):

@@ -1,12 +1,12 @@
-"""What can be wrong with bytes that claim to be images or latents.
+"""Errors about bytes that should be images or latents.
 
     CodecError            says where, expected, got and remedy; may carry up to ten such defects
     ├── MalformedBody     the bytes are not the format they claim to be, or are broken
     ├── InvalidValue      the format is right and something in it does not fit: type, shape, length, range
     └── PictureTooLarge   more pixels than are read or drawn
 
-Knows no status codes. A message holds numbers, shapes, types and places, cut to a bounded length, and never a
-client's text.
+Knows no status codes. A message contains numbers, shapes, types and places, cut to a bounded length, and
+never a client's text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_DEFECTS: Final = 10
 
 @dataclass(frozen=True)
 class Defect:
-    """One thing that is wrong: where it is, what was expected, what came, what to do."""
+    """One defect: its place, the expected value, the actual value, and the remedy."""
 
     where: str
     expected: str
@@ -36,7 +36,7 @@ class CodecError(Exception):
     """Bytes or values that cannot be translated. The attributes are those of the first defect.
 
     Attributes:
-        defects: All that was found, at most `MAX_DEFECTS`.
+        defects: All defects found, at most `MAX_DEFECTS`.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class CodecError(Exception):
 
 
 class MalformedBody(CodecError):
-    """Not JSON, not PNG, not npy: broken, cut short, or something else."""
+    """Not JSON, not PNG, not npy: broken, cut short, or of another format."""
 
 
 class InvalidValue(CodecError):
-    """Readable, but not what a model takes."""
+    """Readable, but invalid for the model."""
 
 
 class PictureTooLarge(CodecError):

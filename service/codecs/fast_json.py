@@ -1,13 +1,13 @@
-"""The shortest way from a JSON body to an array, for the bodies that most requests have.
+"""The fastest way from a JSON body to an array, for the bodies of most requests.
 
-Knows simdjson and shapes. Knows nothing of what is wrong with any other body: it gives None for whatever is
-not one object with one key and a regular array of plain numbers under it, and the strict way
-(`strict_json.py`, `nested_lists.py`) then reads the same bytes and says what is wrong, or finds nothing
-wrong. What this way accepts, that way accepts, with the same numbers (test_fast_json).
+Knows simdjson and shapes. Knows nothing of the defects of a body. It returns None for any body that is not
+one object with one key and a regular array of plain numbers. The strict way (`strict_json.py`,
+`nested_lists.py`) then reads the same bytes, and reports a defect or accepts them. The strict way accepts
+every body that this way accepts, with the same numbers (test_fast_json).
 
-One image of 784 numbers takes 13 µs here, a sixth of what its whole request takes, and 32 µs there: the
-numbers never become Python objects. Requests of 64 images to a small MLP are answered 2.8 times as fast. The
-parser is an extra (`vae-service[fast]`); without it every body goes the strict way.
+One image of 784 numbers takes 13 µs here, a sixth of its whole request, and 32 µs there: the numbers never
+become Python objects. Requests of 64 images to a small MLP are answered 2.8 times as fast. The parser is an
+extra (`vae-service[fast]`); without it every body goes the strict way.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ try:
 except ImportError:  # the extra is not installed
     Parser = None  # type: ignore[assignment,misc]
 
-#: Longer bodies go the strict way, whose bounds on lists and numbers come before any parser's room for them.
+#: Longer bodies go the strict way, which bounds lists and numbers before a parser allocates memory for them.
 MAX_BYTES: Final = 2_097_152
-#: A parser keeps room for the longest body that it has seen, 14 times its length: for a longer one than this
-#: it is made anew, which costs nothing beside the parsing.
+#: A parser keeps memory for its longest body, 14 times the body's length. For a body longer than this, it is
+#: created again, which costs almost nothing compared to the parsing.
 _KEPT_BYTES: Final = 262_144
 _local = threading.local()
 
@@ -38,13 +38,13 @@ _local = threading.local()
 def plain_rows(
     body: bytes | bytearray, name: str, forms: Sequence[tuple[int, ...]], *, max_rows: int
 ) -> NDArray[np.float64] | None:
-    """The numbers of `{"name": [...]}`, shape (N, *form), or None if that is not exactly what the body is.
+    """The numbers of `{"name": [...]}`, shape (N, *form), or None if the body is anything else.
 
     Args:
         body: The whole body.
         name: The one key.
-        forms: Shapes that one row may have; several of them must differ in their number of axes.
-        max_rows: Most rows.
+        forms: Possible shapes of one row; several of them must differ in their number of axes.
+        max_rows: Maximum number of rows.
     """
     if Parser is None or len(body) > MAX_BYTES or body[:1] != b"{" or not _has_one_text(body, name):
         return None
@@ -65,14 +65,14 @@ def _kept_parser() -> Any:
 
 
 def _has_one_text(body: bytes | bytearray, name: str) -> bool:
-    """Whether `"name"` is the first text and the only one: so there is one key, and under it no other."""
+    """Whether `"name"` is the first text and the only one: then there is one key, and no other below it."""
     first = body.find(b'"')
     second = body.find(b'"', first + 1)
     return body[first + 1 : second] == name.encode() and body.find(b'"', second + 1) < 0
 
 
 def _lists_in(body: bytes | bytearray) -> int:
-    """How many there are where no text holds a bracket: a sixth of the time of `bytes.count`."""
+    """Their number, if no text contains a bracket: a sixth of the time of `bytes.count`."""
     return len(body) - len(body.replace(b"[", b""))
 
 
@@ -83,8 +83,8 @@ def _rows(
     if not 1 <= count <= max_rows:
         return None
     for form in forms:
-        # With as many lists in all as the form has, and each where it belongs as long as it must be, there is
-        # none among the numbers.
+        # If the number of all lists is right, and each list on the first path has the right length, then no
+        # list is among the numbers.
         if lists == 1 + count * _lists_per_row(form):
             if not _is_regular(array, form):
                 return None

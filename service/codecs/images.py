@@ -1,7 +1,7 @@
-"""PNG to the samples it holds, and images of a model to one PNG.
+"""From PNG to its samples, and from images of a model to one PNG.
 
-Knows Pillow and pixels. Knows nothing of models or HTTP, nor of how samples become an image of a model: that
-is in `service.api.request_images`. Images are float32 (N, C, H, W) in [0, 1].
+Knows Pillow and pixels. Knows nothing of models or HTTP; `service.api.request_images` turns samples into an
+image of a model. Images are float32 (N, C, H, W) in [0, 1].
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from service.codecs.png_chunks import MinimalPng
 from service.codecs.png_depth import byte_planes
 from service.codecs.png_writer import png_file
 
-#: Pixels of a PNG that is read: 256 × 256, nine times and more what the models here take.
+#: Maximum number of pixels of a PNG to read: 256 × 256, at least nine times the size of a model's images
+#: here.
 MAX_PIXELS_IN: Final = 65_536
-#: Pixels of a PNG that is drawn: 4096 × 4096.
+#: Maximum number of pixels of a PNG to draw: 4096 × 4096.
 MAX_PIXELS_OUT: Final = 16_777_216
 #: Background pixels between the images of a contact sheet, before scaling.
 PADDING_PIXELS: Final = 1
@@ -33,21 +34,21 @@ _DEEPEST_BITS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class PngSamples:
-    """The pixels of a PNG as the file holds them."""
+    """The pixels of a PNG as stored in the file."""
 
     samples: NDArray[np.integer[Any]]
-    """Whole numbers (H, W, bands) from 0 to `most`; bands are grey or RGB, and any alpha last."""
+    """Whole numbers (H, W, bands) from 0 to `most`; bands are grey or RGB, with an optional alpha last."""
     most: int
     """The sample that means 1."""
     transparent: tuple[int, ...] | None
-    """The one grey level or RGB colour that is transparent; only without an alpha band."""
+    """The one transparent grey level or RGB colour; only without an alpha band."""
 
 
 def read_samples(png: MinimalPng) -> PngSamples:
-    """Unpack a PNG of any colour type and depth whose chunks are sound.
+    """Decode a PNG of any colour type and depth whose chunks are sound.
 
     Raises:
-        MalformedBody: Its pixels cannot be read.
+        MalformedBody: Its pixels are unreadable.
     """
     samples, most = _samples(png)
     if png.transparent is None or samples.shape[2] in (2, 4):
@@ -63,16 +64,16 @@ def encode_png(
     columns: int | None = None,
     max_pixels: int = MAX_PIXELS_OUT,
 ) -> bytes:
-    """One image as it is, or several as a contact sheet, row by row.
+    """One image itself, or several as a contact sheet, row by row.
 
     Args:
         images: float32 (N, C, H, W) in [0, 1], N at least 1, C 1 or 3.
         scale: Each pixel becomes a square of scale × scale.
-        columns: Images in a row of the sheet; None makes it as square as it can be.
-        max_pixels: Most pixels drawn.
+        columns: Images in a row of the sheet; None makes the sheet as square as possible.
+        max_pixels: Maximum number of drawn pixels.
 
     Returns:
-        An 8-bit grey or RGB PNG. Equal images give equal bytes.
+        An 8-bit grey or RGB PNG. Equal images yield equal bytes.
 
     Raises:
         InvalidValue: C other than 1 or 3, or a scale or number of columns below 1.
@@ -108,7 +109,7 @@ def plan_png(
     columns: int | None = None,
     max_pixels: int = MAX_PIXELS_OUT,
 ) -> Sheet:
-    """The layout that `encode_png` gives images of (N, C, H, W), without drawing them.
+    """The layout of `encode_png` for images of (N, C, H, W), without drawing them.
 
     Raises:
         InvalidValue: C other than 1 or 3, or a scale or number of columns below 1.
@@ -117,7 +118,10 @@ def plan_png(
     count, channels, height, width = shape
     if channels not in (1, 3):
         raise InvalidValue(
-            "images", "1 or 3 channels, which a PNG can show", str(channels), "Ask for .npy or JSON instead."
+            "images",
+            "1 or 3 channels, because a PNG has no other number",
+            str(channels),
+            "Request .npy or JSON instead.",
         )
     columns = math.ceil(math.sqrt(count)) if columns is None else min(columns, count)
     if scale < 1 or columns < 1:
@@ -131,15 +135,15 @@ def plan_png(
     if sheet_height * sheet_width * scale * scale > max_pixels:
         raise PictureTooLarge(
             "scale",
-            f"a picture of at most {max_pixels} pixels",
+            f"an image of at most {max_pixels} pixels",
             f"{sheet_width * scale} × {sheet_height * scale}",
-            "Ask for fewer images or a smaller scale.",
+            "Request fewer images or a smaller scale.",
         )
     return Sheet(sheet_height, sheet_width, columns, gap)
 
 
 def to_uint8(images: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """[0, 1] to 0 … 255, to the nearest."""
+    """[0, 1] to 0 … 255, rounded to the nearest."""
     levels: NDArray[np.uint8] = np.rint(np.clip(images, 0.0, 1.0) * np.float32(255.0)).astype(np.uint8)
     return levels
 
@@ -163,7 +167,7 @@ def _pixels(picture: Image.Image) -> NDArray[np.uint8]:
 
 
 def _open(still: bytes) -> Image.Image:
-    """Unpack a picture whose size is known to be harmless; whatever Pillow objects to becomes one error."""
+    """Decode an image whose size is harmless; every exception of Pillow becomes one error."""
     try:
         picture = Image.open(io.BytesIO(still), formats=["PNG"])
         picture.load()
@@ -171,6 +175,6 @@ def _open(still: bytes) -> Image.Image:
         # OSError, ValueError, SyntaxError, UnidentifiedImageError, DecompressionBombError, struct.error,
         # zlib.error …
         raise MalformedBody(
-            "body", "a PNG whose pixels can be read", type(error).__name__, "Save the picture again as PNG."
+            "body", "a PNG with readable pixels", type(error).__name__, "Save the image again as PNG."
         ) from error
     return picture

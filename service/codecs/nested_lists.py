@@ -1,11 +1,11 @@
 """Nested JSON lists to one float64 array, strictly and without a Python loop over the numbers.
 
-Knows lists, types and index paths. Knows nothing of JSON text or of what the numbers mean.
+Knows lists, types and index paths. Knows nothing of JSON text or the meaning of the numbers.
 
-NumPy's own conversion turns true into 1.0, "1.5" into text and ragged lists into an error without a place.
-Here each level is checked whole, by the sets of its types and lengths, and flattened; only when a set is
-wrong is the level walked to name the places. 64 images of 784 numbers: 1.3 ms, of which the numbers' types
-are 0.6 ms (`numpy.array` on the nested lists: 0.8 ms).
+NumPy's own conversion turns true into 1.0, "1.5" into text, and ragged lists into an error without a place.
+Here each level is checked as a whole, by the sets of its types and lengths, and flattened. Only if a set is
+wrong, the level is searched for the places. 64 images of 784 numbers: 1.3 ms, of which the numbers' types are
+0.6 ms (`numpy.array` on the nested lists: 0.8 ms).
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ def array_from_nested(value: list[Any], sizes: Sequence[int], *, where: str) -> 
     """The numbers of `value`, of shape `sizes`.
 
     Args:
-        value: Lists nested as deep as `sizes` is long; its own length has been checked to be `sizes[0]`.
+        value: Lists nested as deep as `sizes` is long; the caller has checked that its own length is
+            `sizes[0]`.
         sizes: Length of every list at each level.
         where: Name of the value, which the index path follows.
 
     Raises:
-        InvalidValue: Up to ten places where a list is missing or of another length, or a number is
-            something else.
+        InvalidValue: Up to ten places where a list is missing or of another length, or where a number is
+            expected.
     """
     level = value
     for depth in range(1, len(sizes)):
@@ -47,7 +48,7 @@ def array_from_nested(value: list[Any], sizes: Sequence[int], *, where: str) -> 
 
 
 def nesting(value: object, *, deepest: int) -> tuple[tuple[int, ...], object]:
-    """Lengths of the lists met when always the first element is taken, and what lies at the bottom.
+    """Lengths of the lists on the path of first elements, and the value at its end.
 
     An empty list ends the descent; so does `deepest`.
     """
@@ -60,7 +61,7 @@ def nesting(value: object, *, deepest: int) -> tuple[tuple[int, ...], object]:
     return tuple(lengths), value
 
 
-#: Says what is wrong with one element as (expected, got, remedy), or None when nothing is.
+#: Returns the defect of one element as (expected, got, remedy), or None.
 _Finder = Callable[[object], tuple[str, str, str] | None]
 
 
@@ -84,7 +85,7 @@ def _number_defect(element: object) -> tuple[str, str, str] | None:
 
 
 def _refuse(level: list[Any], sizes: Sequence[int], where: str, find: _Finder) -> None:
-    """Raise for the first elements of a flattened level that `find` objects to."""
+    """Raise for the first elements of a flattened level for which `find` returns a defect."""
     defects: list[Defect] = []
     for flat, element in enumerate(level):
         wrong = find(element)

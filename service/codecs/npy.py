@@ -1,7 +1,7 @@
 """NumPy's own file formats: `.npy` in and out, `.npz` out.
 
-Knows the layout of npy 1.0 to 3.0 (numpy.lib.format). Knows nothing of models. The header is matched by a
-pattern and never evaluated, sizes are compared before anything is allocated, and there is no way to a pickle.
+Knows the layout of npy 1.0 to 3.0 (numpy.lib.format). Knows nothing of models. A pattern matches the header,
+which is never evaluated. Sizes are compared before any allocation, and pickles are impossible.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def decode_npy(
     Args:
         data: The whole file.
         shape: (C, H, W) for images, as uint8 0 … 255 or floats in [0, 1]; (latent,) for latents, as floats.
-        max_images: Most rows.
+        max_images: Maximum number of rows.
         where: Name of latents in messages.
 
     Returns:
@@ -82,7 +82,7 @@ def decode_npy(
             "body",
             f"{expected_bytes} bytes of values for shape {shape_text(header.shape)}",
             f"{got_bytes} bytes",
-            "Send the file whole and nothing after it.",
+            "Send the whole file and nothing after it.",
         )
     flat = np.frombuffer(data, dtype=dtype, offset=header.offset)
     values = flat.reshape(header.shape, order="F" if header.fortran_order else "C").reshape(full)
@@ -108,7 +108,7 @@ def npy_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
 
 
 def encode_npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """Named arrays as an uncompressed npz file; equal arrays give equal bytes."""
+    """Named arrays as an uncompressed npz file; equal arrays yield equal bytes."""
     return stored_zip({f"{name}.npy": encode_npy(array) for name, array in arrays.items()})
 
 
@@ -117,7 +117,7 @@ def _read_header(data: bytes | bytearray) -> _Header:
         raise MalformedBody(
             "body",
             "an npy file",
-            f"{len(data)} bytes that do not begin like one",
+            f"{len(data)} bytes with another beginning",
             "Write it with numpy.save, or send JSON with Content-Type: application/json.",
         )
     major = data[6]
@@ -131,8 +131,8 @@ def _read_header(data: bytes | bytearray) -> _Header:
         raise MalformedBody(
             "body",
             f"an npy header of at most {_MAX_HEADER_BYTES} bytes",
-            f"{length} stated, {len(data) - start} there",
-            "Send the file whole.",
+            f"{length} in the header, {len(data) - start} in the file",
+            "Send the whole file.",
         )
     return _parse_header(text.decode("latin-1"), offset=start + length)
 

@@ -1,10 +1,10 @@
-"""What a PNG says about itself, read before any of it is unpacked.
+"""The metadata of a PNG, read before any of it is decoded.
 
 Knows the chunk layout (PNG specification, third edition, sections 5 and 11). Knows nothing of pixels. The
-picture handed on holds only the chunks that make pixels, so that no compressed text, colour profile or
-animation frame is ever unpacked: they are the cheapest way to make a decoder spend seconds and hundreds of
-megabytes. The colour that is transparent is handed on as a number of the file's own depth, because Pillow
-compares it with pixels that it has scaled to 8 bits.
+result contains only the chunks of the pixels, so that no compressed text, colour profile or animation frame
+is ever decoded: they are the cheapest way to make a decoder spend seconds and hundreds of megabytes. The
+transparent colour is a number of the file's own depth, because Pillow compares it with pixels that it has
+scaled to 8 bits.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from service.codecs.errors import InvalidValue, MalformedBody, PictureTooLarge
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _KEPT: Final = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
-#: A picture of 65,536 pixels of 64 bits is 64 chunks of 8 kB; more are made to waste time.
+#: An image of 65,536 pixels of 64 bits has 64 chunks of 8 kB; more chunks are made to waste time.
 _MAX_CHUNKS: Final = 2_000
 _GREY: Final = 0
 _COLOUR: Final = 2
 _INDEXED: Final = 3
-#: Bits of a sample that each colour type may have (specification, table 8).
+#: Possible bits of a sample for each colour type (specification, table 8).
 _BIT_DEPTHS: Final = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
-#: Samples of a pixel that tRNS names, by colour type.
+#: Samples of a pixel in tRNS, by colour type.
 _KEY_SAMPLES: Final = {_GREY: 1, _COLOUR: 3}
-_REMEDY: Final = "Save the picture again as PNG."
+_REMEDY: Final = "Save the image again as PNG."
 
 
 @dataclass(frozen=True)
 class PngHeader:
-    """Size in pixels and how a pixel is stored."""
+    """Size in pixels and the format of a pixel."""
 
     width: int
     height: int
@@ -45,25 +45,25 @@ class PngHeader:
 
 @dataclass(frozen=True)
 class MinimalPng:
-    """A picture whose chunks are sound and whose size is harmless; nothing of it is unpacked yet."""
+    """An image with sound chunks and a harmless size, not decoded yet."""
 
     header: PngHeader
     file: bytes
-    """A PNG of the chunks that make pixels, with tRNS only where it belongs to a palette."""
+    """A PNG of the chunks for the pixels, with tRNS only if it belongs to a palette."""
     pixel_data: bytes
     """The compressed rows: the content of all IDAT chunks."""
     transparent: tuple[int, ...] | None
-    """The one grey level or RGB colour that is transparent, in samples of `header.bit_depth` bits."""
+    """The one transparent grey level or RGB colour, in samples of `header.bit_depth` bits."""
     exif: bytes
-    """The content of the first eXIf chunk before the pixels, unread; empty where there is none."""
+    """The content of the first eXIf chunk before the pixels, unread; empty if there is none."""
 
 
 def minimal_png(data: bytes, *, max_pixels: int) -> MinimalPng:
-    """The header, and the file reduced to the chunks that make its pixels.
+    """The header, and the file reduced to the chunks for its pixels.
 
     Args:
         data: The whole file.
-        max_pixels: Most pixels, width times height.
+        max_pixels: Maximum number of pixels, width times height.
 
     Raises:
         MalformedBody: Not a PNG, cut short, with a wrong checksum, or with a broken palette or tRNS.
@@ -76,7 +76,7 @@ def minimal_png(data: bytes, *, max_pixels: int) -> MinimalPng:
             "body",
             f"at most {max_pixels} pixels",
             f"{header.width} × {header.height}",
-            f"Scale the picture down before sending it, in both directions alike, to "
+            "Scale the image down before sending it, in both directions alike, to "
             f"{_scaled_down(header.width, header.height, max_pixels)} or less.",
         )
     kept = [SIGNATURE]
@@ -110,15 +110,13 @@ def minimal_png(data: bytes, *, max_pixels: int) -> MinimalPng:
 
 
 def read_header(data: bytes) -> PngHeader:
-    """Signature and IHDR, the first 33 bytes, and nothing else.
+    """Signature and IHDR, exactly the first 33 bytes.
 
     Raises:
         MalformedBody: They are not those of a PNG.
     """
     if not data.startswith(SIGNATURE):
-        raise MalformedBody(
-            "body", "a PNG", f"{len(data)} bytes that do not begin like one", "Send a PNG file."
-        )
+        raise MalformedBody("body", "a PNG", f"{len(data)} bytes with another beginning", "Send a PNG file.")
     kind, end = _checked_chunk(data, len(SIGNATURE))
     if kind != b"IHDR" or end != 33:
         raise MalformedBody("body", "a PNG that begins with its header", "another chunk first", _REMEDY)
@@ -127,7 +125,7 @@ def read_header(data: bytes) -> PngHeader:
         raise MalformedBody("body", "a PNG of at least one pixel", shape_text((width, height)), _REMEDY)
     if bit_depth not in _BIT_DEPTHS.get(colour_type, ()):
         got = f"colour type {colour_type} with {bit_depth} bits"
-        raise MalformedBody("body", "a colour type and bit depth that PNG has", got, _REMEDY)
+        raise MalformedBody("body", "a valid colour type and bit depth of PNG", got, _REMEDY)
     if methods not in ([0, 0, 0], [0, 0, 1]):
         got = ", ".join(map(str, methods))
         raise MalformedBody("body", "compression 0, filter method 0 and interlace 0 or 1", got, _REMEDY)
@@ -135,46 +133,44 @@ def read_header(data: bytes) -> PngHeader:
 
 
 def _scaled_down(width: int, height: int, max_pixels: int) -> str:
-    """The largest size of about the same proportions: a crop to the model's shows the same part of it."""
+    """The largest size of nearly the same proportions: a crop to the model's shape shows the same part."""
     narrower = max(1, min(max_pixels, int(width * math.sqrt(max_pixels / (width * height)))))
     return f"{narrower} × {max(1, min(max_pixels // narrower, round(narrower * height / width)))}"
 
 
 def _transparent_colour(header: PngHeader, transparency: bytes | None) -> tuple[int, ...] | None:
-    """What tRNS says where the file has neither a palette nor an alpha channel; elsewhere None."""
+    """The content of tRNS if the file has neither a palette nor an alpha channel; otherwise None."""
     samples = _KEY_SAMPLES.get(header.colour_type)
     if transparency is None or samples is None:
         return None
     if len(transparency) != 2 * samples:
         raise MalformedBody("body", f"a tRNS of {2 * samples} bytes", f"{len(transparency)}", _REMEDY)
-    # Two bytes each whatever the depth; bits beyond the depth count as 0 (specification, section 11.3.1.1).
+    # Two bytes each for any depth; bits beyond the depth count as 0 (specification, section 11.3.1.1).
     most = (1 << header.bit_depth) - 1
     return tuple(sample & most for sample in struct.unpack(f">{samples}H", transparency))
 
 
 def _check_palette(header: PngHeader, chunks: list[bytes]) -> None:
-    # Pillow would make one up, of greys.
+    # Pillow would invent a grey palette.
     if header.colour_type == _INDEXED and not any(chunk[4:8] == b"PLTE" for chunk in chunks):
-        raise MalformedBody("body", "a palette before the pixels that point into it", "none", _REMEDY)
+        raise MalformedBody("body", "a palette before the pixels that refer to it", "none", _REMEDY)
 
 
 def _checked_chunk(data: bytes, position: int) -> tuple[bytes, int]:
-    """Type of the chunk at `position`, and where it ends, once it is known to be whole and unharmed."""
+    """Type of the chunk at `position`, and its end, after a check that it is whole and undamaged."""
     body = position + 8
     if body > len(data):
-        raise MalformedBody("body", "a whole PNG", f"its first {len(data)} bytes", "Send the file whole.")
+        raise MalformedBody("body", "a whole PNG", f"its first {len(data)} bytes", "Send the whole file.")
     length, kind = struct.unpack_from(">I4s", data, position)
     end = body + length + 4
     if end > len(data):
         raise MalformedBody(
             "body",
-            f"{end} bytes or more, as chunk at byte {position} states",
+            f"{end} bytes or more, by the chunk at byte {position}",
             f"{len(data)} bytes",
-            "Send the file whole.",
+            "Send the whole file.",
         )
     view = memoryview(data)
     if zlib.crc32(view[position + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
-        raise MalformedBody(
-            "body", f"a sound chunk at byte {position}", "one whose checksum is wrong", _REMEDY
-        )
+        raise MalformedBody("body", f"a sound chunk at byte {position}", "one with a wrong checksum", _REMEDY)
     return kind, end

@@ -29,7 +29,7 @@ _ADAM7: Final = (
     (1, 0, 2, 2),
     (0, 1, 1, 2),
 )
-#: Pillow unpacks it a moment later.
+#: Pillow decodes it a moment later.
 _STORED: Final = 0
 
 
@@ -40,7 +40,7 @@ def byte_planes(png: MinimalPng) -> tuple[bytes, bytes]:
         png: A picture of 16 bits a sample.
 
     Raises:
-        MalformedBody: The rows cannot be unpacked, or there are too few.
+        MalformedBody: The rows cannot be decompressed, or are too few.
     """
     header = png.header
     channels = _CHANNELS[header.colour_type]
@@ -91,4 +91,4 @@ def _eight_bits(header: PngHeader, rows: bytes) -> bytes:
 
 
 def _unreadable(got: str) -> MalformedBody:
-    return MalformedBody("body", "a PNG whose pixels can be read", got, "Save the picture again as PNG.")
+    return MalformedBody("body", "a PNG with readable pixels", got, "Save the image again as PNG.")

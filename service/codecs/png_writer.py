@@ -24,13 +24,13 @@ _END: Final = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
 
 def png_file(pixels: NDArray[np.uint8]) -> bytes:
-    """The file of one picture; equal pixels give equal bytes.
+    """The file of one image; equal pixels yield equal bytes.
 
     Args:
         pixels: (height, width, channels), channels 1 (grey) or 3 (RGB).
     """
     height, width, channels = pixels.shape
-    # Every row begins with the number of its filter; 0 is none.
+    # Every row begins with the number of its filter; 0 means no filter.
     rows = np.zeros((height, 1 + width * channels), np.uint8)
     rows[:, 1:] = pixels.reshape(height, -1)
     return png_of_rows(
@@ -54,11 +54,11 @@ def png_of_rows(
     """The file of rows that are filtered already, each after the number of its filter.
 
     Args:
-        rows: All rows of the picture, or of all its passes, 8 bits a sample.
-        width: Of the picture, in pixels.
-        height: Of the picture, in pixels.
+        rows: All rows of the image, or of all its passes, 8 bits a sample.
+        width: Width of the image in pixels.
+        height: Height of the image in pixels.
         colour_type: As in the header: 0, 2, 4 or 6.
-        compress_level: Of zlib; 0 only stores.
+        compress_level: Compression level of zlib; 0 only stores.
         interlaced: Whether the rows are those of the seven passes of Adam7.
     """
     # Deflate and adaptive filters, the only methods there are.

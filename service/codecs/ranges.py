@@ -1,4 +1,4 @@
-"""Values that fit: pixels in [0, 1], latents within float32; the first misfit of each row is named."""
+"""Range checks: pixels in [0, 1], latents within float32; an error names the first bad value of each row."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def unit_interval(pixels: NDArray[np.floating[Any]], *, where: str) -> NDArray[n
     """Pixels as C-contiguous float32, all of them in [0, 1].
 
     Raises:
-        InvalidValue: Names one pixel of each image at fault, at most ten.
+        InvalidValue: Names one bad pixel of each image, at most ten.
     """
     if _is_plainly_in_unit_interval(pixels):
         return np.ascontiguousarray(pixels, dtype=np.float32)
@@ -40,7 +40,7 @@ def finite_float32(values: NDArray[np.floating[Any]], *, where: str) -> NDArray[
     """Numbers as C-contiguous float32, none of them NaN, infinite or too large to stay finite.
 
     Raises:
-        InvalidValue: Names one number of each row at fault, at most ten.
+        InvalidValue: Names one bad number of each row, at most ten.
     """
     return _within(
         values,
@@ -53,9 +53,9 @@ def finite_float32(values: NDArray[np.floating[Any]], *, where: str) -> NDArray[
 
 
 def _is_plainly_in_unit_interval(values: NDArray[np.floating[Any]]) -> bool:
-    """Whether every value is in [0, 1], told in one pass over their bits; no for -0.0, which is.
+    """Whether every value is in [0, 1], in one pass over their bits; False for -0.0, although it is.
 
-    Bits of IEEE 754 numbers without a sign are in the order of the numbers, NaN and infinity last, and a sign
+    Bits of IEEE 754 numbers without a sign have the order of the numbers, NaN and infinity last, and a sign
     makes them larger than any: 50,000 float32 take 4 µs instead of 25.
     """
     bits, one = _BITS.get(values.dtype, (None, 0))
@@ -65,7 +65,8 @@ def _is_plainly_in_unit_interval(values: NDArray[np.floating[Any]]) -> bool:
 def _within(
     values: NDArray[np.floating[Any]], *, low: float, high: float, where: str, expected: str, remedy: str
 ) -> NDArray[np.float32]:
-    # NaN fails both comparisons. float16 compares as float64, or its own range would overflow the bounds.
+    # NaN fails both comparisons. float16 is compared as float64, otherwise its own range would overflow the
+    # bounds.
     smallest, largest = float(values.min()), float(values.max())
     if smallest >= low and largest <= high:
         return np.ascontiguousarray(values, dtype=np.float32)

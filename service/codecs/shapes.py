@@ -1,6 +1,6 @@
-"""Which shapes stand for images and latents, and what to tell those who send another.
+"""The shapes of images and latents, and the remedies for others.
 
-Knows axes. Knows neither JSON nor npy: both ask here, so that both accept the same.
+Knows axes. Knows neither JSON nor npy: both use this module, so that both accept the same.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from service.codecs.errors import InvalidValue
 
 @dataclass(frozen=True)
 class Axes:
-    """The rows that a model takes: their name in messages and the fixed sizes of one row."""
+    """The rows of a model's input: their name in messages and the fixed sizes of one row."""
 
     where: str
     row: tuple[int, ...]
 
     @functools.cached_property
     def forms(self) -> tuple[tuple[int, ...], ...]:
-        """Sizes that one row may come in: for one channel its axis may be left out."""
+        """Possible sizes of one row: for one channel its axis may be left out."""
         return (self.row, self.row[1:]) if self._is_grey else (self.row,)
 
     @property
@@ -38,11 +38,11 @@ class Axes:
         return len(self.row) == 3 and self.row[0] == 1
 
     def accept(self, shape: tuple[int, ...], *, max_rows: int, is_file: bool = False) -> tuple[int, ...]:
-        """The full shape (N, *row) that `shape` stands for: for one channel its axis may be left out.
+        """The full shape (N, *row) for `shape`: for one channel its axis may be left out.
 
         Args:
-            shape: What came.
-            max_rows: Most rows.
+            shape: The actual shape.
+            max_rows: Maximum number of rows.
             is_file: The remedy speaks of NumPy rather than of lists.
 
         Raises:
@@ -63,21 +63,21 @@ class Axes:
         return bool(shape) and (shape[1:] == self.row or (self._is_grey and shape[1:] == self.row[1:]))
 
     def check_count(self, count: int, *, max_rows: int) -> None:
-        """1 … max_rows.
+        """Check for 1 … max_rows rows.
 
         Raises:
-            InvalidValue: None, or too many.
+            InvalidValue: There are none, or too many.
         """
         if not 1 <= count <= max_rows:
             remedy = "Send at least one." if count == 0 else "Send them in several requests."
             raise InvalidValue(self.where, f"1 to {max_rows} entries", str(count), remedy)
 
     def is_channels_last(self, shape: tuple[int, ...]) -> bool:
-        """Whether `shape` is that of images with their channels at the end."""
+        """Whether `shape` is that of images with their channels last."""
         return len(self.row) == 3 and shape[1:] == (*self.row[1:], self.row[0]) != self.row
 
     def remedy(self, shape: tuple[int, ...], *, is_file: bool = False) -> str:
-        """What to do about a shape that is not accepted."""
+        """The remedy for a shape that is not accepted."""
         if shape in (self.row, self.row[1:] if self._is_grey else self.row):
             return (
                 "Add the first axis: array[None]."
@@ -99,6 +99,6 @@ def latent_axes(size: int, *, where: str = "z") -> Axes:
     return _axes(where, (size,))
 
 
-@functools.lru_cache(maxsize=64)  # models have few different shapes, and every request asks
+@functools.lru_cache(maxsize=64)  # models have few different shapes, and every request needs one
 def _axes(where: str, row: tuple[int, ...]) -> Axes:
     return Axes(where, row)

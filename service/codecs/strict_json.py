@@ -1,9 +1,9 @@
 """Bytes of a request body to one JSON object, strictly.
 
-Knows JSON. Knows nothing of what the keys mean. Strict means RFC 8259 and a little more: UTF-8 without a byte
-order mark, no NaN or infinity in any spelling, no number beyond a double, no lone surrogate, at most 1,024
-levels, an object at the top, and each key once. Memory is bounded before anything is parsed: text is cheap
-and lists are not, 8 MiB of `[],` become 225 MB.
+Knows JSON. Knows nothing of the meaning of the keys. Strict means RFC 8259 and a little more: UTF-8 without a
+byte order mark, no NaN or infinity in any spelling, no number beyond a double, no lone surrogate, at most
+1,024 levels, an object at the top, and each key once. Memory is bounded before parsing: text is cheap and
+lists are not, 8 MiB of `[],` become 225 MB.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _MOST_OBJECTS = 500
 
 
 def parse_json_object(body: bytes | bytearray, *, max_values: int) -> dict[str, Any]:
-    """The object that a body holds, with plain Python values.
+    """The object in a body, with plain Python values.
 
     Args:
         body: The whole body.
-        max_values: Most numbers that it can hold to any purpose. Lists and texts may be as many, and some
-            thousands, and numbers four times as many, because a message about a wrong shape or about too many
-            images is worth more than one about the amount. Objects may be some hundreds.
+        max_values: Maximum useful number of numbers. There may be as many lists and texts plus some
+            thousands, and four times as many numbers, because an error about a wrong shape or too many images
+            is more useful than one about the amount. There may be some hundreds of objects.
 
     Raises:
         InvalidValue: More than that, counted in the bytes.
-        MalformedBody: No such object; the message gives the place, never the text.
+        MalformedBody: No such object; the message names the place, never the text.
     """
     if body[:3] == b"\xef\xbb\xbf" or body[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise MalformedBody("body", _EXPECTED, "a byte order mark", "Send UTF-8 without a byte order mark.")
@@ -53,7 +53,7 @@ def parse_json_object(body: bytes | bytearray, *, max_values: int) -> dict[str, 
         raise MalformedBody("body", _EXPECTED, _explain(error), _remedy(error)) from None
     if type(value) is not dict:
         raise MalformedBody("body", _EXPECTED, describe(value), 'Send an object such as {"images": [...]}.')
-    # Every key takes two quotation marks, so an object with exactly that many has no key twice and no text.
+    # Every key has two quotation marks, so an object with exactly that many has no key twice and no text.
     if body.count(b'"') != 2 * len(value):
         _refuse_duplicate_keys(body)
     return value
@@ -62,7 +62,7 @@ def parse_json_object(body: bytes | bytearray, *, max_values: int) -> dict[str, 
 def _refuse_structure(body: bytes | bytearray, max_values: int) -> None:
     most = max_values + _SPARE_VALUES
     if len(body) <= _SPARE_VALUES:
-        return  # too short to hold too many of anything, and not worth five passes
+        return  # too short for too many of anything, and not worth five passes
     for what, count, limit in (
         ("lists", body.count(b"["), most),
         ("texts", body.count(b'"') // 2, most),
@@ -74,15 +74,15 @@ def _refuse_structure(body: bytes | bytearray, max_values: int) -> None:
                 "body",
                 f"at most {limit} {what}",
                 str(count),
-                "Send nested lists of plain numbers, in several requests if they are many, or as "
+                "Send nested lists of plain numbers: many of them in several requests, or as "
                 "application/x-npy.",
             )
 
 
 def _refuse_duplicate_keys(body: bytes | bytearray) -> None:
-    """orjson keeps the last of equal keys silently; the standard library's parser lets us see all of them.
+    """orjson silently keeps the last of equal keys; the standard library's parser shows all of them.
 
-    Twenty times slower, and reached only by bodies with text in them, which hold few numbers.
+    Twenty times slower, and used only for bodies with text in them, which contain few numbers.
     """
 
     def refuse(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _remedy(error: orjson.JSONDecodeError) -> str:
     if "empty" in text:
         return 'Send an object such as {"images": [...]}.'
     if "infinity" in text:
-        return "Send numbers that a 64-bit float can hold."
+        return "Send numbers within the range of a 64-bit float."
     if "depth" in text:
         return "Send fewer levels of nesting."
     if "UTF-8" in text or "surrogate" in text:

@@ -1,7 +1,7 @@
 """Images and latents from JSON values and npy files; arrays to npy and npz.
 
-The one door to the number codecs: parsing is in `strict_json.py`, nested lists in `nested_lists.py`, files in
-`npy.py`. Knows shapes and ranges. Knows nothing of models or HTTP.
+The only entrance to the number codecs: parsing is in `strict_json.py`, nested lists in `nested_lists.py`,
+files in `npy.py`. Knows shapes and ranges. Knows nothing of models or HTTP.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ __all__ = [
 
 
 def images_from_json(value: object, shape: Sequence[int], *, max_images: int) -> NDArray[np.float32]:
-    """Images from nested lists of numbers in [0, 1], (N, C, H, W), or (N, H, W) where C is 1.
+    """Images from nested lists of numbers in [0, 1], (N, C, H, W), or (N, H, W) if C is 1.
 
     Args:
-        value: What the JSON parser gave.
+        value: The result of the JSON parser.
         shape: (C, H, W) of one image.
-        max_images: Most images.
+        max_images: Maximum number of images.
 
     Returns:
         float32, C-contiguous, shape (N, C, H, W).
@@ -69,9 +69,9 @@ def latents_from_json(value: object, size: int, *, max_images: int, where: str =
 def plain_images(
     body: bytes | bytearray, shape: Sequence[int], *, max_images: int
 ) -> NDArray[np.float32] | None:
-    """What `images_from_json` makes of a body that is `{"images": [...]}` and nothing else, read at once.
+    """The result of `images_from_json` for a body that is exactly `{"images": [...]}`, read in one step.
 
-    None where anything is unusual, be it right or wrong: read it the strict way then.
+    None for anything unusual, valid or not: then read it the strict way.
 
     Raises:
         InvalidValue: Pixels outside [0, 1], as `images_from_json`.
@@ -89,7 +89,7 @@ def plain_latents(body: bytes | bytearray, size: int, *, max_images: int) -> NDA
 
 
 def _array(value: object, axes: Axes, max_rows: int) -> NDArray[np.float64]:
-    """float64 of shape (N, *row); the nesting of the first row says which form was meant."""
+    """float64 of shape (N, *row); the nesting of the first row selects the form."""
     if not isinstance(value, list):
         raise InvalidValue(
             axes.where, f"lists of numbers, {axes.text}", describe(value), f"Send {axes.text}."

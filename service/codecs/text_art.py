@@ -20,10 +20,10 @@ _FIRST_BRAILLE: Final = 0x2800
 #: Bit of each dot of a cell, by (row, column) (Unicode Standard, Braille Patterns).
 _BITS: Final = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]], dtype=np.uint32)
 _GAP: Final = "  "
-#: Below ½: the soft edges of a stroke join what a higher threshold breaks (looked at on MNIST at 0.3, 0.4,
-#: 0.5).
+#: Below ½: the soft edges of a stroke join parts that a higher threshold separates (seen on MNIST at 0.3,
+#: 0.4, 0.5).
 _STROKE_THRESHOLD: Final = 0.4
-#: Digits have about 1 pixel in 10 between dark and light; pictures with shades have most.
+#: Digits have about 1 pixel in 10 between dark and light; images with shades have a majority.
 _MOST_BETWEEN_IN_STROKES: Final = 0.3
 #: Bayer 1973, 4 × 4: sixteen thresholds, spread so that neighbours differ.
 _BAYER: Final = (np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]) + 0.5) / 16.0
@@ -31,7 +31,7 @@ _LUMA: Final = (0.299, 0.587, 0.114)
 
 
 def braille(images: NDArray[np.float32], *, columns: int = 5) -> str:
-    """Images side by side, `columns` to a row, rows of them under one another.
+    """Images side by side, `columns` per row, with the rows below one another.
 
     Args:
         images: float32 (N, C, H, W) in [0, 1]; C other than 1 is averaged, 3 by luma.
@@ -70,7 +70,7 @@ def _grey(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _fitted(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Averaged down, keeping its proportions, until it fits; small images stay as they are."""
+    """Averaged down in its proportions until it fits; small images are unchanged."""
     height, width = plane.shape
     shrink = max(width / (MAX_CELLS_WIDE * _DOTS_WIDE), height / (MAX_CELLS_HIGH * _DOTS_HIGH))
     if shrink <= 1.0:
@@ -82,7 +82,7 @@ def _fitted(plane: NDArray[np.float32]) -> NDArray[np.float32]:
 def _dots(plane: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Strokes by one threshold, shades by ordered dithering.
 
-    Dithered strokes fray, and thresholded shades vanish.
+    Dithering would fray strokes, and a threshold would remove shades.
     """
     between = (plane > 0.2) & (plane < 0.8)
     if between.mean() <= _MOST_BETWEEN_IN_STROKES:

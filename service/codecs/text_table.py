@@ -19,7 +19,7 @@ def table(columns: Mapping[str, NDArray[np.floating[Any]]], *, of: str) -> str:
 
     Args:
         columns: Equally long arrays of numbers by name, at least one.
-        of: What a row is, such as `image`.
+        of: The name of a row, such as `image`.
 
     Returns:
         Lines joined by newlines, none at the end; numbers have three decimals and stand under one another.

@@ -1,8 +1,8 @@
-"""Files to an uncompressed zip, dated 1980, so that equal files give equal bytes.
+"""Files to an uncompressed zip, dated 1980, so that equal files yield equal bytes.
 
-Knows the zip format (APPNOTE 6.3.10, sections 4.3.7, 4.3.12 and 4.3.16). Knows nothing of the content of
-the files. Writes the same bytes as the standard library's `zipfile` (test_zip_writer) in a quarter of its
-time: 9 µs in place of 35 for the two arrays of an answer.
+Knows the zip format (APPNOTE 6.3.10, sections 4.3.7, 4.3.12 and 4.3.16). Knows nothing of the content of the
+files. Writes the same bytes as the standard library's `zipfile` (test_zip_writer) in a quarter of its time: 9
+µs instead of 35 for the two arrays of a response.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Final
 
-_VERSION: Final = 20  # 2.0: what unpacks it must know no more than plain files
+_VERSION: Final = 20  # 2.0: a reader needs to support only plain files
 _MADE_ON_UNIX: Final = 3
 _STORED: Final = 0
 _MIDNIGHT, _FIRST_OF_JANUARY_1980 = 0, 0x21

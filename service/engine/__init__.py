@@ -1,6 +1,6 @@
 """Inference on arrays: the registry of models, and the operations on a model.
 
-Knows no HTTP, no pictures and no JSON.
+Knows no HTTP, no image files and no JSON.
 
 model = registry.get("mnist")
 posterior = await encode(model.queued, x, call=call)

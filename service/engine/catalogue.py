@@ -16,10 +16,10 @@ from service.engine.store_snapshot import StoreSnapshot
 
 @dataclass(frozen=True)
 class LoadFailure:
-    """Something in the store that cannot be served, and why."""
+    """An entry of the store that cannot be served, and the reason."""
 
     model: str
-    """`name@version`, a name whose aliases cannot be read, or `the store`."""
+    """`name@version`, a name with unreadable aliases, or `the store`."""
     reason: str
 
 
@@ -34,7 +34,7 @@ class Readiness:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a version was refused, and what its files looked like then."""
+    """The reason why a version was refused, and its files at that time."""
 
     reason: str
     files: StoreSnapshot
@@ -81,7 +81,7 @@ class Catalogue:
             return Readiness(
                 False,
                 f"The default model '{default}' cannot be looked up: {unreadable[0].reason}",
-                "Mend what it names, or point to another store (VAE_MODEL_STORE).",
+                "Repair what the reason names, or point to another store (VAE_MODEL_STORE).",
             )
         return Readiness(
             False,

@@ -1,4 +1,4 @@
-"""What can go wrong between an array and a model's answer.
+"""Errors between an array and a model's result.
 
     EngineError
     ├── InvalidInput            an array or a number that the model cannot take; raised before any run
@@ -18,29 +18,31 @@
         ├── CallerDisconnected      the caller will read no result
         └── EngineStopped           the process is stopping
 
-Knows no status codes. Every message says where, what was expected, what came and what to do.
+Knows no status codes. Every message names the place, the expected value, the actual value and the remedy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from model_store.echo import did_you_mean, echo, listed
+
 _MOST_NAMES_LISTED = 10
 _MOST_LABELS_LISTED = 20
 
 
 class EngineError(Exception):
-    """Base of everything the engine raises on purpose."""
+    """Base of every deliberate error of the engine."""
 
 
 class InvalidInput(EngineError):
-    """The caller's own arrays or numbers do not fit; no other caller is affected.
+    """The caller's own arrays or numbers are invalid; no other caller is affected.
 
     Attributes:
         where: Place in the caller's terms, such as `images[2]` or `temperature`.
-        expected: What fits.
+        expected: The valid values.
         got: What was received, bounded in length and never the data itself.
-        remedy: What to send instead.
+        remedy: The remedy for the caller.
     """
 
     def __init__(self, where: str, expected: str, got: str, remedy: str) -> None:
@@ -62,7 +64,7 @@ class InvalidModelReference(InvalidInput):
         super().__init__(
             "model",
             "name, name@version or name@alias (lower-case letters, digits and hyphens)",
-            f"{len(reference)} characters of another form",
+            f"{echo(reference)}",
             "Ask for the list of models and use its names.",
         )
 
@@ -82,52 +84,54 @@ class LabelNotApplicable(InvalidInput):
 class UnknownLabel(InvalidInput):
     """The fitted prior of the version lacks that label; the message lists the labels it has."""
 
-    def __init__(self, model: str, labels: Sequence[str], *, characters: int) -> None:
-        listed = ", ".join(labels[:_MOST_LABELS_LISTED])
-        more = len(labels) - _MOST_LABELS_LISTED
-        listed += f" and {more} more" if more > 0 else ""
+    def __init__(self, model: str, labels: Sequence[str], *, label: str) -> None:
+        hint = did_you_mean(label, labels)
+        remedy = f"GET /models/{model} lists the labels; without one, images of all labels are drawn."
         super().__init__(
             "label",
-            f"one of [{listed}]" if labels else "none: the images that the prior was fitted to had no labels",
-            f"another text, {characters} characters long",
-            f"GET /models/{model} lists the labels; without one, images of all of them are drawn.",
+            f"one of [{listed(labels, most=_MOST_LABELS_LISTED)}]"
+            if labels
+            else "none: the fitted images had no labels",
+            echo(label),
+            f"{hint} {remedy}".strip(),
         )
 
 
 class UnknownModel(EngineError):
-    """Nothing of that name, version or alias exists.
+    """No model has that name, version or alias.
 
     Attributes:
         reference: The reference; it matches the grammar of names, so it is safe to quote.
         available: References that exist, at most ten.
+        left_out: Number of existing references beyond these.
     """
 
     def __init__(self, reference: str, available: Sequence[str]) -> None:
         self.reference = reference
         self.available = tuple(available[:_MOST_NAMES_LISTED])
-        more = len(available) - len(self.available)
-        listed = ", ".join(self.available) + (f" and {more} more" if more > 0 else "")
+        self.left_out = len(available) - len(self.available)
         super().__init__(
-            f"model: expected one of [{listed}], got '{reference}'. Use a name, version or alias that exists."
+            f"model: expected one of [{listed(available, most=_MOST_NAMES_LISTED)}], got {echo(reference)}. "
+            "Use a name, version or alias that exists."
         )
 
 
 class ModelUnavailable(EngineError):
-    """The model exists, or is the default, but cannot answer now.
+    """The model exists, or is the default, but cannot be served now.
 
     Attributes:
         reference: The reference of the call.
-        reason: Why it cannot answer.
+        reason: The reason.
     """
 
     def __init__(self, reference: str, reason: str) -> None:
         self.reference = reference
         self.reason = reason
-        super().__init__(f"model '{reference}' cannot answer: {reason}")
+        super().__init__(f"model '{reference}' cannot be served: {reason}")
 
 
 class ModelRejected(EngineError):
-    """A version that verified on disk, but whose graphs do not do what its manifest says."""
+    """A version that verified on disk, but whose graphs contradict its manifest."""
 
 
 class NoPrior(EngineError):
@@ -154,7 +158,7 @@ class NoDensity(EngineError):
         self.model = model
         super().__init__(
             f"model '{model}': expected a variational autoencoder, got an autoencoder, which has no "
-            "distribution over z, so that no image has a probability under it. Use a model of kind 'vae', or "
+            "distribution over z and so assigns no probability to an image. Use a model of kind 'vae', or "
             "compare an image with its reconstruction."
         )
 
@@ -177,7 +181,7 @@ class TooBusy(NotRun):
     def __init__(self, retry_after_s: int) -> None:
         self.retry_after_s = retry_after_s
         super().__init__(
-            f"as many images wait for a model as may; they take about {retry_after_s} s. Send it again after "
+            f"the queue of images is full; it takes about {retry_after_s} s. Send the request again after "
             "that, or to another instance."
         )
 
@@ -187,7 +191,7 @@ class DeadlineExceeded(NotRun):
 
     def __init__(self) -> None:
         super().__init__(
-            "the time limit of the request came before its turn. Send it again, or fewer at once."
+            "the request exceeded its time limit in the queue. Send it again, or fewer images at once."
         )
 
 
@@ -195,11 +199,11 @@ class CallerDisconnected(NotRun):
     """The caller had disconnected when its turn came."""
 
     def __init__(self) -> None:
-        super().__init__("the caller left before its turn came.")
+        super().__init__("the caller disconnected before its images were run.")
 
 
 class EngineStopped(NotRun):
     """The worker pool is closed."""
 
     def __init__(self) -> None:
-        super().__init__("the models are being shut down. Send it to another instance.")
+        super().__init__("the models are being shut down. Send the request to another instance.")

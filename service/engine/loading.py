@@ -1,7 +1,7 @@
-"""A published version becomes a loaded model: its graphs are loaded, warmed and checked.
+"""Turn a published version into a loaded model: load its graphs, warm them and check them.
 
-Knows verified bytes, the golden vectors and batch invariance. Knows nothing of HTTP, or of where versions
-come from.
+Knows verified bytes, the golden vectors and batch invariance. Knows nothing of HTTP, or of the origin of
+versions.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from service.engine.runtime.batcher import GraphQueue
 from service.engine.runtime.session import GraphSession
 from service.engine.runtime.worker_pool import WorkerPool
 
-#: A ceiling for callers that set none: 65,536 images of 28×28 are 205 MB.
+#: Default maximum for callers without one: 65,536 images of 28×28 are 205 MB.
 DEFAULT_MAX_BATCH = 65_536
-#: Any seed would do; its rows are the inputs on which batches are compared with single rows.
+#: Any seed would do; its rows are the inputs for comparing batches with single rows.
 _PROBE_SEED = 0
 
 
@@ -42,14 +42,13 @@ def load_model(
     Args:
         published: Verified bytes and manifest.
         threads: Threads of one run.
-        worker_pool: Runs what waits in the model's queues.
-        max_batch: Most rows of one call.
-        aliases: Names that point to the version, without the model's own.
+        worker_pool: Runs the model's queued work.
+        max_batch: Maximum number of rows per call.
+        aliases: Names of the version, without the model's own.
         observer: Counts the runs.
 
     Raises:
-        ModelRejected: A graph does not load, is not what the manifest says, or disagrees with the golden
-            vectors.
+        ModelRejected: A graph does not load, contradicts the manifest, or disagrees with the golden vectors.
     """
     manifest, label = published.manifest, str(published.id)
     encoder = BatchInvariantGraph(GraphSession(published.encoder, manifest.encoder, threads=threads))
@@ -84,7 +83,7 @@ def _allow_exact_batches(
     largest = BATCH_SIZES[0]
     shape, latent_size = manifest.image.shape, manifest.latent_size
     noise = standard_normal(seed=_PROBE_SEED, first_row=0, rows=largest, size=math.prod(shape))
-    # Zeros, ones and everything between, as images have them.
+    # Zeros, ones and everything between, as in images.
     encoder.allow_exact_batches(np.clip(noise, 0.0, 1.0).reshape(largest, *shape))
     decoder.allow_exact_batches(
         standard_normal(seed=_PROBE_SEED, first_row=0, rows=largest, size=latent_size)
@@ -99,7 +98,7 @@ def _check_golden(
     *,
     label: str,
 ) -> None:
-    """Through the same code as every request, so that the proof covers the answers."""
+    """With the same code as every request, so that the proof covers the responses."""
     try:
         mu, logvar = encoder.run(golden.x)
         golden.check_encoder(mu, logvar, manifest.golden)

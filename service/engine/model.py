@@ -1,7 +1,7 @@
 """A published version, loaded and checked.
 
-Knows the manifest, the two graphs, and the functions that operations use. Knows nothing of how a version is
-loaded or found, of HTTP, JSON or pictures.
+Knows the manifest, the two graphs, and the functions that operations use. Knows nothing of loading or finding
+a version, of HTTP, JSON or image files.
 
 `queued` is the argument of every operation: `await encode(model.queued, x, call=call)`.
 """
@@ -25,7 +25,7 @@ class LoadedModel:
     manifest: Manifest
     """The version's description of itself."""
     aliases: tuple[str, ...]
-    """Names that pointed here when the store was last read, such as `stable`, without the model's own."""
+    """Names of this version at the last reading of the store, such as `stable`, without the model's own."""
     encoder: BatchInvariantGraph
     decoder: BatchInvariantGraph
     queued: EncoderDecoder
@@ -33,7 +33,7 @@ class LoadedModel:
 
     @property
     def label(self) -> str:
-        """`name@version`, as answers carry it."""
+        """`name@version`, as in responses."""
         return self.queued.label
 
     @property
@@ -53,12 +53,12 @@ class LoadedModel:
 
     @property
     def max_batch(self) -> int:
-        """Most rows of one call."""
+        """Maximum number of rows per call."""
         return self.queued.max_batch
 
     @property
     def batch_sizes(self) -> dict[str, tuple[int, ...]]:
-        """The batch sizes of each graph: (1,) where larger ones would change bits (`batch_invariance`)."""
+        """The batch sizes of each graph: (1,) if larger ones would change bits (`batch_invariance`)."""
         return {graph.file: graph.batch_sizes for graph in (self.encoder, self.decoder)}
 
     def with_aliases(self, aliases: tuple[str, ...]) -> LoadedModel:

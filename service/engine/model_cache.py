@@ -41,13 +41,13 @@ class ModelCache:
         Args:
             load: Returns the model of a version or raises `ModelUnavailable`; never called twice at once for
                 one version.
-            limit: Most models kept.
+            limit: Maximum number of models.
             clock: Monotonic seconds.
         """
         self._load = load
         self._limit = limit
         self._clock = clock
-        self._lock = threading.Lock()  # guards the three below; never held while a model loads
+        self._lock = threading.Lock()  # guards the three below; never held during a load
         self._models: OrderedDict[VersionId, LoadedModel] = OrderedDict()
         self._loading: dict[VersionId, Future[LoadedModel]] = {}
         self._refused: OrderedDict[VersionId, _Refusal] = OrderedDict()
@@ -102,7 +102,7 @@ class ModelCache:
         try:
             model = self._load(version)
         except BaseException as error:
-            reason = error.reason if isinstance(error, ModelUnavailable) else "loading it was interrupted."
+            reason = error.reason if isinstance(error, ModelUnavailable) else "its load was interrupted."
             with self._lock:
                 del self._loading[version]
                 if isinstance(error, ModelUnavailable):

@@ -1,4 +1,4 @@
-"""Which models are loaded, under which names, and why some are not.
+"""The loaded models, their names, and the reasons why others are not loaded.
 
 Knows references, versions and the catalogue in service. Knows nothing of HTTP, of how the store is read or of
 how a model computes.
@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 class ModelRegistry:
-    """Every loaded model by every name it answers to. All methods may be called from any thread."""
+    """Every loaded model by each of its names. Any thread may call any method."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class ModelRegistry:
             threads: Threads of one model run.
             max_loaded: Most versions held beyond those that `load_all` loads.
             worker_pool: Runs what waits in the models' queues.
-            max_batch: Most rows of one call.
+            max_batch: Maximum number of rows per call.
             observer: Counts loads and runs.
             clock: Monotonic seconds.
 
@@ -91,7 +91,7 @@ class ModelRegistry:
         return self._default
 
     def load_all(self) -> None:
-        """Load the default and every aliased version, then put them in service together.
+        """Load the default and every aliased version, then serve them together.
 
         Never raises for what is in the store: each failure is recorded and logged, and the model that had
         the reference before keeps it.
@@ -99,12 +99,12 @@ class ModelRegistry:
         self._read_store(again=True)
 
     def refresh(self) -> bool:
-        """`load_all` for a watcher, who calls it whenever the store may have changed.
+        """`load_all` for a watcher, which calls it after possible changes of the store.
 
         A refused version is neither loaded nor logged again before its files change.
 
         Returns:
-            Whether anything is served or refused now that was not before, or the other way round.
+            Whether the served or refused versions differ from before.
         """
         return self._read_store(again=False)
 
@@ -138,8 +138,8 @@ class ModelRegistry:
 
         Raises:
             InvalidModelReference: Not of these forms.
-            UnknownModel: Nothing of that name exists.
-            ModelUnavailable: It exists, or is the default, but cannot answer.
+            UnknownModel: No model has that name.
+            ModelUnavailable: It exists, or is the default, but cannot be served.
         """
         loaded = self.peek(reference)
         if loaded is not None:
@@ -167,14 +167,14 @@ class ModelRegistry:
         return tuple(everything[version] for version in sorted(everything))
 
     def failures(self) -> tuple[LoadFailure, ...]:
-        """What `load_all` found in the store and could not serve."""
+        """Entries of the store that `load_all` found and could not serve."""
         return self._current().failures
 
     def ignored(self) -> tuple[LoadFailure, ...]:
-        """Entries of the store that are named like a model and that `load_all` ignored, and why.
+        """Entries of the store with the name of a model that `load_all` ignored, and the reasons.
 
-        They may belong to someone else, such as a directory that may not be read. The default model and
-        names that have been served are never ignored: those are failures.
+        They may belong to another program, such as an unreadable directory. The default model and names that
+        have been served are never ignored: those are failures.
         """
         return tuple(LoadFailure(name, reason) for name, reason in self._current().ignored.items())
 

@@ -25,7 +25,7 @@ from service.log_fields import fields
 
 #: The name of the whole store among names of models; the space keeps it apart from all of them.
 WHOLE_STORE = "the store"
-#: Why an entry that is named like a model may belong to someone else, and is then ignored.
+#: The reason why an entry with the name of a model may belong to another program, and is ignored.
 _FOREIGN = (NotPermitted, UnsafeFile)
 _log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class StoreListing:
 
     references: Mapping[str, VersionId]
     unreadable: Mapping[str, str]
-    """Reason by name; `the store` stands for all of them."""
+    """Reason by name; `the store` represents all of them."""
     ignored: Mapping[str, str]
     """Reason by name of each entry that may belong to someone else."""
 
@@ -76,7 +76,7 @@ def list_store(store: ModelStore, *, default: str, served: Collection[str]) -> S
         try:
             aliases = store.aliases(name)
             references |= {f"{name}@{alias}": VersionId(name, v) for alias, v in aliases.items()}
-            # As of the same moment: a promotion in between must not make two names contradict each other.
+            # From the same moment: a promotion in between must not make two names contradict each other.
             references[name] = store.resolve(name, aliases=aliases)
         except ModelNotFound:
             continue  # a name whose first version is still being published

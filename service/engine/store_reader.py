@@ -23,8 +23,8 @@ from service.engine.version_loader import VersionLoader
 from service.log_fields import fields
 
 _GONE = (
-    "It is no longer in the store; the version that was loaded from there goes on answering. Publish it "
-    "again, or choose another default model (VAE_DEFAULT_MODEL)."
+    "It is no longer in the store; the loaded version continues to be served. Publish it again, or choose "
+    "another default model (VAE_DEFAULT_MODEL)."
 )
 _log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ class StoreReader:
             if version in refused:
                 refusals[version] = refused[version]
                 continue
-            files = self._files_of(version)  # before it is read: what changes meanwhile is read again
+            files = self._files_of(version)  # before the reading: later changes trigger another reading
             known = previous.get(version) or self._cache.take(version)
             if known is not None and self.is_replaced(known):
                 known = None

@@ -38,7 +38,7 @@ class VersionLoader:
         Args:
             store: Where published versions are.
             threads: Threads of one model run.
-            max_batch: Most rows of one call.
+            max_batch: Maximum number of rows per call.
             worker_pool: Runs what waits in the models' queues.
             observer: Counts loads and runs.
         """

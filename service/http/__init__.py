@@ -1,1 +1,1 @@
-"""HTTP, whatever the API: what holds for every path. Knows nothing of models, arrays or routes."""
+"""HTTP for every path, independent of the API. Knows nothing of models, arrays or routes."""

@@ -1,4 +1,4 @@
-"""Addresses of clients and proxies: one form for each, and which proxies are trusted.
+"""Addresses of clients and proxies: one form for each, and the trusted proxies.
 
 Knows IP addresses as text. Knows nothing of requests or sockets.
 
@@ -15,13 +15,14 @@ from typing import Final
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _MAPPED: Final = ipaddress.IPv6Network("::ffff:0:0/96")
-#: The longest IPv6 address has 45 characters, and a zone 15. Longer texts are no address and are not cached.
+#: The longest IPv6 address has 45 characters, and a zone 15. Longer texts are no addresses and are not
+#: cached.
 _LONGEST: Final = 64
 EVERYONE: Final = "*"
 
 
 def plain_address(text: str) -> str:
-    """An IP address in its usual form: an IPv4-mapped one as IPv4. Any other text stays as it is."""
+    """An IP address in its usual form: an IPv4-mapped one as IPv4. Any other text is unchanged."""
     if ":" not in text:
         return text
     found = _parsed(text)
@@ -29,7 +30,7 @@ def plain_address(text: str) -> str:
 
 
 def is_loopback_address(text: str) -> bool:
-    """Whether only this machine reaches an IP address; False for a text that is none."""
+    """Whether only this machine reaches an IP address; False for any other text."""
     found = _parsed(text)
     return found is not None and found.is_loopback
 
@@ -41,7 +42,7 @@ class TrustedProxies:
     """
 
     def __init__(self, text: str) -> None:
-        """Reads what an operator wrote.
+        """Read the operator's text.
 
         Args:
             text: `*`, or addresses and networks, separated by commas.
@@ -100,7 +101,7 @@ def _without_zone(address: _Address) -> _Address:
 
 
 def _plain_network(network: _Network) -> _Network:
-    """`::ffff:10.0.0.0/104`, which was the way to trust IPv4 behind `::`, is `10.0.0.0/8`."""
+    """`::ffff:10.0.0.0/104`, the former way to trust IPv4 behind `::`, is `10.0.0.0/8`."""
     if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_MAPPED):
         address = network.network_address.ipv4_mapped
         return ipaddress.IPv4Network((str(address), network.prefixlen - _MAPPED.prefixlen))

@@ -1,6 +1,6 @@
-"""Headers that let a page of another origin read an answer.
+"""Headers that allow pages of another origin to read a response.
 
-Knows the setting `cors_origins` and the headers of CORS. Every answer carries them, also those that no
+Knows the setting `cors_origins` and the headers of CORS. Every response has them, even one that no
 application wrote: a page that may not read a 413 or a 503 sees a failed network, and repeats a request that
 cannot succeed.
 """
@@ -15,14 +15,14 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class CrossOrigin:
-    """The setting `cors_origins`, and the headers that follow from it."""
+    """The setting `cors_origins`, and the resulting headers."""
 
     def __init__(self, origins: str | None = None, *, exposed_headers: Iterable[str] = ()) -> None:
-        """Reads the setting.
+        """Read the setting.
 
         Args:
             origins: Comma-separated origins, `*` for all, or None for no other origin.
-            exposed_headers: Headers of our answers that a page may read.
+            exposed_headers: Response headers that a page may read.
         """
         self.is_on = origins is not None
         self.takes_all = origins == "*"
@@ -38,13 +38,14 @@ class CrossOrigin:
     def permit(
         self, request: Iterable[tuple[bytes, bytes]], answer: Headers, *, is_whole: bool = True
     ) -> None:
-        """Adds to an answer what lets the page read it that sent the request.
+        """Add the headers that allow the requesting page to read a response.
 
         Args:
             request: Headers of the request, lower-case.
             answer: Headers of the answer, lower-case.
-            is_whole: Whether all headers of the request came. If not, and Origin is missing, the page is
-                taken for one of the only allowed origin: a browser compares, and another page reads nothing.
+            is_whole: Whether all headers of the request came. If not, and Origin is missing, the response
+                names the only allowed origin: a browser compares it, so another page cannot read the
+                response.
         """
         if not self.is_on:
             return
@@ -57,7 +58,7 @@ class CrossOrigin:
 
 
 def _vary(answer: Headers) -> None:
-    """Says to caches that another origin gets other headers."""
+    """Declare to caches that other origins receive other headers."""
     for place, (name, value) in enumerate(answer):
         if name == b"vary":
             if b"origin" not in value.lower().replace(b" ", b"").split(b","):

@@ -1,6 +1,6 @@
-"""JSON documents: one pydantic class is the value, its schema and the type that a client reads.
+"""JSON documents: one pydantic class is the value, its schema and the type for a client.
 
-Knows pydantic and JSON. Knows nothing of requests or models. Arrays never come in here: their numbers go
+Knows pydantic and JSON. Knows nothing of requests or models. Arrays are never part of it: their numbers go
 through orjson and NumPy (`service.api.answer`).
 """
 
@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Document(BaseModel):
-    """Parent of every JSON document that a path answers.
+    """Parent of every JSON document in a response.
 
-    The docstring of a field is its description in the OpenAPI document; its place is its place in the JSON.
+    The docstring of a field is its description in the OpenAPI document; the order of the fields is their
+    order in the JSON.
     """
 
     model_config = ConfigDict(

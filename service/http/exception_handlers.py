@@ -1,6 +1,6 @@
-"""Exceptions to answers: every one that has a row in the table of problems.
+"""Exceptions to responses: every exception in the table of problems.
 
-What has none reaches the middleware, which logs it and answers `internal-error`.
+Any other exception reaches the middleware, which logs it and sends `internal-error`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from model_store.echo import echo
 from service.engine import CallerDisconnected
 from service.http.middleware import problem_response
 from service.http.problems import DOMAIN_ERRORS, Item, ProblemError, problem_of
 from service.log_fields import fields
 
-#: The answer to `OPTIONS *`, which asks about the server as a whole.
+#: The response to `OPTIONS *`, which asks about the server as a whole.
 _OF_ANY_PATH: Final = "GET, HEAD, OPTIONS, POST"
 _log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ async def _problem(_: Request, error: Exception) -> Response:
 
 async def _domain(_: Request, error: Exception) -> Response:
     if isinstance(error, CallerDisconnected):
-        raise ClientDisconnect from error  # nobody reads an answer; the middleware logs it as such
+        raise ClientDisconnect from error  # no client reads a response; the middleware logs that
     problem = problem_of(error)
     if problem.kind.status >= 500:
         _log.warning("no answer", extra=fields(code=problem.kind.code, reason=str(error)))
@@ -38,7 +39,7 @@ async def _domain(_: Request, error: Exception) -> Response:
 
 
 async def _routing(request: Request, error: Exception) -> Response:
-    """Starlette's own: no route, or a route without the method, which OPTIONS asks for."""
+    """Starlette's own errors: no route, or a route without the method, including OPTIONS."""
     assert isinstance(error, HTTPException)
     if request.method == "OPTIONS" and request.scope["path"] == "*":
         return _options(_OF_ANY_PATH)
@@ -47,21 +48,21 @@ async def _routing(request: Request, error: Exception) -> Response:
         allowed = ", ".join(sorted({*own, "OPTIONS"}))
         if request.method == "OPTIONS":
             return _options(allowed)
-        item = Item("method", f"one of {allowed}", "another", "GET / lists commands that work.")
+        item = Item("method", f"one of {allowed}", echo(request.method), "GET / lists working commands.")
         problem = ProblemError(
             "method-not-allowed",
-            f"This path takes {allowed}.",
+            f"{echo(request.method)}: this path accepts {allowed}.",
             items=(item,),
             headers={"Allow": allowed},
         )
         return problem_response(problem)
     if error.status_code == 404:
         return problem_response(ProblemError("unknown-path", "No endpoint has this path."))
-    raise error  # nothing of ours raises another: the middleware logs it
+    raise error  # our code raises no other: the middleware logs it
 
 
 def _options(allowed: str) -> Response:
-    """The methods that a path takes. Nothing is run for it, so it takes no key either."""
+    """The methods of a path. Nothing runs for it, so it requires no key either."""
     return Response(status_code=204, headers={"Allow": allowed})
 
 

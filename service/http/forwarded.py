@@ -1,9 +1,9 @@
-"""Who asked, where a trusted proxy stands between: `X-Forwarded-For` and `X-Forwarded-Proto`, as pure ASGI.
+"""The client behind a trusted proxy: `X-Forwarded-For` and `X-Forwarded-Proto`, as pure ASGI.
 
 Knows these two headers and the trusted proxies. Knows nothing of routes.
 
-Each proxy appends the address that it saw, so the last address that is no trusted proxy is the client. Those
-before it may be invented.
+Each proxy appends the address of its peer, so the last address that is no trusted proxy is the client.
+Earlier addresses may be forged.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.http.addresses import TrustedProxies, plain_address
 
 _SCHEMES: Final = ("http", "https")
-#: No chain of proxies is longer. A client can send thousands of addresses, and each has to be parsed.
+#: No chain of proxies is longer. A client can send thousands of addresses, and each must be parsed.
 _MOST_PROXIES: Final = 32
 
 
 class ForwardedHeaders:
-    """Replaces `client` and `scheme` of requests that come from a trusted proxy."""
+    """Replaces `client` and `scheme` of requests from a trusted proxy."""
 
     def __init__(self, app: ASGIApp, *, trusted: TrustedProxies) -> None:
         self._app = app
         self._trusted = trusted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes everything on; only requests of trusted proxies are changed."""
+        """Pass everything on; change only requests of trusted proxies."""
         if scope["type"] == "http":
             client = scope.get("client")
             if (client[0] if client else "") in self._trusted:
@@ -45,7 +45,7 @@ class ForwardedHeaders:
                     scope["scheme"] = scheme
         if not addresses:
             return
-        # Where everyone is trusted, or all of them are, the first one asked by itself.
+        # If all addresses are trusted, the first one is the client.
         considered = addresses[:1] if self._trusted.everyone else addresses[-_MOST_PROXIES:]
         for address in reversed(considered):
             found = _host_and_port(address.strip())
@@ -56,7 +56,7 @@ class ForwardedHeaders:
 
 
 def _host_and_port(text: str) -> tuple[str, int]:
-    """`192.0.2.1`, `192.0.2.1:80`, `::1`, `[::1]` or `[::1]:80`; port 0 where none is given.
+    """`192.0.2.1`, `192.0.2.1:80`, `::1`, `[::1]` or `[::1]:80`; port 0 if there is none.
 
     Any other text stays whole: no part of it may pass for an address.
     """

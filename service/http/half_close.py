@@ -1,10 +1,10 @@
-"""A client that has closed its sending side: it may read on, or it may have left.
+"""A client that has closed its sending side: it may still read, or it may have disconnected.
 
 Knows the socket of a connection. Knows nothing of requests.
 
-TCP says the same in both cases: FIN. They differ in what comes back when something is sent: nothing, or RST.
-So the first bytes of the answer, which are those of every answer, are sent at once, and a reset shows that
-the client has left. A client that reads on gets its answer in two pieces.
+TCP sends FIN in both cases. They differ in the reply to later bytes: none, or RST. Therefore the first bytes
+of the response, which are the same for every response, are sent at once, and a reset shows that the client
+has disconnected. A client that still reads gets its response in two pieces.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from __future__ import annotations
 import socket
 from typing import Any, Final
 
-#: What every answer of this server begins with.
+#: The first bytes of every response of this server.
 FIRST_BYTES: Final = b"HTTP/1.1 "
-#: Linux, TCP_INFO: the first byte is the state, and this one means that nothing is left of the connection.
+#: Linux, TCP_INFO: the first byte is the state, and this state means that the connection no longer exists.
 _TCP_CLOSE: Final = 7
 
 
 def was_reset(connection: Any) -> bool:
-    """Whether the other side has reset a connection; no where the system does not say.
+    """Whether the other side has reset a connection; False if the system does not report it.
 
-    Changes nothing, and may be asked from any thread.
+    It changes nothing, and any thread may call it.
 
     Args:
         connection: The socket of an asyncio transport.
@@ -31,4 +31,4 @@ def was_reset(connection: Any) -> bool:
     try:
         return bool(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE)
     except OSError:
-        return False  # closed here, or no TCP
+        return False  # closed by this process, or no TCP

@@ -1,7 +1,7 @@
 """Lists, parameters and weights in headers, read leniently.
 
-Knows the grammar of RFC 9110, sections 5.6 and 12.4.2, and the ways in which clients miss it. Knows nothing
-of forms, kinds of body or routes. Nothing here raises: an unreadable part is left out.
+Knows the grammar of RFC 9110, sections 5.6 and 12.4.2, and how clients break it. Knows nothing of formats,
+kinds of body or routes. Nothing here raises: an unreadable part is left out.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*+)(?P<end>"?)', re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _WEIGHT = re.compile(r"[+-]?(?:[0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})")
-#: Signs of the grammar; inside of a quoted string each stands for itself.
+#: Signs of the grammar; inside of a quoted string each is an ordinary character.
 _SEPARATORS = {",": "\ue000", ";": "\ue001", "=": "\ue002"}
 _HIDE = str.maketrans(_SEPARATORS)
 _SHOW = str.maketrans({hidden: shown for shown, hidden in _SEPARATORS.items()})
@@ -31,7 +31,7 @@ def elements(header: str, *, most: int) -> list[Element]:
 
     Args:
         header: The value of the header; several lines are joined by commas.
-        most: How many elements are read.
+        most: Maximum number of elements to read.
     """
     found: list[Element] = []
     for text in _without_quotes(header).split(","):
@@ -45,16 +45,16 @@ def elements(header: str, *, most: int) -> list[Element]:
 
 
 def weight(parameters: dict[str, str]) -> float:
-    """The parameter `q`, 0 … 1; 1 where it is missing or cannot be read.
+    """The parameter `q`, 0 … 1; 1 if it is missing or unreadable.
 
-    A number without its leading zero (`.2`) is a number, and one out of range counts as the nearest bound.
+    A number without its leading zero (`.2`) is valid, and one out of range counts as the nearest bound.
     """
     text = parameters.get("q", "")
     return min(1.0, max(0.0, float(text))) if _WEIGHT.fullmatch(text) else 1.0
 
 
 def _parameters(texts: list[str]) -> dict[str, str]:
-    """By name, the first of each; without `=` it is none."""
+    """Parameters by name, the first of each; an element without `=` is none."""
     found: dict[str, str] = {}
     for text in texts:
         name, sign, value = text.partition("=")
@@ -66,7 +66,7 @@ def _parameters(texts: list[str]) -> dict[str, str]:
 def _without_quotes(header: str) -> str:
     """Quoted strings without their quotation marks, their separators hidden.
 
-    A string that never ends is none: its separators separate.
+    A string without an end is none: its separators separate.
     """
     if '"' not in header:
         return header

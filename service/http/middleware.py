@@ -1,4 +1,4 @@
-"""What every request passes on its way in and every answer on its way out, as pure ASGI.
+"""The outer layers of every request and every response, as pure ASGI.
 
 Knows headers, byte counts and the problem table. Knows nothing of models or codecs.
 
@@ -30,15 +30,15 @@ from service.observability.request_trace import Trace, begin_trace, current_trac
 
 _log = logging.getLogger(__name__)
 
-#: Status that the log and the metrics give to a request whose client left before the answer.
+#: Status in the log and the metrics for a request whose client disconnected before the response.
 CLIENT_LEFT = 499
-#: Answered whatever else is refused.
-#: Where `service.security.access` leaves what it knows of the key that was sent; the log contains the label.
+#: Key in a scope for the entry of the request's API key, from `service.security.access`; the log contains its
+#: label.
 API_KEY = "vae.api_key"
 
 
 def problem_response(error: ProblemError) -> Response:
-    """The answer for one problem, with the request id of the request in hand."""
+    """The response for one problem, with the id of the current request."""
     trace = current_trace()
     trace.code = error.kind.code
     return Response(
@@ -50,11 +50,11 @@ def problem_response(error: ProblemError) -> Response:
 
 
 class Envelope:
-    """Outermost: gives every answer its id, timing, safety and CORS headers, and lets no exception out.
+    """Outermost: adds id, timing, safety and CORS headers to every response, and handles every exception.
 
-    An exception that nobody else turned into an answer is logged once, with its traceback, and answered
-    as `internal-error`. When the server stops and a request outlives the grace time, its cancellation
-    is answered as `shutting-down`.
+    An exception that no other code turned into a response is logged once, with its traceback, and becomes
+    `internal-error`. If a stopping server cancels a request after the grace time, the cancellation becomes
+    `shutting-down`.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Envelope:
             if connection_of(scope).only_probes and scope["path"] not in PROBES:
                 raise ProblemError(
                     "too-many-connections",
-                    "More connections are open than this server takes.",
+                    "The server has too many open connections.",
                     headers={"Retry-After": "1", "Connection": "close"},
                 )
             await self._app(scope, receive, send_enveloped)
@@ -107,13 +107,15 @@ class Envelope:
             await problem_response(problem)(scope, receive, send_enveloped)
         except ClientDisconnect:
             if status == 0 and connection_of(scope).timed_out:
-                late = ProblemError("receipt-timeout", "The body was not whole within the time limit.")
+                late = ProblemError(
+                    "receipt-timeout", "The body did not arrive completely within the time limit."
+                )
                 await problem_response(late)(scope, receive, send_enveloped)
             else:
                 status = CLIENT_LEFT
         except asyncio.CancelledError:
             stops = self._is_draining()
-            # Also of half an answer: its status is 200.
+            # Also for half a response: its status is 200.
             trace.code = "shutting-down" if stops else trace.code
             if status or not stops:
                 raise
@@ -121,7 +123,7 @@ class Envelope:
             await problem_response(stopped)(scope, receive, send_enveloped)
         except Exception as error:
             if status:
-                raise  # half an answer cannot be taken back: the server closes the connection
+                raise  # half a response cannot be withdrawn: the server closes the connection
             _log.error("request failed", exc_info=error)
             answer = ProblemError("internal-error", "An unexpected error stopped this request.")
             await problem_response(answer)(scope, receive, send_enveloped)
@@ -131,7 +133,7 @@ class Envelope:
             end_trace(token)
 
     def _complete(self, headers: list[tuple[bytes, bytes]], scope: Scope, trace: Trace) -> None:
-        """Add the headers of every answer, those for pages of allowed origins included."""
+        """Add the headers of every response, including those for pages of allowed origins."""
         _add_headers(headers, trace, self._cross_origin.resource_policy)
         if self._cross_origin.is_on:
             self._cross_origin.permit(scope["headers"], headers)
@@ -139,8 +141,8 @@ class Envelope:
     def _record(self, scope: Scope, trace: Trace, status: int, *, in_parts: bool) -> None:
         """One line and one count per request.
 
-        The line, the metric and Server-Timing have the same time to the answer's headers. An answer in parts
-        has the time of its stream as well; any other is handed over at once.
+        The line, the metric and Server-Timing have the same time until the response's headers. A response in
+        parts has the time of its stream as well; any other is passed on at once.
         """
         trace.route = getattr(scope.get("endpoint"), "route_template", None)
         duration_s = trace.to_answer_s()
@@ -181,7 +183,7 @@ class Envelope:
 
 
 def _add_headers(headers: list[tuple[bytes, bytes]], trace: Trace, resource_policy: bytes) -> None:
-    """Appends to the raw list of an answer, in which nothing else puts any of these but Cache-Control."""
+    """Append to the raw headers of a response. No other code adds any of these, except Cache-Control."""
     headers.append((b"x-request-id", trace.request_id.encode("ascii")))
     headers.append((b"server-timing", trace.server_timing().encode("ascii")))
     if trace.model is not None:
@@ -195,7 +197,7 @@ def _add_headers(headers: list[tuple[bytes, bytes]], trace: Trace, resource_poli
 
 
 class BodyBudget:
-    """Bytes of request bodies that all requests together hold. One event loop, so plain arithmetic."""
+    """Bytes of all request bodies in memory. One event loop, so plain arithmetic."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -203,11 +205,10 @@ class BodyBudget:
 
 
 class BodyCeiling:
-    """Refuses a body longer than `max_bytes`, by the declared length if there is one, else by counting.
+    """Rejects a body longer than `max_bytes`, by the declared length if there is one, otherwise by counting.
 
-    Both ways raise the same problem, so both give the same answer. What arrives after the refusal is
-    dropped by the server without being kept. A body that fits, but for which all bodies together leave no
-    room, is refused as too busy.
+    Both ways raise the same problem, so both lead to the same response. The server drops later bytes without
+    storing them. A body that fits, but exceeds the budget of all bodies together, is rejected as too busy.
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int, budget: BodyBudget) -> None:
@@ -216,7 +217,7 @@ class BodyCeiling:
         self._budget = budget
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request on with a body that is counted as it is read."""
+        """Pass the request on with a body that is counted as it is read."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -229,7 +230,7 @@ class BodyCeiling:
             await problem_response(self._too_large())(scope, receive, send)
             return
         if not declared and scope["method"] in ("GET", "HEAD"):
-            # No body comes, or one that nobody reads: the server bounds what it keeps of it.
+            # There is no body, or no code reads it: the server bounds its buffer for it.
             await self._app(scope, receive, send)
             return
         trace = current_trace()
@@ -255,7 +256,7 @@ class BodyCeiling:
     def _no_room(self) -> ProblemError:
         return ProblemError(
             "too-busy",
-            f"All request bodies together are more than {self._budget.most} bytes at the moment.",
+            f"All request bodies together exceed {self._budget.most} bytes at the moment.",
             headers={"Retry-After": "1"},
         )
 

@@ -1,4 +1,4 @@
-"""Which form an answer takes: the suffix first, then the Accept header, then JSON.
+"""The format of a response: the suffix first, then the Accept header, then JSON.
 
 Knows media types and weights (RFC 9110, section 12.5.1). Knows nothing of models, arrays or routes.
 """
@@ -10,21 +10,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from model_store.echo import echo
 from service.http.media_types import elements, weight
 from service.http.problems import Item, ProblemError
 
 _MAX_ACCEPT_CHARACTERS = 4_000
 _MAX_ACCEPT_RANGES = 64
-#: Weight of `*/*` in place of what is not read of a very long header.
+#: Weight of `*/*` instead of the unread part of a very long header.
 _LEAST_WEIGHT = 1e-6
 #: Parameters of a media range that do not make it narrower than its type.
 _NEUTRAL = {"q", "charset"}
-#: Every browser asks for it when it opens an address. Java's default header has `text/html`, but not this.
+#: Every browser requests it when it opens an address. Java's default header has `text/html`, but not this.
 _OF_BROWSERS = ("application", "xhtml+xml")
 
 
 class Format(Enum):
-    """A form of an answer: its suffix and its media type."""
+    """A format of a response: its suffix and its media type."""
 
     JSON = ("json", "application/json")
     PNG = ("png", "image/png")
@@ -51,7 +52,7 @@ class _Range:
     quality: float
 
     def precision(self, form: Format) -> int:
-        """How exactly it names the form: 3 exactly, 2 by `type/*`, 1 by `*/*`, 0 not at all."""
+        """How exactly it names the format: 3 exactly, 2 by `type/*`, 1 by `*/*`, 0 not at all."""
         kind, subtype = form.media_type.split("/")
         if (self.kind, self.subtype) == (kind, subtype):
             return 3
@@ -61,38 +62,38 @@ class _Range:
 
 
 def choose_format(*, suffix: str | None, accept: str | None, forms: Sequence[Format]) -> Format:
-    """The form to answer in, out of `forms`, whose first member is the default.
+    """The format of the response, from the available ones, whose first member is the default.
 
-    A suffix wins over any Accept header. Without one, the form with the highest weight wins, and among
-    equals the one named most exactly, then the one listed first here: `*/*` is JSON. A browser that opens an
-    address accepts pages and, at a lower weight, `*/*`: it is shown the picture where there is one.
+    A suffix wins over any Accept header. Without one, the format with the highest weight wins; among equals
+    the most exactly named one, then the first one here: `*/*` is JSON. A browser that opens an address
+    accepts pages and, at a lower weight, `*/*`: it receives the PNG if there is one.
 
-    A header that cannot be read counts as absent. The beginning of a very long header is read, and excludes
-    only what it names.
+    An unreadable header counts as absent. Only the beginning of a very long header is read, and it excludes
+    only the formats that it names.
 
     Raises:
-        ProblemError: `form-not-available`, listing the forms there are.
+        ProblemError: `form-not-available`, listing the available formats.
     """
     if suffix is not None:
         for form in forms:
             if form.suffix == suffix:
                 return form
-        raise _no_such_form("suffix", "another suffix", forms)
+        raise _no_such_form("suffix", echo(suffix), forms)
     if accept is None or not accept.strip() or accept.strip() == "*/*":
         return forms[0]
     if len(accept) > _MAX_ACCEPT_CHARACTERS:
-        accept = accept[: _MAX_ACCEPT_CHARACTERS + 1]  # one more, so that it still shows to be too long
+        accept = accept[: _MAX_ACCEPT_CHARACTERS + 1]  # one more, to detect that it is too long
     return _by_accept(accept, tuple(forms))
 
 
-@functools.lru_cache(maxsize=128)  # clients send few different ones, and half a megabyte of them at the most
+@functools.lru_cache(maxsize=128)  # clients send few different ones, and at most half a megabyte of them
 def _by_accept(accept: str, forms: tuple[Format, ...]) -> Format:
     ranges = _parse_accept(accept)
     if not ranges:
         return forms[0]
     best = _best(ranges, forms)
     if best is None:
-        raise _no_such_form("Accept", "media types of which none is among them", forms)
+        raise _no_such_form("Accept", echo(accept), forms)
     form, precision = best
     opened_by_browser = precision == 1 and any((r.kind, r.subtype) == _OF_BROWSERS for r in ranges)
     if opened_by_browser and Format.PNG in forms:
@@ -101,10 +102,10 @@ def _by_accept(accept: str, forms: tuple[Format, ...]) -> Format:
 
 
 def _best(ranges: Sequence[_Range], forms: Sequence[Format]) -> tuple[Format, int] | None:
-    """The acceptable form of highest quality, then precision, then order; with its precision."""
+    """The acceptable format of highest quality, then precision, then order; with its precision."""
     ranked: list[tuple[float, int, int]] = []
     for order, form in enumerate(forms):
-        # The most exact range decides the quality of a form, not the kindest one.
+        # The most exact range determines the quality of a format, not the most favourable one.
         precision, quality = max(((r.precision(form), r.quality) for r in ranges), default=(0, 0.0))
         if precision and quality > 0:
             ranked.append((quality, precision, -order))
@@ -115,10 +116,10 @@ def _best(ranges: Sequence[_Range], forms: Sequence[Format]) -> tuple[Format, in
 
 
 def _parse_accept(accept: str) -> list[_Range]:
-    """The ranges that can be read; any other element is as good as absent.
+    """The readable ranges; any other element counts as absent.
 
-    A range with a parameter of its own, such as `application/json;version=2`, names a kind of that type. The
-    type satisfies it, but with the weight 0 it does not exclude the type.
+    A range with its own parameter, such as `application/json;version=2`, names a kind of that type. The type
+    satisfies it, but with the weight 0 it does not exclude the type.
     """
     is_cut = len(accept) > _MAX_ACCEPT_CHARACTERS
     whole = accept.rpartition(",")[0] if is_cut else accept
@@ -127,7 +128,7 @@ def _parse_accept(accept: str) -> list[_Range]:
     for element in found[:_MAX_ACCEPT_RANGES]:
         kind, slash, subtype = element.value.lower().partition("/")
         if kind == "*" and not slash:
-            subtype = "*"  # as older Java has it
+            subtype = "*"  # as in older Java
         quality = weight(element.parameters)
         is_narrower = not element.parameters.keys() <= _NEUTRAL
         if kind and subtype and not (quality == 0 and is_narrower):

@@ -1,13 +1,12 @@
-"""Strict parameters: what one may be, and the sentence that says so when it is not.
+"""Strict parameters: their valid values, and the errors about others.
 
-Knows pydantic and plain values. Knows nothing of requests, models or arrays.
-Nothing is coerced: `true` is no number, `"1.5"` is no float, `1.0` is no integer, and what is not in the
-class is refused by its nearest name. A client's text is never repeated, only its kind and length.
+Knows pydantic and plain values. Knows nothing of requests, models or arrays. Nothing is coerced: `true` is no
+number, `"1.5"` is no float, `1.0` is no integer. An unknown parameter is rejected, with the nearest known
+name.
 """
 
 from __future__ import annotations
 
-import difflib
 import functools
 import json
 import re
@@ -21,14 +20,15 @@ from urllib.parse import parse_qsl
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
+from model_store.echo import did_you_mean, echo
 from service.codecs.describe import describe as json_words
 from service.http.problems import MAX_ITEMS, Item, ProblemError
 
 MAX_QUERY_BYTES = 4_096
 MAX_QUERY_FIELDS = 64
-#: Longer queries are read anew each time, so that the 256 that are remembered stay small.
+#: Longer queries are parsed each time, so that the 256 cached ones stay small.
 _MOST_REMEMBERED_BYTES = 256
-#: What a query does without: `["a", 1]` → `a,1`.
+#: Signs that a query omits: `["a", 1]` → `a,1`.
 _NO_JSON = str.maketrans("", "", '[]" ')
 _INTEGER = re.compile(r"-?[0-9]{1,40}\Z")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,40})(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,6})?\Z")
@@ -36,14 +36,14 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,40})(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds that come from the settings rather than from the class."""
+    """Bounds from the settings rather than from the class."""
 
     max_images: int
-    """Most images of a request or an answer that is held whole."""
+    """Maximum number of images of a request, or of a response in one part."""
     max_stream_images: int
-    """Most images of an answer that is sent part by part."""
+    """Maximum number of images of a response that is sent part by part."""
     max_score_draws: int
-    """Most importance draws of one /score, all its images together."""
+    """Maximum number of importance draws of one /score, all its images together."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def read_query(query: bytes, model: type[S], limits: Limits) -> S:
     """The parameters in a query string.
 
     Raises:
-        ProblemError: `invalid-parameter`, naming up to ten unknown, repeated or ill-valued parameters.
+        ProblemError: `invalid-parameter`, naming up to ten unknown, repeated or invalid parameters.
     """
     if not query:
         return _defaults(model)
@@ -99,14 +99,14 @@ def _read_query(query: bytes, model: type[S], limits: Limits) -> S:
 
 @functools.lru_cache(maxsize=256)
 def _known_query(query: bytes, model: type[Parameters], limits: Limits) -> Parameters:
-    """The same, read once for each text: what comes of it is frozen, and most clients send one for ever."""
+    """The same, parsed once for each text: the result is frozen, and most clients always send the same."""
     return _read_query(query, model, limits)
 
 
 def read_object(
     values: Mapping[str, object], model: type[S], limits: Limits, *, also: Iterable[str] = ()
 ) -> S:
-    """The scalars in a JSON object; names in `also` are known, but are somebody else's to read.
+    """The parameters in a JSON object; another parser reads the known names in `also`.
 
     Raises:
         ProblemError: `invalid-value`, naming up to ten defects.
@@ -122,7 +122,7 @@ def read_object(
 
 
 def _defaults(model: type[S]) -> S:
-    """What a request without any of these parameters means; frozen, so one for all."""
+    """The meaning of a request without any of these parameters; frozen, so one instance for all."""
     found = _DEFAULTS.get(model)
     if found is None:
         found = _DEFAULTS[model] = model()
@@ -134,7 +134,7 @@ _DEFAULTS: dict[type[Parameters], Parameters] = {}
 
 
 def expectation(field: FieldInfo, limits: Limits) -> str:
-    """What the field takes, in words: `an integer from 1 to 256`."""
+    """The valid values of the field, in words: `an integer from 1 to 256`."""
     kind = scalar_type(field)
     if kind is bool:
         return "true or false"
@@ -155,14 +155,14 @@ def expectation(field: FieldInfo, limits: Limits) -> str:
 
 
 def bounds(field: FieldInfo, limits: Limits) -> tuple[Any, Any]:
-    """(smallest, largest) value of a numeric field; None where there is none."""
+    """(smallest, largest) value of a numeric field; None without a bound."""
     low, high = _constraint(field, "ge"), _constraint(field, "le")
     dynamic = next((getattr(limits, m.limit) for m in field.metadata if isinstance(m, AtMost)), None)
     return low, dynamic if dynamic is not None else high
 
 
 def longest_text(field: FieldInfo) -> int | None:
-    """Most characters of a text field, if it has a bound."""
+    """Maximum length of a text field in characters, if it has a bound."""
     longest: int | None = _constraint(field, "max_length")
     return longest
 
@@ -172,23 +172,23 @@ def _constraint(field: FieldInfo, name: str) -> Any:
 
 
 def words_of(field: FieldInfo) -> tuple[str, ...]:
-    """The words that a text field takes, if it takes nothing else."""
+    """The valid words of a text field, if they are listed."""
     annotation = _annotation(field)
     return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
 def element_of(field: FieldInfo) -> FieldInfo:
-    """One integer of a field that takes several."""
+    """One integer of a field with several."""
     return FieldInfo.from_annotation(get_args(_annotation(field))[0])
 
 
 def list_lengths(field: FieldInfo) -> tuple[int, int]:
-    """Fewest and most elements of a field that takes several."""
+    """Minimum and maximum number of elements of a field with several."""
     return _constraint(field, "min_length"), _constraint(field, "max_length")
 
 
 def scalar_type(field: FieldInfo) -> Any:
-    """bool, int, float, str, or list for a few integers, whether the field may be left out or not."""
+    """bool, int, float, str, or list for a few integers; an optional field has the same type."""
     annotation = _annotation(field)
     if get_origin(annotation) is Literal:
         return str
@@ -206,10 +206,10 @@ def _annotation(field: FieldInfo) -> Any:
 
 
 def describe(value: object) -> str:
-    """What came, without repeating it: numbers are shown when they are short, text never."""
+    """The actual value, if it is a short scalar; otherwise its type and size."""
     if isinstance(value, _Unreadable):
         return value.got
-    return json_words(value)
+    return echo(value) if isinstance(value, str) else json_words(value)
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ def _split_query(query: bytes) -> list[tuple[str, str]]:
                 "query", f"at most {MAX_QUERY_BYTES} bytes", f"{len(query)} bytes", "Send images in a body."
             ),
         )
-    # Between two `&`, and behind the last one, there may be nothing: clients join and append pairs blindly.
+    # Clients append pairs blindly, so empty text between two `&` and after the last one is valid.
     pairs = b"&".join(filter(None, query.split(b"&")))
     if not pairs:
         return []
@@ -240,7 +240,7 @@ def _split_query(query: bytes) -> list[tuple[str, str]]:
             errors="strict",
             max_num_fields=MAX_QUERY_FIELDS,
         )
-    except ValueError:  # UnicodeDecodeError among them
+    except ValueError:  # also raised as UnicodeDecodeError
         raise ProblemError.of_item(
             "invalid-parameter",
             Item(
@@ -253,7 +253,7 @@ def _split_query(query: bytes) -> list[tuple[str, str]]:
 
 
 def _from_text(text: str, field: FieldInfo) -> object:
-    """A query's text as a value of the field's type, read as strictly as JSON would be."""
+    """A query's text as a value of the field's type, parsed as strictly as JSON."""
     kind = scalar_type(field)
     if kind is str:
         return text
@@ -265,7 +265,7 @@ def _from_text(text: str, field: FieldInfo) -> object:
         return float(text)
     if kind is list and all(_INTEGER.match(part) for part in text.split(",")):
         return [int(part) for part in text.split(",")]
-    return _Unreadable("nothing" if not text else f"text of {len(text)} characters that is none")
+    return _Unreadable(echo(text) if text else "nothing")
 
 
 def _validated(
@@ -283,7 +283,7 @@ def _validated(
         parsed = model.model_validate(dict(values), strict=True)
     except ValidationError as error:
         wrong = [str(e["loc"][0]) for e in error.errors(include_input=False, include_url=False)]
-    for name in model.model_fields if wrong else values:  # what was not sent can only be missing
+    for name in model.model_fields if wrong else values:  # a missing value can only be missing
         field, value = model.model_fields[name], values.get(name)
         high = bounds(field, limits)[1]
         too_large = (
@@ -309,12 +309,10 @@ def _misfit(where: str, name: str, field: FieldInfo, value: object, limits: Limi
 
 def _unknown(where: str, name: str, known: Iterable[str]) -> Item:
     names = sorted(known)
-    # Names are short, so only short ones can be near; a long one would cost time to compare.
-    nearest = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.4) if len(name) <= 64 else []
-    remedy = f"Did you mean {nearest[0]}? " if nearest else ""
+    hint = did_you_mean(name.lower(), names)
     return Item(
         where,
         "one of " + ", ".join(names) if names else "none",
-        f"an unknown name of {len(name)} characters",
-        remedy + ("Correct or leave it out."),
+        echo(name),
+        f"{hint} Correct or leave it out.".strip(),
     )

@@ -1,6 +1,6 @@
-"""Reading requests from bytes, those behind an offer to change the protocol included.
+"""Parse requests from bytes, including those after an offer to change the protocol.
 
-Knows llhttp, by way of httptools. Knows nothing of requests once they are read.
+Knows llhttp, by way of httptools. Knows nothing of requests after parsing.
 
 RFC 9110, section 7.8: a server that does not take an upgrade ignores the offer. llhttp stops behind the head
 of such a request, reports its end and skips its body (MagicStack/httptools#124, Kludex/uvicorn#2722). Java's
@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 import httptools
 
-#: The headers that say where a body ends (RFC 9112, section 6.3), in lower case.
+#: The headers that determine the end of a body (RFC 9112, section 6.3), in lower case.
 _FRAMING: Final = (b"content-length", b"transfer-encoding")
 
 
@@ -23,17 +23,17 @@ class Reader(Protocol):
     """The object whose callbacks the parser calls."""
 
     headers: list[tuple[bytes, bytes]]
-    """Names in lower case, of the last head."""
+    """Headers of the last head, names in lower case."""
     reads_framing: bool
-    """The parser reads the framing of the last head again: beginning, URL, headers and head are no news."""
+    """The parser reads the framing of the last head again: ignore its beginning, URL, headers and head."""
 
 
 class RequestParser(httptools.HttpRequestParser):
-    """httptools' parser, which takes no upgrade and reads on.
+    """httptools' parser, which ignores upgrades and continues to read.
 
-    Where llhttp stops, it begins anew with a second head, which has the framing headers of the first and no
+    If llhttp stops, this class feeds it a second head, which has the framing headers of the first and no
     upgrade. So llhttp itself reads the body, by its own rules, and then the next request. It calls
-    `on_message_complete` twice: behind the first head, while `should_upgrade()` is true, and behind the body.
+    `on_message_complete` twice: after the first head, while `should_upgrade()` is true, and after the body.
     """
 
     def __init__(self, reader: Reader) -> None:
@@ -41,10 +41,10 @@ class RequestParser(httptools.HttpRequestParser):
         self._begin()
 
     def feed_data(self, data: bytes | bytearray | memoryview | array[int]) -> None:
-        """Reads what came.
+        """Parse the next bytes.
 
         Raises:
-            httptools.HttpParserError: It is no HTTP/1.1, or a callback objects.
+            httptools.HttpParserError: The bytes are no HTTP/1.1, or a callback raised.
         """
         while True:
             try:
@@ -57,13 +57,14 @@ class RequestParser(httptools.HttpRequestParser):
 
     def _begin(self) -> None:
         super().__init__(self._reader)
-        # As in uvicorn: the first of several requests in one segment is answered, even if it says "close".
+        # As in uvicorn: the first of several requests in one segment is answered, even if it contains
+        # "close".
         self.set_dangerous_leniencies(lenient_data_after_close=True)
 
     def _read_framing(self) -> None:
         reader = self._reader
         head = _framing_head(reader.headers, closes=not self.should_keep_alive())
-        # Anew: llhttp keeps the length of the first head, and reads nothing behind its "close".
+        # A new parser: llhttp keeps the length of the first head, and reads nothing after its "close".
         self._begin()
         reader.reads_framing = True
         try:

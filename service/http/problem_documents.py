@@ -1,7 +1,7 @@
 """Problems as JSON: the body of an error (RFC 9457) and the table of all codes.
 
-Knows the table of problems. Knows nothing of how an error came about. A body is at most `MAX_BODY_BYTES` long
-whatever was sent, and holds at most `MAX_ITEMS` items.
+Knows the table of problems. Knows nothing of the cause of an error. A body is at most `MAX_BODY_BYTES` long
+and contains at most `MAX_ITEMS` items, for any request.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ class ProblemItem(Document):
     where: str
     """Such as `images[2]` or `query: n`."""
     expected: str
-    """What fits."""
+    """The valid values."""
     got: str
-    """What came; never the text itself."""
+    """The actual value, if it is a short scalar or name; otherwise its type and size."""
     remedy: str
-    """What to send instead."""
+    """The remedy."""
 
 
 class Problem(Document):
-    """RFC 9457. At most 8,000 bytes; never repeats what was sent."""
+    """RFC 9457. At most 8,000 bytes; never repeats a body."""
 
     type: str
-    """Address, on this server, of what the code means."""
+    """Address, on this server, of the description of the code."""
     title: str
-    """What the code means, in words."""
+    """The meaning of the code, in words."""
     status: ProblemStatus
     code: ProblemCode
     """Stable; made for programs."""
     detail: str
-    """What was wrong with this request."""
+    """The fault of this request."""
     remedy: str
-    """What to do about problems of this code."""
+    """The remedy for problems of this code."""
     request_id: str
     """The same as X-Request-Id."""
     errors: Annotated[list[ProblemItem], Field(max_length=MAX_ITEMS)]
@@ -59,19 +59,19 @@ class ProblemRow(Document):
     code: ProblemCode
     status: ProblemStatus
     title: str
-    """What it means."""
+    """Its meaning."""
     remedy: str
-    """What to do about it."""
+    """Its remedy."""
 
 
 class ProblemTable(Document):
-    """Every problem that an answer can report."""
+    """Every problem of this server."""
 
     problems: list[ProblemRow]
 
 
 def problem_body(error: ProblemError, *, request_id: str, prefix: str = "") -> bytes:
-    """The JSON of one problem: at most `MAX_BODY_BYTES` bytes, whatever the error carries.
+    """The JSON of one problem: at most `MAX_BODY_BYTES` bytes for any error.
 
     Args:
         error: The problem.
@@ -117,7 +117,7 @@ def problem_table(*, prefix: str = "") -> ProblemTable:
 
 
 def _clip(text: str, limit: int = _MAX_PART_BYTES) -> str:
-    """`text` cut to `limit` UTF-8 bytes, without characters that JSON would swell."""
+    """Cut `text` to `limit` UTF-8 bytes and replace characters that JSON would escape at length."""
     clean = "".join(c if c.isprintable() else "?" for c in text[: limit + 1])
     data = clean.encode("utf-8", "replace")
     return clean if len(data) <= limit else data[: limit - 3].decode("utf-8", "ignore") + "..."

@@ -1,10 +1,10 @@
-"""What went wrong, told as RFC 9457 problem bodies: the one table from error to status.
+"""RFC 9457 problem bodies: the one table from domain error to HTTP status.
 
-Knows every error class of the engine, the codecs and the edge, and the status, code and remedy of each.
-Knows nothing of how an error came about. No other module writes a status of 400 or above.
+Knows every error class of the engine, the codecs and the edge, and the status, code and remedy of each. Knows
+nothing of the cause of an error. No other module writes a status of 400 or above.
 
-A problem never repeats a client's text: a number that was out of range may be shown, a string only by its
-length. `problem_documents` writes its JSON.
+A problem contains short names and numbers that the client sent, escaped and cut (`echo`), and never a body.
+`problem_documents` writes its JSON.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from model_store.echo import did_you_mean, echo
 from service.codecs.errors import CodecError, MalformedBody
 from service.engine.errors import (
     DeadlineExceeded,
@@ -34,13 +35,13 @@ from service.engine.errors import (
 
 MEDIA_TYPE = "application/problem+json"
 MAX_ITEMS = 10
-#: A path in a text for people always follows a method: a path without one may be that of a file.
+#: In a text for people a path always follows a method. A path without one may be the path of a file.
 _VERB = re.compile(r"\b(GET|POST) /")
 
 
 @dataclass(frozen=True)
 class ProblemKind:
-    """One row of the table: a code that never changes, its status, and what a caller does about it."""
+    """One row of the table: a code that never changes, its status, and the remedy for the caller."""
 
     code: str
     status: int
@@ -62,57 +63,59 @@ PROBLEMS: Mapping[str, ProblemKind] = _table(
     ProblemKind(
         "malformed-body",
         400,
-        "The body cannot be read as what it says it is",
-        "Send the body whole and in the form that its Content-Type names; errors[] says where it broke.",
+        "The body does not match its Content-Type",
+        "Send the whole body in the format that its Content-Type names; errors[] names the place of the "
+        "fault.",
     ),
     ProblemKind(
         "missing-key",
         401,
-        "This server takes API keys, and none was sent",
-        "Send the header `Authorization: Bearer KEY`; whoever runs the server has the key.",
+        "This server requires an API key, and the request has none",
+        "Send the header `Authorization: Bearer KEY`; the operator of the server issues keys.",
     ),
     ProblemKind(
         "unknown-key",
         401,
-        "The Authorization header holds no key of this server",
-        "Send the key whole and once, as `Authorization: Bearer KEY`, or ask for another.",
+        "The Authorization header does not contain a key of this server",
+        "Send one complete key, as `Authorization: Bearer KEY`, or request a new one.",
     ),
     ProblemKind(
         "administration-off",
         403,
-        "This server takes no administration over HTTP",
-        "Start it with a key file that holds a key of the scope admin (`vae-serve key --scope admin`).",
+        "Administration over HTTP is off",
+        "Start the server with a key file that contains a key of the scope admin (`vae-serve key --scope "
+        "admin`).",
     ),
     ProblemKind(
         "insufficient-scope",
         403,
-        "The key that was sent may not do this",
+        "The API key does not have the scope for this request",
         "Send a key of the scope that WWW-Authenticate names.",
     ),
     ProblemKind(
         "host-not-allowed",
         403,
-        "This server does not know the host name that it was called by",
-        "Call it by localhost or an IP address, or have its operator add the name to VAE_ALLOWED_HOSTS.",
+        "This server does not accept this host name",
+        "Use localhost or an IP address, or have the operator add the name to VAE_ALLOWED_HOSTS.",
     ),
     ProblemKind(
         "origin-not-allowed",
         403,
-        "A page of this origin may not make this call from a browser",
-        "Have the server's operator add the origin to VAE_CORS_ORIGINS, and send only the headers it allows. "
-        "Administration without a key takes no page but the server's own.",
+        "Pages of this origin may not send this request from a browser",
+        "Have the operator add the origin to VAE_CORS_ORIGINS, and send only the headers that the server "
+        "allows. Without API keys, only the server's own pages may administrate it.",
     ),
     ProblemKind(
         "unknown-path",
         404,
-        "There is nothing at this path",
+        "No endpoint has this path",
         "GET / lists the endpoints, GET /docs describes them.",
     ),
     ProblemKind(
         "unknown-model",
         404,
         "No such model, version or alias",
-        "GET /models lists what is there; ?model= takes name, name@version or name@alias.",
+        "GET /models lists the models; ?model= takes name, name@version or name@alias.",
     ),
     ProblemKind(
         "method-not-allowed",
@@ -123,98 +126,99 @@ PROBLEMS: Mapping[str, ProblemKind] = _table(
     ProblemKind(
         "form-not-available",
         406,
-        "The answer does not exist in the form asked for",
-        "Ask for one of the forms that errors[] lists, by suffix or by Accept.",
+        "The response is not available in the requested format",
+        "Request one of the formats that errors[] lists, by suffix or by Accept.",
     ),
     ProblemKind(
         "receipt-timeout",
         408,
-        "The request did not come whole within the time limit",
-        "Send the request at once and without pauses; GET /limits tells the time limit.",
+        "The request did not arrive completely within the time limit",
+        "Send the request without pauses; GET /limits lists the time limit.",
     ),
     ProblemKind(
         "body-too-large",
         413,
-        "The body is longer than this server takes",
+        "The body exceeds the size limit of this server",
         "Send fewer images per request, or send them as application/x-npy, which is several times shorter.",
     ),
     ProblemKind(
         "media-type-not-supported",
         415,
-        "The body is in a form that this endpoint does not take",
-        "Send one of the forms that errors[] lists, uncompressed and not as multipart.",
+        "This endpoint does not accept the format of the body",
+        "Send one of the formats that errors[] lists, uncompressed and not as multipart.",
     ),
     ProblemKind(
         "invalid-parameter",
         422,
-        "A parameter is unknown, repeated or has a value that does not fit",
+        "A parameter is unknown, repeated or has an invalid value",
         "Correct the parameter that errors[] names.",
     ),
     ProblemKind(
         "invalid-value",
         422,
-        "The body can be read, but a value in it does not fit",
+        "The body contains an invalid value",
         "Correct the value that errors[] names.",
     ),
     ProblemKind(
         "no-prior",
         422,
-        "This model does not have the prior that was asked for, or has none",
-        "Leave prior and label out for the best it has (GET /models); without any, use POST /reconstruct.",
+        "This model does not have the requested prior",
+        "Leave out prior and label to use the model's best prior (GET /models). A model without priors "
+        "offers POST /reconstruct.",
     ),
     ProblemKind(
         "unknown-label",
         422,
-        "This model draws no images of that label alone",
-        "Ask for one of the labels that errors[] lists, or leave label out.",
+        "This model has no prior for this label",
+        "Use one of the labels that errors[] lists, or leave out label.",
     ),
     ProblemKind(
         "no-density",
         422,
-        "This model gives no image a probability",
+        "This model assigns no probability to images",
         "Score with a model of kind `vae` (GET /models), or compare an image with that of POST /reconstruct.",
     ),
     ProblemKind(
         "too-busy",
         429,
-        "More is asked for than this server can do",
-        "Send the request again after the seconds in Retry-After, or to another instance.",
+        "The server is overloaded",
+        "Repeat the request after the seconds in Retry-After, or send it to another instance.",
     ),
     ProblemKind(
         "too-many-connections",
         429,
-        "More connections are open than this server takes",
-        "Use fewer connections and keep them open, or go to another instance.",
+        "The server has too many open connections",
+        "Use fewer connections and keep them open, or use another instance.",
     ),
     ProblemKind(
         "head-too-large",
         431,
-        "Request line and headers are longer than this server takes",
-        "Send fewer and shorter headers; what is long belongs in the body.",
+        "The request line and headers exceed the size limit of this server",
+        "Send fewer and shorter headers; long values belong in the body.",
     ),
     ProblemKind(
         "internal-error",
         500,
-        "The server made a mistake",
-        "Report the request id to the operator: the log tells more under it. Trying again rarely helps.",
+        "The server failed",
+        "Report the request id to the operator: the log has details under this id. A retry rarely helps.",
     ),
     ProblemKind(
         "inference-failed",
         500,
-        "The model could not be run on this input",
-        "Report the request id to the operator: the log tells more under it.",
+        "The model failed on this input",
+        "Report the request id to the operator: the log has details under this id.",
     ),
     ProblemKind(
         "model-unavailable",
         503,
-        "The model that was asked for cannot answer",
+        "The requested model cannot be served",
         "Use another version (GET /models), or have the operator run `vae-store verify`.",
     ),
     ProblemKind(
         "not-ready",
         503,
-        "The server is not ready to answer",
-        "Try again later; detail says what it waits for.",
+        "The server is not ready",
+        "Try again later; detail names the reason.",
     ),
     ProblemKind(
         "shutting-down",
@@ -225,12 +229,12 @@ PROBLEMS: Mapping[str, ProblemKind] = _table(
     ProblemKind(
         "deadline-exceeded",
         504,
-        "The time limit of the request came before its result",
-        "Send it again later or with fewer images; GET /limits tells the time limit.",
+        "The request exceeded its time limit",
+        "Repeat the request later or with fewer images; GET /limits lists the time limit.",
     ),
 )
 
-#: Domain error → code. The first row that fits counts, so a class stands before its parent.
+#: Domain error → code. The first matching row counts, so a class stands before its parent.
 DOMAIN_ERRORS: tuple[tuple[type[Exception], str], ...] = (
     (MalformedBody, "malformed-body"),
     (CodecError, "invalid-value"),
@@ -250,13 +254,13 @@ DOMAIN_ERRORS: tuple[tuple[type[Exception], str], ...] = (
     (EngineError, "internal-error"),
 )
 
-#: Statuses that a caller may simply try again, and after how many seconds.
+#: Statuses that a caller may retry, and after how many seconds.
 _RETRY_AFTER_S: Mapping[int, int] = MappingProxyType({503: 5})
 
 
 @dataclass(frozen=True)
 class Item:
-    """One defect: where it is, what was expected, what came, and what to do."""
+    """One defect: its place, the expected value, the actual value, and the remedy."""
 
     where: str
     expected: str
@@ -265,7 +269,7 @@ class Item:
 
 
 class ProblemError(Exception):
-    """Raised anywhere at the edge; becomes the answer."""
+    """An error at the HTTP edge, which becomes the response."""
 
     def __init__(
         self,
@@ -283,12 +287,12 @@ class ProblemError(Exception):
 
     @classmethod
     def of_item(cls, code: str, item: Item) -> ProblemError:
-        """A problem with one defect, whose sentence is also the detail."""
+        """A problem with one defect. Its sentence is also the detail."""
         return cls(code, sentence(item), items=(item,))
 
 
 def problem_of(error: Exception) -> ProblemError:
-    """The problem that a domain error is, with each of its defects as an item."""
+    """Translate a domain error into a problem; each of its defects becomes an item."""
     code = next(code for kind, code in DOMAIN_ERRORS if isinstance(error, kind))
     if isinstance(error, CodecError):
         items = tuple(Item(d.where, d.expected, d.got, d.remedy) for d in error.defects)
@@ -297,9 +301,13 @@ def problem_of(error: Exception) -> ProblemError:
     if isinstance(error, InvalidInput):
         return ProblemError.of_item(code, Item(error.where, error.expected, error.got, error.remedy))
     if isinstance(error, UnknownModel):
-        listed = ", ".join(error.available) or "none is loaded"
-        item = Item("model", f"one of [{listed}]", "another name", "GET /models lists what is loaded.")
-        return ProblemError.of_item(code, item)
+        available = ", ".join(error.available) or "none is loaded"
+        available += f" and {error.left_out} more" if error.left_out else ""
+        hint = did_you_mean(error.reference, error.available)
+        remedy = f"{hint} GET /models lists all models.".strip()
+        return ProblemError.of_item(
+            code, Item("model", f"one of [{available}]", echo(error.reference), remedy)
+        )
     headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, TooBusy) else {}
     return ProblemError(code, str(error), headers=headers)
 
@@ -310,7 +318,7 @@ def sentence(item: Item) -> str:
 
 
 def problem_headers(error: ProblemError) -> dict[str, str]:
-    """Headers that go with a problem: never cached, and when to come back where that is known."""
+    """Headers of a problem: `Cache-Control: no-store`, and `Retry-After` for statuses that allow a retry."""
     headers = {"Cache-Control": "no-store", **error.headers}
     if error.kind.status in _RETRY_AFTER_S:
         headers.setdefault("Retry-After", str(_RETRY_AFTER_S[error.kind.status]))
@@ -318,13 +326,13 @@ def problem_headers(error: ProblemError) -> dict[str, str]:
 
 
 def table_text(prefix: str = "") -> str:
-    """The table as people read it; its links begin with `prefix`."""
+    """The table as text for people; its links begin with `prefix`."""
     rows = [f"{row.status}  {row.code:<26}{row.title}.\n{'':31}{row.remedy}" for row in PROBLEMS.values()]
     return with_prefix("\n".join(rows) + "\n", prefix)
 
 
 def with_prefix(text: str, prefix: str) -> str:
-    """`GET /limits` → `GET /vae/limits`, wherever a text for people says so."""
+    """`GET /limits` → `GET /vae/limits`, for every method and path in a text for people."""
     return _VERB.sub(rf"\1 {prefix}/", text) if prefix else text
 
 

@@ -1,7 +1,7 @@
-"""uvicorn's HTTP/1.1, with bounds where it has none and problem bodies where it speaks plain text.
+"""uvicorn's HTTP/1.1, with bounds that it lacks and with problem bodies instead of plain text.
 
-Knows bytes on a connection. Knows nothing of routes, models or codecs.
-What it answers itself never becomes a request: no middleware sees it, so it is logged and counted here.
+Knows bytes on a connection. Knows nothing of routes, models or codecs. Its own responses have no request that
+middleware would see, so they are logged and counted here.
 """
 
 from __future__ import annotations
@@ -31,48 +31,51 @@ from service.log_fields import fields
 from service.observability.metrics import Metrics
 from service.observability.request_trace import Trace, new_request_id
 
-#: Of a longer address the rest is dropped. No path that exists is a hundredth as long and no query may be
-#: a quarter as long, so what is left is refused like any other wrong name, and never taken for a right one.
+#: Longer URLs are truncated. No existing path is a hundredth as long and no query may be a quarter as long,
+#: so a truncated URL is rejected like any other wrong name, and never taken for a right one.
 MAX_URL_BYTES: Final = 16_384
-#: Request line, headers and trailers together. uvicorn keeps whatever comes: 50 MB of headers took 350 MB
-#: (test_server_process).
+#: Maximum size of request line, headers and trailers together. uvicorn has no maximum: 50 MB of headers took
+#: 350 MB (test_server_process).
 MAX_HEAD_BYTES: Final = 131_072
 
-#: How often connections are looked at for what is late.
+#: Interval between checks for late connections.
 SWEEP_S: Final = 0.25
-#: Connections beyond the cap that are still taken, for probes.
+#: Connections beyond the maximum that are still accepted, for probes.
 RESERVED_CONNECTIONS: Final = 32
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ConnectionBounds:
-    """What one connection, and all of them, may take. Times are in seconds."""
+    """The limits of one connection and of all of them. Times are in seconds."""
 
     receipt_s: float = math.inf
     """From the first byte of a request, or from the connection, to the last byte of the request's body."""
     stall_s: float = math.inf
-    """How long an answer may wait for a client that acknowledges none of it."""
+    """How long a response may wait for a client that acknowledges none of it."""
     connections: int = 1 << 30
-    """How many are taken; a few more are taken for probes alone."""
+    """Maximum number of connections; a few more are accepted for probes only."""
     closing: int = MOST_CLOSING
-    """How many are watched after their end, until the client has acknowledged the answer."""
+    """Maximum number of watched connections after their end, until the client has acknowledged the
+    response."""
 
 
 class ProblemProtocol(HttpToolsProtocol):
-    """One connection. What is no HTTP, too long or too slow is answered in the one form that errors have.
+    """One connection.
 
-    Deadlines are plain numbers that `sweep` looks at a few times a second: a timer for each request would
-    cost as much as its routing.
+    Bytes that are no HTTP, too long or too slow lead to a response in the one form of errors.
+
+    Deadlines are plain numbers that `sweep` checks a few times a second: a timer for each request would cost
+    as much as its routing.
     """
 
     metrics: ClassVar[Metrics | None] = None
-    """Where answers are counted; set by `bounded`."""
+    """The counters of responses; set by `bounded`."""
     bounds: ClassVar[ConnectionBounds] = ConnectionBounds()
     cross_origin: ClassVar[CrossOrigin] = CrossOrigin()
-    """CORS headers of its own answers, the same as of every other answer."""
+    """CORS headers of its own responses, the same as of every other response."""
     address: ClassVar[PublicAddress] = PublicAddress()
-    """Prefix of every link in its own answers."""
+    """Prefix of every link in its own responses."""
     closing: ClassVar[ClosingSockets] = ClosingSockets(math.inf)
     """Connections that ended before the client had acknowledged everything; set by `bounded`."""
 
@@ -112,7 +115,7 @@ class ProblemProtocol(HttpToolsProtocol):
         return type(cls.__name__, (cls,), own)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the receipt deadline, and make room where there are too many connections."""
+        """Start the receipt deadline, and make room if there are too many connections."""
         super().connection_made(transport)
         if self.client is not None:
             self.client = (plain_address(self.client[0]), self.client[1])
@@ -138,10 +141,10 @@ class ProblemProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """The client sends no more: what it has asked for is answered, and then the connection ends.
+        """The client sends no more: its requests are answered, and then the connection ends.
 
         Returns:
-            Whether there is something to answer. If not, it ends now.
+            Whether a response is still due. If not, the connection ends now.
         """
         if not self._sends_no_more:
             if not self._take_no_more():
@@ -156,13 +159,13 @@ class ProblemProtocol(HttpToolsProtocol):
         return True
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, and refuse a head that grows beyond its limit."""
+        """Parse the next bytes, and reject a head that exceeds its limit."""
         self._came_s = time.perf_counter()
         self._begin_receipt()
         self._only_fields = True
         super().data_received(data)
         if self._only_fields and not self.transport.is_closing():
-            # The parser reports a header or a trailer once it is whole, and keeps one that never ends.
+            # The parser reports a header or a trailer when it is whole, and keeps one that never ends.
             self._waiting_bytes += len(data)
             if self._waiting_bytes > MAX_HEAD_BYTES:
                 self._objection = _head_too_large()
@@ -193,17 +196,17 @@ class ProblemProtocol(HttpToolsProtocol):
         if self._in_head:
             super().on_header(name, value)
         elif not self.reads_framing:
-            # A trailer is dropped (RFC 9110, 6.5.1): the headers may have been acted upon already. The parser
-            # would heed `Connection: close` among them, and read nothing more.
+            # A trailer is dropped (RFC 9110, 6.5.1): the headers may have had their effect already. Otherwise
+            # the parser would act on a `Connection: close` among them, and read nothing more.
             self.parser.set_dangerous_leniencies(lenient_keep_alive=True)
 
     def on_headers_complete(self) -> None:
-        """Begin the cycle of one request and its answer."""
+        """Begin the cycle of one request and its response."""
         if self.reads_framing:
             return
         if self.parser.should_upgrade() and self.parser.get_method() == b"CONNECT":
             self._objection = ProblemError("malformed-request", "This server is no proxy: it has no CONNECT.")
-            raise ValueError("CONNECT")  # the parser stops, and uvicorn asks for a 400
+            raise ValueError("CONNECT")  # the parser stops, and uvicorn requests a 400
         self._in_head = False
         super().on_headers_complete()
         self.cycle.__class__ = Cycle
@@ -211,7 +214,7 @@ class ProblemProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        """Hand the next part of the body to the cycle, unless its answer is complete."""
+        """Pass the next part of the body to the cycle, unless its response is complete."""
         self._only_fields = False
         self._waiting_bytes = 0
         cycle = self.cycle
@@ -227,7 +230,7 @@ class ProblemProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def drain(self) -> None:
-        """The server stops: an answer under way, or the next one, is the last on this connection."""
+        """The server stops: the current response, or the next one, is the last on this connection."""
         self._closes_next = True
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
@@ -253,28 +256,28 @@ class ProblemProtocol(HttpToolsProtocol):
             self._heads_read = self._heads
 
     def reset(self) -> None:
-        """Ends the connection and drops all that the client has not read, also from the kernel's memory."""
+        """End the connection and drop all unread bytes, also from the kernel's memory."""
         self._was_reset = True
         reset(self.transport)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  (uvicorn's own words)
-        """Called by uvicorn for whatever its parser, or one of the callbacks above, objects to."""
+        """Called by uvicorn for every error of its parser, or of one of the callbacks above."""
         if self._take_no_more():
-            # A whole request came before the rubbish and waits for its answer: a 400 sent now would be taken
-            # for it. It gets its own, and the connection ends with that.
+            # A whole request came before the malformed bytes and waits for its response. A 400 now would pass
+            # for that response. It gets its own, and then the connection ends.
             self.flow.pause_reading()
             _log.info("malformed request after another", extra=fields(client=self._client()))
         elif not self._in_head and self._is_answered_early():
-            self.transport.close()  # the rubbish is the rest of a request that has had its answer
+            self.transport.close()  # the malformed bytes are the rest of an answered request
         else:
-            error = self._objection or ProblemError("malformed-request", "What came is not HTTP/1.1.")
+            error = self._objection or ProblemError("malformed-request", "The bytes are not HTTP/1.1.")
             self._answer(error, event="malformed request")
 
     def _take_no_more(self) -> bool:
-        """Makes what came whole the last that is answered, and drops half a request behind it.
+        """Make the last whole request the last to be answered, and drop half a request behind it.
 
         Returns:
-            Whether there is anything to answer.
+            Whether a response is still due.
         """
         cycle = self.cycle
         if cycle is None or cycle.response_complete:
@@ -286,12 +289,12 @@ class ProblemProtocol(HttpToolsProtocol):
                 cycle.give_up()
             else:
                 return False
-        self.timeout_keep_alive = 0  # of whichever answer becomes the last
+        self.timeout_keep_alive = 0  # of the response that becomes the last
         cycle.keep_alive = False
         return True
 
     def _is_disconnected(self) -> bool:
-        """Whether a client that sends no more has left altogether. From any thread."""
+        """Whether a client that sends no more has disconnected altogether. From any thread."""
         if not was_reset(self._socket):
             return False
         self.connection.gone = self.cycle.disconnected = True
@@ -306,10 +309,10 @@ class ProblemProtocol(HttpToolsProtocol):
     def _receipt_is_late(self) -> None:
         cycle = self.cycle
         if self.transport.is_closing():
-            return  # what it is late with will not be answered
+            return  # its late request will not be answered
         if cycle is None or (cycle.response_complete and not cycle.more_body):
             if not self._in_head:
-                # Nobody asked: a browser's connection in reserve, a balancer's pool, a check of the port.
+                # No request came: a browser's connection in reserve, a balancer's pool, a check of the port.
                 if self.metrics is not None:
                     self.metrics.connections_closed.labels("silent").inc()
                 self.transport.close()
@@ -317,22 +320,23 @@ class ProblemProtocol(HttpToolsProtocol):
             self.connection.timed_out = True
             self._answer(
                 ProblemError(
-                    "receipt-timeout", f"The request was not whole within {self.bounds.receipt_s:g} seconds."
+                    "receipt-timeout",
+                    f"The request did not arrive completely within {self.bounds.receipt_s:g} seconds.",
                 ),
                 event="request came too slowly",
             )
         elif self._is_answered_early():
             self.transport.close()
         else:
-            # What answers now is the application, and that answer is the last. If it waits for the body, it
-            # is told that none will come, and why.
+            # The application answers now, and this response is the last. If it waits for the body, it learns
+            # that none will come, and why.
             self.connection.timed_out = cycle.more_body
             cycle.keep_alive = False
             if cycle.more_body and isinstance(cycle, Cycle):
                 cycle.give_up()
 
     def _make_room(self) -> None:
-        """Closes one connection for a new one: an idle one if there is one, else what will be late first."""
+        """Close one connection for a new one: an idle one if there is one, otherwise the next to be late."""
         others = [each for each in self.connections if each is not self and isinstance(each, ProblemProtocol)]
         idle = [each for each in others if each._receive_by_s == math.inf and not each._is_answering()]
         oldest = min(idle or others, key=lambda each: (each._receive_by_s, each._came_s), default=None)
@@ -350,7 +354,7 @@ class ProblemProtocol(HttpToolsProtocol):
         return self.client[0] if self.client else None
 
     def _answer(self, error: ProblemError, *, event: str) -> None:
-        """Answers past the application, which knows of no request: written, logged, counted, closed."""
+        """Respond outside of the application, which knows of no request: write, log, count, close."""
         status = HTTPStatus(error.kind.status)
         trace = Trace(new_request_id(), started=self._came_s, code=error.kind.code)
         prefix = self.address.prefix(self.headers or (), peer=self.connection.peer)
@@ -385,10 +389,10 @@ class ProblemProtocol(HttpToolsProtocol):
         self._head_bytes += more
         if self._head_bytes > MAX_HEAD_BYTES:
             self._objection = _head_too_large()
-            raise ValueError("head too long")  # the parser stops, and uvicorn asks for a 400
+            raise ValueError("head too long")  # the parser stops, and uvicorn requests a 400
 
 
 def _head_too_large() -> ProblemError:
     return ProblemError(
-        "head-too-large", f"Request line, headers and trailers are more than {MAX_HEAD_BYTES} bytes."
+        "head-too-large", f"Request line, headers and trailers exceed {MAX_HEAD_BYTES} bytes."
     )

@@ -1,9 +1,9 @@
-"""The address at which clients reach this server, where a proxy puts a path before every other.
+"""The public address of this server, if a proxy puts a path before every other.
 
-Knows the headers of proxies and the scope of a request. Knows nothing of routes or answers.
+Knows the headers of proxies and the scope of a request. Knows nothing of routes or responses.
 
-A proxy strips the prefix (nginx: `location /vae/ { proxy_pass http://127.0.0.1:8000/; }`) or passes it on.
-The rest of the server sees a path without it in both cases, and writes every link with it.
+A proxy strips the prefix (nginx: `location /vae/ { proxy_pass http://127.0.0.1:8000/; }`) or passes it on. In
+both cases the rest of the server sees a path without the prefix, and writes every link with it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from service.http.addresses import TrustedProxies
 from service.http.connection import connection_of
 from service.settings import ROOT_PATH
 
-#: Where the scope of a request holds what this module found; both are absent where there is nothing to say.
+#: Keys of this module's results in the scope of a request; both are absent if there are none.
 PREFIX: Final = "vae.prefix"
 HOST: Final = "vae.host"
 _LONGEST_PREFIX: Final = 1024
@@ -26,14 +26,14 @@ _NO_PROXY: Final = TrustedProxies("")
 
 
 class PublicAddress:
-    """The prefix of the links of one server: what a trusted proxy says, else the setting `root_path`."""
+    """The prefix of the links of one server: from a trusted proxy, otherwise from the setting `root_path`."""
 
     def __init__(self, root_path: str = "", *, trusted: TrustedProxies = _NO_PROXY) -> None:
         """Keep both.
 
         Args:
             root_path: `/vae`, or nothing.
-            trusted: Proxies whose headers are believed: those that name the client name the prefix too.
+            trusted: Proxies whose headers are believed: those that name the client also name the prefix.
         """
         self.root_path = root_path
         self._trusted = trusted
@@ -42,13 +42,13 @@ class PublicAddress:
         """Prefix of every link: `/vae`, or nothing.
 
         Args:
-            headers: Of the request, lower-case.
+            headers: Headers of the request, lower-case.
             peer: Address of the other end of the connection.
         """
         if self._trusts(peer):
             sent = b",".join(value for name, value in headers if name == b"x-forwarded-prefix")
             if sent and len(sent) <= _LONGEST_PREFIX:
-                # Each of several proxies adds what it has stripped, the outermost first.
+                # Each of several proxies adds the part that it stripped, the outermost first.
                 parts = [part.strip().rstrip("/") for part in str(sent, "latin-1").split(",")]
                 joined = "".join(parts)
                 if re.fullmatch(ROOT_PATH, joined):
@@ -56,7 +56,7 @@ class PublicAddress:
         return self.root_path
 
     def note(self, scope: Scope) -> None:
-        """Leaves prefix and public host in a request's scope, and takes the prefix off its path."""
+        """Store prefix and public host in a request's scope, and remove the prefix from its path."""
         peer = connection_of(scope).peer
         if prefix := self.prefix(scope["headers"], peer=peer):
             scope[PREFIX] = prefix
@@ -64,7 +64,7 @@ class PublicAddress:
             hosts = [value for name, value in scope["headers"] if name == b"x-forwarded-host"]
             if hosts:
                 scope[HOST] = str(hosts[0].partition(b",")[0].strip(), "latin-1")
-        # Only of the setting: the header names what was stripped.
+        # Only the setting's prefix: the header names a part that the proxy has already stripped.
         if self.root_path and f"{scope['path']}/".startswith(f"{self.root_path}/"):
             scope["path"] = scope["path"][len(self.root_path) :] or "/"
 
@@ -73,20 +73,20 @@ class PublicAddress:
 
 
 class PublicPaths:
-    """Pure ASGI, outermost: notes the public address of each request. Only there where it can differ."""
+    """Pure ASGI, outermost: stores the public address of each request. Installed only if it can differ."""
 
     def __init__(self, app: ASGIApp, *, address: PublicAddress) -> None:
         self._app = app
         self._address = address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hands the request on with its path as this server knows it."""
+        """Pass the request on with this server's own path."""
         if scope["type"] == "http":
             self._address.note(scope)
         await self._app(scope, receive, send)
 
 
 def prefix_of(scope: Scope) -> str:
-    """Prefix of every link in the answer to a request: `/vae`, or nothing."""
+    """Prefix of every link in the response to a request: `/vae`, or nothing."""
     prefix: str = scope.get(PREFIX, "")
     return prefix

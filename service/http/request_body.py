@@ -1,9 +1,9 @@
-"""What kind of body came, and its bytes.
+"""The kind of a body, and its bytes.
 
 Knows headers, the first bytes of a file and `curl`'s habits. Knows nothing of pixels, arrays or models.
 
-`curl --data` calls everything `application/x-www-form-urlencoded`; a body sent so, or without any type, is
-known by its first bytes. What cannot be known is refused with a command that works.
+`curl --data` labels everything `application/x-www-form-urlencoded`. The first bytes determine the kind of
+such a body, and of one without a type. An unknown kind is rejected, with a working command.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from enum import Enum
 
 from starlette.requests import ClientDisconnect, Request
 
+from model_store.echo import echo
 from service.http.headers import first_header
 from service.http.media_types import elements
 from service.http.problems import Item, ProblemError, sentence
@@ -26,33 +27,25 @@ from service.observability.request_trace import current_trace
 _SAFE_HOST = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,98}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?\Z"
 )
-#: Types that say nothing about the body: curl's own, and "some bytes".
+#: Types that contain no information about the body: curl's own, and "some bytes".
 _SAYS_NOTHING = ("", "application/x-www-form-urlencoded", "application/octet-stream")
-#: So much is copied in one turn of the event loop: about half a millisecond of work.
+#: Bytes to copy in one turn of the event loop: about half a millisecond of work.
 _JOINED_BYTES = 1_048_576
-#: Charsets whose texts are UTF-8 as they stand.
+#: Charsets whose texts are valid UTF-8.
 _UTF_8 = {
     *("", "utf-8", "utf8", "utf_8", "csutf8", "unicode-1-1-utf-8"),
     *("us-ascii", "ascii", "csascii", "ansi_x3.4-1968", "ansi_x3.4-1986", "iso646-us", "iso-ir-6", "cp367"),
 }
-#: Charsets in which bytes of ASCII mean what they mean in UTF-8. Some clients name one by default.
+#: Charsets in which ASCII bytes have their meaning in UTF-8. Some clients name one by default.
 _ASCII_AND_MORE = re.compile(
     r"iso[-_]?8859[-_]?[0-9]{1,2}|latin[-_]?[0-9]{1,2}|(?:windows-|cp)125[0-9]|koi8-[ru]|gb2312|gbk|gb18030|big5"
     r"|euc-(?:jp|kr)"
 )
 _MOST_REMEMBERED_CHARACTERS = 128
-_NAMED_IN_ANSWERS = (
-    "multipart/form-data",
-    "text/plain",
-    "application/xml",
-    "image/jpeg",
-    "image/webp",
-    "image/gif",
-)
 
 
 class BodyKind(Enum):
-    """A kind of request body: its media type and how it begins."""
+    """A kind of request body: its media type and its first bytes."""
 
     JSON = ("application/json", rb"[ \t\r\n]*\{", ("text/json", "text/x-json", "application/x-json"))
     PNG = ("image/png", rb"\x89PNG\r\n\x1a\n", ("image/x-png",))
@@ -74,12 +67,12 @@ class Body:
 
     @property
     def is_blank(self) -> bool:
-        """Whether there is nothing in it but white space."""
+        """Whether it contains only white space."""
         return not self.data or self.data.isspace()
 
 
 def base_url(request: Request) -> str:
-    """Address the client used, for commands it can paste; `localhost` without a usable Host header."""
+    """Address that the client used, for commands to paste; `localhost` without a usable Host header."""
     host = request.scope.get(HOST) or request.headers.get("host", "")
     if not _SAFE_HOST.match(host):
         _, port = request.scope.get("server") or ("", None)
@@ -89,16 +82,16 @@ def base_url(request: Request) -> str:
 
 
 async def read_body(request: Request, *, path: str, kinds: Mapping[BodyKind, str]) -> Body:
-    """The body and its kind, read to its end.
+    """Read the body to its end, and determine its kind.
 
     Args:
-        request: Of which nothing has been read.
-        path: The endpoint's path, for the command in a refusal.
-        kinds: What this endpoint takes, each with the argument by which curl sends it.
+        request: A request with an unread body.
+        path: The endpoint's path, for the command in an error.
+        kinds: Kinds that this endpoint accepts, each with curl's argument for it.
 
     Raises:
-        ProblemError: `media-type-not-supported`, with a command for each kind that is taken.
-        ClientDisconnect: The client left before the end.
+        ProblemError: `media-type-not-supported`, with a command for each accepted kind.
+        ClientDisconnect: The client disconnected before the end.
     """
     refuse = _Refusal(request, path=path, kinds=kinds)
     declared, charset = _declared_kind(request, refuse)
@@ -106,7 +99,7 @@ async def read_body(request: Request, *, path: str, kinds: Mapping[BodyKind, str
         data = await _read_all(request)
     if declared is not None:
         if charset not in _UTF_8 and not data.isascii():
-            raise refuse.because_of_charset()
+            raise refuse.because_of_charset(charset)
         return Body(declared, data)
     if not data:
         return Body(next(iter(kinds)), data)
@@ -117,7 +110,7 @@ async def read_body(request: Request, *, path: str, kinds: Mapping[BodyKind, str
 
 
 async def _read_all(request: Request) -> bytes | bytearray:
-    """The whole body; in one piece, as most come, it is not copied."""
+    """The whole body; most come in one piece, which is not copied."""
     parts: list[bytes] = []
     while True:
         message = await request.receive()
@@ -136,7 +129,7 @@ async def _read_all(request: Request) -> bytes | bytearray:
 
 
 async def _joined_by_and_by(parts: list[bytes]) -> bytearray:
-    """A long body: to join 12 MB at once would hold up everybody else for 5 ms."""
+    """A long body: joining 12 MB at once would block all other requests for 5 ms."""
     whole = bytearray()
     parts.reverse()
     while parts:
@@ -148,7 +141,7 @@ async def _joined_by_and_by(parts: list[bytes]) -> bytearray:
 
 
 class _Refusal:
-    """What to answer when a body cannot be taken."""
+    """The problem of a body that this endpoint does not accept."""
 
     def __init__(self, request: Request, *, path: str, kinds: Mapping[BodyKind, str]) -> None:
         self._request = request
@@ -169,16 +162,16 @@ class _Refusal:
         ]
         return ProblemError(
             "media-type-not-supported",
-            f"Content-Type: expected {listed}, got {got}. errors[] holds a command for each.",
+            f"Content-Type: expected {listed}, got {got}. errors[] contains a command for each.",
             items=items,
             headers=self._accept_post,
         )
 
-    def because_of_charset(self) -> ProblemError:
+    def because_of_charset(self, charset: str) -> ProblemError:
         item = Item(
             "Content-Type: charset",
             "JSON in UTF-8",
-            "text in another charset",
+            echo(charset),
             f"Encode the body as UTF-8, and send Content-Type: {BodyKind.JSON.media_type}.",
         )
         return ProblemError(
@@ -191,7 +184,7 @@ class _Refusal:
 
 
 def _declared_kind(request: Request, refuse: _Refusal) -> tuple[BodyKind | None, str]:
-    """The kind that the headers name, or None when they leave it to the body; and the charset of JSON."""
+    """The kind in the headers, or None if the body determines it; and the charset of JSON."""
     if (first_header(request.scope, b"content-encoding") or "").strip().lower() not in ("", "identity"):
         raise refuse.because("a compressed body")
     stated = first_header(request.scope, b"content-type") or ""
@@ -204,13 +197,13 @@ def _declared_kind(request: Request, refuse: _Refusal) -> tuple[BodyKind | None,
             if kind is not BodyKind.JSON:
                 return kind, ""
             if charset not in _UTF_8 and not _ASCII_AND_MORE.fullmatch(charset):
-                raise refuse.because_of_charset()
+                raise refuse.because_of_charset(charset)
             return kind, charset
-    raise refuse.because(media_type if media_type in _NAMED_IN_ANSWERS else "another media type")
+    raise refuse.because(echo(media_type))
 
 
 def _media_type(header: str) -> tuple[str, str]:
-    """Media type and charset of a Content-Type, both in lower case, empty where there is none."""
+    """Media type and charset of a Content-Type, both in lower case, empty if absent."""
     for element in elements(header, most=1):
         return element.value.lower(), element.parameters.get("charset", "").lower()
     return "", ""

@@ -1,11 +1,11 @@
-"""One request and its answer on a connection: uvicorn's, with fewer copies and fewer system calls.
+"""One request and its response on a connection: uvicorn's, with fewer copies and fewer system calls.
 
-Knows the two messages of an ASGI answer and the bytes of HTTP/1.1. Knows nothing of routes or models.
+Knows the two messages of an ASGI response and the bytes of HTTP/1.1. Knows nothing of routes or models.
 
-uvicorn matches every header against two regular expressions and writes the head by itself, a system call of
-its own. Every header here is made by this package or by Starlette, so one look at the finished head is
-enough, and it waits for the first part of the body. Of a request's body uvicorn copies each piece twice
-before the application sees it; here a piece that comes alone is handed on as it is.
+uvicorn matches every header against two regular expressions and writes the head separately, in its own system
+call. Every header here comes from this package or from Starlette, so one check of the finished head is
+enough, and the head waits for the first part of the body. uvicorn copies each piece of a request's body twice
+before the application sees it; here a single piece is passed on without a copy.
 """
 
 from __future__ import annotations
@@ -17,18 +17,21 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 from service.http.half_close import FIRST_BYTES
 
-#: Longer bodies are not copied to stand behind their head.
+#: Longer bodies are not copied behind their head.
 _LARGEST_JOINED_BYTES = 65_536
-#: What an object takes beside its bytes: chunks may be of one byte each.
+#: Memory of an object in addition to its bytes: chunks may be of one byte each.
 _BYTES_PER_PIECE = 64
 _NO_BODY = (204, 304)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-#: These know neither interim answers nor chunks (RFC 9110, 15.2; RFC 9112, 6.1).
+#: These know neither interim responses nor chunks (RFC 9110, 15.2; RFC 9112, 6.1).
 _OLD_VERSIONS = ("1.0", "0.9")
 
 
 class Cycle(RequestResponseCycle):
-    """What the application calls `send` of. A cycle of uvicorn becomes one by its class alone."""
+    """The cycle whose `send` the application calls.
+
+    A cycle of uvicorn becomes one through its class alone.
+    """
 
     _head: bytes | None = None
     _begun = False
@@ -38,7 +41,7 @@ class Cycle(RequestResponseCycle):
     _unread_bytes = 0
 
     def take(self, piece: bytes) -> None:
-        """A piece of the body came. Nothing more is read while the application leaves too much unread."""
+        """Receive a piece of the body. Reading pauses while the application leaves too much unread."""
         if self._pieces is None:
             self._pieces = [piece]
         else:
@@ -49,13 +52,13 @@ class Cycle(RequestResponseCycle):
         self.message_event.set()
 
     def begin(self) -> None:
-        """Sends what every answer begins with, before the rest is known. The request is whole."""
+        """Send the common beginning of every response before the rest is known. The request is whole."""
         self._begun = True
         self.waiting_for_100_continue = False
         self.transport.write(FIRST_BYTES)
 
     def give_up(self) -> None:
-        """No more of the body will be taken: whoever waits for it learns that, and can still answer."""
+        """Take no more of the body: a waiting reader is notified, and can still send a response."""
         self._given_up = True
         self.flow.pause_reading()
         self.message_event.set()
@@ -78,11 +81,11 @@ class Cycle(RequestResponseCycle):
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 
     async def send(self, message: Any) -> None:
-        """Takes `http.response.start`, then `http.response.body` until there is no more.
+        """Accept `http.response.start`, then `http.response.body` until the last one.
 
         Raises:
-            RuntimeError: Messages in another order, more or fewer bytes than announced, or a header that
-                would break out of its line: defects of the application.
+            RuntimeError: Messages in another order, more or fewer bytes than announced, or a header with a
+                line break: defects of the application.
         """
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
@@ -92,8 +95,8 @@ class Cycle(RequestResponseCycle):
         if kind == "http.response.start" and not self.response_started:
             self.response_started = True
             if self.waiting_for_100_continue and self.more_body and not self._unread_bytes:
-                # The client asked whether to send its body, and need not send it now. Nothing on the wire
-                # distinguishes that body from the next request.
+                # The client asked whether to send its body, and need not send it now. On the wire that body
+                # would look like the next request.
                 self.keep_alive = False
             self.waiting_for_100_continue = False
             self._head = self._made_head(message["status"], message.get("headers", ()))

@@ -1,4 +1,4 @@
-"""Answers that a client does not read: how many bytes wait for it in the kernel, and for how long.
+"""Responses that a client does not read: their bytes in the kernel, and how long they have waited.
 
 Knows sockets and the counters of Linux. Knows nothing of HTTP. Times are in seconds on the monotonic clock.
 
@@ -40,14 +40,14 @@ _LONGEST_PAUSE_S: Final = 1.0
 _HAS_COUNTERS: Final = sys.platform == "linux"
 #: struct tcp_info of linux/tcp.h: state, unacked segments, bytes acknowledged, bytes not sent yet.
 _TCP_INFO: Final = struct.Struct("=B23xI92xQ16xI")
-#: Nothing is sent any more in these states of net/tcp_states.h: TIME_WAIT, CLOSE.
+#: The kernel sends nothing more in these states of net/tcp_states.h: TIME_WAIT, CLOSE.
 _ENDED: Final = (6, 7)
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 _log = logging.getLogger(__name__)
 
 
 class SendQueue(NamedTuple):
-    """What the kernel knows about the bytes sent on one connection."""
+    """The state of the bytes sent on one connection, from the kernel."""
 
     waits: bool
     """Some bytes, or the end of the stream, are not acknowledged."""
@@ -66,7 +66,7 @@ def limit_unsent(listener: socket.socket) -> None:
 
 
 def send_queue(connection: Any) -> SendQueue:
-    """The state of a connection's send queue; empty where the system does not report it.
+    """The state of a connection's send queue; empty if the system does not report it.
 
     Args:
         connection: A socket, the stand-in that uvloop has for one, or None.
@@ -77,12 +77,12 @@ def send_queue(connection: Any) -> SendQueue:
         facts = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
         state, unacknowledged, acknowledged, unsent = _TCP_INFO.unpack(facts)
     except (OSError, struct.error):
-        return _UNKNOWN  # closed meanwhile, no TCP, or a kernel before 4.6
+        return _UNKNOWN  # closed in the meantime, no TCP, or a kernel before 4.6
     return SendQueue(state not in _ENDED and bool(unacknowledged or unsent), acknowledged)
 
 
 def bytes_in_kernel(connection: Any) -> int:
-    """Bytes of a connection's send queue that the peer has not acknowledged; 0 where that is not known."""
+    """Bytes of a connection's send queue that the peer has not acknowledged; 0 if unknown."""
     if connection is None or not _HAS_COUNTERS:
         return 0
     try:
@@ -114,13 +114,13 @@ class ReadProgress:
 
     @property
     def waits(self) -> bool:
-        """Whether bytes were waiting for the peer at the last look."""
+        """Whether bytes were waiting for the peer at the last check."""
         return self._taken is not None
 
     def is_stalled(self, connection: Any, now_s: float, *, buffered_bytes: int = 0) -> bool:
-        """Whether the peer has made no progress for too long. To be asked a few times a second.
+        """Whether the peer has made no progress for too long. Call it a few times a second.
 
-        Silence counts only while the server looks: after a pause of the process nobody is late.
+        Silence counts only while the server checks: after a pause of the process no peer is late.
 
         Args:
             connection: As for `send_queue`.
@@ -141,7 +141,7 @@ class ReadProgress:
 
 
 class ClosingSockets:
-    """Connections that were closed here, and whose peers have not acknowledged everything yet.
+    """Connections that this server closed, and whose peers have not acknowledged everything yet.
 
     A duplicate of the socket keeps it visible. The peer sees the end of the stream, as after any close.
     """
@@ -151,7 +151,7 @@ class ClosingSockets:
 
         Args:
             stall_s: As for `ReadProgress`.
-            most: Connections watched at a time; beyond that the kernel's timeout is set to `stall_s`.
+            most: Maximum number of watched connections; beyond it the kernel's timeout is set to `stall_s`.
         """
         self._stall_s = stall_s
         self._most = most
@@ -161,7 +161,7 @@ class ClosingSockets:
         return len(self._held)
 
     def take(self, connection: Any, client: str | None) -> None:
-        """To be called just before a socket is closed.
+        """Call it just before a socket is closed.
 
         Args:
             connection: As for `send_queue`.
@@ -186,7 +186,7 @@ class ClosingSockets:
         self._held[held] = (ReadProgress(self._stall_s), client)
 
     def sweep(self, now_s: float) -> None:
-        """Lets go of those that were read, and resets those that are not.
+        """Release the connections that were read, and reset the others that are late.
 
         Args:
             now_s: On the clock of `time.monotonic`.
@@ -203,7 +203,7 @@ class ClosingSockets:
             held.close()
 
     def release(self) -> None:
-        """Leaves all of them to the kernel, which bounds their time: the process ends."""
+        """Leave all of them to the kernel, which bounds their time: the process ends."""
         while self._held:
             held, _ = self._held.popitem()
             _leave_to_the_kernel(held, self._stall_s)

@@ -1,1 +1,1 @@
-"""What operators see of a running server: log lines, metrics, spans."""
+"""Observability of a running server: log lines, metrics, spans."""

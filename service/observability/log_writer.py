@@ -1,13 +1,14 @@
-"""Lines on their way to a descriptor that may block: a bounded buffer, and one thread that writes it.
+"""Write lines to a descriptor that may block: a bounded buffer, and one thread that writes it.
 
-Knows lines, a descriptor and seconds on the monotonic clock. Knows nothing of logging or of what a line says.
+Knows lines, a descriptor and seconds on the monotonic clock. Knows nothing of logging or the contents of
+lines.
 
-A write blocks for as long as a pipe is not read, a terminal is held (Ctrl-S) or a disk hangs. So a caller
-only appends, and the thread alone waits. Beyond the buffer, and while a disk is full, lines are dropped. Each
-gap is counted, and one line in its place reports it once lines can be written again.
+A write blocks while a pipe is not read, a terminal is held (Ctrl-S) or a disk hangs. So callers only append,
+and only the thread waits. Beyond the buffer, and while a disk is full, lines are dropped. Each gap is
+counted, and one line in its place reports it as soon as lines can be written again.
 
-Lines of several processes on one pipe stay whole: one write takes at most PIPE_BUF bytes, which the system
-never divides, or a single longer line.
+Lines of several processes on one pipe stay whole: one write has at most PIPE_BUF bytes, which the system
+never divides, or is a single longer line.
 """
 
 from __future__ import annotations
@@ -24,20 +25,20 @@ from typing import Final
 
 #: About 4,000 lines of requests.
 CAPACITY_CHARACTERS: Final = 1 << 20
-#: After a write the thread rests for so long: under load one wake-up serves several lines. One for each line
-#: would cost a tenth of a core at 3,400 requests/s.
+#: Pause of the thread after a write: under load one wake-up serves several lines. One for each line would
+#: cost a tenth of a core at 3,400 requests/s.
 _REST_S: Final = 0.002
-#: `flush` waits while lines are still taken: until none was for `_STALL_S`, and at most `_FLUSH_S`.
+#: `flush` waits while lines are still being written: until none was for `_STALL_S`, and at most `_FLUSH_S`.
 _STALL_S: Final = 1.0
 _FLUSH_S: Final = 4.0
 _NOT_READ: Final = "the log is read too slowly, or not at all"
 
 
 class LogWriter:
-    """Writes lines in the order of `put`. Any thread may use it, signal handlers too, and a forked child.
+    """Writes lines in the order of `put`. Any thread may use it, also signal handlers and a forked child.
 
-    The thread is a daemon, started by the first line: a process that logs nothing has none, and one that ends
-    does not wait for it beyond `flush`.
+    The thread is a daemon, and the first line starts it: a process without log lines has none, and at its end
+    a process waits for it only in `flush`.
     """
 
     def __init__(
@@ -51,24 +52,24 @@ class LogWriter:
         """Nothing is started yet.
 
         Args:
-            descriptor: Where the lines go. It stays open.
-            report: The line that tells of a gap, from the number of lines lost and the reason.
-            encoding: Of the lines; characters it lacks are escaped.
-            capacity: Characters that may wait. A single line may be longer.
+            descriptor: Descriptor of the output. It stays open.
+            report: Returns the line about a gap, from the number of lost lines and the reason.
+            encoding: Encoding of the lines; other characters are escaped.
+            capacity: Maximum number of waiting characters. A single line may be longer.
         """
         self._descriptor, self._report, self._encoding = descriptor, report, encoding
         self._capacity = capacity
         self._begin()
 
     def _begin(self) -> None:
-        """As in a new process: a forked child has the parent's lines but not its thread, nor its locks."""
+        """Reset to a new process: a forked child has the parent's lines but not its thread, nor its locks."""
         self._process = os.getpid()
         self._lock = threading.RLock()  # reentrant: a signal handler may log while its thread does
         self._lines: queue.SimpleQueue[str | threading.Event | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._waiting = 0  # characters in the queue, or being written
         self._lost = 0
-        self._gap = 0  # lost since the buffer was full, while what is in it is written
+        self._gap = 0  # lost since the buffer was full, while its contents are written
         self._unreported = 0
         self._reason = _NOT_READ
         self._written_bytes = 0
@@ -80,12 +81,12 @@ class LogWriter:
         return self._lost
 
     def put(self, line: str) -> None:
-        """Takes a line without its line feed. Never waits."""
+        """Queue a line without its line feed. It never waits."""
         if self._process != os.getpid():
             self._begin()
         with self._lock:
             if self._thread is None and not self._start():
-                self._write([line])  # it can only wait here; better than to lose it
+                self._write([line])  # without a thread it must wait here; that is better than losing the line
                 return
             if self._waiting and (self._gap or self._waiting + len(line) > self._capacity):
                 self._gap += 1
@@ -95,10 +96,10 @@ class LogWriter:
             self._lines.put(line)
 
     def flush(self) -> bool:
-        """Waits until every line is written, as long as they are taken; see `_STALL_S`.
+        """Wait until every line is written, while the output accepts lines; see `_STALL_S`.
 
         Returns:
-            Whether they were.
+            Whether every line was written.
         """
         if self._process != os.getpid() or self._thread is None or not self._thread.is_alive():
             return True
@@ -113,7 +114,7 @@ class LogWriter:
         return True
 
     def close(self) -> None:
-        """Flushes and ends the thread; one that waits on its descriptor ends with the process."""
+        """Flush and end the thread; a thread that waits on its descriptor ends with the process."""
         if self.flush() and self._process == os.getpid() and self._thread is not None:
             self._lines.put(None)
             self._thread.join(_STALL_S)
@@ -156,7 +157,7 @@ class LogWriter:
             item = lines.get() if isinstance(following, str) else following
 
     def _tell_gap(self) -> bool:
-        """Writes the line that stands for those lost, if any are. Whether lines can be written now."""
+        """Write the line about lost lines, if there are any. Returns whether lines can be written now."""
         if not self._unreported:
             return True
         lines, reason = self._unreported, self._reason
@@ -167,7 +168,7 @@ class LogWriter:
         return True
 
     def _write(self, lines: list[str]) -> None:
-        """All lines, as many at once as one write leaves whole."""
+        """All lines, in groups that one write leaves whole."""
         parts: list[bytes] = []
         size = 0
         for line in lines:
@@ -189,7 +190,7 @@ class LogWriter:
                 self._lost += lost
 
     def _write_bytes(self, data: bytes) -> bytes:
-        """What could not be written. A line that was cut off by that is ended before the next one."""
+        """The unwritten rest. A line that it cuts is ended before the next one."""
         left = memoryview(b"\n" + data if self._is_torn else data)
         while left:
             try:
@@ -212,16 +213,16 @@ class LogWriter:
 
 
 class LogStream(io.TextIOBase):
-    """A text stream into a `LogWriter`, for what Python itself writes to standard error."""
+    """A text stream into a `LogWriter`, for Python's own writes to standard error."""
 
     def __init__(self, writer: LogWriter, descriptor: int) -> None:
-        """Lines written here keep their order with those of the writer."""
+        """Its lines keep their order among those of the writer."""
         super().__init__()
         self._writer, self._descriptor = writer, descriptor
         self._begun = ""
 
     def write(self, text: str, /) -> int:
-        """Keeps a line that is not complete."""
+        """Keep a line that is not complete."""
         whole, line_feed, self._begun = (self._begun + text).rpartition("\n")
         if line_feed:
             self._writer.put(whole)
@@ -238,5 +239,5 @@ class LogStream(io.TextIOBase):
         return False
 
     def fileno(self) -> int:
-        """The descriptor that the lines go to."""
+        """The descriptor of the output."""
         return self._descriptor

@@ -1,8 +1,7 @@
 """Log lines: one short fixed phrase and its fields, as text for people or JSON for machines.
 
-Knows formatting and where lines go; `log_writer` takes them there. Knows nothing of requests beyond the id
-that rides in the context.
-Bodies and pixels never come here: no caller passes them, and long values are cut.
+Knows formatting and the destination of lines; `log_writer` writes them. Knows nothing of requests except the
+id in the context. Bodies and pixels never come here: no caller passes them, and long values are cut.
 
     log = logging.getLogger(__name__)
     log.info("model loaded", extra=fields(model="mnist@3", load_ms=41.2))
@@ -34,10 +33,10 @@ _PLAIN = re.compile(r"""[^\s"'=\\]+""")
 
 
 class _Formatter(logging.Formatter):
-    """What both forms share: the event, its fields, the request id, the traceback if there is one."""
+    """The common part of both forms: the event, its fields, the request id, a traceback."""
 
     def __init__(self, worker: int | None = None) -> None:
-        """Each line names the worker, where there are several."""
+        """With several workers, each line names its worker."""
         super().__init__()
         self._worker = worker
 
@@ -89,7 +88,7 @@ class JsonFormatter(_Formatter):
 
 
 class _Handler(logging.Handler):
-    """Hands formatted lines to the writer; `logging.shutdown` flushes it when the process ends."""
+    """Passes formatted lines to the writer; `logging.shutdown` flushes it at the end of the process."""
 
     def __init__(self, writer: LogWriter) -> None:
         super().__init__()
@@ -99,7 +98,7 @@ class _Handler(logging.Handler):
         try:
             self.writer.put(self.format(record))
         except Exception:
-            self.handleError(record)  # says on standard error, which is the writer's too, what was wrong
+            self.handleError(record)  # Report the defect on standard error, which goes to the same writer.
 
     def flush(self) -> None:
         self.writer.flush()
@@ -116,11 +115,11 @@ def configure_logging(
     stream: TextIO | None = None,
     worker: int | None = None,
 ) -> None:
-    """Sends this process's lines, uvicorn's included, to `stream` (standard error when left out).
+    """Send this process's lines, including uvicorn's, to `stream` (default: standard error).
 
     No caller ever waits for the stream; see `log_writer`. Python's own messages on standard error, such as
-    warnings and tracebacks of threads, take the same way.
-    Called by the command line only: a program that embeds the application keeps its own logging.
+    warnings and tracebacks of threads, go the same way. Only the command line calls it: a program that embeds
+    the application keeps its own logging.
     """
     target = sys.stderr if stream is None else stream
     as_text = log_format == "text" or (log_format == "auto" and target.isatty())
@@ -148,7 +147,7 @@ def configure_logging(
     if target is sys.stderr:
         messages = LogStream(writer, target.fileno())
         sys.stderr = messages
-        # Of an error that ends the program, when standard error is what it was before.
+        # For an error that ends the program, when standard error is the original stream again.
         sys.excepthook = lambda *error: traceback.print_exception(*error, file=messages)
     root = logging.getLogger()
     for former in root.handlers:
@@ -161,7 +160,7 @@ def configure_logging(
         uvicorn_logger = logging.getLogger(name)
         uvicorn_logger.handlers[:] = []
         uvicorn_logger.propagate = True
-        # Its own start and stop lines say less than ours; its warnings and errors are kept.
+        # Our own lines on start and stop contain more than uvicorn's; its warnings and errors are kept.
         uvicorn_logger.setLevel(logging.WARNING)
     logging.getLogger("uvicorn.error").addFilter(_is_not_told_by_us)
     access = logging.getLogger("uvicorn.access")
@@ -170,15 +169,15 @@ def configure_logging(
 
 
 def lost_lines() -> int:
-    """Lines of this process that could not be written, so far."""
+    """Number of this process's lines that could not be written so far."""
     return sum(each.writer.lost for each in logging.getLogger().handlers if isinstance(each, _Handler))
 
 
 def _is_not_told_by_us(record: logging.LogRecord) -> bool:
-    """Neither a malformed request nor an answer that a stop cut off.
+    """Drops uvicorn's lines about malformed requests and about responses that a stop cut off.
 
-    `service.process.server` logs a malformed request with the request id. uvicorn logs how many answers it
-    cancels, and the log line of each cancelled request has the code `shutting-down`.
+    `service.process.server` logs a malformed request with the request id. uvicorn logs the number of
+    cancelled responses, and the log line of each cancelled request has the code `shutting-down`.
     """
     if record.msg == "Invalid HTTP request received.":
         return False
@@ -200,6 +199,6 @@ def _one_line(text: str) -> str:
 
 
 def _quoted(value: object) -> str:
-    """As it is when it cannot be mistaken for more than one value, else as a JSON string."""
+    """The text itself if it is unambiguous as one value, otherwise as a JSON string."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
     return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""What Prometheus can ask, each metric with its unit, its bounded labels and the question it answers.
+"""The metrics for Prometheus, each with its unit, its bounded labels and the question that it answers.
 
 Knows counters and label values. Knows nothing of requests, models or arrays.
 Every application has its own registry, so that two in one process (tests) never add up.
@@ -25,11 +25,11 @@ from service.observability.process_metrics import ProcessMetrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-#: Where prometheus_client shares the values of several workers, if there are several. The supervisor sets it.
+#: Directory in which prometheus_client shares the values of several workers. The supervisor sets it.
 SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 _DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-#: A reader may take as long as it likes while it goes on reading.
+#: A reader may take as long as it needs while it continues to read.
 _STREAM_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _PHASE_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 _IMAGE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -44,25 +44,26 @@ class Metrics:
         self.requests = Counter(
             "vae_http_requests_total", "Answered requests.", ["route", "method", "status"], registry=registry
         )
-        """How much is asked of each endpoint, and what share of it fails?"""
+        """How many requests does each endpoint receive, and what share of them fails?"""
 
         self.duration = _BulkHistogram(
             "vae_http_request_duration_seconds",
-            "From the request's headers to the answer's headers, or to the client's leaving, in seconds.",
+            "From the request's headers to the response's headers, or to the client's disconnection, in "
+            "seconds.",
             ["route", "method"],
             buckets=_DURATION_BUCKETS_S,
             registry=registry,
         )
-        """How long do callers wait at each endpoint until their answer begins?"""
+        """How long do callers wait at each endpoint until their response begins?"""
 
         self.stream = _BulkHistogram(
             "vae_http_response_stream_seconds",
-            "From the answer's headers to its end, of answers that are sent in parts, in seconds.",
+            "From the response's headers to its end, of responses that are sent in parts, in seconds.",
             ["route", "method"],
             buckets=_STREAM_BUCKETS_S,
             registry=registry,
         )
-        """How long do streamed answers take, once they have begun?"""
+        """How long do streamed responses take after their beginning?"""
 
         self.phase = _BulkHistogram(
             "vae_request_phase_seconds",
@@ -81,12 +82,14 @@ class Metrics:
         )
         """Is work piling up?"""
 
-        self.problems = Counter("vae_problems_total", "Problem answers by code.", ["code"], registry=registry)
+        self.problems = Counter(
+            "vae_problems_total", "Problem responses by code.", ["code"], registry=registry
+        )
         """Which mistakes do callers make, and which are ours?"""
 
         self.connections_closed = Counter(
             "vae_connections_closed_total",
-            "Connections closed without an answer: silent (nothing was asked in time).",
+            "Connections closed without a response: silent (no request came in time).",
             ["reason"],
             registry=registry,
         )
@@ -104,11 +107,11 @@ class Metrics:
         self.body_bytes = Counter(
             "vae_request_body_bytes_total", "Bytes of request bodies received.", registry=registry
         )
-        """How much comes in?"""
+        """How many bytes come in?"""
 
         self.ready = Gauge(
             "vae_ready",
-            "1 when /readyz says yes, else 0; of several workers, 1 when all do.",
+            "1 when /readyz returns 200, else 0; of several workers, 1 when all are ready.",
             registry=registry,
             multiprocess_mode="livemin",
         )
@@ -129,7 +132,7 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemax",
         )
-        """Is something wrong in the store?"""
+        """Does the store have a fault?"""
 
         self.queue_images = Gauge(
             "vae_queue_images",
@@ -146,7 +149,7 @@ class Metrics:
 
         self.run_seconds = Counter(
             "vae_model_run_seconds_total",
-            "Time spent in model runs, in seconds, all lanes together.",
+            "Time spent in model runs, in seconds, all workers together.",
             ["model", "graph"],
             registry=registry,
         )
@@ -159,7 +162,7 @@ class Metrics:
             buckets=_IMAGE_BUCKETS,
             registry=registry,
         )
-        """How large do batches become under the load there is?"""
+        """How large do batches become under the present load?"""
 
         self.batched_requests = Counter(
             "vae_model_batched_requests_total",
@@ -183,7 +186,7 @@ class Metrics:
             ["model", "graph", "reason"],
             registry=registry,
         )
-        """Is more accepted than can be done in time?"""
+        """Does the server accept more than it can process in time?"""
 
         self.loads = Counter(
             "vae_model_loads_total", "Versions loaded or refused.", ["model", "result"], registry=registry
@@ -201,7 +204,7 @@ class Metrics:
         self._known_models: set[tuple[str, str]] = set()
         self.engine = EngineMetrics(self)
 
-        # What `observe_request` keeps. Only the event loop touches these.
+        # State of `observe_request`. Only the event loop touches these.
         self._requests: dict[tuple[str, str, str], int] = {}
         self._problems: dict[str, int] = {}
         self._body_bytes = 0
@@ -215,10 +218,10 @@ class Metrics:
     def observe_models(
         self, *, loaded: list[tuple[str, str]], failures: int, ready: bool, waiting_images: int
     ) -> None:
-        """Sets the gauges of this moment; `loaded` holds (label, kind) of each version."""
+        """Set the gauges of this moment; `loaded` contains (label, kind) of each version."""
         now = set(loaded)
         for label, kind in self._known_models - now:
-            if os.environ.get(SHARED_DIRECTORY):  # a value once shared can only be changed
+            if os.environ.get(SHARED_DIRECTORY):  # a shared value can only be changed, not removed
                 self.model_info.labels(label, kind).set(0)
             else:
                 self.model_info.remove(label, kind)
@@ -231,7 +234,7 @@ class Metrics:
         self._process.observe()
 
     def observe_log(self, lost: int) -> None:
-        """Takes the number of log lines that this process has lost since it began."""
+        """Set the number of log lines that this process has lost since its start."""
         self._process.observe_log(lost)
 
     def observe_request(
@@ -248,7 +251,7 @@ class Metrics:
         body_bytes: int,
         stream_s: float | None = None,
     ) -> None:
-        """Counts one answered request: quickly, in plain numbers that `flush` adds to the metrics."""
+        """Count one answered request: quickly, in plain numbers that `flush` adds to the metrics."""
         template = route or "none"
         known_method = method if method in _METHODS else "other"
         key = (template, known_method, str(status))
@@ -265,7 +268,7 @@ class Metrics:
         self._body_bytes += body_bytes
 
     def flush(self) -> None:
-        """Adds to the metrics what `observe_request` has kept since the last time."""
+        """Add the counts of `observe_request` since the previous call to the metrics."""
         for labels, count in self._requests.items():
             self.requests.labels(*labels).inc(count)
         for code, count in self._problems.items():
@@ -279,10 +282,12 @@ class Metrics:
         self.engine.flush()
 
     def render(self) -> bytes:
-        """Prometheus text, format 0.0.4; of several workers, the whole, up to a second old for the others.
+        """Prometheus text, format 0.0.4.
 
-        Counts, times and most gauges are added up. A gauge whose bound is that of one process is the largest
-        of any worker, so that it can be compared with the bound.
+        With several workers: all of them, up to a second old for the others.
+
+        Counts, times and most gauges are sums. A gauge whose bound belongs to one process is the largest of
+        any worker, so that it is comparable with the bound.
         """
         self.flush()
         if not os.environ.get(SHARED_DIRECTORY):
@@ -293,16 +298,16 @@ class Metrics:
 
 
 def share_as(worker: int) -> None:
-    """Has this process write into the files of worker number `worker`, and count on from what lies there.
+    """Let this process use the files of worker number `worker`, and continue their counts.
 
-    prometheus_client takes new files for each process id. Those of dead workers would stay for their sums,
-    and a worker that dies again and again would fill the directory. Called before any metric is made.
+    prometheus_client creates new files for each process id. Those of dead workers would have to stay for the
+    sums, and a worker that dies repeatedly would fill the directory. Call it before any metric is created.
     """
     shared_values.ValueClass = shared_values.MultiProcessValue(lambda: worker)  # type: ignore[no-untyped-call]
 
 
 class EngineMetrics:
-    """The engine's observer: keeps plain numbers, from any thread, until they are added in bulk."""
+    """The engine's observer: collects plain numbers, from any thread, until they are added in bulk."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -311,7 +316,7 @@ class EngineMetrics:
         self._counts: dict[tuple[Counter, tuple[str, ...]], float] = {}
 
     def queued(self, model: str, graph: str, images: int) -> None:
-        """The gauge of the queue is set when somebody looks."""
+        """The gauge of the queue is set on each scrape."""
 
     def run(self, model: str, graph: str, *, rows: int, jobs: int, wait_s: float, run_s: float) -> None:
         """One batch."""
@@ -335,7 +340,7 @@ class EngineMetrics:
             self._add(self._metrics.dropped_images, (model, graph, reason), images)
 
     def flush(self) -> None:
-        """Adds what was kept."""
+        """Add the collected numbers."""
         with self._lock:
             self._batches.flush()
             for (counter, labels), amount in self._counts.items():
@@ -348,10 +353,10 @@ class EngineMetrics:
 
 
 class _BulkHistogram(Histogram):
-    """A histogram that takes many observations at once, already sorted into its buckets."""
+    """A histogram that accepts many observations at once, already sorted into its buckets."""
 
     def add(self, counts: list[int], total: float) -> None:
-        """`counts[i]` observations in bucket i, the last being beyond every bound; `total` is their sum."""
+        """`counts[i]` observations in bucket i, the last one beyond every bound; `total` is their sum."""
         self._sum.inc(total)
         for bucket, count in zip(self._buckets, counts, strict=True):
             if count:
@@ -359,7 +364,7 @@ class _BulkHistogram(Histogram):
 
 
 class _Tallies:
-    """Observations of one histogram, kept as plain numbers by label values until they are added in bulk.
+    """Observations of one histogram, as plain numbers by label values until they are added in bulk.
 
     prometheus_client takes 3 us for an observation, most of it to find the labels and to lock; a request
     makes eight of them.

@@ -1,4 +1,4 @@
-"""The paths that orchestrators and Prometheus request without being clients."""
+"""The paths that orchestrators and Prometheus request, which are no clients."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What the operating system says of this process, and how its log fares, as metrics.
+"""Metrics of this process from the operating system, and of its log.
 
 Knows /proc of Linux. prometheus_client's own collector does the same, but not for several workers. Here,
-memory and processor time are added up, and files are those of the fullest worker, since their limit is that
-of one process.
+memory and processor time are sums, and open files are those of the fullest worker, because their limit
+belongs to one process.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class ProcessMetrics:
 
         self.files = Gauge(
             "process_open_fds",
-            "Open file descriptors; of several workers, of the one that has most.",
+            "Open file descriptors; of several workers, of the one with the most.",
             registry=registry,
             multiprocess_mode="livemax",
         )
@@ -71,12 +71,12 @@ class ProcessMetrics:
         self._lost = 0
 
     def observe_log(self, lost: int) -> None:
-        """Takes the number of log lines lost since the process began."""
+        """Set the number of log lines lost since the start of the process."""
         self.lost_log_lines.inc(max(0, lost - self._lost))
         self._lost = lost
 
     def observe(self) -> None:
-        """Sets all of them to what is so now; what cannot be read stays as it was."""
+        """Update all of them; an unreadable value stays unchanged."""
         cpu_s = time.process_time()
         self.cpu.inc(max(0.0, cpu_s - self._cpu_s))
         self._cpu_s = cpu_s

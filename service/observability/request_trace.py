@@ -1,8 +1,8 @@
-"""What is known about the request in hand: its id, its timings, the model that answers it.
+"""The facts of the current request: its id, its timings, its model.
 
-Knows names and seconds on the monotonic clock. Knows nothing of HTTP, models or logging.
-One `Trace` is made per request by the middleware and found again through a context variable, which the
-worker threads inherit; the middleware turns it into headers, a log line and metrics.
+Knows names and seconds on the monotonic clock. Knows nothing of HTTP, models or logging. The middleware
+creates one `Trace` per request. A context variable, which worker threads inherit, leads to it. The middleware
+turns it into headers, a log line and metrics.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}\Z")
 
 
 class Phase:
-    """Times one block. A class, because a generator's context manager takes three times as long."""
+    """Times one block. It is a class, because a generator's context manager takes three times as long."""
 
     __slots__ = ("_begun", "_name", "_phases")
 
@@ -49,25 +49,25 @@ class Trace:
     request_id: str
     started: float = field(default_factory=time.perf_counter)
     answered_s: float | None = None
-    """Seconds until the answer's headers were sent, once they are."""
+    """Seconds until the response's headers were sent; None before."""
     route: str | None = None
     """Template of the matched route, such as `/models/{name}`; never the path itself."""
     model: str | None = None
     """Label of the version that answered, such as `mnist@3`."""
     seed: int | None = None
     images: int = 0
-    """How many images went in or came out, whichever is more."""
+    """Number of images in the request or the response, the larger of the two."""
     code: str | None = None
-    """Code of the problem that was answered."""
+    """Code of the problem in the response."""
     body_bytes: int = 0
-    """Bytes of request body that arrived."""
+    """Received bytes of the request body."""
     phases: dict[str, float] = field(default_factory=dict)
     """Seconds per phase: `read`, `parse`, `queue`, `run`, `encode`, and `pool`, which is part of `parse`."""
     prefix: str = ""
-    """Prefix of every link in the answer: the path that a proxy puts before this server's own."""
+    """Prefix of every link in the response: the path that a proxy puts before this server's own."""
 
     def phase(self, name: str) -> Phase:
-        """`with` it: adds the time spent inside to the phase `name`."""
+        """A context that adds the time spent inside to the phase `name`."""
         return Phase(self.phases, name)
 
     def ran(self, call: Call) -> None:
@@ -80,11 +80,11 @@ class Trace:
         return time.perf_counter() - self.started
 
     def answer_begins(self) -> None:
-        """Its headers are sent now: what is sent after them is no part of the time to the answer."""
+        """Record the time of the headers: later parts are not part of the time to the response."""
         self.answered_s = self.elapsed_s()
 
     def to_answer_s(self) -> float:
-        """Seconds until the answer's headers were sent; without an answer, until now."""
+        """Seconds until the response's headers were sent; without a response, until now."""
         return self.elapsed_s() if self.answered_s is None else self.answered_s
 
     def server_timing(self) -> str:
@@ -97,12 +97,12 @@ _current: ContextVar[Trace | None] = ContextVar("vae_service_trace", default=Non
 
 
 def current_trace() -> Trace:
-    """The trace of the request being answered; a detached one outside of any request."""
+    """The trace of the current request; a detached one outside of any request."""
     return _current.get() or Trace(request_id="-")
 
 
 def current_request_id() -> str | None:
-    """Id of the request that this task works for; None outside of requests."""
+    """Id of this task's request; None outside of requests."""
     trace = _current.get()
     return trace.request_id if trace else None
 
@@ -112,17 +112,17 @@ _numbers = itertools.count(secrets.randbits(32))
 
 
 def new_request_id() -> str:
-    """16 hexadecimal digits that nobody used before: eight for the process, eight that count."""
+    """16 unique hexadecimal digits: eight for the process, and eight as a counter."""
     return f"{_process}{next(_numbers) & 0xFFFFFFFF:08x}"
 
 
 def begin_trace(client_request_id: str | None) -> tuple[Trace, Token[Trace | None]]:
-    """A new trace, current until `end_trace`. A client's id is kept when it is short and plain."""
+    """A new trace, current until `end_trace`. A client's id is kept if it is short and plain."""
     kept = client_request_id is not None and _REQUEST_ID.match(client_request_id) is not None
     trace = Trace(request_id=client_request_id if kept and client_request_id else new_request_id())
     return trace, _current.set(trace)
 
 
 def end_trace(token: Token[Trace | None]) -> None:
-    """Forget the trace that `begin_trace` began."""
+    """Forget the trace of `begin_trace`."""
     _current.reset(token)

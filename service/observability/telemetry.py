@@ -1,14 +1,14 @@
-"""OpenTelemetry, where it is asked for: what FastAPI's own support is told, and what it cannot know.
+"""OpenTelemetry, on request: the configuration of FastAPI's own support, and its additions.
 
 Knows OpenTelemetry's providers, FastAPI's `telemetry=` and the trace of a request. Knows nothing of models.
 
-FastAPI makes the span and the metrics of each request, and `sending` sends them where the usual variables say
-(OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME and so on). FastAPI can send them too, but then waits for the
-receiver for up to 30 s when the server stops. The paths that carry the load never reach its
-router, though, so `SpanFacts` tells the route, and what the log tells of a request besides: its id, the
-version that answered, the images and where the time went. No header, body or pixel becomes an attribute.
+FastAPI creates the span and the metrics of each request. `sending` sends them to the receiver of the usual
+variables (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME and so on). FastAPI can send them too, but then a
+stopping server waits up to 30 s for the receiver. The busiest paths never reach FastAPI's router, so
+`SpanFacts` adds the route and the facts of the log line: the id, the version, the images and the timings. No
+header, body or pixel becomes an attribute.
 
-Off, nothing of OpenTelemetry but its API is imported, and a request passes through no line of this.
+If it is off, only the API of OpenTelemetry is imported, and requests pass no line of this module.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 _ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _SIGNALS = ("TRACES", "METRICS")
-#: How long a stopping server waits for the receiver's next answer. One that is away or silent gets none.
+#: How long a stopping server waits for the receiver's next answer. An absent or silent receiver gets no more
+#: time.
 _ANSWER_S: Final = 1.0
 _SERVICE = "vae-service"
 _log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ def telemetry_config(settings: Settings) -> TelemetryConfig:
     """The argument `telemetry` of FastAPI.
 
     Raises:
-        SettingsError: It is asked for, and the extra is not installed.
+        SettingsError: It is on, and the extra is not installed.
     """
     if not settings.telemetry:
         return {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
@@ -58,8 +59,8 @@ def telemetry_config(settings: Settings) -> TelemetryConfig:
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
     except ImportError as error:
         raise SettingsError(
-            f"telemetry: expected the extra to be installed, but Python finds no {error.name}. "
-            "Install vae-service[telemetry], or leave --telemetry and VAE_TELEMETRY out."
+            f"telemetry: expected the extra to be installed, but Python finds no {error.name}. Install "
+            "vae-service[telemetry], or leave out --telemetry and VAE_TELEMETRY."
         ) from None
     for signal in _SIGNALS:
         if reason := _not_sent(signal):
@@ -72,17 +73,17 @@ def telemetry_config(settings: Settings) -> TelemetryConfig:
     facts = {
         "service.name": _SERVICE,
         "service.version": release(),
-        # Each process is an instance: a receiver could not add up several workers otherwise.
+        # Each process is an instance: otherwise a receiver could not add up several workers.
         "service.instance.id": str(uuid.uuid4()),
     }
     resource = Resource.create({**facts, **OTELResourceDetector().detect().attributes})
     return {
-        # Of our own, not the global ones: two applications in one process stay apart.
+        # Our own, not the global ones: two applications in one process stay separate.
         "tracer_provider": TracerProvider(resource=resource, shutdown_on_exit=False),
         "meter_provider": MeterProvider(resource=resource, shutdown_on_exit=False),
         "tracing": True,
         "metrics": True,
-        # It would send the text of exceptions; the log has them, with the request id.
+        # It would send the text of exceptions; the log contains them, with the request id.
         "logs": False,
         "operation_spans": False,  # the routes are Starlette's, which have none
         "auto_configure": False,  # `sending` does
@@ -91,25 +92,23 @@ def telemetry_config(settings: Settings) -> TelemetryConfig:
 
 
 class _Sender(Protocol):
-    """What sends one signal: a span processor or a metric reader."""
+    """The sender of one signal: a span processor or a metric reader."""
 
     def shutdown(self) -> None:
-        """Sends what it still has."""
+        """Send the rest."""
 
 
 @contextlib.asynccontextmanager
 async def sending(config: TelemetryConfig, settings: Settings) -> AsyncIterator[None]:
-    """Sends spans and metrics while the application runs, and once more what is left at the end.
+    """Send spans and metrics while the application runs, and the rest once more at the end.
 
-    That last time is bounded: by `_ANSWER_S` for each answer of the receiver, `shutdown_grace_s` in all.
+    The end is bounded: by `_ANSWER_S` for each answer of the receiver, and by `shutdown_grace_s` in total.
     """
     senders: list[tuple[str, _Sender]] = []
     if settings.telemetry:
         try:
             senders = _senders(config)
-        except (
-            Exception
-        ) as error:  # such as a certificate that cannot be read; models are served all the same
+        except Exception as error:  # such as an unreadable certificate; models are served all the same
             _log.warning("telemetry goes nowhere", extra=fields(reason=f"{type(error).__name__}: {error}"))
     try:
         yield
@@ -142,11 +141,11 @@ def _senders(config: TelemetryConfig) -> list[tuple[str, _Sender]]:
 
 
 async def _finish(senders: list[tuple[str, _Sender]], *, within_s: float) -> list[str]:
-    """Has all of them send what is left, at the same time.
+    """Let all of them send the rest, at the same time.
 
     Returns:
-        The signals that were not sent in time. Their threads are left behind: they are daemons, and none of
-        asyncio's, which it would wait for.
+        The signals that were not sent in time. Their threads are left behind: they are daemons, and not
+        asyncio's, which would wait for them.
     """
     loop = asyncio.get_running_loop()
     until_s = time.monotonic() + within_s
@@ -177,7 +176,7 @@ def _shut_down(sender: _Sender, loop: asyncio.AbstractEventLoop, future: asyncio
 
 
 def _not_sent(signal: str) -> str | None:
-    """Why the environment has TRACES or METRICS sent nowhere; None if it has them sent."""
+    """The reason why the environment disables TRACES or METRICS; None if it enables them."""
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return "OTEL_SDK_DISABLED is true"
     if not (os.environ.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT") or os.environ.get(_ENDPOINT)):
@@ -197,13 +196,13 @@ def _not_sent(signal: str) -> str | None:
 
 
 class SpanFacts:
-    """Outermost middleware while telemetry is on: completes the span of each request as its answer begins."""
+    """Outermost middleware with telemetry: completes the span of each request when its response begins."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Note facts of the request on its span before the answer begins."""
+        """Record facts of the request on its span before the response begins."""
         if scope["type"] != "http" or scope.get("fastapi.telemetry") is None:
             await self._app(scope, receive, send)
             return
@@ -218,7 +217,7 @@ class SpanFacts:
 
 
 def _note(scope: Scope) -> None:
-    """FastAPI's record of a request has the name of the route for its metrics, and the span of it."""
+    """FastAPI's record of a request has the name of the route for its metrics, and its span."""
     record, trace = scope["fastapi.telemetry"], current_trace()
     route = getattr(scope.get("endpoint"), "route_template", None)
     record.route = route
@@ -239,5 +238,5 @@ def _note(scope: Scope) -> None:
 
 
 def _is_probe(root_path: str, scope: Scope) -> bool:
-    """What is asked every few seconds for ever would bury the rest."""
+    """Spans of the periodic requests for probes would bury all others."""
     return scope["type"] == "http" and scope["path"].removeprefix(root_path) in PROBES

@@ -1,12 +1,12 @@
-"""Taking connections from the listening sockets that several processes share.
+"""Accept connections from listening sockets that several processes share.
 
-Knows sockets and the event loop. Knows nothing of what is spoken on them.
+Knows sockets and the event loop. Knows nothing of the protocols on them.
 
-Each process has a socket of its own, to which the system gives its share of the connections. On one socket
-for all, whoever wakes first gets nearly all of a burst: of 32 connections over two processes, the busier one
-had 26 with uvloop's own accepting and 23 with one connection a turn; with a socket each, 17 (medians of 40
-bursts). What would be lost by that, that connections wait for a process that is busy, hangs or is gone, is
-made good by the others: they look at its socket every `LOOK_AROUND_S`.
+Each process has its own socket, and the system distributes connections over the sockets. With one socket for
+all, the process that wakes first takes nearly all of a burst: of 32 connections over two processes, the
+busier one had 26 with uvloop's own accepting and 23 with one connection per turn; with a socket each, 17
+(medians of 40 bursts). Separate sockets have one disadvantage: connections would wait for a process that is
+busy, hangs or is gone. Therefore the other processes check its socket every `LOOK_AROUND_S`.
 """
 
 from __future__ import annotations
@@ -19,19 +19,22 @@ from typing import Any, Final
 
 from service.log_fields import fields
 
-#: How long a connection may wait for its own process before another one takes it.
+#: How long a connection may wait for its own process before another one accepts it.
 LOOK_AROUND_S: Final = 0.1
-#: Connections taken in one turn of the event loop: more would hold up those that are open.
+#: Connections per turn of the event loop: more would delay the open ones.
 _AT_ONCE: Final = 16
-#: How long nothing is taken after the system refused, which it does when the process has no descriptor left.
+#: Pause after the system refused a connection, because the process has no free descriptor.
 _PAUSE_S: Final = 0.1
-#: Nobody's queue is longer, so closing comes to an end whatever clients do.
+#: No queue is longer, so closing ends in any case.
 _LONGEST_QUEUE: Final = 4096
 _log = logging.getLogger(__name__)
 
 
 class Acceptor:
-    """Hands connections to protocols until it is closed. The sockets themselves belong to somebody else."""
+    """Accepts connections and passes them to protocols until it is closed.
+
+    The sockets belong to the caller.
+    """
 
     def __init__(
         self, own: socket.socket, *others: socket.socket, make_protocol: Callable[[], asyncio.Protocol]
@@ -49,7 +52,7 @@ class Acceptor:
         self._take_others()
 
     def close(self) -> None:
-        """Takes what waits, as a closing socket resets it, and then no further connection."""
+        """Accept the waiting connections, which closing the socket would reset, and then no more."""
         for each in (self._own, *self._others):
             self._take(each, _LONGEST_QUEUE)
         self._closed = True
@@ -73,11 +76,11 @@ class Acceptor:
                 return
 
     def _accept(self, listener: socket.socket) -> bool:
-        """Whether there was a connection."""
+        """Accept one connection, and return whether there was one."""
         try:
             connection, _ = listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return False  # another process was quicker, or the client has left already
+            return False  # another process was faster, or the client has disconnected
         except OSError as error:
             _log.error("cannot accept connections", extra=fields(reason=str(error)))
             self._loop.remove_reader(self._own)
@@ -94,4 +97,4 @@ class Acceptor:
         try:
             await self._loop.connect_accepted_socket(self._make_protocol, connection)
         except OSError:
-            connection.close()  # it broke before a byte was read
+            connection.close()  # the connection broke before its first byte

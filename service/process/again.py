@@ -1,6 +1,6 @@
-"""Work that is asked for again and again, and done one run at a time.
+"""Repeated requests for the same work, one run at a time.
 
-Knows one event loop and one coroutine function. Knows nothing of what it does.
+Knows one event loop and one coroutine function. Knows nothing of the work.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable
 
 
 class Again:
-    """However often it is asked for during a run, one more run follows, which begins after the last call."""
+    """Any number of requests during a run cause exactly one more run, which begins after the last request."""
 
     def __init__(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Nothing runs yet.
+        """No run is started yet.
 
         Args:
             work: One run; it handles its own errors.
@@ -23,7 +23,7 @@ class Again:
         self._task: asyncio.Task[None] | None = None
 
     def ask(self) -> None:
-        """Asks for a run. Called from the event loop."""
+        """Request a run. Call it from the event loop."""
         self._asked = True
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run())

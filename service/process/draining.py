@@ -1,13 +1,14 @@
-"""How a server stops without losing anybody: who is let in, who is heard out, in which order.
+"""The order of a shutdown that loses no request: new connections, open connections, running requests.
 
 Knows listening sockets and connections. Knows nothing of requests. Times are in seconds.
 
-Closing a listening socket resets the connections that the system has accepted and the process has not, and
-closing an idle connection resets a request that is just arriving on it. So, before uvicorn closes either:
+Closing a listening socket resets connections that the system has accepted and the process has not. Closing an
+idle connection resets a request that is just arriving on it. Therefore three steps precede uvicorn's closing
+of both:
 
-1. for `delay_s` everything goes on as before, while /readyz says no;
-2. the listening sockets refuse new connections, but hand out those they have;
-3. every connection is told to close after its next answer, and idle ones get `LINGER_S` to use it.
+1. for `delay_s` the server continues as before, while /readyz returns 503;
+2. the listening sockets refuse new connections, but still deliver the waiting ones;
+3. every connection closes after its next response, and idle ones have `LINGER_S` for it.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ from service.process.sockets import refuse_new_connections, somebody_waits
 
 #: How long an idle connection stays open for a request that is already on its way.
 LINGER_S: Final = 0.5
-#: How long one of several workers goes on accepting: the supervisor, whose socket it is, refuses meanwhile.
+#: How long one of several workers still accepts. Meanwhile the supervisor, which owns the socket, refuses.
 SHARED_LINGER_S: Final = LINGER_S / 2
 _LOOK_S: Final = 0.02
 
 
 class Drained(Protocol):
-    """A connection that can be told to end."""
+    """A connection that can be asked to end."""
 
     def drain(self) -> None:
-        """An answer under way, or the next one, is the last."""
+        """Close after the current response, or after the next one."""
 
 
 class Closable(Protocol):
-    """A server that listens."""
+    """A listening server."""
 
     def close(self) -> None:
         """Stop listening."""
@@ -50,20 +51,20 @@ async def linger(
     accepting_s: float = 0.0,
     is_forced: Callable[[], bool],
 ) -> None:
-    """All that comes before connections are closed: at most `delay_s` and a little more than `LINGER_S`.
+    """All steps before connections are closed: at most `delay_s` and slightly more than `LINGER_S`.
 
     Args:
-        connections: Those that are open now; asked again and again.
-        listeners: Sockets of this process alone, to refuse on. Never one that others still accept from:
-            what refuses stays with the socket, and outlives the process.
-        servers: Closed once what they had accepted was handed out.
+        connections: Returns the connections that are open now; called repeatedly.
+        listeners: Sockets of this process alone, which will refuse. Never pass one that other processes still
+            accept from: the refusal stays with the socket and outlives the process.
+        servers: Closed after they have delivered all accepted connections.
         delay_s: See above.
-        accepting_s: For how much longer the servers are open at least. They are until nobody waits on the
-            listeners, but no longer than `LINGER_S`.
-        is_forced: Whether the operator wants it to end at once.
+        accepting_s: Minimum time for which the servers stay open. They close when no connection waits on the
+            listeners, and after `LINGER_S` at the latest.
+        is_forced: Returns whether the operator wants an immediate end.
     """
     until_s = time.monotonic() + delay_s
-    # Looked at again and again: a signal handler sets it, and can set no event.
+    # Polled: a signal handler sets it, and a signal handler can set no event.
     while time.monotonic() < until_s and not is_forced():  # noqa: ASYNC110
         await asyncio.sleep(_LOOK_S)
     for listener in listeners:
@@ -80,10 +81,11 @@ async def linger(
             if is_forced() or now_s >= until_s or not connections():
                 return
             continue
-        # uvloop takes one connection a turn, and turns may be long: only the socket knows if all are in.
+        # uvloop accepts one connection per turn, and turns may be long: only the socket knows whether all are
+        # in.
         waits = now_s < until_s and any(map(somebody_waits, listeners))
         if is_forced() or (now_s >= begun_s + accepting_s and not waits):
             for server in servers:
                 server.close()
             closed = True
-            until_s = max(until_s, now_s + LINGER_S / 2)  # for those who came in last
+            until_s = max(until_s, now_s + LINGER_S / 2)  # for the connections that came last

@@ -1,11 +1,11 @@
-"""What a server process does before it imports anything else: it can be signalled from then on.
+"""The first step of a server process, before any other import: it installs signal handlers.
 
-Knows signals and one environment variable. Imports nothing heavy: a signal that comes before a handler is
-installed ends the process, or is ignored where the process is number 1 of its PID namespace, as in a
-container without an init.
+Knows signals and one environment variable. Imports nothing heavy. Before a handler is installed, a signal
+ends the process. In process number 1 of a PID namespace, such as a container without an init, the system
+ignores it instead.
 
-    SIGHUP            remembered; `hangup_was_held` returns it once, to the part that can read the store again
-    SIGTERM, SIGINT   end the process at once with exit code 0: there is nothing to finish yet
+    SIGHUP            remembered; `hangup_was_held` returns it once, when the store can be read again
+    SIGTERM, SIGINT   end the process at once with exit code 0: no request is running yet
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ _held: set[int] = set()
 
 
 def prepare() -> None:
-    """Installs the first handlers and keeps BLAS to one thread. Called by entry points alone."""
+    """Install the first handlers and limit BLAS to one thread. Only entry points call it."""
     signal.signal(signal.SIGHUP, _hold)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
-    # A supervisor starts its workers with SIGHUP blocked, so that one sent in between waits until here.
+    # A supervisor starts its workers with SIGHUP blocked, so that an early SIGHUP waits until here.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
-    # NumPy's BLAS starts a thread for each core as it is imported, and no run of a model uses them.
+    # NumPy's BLAS starts a thread for each core at its import, and no run of a model uses them.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def hangup_was_held() -> bool:
-    """Whether SIGHUP came since `prepare`, or since this was last called."""
+    """Whether SIGHUP came since `prepare`, or since the previous call."""
     held = signal.SIGHUP in _held
     _held.discard(signal.SIGHUP)
     return held
 
 
 def ignore_hangups() -> None:
-    """From now on SIGHUP does nothing. Called at the end: Python restores the default action as it exits."""
+    """Ignore SIGHUP from now on. Call it at the end: Python restores the default action as it exits."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def leave_orphans_to_system() -> None:
-    """As process 1, has the system bury the children that other processes leave to this one.
+    """As process 1, let the system reap the orphans that this process inherits.
 
-    Only for a process that starts none itself.
+    Only for a process without children of its own.
     """
     if os.getpid() == 1:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -54,5 +54,5 @@ def _hold(number: int, _frame: FrameType | None) -> None:
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
-    # Not SystemExit: raised within an import it could be caught, and the signal would be lost.
+    # Not SystemExit: code within an import could catch it, and the signal would be lost.
     os._exit(0)

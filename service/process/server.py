@@ -1,4 +1,4 @@
-"""One uvicorn process around the application: socket, signals, start and stop.
+"""One uvicorn process for the application: socket, signals, start and stop.
 
 Knows uvicorn and the settings. Knows nothing of routes, models or codecs.
 """
@@ -36,17 +36,17 @@ from service.process.thread_room import family_of, fit_threads, thread_room
 from service.process.worker import WorkerPlace
 from service.settings import Settings
 
-#: Open files that are no connections: listener, log, store, libraries.
+#: Open files other than connections: listener, log, store, libraries.
 _OTHER_FILES = 64
-#: A client may take this many times the receipt deadline to read anything of its answer: it may be busy with
-#: what it has read, whereas one that sends has nothing else to do.
+#: A client may take this many receipt deadlines before it reads any more of its response. It may be busy with
+#: the part that it has read; a client that sends has nothing else to do.
 _STALL_FACTOR = 2.0
 _HEARTBEAT_S = 1.0
 _log = logging.getLogger(__name__)
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which tells the application as soon as it is to stop."""
+    """uvicorn's server; it informs the application as soon as a stop begins."""
 
     def __init__(
         self,
@@ -67,8 +67,9 @@ class Server(uvicorn.Server):
         self._place = place
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, start the sweep of slow connections, and take SIGHUP."""
-        # Of several workers each takes its own connections, and others' that wait; alone, uvicorn takes all.
+        """Listen, start the sweep of slow connections, and handle SIGHUP."""
+        # Several workers accept through `Acceptor`, their own connections and waiting ones of others. A
+        # single server lets uvicorn accept.
         await super().startup(sockets if self._place is None else [])
         self._acceptors = (
             [] if self._place is None else [Acceptor(*self._place.listeners, make_protocol=self._protocol)]
@@ -82,13 +83,14 @@ class Server(uvicorn.Server):
         _announce(self._services, sockets or [], self._started_s, self._budget)
 
     def _listen_for_hangups(self, loop: asyncio.AbstractEventLoop) -> None:
-        """SIGHUP reads the store and the key file again, also one that came while models were loaded.
+        """On SIGHUP, read the store and the key file again; also for a SIGHUP during the loading of models.
 
-        Not by the loop's own handler, which the loop takes away when it closes: the default ends the process.
+        The event loop removes its own signal handlers when it closes, and the default action would end the
+        process. So this handler is Python's.
         """
 
         def hang_up(*_: object) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed, and nothing is served any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and the server no longer serves
                 loop.call_soon_threadsafe(self._rereading.ask)
 
         signal.signal(signal.SIGHUP, hang_up)
@@ -96,7 +98,7 @@ class Server(uvicorn.Server):
             self._rereading.ask()
 
     async def _read_again(self) -> None:
-        """What an operator may change while the server runs."""
+        """Read again what an operator may change while the server runs."""
         self._services.access.reread()
         await reload_models(self._services)
 
@@ -107,10 +109,10 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Lets everybody who was heard be answered, in the order that loses nobody; see `draining.py`."""
+        """Finish all accepted requests, in the order that loses none; see `draining.py`."""
         await draining.linger(
             self._protocols,
-            # Several workers share one socket, on which the supervisor refuses if all of them are to stop.
+            # Several workers share one socket. The supervisor makes it refuse when all of them stop.
             listeners=sockets or [] if self._place is None else [],
             accepting_s=0.0 if self._place is None else draining.SHARED_LINGER_S,
             servers=[*self.servers, *self._acceptors],
@@ -121,11 +123,11 @@ class Server(uvicorn.Server):
         self._sweeper.cancel()
         for protocol in self._protocols():
             if protocol.transport.get_write_buffer_size():
-                protocol.reset()  # the grace time is over; the kernel would keep half an answer for minutes
+                protocol.reset()  # the grace time is over; the kernel would keep half a response for minutes
         self._closing.release()
 
     def _protocol(self) -> asyncio.Protocol:
-        """What uvicorn makes for a connection that it takes itself."""
+        """Create the protocol of a connection, as uvicorn does for connections that it accepts."""
         made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
@@ -135,7 +137,7 @@ class Server(uvicorn.Server):
         return [each for each in self.server_state.connections if isinstance(each, ProblemProtocol)]
 
     async def _sweep(self) -> None:
-        """Looks for late connections, also while the server stops."""
+        """Close late connections, also while the server stops."""
         while True:
             await asyncio.sleep(SWEEP_S)
             now_s = time.monotonic()
@@ -145,7 +147,7 @@ class Server(uvicorn.Server):
 
 
 async def _beat(heartbeat: Callable[[], None]) -> None:
-    """Until the process ends: that the event loop turns is what the supervisor wants to know."""
+    """Report to the supervisor that the event loop turns, until the process ends."""
     while True:
         heartbeat()
         await asyncio.sleep(_HEARTBEAT_S)
@@ -159,17 +161,17 @@ def serve(
     started_s: float,
     place: WorkerPlace | None = None,
 ) -> None:
-    """Listens until SIGTERM or SIGINT, lets running requests finish, and returns.
+    """Listen until SIGTERM or SIGINT, let running requests finish, and return.
 
     Args:
         app: The application that `create_app` made.
-        settings: Of the server.
-        budget: Why the application has as many threads as it has.
-        place: For one of several workers: the sockets, and whom it tells that it is alive.
-        started_s: When the process began its work, on the clock of `time.perf_counter`.
+        settings: The settings of the server.
+        budget: The number of threads, and its reason.
+        place: For one of several workers: its sockets, and its pipe to the supervisor.
+        started_s: Start time of the process, on the clock of `time.perf_counter`.
 
     Raises:
-        AddressError: Before anything was loaded.
+        AddressError: Before any model was loaded.
     """
     services: Services = app.state.services
     listeners = list(place.listeners) if place else [bind(settings.host, settings.port)]
@@ -194,7 +196,7 @@ def serve(
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=settings.shutdown_grace_s,
     )
-    # uvicorn raises the signal again once it is done, and ours makes 0 of that too.
+    # uvicorn raises the signal again at its end; our handler turns that into exit code 0.
     signal.signal(signal.SIGTERM, _exit_cleanly)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     early.leave_orphans_to_system()
@@ -217,7 +219,7 @@ def serve(
 
 
 def connection_bounds(settings: Settings) -> ConnectionBounds:
-    """The bounds of the settings, after this process was allowed as many open files as it may have."""
+    """Raise the limit of open files as far as allowed, and bound the settings by it."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -235,10 +237,10 @@ def connection_bounds(settings: Settings) -> ConnectionBounds:
 
 
 def settle_collector() -> None:
-    """Takes everything alive now out of the garbage collector's rounds, and makes those rounds rarer.
+    """Exclude all objects alive now from garbage collection, and collect less often.
 
-    What lives after the start lives on. Parsing 1 MiB of nested JSON, which creates 400,000 lists, took
-    207 ms before and 26 ms after, because the collector went through the whole heap again and again
+    Objects that live after the start live to the end. Parsing 1 MiB of nested JSON, which creates 400,000
+    lists, took 207 ms before and 26 ms after, because the collector scanned the whole heap again and again
     (test_hostile_payloads bounds it).
     """
     gc.collect()
@@ -247,10 +249,10 @@ def settle_collector() -> None:
 
 
 def thread_budget(settings: Settings, place: WorkerPlace | None = None) -> ThreadBudget:
-    """Threads that run models, and why so many: as chosen, or a share of the cores, if they may be started.
+    """Number of threads that run models, and its reason: a setting, or a share of the cores.
 
     Args:
-        settings: Where the number may have been chosen.
+        settings: May contain the number.
         place: For one of several workers.
     """
     processes = 1 if place is None else place.of
@@ -258,7 +260,7 @@ def thread_budget(settings: Settings, place: WorkerPlace | None = None) -> Threa
         wanted = ThreadBudget(settings.threads, "set by --threads or VAE_THREADS")
     else:
         cores = allowed_threads()
-        why = cores.why if processes == 1 else f"its part of {processes} workers: {cores.why}"
+        why = cores.why if processes == 1 else f"its share among {processes} workers: {cores.why}"
         wanted = ThreadBudget(max(1, cores.threads // processes), why)
     room = thread_room(family_of(None if place is None else place.parent))
     return fit_threads(wanted, room=room, processes=processes)
@@ -267,7 +269,7 @@ def thread_budget(settings: Settings, place: WorkerPlace | None = None) -> Threa
 def _announce(
     services: Services, sockets: list[socket.socket], started_s: float, budget: ThreadBudget
 ) -> None:
-    """What an operator wants to see first."""
+    """Log the facts that an operator needs first."""
     readiness = services.registry.readiness()
     host, port = sockets[0].getsockname()[:2] if sockets else (services.settings.host, services.settings.port)
     host = plain_address(host)

@@ -1,11 +1,11 @@
-"""The directory in which several workers share their metrics: in memory where that can be, else on a disk.
+"""The directory for the shared metrics of several workers: in memory if possible, else on a disk.
 
 Knows directories, locks and free space. Knows nothing of metrics.
 
-The files are mapped into memory. A full file system ends a worker with SIGBUS, and a slow disk holds it up:
-/dev/shm comes first, and a directory with too little room is not taken. A supervisor that is killed leaves
-its directory behind, and /dev/shm of a pod survives the container. So each start removes the directories
-whose supervisor is gone: their lock is free.
+The files are mapped into memory. A full file system ends a worker with SIGBUS, and a slow disk delays it. So
+/dev/shm comes first, and a directory with too little room is rejected. A supervisor that is killed leaves its
+directory behind, and /dev/shm of a pod survives the container. So each start removes the directories whose
+lock is free, because their supervisor is gone.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-#: How an operator names the directory; prometheus_client reads the same variable in every worker.
+#: The operator's variable for the directory; prometheus_client reads the same variable in every worker.
 VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 #: Seven files of 64 KiB each, and as much again for many models.
 BYTES_PER_WORKER: Final = 1024 * 1024
 _PREFIX: Final = "vae-serve-metrics-"
 _LOCK: Final = "lock"
-#: A directory that has no lock after so long has no owner.
+#: A directory without a lock after this time has no owner.
 _ABANDONED_S: Final = 60.0
 _MEMORY: Final = "/dev/shm"  # noqa: S108  (a directory of our own is made in it)
 
 
 class NoDirectoryError(Exception):
-    """No directory can be written; the message lists those that were tried and says what to do."""
+    """No directory is usable; the message lists the directories that were tried, and the remedy."""
 
 
 @contextlib.contextmanager
 def shared_directory(
     workers: int, *, environ: Mapping[str, str] = os.environ, memory: str = _MEMORY
 ) -> Iterator[Path]:
-    """A new directory of this process, removed at the end.
+    """Create a directory for this process, and remove it at the end.
 
     Args:
-        workers: How many processes write into it.
-        environ: Where `PROMETHEUS_MULTIPROC_DIR` and `TMPDIR` may be.
+        workers: Number of processes that write into it.
+        environ: May contain `PROMETHEUS_MULTIPROC_DIR` and `TMPDIR`.
         memory: A file system in memory.
 
     Raises:
-        NoDirectoryError: None of the directories can be written or has room.
+        NoDirectoryError: No directory is writable with enough room.
     """
     refused: list[str] = []
     for parent in _candidates(environ, memory):
@@ -61,7 +61,7 @@ def shared_directory(
         raise NoDirectoryError(
             f"--workers {workers}: the workers share their metrics through files, and no directory can hold "
             f"them ({'; '.join(refused)}). Mount a writable /dev/shm or /tmp of {workers} MiB, name a "
-            f"writable directory ({VARIABLE} or TMPDIR), or use --workers 1, which writes nothing."
+            f"writable directory ({VARIABLE} or TMPDIR), or use --workers 1, which writes no files."
         )
     with (made / _LOCK).open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -72,7 +72,7 @@ def shared_directory(
 
 
 def _candidates(environ: Mapping[str, str], memory: str) -> Sequence[str]:
-    """The named directory alone, or memory and then what Python takes for temporary files."""
+    """The named directory alone, or else memory and then Python's directories for temporary files."""
     named = environ.get(VARIABLE)
     if named:
         return [named]
@@ -92,7 +92,7 @@ def _make(parent: str, *, need_bytes: int) -> Path:
 
 
 def _sweep(parent: Path, *, but: Path) -> None:
-    """Removes the directories of supervisors that are gone."""
+    """Remove the directories of supervisors that are gone."""
     for path in parent.glob(f"{_PREFIX}*"):
         if path != but:
             with contextlib.suppress(OSError):
@@ -101,7 +101,7 @@ def _sweep(parent: Path, *, but: Path) -> None:
 
 def _remove_if_abandoned(path: Path) -> None:
     try:
-        # Not opened through a link: others may write into the same parent.
+        # Never opened through a link: other users may write into the same parent.
         lock = os.open(path / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
     except FileNotFoundError:
         if time.time() - path.lstat().st_mtime > _ABANDONED_S:

@@ -1,4 +1,4 @@
-"""A socket that listens, or the reason why none can; and how it stops taking connections.
+"""A listening socket, or the reason for its failure; and the end of accepting.
 
 Knows addresses. Knows nothing of HTTP, and imports nothing of it: the supervisor of several workers is small.
 """
@@ -13,8 +13,8 @@ import socket
 import struct
 from typing import Final
 
-#: Linux: a classic BPF program that sees each segment from its TCP header on. The flags are byte 13; SYN
-#: without ACK (0x02 of 0x12) is dropped, everything else let through.
+#: Linux: a classic BPF program that sees each segment from its TCP header on. The flags are byte 13. It drops
+#: SYN without ACK (0x02 of 0x12) and passes everything else.
 _SO_ATTACH_FILTER: Final = 26
 _DROP_SYN: Final = (
     (0x30, 0, 0, 13),
@@ -26,14 +26,14 @@ _DROP_SYN: Final = (
 
 
 class AddressError(Exception):
-    """The address cannot be listened on; the message says why and what to do."""
+    """The server cannot listen on the address; the message names the reason and the remedy."""
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket bound to the address, not listening yet.
+    """A socket that is bound to the address and does not listen yet.
 
     Raises:
-        AddressError: In use, not allowed, or no address of this machine.
+        AddressError: In use, not permitted, or no address of this machine.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -43,7 +43,7 @@ def bind(host: str, port: int) -> socket.socket:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
-            # Listening already makes a second server fail here rather than later.
+            # Listen now, so that a second server fails here and not later.
             listener.listen(2048)
         except OSError:
             listener.close()
@@ -65,14 +65,14 @@ def _remedy(error: OSError) -> str:
 
 
 def bind_shared(host: str, port: int, count: int) -> list[socket.socket]:
-    """`count` sockets on one address, among which the system shares connections by their addresses.
+    """`count` sockets on one address; the system distributes connections over them by client address.
 
     Raises:
-        AddressError: As `bind`; somebody else's sockets are never joined.
+        AddressError: As `bind`. It never joins the sockets of another program.
     """
     first = bind(host, port)
     family, address = first.family, first.getsockname()
-    # Only now is it known that nobody listens there: whoever asks to share may share with a stranger.
+    # Share only now, when no other program listens there: otherwise the port could be shared with a stranger.
     first.close()
     sockets: list[socket.socket] = []
     try:
@@ -95,10 +95,9 @@ def bind_shared(host: str, port: int, count: int) -> list[socket.socket]:
 
 
 def refuse_new_connections(listener: socket.socket) -> None:
-    """Lets no further connection into the queue of a listening socket, and leaves those in it.
+    """Refuse new connections to a listening socket, and keep the waiting ones.
 
-    Where the system does not know the filter, nothing happens: then a connection that is made in the last
-    instant may be reset.
+    Without effect on systems that lack the filter; there a connection in the last instant may be reset.
     """
     program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in _DROP_SYN))
     described = struct.pack("HxxxxxxP", len(_DROP_SYN), ctypes.addressof(program))

@@ -1,20 +1,20 @@
-"""Several server processes on one address: started, watched, replaced and stopped together.
+"""Several server processes on one address: start, watch, replace and stop them together.
 
 Knows processes, signals and pipes. Knows nothing of HTTP or of models, and imports neither, so that it stays
-small. Its one thread writes the log.
+small. Its only thread besides the main one writes the log.
 
-Each worker has a listening socket of its own (SO_REUSEPORT), and the supervisor keeps all of them:
-connections are shared evenly, and those that wait for a worker that died or hangs are taken by the others.
-Each worker is a fresh interpreter (onnxruntime must not be carried over a fork, microsoft/onnxruntime#9800).
-A worker writes one byte a second into a pipe: the first says that it serves, the end that it is gone. One
-that is silent is asked where it stands, and ended if it stays silent. Only time counts in which the
-supervisor itself was awake (`process/watch.py`).
+Each worker has its own listening socket (SO_REUSEPORT), and the supervisor keeps all of them. Connections are
+distributed evenly, and other workers accept those that wait for a worker that died or hangs. Each worker is a
+fresh interpreter (onnxruntime must not be carried over a fork, microsoft/onnxruntime#9800). A worker writes
+one byte a second into a pipe: the first one reports that it serves; the end of the pipe, that it has ended.
+The supervisor questions a silent worker, and ends it if it stays silent. Only time in which the supervisor
+itself was awake counts (`process/watch.py`).
 
-    SIGTERM, SIGINT   to every worker; ends when all have ended
-    SIGHUP            to every worker: the store and the key file are read again. One that still starts has it
-                      blocked and takes it as soon as it can
-    a worker dies     told with its exit code or signal, and replaced, the later the oftener it happens
-    it never served   everything ends with its exit code: what one cannot start, none can
+    SIGTERM, SIGINT   passed to every worker; the supervisor ends when all have ended
+    SIGHUP            passed to every worker: each reads the store and the key file again. A worker that still
+                      starts has the signal blocked, and handles it as soon as it can
+    a worker dies     logged with its exit code or signal, and replaced, after a delay that grows each time
+    it never served   the supervisor ends with its exit code: the other workers would fail too
 """
 
 from __future__ import annotations
@@ -41,18 +41,19 @@ from service.process.watch import AwakeClock, Silence, Verdict, innermost_frames
 from service.process.worker import ASK_SIGNAL, RELOAD_ALL, WORKER_VARIABLE, Handover
 from service.settings import Settings
 
-#: A worker that has served and says nothing for so long is asked whether it hangs.
+#: A serving worker that is silent for this long is questioned.
 _SILENCE_S = 15.0
-#: A worker may take so long to load its models.
+#: Maximum time for a worker to load its models.
 _START_S = 120.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
-#: A worker that has served for so long did not die of what it was started with.
+#: A worker that served for this long did not die from the conditions of its start.
 _SOUND_S = 60.0
-#: How often workers are looked at, and how often while they stop: they accept for a quarter of a second more.
+#: Interval between checks of the workers, in service and during a stop: a stopping worker accepts for another
+#: quarter of a second.
 _LOOK_S, _LOOK_STOPPING_S = 0.25, 0.05
-#: A longer pause between two looks is one in which the supervisor itself did not run.
+#: A longer pause between two checks means that the supervisor itself did not run.
 _ASLEEP_S = 2.0
-#: What a worker has blocked until it can handle it.
+#: Signals that a worker has blocked until it can handle them.
 _HELD_FOR_WORKERS: Final = (signal.SIGHUP, ASK_SIGNAL)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _log = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class _Worker:
     heartbeat: int
     stack: int
     started_s: float
-    """On the monotonic clock; what follows is on the clock of a watcher who may sleep."""
+    """On the monotonic clock; the following times are on the clock of a watcher that may sleep."""
     silence: Silence
     serves: bool = False
     is_told_to_stop: bool = False
@@ -76,7 +77,7 @@ class _Worker:
 
 @dataclass
 class _Slot:
-    """The place of a worker, whoever fills it."""
+    """One position among the workers; replacements take the same position."""
 
     number: int
     worker: _Worker | None = None
@@ -88,28 +89,28 @@ class Supervisor:
     """Keeps `settings.workers` workers on one socket."""
 
     def __init__(self, settings: Settings, arguments: Sequence[str]) -> None:
-        """Nothing is started yet.
+        """No worker is started yet.
 
         Args:
-            settings: Of all of them.
-            arguments: The command line of `run`, which every worker gets as well.
+            settings: For all workers.
+            arguments: The command line of `run`, which every worker also receives.
         """
         self._settings = settings
         self._arguments = list(arguments)
         self._slots = [_Slot(number) for number in range(settings.workers)]
         self._selector = selectors.DefaultSelector()
-        self._exit_code: int | None = None  # set once it is to end
-        self._refuse_at_s: float | None = None  # on the monotonic clock; once all are to stop
+        self._exit_code: int | None = None  # set when it shall end
+        self._refuse_at_s: float | None = None  # on the monotonic clock; set when all workers shall stop
         self._announced = False
         self._started_s = time.monotonic()
         self._clock = AwakeClock(look_s=_LOOK_S, longest_s=_ASLEEP_S)
 
     def run(self) -> int:
-        """Serves until SIGTERM or SIGINT, and gives the exit code.
+        """Serve until SIGTERM or SIGINT, and return the exit code.
 
         Raises:
-            AddressError: Before anything was started.
-            NoDirectoryError: Likewise: the workers would have no place to share their metrics.
+            AddressError: Before any worker was started.
+            NoDirectoryError: Before any worker was started: no directory can hold the shared metrics.
         """
         with contextlib.ExitStack() as stack:
             pending = stack.enter_context(self._signals())
@@ -134,7 +135,7 @@ class Supervisor:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[socket.socket]:
-        """A socket that holds a byte for each signal that came."""
+        """A socket that receives a byte for each signal."""
         pending, wakeup = socket.socketpair()
         pending.setblocking(False)
         wakeup.setblocking(False)
@@ -152,7 +153,7 @@ class Supervisor:
     def _handle_signals(self, pending: socket.socket, listeners: Sequence[socket.socket]) -> None:
         for number in pending.recv(64):
             if number == signal.SIGCHLD:
-                continue  # that somebody ended is seen below
+                continue  # the loop below notices ended workers
             if number in (signal.SIGTERM, signal.SIGINT):
                 self._exit_code = 0 if self._exit_code is None else self._exit_code
                 delay_s = self._settings.drain_delay_s if number == signal.SIGTERM else 0.0
@@ -164,15 +165,15 @@ class Supervisor:
         return _LOOK_S if self._refuse_at_s is None else _LOOK_STOPPING_S
 
     def _refuse_if_due(self, listeners: Sequence[socket.socket]) -> None:
-        """No further connection, once all workers are to stop.
+        """Refuse new connections, when all workers stop.
 
-        One of them alone must never do that: the others, and its replacement, accept from the same socket.
+        A single worker must never do that: the others, and its replacement, accept from the same socket.
         """
         if self._refuse_at_s is None or time.monotonic() < self._refuse_at_s or listeners[0].fileno() < 0:
             return
         for listener in listeners:
             refuse_new_connections(listener)
-        # The workers have them too, and close them once they have emptied their queues.
+        # The workers have copies of the sockets, and close them after they have emptied their queues.
         for listener in listeners:
             listener.close()
 
@@ -180,7 +181,7 @@ class Supervisor:
         for slot in self._slots:
             if slot.worker is not None:
                 if number == signal.SIGHUP and slot.worker.is_told_to_stop:
-                    continue  # it reads nothing any more
+                    continue  # it reads no further commands
                 if number != signal.SIGHUP and not slot.worker.is_told_to_stop:
                     slot.worker.is_told_to_stop, slot.worker.told_s = True, self._clock.now_s
                 slot.worker.process.send_signal(number)
@@ -195,7 +196,7 @@ class Supervisor:
                     self._cannot_start(slot, error)
 
     def _cannot_start(self, slot: _Slot, error: OSError) -> None:
-        """The system starts no process now: what serves goes on, and it is tried again later."""
+        """The system refuses a new process: running workers continue, and the start is retried later."""
         _log.error(
             "worker cannot be started",
             extra=fields(
@@ -227,14 +228,14 @@ class Supervisor:
             WORKER_VARIABLE: handover.to_text(),
             METRICS_VARIABLE: str(metrics),
         }
-        # Blocked signals stay blocked in a process that is started, and wait there.
+        # Blocked signals stay blocked in a new process, and wait there.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_FOR_WORKERS)
         try:
             process = subprocess.Popen(  # noqa: S603  (this program, with the arguments it got itself)
                 [sys.executable, "-m", "service", *self._arguments],
                 env=environment,
                 pass_fds=(*handover.listeners, their_heartbeat, their_stack),
-                # Ctrl-C is for the supervisor, who passes it on once.
+                # Ctrl-C reaches only the supervisor, which passes it on once.
                 process_group=0,
             )
         except OSError:
@@ -263,7 +264,8 @@ class Supervisor:
         with contextlib.suppress(BlockingIOError):
             said = os.read(worker.heartbeat, 4096)
             if not said:
-                self._selector.unregister(worker.heartbeat)  # it is ending; its exit code is seen below
+                # the worker is ending; the loop below sees its exit code
+                self._selector.unregister(worker.heartbeat)
                 return
         if not worker.is_told_to_stop and worker.silence.hear(self._clock.look()):
             _log.info("worker answers again", extra=fields(worker=worker.number, pid=worker.process.pid))
@@ -274,7 +276,7 @@ class Supervisor:
             self._announce()
 
     def _look_after(self, metrics: Path) -> None:
-        """Buries who has ended, asks who is silent, and ends who hangs."""
+        """Reap ended workers, question silent ones, and end hanging ones."""
         now_s = self._clock.look()
         for slot in self._slots:
             worker = slot.worker
@@ -295,21 +297,21 @@ class Supervisor:
                 worker.process.kill()
 
     def _bury_orphans(self) -> None:
-        """As process 1, the supervisor gets the children of processes that ended, such as of `docker exec`.
+        """Reap orphans that the supervisor inherits as process 1, such as those of `docker exec`.
 
-        Dead and not waited for, each of them would count against the limit of processes.
+        Each unreaped process would count against the limit of processes.
         """
         if os.getpid() != 1:
             return
         with contextlib.suppress(ChildProcessError):
             while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                # A worker is left to `_look_after`, which wants its exit code; the others come later.
+                # `_look_after` needs the exit codes of workers; the other processes come later.
                 if any(slot.worker and slot.worker.process.pid == found.si_pid for slot in self._slots):
                     return
                 os.waitpid(found.si_pid, 0)
 
     def _latest_s(self, worker: _Worker) -> float:
-        """Until when a worker must have said something, or have ended."""
+        """Deadline for the next byte of a worker, or for its end."""
         if worker.is_told_to_stop:
             return worker.told_s + self._settings.drain_delay_s + self._settings.shutdown_grace_s + _SILENCE_S
         return worker.silence.heard_s + (_SILENCE_S if worker.serves else _START_S)
@@ -320,12 +322,12 @@ class Supervisor:
             self._selector.unregister(worker.heartbeat)
         os.close(worker.heartbeat)
         os.close(worker.stack)
-        # Its counts stay in the sums, and its successor counts on; what it was doing just then does not.
+        # Its counts stay in the sums and its successor continues them; its running requests are lost.
         for gauge in metrics.glob(f"gauge_live*_{worker.number}.db"):
             gauge.unlink(missing_ok=True)
         if worker.is_told_to_stop:
             unheard = not worker.serves and -code in (signal.SIGTERM, signal.SIGINT)
-            if code and not unheard:  # who had not begun to serve ends by the signal itself
+            if code and not unheard:  # a worker that had not begun to serve ends by the signal itself
                 self._exit_code = self._exit_code or (code if code > 0 else 128 - code)
             return
         how = {"signal": signal.Signals(-code).name} if code < 0 else {"exit_code": code}
@@ -341,7 +343,7 @@ class Supervisor:
         slot.start_again_s = now_s + slot.pause_s / 2
 
     def _announce(self) -> None:
-        """Once, when the last of them serves."""
+        """Called once, when the last worker serves."""
         if self._announced or not all(slot.worker and slot.worker.serves for slot in self._slots):
             return
         self._announced = True
@@ -356,7 +358,7 @@ class Supervisor:
 
 
 def _stands(stack: int) -> dict[str, str]:
-    """Where a worker stands, if it answered the question."""
+    """The stack of a worker, if it answered the question."""
     with contextlib.suppress(BlockingIOError):
         frames = innermost_frames(os.read(stack, 65_536).decode(errors="replace"))
         return {"stands": frames} if frames else {}

@@ -1,10 +1,10 @@
-"""How many threads may be started here: the process limits of the cgroups and of the user.
+"""How many threads the system allows here: the process limits of the cgroups and of the user.
 
 Knows /proc, cgroups (versions 1 and 2) and RLIMIT_NPROC of Linux, where each thread counts as a process.
-Knows nothing of what the threads do.
+Knows nothing of the work of the threads.
 
-128 cores and a container that may hold 128 processes are a common pair. A server with a thread for each core
-in each of its pools cannot start the last of them, and a request would find that out.
+128 cores and a container with a limit of 128 processes are a common pair. A server with a thread for each
+core in each of its pools cannot start the last of them, and without this module a request would discover it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Final
 from service.engine import ThreadBudget
 from service.engine.runtime.cpu_quota import groups
 
-#: Threads of one server process that are in no pool: main, store, log, telemetry, copy of a store, and a few.
+#: Threads of one server process outside the pools: main, store, log, telemetry, copy of a store, and a few.
 OTHER_THREADS: Final = 12
-#: Left for processes beside the server in the same container: its health check, a shell, the supervisor.
+#: Reserved for other processes in the same container: its health check, a shell, the supervisor.
 OTHER_PROCESSES: Final = 10
 _V2_MOUNTS: Final = ("sys/fs/cgroup", "sys/fs/cgroup/unified")
 _V1_MOUNTS: Final = ("sys/fs/cgroup/pids",)
@@ -31,18 +31,18 @@ _CAPABILITIES: Final = 1 << 21 | 1 << 24
 
 @dataclass(frozen=True)
 class ThreadRoom:
-    """Threads that the server may have in all its processes together, and what limits them."""
+    """Number of threads for all processes of the server together, and the limit behind it."""
 
     threads: int
     why: str
 
 
 def thread_room(family: Iterable[int], *, root: Path = Path("/")) -> ThreadRoom | None:
-    """The tightest limit, less what others have; None without any limit.
+    """The tightest limit, less the threads of other programs; None without any limit.
 
     Args:
-        family: Process ids of the server: what these have already is part of the room.
-        root: Where `proc` and `sys` lie; another directory in tests.
+        family: Process ids of the server; their existing threads are part of the room.
+        root: Directory that contains `proc` and `sys`; another one in tests.
     """
     own = sum(_threads_of(pid, root) for pid in set(family))
     rooms = [
@@ -53,21 +53,21 @@ def thread_room(family: Iterable[int], *, root: Path = Path("/")) -> ThreadRoom 
 
 
 def fit_threads(wanted: ThreadBudget, *, room: ThreadRoom | None, processes: int) -> ThreadBudget:
-    """The threads of one pool: as many as wanted, or as there is room for.
+    """Threads of one pool: as many as wanted, or as the room allows.
 
-    A process has two pools of that size, one that runs models and one that reads and writes.
+    A process has two pools of that size: one runs models, the other reads and writes.
 
     Args:
-        wanted: What the cores, or the operator, ask for.
-        room: What may be started.
-        processes: How many server processes share the room.
+        wanted: The wish of the operator, or the number of cores.
+        room: The limit of the system.
+        processes: Number of server processes that share the room.
     """
     if room is None:
         return wanted
     fits = max(1, ((room.threads - OTHER_PROCESSES) // processes - OTHER_THREADS) // 2)
     if fits >= wanted.threads:
         return wanted
-    return ThreadBudget(fits, f"{fits} by what may be started, {room.why}; wanted: {wanted.why}")
+    return ThreadBudget(fits, f"{fits} because of {room.why}; wanted: {wanted.why}")
 
 
 def family_of(parent: int | None) -> tuple[int, ...]:
@@ -114,7 +114,7 @@ def _status(process: Path) -> dict[str, str]:
 
 
 def _number(file: Path) -> int | None:
-    """None too for `max`, which is no limit."""
+    """None also for `max`, which means no limit."""
     text = (_read(file) or "").strip()
     return int(text) if text.isdecimal() else None
 

@@ -2,8 +2,8 @@
 
 Knows seconds and text. Knows nothing of processes, signals or pipes; the supervisor acts on the verdicts.
 
-A container that is paused, a virtual machine that is suspended and a host without a free core stop the
-watcher as well as those it watches. Time that passes meanwhile says nothing about a worker.
+A paused container, a suspended virtual machine and a host without a free core stop the watcher together with
+the watched. The time of such a pause proves nothing about a worker.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-#: A worker that has been asked has so long to answer.
+#: A questioned worker must answer within this time.
 ANSWER_S: Final = 5.0
 _FRAME: Final = re.compile(r'^  File "(?:.*/)?([^"/]+)", line (\d+) in (.+)$', re.MULTILINE)
 _MOST_FRAMES: Final = 6
 
 
 class AwakeClock:
-    """Seconds for which the watcher was awake, measured by its own looks."""
+    """Seconds in which the watcher was awake, measured by its own checks."""
 
     def __init__(
         self, *, look_s: float, longest_s: float, clock: Callable[[], float] = time.monotonic
@@ -30,8 +30,8 @@ class AwakeClock:
         """The clock begins at 0.
 
         Args:
-            look_s: How often `look` is called. A longer pause than `longest_s` counts as one look.
-            longest_s: A pause up to this length is that of a watcher who is awake, on a busy machine.
+            look_s: Interval of the calls of `look`. A pause longer than `longest_s` counts as one interval.
+            longest_s: Longest pause of a watcher that is awake, on a busy machine.
             clock: Monotonic seconds.
         """
         self.now_s = 0.0
@@ -41,7 +41,7 @@ class AwakeClock:
         self._seen_s = clock()
 
     def look(self) -> float:
-        """Advances the clock by the time since the last look, and returns it."""
+        """Advance the clock by the time since the last call, and return it."""
         seen_s = self._clock()
         passed_s = seen_s - self._seen_s
         self._seen_s = seen_s
@@ -50,7 +50,7 @@ class AwakeClock:
 
 
 class Verdict(Enum):
-    """What to do about one worker."""
+    """The next step for one worker."""
 
     WAIT = "wait"
     ASK = "ask"
@@ -59,27 +59,27 @@ class Verdict(Enum):
 
 @dataclass
 class Silence:
-    """How long one worker has said nothing. Times are seconds of an `AwakeClock`."""
+    """How long one worker has been silent. Times are seconds of an `AwakeClock`."""
 
     heard_s: float
     asked_s: float | None = None
 
     def hear(self, now_s: float) -> bool:
-        """The worker said something.
+        """The worker wrote a byte.
 
         Returns:
-            Whether it had been asked.
+            Return whether the worker had been questioned.
         """
         was_asked = self.asked_s is not None
         self.heard_s, self.asked_s = now_s, None
         return was_asked
 
     def judge(self, now_s: float, *, latest_s: float) -> Verdict:
-        """The verdict at `now_s`; each END and each ASK is given once per `ANSWER_S`.
+        """The verdict at `now_s`; each END and each ASK is returned once per `ANSWER_S`.
 
         Args:
-            now_s: The time of the clock.
-            latest_s: Until when nothing has to be heard.
+            now_s: Time of the clock.
+            latest_s: Time until which the worker may be silent.
         """
         if now_s <= latest_s:
             return Verdict.WAIT
@@ -93,10 +93,11 @@ class Silence:
 
 
 def innermost_frames(dump: str) -> str:
-    """`wait selectors.py:12 < run server.py:88`: what `faulthandler` wrote of one thread, on one line.
+    """`wait selectors.py:12 < run server.py:88`: the stack of one thread from `faulthandler`, on one line.
 
     Args:
-        dump: Its text; of several dumps the last counts. Anything else gives an empty text.
+        dump: The output of `faulthandler`; the last of several dumps counts. Any other text returns empty
+            text.
     """
     _, _, last = dump.rpartition("(most recent call first):")
     return " < ".join(f"{name} {file}:{line}" for file, line, name in _FRAME.findall(last)[:_MOST_FRAMES])

@@ -1,6 +1,6 @@
 """One of several server processes: `python -m service run …` with a `Handover` in its environment.
 
-Knows what the supervisor hands over. Everything else is as in a server that is alone.
+Knows the handover of the supervisor. Otherwise a worker equals a single server.
 """
 
 from __future__ import annotations
@@ -19,26 +19,29 @@ from typing import Final
 #: Environment of a worker: a `Handover`.
 WORKER_VARIABLE: Final = "_VAE_SERVE_WORKER"
 _PR_SET_PDEATHSIG = 1
-#: What a worker writes to its supervisor: it lives; all workers are to read the store again.
+#: Bytes from a worker to its supervisor: it lives; all workers shall read the store again.
 ALIVE: Final = b"."
 RELOAD_ALL: Final = b"r"
-#: Asks a worker where it stands: it writes the frames of the thread that is interrupted.
+#: Signal that questions a worker: it writes the stack of the interrupted thread.
 ASK_SIGNAL: Final = signal.SIGUSR1
 
 
 @dataclass(frozen=True)
 class Handover:
-    """What a supervisor gives to a worker, as text in its environment. Pipes and sockets are descriptors."""
+    """The supervisor's handover to a worker, as text in its environment.
+
+    Pipes and sockets are descriptors.
+    """
 
     number: int
     """Of the worker."""
     parent: int
-    """The process id of the supervisor. It may be 1: in a container without an init it is."""
+    """The process id of the supervisor. In a container without an init it may be 1."""
     heartbeat: int
     stack: int
-    """Where the worker writes its frames when it is asked."""
+    """The file for the worker's answer to a question: its stack."""
     listeners: list[int]
-    """Its own first, then those of the other workers."""
+    """Its own socket first, then those of the other workers."""
 
     def to_text(self) -> str:
         """The text that `from_text` reads."""
@@ -46,40 +49,40 @@ class Handover:
 
     @classmethod
     def from_text(cls, text: str) -> Handover:
-        """What `to_text` wrote."""
+        """Read the text of `to_text`."""
         return cls(**json.loads(text))
 
 
 @dataclass(frozen=True)
 class WorkerPlace:
-    """What one worker is given by its supervisor."""
+    """The supervisor's handover to one worker, opened."""
 
     listeners: tuple[socket.socket, ...]
-    """Its own first, then those of the other workers."""
+    """Its own socket first, then those of the other workers."""
     number: int
     parent: int
     heartbeat: int
 
     @property
     def of(self) -> int:
-        """How many workers there are."""
+        """Number of workers."""
         return len(self.listeners)
 
     def beat(self) -> None:
-        """Tells the supervisor that the event loop turns. To be called once a second."""
+        """Report to the supervisor that the event loop turns. Call it once a second."""
         try:
             os.write(self.heartbeat, ALIVE)
         except BlockingIOError:
-            pass  # the supervisor is busy; it will see that something is there
+            pass  # the supervisor is busy; the pipe already contains a byte
         except OSError:
-            signal.raise_signal(signal.SIGTERM)  # it is gone
+            signal.raise_signal(signal.SIGTERM)  # the supervisor is gone
 
     def reload_siblings(self) -> bool:
-        """Has every worker read the store again, this one too.
+        """Let every worker read the store again, including this one.
 
         Returns:
-            Whether the supervisor was told. It passes that on when a worker can take it, also to one that is
-            still starting.
+            Whether the supervisor received it. It passes the request on to each worker, also to one that
+            still starts.
         """
         with contextlib.suppress(OSError):
             return os.write(self.heartbeat, RELOAD_ALL) == len(RELOAD_ALL)
@@ -87,9 +90,9 @@ class WorkerPlace:
 
 
 def inherited_place() -> WorkerPlace | None:
-    """The place that the supervisor handed to this process, or None in any other process.
+    """The place from the supervisor's handover, or None in any other process.
 
-    The variable leaves the environment: no process that this one starts is a worker.
+    The variable leaves the environment, because no child of this process is a worker.
     """
     text = os.environ.pop(WORKER_VARIABLE, None)
     return None if text is None else place_from(text)
@@ -105,13 +108,13 @@ def place_from(text: str) -> WorkerPlace:
     for descriptor in (given.heartbeat, given.stack):
         os.set_blocking(descriptor, False)
     faulthandler.register(ASK_SIGNAL, file=given.stack, all_threads=False)
-    # The supervisor blocked it, so that a question does not end a process that cannot answer yet.
+    # The supervisor blocked it, so that a question never ends a process that cannot answer yet.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {ASK_SIGNAL})
     libc = ctypes.CDLL(None)
     if hasattr(libc, "prctl"):  # Linux
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != given.parent:
-        # It had ended before we asked; whoever has taken its children over is no supervisor.
+        # The supervisor had ended before this call; the new parent is no supervisor.
         sys.exit(f"vae-serve: worker {given.number}: its supervisor, process {given.parent}, is gone; ending")
     listeners = tuple(socket.socket(fileno=each) for each in given.listeners)
     return WorkerPlace(listeners, number=given.number, parent=given.parent, heartbeat=given.heartbeat)

@@ -1,1 +1,1 @@
-"""Who may call this server, and from where."""
+"""Access control: which clients may call this server, and from where."""

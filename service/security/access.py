@@ -1,11 +1,11 @@
-"""Who may do what: API keys at the door, administration behind it.
+"""Permissions: API keys for every request, and the right to administrate.
 
-Knows headers, paths and the problem table. Knows nothing of bodies, models or routes' work.
+Knows headers, paths and the problem table. Knows nothing of bodies, models or the work of routes.
 
-    Access       the rules of one application: which paths are open, which keys there are, who administrates
-    AccessGuard  pure ASGI, inside the envelope and before anything reads a body; only there when keys are set
+    Access       the rules of one application: open paths, known keys, and the right to administrate
+    AccessGuard  pure ASGI, inside the envelope and before any reading of a body; only with keys
 
-A key never leaves this module: what is kept for the log is its label, and no problem repeats a header.
+A key never leaves this module: the log contains only its label, and no problem repeats a header.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from service.security.api_keys import MAX_KEY_CHARACTERS, ApiKey, KeyFileError, 
 from service.security.hosts import KnownHosts
 from service.settings import Settings
 
-#: Probes, and what describes the server without saying what it does: `/docs` has to show a page before
-#: somebody can type a key into it. /metrics is not among them; Prometheus can send a key.
+#: Probes, and pages that describe the server without its state: `/docs` must show a page before a person can
+#: enter a key. /metrics requires a key; Prometheus can send one.
 OPEN_PATHS: Final = frozenset({"/", "/livez", "/readyz", "/docs", "/openapi.json", "/problems", "/limits"})
 _OPEN_BELOW: Final = ("/docs/", "/problems/")
 #: RFC 6750, section 2.1: the characters of a bearer token.
@@ -39,15 +39,15 @@ class Access:
     """The rules of one application."""
 
     def __init__(self, *, key_file: Path | None, admin: bool | None, hosts: KnownHosts | None = None) -> None:
-        """Reads the file, if there is one.
+        """Read the key file, if there is one.
 
         Args:
-            key_file: API keys, or None: nobody needs one.
-            admin: Whether administration is on; None: when the file holds a key for it.
+            key_file: API keys, or None: no request needs one.
+            admin: Whether administration is on; None: if the file contains a key for it.
             hosts: The hosts of this server. Left out: `localhost` and addresses.
 
         Raises:
-            KeyFileError: The file cannot be used.
+            KeyFileError: The file is unusable.
         """
         self._key_file = key_file
         self._admin = admin
@@ -56,28 +56,28 @@ class Access:
 
     @classmethod
     def of(cls, settings: Settings) -> Access:
-        """As the settings say.
+        """The access rules of these settings.
 
         Raises:
-            KeyFileError: The file that they name cannot be used.
+            KeyFileError: The key file of the settings is unusable.
         """
         hosts = KnownHosts(settings.allowed_hosts, bound=settings.host)
         return cls(key_file=settings.api_keys_file, admin=settings.admin, hosts=hosts)
 
     @property
     def keys_required(self) -> bool:
-        """Whether anything but the open paths takes a key."""
+        """Whether paths other than the open ones require a key."""
         return self._keys is not None
 
     @property
     def administration(self) -> bool:
-        """Whether models can be administrated over HTTP."""
+        """Whether clients may administrate models over HTTP."""
         if self._admin is not None:
             return self._admin
         return self._keys is not None and self._keys.has_admin
 
     def reread(self) -> None:
-        """Takes over what the file says now; what cannot be used is logged, and changes nothing."""
+        """Read the key file again. An unusable file is logged and changes nothing."""
         if self._key_file is None:
             return
         try:
@@ -91,7 +91,7 @@ class Access:
         )
 
     def authorise(self, scope: Scope) -> None:
-        """Lets a request pass whose path is open or whose key is known; leaves the key's entry in `scope`.
+        """Accept a request with an open path or a known key, and store the key's entry in `scope`.
 
         Raises:
             ProblemError: `missing-key` or `unknown-key`.
@@ -102,7 +102,7 @@ class Access:
         scope[API_KEY] = _entry_of(scope, keys)
 
     def authorise_administration(self, scope: Scope) -> None:
-        """For the routes that change something: lets pass whom `authorise` let pass and who may administrate.
+        """For routes that change the server: accept a request that passed `authorise` and may administrate.
 
         Raises:
             ProblemError: `administration-off` or `insufficient-scope`; without keys, `host-not-allowed` or
@@ -111,20 +111,20 @@ class Access:
         if not self.administration:
             raise ProblemError(
                 "administration-off",
-                "This server was started without administration: no key of the scope admin, or admin=false.",
+                "Administration is off: the server has no key of the scope admin, or admin=false.",
             )
         key: ApiKey | None = scope.get(API_KEY)
         if self._keys is not None and (key is None or key.scope != "admin"):
             raise ProblemError(
                 "insufficient-scope",
-                "The key that was sent has the scope use; this takes one with the scope admin.",
+                "The key has the scope use; this request requires the scope admin.",
                 headers={"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope", scope="admin"'},
             )
         if key is None:  # a page cannot send a key that it does not have
             self.hosts.refuse_other_sites(scope)
 
     def warn_when_exposed(self, host: str) -> None:
-        """Logs what an operator should know about who reaches this server.
+        """Log a warning if other machines can reach this server without a key.
 
         Args:
             host: Address of the bound socket.
@@ -132,12 +132,14 @@ class Access:
         if self._keys is not None or is_loopback(host):
             return
         _log.warning(
-            "anybody who reaches this address can use the server",
+            "every client that reaches this address can use the server",
             extra=fields(
                 address=host,
                 administration=self.administration,
-                remedy="Set VAE_API_KEYS_FILE (vae-serve key makes a key), listen on 127.0.0.1, "
-                "or let only a proxy that knows its users reach it.",
+                remedy=(
+                    "Set VAE_API_KEYS_FILE (vae-serve key makes a key), listen on 127.0.0.1, or "
+                    "restrict access to a proxy that authenticates its users."
+                ),
             ),
         )
 
@@ -147,8 +149,8 @@ class Access:
         keys, warning = read_key_file(self._key_file)
         if self._admin and not keys.has_admin:
             raise KeyFileError(
-                f"{self._key_file}: expected a key of the scope admin, because admin is on, got none: nobody "
-                "could administrate. Add one (vae-serve key --scope admin), or leave admin out."
+                f"{self._key_file}: expected a key of the scope admin, because admin is on, got none: no "
+                "client could administrate. Add one (vae-serve key --scope admin), or leave out admin."
             )
         if warning is not None:
             _log.warning("key file", extra=fields(reason=warning))
@@ -156,14 +158,14 @@ class Access:
 
 
 class AccessGuard:
-    """Answers what may not pass, before a byte of its body is read. OPTIONS asks for methods alone."""
+    """Rejects forbidden requests before their bodies are read. OPTIONS only asks for methods."""
 
     def __init__(self, app: ASGIApp, *, access: Access) -> None:
         self._app = app
         self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on when its key permits it; else answer the problem."""
+        """Pass the request on if its key permits it; otherwise send the problem."""
         if scope["type"] == "http" and scope["method"] != "OPTIONS":
             try:
                 self._access.authorise(scope)
@@ -174,12 +176,12 @@ class AccessGuard:
 
 
 def is_open(path: str) -> bool:
-    """Whether a path takes no key. No route below the open ones leads anywhere else."""
+    """Whether a path requires no key. No route below the open ones leads elsewhere."""
     return path in OPEN_PATHS or path.startswith(_OPEN_BELOW)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address. A name that is no address may be anywhere."""
+    """Whether only this machine reaches an address. A name may belong to any machine."""
     return host == "localhost" or is_loopback_address(host)
 
 
@@ -188,7 +190,7 @@ def _entry_of(scope: Scope, keys: KeyRing) -> ApiKey:
     if not values:
         raise ProblemError(
             "missing-key",
-            "This server takes API keys, and none was sent.",
+            "This server requires an API key, and the request has none.",
             headers={"WWW-Authenticate": _CHALLENGE},
         )
     if len(values) > 1:
@@ -199,12 +201,12 @@ def _entry_of(scope: Scope, keys: KeyRing) -> ApiKey:
     token = token.strip(b" ")
     if len(token) > MAX_KEY_CHARACTERS or _TOKEN.fullmatch(token) is None:
         raise _unknown(
-            f"What follows Bearer is no key: expected 1 to {MAX_KEY_CHARACTERS} of A-Z a-z 0-9 . _ ~ + / - "
-            f"and then =, got {len(token)} bytes that are something else."
+            f"The text after Bearer is no key: expected 1 to {MAX_KEY_CHARACTERS} of A-Z a-z 0-9 . _ ~ + / "
+            f"- and then =, got {len(token)} other bytes."
         )
     key = keys.find(token)
     if key is None:
-        raise _unknown("The key that was sent is none of this server's.")
+        raise _unknown("The server does not know this key.")
     return key
 
 

@@ -1,4 +1,4 @@
-"""API keys: how one is made, and the file that holds their digests.
+"""API keys: generation, and the file of their digests.
 
 Knows digests, scopes, lines of text and file permissions. Knows nothing of HTTP.
 
@@ -7,8 +7,8 @@ A line of the file is `DIGEST SCOPE [LABEL]`; empty lines and lines that begin w
     9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 use phone-app
     60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752 admin deploy
 
-DIGEST is the SHA-256 of the key in hexadecimal, so the file holds no key. That is enough without salt or
-stretching because the keys that `new_key` makes are 32 random bytes: there is nothing to guess.
+DIGEST is the SHA-256 of the key in hexadecimal, so the file contains no key. Neither salt nor stretching is
+needed, because `new_key` makes keys of 32 random bytes, which cannot be guessed.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, get_args
 
+from model_store.echo import echo
 from service.settings import SettingsError
 
 Scope = Literal["use", "admin"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 
-#: Begins every key that is made here, so that scanners of source code find one that was committed.
+#: Prefix of every generated key, so that scanners of source code find a committed one.
 KEY_PREFIX: Final = "vae_"
-#: Longest key that is looked at; one that is made here has 47.
+#: Maximum length of a key; a generated one has 47 characters.
 MAX_KEY_CHARACTERS: Final = 512
 MAX_KEYS: Final = 1_000
 _KEY_BYTES: Final = 32
@@ -43,19 +44,19 @@ _CONTAINER_SECRETS: Final = Path("/run/secrets")
 
 
 class KeyFileError(SettingsError):
-    """The file cannot be used; the message says which line, expected, got and what to do."""
+    """The key file is unusable; the message names the line, the expected and actual value, and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """What is known of a key: never the key itself."""
+    """The record of a key, without the key itself."""
 
     digest: bytes
     """SHA-256 of the key, 32 bytes."""
     scope: Scope
-    """`use`: everything but administration. `admin`: that too."""
+    """`use`: everything except administration. `admin`: everything."""
     label: str | None = None
-    """Whose it is, for the log."""
+    """Its owner, for the log."""
 
     @property
     def line(self) -> str:
@@ -64,7 +65,7 @@ class ApiKey:
 
 
 class KeyRing:
-    """The keys of one file, as it was when it was read."""
+    """The keys of one file, at the time of reading."""
 
     def __init__(self, keys: Sequence[ApiKey]) -> None:
         self._keys = tuple(keys)
@@ -81,9 +82,9 @@ class KeyRing:
     def find(self, key: bytes) -> ApiKey | None:
         """The entry of a key, or None.
 
-        What is compared are digests, every one of the file with `hmac.compare_digest` and none left out after
-        a match, so the time tells nothing of a digest. Only what was found that way is found directly the
-        next time, by a digest that whoever sends the key knows anyway.
+        It compares digests: every one of the file with `hmac.compare_digest`, without stopping at a match, so
+        that the duration reveals nothing of a digest. A key that was found is cached by its digest, which its
+        sender knows anyway.
         """
         digest = hashlib.sha256(key).digest()
         known = self._found.get(digest)
@@ -99,22 +100,22 @@ class KeyRing:
 
 
 def new_key(scope: Scope = "use", label: str | None = None) -> tuple[str, ApiKey]:
-    """A key that nobody has had, and what the file keeps of it.
+    """A new random key, and its entry for the file.
 
     Raises:
-        ValueError: `label` is none.
+        ValueError: `label` breaks the rule of labels.
     """
     if label is not None and _LABEL.fullmatch(label) is None:
-        raise ValueError(f"--label: expected {LABEL_RULE}, got something else. Such as --label phone-app.")
+        raise ValueError(f"--label: expected {LABEL_RULE}, got {echo(label)}. Such as --label phone-app.")
     key = KEY_PREFIX + secrets.token_urlsafe(_KEY_BYTES)
     return key, ApiKey(hashlib.sha256(key.encode("ascii")).digest(), scope, label)
 
 
 def read_key_file(path: Path) -> tuple[KeyRing, str | None]:
-    """The keys of a file, and what is wrong with its permissions though it can be used, if anything.
+    """Read the keys of a file. The second value is a warning about its permissions, if any.
 
     Raises:
-        KeyFileError: It cannot be read, anybody may write to it, it holds no key, or a line is none.
+        KeyFileError: The file is unreadable, writable by other users or empty, or a line is invalid.
     """
     try:
         with path.open("rb") as file:
@@ -130,11 +131,12 @@ def read_key_file(path: Path) -> tuple[KeyRing, str | None]:
     if status.st_mode & stat.S_IWOTH:
         raise KeyFileError(
             f"{path}: expected a file that only its owner may write, got mode {_octal(status.st_mode)}: "
-            f"anybody on this machine could add a key. Run: chmod 600 {path}"
+            f"other users of this machine could add a key. Run: chmod 600 {path}"
         )
     if len(data) > _MAX_FILE_BYTES:
         raise KeyFileError(
-            f"{path}: expected at most {_MAX_FILE_BYTES} bytes, got more. {MAX_KEYS} keys fit in a quarter."
+            f"{path}: expected at most {_MAX_FILE_BYTES} bytes, got more. {MAX_KEYS} keys need a quarter of "
+            "that."
         )
     return KeyRing(_parse(path, data)), _readable_by_others(path, status.st_mode)
 
@@ -143,14 +145,13 @@ _HOW_TO_MAKE: Final = "`vae-serve key` makes a key and the line for the file."
 
 
 def _readable_by_others(path: Path, mode: int) -> str | None:
-    """A warning and no refusal: containers get their secrets with mode 0444.
+    """A warning and no error: containers get their secrets with mode 0444.
 
-    The digest of a key that was made here gives nothing away; that of a key that somebody invented lets
-    others guess it.
+    The digest of a generated key reveals nothing; the digest of a key that a person chose can be guessed.
     """
     if not mode & stat.S_IROTH or path.is_relative_to(_CONTAINER_SECRETS):
         return None
-    return f"{path} can be read by every user of this machine (mode {_octal(mode)}). Run: chmod 600 {path}"
+    return f"every user of this machine can read {path} (mode {_octal(mode)}). Run: chmod 600 {path}"
 
 
 def _octal(mode: int) -> str:
@@ -168,24 +169,22 @@ def _parse(path: Path, data: bytes) -> list[ApiKey]:
         key = _entry(where, words)
         if key.digest in first_line:
             raise KeyFileError(
-                f"{where}: expected each digest once, got the one of line {first_line[key.digest]} again. "
-                "Remove one of the two lines."
+                f"{where}: expected each digest once, got the digest of line {first_line[key.digest]} "
+                "again. Remove one of the two lines."
             )
         first_line[key.digest] = number
         keys.append(key)
     if not keys:
         raise KeyFileError(
-            f"{path}: expected at least one line, got none: nobody could use the server. {_HOW_TO_MAKE}"
+            f"{path}: expected at least one line, got none: no client could use the server. {_HOW_TO_MAKE}"
         )
     if len(keys) > MAX_KEYS:
-        raise KeyFileError(
-            f"{path}: expected at most {MAX_KEYS} keys, got {len(keys)}. Remove those not in use."
-        )
+        raise KeyFileError(f"{path}: expected at most {MAX_KEYS} keys, got {len(keys)}. Remove unused ones.")
     return keys
 
 
 def _words(where: str, raw: bytes) -> list[str]:
-    """Nothing of what is in a line is repeated in an error: it may be a key."""
+    """Never quote the line in an error: it may contain a key."""
     try:
         line = raw.decode("ascii").strip(" \t")
     except UnicodeDecodeError:
@@ -200,9 +199,9 @@ def _words(where: str, raw: bytes) -> list[str]:
 def _entry(where: str, words: list[str]) -> ApiKey:
     digest, *rest = words
     if _DIGEST.fullmatch(digest) is None:
-        got = f"{len(digest)} characters that are none"
+        got = f"{len(digest)} other characters"
         if digest.startswith(KEY_PREFIX):
-            got = "what looks like a key itself"
+            got = "text that looks like a key"
         raise KeyFileError(
             f"{where}: expected the SHA-256 of a key first, 64 hexadecimal digits, got {got}. {_HOW_TO_MAKE}"
         )
@@ -211,8 +210,8 @@ def _entry(where: str, words: list[str]) -> ApiKey:
     scope = next((known for known in SCOPES if known == rest[0]), None)
     if scope is None:
         raise KeyFileError(
-            f"{where}: expected the scope use or admin after the digest, got a word of "
-            f"{len(rest[0])} characters that is neither. Correct it."
+            f"{where}: expected the scope use or admin after the digest, got another word of {len(rest[0])} "
+            "characters. Correct it."
         )
     if len(rest) > 2:
         raise KeyFileError(
@@ -221,11 +220,9 @@ def _entry(where: str, words: list[str]) -> ApiKey:
         )
     label = rest[1] if len(rest) == 2 else None
     if label is not None and _LABEL.fullmatch(label) is None:
-        raise KeyFileError(
-            f"{where}: expected a label of {LABEL_RULE}, got something else. Such as phone-app."
-        )
+        raise KeyFileError(f"{where}: expected a label of {LABEL_RULE}, got other text. Such as phone-app.")
     if label is not None and label.startswith(KEY_PREFIX):
         raise KeyFileError(
-            f"{where}: expected a label, got what looks like a key. Labels are logged; choose another."
+            f"{where}: expected a label, got text that looks like a key. Labels are logged; choose another."
         )
     return ApiKey(bytes.fromhex(digest), scope, label)

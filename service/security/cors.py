@@ -1,11 +1,11 @@
-"""Calls from pages of other origins, for those that are allowed.
+"""CORS: requests from pages of other origins, for the allowed origins.
 
 Knows the headers of CORS and the problem table. Knows nothing of routes. Without the setting `cors_origins`
-no answer carries a word of permission, and browsers keep other pages out by themselves. Keys ride in
+no response contains a permission, and browsers reject the requests of other pages themselves. Keys travel in
 `Authorization`, which a page sets itself, so cookies and other credentials are never allowed.
 
-`Preflight` answers the question that a browser asks before a call; `service.http.cross_origin` adds the
-headers to every answer.
+`Preflight` answers the browser's preflight request; `service.http.cross_origin` adds the headers to every
+response.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from service.http.headers import first_header, joined_header
 from service.http.problems import ProblemError
 
 ALLOWED_METHODS: Final = ("GET", "HEAD", "POST")
-#: Those that every page may send come first; OpenTelemetry adds the last three in a browser.
+#: Headers that every page may send come first; OpenTelemetry adds the last three in a browser.
 ALLOWED_HEADERS: Final = (
     "Accept",
     "Accept-Language",
@@ -32,20 +32,20 @@ ALLOWED_HEADERS: Final = (
     "tracestate",
     "baggage",
 )
-#: How long a browser may remember the answer to its question; Chromium takes no more than two hours.
+#: How long a browser may cache a preflight response; Chromium caches for two hours at most.
 _MAX_AGE_S: Final = 7_200
 _ALLOWED_NAMES: Final = frozenset(name.lower() for name in ALLOWED_HEADERS)
 
 
 class Preflight:
-    """Answers a browser's question whether a page may make a call, and hands on every other request."""
+    """Answers preflight requests of browsers, and passes every other request on."""
 
     def __init__(self, app: ASGIApp, *, cross_origin: CrossOrigin) -> None:
         self._app = app
         self._cross_origin = cross_origin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The envelope around it says whose pages may read the answer.
+        """Answer a preflight request. The envelope around it adds the origins that may read the response.
 
         Raises:
             ProblemError: `origin-not-allowed`.
@@ -68,8 +68,9 @@ class Preflight:
         ):
             raise ProblemError(
                 "origin-not-allowed",
-                "The browser asked whether a page may make this call. Allowed are the server's cors_origins, "
-                f"the methods {', '.join(ALLOWED_METHODS)} and the headers {', '.join(ALLOWED_HEADERS)}.",
+                "The browser asked whether a page may send this request. Allowed are the server's "
+                f"cors_origins, the methods {', '.join(ALLOWED_METHODS)} and the headers "
+                f"{', '.join(ALLOWED_HEADERS)}.",
                 headers={"Vary": _PREFLIGHT_VARY},
             )
         headers = {
@@ -80,8 +81,8 @@ class Preflight:
         }
         private = first_header(scope, b"access-control-request-private-network")
         if private is not None and not self._cross_origin.takes_all:
-            # Some Chromium versions ask so before a page from the internet calls a private address. The
-            # operator named the origin; "all" does not mean that.
+            # Some Chromium versions request this before a page from the internet calls a private address. A
+            # named origin is permitted; `*` does not include it.
             headers["Access-Control-Allow-Private-Network"] = "true"
         return Response(status_code=204, headers=headers)
 

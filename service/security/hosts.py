@@ -1,13 +1,13 @@
-"""The hosts that this server is called by, and the pages that may administrate it.
+"""The host names of this server, and the pages that may administrate it.
 
 Knows the headers Host, Origin and Sec-Fetch-Site, and the problem table. Knows nothing of keys, routes or
 models.
 
-A browser fills in these headers itself, and a page cannot forge them. They reveal two attacks:
+A browser sets these headers itself, and a page cannot forge them. They reveal two attacks:
 
     another site   its page sends a form to this server: the browser names that site in Origin
-    DNS rebinding  the name of a page is changed to the address of this server, so that the browser takes both
-                   for one site: only the name in Host is strange. Nothing rebinds `localhost` or an address.
+    DNS rebinding  the name of a page changes to the address of this server, so that the browser takes both
+                   for one site: only the name in Host is foreign. `localhost` and addresses are safe.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from model_store.echo import echo
 from service.http.middleware import problem_response
 from service.http.problems import ProblemError
 from service.observability.probes import PROBES
@@ -25,10 +26,13 @@ _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 
 
 class KnownHosts:
-    """The hosts of one server, without ports. `localhost`, names below it and addresses are always known."""
+    """The host names of one server, without ports.
+
+    `localhost`, names below it and addresses are always known.
+    """
 
     def __init__(self, allowed: str | None = None, *, bound: str = "127.0.0.1") -> None:
-        """Reads the setting.
+        """Read the setting.
 
         Args:
             allowed: Names, comma-separated; `*.a.example` is every name below `a.example`, `*` every name.
@@ -40,14 +44,16 @@ class KnownHosts:
         self._endings = (".localhost", *(name[1:] for name in names if name.startswith("*.")))
 
     def knows(self, host: str) -> bool:
-        """Whether a name or an address, without a port, is one of this server's."""
+        """Whether a name or an address, without a port, belongs to this server."""
         if self._all or _is_address(host):
             return True
         name = host.lower().rstrip(".")
         return name == "localhost" or name in self._names or name.endswith(self._endings)
 
     def require(self, scope: Scope) -> None:
-        """Lets a request pass that names a known host. One that names none is of no browser, and passes too.
+        """Accept a request to a known host.
+
+        A request without a host comes from no browser, and is accepted too.
 
         Raises:
             ProblemError: `host-not-allowed`.
@@ -56,12 +62,13 @@ class KnownHosts:
         if values and not (len(values) == 1 and self.knows(_split(values[0])[0])):
             raise ProblemError(
                 "host-not-allowed",
-                "The Host header names a host that this server does not know. It knows localhost, IP "
-                "addresses and the names in VAE_ALLOWED_HOSTS: another may belong to a page elsewhere.",
+                f"The Host header contains {', '.join(map(echo, values[:2]))}. This server accepts "
+                "localhost, IP addresses and the names in VAE_ALLOWED_HOSTS: another may belong to a page "
+                "elsewhere.",
             )
 
     def refuse_other_sites(self, scope: Scope) -> None:
-        """Lets a request pass that no page of another site can have sent.
+        """Accept a request that no page of another site can have sent.
 
         Raises:
             ProblemError: `host-not-allowed` or `origin-not-allowed`.
@@ -69,10 +76,12 @@ class KnownHosts:
         self.require(scope)
         sites = _values(scope, b"sec-fetch-site")
         if sites:
-            # Newer browsers, over TLS and to this machine: they compare themselves, and know the host that
-            # they called, which a proxy may have replaced.
+            # Newer browsers send it, over TLS and to this machine. They compare the sites themselves, and
+            # know the requested host, which a proxy may have replaced.
             if any(site not in ("same-origin", "none") for site in sites):
-                raise ProblemError("origin-not-allowed", "A page of another site asked for administration.")
+                raise ProblemError(
+                    "origin-not-allowed", "A page of another site sent an administration request."
+                )
             return
         hosts = _values(scope, b"host")
         if not all(
@@ -80,20 +89,21 @@ class KnownHosts:
         ):
             raise ProblemError(
                 "origin-not-allowed",
-                "A page asked for administration, and its Origin is not the host in the Host header. If the "
-                "page is this server's own, a proxy replaces that header: have the proxy keep it.",
+                "A page sent an administration request, and its Origin differs from the host in the Host "
+                "header. If the page is this server's own, a proxy replaces that header: configure the "
+                "proxy to keep it.",
             )
 
 
 class HostGuard:
-    """Refuses requests that name another host. Probes pass: an orchestrator sends them to what it knows."""
+    """Rejects requests to other hosts. Probes pass: an orchestrator may use any name."""
 
     def __init__(self, app: ASGIApp, *, hosts: KnownHosts) -> None:
         self._app = app
         self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers `host-not-allowed` before a byte of the body is read."""
+        """Send `host-not-allowed` before the body is read."""
         if scope["type"] == "http" and scope["path"] not in PROBES:
             try:
                 self._hosts.require(scope)
@@ -124,7 +134,7 @@ def _is_address(host: str) -> bool:
 
 
 def _is_same_host(origin: str, host: str) -> bool:
-    """Whether a page's origin is on the host that was called; a proxy may have taken off the TLS."""
+    """Whether a page's origin is on the requested host; a proxy may have removed the TLS."""
     scheme, separator, authority = origin.lower().partition("://")
     default = _DEFAULT_PORTS.get(scheme)
     if not separator or default is None:

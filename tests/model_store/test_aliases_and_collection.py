@@ -39,7 +39,7 @@ def test_promote_and_rollback_walk_back_through_history(five: ModelStore) -> Non
     for version in (2, 3, 3, 5):
         assert five.promote("tiny", "stable", version) == VersionId("tiny", version)
     assert [five.rollback("tiny", "stable") for _ in range(2)] == [3, 2]
-    with pytest.raises(ModelNotFound, match="points to version 2 and to no earlier one"):
+    with pytest.raises(ModelNotFound, match="points to version 2 and has no earlier version"):
         five.rollback("tiny", "stable")
     assert five.aliases("tiny") == {"latest": 5, "stable": 2}
 
@@ -73,7 +73,7 @@ def test_a_corrupt_version_is_neither_promoted_nor_rolled_back_to(five: ModelSto
 def test_promoting_what_is_not_there_is_refused(five: ModelStore) -> None:
     with pytest.raises(ModelNotFound, match="no version 9"):
         five.promote("tiny", "stable", 9)
-    with pytest.raises(ModelNotFound, match="no model 'other'"):
+    with pytest.raises(ModelNotFound, match="`other`: no such model"):
         five.promote("other", "stable", 1)
     with pytest.raises(ModelNotFound, match="has no alias 'stable'"):
         five.rollback("tiny", "stable")
@@ -177,7 +177,7 @@ def test_a_model_with_corrupt_aliases_loses_no_version(five: ModelStore) -> None
     (five.root / "tiny" / "aliases.json").write_bytes(b"{")
     report = five.gc(keep=0)
     assert report.versions == ()
-    assert report.skipped == ("tiny: its aliases cannot be read, so no version of it is removed",)
+    assert report.skipped == ("tiny: its aliases cannot be read, so none of its versions is removed",)
     assert five.versions("tiny") == (1, 2, 3, 4, 5)
 
 
@@ -207,7 +207,7 @@ def test_the_collector_takes_nothing_from_a_live_publisher(five: ModelStore, tin
         tiny.draft(), encoder=tiny.encoder, decoder=tiny.decoder, golden=tiny.golden(), card=card
     )
     assert reports[0].temporaries == ()
-    assert reports[0].skipped == ("temporaries: someone is publishing; run it again afterwards",)
+    assert reports[0].skipped == ("temporaries: a publisher is active; run the command again afterwards",)
     assert five.open(identity).card == "# Published under attack\n"
 
 

@@ -282,7 +282,7 @@ def test_a_draft_and_its_mixtures_come_together_or_not_at_all(
         "golden": tiny.golden(),
         "card": "# Tiny\n",
     }
-    with pytest.raises(InvalidDraft, match=r"prior\.npz: expected the mixtures that priors lists, got none"):
+    with pytest.raises(InvalidDraft, match=r"prior\.npz: expected the mixtures of priors, got none"):
         store.publish(draft, **parts)
     with pytest.raises(InvalidDraft, match="a manifest that lists a fitted prior, got one without"):
         store.publish(tiny.draft(), **parts, prior=fitted[1])

@@ -49,12 +49,12 @@ def test_a_directory_that_cannot_be_read_hides_no_model(
         unusable = store.unusable()
         with pytest.raises(UnreadableFile):
             store.resolve("backup")
-        with pytest.raises(ModelNotFound, match="there is tiny"):
+        with pytest.raises(ModelNotFound, match="Existing models: tiny"):
             store.resolve("absent")
     assert list(unusable) == ["backup"]
     kind = NotPermitted if number in (errno.EACCES, errno.EPERM) else UnreadableFile
     assert type(unusable["backup"]) is kind
-    assert f"{neighbour}: expected to read it, got {os.strerror(number)}" in str(unusable["backup"])
+    assert f"{neighbour}: expected a readable path, got {os.strerror(number)}" in str(unusable["backup"])
 
 
 def entries_of_every_kind(directory: Path) -> Iterator[str]:
@@ -155,7 +155,7 @@ def test_list_and_verify_name_an_entry_that_cannot_be_read_and_show_the_rest(
         assert main(["--store", str(store.root), "verify"]) == 74
         verified = capsys.readouterr().out
     assert "tiny@1" in listed
-    assert f"CORRUPT backup: {neighbour}: expected to read it, got Permission denied" in listed
+    assert f"CORRUPT backup: {neighbour}: expected a readable path, got Permission denied" in listed
     assert "ok       tiny@1" in verified
     assert "NotPermitted" in verified
 
@@ -169,7 +169,7 @@ def test_a_store_whose_directory_may_not_be_read_is_told_as_such(
     assert "Permission denied" in capsys.readouterr().err
     (tmp_path / "around").symlink_to("around")
     assert main(["--store", str(tmp_path / "around"), "list"]) == 74
-    assert "around: expected to read it" in capsys.readouterr().err
+    assert "around: expected a readable path" in capsys.readouterr().err
 
 
 class Entry:
@@ -219,7 +219,7 @@ def test_the_collector_goes_on_past_what_it_cannot_read(
     assert report.temporaries == ("tiny/.tmp-old",)
     assert report.versions == (VersionId("tiny", 2),)
     (skipped,) = report.skipped
-    assert skipped.startswith(f"backup: {neighbour}: expected to read it, got Permission denied")
+    assert skipped.startswith(f"backup: {neighbour}: expected a readable path, got Permission denied")
 
 
 def test_the_collector_goes_on_past_what_it_cannot_remove_and_names_all_of_it(

@@ -47,7 +47,7 @@ def test_messages_that_a_parser_would_merge_are_refused(proto: onnx.ModelProto, 
     merged = onnx.ModelProto.FromString(honest + field(7, evil))
     assert merged.graph.node[-1].op_type == "RandomNormal"
     for data in (honest + field(7, evil), field(7, evil) + honest, honest + field(7, b"")):
-        refused(data, spec, r"ModelProto\.graph is given twice")
+        refused(data, spec, r"ModelProto\.graph appears twice")
 
 
 @pytest.mark.parametrize("order", [(b"RandomNormal", b"Neg"), (b"Neg", b"RandomNormal")])
@@ -56,7 +56,7 @@ def test_a_string_given_twice_is_refused_whichever_would_win(
 ) -> None:
     node = field(2, b"out") + b"".join(field(4, name) for name in order)
     graph = proto.graph.SerializeToString() + field(1, node)
-    refused(field(7, graph) + field(8, field(2, OPSET)), spec, r"NodeProto\.op_type is given twice")
+    refused(field(7, graph) + field(8, field(2, OPSET)), spec, r"NodeProto\.op_type appears twice")
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_a_failure_at_any_system_call_leaves_nothing_corrupt_and_no_orphan(
         elif error.published is None:
             failures += 1
             assert after == before, where
-            assert "Nothing was published, and what was there before is untouched." in str(error)
+            assert "Nothing was published, and the previous content is unchanged." in str(error)
             assert (store.root / name).exists() == bool(before or name == "tiny"), where
         else:
             visible += 1
@@ -212,7 +212,7 @@ def test_what_does_not_read_back_as_written_is_not_published(
         return write(descriptor, damaged)
 
     monkeypatch.setattr(os, "write", lying)
-    with pytest.raises(StoreWriteFailed, match=r"does not verify when read back: .*expected sha256"):
+    with pytest.raises(StoreWriteFailed, match=r"does not verify: .*expected sha256"):
         publish_tiny(store, model=tiny)
     monkeypatch.undo()
     assert store.versions("tiny") == (1,)

@@ -16,7 +16,7 @@ import pytest
 
 from model_store.standard_streams import run_command
 
-FULL = "standard output: expected to write the answer, got No space left on device. Write it elsewhere."
+FULL = "standard output: expected a writable stream, got No space left on device. Redirect it elsewhere."
 PROGRAM = """
 import contextlib, os, sys
 from model_store.standard_streams import OutputError, run_command

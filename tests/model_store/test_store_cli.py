@@ -152,7 +152,7 @@ def test_promote_and_rollback_move_an_alias_and_say_where(
     assert cli.out == "tiny@stable is now version 2.\n"
     assert cli.document("rollback", "tiny") == {"name": "tiny", "alias": "stable", "version": 1}
     assert cli("rollback", "tiny@stable") == 66
-    assert "no earlier one" in cli.err
+    assert "no earlier version" in cli.err
     assert cli("rollback", "tiny@1") == 2
     assert cli("promote", "tiny@1", "latest") == 2
     assert cli("promote", "tiny@9", "beta") == 66
@@ -166,7 +166,7 @@ def test_gc_tells_what_it_removes(cli: Cli, store: ModelStore, tiny: TinyModel) 
     publish_tiny(store, model=tiny)
     (store.root / "tiny" / ".tmp-1").mkdir()
     assert cli("gc") == 0
-    assert cli.out == "left alone: tiny/.tmp-1: younger than 3600 s\n"
+    assert cli.out == "skipped: tiny/.tmp-1: younger than 3600 s\n"
     assert cli("gc", "--keep", "0", "--all", "--dry-run") == 0
     assert cli.out == "would remove tiny/.tmp-1\nwould remove tiny@2\n"
     document = cli.document("gc", "--keep", "0", "--older-than", "0")
@@ -183,10 +183,10 @@ def test_gc_tells_what_it_removes(cli: Cli, store: ModelStore, tiny: TinyModel) 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["show", "nope"], 66, "no model 'nope'"),
+        (["show", "nope"], 66, "`nope`: no such model"),
         (["show", "tiny@9"], 66, "no version 9"),
         (["show", "tiny@nope"], 66, "no alias 'nope'"),
-        (["list", "nope"], 66, "no model 'nope'"),
+        (["list", "nope"], 66, "`nope`: no such model"),
         (["show", "tiny@@3"], 2, "Write 'name'"),
         (["verify", "../tiny"], 2, "Write 'name'"),
         ([], 2, "required: COMMAND"),
@@ -280,7 +280,7 @@ def test_a_pipe_that_closes_early_ends_it_quietly(store: ModelStore) -> None:
 def test_an_answer_that_cannot_be_written_is_told(store: ModelStore) -> None:
     done = run_in_shell(store, '"$@" >/dev/full')
     assert done.returncode == 74
-    assert "standard output: expected to write the answer, got No space left on device" in done.stderr
+    assert "standard output: expected a writable stream, got No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -30,7 +30,7 @@ def test_an_absent_or_empty_root_is_an_empty_store(tmp_path: Path) -> None:
     for root in (tmp_path / "absent", tmp_path):
         store = ModelStore(root)
         assert store.names() == ()
-        with pytest.raises(ModelNotFound, match="there is none"):
+        with pytest.raises(ModelNotFound, match="Existing models: none"):
             store.resolve("mnist")
         with pytest.raises(ModelNotFound):
             store.versions("mnist")
@@ -74,7 +74,9 @@ def test_a_bare_name_means_stable_where_it_is_set_and_else_the_highest(
 
 
 def test_not_found_says_what_there_is(store: ModelStore, published: VersionId) -> None:
-    with pytest.raises(ModelNotFound, match=r"no model 'mnist' in .*; there is tiny\. Publish one with"):
+    with pytest.raises(
+        ModelNotFound, match=r"`mnist`: no such model in .*Existing models: tiny\. Publish a model with"
+    ):
         store.open("mnist")
     with pytest.raises(ModelNotFound, match="'tiny' has no version 7; there is 1"):
         store.open("tiny@7")
@@ -184,7 +186,7 @@ def test_a_version_of_a_later_contract_is_told_as_such_and_not_to_be_removed(
         store.open("tiny@1")
     told = str(caught.value)
     assert "tiny/1/manifest.json: expected schema_version 1 to 3, got '4'. A newer release" in told
-    assert "leave it as it is" in told
+    assert "keep it, and read it" in told
     assert "emove" not in told
     assert [type(problem) for problem in store.problems(published)] == [NewerSchema]
 
@@ -203,7 +205,7 @@ def test_a_schema_version_that_is_no_later_number_is_an_invalid_manifest(
 def test_aliases_of_a_later_contract_are_to_be_left_alone(store: ModelStore, published: VersionId) -> None:
     content = b'{"schema_version": 2, "aliases": {}, "weights": {}}'
     (store.root / "tiny" / "aliases.json").write_bytes(content)
-    with pytest.raises(CorruptAliases, match=r"expected schema_version 1, got '2'\..*leave it as it is"):
+    with pytest.raises(CorruptAliases, match=r"expected schema_version 1, got '2'\..*keep it, and read it"):
         store.resolve("tiny")
     with pytest.raises(CorruptAliases):
         store.promote("tiny", "stable", 1)
@@ -270,7 +272,7 @@ def test_a_model_of_nothing_but_links_is_listed_and_refused(store: ModelStore, p
 
 def test_a_root_that_is_no_directory_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(StoreError, match=r"file: expected to read it, got Not a directory"):
+    with pytest.raises(StoreError, match=r"file: expected a readable path, got Not a directory"):
         ModelStore(tmp_path / "file").names()
 
 

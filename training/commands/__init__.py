@@ -1,1 +1,1 @@
-"""The commands of `vae-train`, one module each, imported when asked for."""
+"""The commands of `vae-train`, one module each, imported on demand."""

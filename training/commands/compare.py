@@ -1,4 +1,4 @@
-"""`vae-train compare`: measure several models on the same images and set them side by side."""
+"""`vae-train compare`: measure several models on the same images and compare them."""
 
 from __future__ import annotations
 

@@ -35,11 +35,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _figures_only(arguments: argparse.Namespace) -> int:
-    """What an export puts into the manifest, and nothing else."""
+    """Measure only the figures that an export writes into the manifest."""
     for option in ("judge", "second_data", "second_model", "out"):
         if getattr(arguments, option) is not None:
             flag = f"--{option.replace('_', '-')}"
-            raise ConfigError(f"--figures-only: expected no {flag} with it, which only a report needs.")
+            raise ConfigError(
+                f"--figures-only: expected no {flag} with it, because only a report needs that."
+            )
     with progress_of_evaluation() as progress:
         evaluation = evaluate_run(
             Path(arguments.model),
@@ -55,7 +57,7 @@ def _figures_only(arguments: argparse.Namespace) -> int:
 
 
 def wanted(arguments: argparse.Namespace) -> Wanted:
-    """What `evaluate` and `compare` are both asked."""
+    """The settings that `evaluate` and `compare` share."""
     return Wanted(
         store=ModelStore(arguments.store or default_store_root()),
         data_dir=arguments.data,

@@ -9,7 +9,7 @@ from training.publishing.export import export_run
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Export, check, publish, and say how to serve it."""
+    """Export, check and publish, and print the command that serves the version."""
     export_run(
         arguments.run,
         name=arguments.name,

@@ -1,6 +1,6 @@
 """`vae-train fit`: recipe and images in, run directory and figures out.
 
-Knows what to tell the person who waits. The work is in `training.fitting.fit` and
+Knows the messages for the person at the terminal. The work is in `training.fitting.fit` and
 `training.evaluation.figures`.
 """
 
@@ -33,12 +33,12 @@ from training.models import build_model
 from training.objectives.posterior_collapse import STEPS_TO_LEARN
 from training.runs.run_directory import RunDirectory
 
-#: 200 pictures in batches of 64 make 120 steps in 60 epochs of one pass, which end above the error of PCA.
+#: 200 images in batches of 64 make 120 steps in 60 epochs of one pass, and end above the error of PCA.
 _FEW_STEPS = 1_000
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Fit, evaluate, and say what to do next."""
+    """Fit, evaluate, and print the next command."""
     started = time.monotonic()
     out: Path = arguments.out
     processes = find_processes(
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         on_collapse=arguments.on_collapse,
     )
     if processes.devices > 1:
-        use_allowed_threads()  # the others have ended
+        use_allowed_threads()  # the other processes have ended
 
     settings = config.evaluation
     say(_what_is_measured(config, len(data.test)))
@@ -82,26 +82,26 @@ def run(arguments: argparse.Namespace) -> int:
             )
     except KeyboardInterrupt:
         raise TrainingInterrupted(
-            f"{out}: stopped while evaluating; training is complete and its weights are kept. Measure them "
-            f"with: vae-train evaluate {shlex.quote(str(out))}{_data(arguments)}"
+            f"{out}: stopped during the evaluation; training is complete and its weights are kept. Measure "
+            f"them with: vae-train evaluate {shlex.quote(str(out))}{_data(arguments)}"
         ) from None
     write_evaluation(out, evaluation)
     say(_report(evaluation))
     minutes = (time.monotonic() - started) / 60.0
-    say(f"done in {minutes:.1f} minutes; the protocol of each figure is in {out}/evaluation.md")
+    say(f"done in {minutes:.1f} minutes; {out}/evaluation.md contains the protocol of each figure")
     say(_next_step(evaluation, out, config, data, steps=RunDirectory(out).steps()))
     return 0
 
 
 def _data(arguments: argparse.Namespace) -> str:
-    """The option `--data` as it was given, for a command that is printed."""
+    """The option `--data` as the user wrote it, for a printed command."""
     return "" if arguments.data is None else f" --data {shlex.quote(str(arguments.data))}"
 
 
 def _assist(arguments: argparse.Namespace, processes: Processes) -> int:
-    """Train beside the first process, which says what and tells how it goes."""
+    """Train as one of several processes; the first one prints the configuration and the progress."""
     end_with_the_starter()
-    say(f"process {processes.rank} of {processes.count}, counted from 0; the first one tells how it goes")
+    say(f"process {processes.rank} of {processes.count}, counted from 0; the first one prints the progress")
     assist(
         lambda config: load_images(arguments.data, config),
         arguments.out,
@@ -112,7 +112,7 @@ def _assist(arguments: argparse.Namespace, processes: Processes) -> int:
 
 
 def _helper(arguments: argparse.Namespace, processes: Processes) -> list[str]:
-    """What Python is given to start a process beside this one; its configuration comes from the first."""
+    """Python's arguments for a further process; it receives its configuration from the first."""
     command = ["-m", "training.cli", "fit", "--out", str(arguments.out)]
     command += ["--devices", str(processes.devices), "--nodes", str(processes.nodes)]
     command += ["--accelerator", processes.accelerator]
@@ -120,14 +120,14 @@ def _helper(arguments: argparse.Namespace, processes: Processes) -> list[str]:
 
 
 def _configuration(arguments: argparse.Namespace, store: ModelStore) -> RunConfig:
-    """The recipe with its overrides; for `--resume` without `--recipe`, the run's own."""
+    """The recipe with its overrides; for `--resume` without `--recipe`, the run's own recipe."""
     if arguments.recipe is None:
         if not arguments.resume:
             raise ConfigError("--recipe: expected a recipe name or a .toml file, got nothing.")
         if arguments.seed is not None or arguments.start_from is not None:
             raise ConfigError(
-                "--seed, --start-from: expected neither of them with --resume and no --recipe; a run goes on "
-                "with the weights and the noise it was started with. Leave them out, or start a new run in "
+                "--seed, --start-from: expected neither of them with --resume and no --recipe; a resumed "
+                "run keeps its initial weights and its noise. Leave them out, or start a new run in "
                 "another --out."
             )
         directory = RunDirectory(arguments.out)
@@ -144,9 +144,9 @@ def _configuration(arguments: argparse.Namespace, store: ModelStore) -> RunConfi
 
 
 def _start(arguments: argparse.Namespace, store: ModelStore) -> str:
-    """The version to start from, by its number: an alias may point at another one tomorrow.
+    """The version to start from, by its number, because an alias may point to another version tomorrow.
 
-    A run that goes on keeps what it was started from, wherever the alias points by now.
+    A resumed run keeps its first version, even if the alias has moved.
     """
     directory = RunDirectory(arguments.out)
     if arguments.resume and directory.config.is_file():
@@ -158,7 +158,7 @@ def _start(arguments: argparse.Namespace, store: ModelStore) -> str:
 
 
 def _plan(config: RunConfig, data: ImageData, out: Path, *, resume: bool, processes: Processes) -> str:
-    """What is about to happen, how long it takes, what to expect, where to look."""
+    """Print the configuration, the expected time and figures, and the files to watch."""
     trainer = config.trainer
     model = build_model(config.model, data.image_shape)
     weights = [sum(p.numel() for p in part.parameters()) for part in (model.encoder, model.decoder)]
@@ -174,8 +174,8 @@ def _plan(config: RunConfig, data: ImageData, out: Path, *, resume: bool, proces
     return "\n".join(
         [
             f"recipe {config.name}: {config.description}",
-            f"  data      {data.name}, {images:,} images to train on, {validated_on:,} "
-            f"{how}, {len(data.test):,} for the test, shape {data.image_shape}",
+            f"  data      {data.name}, {images:,} images to train on, {validated_on:,} {how}, "
+            f"{len(data.test):,} for the test, shape {data.image_shape}",
             *(f"  note      {note}" for note in data.notes),
             f"  model     {config.model.kind}, {config.model.trunk.type}, {config.model.latent_size} "
             f"latents, {config.model.likelihood.name}; {weights[0]:,} weights in the encoder, "
@@ -187,7 +187,7 @@ def _plan(config: RunConfig, data: ImageData, out: Path, *, resume: bool, proces
             f"  expect    {expected}",
             f"  watch     {out}/reconstructions.png, {pictures}, log.csv; "
             f"tensorboard --logdir {shlex.quote(f'{out}/tensorboard')}",
-            f"  stop      Ctrl-C saves; {'resuming from' if resume else '--resume goes on from'} "
+            f"  stop      Ctrl-C saves; {'resuming from' if resume else '--resume continues from'} "
             f"{RunDirectory(out).checkpoint}",
         ]
     )
@@ -199,12 +199,12 @@ def _passes(steps: int, of_one_pass: int) -> str:
 
 
 def _few_steps(steps: int, epochs: int) -> list[str]:
-    """What to change where a run ends before it has learned much."""
+    """Advice for a run that ends before the model has learned much."""
     if steps * epochs >= _FEW_STEPS:
         return []
     enough = -(-_FEW_STEPS // steps)
     return [
-        f"  note      {steps * epochs:,} steps in all are few: raise trainer.epochs to {enough:,}, or lower "
+        f"  note      {steps * epochs:,} steps are few: raise trainer.epochs to {enough:,}, or lower "
         "trainer.batch_size"
     ]
 
@@ -242,13 +242,13 @@ def _next_step(evaluation: Evaluation, out: Path, config: RunConfig, data: Image
         return f"not worth publishing: {diverged}, and train in another --out."
     if evaluation.collapsed and steps < STEPS_TO_LEARN:
         return (
-            f"not worth publishing: the latents say nothing of the images yet, after {steps} steps. Train "
-            "longer, at least some hundred steps: --resume --set trainer.epochs=N"
+            f"not worth publishing: the latents carry no information about the images yet, after {steps} "
+            "steps. Train for at least some hundred steps: --resume --set trainer.epochs=N"
         )
     if evaluation.collapsed:
         return (
-            "not worth publishing: the latents say nothing of the images. Change what the warning names, and "
-            "train in another --out"
+            "not worth publishing: the latents carry no information about the images. Follow the warning, "
+            "and train in another --out"
         )
     return f"publish it: vae-train export {shlex.quote(str(out))} --name {config.name} --alias stable"
 

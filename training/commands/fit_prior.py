@@ -1,4 +1,4 @@
-"""`vae-train fit-prior`: fit a prior to a run, or to a published version, whose next version then has it."""
+"""`vae-train fit-prior`: fit a prior to a run, or to a published version, which yields its next version."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from training.runs.run_directory import RunDirectory
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Fit, say how well, and what to do next."""
+    """Fit, report the quality, and print the next command."""
     threads = allowed_threads()
     if threads is not None:
         torch.set_num_threads(threads)
-    # For scikit-learn too: its libraries would take as many threads as the host has cores.
+    # scikit-learn too: its libraries would start one thread for each core of the host.
     with threadpool_limits(threads), progress_of_evaluation() as progress:
         request = PriorRequest(
             data_dir=arguments.data,
@@ -41,15 +41,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _is_run(text: str) -> bool:
-    """A run directory by its content, or whatever is written like a path."""
+    """A run directory, recognised by its content, or any text in the form of a path."""
     return (Path(text) / "config.json").is_file() or "/" in text or text in (".", "..")
 
 
 def _of_run(arguments: argparse.Namespace, request: PriorRequest) -> int:
     if arguments.alias is not None or arguments.store is not None:
         raise ConfigError(
-            "--alias, --store: expected with a published version such as mnist@1, got with a run directory; "
-            "`vae-train export` publishes its prior. Leave them out here and give them there."
+            "--alias, --store: expected only with a published version such as mnist@1, got them with a run "
+            "directory. Leave them out here, and pass them to `vae-train export`, which publishes the "
+            "prior."
         )
     fit = fit_prior_of_run(Path(arguments.model), request)
     for metric in fit.entry.metrics:
@@ -57,7 +58,10 @@ def _of_run(arguments: argparse.Namespace, request: PriorRequest) -> int:
     run, figures = shlex.quote(arguments.model), read_evaluation(Path(arguments.model))
     learned = RunDirectory(Path(arguments.model)).steps() >= STEPS_TO_LEARN
     if figures is not None and figures.collapsed and learned:
-        say(f"wrote {arguments.model}/prior.npz; not worth publishing: the latents say nothing of the images")
+        say(
+            f"wrote {arguments.model}/prior.npz; not worth publishing: the latents carry no information "
+            "about the images"
+        )
     else:
         say(f"wrote {arguments.model}/prior.npz; publish it: vae-train export {run} --name NAME")
     return 0

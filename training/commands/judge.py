@@ -1,4 +1,4 @@
-"""`vae-train judge`: fit the classifier that says whether drawn images can be read."""
+"""`vae-train judge`: fit the classifier that decides whether samples are recognisable."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training.judge.fitting import EPOCHS
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Fit, write, and say how well it reads."""
+    """Fit, write, and report the accuracy."""
     use_allowed_threads()
     keep_freed_memory()
     make_judge(

@@ -1,4 +1,4 @@
-"""What the commands tell while they work: lines, and how far an evaluation has come.
+"""Output of the commands while they work: lines, and the progress of an evaluation.
 
 Knows standard output, standard error and terminals. Knows nothing of models or files.
 """
@@ -13,29 +13,29 @@ from time import monotonic
 from model_store.standard_streams import OutputError
 from training.objectives.progress import Progress
 
-#: Between two lines where standard error is no terminal, so that a log stays short.
+#: Interval between two lines if standard error is no terminal, so that a log stays short.
 _LINE_EVERY_S = 30.0
-#: Between two states of the line that a terminal rewrites.
+#: Interval between two states of the line that a terminal rewrites.
 _REWRITE_EVERY_S = 0.2
 _BAR_CHARACTERS = 24
 
 
 def say(text: str) -> None:
-    """A line on standard output, at once. Training goes on where it cannot be written; see `OutputError`."""
+    """Print a line on standard output at once. A failure does not stop training; see `OutputError`."""
     with suppress(OutputError):
         print(text, flush=True)  # noqa: T201  # this is what the commands are for
 
 
 def warn(text: str) -> None:
-    """A line on standard error, for commands whose standard output is a document."""
+    """Print a line on standard error, for commands whose standard output is a document."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201  # as above
 
 
 @contextmanager
 def progress_of_evaluation() -> Iterator[Progress]:
-    """Tells on standard error how far it has come: a bar that is rewritten, or a line each half minute.
+    """Reports progress on standard error: a bar that is rewritten, or a line each half minute.
 
-    Nothing is told of an evaluation that ends sooner than that.
+    An evaluation that ends sooner prints no progress.
     """
     terminal = sys.stderr.isatty()
     interval_s = _REWRITE_EVERY_S if terminal else _LINE_EVERY_S
@@ -58,6 +58,6 @@ def progress_of_evaluation() -> Iterator[Progress]:
 
 
 def _bar(part: float) -> str:
-    """As much of a bar as is done."""
+    """The bar, filled by the finished share."""
     filled = round(part * _BAR_CHARACTERS)
     return "█" * filled + "░" * (_BAR_CHARACTERS - filled)

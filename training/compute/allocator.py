@@ -1,8 +1,8 @@
 """Keep the memory of one step for the next.
 
 Knows glibc's allocator. Knows nothing of torch. Every step of a training needs blocks of the same sizes, some
-of megabytes. glibc gives those back to the system as soon as they are free and asks for them anew, and the
-system fills each page with zeros before it is written over: some percent of the time of a step.
+of megabytes. glibc returns those to the system as soon as they are free and requests them again. The system
+fills each page with zeros before it is overwritten: some percent of the time of a step.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import ctypes
 
 # mallopt's parameters, of malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
-#: The largest that mallopt takes where a long has eight bytes.
+#: The largest value that mallopt accepts if a long has eight bytes.
 _LARGEST_BLOCK = 32 << 20
 _ASKED_AT_ONCE = 64 << 20
 _NEVER_GIVEN_BACK = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
-    """Have blocks of up to 32 MB reused; what a process has taken, it keeps until it ends.
+    """Reuse blocks of up to 32 MB; the process keeps its memory until it ends.
 
     Returns:
-        Whether the C library took it: glibc does, others have no such choice and are left as they are.
+        Whether the C library accepted it: glibc does, and others have no such option and stay unchanged.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

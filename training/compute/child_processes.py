@@ -1,6 +1,6 @@
-"""Processes that one process starts to work beside it, and that never outlive it.
+"""Child processes that help one process and never outlive it.
 
-Knows child processes. Knows nothing of torch, nor of what the processes do.
+Knows child processes. Knows nothing of torch, nor of the work of the processes.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import IO, Protocol
 
 from training.errors import ProcessLost
 
-#: Tells a process that its standard input ends when the one that started it has gone.
+#: Marks a process whose standard input ends when its parent is gone.
 _ON_A_LEASH = "VAE_TRAIN_ON_A_LEASH"
-#: For a process to end by itself when its work is done.
+#: Time for a process to end by itself when its work is done.
 _LEAVING_S = 60.0
-#: For the end of a process to be seen, after its connections were.
+#: Time for the end of a process to be noticed, after its connections were lost.
 _NOTICING_S = 5.0
 _POLL_S = 0.1
 
 
 class _Process(Protocol):
-    """The part of `subprocess.Popen` that is needed here."""
+    """The required part of `subprocess.Popen`."""
 
     pid: int
     stdin: IO[bytes] | None
@@ -38,28 +38,28 @@ class _Process(Protocol):
 
 
 class Helpers:
-    """The processes that this one started beside it."""
+    """The child processes of this process."""
 
     def __init__(self) -> None:
         self._started: list[tuple[_Process, IO[bytes]]] = []
 
     def start(self, command: Sequence[str], place: Mapping[str, str]) -> None:
-        """Start one; what it says is kept, for the case that it fails."""
+        """Start one; its output is kept for a failure."""
         said = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `end`
         self._started.append((start_process(command, {**os.environ, **place}, said), said))
 
     def raise_if_one_ended(self) -> None:
-        """To be asked while none is expected to end.
+        """Check the processes while none is expected to end.
 
         Raises:
-            ProcessLost: One has.
+            ProcessLost: One has ended.
         """
         why = self._first_that_ended()
         if why is not None:
             raise ProcessLost(f"{why}.")
 
     def why_one_ended(self) -> str | None:
-        """Which ended first and how, after a connection was lost; None where that was on another machine."""
+        """The first process that ended, after a lost connection; None if it was on another machine."""
         until = monotonic() + _NOTICING_S
         while self._started and (why := self._first_that_ended()) is None and monotonic() < until:
             sleep(_POLL_S)
@@ -73,11 +73,11 @@ class Helpers:
             said.seek(0)
             last_line = said.read().decode(errors="replace").strip().rpartition("\n")[2]
             ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-            return f"a process started beside this one (pid {process.pid}) {ended}. {last_line}".strip(" .")
+            return f"child process {process.pid} {ended}. {last_line}".strip(" .")
         return None
 
     def wait(self) -> None:
-        """Let them end by themselves."""
+        """Wait until they end by themselves."""
         for process, _ in self._started:
             try:
                 process.wait(timeout=_LEAVING_S)
@@ -85,7 +85,7 @@ class Helpers:
                 return
 
     def end(self) -> None:
-        """End those that have not ended; they have nothing to save."""
+        """End the remaining ones; they have nothing to save."""
         for process, said in self._started:
             process.kill()
             process.wait()
@@ -96,8 +96,8 @@ class Helpers:
 
 
 def start_process(command: Sequence[str], environment: Mapping[str, str], said: IO[bytes]) -> _Process:
-    """A process that ends when this one does, and that Ctrl-C in a terminal does not reach."""
-    # The same code, wherever this process found it; not what lies in the current folder by chance (-P).
+    """A process that ends with this one, and that Ctrl-C in a terminal does not reach."""
+    # The same code, from the location of this process; not from the current folder by chance (-P).
     path = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
     return subprocess.Popen(  # noqa: S603  # this program, and nothing that a client sends
         [sys.executable, "-P", *command],
@@ -110,7 +110,7 @@ def start_process(command: Sequence[str], environment: Mapping[str, str], said: 
 
 
 def end_with_the_starter() -> None:
-    """End this process at once when the one that started it as its helper has gone."""
+    """End this process at once when its parent is gone."""
     if _ON_A_LEASH not in os.environ:
         return
 

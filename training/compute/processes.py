@@ -1,8 +1,8 @@
-"""Which processes train one run together, how they find one another, and how they end.
+"""The processes that train one run together: their number, their meeting and their end.
 
-Knows environment variables and torch's process group. Knows nothing of models, images or run
-directories. The first process (rank 0) is the one that leads; the first of each machine starts those
-beside it. One process alone needs none of this.
+Knows environment variables and torch's process group. Knows nothing of models, images or run directories. The
+first process (rank 0) leads; the first of each machine starts the others there. A single process needs none
+of this.
 
 torchrun may start them instead. It is not what `--devices` uses: its workers outlive an agent that is killed,
 a stop kills those that take more than 30 seconds to save, and each end but success becomes exit code 1.
@@ -29,42 +29,42 @@ from training.randomness.noise import Share
 T = TypeVar("T")
 
 _LOOPBACK = "127.0.0.1"
-#: Where launchers put the number of a machine; the first that is set counts.
+#: Variables in which launchers put the number of a machine; the first one that is set counts.
 _NODE_RANKS = ("NODE_RANK", "GROUP_RANK", "SLURM_NODEID")
-#: For processes to find one another: on other machines, people start them.
+#: Time for processes to find one another: on other machines, people start them.
 _MEETING_S = 600.0
 _POLL_S = 0.1
 
 
 @dataclass(frozen=True)
 class Processes:
-    """How many processes train together, on what, and which of them this one is."""
+    """How many processes train together, their hardware, and the place of this one."""
 
     devices: int = 1
     """Processes on each machine."""
     nodes: int = 1
-    """Machines."""
+    """Number of machines."""
     accelerator: Literal["cpu", "gpu"] = "cpu"
     node_rank: int = 0
-    """Of this machine, counted from 0."""
+    """Number of this machine, counted from 0."""
     local_rank: int = 0
-    """Of this process on its machine, counted from 0."""
+    """Number of this process on its machine, counted from 0."""
     launched: bool = False
-    """The other processes of this machine are started by whatever started this one."""
+    """The launcher of this process also starts the others of this machine."""
 
     @property
     def count(self) -> int:
-        """Of all machines."""
+        """Number of processes on all machines."""
         return self.devices * self.nodes
 
     @property
     def rank(self) -> int:
-        """Of this process among all, counted from 0."""
+        """Number of this process among all, counted from 0."""
         return self.node_rank * self.devices + self.local_rank
 
     @property
     def share(self) -> Share:
-        """What this process is given of every batch."""
+        """The share of this process in every batch."""
         return Share(self.rank, self.count)
 
     @property
@@ -80,13 +80,13 @@ def find_processes(
     accelerator: Literal["auto", "cpu", "gpu"],
     environment: Mapping[str, str] = os.environ,
 ) -> Processes:
-    """What was asked for, and this process's place in it.
+    """The requested processes, and this process's place among them.
 
-    The place is read from LOCAL_RANK and NODE_RANK, as torchrun and Lightning set them, or GROUP_RANK or
-    SLURM_NODEID in place of the latter. Without LOCAL_RANK, this process is the first of its machine.
+    LOCAL_RANK and NODE_RANK contain the place, as torchrun and Lightning set them, or GROUP_RANK or
+    SLURM_NODEID instead of the latter. Without LOCAL_RANK, this process is the first of its machine.
 
     Raises:
-        ConfigError: There is no such number of devices, or a variable is missing or no number.
+        ConfigError: The number of devices is unavailable, or a variable is missing or no number.
     """
     for name, value in (("--devices", devices), ("--nodes", nodes)):
         if value < 1:
@@ -97,7 +97,7 @@ def find_processes(
     if accelerator == "gpu" and devices > gpus:
         raise ConfigError(
             f"--devices, --accelerator: expected as many GPUs as devices, {devices}; torch finds {gpus}. "
-            "Give a lower --devices, or --accelerator cpu."
+            "Use a lower --devices, or --accelerator cpu."
         )
     if devices * nodes == 1:
         return Processes(accelerator=accelerator)
@@ -129,8 +129,8 @@ def _number(environment: Mapping[str, str], name: str, *, below: int) -> int:
     text = environment.get(name, "0")
     if not text.isdecimal() or int(text) >= below:
         raise ConfigError(
-            f"{name}: expected a number from 0 to {below - 1}, got {text[:40]!r}. Set it as --devices "
-            "and --nodes say, or unset it."
+            f"{name}: expected a number from 0 to {below - 1}, got {text[:40]!r}. Set it in agreement with "
+            "--devices and --nodes, or unset it."
         )
     return int(text)
 
@@ -141,13 +141,13 @@ ALONE = Processes()
 
 @contextmanager
 def joined(processes: Processes, command: Sequence[str]) -> Iterator[None]:
-    """Bring the processes of a run together; what is inside of the context is done by all.
+    """Connect the processes of a run; all of them run the body of the context.
 
-    The first process of a machine starts those beside it. When the context is left they have ended.
+    The first process of a machine starts the others there. They have ended when the context is left.
 
     Args:
-        processes: How many, and this one's place.
-        command: Starts a process beside this one; its place is added to the environment.
+        processes: Their number, and this one's place.
+        command: Starts a further process; its place is added to the environment.
 
     Raises:
         ProcessLost: A process ended early, or did not come.
@@ -178,14 +178,14 @@ def joined(processes: Processes, command: Sequence[str]) -> Iterator[None]:
             raise
         why = helpers.why_one_ended() or "the connection to another process was lost"
         raise ProcessLost(
-            f"{why}. The last checkpoint is kept. Go on with the same command and --resume."
+            f"{why}. The last checkpoint is kept. Continue with the same command and --resume."
         ) from error
     finally:
         helpers.end()
 
 
 def _is_of_a_connection(error: RuntimeError) -> bool:
-    """Whether torch tells that another process cannot be reached; it has no class for that."""
+    """Whether torch reports that another process is unreachable; it has no class for that."""
     text = str(error)
     return isinstance(error, distributed.DistError) or any(w in text for w in ("gloo", "NCCL", "Connection"))
 
@@ -193,11 +193,11 @@ def _is_of_a_connection(error: RuntimeError) -> bool:
 def _meet(processes: Processes, helpers: Helpers, command: Sequence[str]) -> Store:
     """Wait until all processes are there.
 
-    Not by torch's own rendezvous, which waits without looking at processes or signals.
+    Not with torch's own rendezvous, which waits without checking processes or signals.
     """
     several_machines = processes.nodes > 1 or processes.launched
     address = os.environ["MASTER_ADDR"] if several_machines else _LOOPBACK
-    # A free port, where no other machine need know it beforehand.
+    # A free port, if no other machine needs to know it beforehand.
     port = int(os.environ["MASTER_PORT"]) if several_machines else 0
     # torchrun listens there itself.
     listens = processes.leads and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
@@ -217,9 +217,7 @@ def _meet(processes: Processes, helpers: Helpers, command: Sequence[str]) -> Sto
     _await("size", store, "the first process", helpers)
     expected = store.get("size").decode()
     if expected != size:
-        raise ConfigError(
-            f"--devices, --nodes: expected {expected}, as the first process was given, got {size}."
-        )
+        raise ConfigError(f"--devices, --nodes: expected {expected}, as in the first process, got {size}.")
     store.set(f"here/{processes.rank}", "")
     for rank in range(processes.count):
         _await(f"here/{rank}", store, f"process {rank} of {processes.count}", helpers)
@@ -242,7 +240,7 @@ def _reach(address: str, port: int, helpers: Helpers) -> TCPStore:
     while True:
         try:
             store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=5))
-            # Short for the attempt alone.
+            # Short, because it limits a single attempt.
             store.set_timeout(timedelta(seconds=_MEETING_S))
             return store
         except RuntimeError as error:
@@ -268,14 +266,14 @@ def _await(key: str, store: Store, who: str, helpers: Helpers) -> None:
 
 
 def summed_over_processes(figures: Tensor) -> Tensor:
-    """The sum of what all processes give here, in place; the same tensor where there is one process."""
+    """The sum over all processes, in place; the same tensor for a single process."""
     if distributed.is_initialized():
         distributed.all_reduce(figures)
     return figures
 
 
 def from_first_process(make: Callable[[], T]) -> T:
-    """What `make` gives in the first process, in all of them; it is called in no other."""
+    """The result of `make` in the first process, for all of them; the others do not call it."""
     if not distributed.is_initialized():
         return make()
     given: list[T | None] = [make() if distributed.get_rank() == 0 else None]

@@ -1,8 +1,8 @@
-"""How many threads torch may use: what this process is really given, not what the machine has.
+"""The number of threads for torch: the processor share of this process, not the cores of the machine.
 
-Knows joblib and torch. Knows nothing of models. torch looks at CPU affinity but not at cgroup quotas: in a
+Knows joblib and torch. Knows nothing of models. torch respects CPU affinity but not cgroup quotas: in a
 container limited to two cores of sixty-four it would start sixty-four threads, which wait for one another
-most of the time. joblib, which scikit-learn brings, looks at both (`joblib.cpu_count`).
+most of the time. joblib, a dependency of scikit-learn, respects both (`joblib.cpu_count`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 
 def allowed_threads(environment: Mapping[str, str] = os.environ) -> int | None:
-    """min(affinity, quota rounded up), at least 1; None where the user has set OMP_NUM_THREADS."""
+    """min(affinity, quota rounded up), at least 1; None if the user has set OMP_NUM_THREADS."""
     if environment.get("OMP_NUM_THREADS"):
         return None
     import joblib  # noqa: PLC0415  # only those who compute need it
@@ -22,12 +22,12 @@ def allowed_threads(environment: Mapping[str, str] = os.environ) -> int | None:
 
 
 def use_allowed_threads(*, processes: int = 1) -> None:
-    """Give torch this process's part of the threads that it may use together with others, at least one.
+    """Set torch's threads to this process's share of the available ones, at least one.
 
-    Left alone where the user has chosen.
+    A user's own choice is kept.
 
     Args:
-        processes: Of this machine that compute at the same time, this one included.
+        processes: Number of processes of this machine that compute at the same time, this one included.
     """
     import torch  # noqa: PLC0415  # only those who compute need it
 

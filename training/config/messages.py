@@ -1,6 +1,6 @@
-"""Turning pydantic's findings about a recipe into sentences a user can act on.
+"""Translate pydantic's errors about a recipe into sentences for a user.
 
-Knows pydantic's error records and how to walk nested models. Knows no particular key.
+Knows pydantic's error records and nested models. Knows no particular key.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MAX_GOT_CHARACTERS = 80
 
 
 def explain(error: ValidationError, model: type[BaseModel], *, where: str) -> str:
-    """One line per refused key: file, key, what was expected, what came, the nearest valid key."""
+    """One line per invalid key: file, key, expected value, actual value, nearest valid key."""
     details = error.errors(include_url=False)
     lines = [f"{where}: {_reason(detail, model)}" for detail in details[:_MAX_REASONS]]
     if len(details) > _MAX_REASONS:
@@ -31,7 +31,7 @@ def _reason(detail: ErrorDetails, model: type[BaseModel]) -> str:
     if detail["type"] == "extra_forbidden":
         choice = _choice_with(path, model)
         if choice:
-            return f"{key}: a key of {choice} only. Drop it, or set that."
+            return f"{key}: a key of {choice} only. Remove it, or set that."
         return f"{key}: unknown key. {_nearest(path[-1], section, model)}"
     if detail["type"] == "missing":
         return f"{key}: expected a value, got nothing. Add the key."
@@ -46,7 +46,7 @@ def _reason(detail: ErrorDetails, model: type[BaseModel]) -> str:
 
 
 def _choice_with(path: Sequence[str], model: type[BaseModel]) -> str:
-    """Which kind of the same section has this key, such as `model.trunk.type = 'mlp'`; empty if none has."""
+    """The kind of the same section that has this key, such as `model.trunk.type = 'mlp'`, or empty text."""
     choices: list[type[BaseModel]] = [model]
     for step in path[:-1]:
         field = choices[0].model_fields.get(step) if len(choices) == 1 else None
@@ -77,7 +77,7 @@ def _nearest(key: str, section: type[BaseModel] | None, model: type[BaseModel]) 
 
 
 def _paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Every key that can be written in the file, with its sections before it."""
+    """Every key that the file may contain, with its sections before it."""
     for name, field in model.model_fields.items():
         yield f"{prefix}{name}"
         for section in _models(field.annotation):
@@ -85,10 +85,10 @@ def _paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def _walk(location: Sequence[str | int], model: type[BaseModel]) -> tuple[list[str], type[BaseModel] | None]:
-    """The key path as it is written in the file, and the section that holds its last key.
+    """The key path as the file spells it, and the section of its last key.
 
-    pydantic puts the tag of a tagged union into the location, which no file contains: it selects
-    the section and is dropped.
+    pydantic adds the tag of a tagged union to the location. No file contains the tag, so it only selects the
+    section and is dropped.
     """
     path: list[str] = []
     section: type[BaseModel] | None = model

@@ -1,8 +1,8 @@
-"""One frozen configuration per run, read from a recipe (TOML): every knob of training is here.
+"""One frozen configuration per run, read from a recipe (TOML): all options of training.
 
-Knows words, numbers and their bounds. Knows nothing of torch: it can be read without it.
-Every section refuses unknown keys and does not coerce; a mistake becomes a `ConfigError` naming
-the file, the key, what was expected and what came, by `training.config.messages`.
+Knows words, numbers and their bounds. Knows nothing of torch, and needs no torch. Every section rejects
+unknown keys and does not coerce. `training.config.messages` turns a mistake into a `ConfigError` that names
+the file, the key, the expected and the actual value.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from model_store import InvalidReference, ModelReference
+from model_store.echo import did_you_mean, echo
 from model_store.numbers import told_apart
 from training.config.messages import explain
 from training.errors import ConfigError
@@ -42,18 +43,18 @@ def _count_or_share(value: object) -> object:
     if not count and not (isinstance(value, float) and 0.0 < value < 1.0):
         raise ValueError(
             "data.validation_size: expected a whole number from 1 to 1000000, or a share between 0 and 1, "
-            f"got {str(value)[:80]!r}"
+            f"got {echo(str(value))}"
         )
     return value
 
 
 def _count_or_counts(value: object, info: ValidationInfo) -> int | tuple[int, ...]:
-    """One number of blocks for all stages, or one a stage: from 0 to 32 each."""
+    """One number of blocks for all stages, or one number per stage: from 0 to 32 each."""
     counts: Sequence[Any] = value if isinstance(value, list | tuple) else [value]
     if not all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= 32 for n in counts):
         raise ValueError(
             f"model.trunk.{info.field_name}: expected a whole number from 0 to 32, or a list of such "
-            f"numbers, one a stage, got {str(value)[:80]!r}"
+            f"numbers, one per stage, got {echo(str(value))}"
         )
     return value if isinstance(value, int) else tuple(counts)
 
@@ -68,13 +69,13 @@ def _names_a_number(text: str) -> bool:
 def _numbered_version(value: object) -> object:
     if value != "" and not (isinstance(value, str) and _names_a_number(value)):
         raise ValueError(
-            f"trainer.start_from: expected name@number such as 'mnist@3', got {str(value)[:80]!r}; an alias "
-            "may be given by --start-from"
+            f"trainer.start_from: expected name@number such as 'mnist@3', got {echo(str(value))}; "
+            "--start-from also accepts an alias"
         )
     return value
 
 
-# Checked before, so that what is refused is told once and not for each kind of the union.
+# Checked first, so that an error is reported once and not for each kind of the union.
 Blocks = Annotated[int | tuple[int, ...], BeforeValidator(_count_or_counts)]
 
 
@@ -85,35 +86,38 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    """Which images are learned from, and what their grey levels mean."""
+    """The training images, and the meaning of their grey levels."""
 
     dataset: Literal["mnist", "given"] = "mnist"
-    """What is taken without `--data`. `mnist`: the original, downloaded once. `given`: nothing; `--data` must
-    name the images."""
+    """Data set without `--data`. `mnist`: the original, downloaded once. `given`: none; `--data` must name
+    the images."""
     side: Annotated[int, Field(ge=0, le=64)] = 0
-    """Of image files: their middle square is scaled to this many pixels a side, at least 8; 0 takes them as
-    they are, which must be all of one size."""
+    """For image files: scale the middle square to this many pixels a side, at least 8. With 0 the images keep
+    their size, which must be the same for all."""
     channels: Literal[0, 1, 3] = 0
-    """Of image files: 1 turns colour into grey, 3 grey into colour; 0 takes them as they are, which must be
-    all grey or all in colour."""
+    """For image files: 1 converts colour to grey, 3 converts grey to colour. With 0 the images stay as they
+    are, and must be all grey or all in colour."""
     ground: Literal["black", "white"] = "black"
-    """Of image files: what transparent pixels become. Black ink on transparent paper needs `white`."""
+    """For image files: the colour under transparent pixels. Black ink on transparent paper needs `white`."""
     validation_size: Annotated[int | float, PlainValidator(_count_or_share)] = 5000
-    """Training images held back to validate on, chosen by their content and the seed: how many or, below 1,
-    which share of them. The test images are kept for the final evaluation."""
+    """Training images held out for validation, chosen by their content and the seed: a number or, below 1, a
+    share. The test images serve the final evaluation only."""
     binarisation: Literal["dynamic", "grey"] = "dynamic"
-    """`dynamic`: each pixel is drawn from Bernoulli(grey level), anew in every batch. `grey`: as it is."""
+    """`dynamic`: draw each pixel from Bernoulli(grey level), anew in every batch. `grey`: keep the grey
+    levels."""
     grey_fraction: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
-    """Share of each batch that the encoder sees in grey while the target stays binarised. The bound
-    holds for any q, so also for one that looks at the grey image; it readies `encode` for pictures
-    that nobody has binarised."""
+    """Share of each batch that the encoder sees in grey while the target stays binarised. The bound holds for
+    any q, so also for a q that sees the grey image; this trains `encode` for images that are not
+    binarised."""
     distorted_fraction: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
-    """Share of each batch that is turned, scaled, sheared and moved a little, anew every time, so that
-    training on few images or for long does not learn them by heart."""
+    """Share of each batch that is rotated, scaled, sheared and shifted slightly, anew every time. It prevents
+    memorisation in training on few images or for long."""
     distortion: Annotated[float, Field(gt=0.0, le=10.0)] = 1.0
-    """How much: 1 has standard deviations of 5 degrees, 5 % of each axis and half a pixel of 28."""
+    """Strength of the distortions: 1 has standard deviations of 5 degrees, 5 % of each axis and half a pixel
+    of 28."""
     distorted_part: Annotated[float, Field(gt=0.0, le=1.0)] = 0.75
-    """Part of the training that distorts; the rest of it, at low learning rates, sees images as they are."""
+    """First part of the training, with distortions; the rest, at low learning rates, uses the images as they
+    are."""
 
 
 class MLPTrunk(Section):
@@ -131,14 +135,14 @@ class ResidualTrunk(Section):
 
     type: Literal["residual"] = "residual"
     encoder_channels: Stages = (16, 32)
-    """Maps of each stage, from the image inwards."""
+    """Feature maps of each stage, from the image inwards."""
     encoder_blocks: Blocks = 1
-    """Residual blocks in each encoder stage: one number for all, or a list of one a stage, from the image
+    """Residual blocks in each encoder stage: one number for all, or a list with one per stage, from the image
     inwards."""
     decoder_channels: Stages = (32, 64)
-    """Maps of each stage, from the image inwards (the decoder runs through them backwards)."""
+    """Feature maps of each stage, from the image inwards (the decoder applies them in reverse)."""
     decoder_blocks: Blocks = 2
-    """Residual blocks in each decoder stage: one number for all, or a list of one a stage, from the image
+    """Residual blocks in each decoder stage: one number for all, or a list with one per stage, from the image
     inwards like the channels."""
 
     @model_validator(mode="after")
@@ -178,16 +182,17 @@ class GaussianConfig(Section):
 
     name: Literal["gaussian"] = "gaussian"
     sigma: Annotated[float, Field(gt=0.01, le=100.0)] = 0.1
-    """Standard deviation of a pixel, in units of the pixel range. When learned, it begins here, or at the
-    spread of the pixels where that is less."""
+    """Standard deviation of a pixel, in units of the pixel range. A learned σ starts here, or at the spread
+    of the pixels if that is smaller."""
     learned: bool = False
-    """Fit σ with the weights; it then stays above `sigma_min`."""
+    """Learn σ with the weights; it then stays above `sigma_min`."""
     sigma_min: Annotated[float, Field(ge=0.0005, le=0.01)] = 0.01
-    """Lowest σ that is learned. Pictures of few levels want a lower one: one level of 255 is 0.004."""
+    """Lower bound of a learned σ. Images with few grey levels need a smaller one: one level of 255 is
+    0.004."""
 
 
 class ModelConfig(Section):
-    """What is fitted."""
+    """The model to fit."""
 
     kind: Literal["vae", "ae"] = "vae"
     """`vae`: variational autoencoder. `ae`: plain autoencoder, without noise and without KL."""
@@ -204,25 +209,25 @@ class ModelConfig(Section):
 
 
 class ObjectiveConfig(Section):
-    """-ELBO with a weight on its KL term, or between it and a tighter bound."""
+    """-ELBO with a weight on its KL term, or a mean of it and a tighter bound."""
 
     beta: Annotated[float, Field(ge=0.0, le=1000.0)] = 1.0
     """Weight of the KL term after the warm-up; 1 is the ELBO itself."""
     beta_warmup_epochs: Annotated[float, Field(ge=0.0, le=100_000.0)] = 0.0
     """Epochs over which the weight rises linearly from 0 to `beta`; 0 starts at `beta`."""
     importance_samples: Annotated[int, Field(ge=1, le=1000)] = 1
-    """Posterior samples of each image in a step. With two or more, what is maximised is the mean of the ELBO
-    and of their importance-weighted bound, which is nearer to the likelihood: a better NLL, paid for with
-    time, for each of them is decoded."""
+    """Posterior samples of each image in a step. With two or more, the objective is the mean of the ELBO and
+    of their importance-weighted bound, which is nearer to the likelihood. The NLL improves, and the time
+    grows, because each sample is decoded."""
     importance_part: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
-    """Part of the training, at its end, that draws `importance_samples`; the rest draws one."""
+    """Last part of the training, with `importance_samples` draws per image; the rest draws one."""
 
 
 class OptimiserConfig(Section):
-    """How weights move: with a linear warm-up and a cosine that ends at the last step."""
+    """The optimiser, with a linear warm-up and a cosine schedule that ends at the last step."""
 
     name: Literal["adamw", "muon"] = "adamw"
-    """`adamw`: AdamW for everything. `muon`: Muon for the matrices and kernels of the hidden layers, AdamW
+    """`adamw`: AdamW for all weights. `muon`: Muon for the matrices and kernels of the hidden layers, AdamW
     for biases and for the last layer of encoder and decoder."""
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 2e-3
     """Highest learning rate of AdamW."""
@@ -233,44 +238,44 @@ class OptimiserConfig(Section):
     final_fraction: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     """Learning rate of the last step, as a fraction of the highest; 1 keeps it constant."""
     weight_decay: Annotated[float, Field(ge=0.0, le=10.0)] = 0.01
-    """Decoupled weight decay, in units of the learning rate; biases and scalars are spared."""
+    """Decoupled weight decay, in units of the learning rate; biases and scalars are exempt."""
     muon_weight_decay: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
-    """The same for what Muon moves, in units of its learning rate."""
+    """Weight decay of the weights under Muon, in units of its learning rate."""
     beta2: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.999
     """Decay of AdamW's running squared gradient."""
     gradient_clip_norm: Positive = 100.0
-    """Largest norm of the gradient of the mean loss; larger ones are scaled down to it."""
+    """Maximum norm of the gradient of the mean loss; larger gradients are scaled down to it."""
 
 
 class TrainerConfig(Section):
-    """How long, how fast, and what is kept on the way."""
+    """Length and speed of a run, and its checkpoints."""
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 20
-    """Passes over the training images, but for `min_steps_per_epoch`; the learning rate ends with the last
-    of them."""
+    """Passes over the training images, or more with `min_steps_per_epoch`; the learning rate reaches its end
+    with the last of them."""
     min_steps_per_epoch: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-    """Fewest steps of an epoch: where the training images make fewer batches, an epoch goes on with further
-    passes over them, so that few images are trained on for as many steps as many. 0: always one pass."""
+    """Fewest steps of an epoch: if the training images make fewer batches, an epoch continues with further
+    passes over them, so that a small set is trained for as many steps as a large one. 0: always one pass."""
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
-    """Images per step; the last, smaller batch of an epoch is left out."""
+    """Images per step; the last, incomplete batch of an epoch is dropped."""
     seed: Annotated[int, Field(ge=0, lt=MAX_SEED + 1)] = 0
-    """Of everything random: initial weights, split, order, binarisation, noise."""
+    """Seed of all random choices: initial weights, split, order, binarisation, noise."""
     start_from: Annotated[str, BeforeValidator(_numbered_version)] = ""
-    """Published version, such as `mnist@3`, with whose weights training begins; if empty, they are drawn."""
+    """Published version, such as `mnist@3`, that provides the initial weights; if empty, they are random."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """`bfloat16`: autocast. `auto`: that where the CPU computes in bfloat16, float32 elsewhere."""
+    """`bfloat16`: autocast. `auto`: `bfloat16` if the CPU computes in it, otherwise float32."""
     channels_last: bool = True
     """Memory layout of convolutions; about twice as fast together with bfloat16."""
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
-    """Per step, of the running mean of the weights that is validated, evaluated and exported; 0 turns
-    it off."""
+    """Decay per step of the exponential moving average of the weights, which is validated, evaluated and
+    exported; 0 turns it off."""
     checkpoint_minutes: Annotated[float, Field(gt=0.0, le=10_000.0)] = 2.0
-    """Longest time between checkpoints, beside the one at the end of every epoch."""
+    """Maximum time between checkpoints; the end of every epoch also writes one."""
     pictures_every_epochs: Annotated[int, Field(ge=1, le=100_000)] = 1
     """Epochs between reconstructions, samples and curves."""
     early_stopping_epochs: Annotated[int, Field(ge=0, le=100_000)] = 0
-    """Stop after this many epochs without a better validation -ELBO, and keep the weights of the best epoch;
-    0 never stops, and keeps the last."""
+    """Stop after this many epochs without a better validation -ELBO, and keep the weights of the best epoch.
+    With 0 a run never stops early, and keeps the last weights."""
 
 
 class EvaluationConfig(Section):
@@ -279,20 +284,20 @@ class EvaluationConfig(Section):
     importance_samples: Annotated[int, Field(ge=1, le=100_000)] = 200
     """K of the importance-weighted bound on the log-likelihood."""
     importance_images: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
-    """Test images, drawn at random by the seed, that the importance-weighted bound is measured on."""
+    """Number of test images for the importance-weighted bound, chosen at random by the seed."""
     seed: Annotated[int, Field(ge=0, lt=MAX_SEED + 1)] = 0
-    """Of binarisation, noise and the choice of images."""
+    """Seed of binarisation, noise and the choice of images."""
 
 
 class Expectation(Section):
-    """What the recipe's author measured; printed at the start so that a user knows what to wait for."""
+    """Figures that the recipe's author measured, printed at the start of a run."""
 
     minutes: Positive
     """Wall-clock time of `fit` with its final evaluation."""
     negative_elbo: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """-ELBO on the test images, nats per image."""
     reconstruction_nll: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    """Reconstruction cost on the test images, nats per image: what an autoencoder has in its place."""
+    """Reconstruction cost on the test images, nats per image: for an autoencoder, which has no ELBO."""
     measured_on: Annotated[str, Field(min_length=1, max_length=300)]
     """Data and machine behind these figures."""
 
@@ -304,12 +309,12 @@ class Expectation(Section):
 
 
 class RunConfig(Section):
-    """Everything that decides a run, apart from the images themselves."""
+    """The whole configuration of a run, except the images themselves."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$")]
-    """Of the recipe."""
+    """Name of the recipe."""
     description: Annotated[str, Field(max_length=1000)] = ""
-    """What the recipe is for, in a sentence."""
+    """Purpose of the recipe, in a sentence."""
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
@@ -317,11 +322,11 @@ class RunConfig(Section):
     trainer: TrainerConfig = TrainerConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     expect: Expectation | None = None
-    """Time and figure to expect of this very recipe; left out when unknown."""
+    """Expected time and figures of this exact recipe; left out if unknown."""
 
     @model_validator(mode="after")
     def _sections_agree(self) -> RunConfig:
-        """Combinations that would be a mistake even though each key is in range."""
+        """Reject combinations that make no sense although each key is in range."""
         if 0 < self.data.side < 8:
             raise ValueError(f"data.side: expected 0, or 8 to 64 pixels; got {self.data.side}")
         if self.data.grey_fraction > 0.0 and self.data.binarisation == "grey":
@@ -332,12 +337,13 @@ class RunConfig(Section):
         if self.model.likelihood.name == "gaussian" and self.data.binarisation == "dynamic":
             raise ValueError(
                 "data.binarisation: expected 'grey' with model.likelihood.name = 'gaussian', got "
-                "'dynamic'; a Gaussian on zeros and ones says nothing about grey levels"
+                "'dynamic'; a Gaussian over zeros and ones does not model grey levels"
             )
         if self.objective.importance_samples > 1 and (self.model.kind, self.objective.beta) != ("vae", 1.0):
             raise ValueError(
-                "objective.importance_samples: expected 1 without model.kind = 'vae' and objective.beta = 1, "
-                f"which the importance-weighted bound is of; got {self.objective.importance_samples}"
+                "objective.importance_samples: expected 1 unless model.kind = 'vae' and objective.beta = "
+                "1, because the importance-weighted bound requires both; got "
+                f"{self.objective.importance_samples}"
             )
         alone = (1.0 - self.objective.importance_part) * self.trainer.epochs
         if self.objective.importance_samples > 1 and self.objective.beta_warmup_epochs > alone:
@@ -354,16 +360,16 @@ class RunConfig(Section):
         return self
 
     def decisive(self) -> RunConfig:
-        """The configuration without the words that change no run."""
+        """The configuration without the texts that change no run."""
         return self.model_copy(update={"description": "", "expect": None})
 
     def to_json(self) -> str:
-        """The whole configuration, defaults included, as kept in a run directory."""
+        """The whole configuration, defaults included, for the run directory."""
         return self.model_dump_json(indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str, *, where: str = "config.json") -> RunConfig:
-        """Read what `to_json` wrote.
+        """Read the output of `to_json`.
 
         Raises:
             ConfigError: It is not JSON, or not a configuration of this version.
@@ -375,22 +381,22 @@ class RunConfig(Section):
 
 
 def recipe_names() -> tuple[str, ...]:
-    """Names of the recipes that come with the package."""
+    """Names of the recipes in the package."""
     folder = resources.files("training").joinpath("recipes")
     return tuple(sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")))
 
 
 def load_recipe(name_or_path: str | Path, *, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a recipe that comes with the package, by name, or any TOML file, by path.
+    """Read a recipe of the package, by name, or any TOML file, by path.
 
     Args:
-        name_or_path: `quick`, or `my/recipe.toml`; whatever ends in `.toml` is a path.
-        overrides: `section.key=value` pairs that replace the recipe's, values written as in TOML; a
-            bare word is taken as a string. Choosing another trunk or likelihood drops the recipe's keys of
-            the one before; those not given again have their defaults.
+        name_or_path: `quick`, or `my/recipe.toml`; any text that ends in `.toml` is a path.
+        overrides: `section.key=value` pairs that replace the recipe's, with values in TOML syntax; a bare
+            word is a string. A new kind of trunk or likelihood drops the recipe's keys of the old kind, and
+            the new kind's other keys have their defaults.
 
     Raises:
-        ConfigError: There is no such recipe, it is not TOML, or a key or value is refused.
+        ConfigError: The recipe does not exist, is not TOML, or has an invalid key or value.
     """
     where, text = _read_recipe(str(name_or_path))
     try:
@@ -399,7 +405,7 @@ def load_recipe(name_or_path: str | Path, *, overrides: Sequence[str] = ()) -> R
         raise ConfigError(f"{where}: expected TOML, got a syntax error: {error}.") from error
     if overrides:
         where = f"{where} with --set"
-        # The stated expectation is of the recipe as it stands, not of a changed one.
+        # The expected figures belong to the unchanged recipe, not to a changed one.
         raw.pop("expect", None)
     for override in overrides:
         _switch(raw, override)
@@ -412,7 +418,7 @@ def with_overrides(config: RunConfig, overrides: Sequence[str], *, where: str) -
     """The same configuration with some values replaced, as by `load_recipe`.
 
     Raises:
-        ConfigError: A key or value is refused.
+        ConfigError: A key or value is invalid.
     """
     raw = config.model_copy(update={"expect": None}).model_dump(mode="json")
     for override in overrides:
@@ -421,13 +427,13 @@ def with_overrides(config: RunConfig, overrides: Sequence[str], *, where: str) -
 
 
 def parse_config(raw: Mapping[str, Any], *, where: str) -> RunConfig:
-    """Check a nested mapping, as TOML gives it.
+    """Validate a nested mapping from TOML.
 
     Raises:
-        ConfigError: A key or value is refused; up to ten reasons are told.
+        ConfigError: A key or value is invalid; the message contains up to ten reasons.
     """
     try:
-        # Through JSON, whose strict mode takes an array for a tuple and nothing else for anything.
+        # Through JSON: its strict mode accepts an array for a tuple, and coerces nothing else.
         return RunConfig.model_validate_json(json.dumps(raw, default=str))
     except ValidationError as error:
         raise ConfigError(explain(error, RunConfig, where=where)) from error
@@ -440,20 +446,21 @@ def _read_recipe(name_or_path: str) -> tuple[str, str]:
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{name_or_path}: expected a readable TOML file, got: {error}.") from error
     if name_or_path not in recipe_names():
+        hint = did_you_mean(name_or_path, recipe_names())
         raise ConfigError(
-            f"--recipe: expected one of {', '.join(recipe_names())}, or a path ending in .toml; "
-            f"got {name_or_path!r}."
+            f"--recipe: {echo(name_or_path)}: no such recipe. Expected one of "
+            f"{', '.join(recipe_names())}, or a path that ends in .toml. {hint}".rstrip()
         )
     file = resources.files("training").joinpath("recipes", f"{name_or_path}.toml")
     return f"recipes/{name_or_path}.toml", file.read_text(encoding="utf-8")
 
 
-#: Keys that choose what the other keys of their section are.
+#: Keys that select the other keys of their section.
 SWITCHES = ("model.trunk.type", "model.likelihood.name")
 
 
 def _switch(raw: dict[str, Any], override: str) -> None:
-    """Empty a section of the recipe where `--set` chooses another kind, to which its keys do not belong."""
+    """Empty a section of the recipe if `--set` selects another kind, which does not have its keys."""
     path, equals, text = override.partition("=")
     if not equals or path.strip() not in SWITCHES:
         return
@@ -461,7 +468,7 @@ def _switch(raw: dict[str, Any], override: str) -> None:
     for part in outer:
         raw = raw.get(part, {})
         if not isinstance(raw, dict):
-            return  # refused with its reason when it is applied
+            return  # the application of the override reports the reason
     section = raw.get(name)
     if isinstance(section, dict) and section.get(key) != text.strip().strip("\"'"):
         raw[name] = {}
@@ -479,6 +486,8 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
     for key in keys[:-1]:
         inner = raw.setdefault(key, {})
         if not isinstance(inner, dict):
-            raise ConfigError(f"--set: {override!r} goes into {key!r}, which is a value and not a section.")
+            raise ConfigError(
+                f"--set: {override!r} sets a key inside {key!r}, which is a value and not a section."
+            )
         raw = inner
     raw[keys[-1]] = value

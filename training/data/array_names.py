@@ -1,6 +1,6 @@
-"""What the arrays of a `.npz` file are called, and which part of the data each is.
+"""The names of arrays in a `.npz` file, and the part of the data that each contains.
 
-Knows the names in which arrays of images are handed round. Knows nothing of files or arrays.
+Knows the usual names for arrays of images. Knows nothing of files or arrays.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Names:
-    """The names of one way to hand images round; a part is (images, labels)."""
+    """One convention for names; a part is (images, labels)."""
 
     training: tuple[str, str]
     validation: tuple[tuple[str, str], ...]
-    """Alternatives, of which a file has one at most."""
+    """Alternatives; a file has at most one of them."""
     test: tuple[str, str]
 
     @property
     def parts(self) -> dict[str, tuple[tuple[str, str], ...]]:
-        """The alternatives of each part, by what it is."""
+        """The alternatives of each part, by its role."""
         return {"training": (self.training,), "validation": self.validation, "test": (self.test,)}
 
     @property
@@ -39,7 +39,7 @@ OWN = Names(
     (("validation_images", "validation_labels"), ("val_images", "val_labels")),
     ("test_images", "test_labels"),
 )
-#: tf.keras.datasets: `mnist.npz` and its like.
+#: tf.keras.datasets: `mnist.npz` and similar files.
 KERAS = Names(("x_train", "y_train"), (("x_val", "y_val"), ("x_valid", "y_valid")), ("x_test", "y_test"))
 #: MedMNIST (arXiv:2110.14795).
 MEDMNIST = Names(
@@ -51,11 +51,11 @@ KNOWN = (OWN, KERAS, MEDMNIST)
 
 
 def parts_of(names: Collection[str]) -> dict[str, tuple[str, str]] | None:
-    """The images and labels of each part that a file with these arrays has.
+    """The images and labels of each part in a file with these arrays.
 
     Returns:
-        Part → (name of the images, name of the labels, which may not be there); None where some array has no
-        meaning, has two, or belongs to images that are not there.
+        Part → (name of the images, name of the optional labels). None if an array is unknown, if two arrays
+        have the same role, or if labels have no images.
     """
     for known in KNOWN:
         if known.training[0] not in names or not set(names) <= set(known.all):

@@ -1,4 +1,4 @@
-"""From the arrays of a reader to the parts of a data set: labels numbered, parts compared, a test held out.
+"""Assemble a data set from the arrays of a reader: number labels, compare parts, hold out a test.
 
 Knows images and labels. Knows nothing of files and their formats, nor of models.
 """
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from model_store.echo import listed
 from training.data.images import ImageData, ImageSet
 from training.data.label_names import publishable_names
 from training.data.memory_map import ImageShape, ImagesOnDisk
@@ -23,13 +24,13 @@ from training.errors import DataError
 MIN_SIDE = 8
 MAX_SIDE = 64
 MAX_LABEL = 9_999
-#: Levels of 1 to 6 bits, kept as they were counted, end below; pictures reach it somewhere.
+#: Grey levels of 1 to 6 bits, stored unscaled, stay below this; ordinary images reach it in some pixel.
 _DIM_BELOW = 64
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Images, and what each is labelled with: numbers from 0, words, or nothing."""
+    """Images with their labels: numbers from 0, words, or None."""
 
     images: Tensor | ImagesOnDisk
     """uint8 (N, C, H, W)."""
@@ -38,7 +39,7 @@ class Part:
 
 
 def shape_objection(image_shape: ImageShape) -> str | None:
-    """Why images of this (C, H, W) cannot be trained on, or None."""
+    """The reason why training rejects images of this (C, H, W), or None."""
     channels, height, width = image_shape
     if channels in (1, 3) and min(height, width) >= MIN_SIDE and max(height, width) <= MAX_SIDE:
         return None
@@ -51,19 +52,20 @@ def shape_objection(image_shape: ImageShape) -> str | None:
 def data_of_parts(
     name: str, where: str, train: Part, test: Part | None, *, validation: Part | None = None
 ) -> ImageData:
-    """A training set, a test set and, if one is given, a validation set that belong together.
+    """Build a data set from a training set, a test set and an optional validation set.
 
     Args:
-        name: Of the data, for people.
-        where: Where it came from, for messages.
-        train: What is trained on.
-        test: What is measured on; None holds a tenth of the training part out, by content.
-        validation: What is validated on; None leaves it to each run to hold some of the training part back.
+        name: Name of the data, for people.
+        where: Origin of the data, for messages.
+        train: The training part.
+        test: The test part. With None, a tenth of the training part becomes the test, chosen by content.
+        validation: The validation part. With None, each run holds out some of the training part.
 
     Raises:
-        DataError: Numbers of labels and images differ, the parts do not fit, or there is nothing to learn.
+        DataError: The numbers of labels and images differ, the parts do not match, or the images contain
+            nothing to learn.
     """
-    # It comes from the name of a file or folder, and goes into tables and logs.
+    # The name of a file or folder, which appears in tables and logs.
     name = "".join(c for c in name if c.isprintable() and c not in "|`")[:100]
     others = {"validation": validation, "test": test}
     for what, part in {"training": train, **others}.items():
@@ -92,12 +94,12 @@ def data_of_parts(
     if len(sets) == 2 and (shared := shared_images(sets["validation"], sets["test"])):
         notes.append(f"{shared:,} of the {len(sets['test']):,} test images are validation images too")
     if "validation" in sets:
-        notes.append("validated on the validation images given: data.validation_size has no effect")
+        notes.append("the data has validation images: data.validation_size has no effect")
     if "test" in sets:
         return ImageData(name, whole, sets["test"], label_names, tuple(notes), sets.get("validation"))
     kept, held_out = hold_out_test(whole, name=name)
     notes.append(
-        f"no test images were given: {len(held_out):,} of the {len(whole):,} images, chosen by their "
+        f"the data has no test images: {len(held_out):,} of the {len(whole):,} images, chosen by their "
         "content, are held out for the test"
     )
     return ImageData(name, kept, held_out, label_names, tuple(notes), sets.get("validation"))
@@ -106,7 +108,7 @@ def data_of_parts(
 def _numbered(
     where: str, train: Part, others: Mapping[str, Part | None]
 ) -> tuple[dict[str, Tensor | None], tuple[str, ...]]:
-    """Labels of each part as numbers from 0, and what each number is called when they were words."""
+    """Labels of each part as numbers from 0, and the names of the numbers if the labels were words."""
     labels = {"training": train.labels}
     labels |= {what: None if part is None else part.labels for what, part in others.items()}
     given = {what: of_part for what, of_part in labels.items() if of_part is not None}
@@ -120,7 +122,7 @@ def _numbered(
         if unknown := sorted(set(np.unique(of_part)) - set(known)):
             raise DataError(
                 f"{where}: expected no class in the {what} part that the training part lacks, got "
-                f"{', '.join(map(str, unknown[:10]))}. Give training images of it, or leave it out."
+                f"{listed(map(str, unknown), most=10)}. Add training images of it, or leave it out."
             )
     numbers = {
         what: None if of_part is None else np.searchsorted(known, of_part) for what, of_part in labels.items()
@@ -133,15 +135,17 @@ def _as_tensor(labels: npt.NDArray[Any] | None) -> Tensor | None:
 
 
 def _check_that_there_is_something_to_learn(where: str, image_set: ImageSet) -> list[str]:
-    """What to tell of the range of its pixels."""
+    """Warnings about the range of the pixels."""
     darkest, brightest = _levels(where, image_set)
     if darkest == brightest:
-        raise DataError(f"{where}: expected images that differ, got every pixel {darkest}. Give real ones.")
+        raise DataError(
+            f"{where}: expected images that differ, got the value {darkest} in every pixel. Use real images."
+        )
     if brightest >= _DIM_BELOW:
         return []
     return [
-        f"levels out of range: no pixel is brighter than {brightest} of 255; if that is the brightest "
-        f"there can be, multiply the pixels by {255 // brightest}, so that the model sees the whole range"
+        f"levels out of range: no pixel is brighter than {brightest} of 255. If {brightest} is the maximum "
+        f"of your data, multiply the pixels by {255 // brightest}, so that the model sees the whole range"
     ]
 
 
@@ -153,18 +157,18 @@ def _levels(where: str, image_set: ImageSet) -> tuple[int, int]:
     if brightest <= 1:
         raise DataError(
             f"{where}: expected grey levels 0 to 255, got none above {brightest} in {image_set.name}. "
-            "Multiply pixels that are 0 or 1 by 255; all-black images hold nothing to learn."
+            "Multiply pixels that are 0 or 1 by 255. All-black images contain nothing to learn."
         )
     return darkest, brightest
 
 
 def _overlap(where: str, train: ImageSet, other: ImageSet, what: str) -> tuple[str, ...]:
-    """What to tell of images of another part that are trained on."""
+    """Warnings about images of another part that are training images too."""
     shared = shared_images(train, other)
     if shared == len(other):
         raise DataError(
-            f"{where}: all {shared:,} {what} images are training images too. Give the real {what} images: "
-            "figures measured on training images say nothing."
+            f"{where}: all {shared:,} {what} images are training images too. Use other {what} images: "
+            "figures on training images prove nothing."
         )
     if shared == 0:
         return ()

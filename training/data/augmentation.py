@@ -1,4 +1,4 @@
-"""Small distortions of images, so that no image is seen twice alike.
+"""Small random distortions of images, so that no image appears twice in the same form.
 
 Knows pixels in [0, 1] and generators. Knows nothing of recipes, models or epochs.
 """
@@ -16,7 +16,7 @@ from training.randomness.noise import Source, standard_normal, uniform
 _ROTATION_RADIANS = 0.0873  # five degrees
 _LOG_SCALE = 0.05  # of each axis
 _SHEAR = 0.05
-_SHIFT = 0.0357  # of half a side: half a pixel of 28
+_SHIFT = 0.0357  # in half sides: half a pixel of 28
 
 
 def distort(
@@ -26,16 +26,16 @@ def distort(
     strength: float,
     generator: Source,
 ) -> Float[Tensor, "batch channel height width"]:
-    """Turn, scale, shear and shift a `fraction` of the images, each in its own way; the rest stays as it is.
+    """Rotate, scale, shear and shift a `fraction` of the images, each differently; the rest stays unchanged.
 
-    All amounts are drawn from normal distributions; outside of an image is 0. Resampling is bicubic,
-    which keeps edges sharper than bilinear, and cut off at [0, 1].
+    All amounts have normal distributions; pixels outside of the image are 0. Resampling is bicubic, which
+    keeps edges sharper than bilinear, and clipped to [0, 1].
 
     Args:
         x: Grey levels or colours in [0, 1].
-        fraction: Probability of an image to be distorted.
+        fraction: Probability that an image is distorted.
         strength: 1 has standard deviations of 5°, 5 % of each axis, a shear of 0.05 and 1.8 % of the sides.
-        generator: Source of the draws.
+        generator: Source of the random numbers.
 
     Source:
         Simard et al. 2003, "Best practices for convolutional neural networks applied to visual document
@@ -48,10 +48,10 @@ def distort(
     across, down = torch.exp(_LOG_SCALE * drawn[:, 1]), torch.exp(_LOG_SCALE * drawn[:, 2])
     shear, shift = _SHEAR * drawn[:, 3], _SHIFT * drawn[:, 4:]
     cos, sin = angle.cos(), angle.sin()
-    # Rows of the 2 × 3 matrix that takes a pixel of the result to its place in the image.
+    # Rows of the 2 × 3 matrix that maps a pixel of the result to its position in the image.
     first = torch.stack([cos * across, (shear - sin) * down, shift[:, 0]], dim=-1)
     second = torch.stack([sin * across, cos * down, shift[:, 1]], dim=-1)
-    # In bfloat16 a place would be wrong by a tenth of a pixel.
+    # In bfloat16 a position would be wrong by a tenth of a pixel.
     with torch.autocast(x.device.type, enabled=False):
         grid = functional.affine_grid(torch.stack([first, second], dim=1), list(x.shape), align_corners=False)
         moved = functional.grid_sample(x, grid, mode="bicubic", align_corners=False).clamp(0.0, 1.0)

@@ -1,4 +1,4 @@
-"""What a grey level means to a likelihood: a probability to draw from, or a value to be taken as it is.
+"""The meaning of a grey level to a likelihood: a probability to draw from, or a value.
 
 Knows pixels in [0, 1] and generators. Knows nothing of files, models or epochs.
 """
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from training.randomness.noise import Source, uniform
 
-#: `dynamic` draws every pixel anew from Bernoulli(grey level) at each call; `grey` leaves pixels alone.
+#: `dynamic` draws every pixel anew from Bernoulli(grey level) at each call; `grey` keeps the pixels.
 Binarisation = Literal["dynamic", "grey"]
 
 
@@ -20,13 +20,13 @@ def binarise(
     x: Float[Tensor, "*shape"],
     generator: Source = None,
 ) -> Float[Tensor, "*shape"]:
-    """Draw each pixel from Bernoulli(its grey level): 0 stays 0, 1 stays 1, in between is chance.
+    """Draw each pixel from Bernoulli(its grey level): 0 stays 0, 1 stays 1, grey is random.
 
-    Drawn anew at every call, which is called dynamic binarisation: the training set never repeats.
+    Each call draws anew, which is called dynamic binarisation: the training set never repeats.
 
     Args:
         x: Grey levels in [0, 1].
-        generator: Source of the draws; the global generator when left out.
+        generator: Source of the random numbers; the global generator if left out.
 
     Returns:
         Zeros and ones, of the dtype of `x`.
@@ -45,5 +45,5 @@ def observe(
     binarisation: Binarisation,
     generator: Source = None,
 ) -> Float[Tensor, "*shape"]:
-    """The images that the likelihood is asked about: drawn from the grey levels, or the levels themselves."""
+    """The images for the likelihood: drawn from the grey levels, or the grey levels themselves."""
     return binarise(x, generator) if binarisation == "dynamic" else x

@@ -1,4 +1,4 @@
-"""Where downloads and unpacked images are cached. Knows the environment; knows nothing of their contents."""
+"""The directory for downloads and unpacked images. Knows the environment; knows nothing of their contents."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def default_cache_dir() -> Path:
     """`$XDG_CACHE_HOME/vae-service`, or `~/.cache/vae-service`.
 
     Raises:
-        DataError: The user has no home, as an arbitrary uid of a container.
+        DataError: The user has no home, such as an arbitrary uid of a container.
     """
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if not base.is_absolute():
@@ -21,6 +21,6 @@ def default_cache_dir() -> Path:
         except RuntimeError:
             raise DataError(
                 f"cache: expected a directory for it, but user {os.getuid()} has no home and HOME is unset. "
-                "Name one that can be written with XDG_CACHE_HOME."
+                "Name a writable directory with XDG_CACHE_HOME."
             ) from None
     return base / "vae-service"

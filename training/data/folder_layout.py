@@ -1,7 +1,7 @@
-"""Which part and which class the files of a folder belong to, by the names of the folders they are in.
+"""The part and the class of each file, from the names of its folders.
 
-Knows names alone. Knows nothing of disks or of what is inside a file. A layout that could mean two things is
-refused: a part that is taken for a class is trained on, and no figure shows it.
+Knows names alone. Knows nothing of disks or of the contents of files. It rejects an ambiguous layout: if a
+part were taken for a class, the model would train on it, and no figure would show it.
 
     train/ test/ validation/      parts, by any usual name (`Training`, `test_set`, `val`, `valid`, `dev`, …)
     cat/ dog/ test/               `train/` may be left out; then `valid`, `dev` and `eval` are classes
@@ -23,9 +23,9 @@ _WORDS = {
     VALIDATION: ("val", "validation", "validate"),
     TEST: ("test", "testing", "tst"),
 }
-#: Words for other things too: parts only where a training part is beside them.
+#: Ambiguous words: they name parts only if a training part exists too.
 _WEAK_WORDS = {TRAINING: (), VALIDATION: ("valid", "dev"), TEST: ("eval", "evaluation")}
-#: Say nothing about which part it is; alone (`test_set`) or joined (`testset`).
+#: Words without a meaning of their own, alone (`test_set`) or joined (`testset`).
 _FILLERS = "(?:set|sets|data|dataset|images?|imgs?|pictures?|photos?|files?|split|part|copy)"
 _PLAIN = {"train", "test", "val", "validation"}
 _TOLD = 3
@@ -40,12 +40,12 @@ class FoundPart:
     files: list[str]
     """Relative to the root."""
     classes: list[str] | None
-    """Of each file; None where no file is in a class folder."""
+    """The class of each file; None if no file is in a class folder."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The parts by their names, and what a person should know of how they were found."""
+    """The parts by their names, and notes for the user about their recognition."""
 
     parts: dict[str, FoundPart]
     notes: tuple[str, ...]
@@ -56,20 +56,20 @@ def arrange(root: Path, files: Sequence[str], folders: Sequence[str]) -> Layout:
 
     Args:
         root: The folder, for messages.
-        files: Pictures, relative to the root, with `/` between folders.
-        folders: All folders, with pictures or without.
+        files: Images, relative to the root, with `/` between folders.
+        folders: All folders, with images or without.
 
     Raises:
-        DataError: The names could mean two things, or a part has no pictures.
+        DataError: The names are ambiguous, or a part has no images.
     """
     top = _entered("", files)
-    notes = [f"read as {root / top}, the only folder with pictures"] if top else []
+    notes = [f"read as {root / top}, the only folder with images"] if top else []
     roles = _roles(_names(top, folders))
     for role, names in roles.items():
         if len(names) > 1:
             raise DataError(
-                f"{root / top}: expected one folder for the {role} part, got {_some(names)}. Put them "
-                "together, or give those that are classes other names."
+                f"{root / top}: expected one folder for the {role} part, got {_some(names)}. Merge them, or "
+                "rename those that are classes."
             )
     of_roles = {names[0]: role for role, names in roles.items() if names}
     inside: dict[str, list[str]] = {TRAINING: [], **{role: [] for role in of_roles.values()}}
@@ -80,7 +80,7 @@ def arrange(root: Path, files: Sequence[str], folders: Sequence[str]) -> Layout:
     for name, role in of_roles.items():
         if not inside[role]:
             raise DataError(
-                f"{root / top / name}: expected image files, got none. Put some there, or take it away."
+                f"{root / top / name}: expected image files, got none. Put some there, or remove the folder."
             )
     if roles[TRAINING]:
         _check_nothing_beside(root / top, list(of_roles), [_below(file, top) for file in rest])
@@ -89,8 +89,8 @@ def arrange(root: Path, files: Sequence[str], folders: Sequence[str]) -> Layout:
         inside[TRAINING] = rest
         if not rest:
             raise DataError(
-                f"{root / top}: expected training images beside {' and '.join(of_roles)}, got none. Put them "
-                "into a folder train."
+                f"{root / top}: expected training images next to {' and '.join(of_roles)}, got none. Put "
+                "them into a folder train."
             )
     if not set(of_roles) <= _PLAIN:
         notes.append("parts: " + ", ".join(f"{name} is the {role} part" for name, role in of_roles.items()))
@@ -106,11 +106,11 @@ def arrange(root: Path, files: Sequence[str], folders: Sequence[str]) -> Layout:
 
 
 def role_of(name: str, *, weak: bool) -> str | None:
-    """The part that a folder of this name is, or None.
+    """The part that a folder of this name denotes, or None.
 
     Args:
-        name: Of a folder.
-        weak: Whether words that mean other things as well count.
+        name: Name of a folder.
+        weak: Whether ambiguous words count.
     """
     words = [word for word in _split(name) if not re.fullmatch(_FILLERS, word)]
     if len(words) != 1:
@@ -139,13 +139,13 @@ def _split(name: str) -> list[str]:
 
 
 def _names(top: str, folders: Iterable[str]) -> list[str]:
-    """Folders right in `top`."""
+    """Folders directly in `top`."""
     below = (_below(folder, top) for folder in folders if folder != top and folder.startswith(_slash(top)))
     return sorted({name.partition("/")[0] for name in below})
 
 
 def _entered(top: str, files: Sequence[str]) -> str:
-    """The folder that all files are in, as deep as there are folders in it; empty where it is `top`."""
+    """The deepest folder that contains all files; empty if it is `top`."""
     entered = ""
     while files:
         below = [_below(file, entered or top).split("/") for file in files]
@@ -157,15 +157,15 @@ def _entered(top: str, files: Sequence[str]) -> str:
 
 
 def _part(root: Path, part: str, files: Sequence[str]) -> FoundPart:
-    """Its files with their classes, which are the folders right in it."""
+    """The files of a part with their classes, which are the folders directly in it."""
     files = sorted(files)
     paths = [_below(file, part).split("/") for file in files]
     without = [file for file, path in zip(files, paths, strict=True) if len(path) == 1]
     if 0 < len(without) < len(files):
         raise DataError(
             f"{root / part}: expected all images in class folders or none, got {len(without):,} of "
-            f"{len(files):,} outside of them: {_some(without)}. Move them into a class folder, or take the "
-            "folders away."
+            f"{len(files):,} outside of them: {_some(without)}. Move them into a class folder, or remove "
+            "the class folders."
         )
     classes = sorted({path[0] for path in paths if len(path) > 1})
     for path in paths:
@@ -176,9 +176,9 @@ def _part(root: Path, part: str, files: Sequence[str]) -> FoundPart:
         inner = {path[1] for path in paths if path[0] == name and len(path) > 2}
         if len(inner) > 1 and inner <= set(classes) - {name}:
             raise DataError(
-                f"{root / part}: expected folders of classes, got {name} with folders named like those "
-                f"beside it ({_some(sorted(inner))}). If {name} is a part, name it test or validation; "
-                "otherwise give the folders inside of it other names."
+                f"{root / part}: expected folders of classes, got {name} with folders of the same names as "
+                f"its neighbours ({_some(sorted(inner))}). If {name} is a part, name it test or validation; "
+                "otherwise rename the folders inside of it."
             )
     return FoundPart(part, files, None if without else [path[0] for path in paths])
 
@@ -188,27 +188,27 @@ def _refuse_inner_part(part: Path, path: Sequence[str], role: str) -> None:
     where = part.joinpath(*above)
     plain = {TRAINING: "train", TEST: "test", VALIDATION: "validation"}[role]
     remedy = (
-        f"If it is the {role} part, put its classes into a folder {plain} beside the others"
+        f"If it is the {role} part, put its classes into a folder {plain} next to the others"
         if not above
-        else f"Put the parts above the classes, as in {plain}/{above[0]}, or name {where} itself"
+        else f"Put the parts above the classes, as in {plain}/{above[0]}, or rename {where} itself"
     )
     raise DataError(
         f"{where}: expected folders of classes, got {name}, which is a name of the {role} part. {remedy}; "
-        "if it is a class, give it another name."
+        "if it is a class, rename it."
     )
 
 
 def _check_nothing_beside(top: Path, parts: Sequence[str], rest: Iterable[str]) -> None:
     if beside := sorted({file.partition("/")[0] for file in rest}):
         raise DataError(
-            f"{top}: expected nothing beside {' and '.join(parts)}, got {_some(beside)}. Move training "
-            f"images into {parts[0]}, and take away what is of no part. If {parts[0]} is a class and not a "
-            "part, give it another name."
+            f"{top}: expected only the folders {' and '.join(parts)}, got {_some(beside)} as well. Move "
+            f"training images into {parts[0]}, and remove the rest. If {parts[0]} is a class and not a "
+            "part, rename it."
         )
 
 
 def _check_no_half_names(top: Path, names: Iterable[str]) -> None:
-    """Refuse `cats_train` beside `cats_test`: two parts of something, and no classes."""
+    """Reject `cats_train` next to `cats_test`: they are parts of something, and no classes."""
     half = {
         name: role
         for name in names
@@ -217,21 +217,21 @@ def _check_no_half_names(top: Path, names: Iterable[str]) -> None:
     }
     if TRAINING in half.values() and set(half.values()) != {TRAINING}:
         raise DataError(
-            f"{top}: expected folders of parts or of classes, got {_some(sorted(half))}, whose names speak "
-            "of parts. If they are, name them train, validation and test; if they are classes, give them "
-            "other names."
+            f"{top}: expected folders of parts or of classes, got {_some(sorted(half))}, whose names "
+            "suggest parts. If they are parts, name them train, validation and test; if they are classes, "
+            "rename them."
         )
 
 
 def _without_pictures(parts: dict[str, FoundPart], folders: Sequence[str]) -> list[str]:
-    """Folders where classes are, that hold none."""
+    """Class folders without files."""
     empty = []
     for part in parts.values():
         if part.classes is not None:
             inner = {_below(other.folder, part.folder).partition("/")[0] for other in parts.values()}
             names = set(_names(part.folder, folders)) - inner - set(part.classes)
             empty += [_slash(part.folder) + name for name in sorted(names)]
-    return [f"folders without pictures are no classes: {_some(empty)}"] if empty else []
+    return [f"folders without images are no classes: {_some(empty)}"] if empty else []
 
 
 def _slash(folder: str) -> str:

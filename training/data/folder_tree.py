@@ -1,7 +1,7 @@
-"""Every file and folder below a folder, links followed, with all that could not be looked at.
+"""Every file and folder below a folder, links included, and everything unreadable.
 
-Knows directories, links, permissions and what a run directory holds. Knows nothing of pictures, parts or
-classes. Hidden entries and those that systems put into folders of their own accord are left alone.
+Knows directories, links, permissions and the files of a run directory. Knows nothing of images, parts or
+classes. It skips hidden entries and those that systems create in folders.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path
 
 from training.errors import DataError
 
-#: Put there by archives from a Mac, by file servers (with thumbnails of every picture) and by file systems.
+#: Created by archives from a Mac, by file servers (with thumbnails of every image) and by file systems.
 _OF_SYSTEMS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"})
-#: Both are in every run directory that `vae-train fit` started.
+#: Every run directory of `vae-train fit` contains both.
 _OF_A_RUN = frozenset({"config.json", "provenance.json"})
 
 
@@ -25,22 +25,22 @@ class FolderTree:
     files: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
-    """What could not be looked at, and why."""
+    """Unreadable entries, and the reasons."""
     odd: list[str] = field(default_factory=list)
-    """Neither files nor folders: pipes and the like, which would wait for ever when opened."""
+    """Neither files nor folders: pipes and the like, which would block for ever when opened."""
     runs: list[str] = field(default_factory=list)
-    """Run directories, left out with all that is in them."""
+    """Run directories, which are skipped with their contents."""
     repeated: list[str] = field(default_factory=list)
-    """Links to folders that belong to the tree anyway, or that hold it; left out."""
+    """Links to folders that are in the tree anyway, or that contain it; skipped."""
     followed: list[str] = field(default_factory=list)
     """Links to folders elsewhere, whose files are in the tree."""
 
 
 def scan(root: Path) -> FolderTree:
-    """Look at everything below a folder.
+    """List everything below a folder.
 
     Raises:
-        DataError: The folder itself cannot be looked into, or is a run directory.
+        DataError: The folder itself is unreadable, or is a run directory.
     """
     tree = FolderTree()
     seen = {_identity(folder) for folder in root.resolve().parents}
@@ -48,13 +48,12 @@ def scan(root: Path) -> FolderTree:
     _visit(root, "", tree, seen, links)
     if "" in tree.unreadable:
         raise DataError(
-            f"{root}: expected a folder that can be read, got {tree.unreadable['']}. Give yourself the right "
-            "to read it."
+            f"{root}: expected a readable folder, got {tree.unreadable['']}. Change its permissions."
         )
     if "" in tree.runs:
         raise DataError(
-            f"{root}: expected images, got a run directory of `vae-train fit`. Name the images it was "
-            "trained on."
+            f"{root}: expected images, got a run directory of `vae-train fit`. Name the folder of its "
+            "training images."
         )
     # After all real folders: a link to one of them must not take its place.
     while links:
@@ -70,7 +69,7 @@ def scan(root: Path) -> FolderTree:
 
 
 def _visit(root: Path, here: str, tree: FolderTree, seen: set[tuple[int, int]], links: list[str]) -> None:
-    """Put a folder, and the folders in it, into the tree; links to folders go to `links`."""
+    """Add a folder and its subfolders to the tree; links to folders go to `links`."""
     try:
         identity = _identity(root / here)
         if identity in seen:
@@ -80,7 +79,7 @@ def _visit(root: Path, here: str, tree: FolderTree, seen: set[tuple[int, int]], 
         with os.scandir(root / here) as scanned:
             entries = sorted((entry for entry in scanned if _counts(entry.name)), key=lambda e: e.name)
     except OSError as error:
-        tree.unreadable[here] = f"a folder that cannot be read: {error.strerror}"
+        tree.unreadable[here] = f"unreadable folder: {error.strerror}"
         return
     if {entry.name for entry in entries} >= _OF_A_RUN:
         tree.runs.append(here)
@@ -98,7 +97,7 @@ def _visit(root: Path, here: str, tree: FolderTree, seen: set[tuple[int, int]], 
 
 
 def _look_at_link(root: Path, path: str, tree: FolderTree, links: list[str]) -> None:
-    """A link, or something odd."""
+    """Add a link, or an unusual entry."""
     target = root / path
     try:
         target.stat()

@@ -1,4 +1,4 @@
-"""Whether a Bernoulli suits the pixels of an image set: how much of what it must explain is chance.
+"""Whether a Bernoulli suits the pixels of an image set: the random part of their variance.
 
 Knows image sets. Knows nothing of models or configurations.
 """
@@ -11,18 +11,18 @@ import numpy as np
 
 from training.data.images import ImageSet
 
-#: Above this, most of what a Bernoulli is asked to explain is the noise of drawing zeros and ones.
+#: Above this, most of the variance that a Bernoulli must explain is the noise of drawing zeros and ones.
 #: Measured on training images: MNIST 0.16, Fashion-MNIST 0.39, 8 × 8 digits of 17 levels 0.33.
 MAX_GREYNESS: Final = 0.5
-#: Above this, pixels are no longer zeros and ones that were smoothed a little.
+#: Above this, the pixels are more than slightly smoothed zeros and ones.
 MAX_GREYNESS_OF_BINARY: Final = 0.01
 
 
 def greyness(images: ImageSet) -> float:
-    """How far pixels are from being 0 or 1: the share of the variance of binarised pixels that is chance.
+    """How far pixels are from 0 or 1: the random share of the variance of binarised pixels.
 
-    For grey levels p and b ~ Bernoulli(p), Var(b) = Var(p) + E[p (1 - p)] over all pixels; this is
-    E[p (1 - p)] / Var(b). 0 for pixels that are 0 or 1, 1 where all have the same grey.
+    For grey levels p and b ~ Bernoulli(p), Var(b) = Var(p) + E[p (1 - p)] over all pixels; this is E[p (1 -
+    p)] / Var(b). 0 for pixels that are 0 or 1, 1 if all have the same grey.
     """
     counts = np.zeros(256)
     for chunk in images.chunks():

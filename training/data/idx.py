@@ -1,8 +1,8 @@
 """The IDX file format: a header of a few bytes, then raw numbers, often inside gzip.
 
-Knows bytes, headers and lengths. Knows nothing of digits, labels or training.
-A header is believed only after the bytes behind it have been counted, and nothing is allocated
-for a header that asks for more than the ceiling: a few kilobytes of gzip can claim terabytes.
+Knows bytes, headers and lengths. Knows nothing of digits, labels or training. It trusts a header only after
+it has counted the bytes behind it, and allocates nothing beyond the ceiling: a few kilobytes of gzip can
+claim terabytes.
 
 The layout (LeCun, Cortes and Burges, "The MNIST database", section "File formats"), big-endian:
 
@@ -30,7 +30,7 @@ import numpy.typing as npt
 
 from training.errors import DataError
 
-#: Largest decompressed payload that is read: 22 times the MNIST training images.
+#: Maximum size of a decompressed payload: 22 times the MNIST training images.
 MAX_PAYLOAD_BYTES = 1024**3
 MAX_AXES = 4
 
@@ -53,28 +53,28 @@ class _Readable(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class IdxFile:
-    """One IDX file, wholly read and checked."""
+    """One IDX file, completely read and checked."""
 
     path: Path
     array: npt.NDArray[np.uint8]
-    """The elements, shaped as the header says."""
+    """The elements, in the shape of the header."""
     sha256: str
-    """Digest of the decompressed file, header included: recompressing does not change it."""
+    """Digest of the decompressed file, header included: recompression does not change it."""
 
 
 def read_idx(path: Path, *, max_payload_bytes: int = MAX_PAYLOAD_BYTES) -> IdxFile:
-    """Read an IDX file of unsigned bytes, gzipped or plain (told by content, not by file name).
+    """Read an IDX file of unsigned bytes, gzipped or plain (recognised by content, not by file name).
 
     Args:
         path: The file.
-        max_payload_bytes: A header that asks for more is refused before anything is allocated.
+        max_payload_bytes: A header with a larger payload is rejected before any allocation.
 
     Returns:
         The array, uint8, and the digest of the decompressed bytes.
 
     Raises:
-        DataError: The file is missing, unreadable, truncated, damaged, not IDX, of another
-            element type, empty, too large, or has bytes left over behind its elements.
+        DataError: The file is missing, unreadable, truncated, damaged, not IDX, of another element type,
+            empty, too large, or has extra bytes behind its elements.
     """
     try:
         with path.open("rb") as raw:
@@ -90,8 +90,8 @@ def read_idx(path: Path, *, max_payload_bytes: int = MAX_PAYLOAD_BYTES) -> IdxFi
         raise DataError(f"{path}: expected an IDX file, got a directory. Name the file itself.") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(
-            f"{path}: expected a whole gzip stream, got a truncated or damaged one ({error}). "
-            "Fetch the file again."
+            f"{path}: expected a complete gzip stream, got a truncated or damaged one ({error}). Fetch the "
+            "file again."
         ) from error
     except OSError as error:
         raise DataError(
@@ -114,9 +114,8 @@ def _read_stream(path: Path, stream: BinaryIO | gzip.GzipFile, max_payload_bytes
     expected_bytes = math.prod(shape)
     if expected_bytes > max_payload_bytes:
         raise DataError(
-            f"{path}: the header claims {_axes(shape)}, {expected_bytes:,} bytes; "
-            f"at most {max_payload_bytes:,} bytes are read. Check that this is the intended file, "
-            "or split it."
+            f"{path}: the header claims {_axes(shape)}, {expected_bytes:,} bytes; the maximum is "
+            f"{max_payload_bytes:,} bytes. Check that this is the intended file, or split it."
         )
     payload = np.empty(expected_bytes, dtype=np.uint8)
     filled = 0
@@ -144,8 +143,8 @@ def _read_header(path: Path, stream: _Readable, digest: hashlib._Hash) -> tuple[
     zero, element_type, axes = struct.unpack(">HBB", start)
     if zero != 0 or element_type not in _ELEMENT_TYPES:
         raise DataError(
-            f"{path}: expected an IDX file, which starts 00 00 08, got {start.hex(' ')}. "
-            "Give the original IDX file, gzipped or not."
+            f"{path}: expected an IDX file, which starts 00 00 08, got {start.hex(' ')}. Use the original "
+            "IDX file, gzipped or not."
         )
     if element_type != _UNSIGNED_BYTE:
         raise DataError(
@@ -159,7 +158,7 @@ def _read_header(path: Path, stream: _Readable, digest: hashlib._Hash) -> tuple[
     shape = struct.unpack(f">{axes}I", lengths)
     if 0 in shape:
         raise DataError(
-            f"{path}: expected at least one element, got {_axes(shape)}. Give a file with content."
+            f"{path}: expected at least one element, got {_axes(shape)}. Use a file with content."
         )
     return shape
 

@@ -1,7 +1,7 @@
-"""A folder of four IDX files, as MNIST and its like are given out, turned into a training and a test set.
+"""A folder of four IDX files, such as MNIST's, turned into a training and a test set.
 
-Knows the usual file names and what must agree between the files. Knows nothing of models or downloads.
-Everything is checked here, before any training.
+Knows the usual file names and the consistency of the files. Knows nothing of models or downloads. All checks
+happen here, before any training.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ def load_idx_folder(folder: Path) -> ImageData:
     """Read MNIST, or other images packed the same way, from a folder.
 
     Args:
-        folder: Holds the four files, gzipped or plain.
+        folder: Contains the four files, gzipped or plain.
 
     Returns:
-        Training and test images (N, 1, H, W) with labels 0 to 255, or without labels where neither label file
-        is there. Its name is `mnist`, or `fashion-mnist`, only when all four files hold exactly the original
-        bytes, otherwise `idx`.
+        Training and test images (N, 1, H, W) with labels 0 to 255, or without labels if both label files are
+        missing. Its name is `mnist` or `fashion-mnist` only if all four files equal the originals byte for
+        byte, otherwise `idx`.
 
     Raises:
-        DataError: A file is missing, damaged or not what its name says, or the files disagree.
+        DataError: A file is missing, damaged or does not match its name, or the files disagree.
     """
     if not folder.is_dir():
         raise DataError(
             f"{folder}: expected a folder with the four MNIST files, got "
-            f"{'a file' if folder.exists() else 'nothing there'}. Name the folder that holds them."
+            f"{'a file' if folder.exists() else 'nothing there'}. Name the folder that contains them."
         )
     files = _read(folder)
     parts = [
@@ -51,7 +51,7 @@ def load_idx_folder(folder: Path) -> ImageData:
 
 
 def _read(folder: Path) -> dict[str, IdxFile]:
-    """All files of the set; what is wrong with several of them is told together."""
+    """All files of the set; errors of several files are reported together."""
     prefix = _prefix(folder)
     unlabelled = not any(folder.glob("*-labels*"))
     files, objections = {}, []
@@ -75,19 +75,19 @@ def _name(files: Mapping[str, IdxFile]) -> str:
 
 
 def _prefix(folder: Path) -> str:
-    """Of the names of the four files, as in `emnist-letters-train-images-idx3-ubyte`; mostly empty."""
+    """Prefix of the names of the four files, as in `emnist-letters-train-images-idx3-ubyte`; mostly empty."""
     matches = (_PREFIXED.fullmatch(entry.name) for entry in folder.iterdir())
     prefixes = sorted({match["prefix"] for match in matches if match})
     if len(prefixes) > 1 and "" not in prefixes:
         raise DataError(
-            f"{folder}: expected the files of one data set, got those of {', '.join(prefixes)}. Put the four "
-            "files of one into a folder of their own."
+            f"{folder}: expected the files of one data set, got those of {', '.join(prefixes)}. Put the "
+            "four files of one set into a folder of their own."
         )
     return "" if not prefixes or "" in prefixes else prefixes[0]
 
 
 def _find(folder: Path, stem: str, prefix: str) -> Path:
-    """The file with this name: plain before gzipped, and with the dot that some archives put in."""
+    """The file with this name: plain before gzipped, and also with the dot that some archives use."""
     stems = (f"{prefix}{stem}", f"{prefix}{stem.replace('t10k', 'test')}")
     variants = [variant for each in stems for variant in (each, each.replace("-idx", ".idx"))]
     for candidate in (folder / f"{variant}{suffix}" for variant in variants for suffix in ("", ".gz")):
@@ -128,5 +128,5 @@ def _check_labels(images: IdxFile, labels: IdxFile) -> None:
     if len(images.array) != len(labels.array):
         raise DataError(
             f"{labels.path}: expected {len(images.array):,} labels, one for each image of "
-            f"{images.path.name}, got {len(labels.array):,}. Give the label file of these images."
+            f"{images.path.name}, got {len(labels.array):,}. Use the label file of these images."
         )

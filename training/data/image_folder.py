@@ -1,17 +1,16 @@
-"""A folder of picture files, class by class or not, turned into a training and a test set.
+"""A folder of image files, with or without class folders, turned into a training and a test set.
 
-Knows what becomes of every file. What is in a folder is found by `training.data.folder_tree`, which part and
-class a file belongs to by `training.data.folder_layout`, and how it becomes pixels is in
-`training.data.image_files`. Knows nothing of models. Every file is read before any training, and all that
-cannot be used are told together.
+Knows the fate of every file. `training.data.folder_tree` finds the files, `training.data.folder_layout` their
+parts and classes, and `training.data.image_files` reads their pixels. Knows nothing of models. It reads every
+file before any training, and reports all unusable files together.
 
     pets/1.png  pets/2.png …                  images without labels
     pets/cat/1.png  pets/dog/7.jpg …          the class is the name of the folder
     pets/train/…  pets/test/…                 either of these, twice; `train/` itself may be left out
     pets/validation/…                         and a third time
 
-Hidden files and folders are left alone; files that are no pictures are left out and told of, as are run
-directories.
+Hidden files and folders are skipped silently. Files that are no images and run directories are skipped and
+reported.
 """
 
 from __future__ import annotations
@@ -42,13 +41,13 @@ from training.data.images import ImageData, ImageSet
 from training.data.memory_map import CHUNK_BYTES, ImageShape, ImagesOnDisk, Room
 from training.errors import DataError
 
-#: All bad files are counted and this many are named: more is a wrong folder or a wrong setting.
+#: All bad files are counted, and this many are named: more would mean a wrong folder or a wrong setting.
 MAX_TOLD = 20
 _LEFT_OUT_TOLD = 3
-#: Some seconds of reading, or minutes when they are photographs that are scaled down.
+#: Some seconds of reading, or minutes for photographs that are scaled down.
 _MANY = 5_000
 
-#: File, relative to the folder that was given, → why it cannot be used.
+#: File, relative to the root folder, → the reason why it is unusable.
 Reasons = dict[str, str]
 
 
@@ -57,17 +56,17 @@ def load_folder(root: Path, *, conversion: Conversion, room: Room, tell: Callabl
 
     Args:
         root: The folder.
-        conversion: What is done to every file.
-        room: Where the pixels go.
-        tell: Given a line for people when there are so many files that reading them takes a while.
+        conversion: The conversion of every file.
+        room: Memory or disk space for the pixels.
+        tell: Called with a line for people if there are so many files that reading takes long.
 
     Returns:
-        Training and test images, and validation images where there are some, with the names of the class
-        folders for labels. Without a test part, a tenth of the images, chosen by content, is the test.
+        Training and test images, optional validation images, and the names of the class folders. Without a
+        test part, a tenth of the images, chosen by content, is the test.
 
     Raises:
-        DataError: Files that cannot be used, all of them; folders that are neither classes nor parts; or
-            images that are all of a size that cannot be trained on.
+        DataError: Some files are unusable (the message lists them), some folders are neither classes nor
+            parts, or the images have an unsuitable size.
     """
     tree = scan(root)
     bad: Reasons = dict(tree.unreadable)
@@ -76,23 +75,23 @@ def load_folder(root: Path, *, conversion: Conversion, room: Room, tell: Callabl
     for file in tree.files:
         suffix = Path(file).suffix.lower()
         if suffix in OTHER_SUFFIXES:
-            bad[file] = f"a picture of another format; save it as {FORMATS_IN_WORDS}"
+            bad[file] = f"an image of another format; save it as {FORMATS_IN_WORDS}"
         (pictures if suffix in (*SUFFIXES, *OTHER_SUFFIXES) else left_out).append(file)
     left_out.sort()
     if not pictures and not bad:
         raise DataError(
             f"{root}: expected {', '.join(SUFFIXES)} files, class folders of them, or the four IDX files of "
-            f"MNIST or its like; got {_some([*left_out, *tree.runs]) or 'an empty folder'}. Give a "
-            "folder with images, or a .npz file."
+            f"a set such as MNIST; got {_some([*left_out, *tree.runs]) or 'an empty folder'}. Name a folder "
+            "with images, or a .npz file."
         )
     files = [file for file in pictures if file not in bad]
     if tree.unreadable:
-        # Before the layout is judged, of which parts may be missing.
+        # Before the check of the layout, because unreadable folders may be its missing parts.
         headers = _headers(root, files, conversion, bad)
         raise _refusal(root, bad, [header.shape for header in headers.values()])
     layout = arrange(root, pictures, tree.folders)
     if len(files) >= _MANY:
-        tell(f"reading {len(files):,} pictures of {root}")
+        tell(f"reading {len(files):,} images of {root}")
     headers = _headers(root, files, conversion, bad)
     shapes = {file: header.shape for file, header in headers.items()}
     if not shapes:
@@ -115,12 +114,12 @@ def load_folder(root: Path, *, conversion: Conversion, room: Room, tell: Callabl
     data = data_of_parts(name, str(root), parts[TRAINING], parts.get(TEST), validation=parts.get(VALIDATION))
     notes = [*data.notes, *layout.notes]
     for told, paths in (
-        ("files that are no pictures were left out", left_out),
-        ("run directories were left out", tree.runs),
+        ("files that are no images were skipped", left_out),
+        ("run directories were skipped", tree.runs),
         ("links to folders were followed", tree.followed),
-        ("links to folders that are read anyway were left out", tree.repeated),
+        ("links to folders that are read anyway were skipped", tree.repeated),
         (
-            "files hold several pictures, of which the first was read",
+            "files contain several images; only the first of each was read",
             [file for file, header in headers.items() if header.pictures > 1],
         ),
     ):
@@ -130,7 +129,7 @@ def load_folder(root: Path, *, conversion: Conversion, room: Room, tell: Callabl
 
 
 def _headers(root: Path, files: list[str], conversion: Conversion, bad: Reasons) -> dict[str, Header]:
-    """What each file holds whose header can be read."""
+    """The properties of each file with a readable header."""
     headers = {}
     for file in files:
         try:
@@ -141,11 +140,11 @@ def _headers(root: Path, files: list[str], conversion: Conversion, bad: Reasons)
 
 
 def _agreed(root: Path, shapes: Mapping[str, ImageShape], bad: Reasons) -> ImageShape:
-    """The shape that most files have; others are bad."""
+    """The shape of most files; files of another shape are bad."""
     (usual, _), *_ = Counter(shapes.values()).most_common(1)
     if objection := shape_objection(usual):
         raise DataError(
-            f"{root}: {objection} in most files. Scale them, or have them cut and scaled: --set data.side=32."
+            f"{root}: {objection} in most files. Scale them, or crop and scale them with: --set data.side=32."
         )
     for file, shape in shapes.items():
         if shape != usual:
@@ -161,7 +160,7 @@ def _in_words(shape: ImageShape) -> str:
 def _pixels(
     root: Path, files: list[str], image_shape: ImageShape, conversion: Conversion, bad: Reasons
 ) -> Iterator[npt.NDArray[np.uint8]]:
-    """Every file, black where it is bad: those that follow are still looked at, so that all are told."""
+    """Read every file; a bad one becomes black. Reading continues, so that all bad files are reported."""
     step = max(1, CHUNK_BYTES // int(np.prod(image_shape)))
     for start in range(0, len(files), step):
         chunk = np.zeros((len(files[start : start + step]), *image_shape), np.uint8)
@@ -176,39 +175,39 @@ def _pixels(
 
 
 def _check_ground(root: Path, images: Tensor | ImagesOnDisk, conversion: Conversion) -> None:
-    """Refuse pictures of which only the transparency shows anything."""
+    """Reject images in which only the transparency varies."""
     whole = ImageSet("pictures", images)
     if all(chunk.min() == chunk.max() in (0, 255) for chunk in whole.chunks()):
         other = "white" if conversion.ground == "black" else "black"
         raise DataError(
-            f"{root}: expected pictures that show something on a {conversion.ground} ground, got one colour "
+            f"{root}: expected images with visible content on a {conversion.ground} ground, got one colour "
             f"in all of them, transparent pixels included. Set the other ground: --set data.ground={other}."
         )
 
 
 def _refusal(root: Path, bad: Mapping[str, str], shapes: Collection[ImageShape]) -> DataError:
-    """`shapes` are those of the files with a readable header, converted; where they agree, none is to be."""
+    """One error for all bad files; `shapes` are the converted shapes of files with a readable header."""
     told = [f"  {file}: {bad[file]}" for file in _some_of_each_kind(bad)]
     if len(bad) > MAX_TOLD:
         told.append(f"  and {len(bad) - MAX_TOLD:,} more")
-    remedies = ["Correct them or take them away"]
+    remedies = ["Correct or remove them"]
     if len({(height, width) for _, height, width in shapes}) > 1:
-        remedies.append("have all cut and scaled to one size: --set data.side=32")
+        remedies.append("crop and scale all to one size: --set data.side=32")
     if len({channels for channels, _, _ in shapes}) > 1:
-        remedies.append("have all turned into grey or colour: --set data.channels=1 or 3")
+        remedies.append("convert all to grey or colour: --set data.channels=1 or 3")
     return DataError(
-        f"{root}: expected image files of one kind and size, got {len(bad):,} that cannot be used:\n"
+        f"{root}: expected image files of one kind and size, got {len(bad):,} unusable ones:\n"
         + "\n".join(told)
         + f"\n{'; or '.join(remedies)}."
     )
 
 
 def _some_of_each_kind(bad: Mapping[str, str]) -> list[str]:
-    """As many files as are named: many with one reason hide no file with another."""
+    """The files that the message names, with different reasons first: a frequent one must hide no other."""
     kinds: Counter[str] = Counter()
     ranked = []
     for file, reason in sorted(bad.items()):
-        kind = reason.partition(" (")[0]  # without what Pillow says of this file alone
+        kind = reason.partition(" (")[0]  # without Pillow's details about this file alone
         ranked.append((kinds[kind], file))
         kinds[kind] += 1
     return sorted(file for _, file in sorted(ranked)[:MAX_TOLD])

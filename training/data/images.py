@@ -1,6 +1,6 @@
-"""Sets of images as training sees them: uint8 pixels in memory or on disk, turned into [0, 1] batch by batch.
+"""Sets of images for training: uint8 pixels in memory or on disk, converted to [0, 1] batch by batch.
 
-Knows tensors, labels, digests and fingerprints. Knows nothing of files or of where the images came from.
+Knows tensors, labels, digests and fingerprints. Knows nothing of files or of the origin of the images.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from training.data.memory_map import CHUNK_BYTES, ImagesOnDisk
 from training.errors import DataError
 
-#: Two different images share a digest with a chance of 1 in 2^128.
+#: Two different images share a digest with a probability of 1 in 2^128.
 DIGEST_BYTES = 16
 
 
@@ -31,11 +31,11 @@ class ImageSet:
     """
 
     name: str
-    """What the images are, for people: such as `mnist test`."""
+    """Name of the images, for people: such as `mnist test`."""
     images: UInt8[Tensor, "n c h w"] | ImagesOnDisk
-    """Indexed by a slice or a tensor of indices, either gives a tensor."""
+    """Indexed by a slice or a tensor of indices, either returns a tensor."""
     labels: Int64[Tensor, " m"] | None = None
-    """One for each image."""
+    """One per image."""
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or 0 in self.images.shape[1:]:
@@ -45,8 +45,8 @@ class ImageSet:
             )
         if self.labels is not None and self.labels.shape != (len(self.images),):
             raise DataError(
-                f"{self.name}: expected one label for each of {len(self.images):,} images, "
-                f"got labels shaped {tuple(self.labels.shape)}. Give the label file of these images."
+                f"{self.name}: expected one label for each of {len(self.images):,} images, got labels of "
+                f"shape {tuple(self.labels.shape)}. Use the label file of these images."
             )
 
     def __len__(self) -> int:
@@ -62,7 +62,7 @@ class ImageSet:
     def fingerprint(self) -> str:
         """SHA-256 over `uint8 n c h w`, a newline and the pixel bytes, in order.
 
-        Labels have no part in it, and a reshaped set is another set.
+        It ignores labels, and a reshaped set is another set.
         """
         digest = hashlib.sha256(f"uint8 {' '.join(map(str, self.images.shape))}\n".encode())
         for chunk in self.chunks():
@@ -71,7 +71,7 @@ class ImageSet:
 
     @cached_property
     def digests(self) -> npt.NDArray[np.uint8]:
-        """(N, 16): BLAKE2b of each image's pixels, by which an image is known wherever it lies."""
+        """(N, 16): BLAKE2b of each image's pixels, which identifies an image in any set."""
         digests = np.empty((len(self), DIGEST_BYTES), np.uint8)
         number = 0
         for chunk in self.chunks():
@@ -82,7 +82,7 @@ class ImageSet:
         return digests
 
     def whole(self) -> UInt8[Tensor, "n c h w"]:
-        """All images as one tensor in memory: for test images, which are few beside those of the training."""
+        """All images as one tensor in memory: for test images, which are much fewer than training images."""
         return self.images[:]
 
     def chunks(self) -> Iterator[npt.NDArray[np.uint8]]:
@@ -102,19 +102,19 @@ class ImageSet:
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """A training set, a test set and, where one was given, a validation set, all of one image shape."""
+    """A training set, a test set and an optional validation set, all of one image shape."""
 
     name: str
-    """`mnist` or `fashion-mnist` only when every decompressed file is byte for byte the original, otherwise
-    where the images came from: `idx`, `folder NAME` or `npz NAME`."""
+    """`mnist` or `fashion-mnist` only if every decompressed file equals the original byte for byte, otherwise
+    the origin of the images: `idx`, `folder NAME` or `npz NAME`."""
     train: ImageSet
     test: ImageSet
     label_names: tuple[str, ...] = ()
-    """What label 0, 1, … is called; empty where labels are numbers, or where there are none."""
+    """Names of the labels 0, 1, …; empty if labels are numbers, or if there are none."""
     notes: tuple[str, ...] = ()
-    """What the person who gave the images should know of how they were read."""
+    """Notes for the user about the reading of the images."""
     validation: ImageSet | None = None
-    """Images given to validate on; None where some of `train` are to be held back for that."""
+    """The user's validation images; None if each run holds out some of `train`."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

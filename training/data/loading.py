@@ -1,6 +1,6 @@
-"""Images from whatever `--data` names: IDX files, a folder or archive of pictures, or a file of arrays.
+"""Read the images of `--data`: IDX files, a folder or archive of images, or a file of arrays.
 
-Knows which reader reads what. Knows nothing of models, nor of the formats themselves.
+Knows the reader of each format. Knows nothing of models, nor of the formats themselves.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from training.data.npz import load_npy, load_npz
 from training.data.zip_archive import unpacked
 from training.errors import ConfigError, DataError
 
-#: Names of IDX files, whatever set they are of, gzipped or not.
+#: Names of IDX files of any set, gzipped or not.
 _IDX_FILE = re.compile(r"[-.]idx[13]-ubyte(\.gz)?$")
 
 
@@ -33,23 +33,23 @@ def load_images(
     room: Room | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> ImageData:
-    """The images that a run trains on, is measured on and is exported with.
+    """Read the images for the training, the measurements and the export of a run.
 
     Args:
-        path: A folder of IDX files or of pictures, a `.zip` of pictures, a `.npz` or `.npy` file; None is
-            what the configuration says.
-        config: `dataset`, `side` and `channels` have a say here.
-        cache_dir: Where downloads are kept, when `path` is None.
-        room: How much may lie in memory; left out, what `Room` says.
-        tell: Given a line for people at each step that takes time.
+        path: A folder of IDX files or of images, a `.zip` of images, a `.npz` or `.npy` file. None selects
+            the data set of the configuration.
+        config: `dataset`, `side` and `channels` apply here.
+        cache_dir: Directory of downloads, if `path` is None.
+        room: Maximum size in memory; left out, the default of `Room`.
+        tell: Called with a line for people at each long step.
 
     Returns:
         Training and test images of one shape.
 
     Raises:
-        ConfigError: No path although the configuration names no images, or keys that are for picture files
-            where there are none.
-        DataError: Nothing lies there, or it cannot be read or used.
+        ConfigError: `path` is None and the configuration names no data set, or the configuration contains
+            keys for image files and the data are no image files.
+        DataError: The path does not exist, or its content is unreadable or unusable.
     """
     with nullcontext() if path is None else _readable(path):
         return _load(path, config, cache_dir=cache_dir, room=room, tell=tell)
@@ -66,7 +66,7 @@ def _load(
     if path is None and config.dataset == "given":
         raise ConfigError(
             "--data: expected a folder or .zip with images, a .npz or a .npy file, got nothing; this "
-            "recipe has no images of its own. Name yours."
+            "recipe names no data set. Name your images."
         )
     conversion = Conversion(side=config.side, channels=config.channels, ground=config.ground)
     if path is not None and is_zip(path):
@@ -75,7 +75,7 @@ def _load(
     if path is not None and is_of_pictures(path):
         return load_folder(path, conversion=conversion, room=room or Room(), tell=tell)
     if path is not None and not (path.is_dir() or is_of_arrays(path)):
-        # Before the keys for picture files, which a mistyped path does not make wrong.
+        # Checked before the keys for image files: a mistyped path says nothing about them.
         got = "another file" if path.exists() else "nothing there"
         raise DataError(
             f"{path}: expected a folder of IDX files, a folder or .zip of {FORMATS_IN_WORDS} files, or a "
@@ -83,9 +83,9 @@ def _load(
         )
     if config.side or config.channels or config.ground != "black":
         raise ConfigError(
-            "data.side, data.channels, data.ground: expected 0, 0 and black for images that do not come as "
-            f"picture files, got {config.side}, {config.channels} and {config.ground}. Leave them out, and "
-            "convert the images before."
+            "data.side, data.channels, data.ground: expected 0, 0 and black for data that are no image "
+            f"files, got {config.side}, {config.channels} and {config.ground}. Leave them out, and convert "
+            "the images yourself."
         )
     if path is not None and is_of_arrays(path):
         return (load_npz if path.suffix == ".npz" else load_npy)(path, room or Room())
@@ -95,13 +95,13 @@ def _load(
 def load_mnist(
     folder: Path | None, cache_dir: Path | None = None, *, tell: Callable[[str], None] = lambda _: None
 ) -> ImageData:
-    """Read MNIST, or other images packed the same way, from a folder or from the download cache.
+    """Read MNIST, or other images in the same format, from a folder or from the download cache.
 
     Args:
-        folder: Holds the four files, gzipped or plain. None: the originals are downloaded once
-            into the cache and read from there.
-        cache_dir: Where downloads are kept; None is the user's cache directory. Unused with a folder.
-        tell: Given a line for people at each step of a download.
+        folder: Contains the four files, gzipped or plain. With None, the originals are downloaded once into
+            the cache.
+        cache_dir: Directory of downloads; None is the user's cache directory. Unused with a folder.
+        tell: Called with a line for people at each step of a download.
 
     Returns:
         As `load_idx_folder`.
@@ -110,7 +110,7 @@ def load_mnist(
         DataError: As `load_idx_folder` and `ensure_mnist`.
     """
     if folder is None:
-        # Here and not above: someone with a folder needs no network code.
+        # Imported here: a user with a folder needs no network code.
         from training.data.mnist_download import ensure_mnist  # noqa: PLC0415
 
         folder = ensure_mnist(cache_dir, tell=tell)
@@ -118,7 +118,7 @@ def load_mnist(
 
 
 def is_zip(path: Path) -> bool:
-    """Whether it is read as an archive of pictures."""
+    """Whether it is read as an archive of images."""
     return path.suffix.lower() == ".zip" and path.is_file()
 
 
@@ -128,7 +128,7 @@ def is_of_arrays(path: Path) -> bool:
 
 
 def is_of_pictures(path: Path) -> bool:
-    """Whether a folder or archive is read as one of pictures, which `side` and `channels` convert."""
+    """Whether a folder or archive contains image files, which `side` and `channels` convert."""
     if is_zip(path):
         return True
     with _readable(path):
@@ -137,7 +137,7 @@ def is_of_pictures(path: Path) -> bool:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Reports images that the system does not let us read as such; errors about other files are not ours."""
+    """Report missing permissions for the images as data errors; errors about other files pass."""
     try:
         yield
     except OSError as error:
@@ -145,6 +145,6 @@ def _readable(path: Path) -> Iterator[None]:
         if named is None or not named.is_relative_to(path):
             raise
         raise DataError(
-            f"{named}: expected a file or folder that can be read, got: {error.strerror}. Check the path, "
-            "and that you have the right to read it."
+            f"{named}: expected a readable file or folder, got: {error.strerror}. Check the path and its "
+            "permissions."
         ) from error

@@ -1,8 +1,8 @@
-"""Images that are too many for memory: written once to a file without a name, read where they are asked for.
+"""Images that exceed the memory: written once to an unnamed file, and read on demand.
 
-Knows uint8 arrays, one file and memory maps. Knows nothing of formats, labels or training.
-What is read in lies in the system's page cache, which it takes back when memory is short; of the process's
-own memory there is only what was asked for.
+Knows uint8 arrays, one file and memory maps. Knows nothing of formats, labels or training. Pages that were
+read are in the system's page cache, which shrinks when memory is short; the process's own memory contains
+only the requested images.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from torch import Tensor
 
 from training.data.cache import default_cache_dir
 
-#: MNIST is 47 MB, a hundred thousand 32 × 32 pictures in colour are 307 MB.
+#: MNIST is 47 MB, a hundred thousand 32 × 32 colour images are 307 MB.
 MAX_BYTES_IN_MEMORY = 512 * 1024**2
-#: Read, checked and written at a time.
+#: Bytes that are read, checked and written at a time.
 CHUNK_BYTES = 1024**2
 
 ImageShape = tuple[int, int, int]
 
 
 class ImagesOnDisk:
-    """Images (N, C, H, W) in a file, or some of them in an order of their own.
+    """Images (N, C, H, W) in a file, or some of them in another order.
 
-    It is indexed as a tensor of all of them would be, by a slice or by a tensor of indices, and then gives
-    a tensor in memory. A selection is numbers alone: no pixel is copied for it.
+    It is indexed like a tensor of all its images, by a slice or by a tensor of indices, and returns a tensor
+    in memory. A selection consists of numbers alone and copies no pixels.
     """
 
     dtype = torch.uint8
     ndim = 4
 
     def __init__(self, pixels: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64] | None = None) -> None:
-        """`pixels` is mapped and not read; `rows` are the images that are meant, None being all."""
+        """`pixels` is mapped and not read; `rows` selects images, and None selects all."""
         self._pixels = pixels
         self._rows = np.arange(len(pixels)) if rows is None else rows
 
@@ -58,27 +58,27 @@ class ImagesOnDisk:
         return torch.from_numpy(self._pixels[chosen])
 
     def select(self, indices: Int64[Tensor, " m"]) -> ImagesOnDisk:
-        """The images at `indices`, in that order, where they lie."""
+        """The images at `indices`, in that order, without copying them."""
         return ImagesOnDisk(self._pixels, self._rows[indices.numpy()])
 
 
 @dataclass(frozen=True)
 class Room:
-    """How many bytes of pixels may lie in memory, and where more than that goes."""
+    """Maximum size of the pixels in memory, and the directory for larger sets."""
 
     memory_bytes: int = MAX_BYTES_IN_MEMORY
     folder: Path | None = None
-    """Of the unnamed file, which the system removes when the process ends, however it ends. None is the
-    user's cache: temporary folders lie in memory on many machines."""
+    """Directory of the unnamed file, which the system removes at the end of the process. None is the user's
+    cache: temporary folders are in memory on many machines."""
 
     def gather(
         self, chunks: Iterable[npt.NDArray[np.uint8]], *, count: int, image_shape: ImageShape
     ) -> Tensor | ImagesOnDisk:
-        """All images of the chunks, (N, C, H, W), in memory where they fit and on disk where not.
+        """All images of the chunks, (N, C, H, W): in memory if they fit, otherwise on disk.
 
         Args:
-            chunks: Arrays (n, C, H, W) of `count` images together, each no longer needed when the next is
-                asked for.
+            chunks: Arrays (n, C, H, W) with `count` images in total; each may be reused when the next is
+                requested.
             count: N.
             image_shape: (C, H, W).
 
@@ -99,10 +99,10 @@ class Room:
             for chunk in chunks:
                 file.write(np.ascontiguousarray(chunk).data)
             file.flush()
-            # The map keeps the file, which has no name, until nothing refers to it.
+            # The map keeps the unnamed file open until its last reference is gone.
             return ImagesOnDisk(np.memmap(file, np.uint8, "r", shape=shape))
 
 
 def _cache() -> Path:
-    # Here and not above: most data sets fit into memory, and need no network code.
+    # Imported here: most data sets fit into memory, and need no network code.
     return default_cache_dir()

@@ -1,13 +1,12 @@
 """MNIST from its public mirrors into a cache, once.
 
-Knows HTTP, the four file names and their digests. Knows nothing of what is done with the images.
+Knows HTTP, the four file names and their digests. Knows nothing of the use of the images.
 
-What counts is the *decompressed* content: mirrors may have packed it anew. A file appears in the cache
-under its own name only after that content has been checked; until then it is a `.part`, from which the
-next attempt goes on.
+The *decompressed* content is checked: mirrors may have compressed it again. A file receives its own name in
+the cache only after that check. Before, it is a `.part`, which the next attempt continues.
 
-pooch would not do it: it begins a broken download anew, knows one address for a file, hashes the file as it
-was packed, and lets two processes download the same one at once.
+pooch has four disadvantages: it restarts a broken download, knows one address per file, hashes the compressed
+file, and lets two processes download the same one at once.
 """
 
 from __future__ import annotations
@@ -27,33 +26,33 @@ from training.data.idx import read_idx
 from training.data.mnist_originals import MNIST_SHA256, MNIST_SIZE_BYTES
 from training.errors import DataError
 
-#: Folders that hold the four files, tried in this order.
+#: Folders with the four files, tried in this order.
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
-#: Of one connection attempt and of each wait for more bytes.
+#: Timeout of one connection attempt and of each wait for more bytes.
 TIMEOUT_S = 30.0
-#: Longest wait for another process that is downloading into the same cache.
+#: Longest wait for another process that downloads into the same cache.
 LOCK_TIMEOUT_S = 900.0
 _TRIES_PER_MIRROR = 3
 _CHUNK_BYTES = 256 * 1024
-#: gzip never makes a file longer than this beyond its content; longer bodies are something else.
+#: gzip never makes a file longer than this beyond its content; a longer body is another file.
 _MAX_OVERHEAD_BYTES = 64 * 1024
 
 Tell = Callable[[str], None]
 
 
 class _MirrorError(Exception):
-    """One attempt at one mirror; the message is a reason, to be listed with the others."""
+    """One attempt at one mirror; the message is a reason, for a list of all attempts."""
 
 
 class _CutShortError(_MirrorError):
-    """The connection ended early; what arrived is kept."""
+    """The connection ended early; the received bytes are kept."""
 
 
 def cached_mnist(cache_dir: Path | None = None) -> Path | None:
-    """The folder with the four files when all were downloaded earlier; never downloads."""
+    """The folder with the four files if all were downloaded earlier; it never downloads."""
     try:
         folder = (cache_dir or default_cache_dir()) / "mnist"
     except DataError:
@@ -69,23 +68,23 @@ def ensure_mnist(
     lock_timeout_s: float = LOCK_TIMEOUT_S,
     tell: Tell = lambda _: None,
 ) -> Path:
-    """The folder with the four original files, downloading what is missing or damaged.
+    """The folder with the four original files; downloads missing or damaged ones.
 
-    A second process waits for the first and then finds everything there.
+    A second process waits for the first and then finds all files.
 
     Args:
         cache_dir: Parent of the folder; None is `default_cache_dir()`.
         mirrors: Base addresses ending in a slash; None is `MIRRORS`.
-        timeout_s: Of each wait for a mirror.
-        lock_timeout_s: Of the wait for another process.
-        tell: Given a line for people at each step that takes time.
+        timeout_s: Timeout of each wait for a mirror.
+        lock_timeout_s: Timeout of the wait for another process.
+        tell: Called with a line for people at each long step.
 
     Returns:
         Folder with four gzipped IDX files whose decompressed content is the original, byte for byte.
 
     Raises:
-        DataError: No mirror gave the right content (all reasons are listed), the cache cannot be
-            written, or another process held it for too long.
+        DataError: No mirror had the right content (the message lists all reasons), the cache is not writable,
+            or another process held it for too long.
     """
     folder = (cache_dir or default_cache_dir()) / "mnist"
     try:
@@ -95,8 +94,8 @@ def ensure_mnist(
                 _ensure(folder, stem, MIRRORS if mirrors is None else mirrors, timeout_s, tell)
     except OSError as error:
         raise DataError(
-            f"{folder}: expected a cache that can be written, got: {error}. Choose another place with "
-            "XDG_CACHE_HOME, or give a folder that holds the four files with --data."
+            f"{folder}: expected a writable cache, got: {error}. Choose another place with XDG_CACHE_HOME, "
+            "or name a folder that contains the four files with --data."
         ) from error
     return folder
 
@@ -121,9 +120,12 @@ def _ensure(folder: Path, stem: str, mirrors: Sequence[str], timeout_s: float, t
         part.replace(target)
         return
     raise DataError(
-        f"{stem}: expected one of {len(mirrors)} mirrors to give the original file, but none did:\n  "
+        f"{stem}: expected one of {len(mirrors)} mirrors to have the original file, but none did:\n  "
         + "\n  ".join(reasons)
-        + "\nTry again later (what arrived is kept), or give a folder that holds the four files with --data."
+        + (
+            "\nTry again later (the received bytes are kept), or name a folder that contains the four files "
+            "with --data."
+        )
     )
 
 
@@ -133,7 +135,7 @@ def _fetch_checked(url: str, part: Path, stem: str, timeout_s: float) -> None:
     _fetch_persistently(url, part, stem, timeout_s)
     objection = _objection(part, stem)
     if objection is not None and resumed:
-        # The two halves may come from mirrors that packed differently: once more, from the start.
+        # The two halves may come from mirrors with different compression: once more, from the start.
         part.unlink()
         _fetch_persistently(url, part, stem, timeout_s)
         objection = _objection(part, stem)
@@ -143,7 +145,7 @@ def _fetch_checked(url: str, part: Path, stem: str, timeout_s: float) -> None:
 
 
 def _fetch_persistently(url: str, part: Path, stem: str, timeout_s: float) -> None:
-    """Go on after a cut connection, a few times."""
+    """Continue after a lost connection, a few times."""
     for remaining in reversed(range(_TRIES_PER_MIRROR)):
         try:
             _fetch(url, part, stem, timeout_s)
@@ -155,7 +157,7 @@ def _fetch_persistently(url: str, part: Path, stem: str, timeout_s: float) -> No
 
 
 def _fetch(url: str, part: Path, stem: str, timeout_s: float) -> None:
-    """One request: the rest of `part` where the mirror can give it, the whole file where it cannot."""
+    """One request: the rest of `part` if the mirror supports it, otherwise the whole file."""
     have = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity", "User-Agent": "vae-service"}
     if have:
@@ -168,7 +170,8 @@ def _fetch(url: str, part: Path, stem: str, timeout_s: float) -> None:
     except urllib.error.HTTPError as error:
         with error:
             if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
-                # Nothing beyond what is here: whole, or garbage, which the check of the content tells.
+                # No bytes beyond the present ones: the check of the content shows whether they are whole or
+                # garbage.
                 return
             raise _MirrorError(f"answered {error.code} {error.reason}") from error
     except urllib.error.URLError as error:
@@ -178,7 +181,7 @@ def _fetch(url: str, part: Path, stem: str, timeout_s: float) -> None:
 
 
 def _start_of_body(response: http.client.HTTPResponse, have: int) -> int:
-    """Where in the file the body starts: a mirror may ignore the Range and send everything."""
+    """The position of the body in the file: a mirror may ignore the Range and send everything."""
     if response.status != http.HTTPStatus.PARTIAL_CONTENT:
         return 0
     content_range = response.headers.get("Content-Range", "")
@@ -209,19 +212,19 @@ def _receive(response: http.client.HTTPResponse, part: Path, start: int, max_byt
 
 
 def _objection(path: Path, stem: str) -> str | None:
-    """Why this is not the original file, or None."""
+    """The reason why this is not the original file, or None."""
     try:
         digest = read_idx(path, max_payload_bytes=MNIST_SIZE_BYTES[stem]).sha256
     except DataError as error:
-        return f"gave a file that cannot be read ({error})"
+        return f"sent an unreadable file ({error})"
     if digest != MNIST_SHA256[stem]:
-        return f"gave other content: expected sha256 {MNIST_SHA256[stem]} decompressed, got {digest}"
+        return f"sent other content: expected sha256 {MNIST_SHA256[stem]} decompressed, got {digest}"
     return None
 
 
 @contextmanager
 def _only_one(lock: Path, timeout_s: float, tell: Tell) -> Iterator[None]:
-    """Hold the cache for this process; the system lets go of it if the process dies."""
+    """Lock the cache for this process; the system releases it if the process dies."""
     with lock.open("ab") as file:
         deadline = time.monotonic() + timeout_s
         told = False

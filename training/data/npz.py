@@ -1,8 +1,8 @@
-"""A `.npz` or `.npy` file of images, and of labels where there are some, turned into the parts of a data set.
+"""A `.npz` or `.npy` file of images and optional labels, turned into the parts of a data set.
 
-Knows the names, types and layouts that arrays may have. Knows nothing of models. Nothing is unpickled, no
-array is made for a header that asks for more than follows it, and images are read a megabyte at a
-time, so that a file larger than memory is not too large.
+Knows the names, types and layouts of arrays. Knows nothing of models. It unpickles nothing, and allocates no
+array for a header that claims more than follows. It reads images a megabyte at a time, so that a file may
+exceed the memory.
 
     images       (N, H, W), (N, C, H, W) or (N, H, W, C), C 1 or 3;
                  bytes 0 to 255, booleans, or floats in [0, 1]
@@ -10,8 +10,8 @@ time, so that a file larger than memory is not too large.
     test_images, test_labels   the same for the test; may be left out
     validation_images, validation_labels   the same to validate on; may be left out
 
-The names of Keras (`x_train`, `y_train`) and of MedMNIST (`train_images`, `val_images`) are known as well
-(`training.data.array_names`). A `.npy` file holds `images` alone.
+It also knows the names of Keras (`x_train`, `y_train`) and of MedMNIST (`train_images`, `val_images`); see
+`training.data.array_names`. A `.npy` file contains `images` alone.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from model_store.echo import listed
 from model_store.numbers import told_apart
 from training.data.array_names import KNOWN, parts_of
 from training.data.assembly import MAX_LABEL, Part, data_of_parts, shape_objection
@@ -42,7 +43,7 @@ _ARRAY = "Write it with numpy.savez(PATH, images=images, labels=labels)."
 
 @dataclass(frozen=True)
 class _Array:
-    """A member of the archive, its header read and its values still to come."""
+    """A member of the archive, with its header read and its values still unread."""
 
     where: str
     shape: tuple[int, ...]
@@ -50,10 +51,10 @@ class _Array:
     stream: IO[bytes]
 
     def chunks(self) -> Iterator[npt.NDArray[Any]]:
-        """The values along the first axis, a megabyte at a time.
+        """Yield the values along the first axis, a megabyte at a time.
 
         Raises:
-            DataError: Fewer or more values follow than the header claims.
+            DataError: The header claims more or fewer values than follow.
         """
         row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
         step = max(1, CHUNK_BYTES // max(1, row_bytes))
@@ -78,13 +79,13 @@ def load_npz(path: Path, room: Room) -> ImageData:
 
     Args:
         path: The file.
-        room: Where the pixels go.
+        room: Memory or disk space for the pixels.
 
     Returns:
-        Training and test images. Without `test_images` a tenth of `images`, chosen by content, is the test.
+        Training and test images. Without `test_images`, a tenth of `images`, chosen by content, is the test.
 
     Raises:
-        DataError: The file is damaged, or its arrays are not what is described above.
+        DataError: The file is damaged, or its arrays break the rules above.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -101,14 +102,14 @@ def load_npz(path: Path, room: Room) -> ImageData:
                 for part, (images, labels) in keys.items()
             }
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        # BadZipFile also tells of a wrong checksum, RuntimeError of encryption.
+        # BadZipFile also reports a wrong checksum, RuntimeError reports encryption.
         raise DataError(
-            f"{path}: expected a .npz archive that can be read, got {type(error).__name__}: {error}. {_ARRAY}"
+            f"{path}: expected a readable .npz archive, got {type(error).__name__}: {error}. {_ARRAY}"
         ) from error
     except OSError as error:
         if error.filename != str(path):
             raise
-        raise DataError(f"{path}: expected a file that can be read, got: {error.strerror}.") from error
+        raise DataError(f"{path}: expected a readable file, got: {error.strerror}.") from error
     return data_of_parts(
         f"npz {path.stem}",
         str(path),
@@ -119,10 +120,10 @@ def load_npz(path: Path, room: Room) -> ImageData:
 
 
 def load_npy(path: Path, room: Room) -> ImageData:
-    """Read images of a `.npy` file, without labels; a tenth of them, chosen by content, is the test.
+    """Read images of a `.npy` file without labels; a tenth of them, chosen by content, is the test.
 
     Raises:
-        DataError: The file is damaged, or its array is not one of images.
+        DataError: The file is damaged, or its array contains no images.
     """
     with path.open("rb") as stream:
         array = _with_header(str(path), stream)
@@ -139,17 +140,17 @@ def _unknown_names(path: Path, names: list[str]) -> DataError:
     for known in KNOWN:
         for images, labels in (pair for pairs in known.parts.values() for pair in pairs):
             if known.training[0] in names and labels in names and images not in names:
-                return DataError(f"{path}: expected {images} beside {labels}, got none. {_ARRAY}")
+                return DataError(f"{path}: expected {images} with {labels}, got none. {_ARRAY}")
     ways = "; or ".join(", ".join(known.usual) for known in KNOWN)
     return DataError(
-        f"{path}: expected arrays named {ways}, where the first is needed and the others are not; got "
-        f"{', '.join(names[:10]) or 'none'}. {_ARRAY}"
+        f"{path}: expected arrays named {ways}; the first is required, the others are optional. Got "
+        f"{listed(names, most=10) or 'none'}. {_ARRAY}"
     )
 
 
 @contextmanager
 def _opened(archive: zipfile.ZipFile, path: Path, key: str) -> Iterator[_Array]:
-    """A member whose header is read; the stream stands behind it."""
+    """Read the header of a member; the stream is then at its values."""
     with archive.open(f"{key}.npy") as stream:
         yield _with_header(f"{path}: {key}", stream)
 
@@ -162,7 +163,7 @@ def _with_header(where: str, stream: IO[bytes]) -> _Array:
             (2, 0): np.lib.format.read_array_header_2_0,
         }
         shape, fortran, dtype = readers[version](stream, max_header_size=_MAX_HEADER_BYTES)
-    except Exception as error:  # NumPy's parser raises at least six kinds, a tokenizer's among them
+    except Exception as error:  # NumPy's parser raises at least six kinds of exceptions, even a tokenizer's
         raise DataError(f"{where}: expected a .npy array, got {type(error).__name__}. {_ARRAY}") from error
     if fortran and len(shape) > 1:
         raise DataError(
@@ -183,7 +184,7 @@ def _images(archive: zipfile.ZipFile, path: Path, key: str, room: Room) -> Tenso
 
 
 def _gathered(array: _Array, room: Room, again: Callable[[], _Array]) -> Tensor | ImagesOnDisk:
-    """The images of an array; `again` opens it once more, to say in an error what is in it."""
+    """The images of an array; `again` opens it once more, so that an error can describe its values."""
     if array.dtype.kind in "iu" and array.dtype != np.uint8:
         raise _not_bytes(array.where, again())
     if array.dtype != np.uint8 and array.dtype.kind not in "bf":
@@ -202,18 +203,19 @@ def _gathered(array: _Array, room: Room, again: Callable[[], _Array]) -> Tensor 
 
 
 def _not_bytes(where: str, array: _Array) -> DataError:
-    """What whole numbers of another type hold, and how they become levels without a sample that wraps."""
+    """Describe whole numbers of another type, and their conversion to levels without overflow."""
     lowest, highest = 0, 0
     for chunk in array.chunks():
         lowest, highest = min(lowest, int(chunk.min())), max(highest, int(chunk.max()))
     if lowest < 0:
         remedy = f"Shift and scale them: (images - {lowest}) / {highest - lowest}"
     elif highest <= 255:
-        remedy = "None is above 255, so that images.astype(numpy.uint8) keeps each"
+        remedy = "None is above 255, so images.astype(numpy.uint8) keeps each"
     else:
-        # 12 bits in 16 are usual: the highest that a pixel can have, and not the highest that one has.
+        # 12 bits in 16 are usual: divide by the largest possible value, which may exceed the largest actual
+        # one.
         remedy = (
-            f"Divide by the largest value that a pixel can have: images / {(1 << highest.bit_length()) - 1}"
+            f"Divide by the largest possible value of a pixel: images / {(1 << highest.bit_length()) - 1}"
         )
     return DataError(
         f"{where}: expected bytes (uint8) 0 to 255, booleans, or floats in [0, 1], got {array.dtype} from "
@@ -222,7 +224,7 @@ def _not_bytes(where: str, array: _Array) -> DataError:
 
 
 def _layout(array: _Array) -> tuple[ImageShape, bool]:
-    """(C, H, W), and whether the channels come last in the file."""
+    """(C, H, W), and whether the channels are the last axis in the file."""
     shape = array.shape[1:]
     if len(shape) == 2:
         return (1, *shape), False
@@ -232,12 +234,12 @@ def _layout(array: _Array) -> tuple[ImageShape, bool]:
         return (shape[2], shape[0], shape[1]), True
     raise DataError(
         f"{array.where}: expected images (N, H, W), (N, C, H, W) or (N, H, W, C) of 1 or 3 channels, got "
-        f"shape {array.shape}. Bring them into one of these."
+        f"shape {array.shape}. Reshape or transpose the array."
     )
 
 
 def _counted(array: _Array) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-    """Each chunk with the number of its first image."""
+    """Yield each chunk with the number of its first image."""
     first = 0
     for chunk in array.chunks():
         yield first, chunk
@@ -258,7 +260,7 @@ def _as_bytes(
             got = told_apart(float(value), 0.0, 1.0)
             raise DataError(
                 f"{where}[{first + wrong}]: expected floats in [0, 1], got {got}. Divide by the largest "
-                "value that a pixel can have, or save bytes 0 to 255."
+                "possible value of a pixel, or save bytes 0 to 255."
             )
         chunk = np.rint(chunk * chunk.dtype.type(255)).astype(np.uint8)
     if channels_last:
@@ -272,8 +274,8 @@ def _labels(archive: zipfile.ZipFile, path: Path, key: str) -> npt.NDArray[Any]:
         if array.shape[1:] not in ((), (1,)) or array.dtype.kind not in "iuU":
             raise DataError(
                 f"{array.where}: expected one whole number or word for each image, (N,) or (N, 1), got "
-                f"{array.dtype} shaped {array.shape}. Several labels of an image have no meaning here: keep "
-                "one of them, or leave the labels out."
+                f"{array.dtype} of shape {array.shape}. Training uses one label per image: keep one of "
+                "them, or leave the labels out."
             )
         labels = np.concatenate(list(array.chunks())).reshape(-1)
     if labels.dtype.kind in "iu" and (labels.min() < 0 or labels.max() > MAX_LABEL):

@@ -1,9 +1,9 @@
-"""Which images are held back: decided by what they show, whatever their order and number.
+"""Held-out images: chosen by their content, independent of their order and number.
 
 Knows image sets and digests. Knows nothing of models or files.
 
-Every image gets a number that its pixels, the purpose and a seed decide, and the lowest are held back. Equal
-images get equal numbers, so no copy of an image that is trained on is ever among those that measure.
+Pixels, purpose and a seed determine a number for every image, and the images with the lowest numbers are held
+out. Equal images have equal numbers, so no copy of a training image is ever among the held-out ones.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ import torch
 from training.data.images import ImageData, ImageSet
 from training.errors import DataError
 
-#: Of the images that come without a test part of their own.
+#: Share of the images that becomes the test, if they have no test part.
 TEST_SHARE = 0.1
-#: The same test images for every seed of a run, so that runs compare.
+#: The same test images for every seed of a run, so that runs are comparable.
 _TEST_SEED = 0
 
 
 def fitting_parts(data: ImageData, *, validation_size: float, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Images to train on, and images to validate on: those that were given, or some held back.
+    """Images for training and for validation: the data's own validation part, or held-out training images.
 
     Args:
-        data: With a validation part, its training part is used whole.
-        validation_size: As `split_train_validation` takes it, and not 0; unused with a validation part.
-        seed: As there.
+        data: If it has a validation part, its training part is used completely.
+        validation_size: As for `split_train_validation`, and not 0; unused with a validation part.
+        seed: As for `split_train_validation`.
 
     Raises:
-        DataError: As there.
+        DataError: As for `split_train_validation`.
     """
     if data.validation is not None:
         return data.train, data.validation
     train, validation = split_train_validation(data.train, validation_size=validation_size, seed=seed)
-    assert validation is not None, "the configuration holds at least one image back"
+    assert validation is not None, "the configuration holds out at least one image"
     return train, validation
 
 
 def count_fitting_parts(data: ImageData, *, validation_size: float, seed: int) -> tuple[int, int]:
-    """How many images each part of `fitting_parts` has.
+    """Number of images in each part of `fitting_parts`.
 
     Raises:
-        DataError: As there.
+        DataError: As for `split_train_validation`.
     """
     if data.validation is not None:
         return len(data.train), len(data.validation)
@@ -54,31 +54,31 @@ def count_fitting_parts(data: ImageData, *, validation_size: float, seed: int) -
 
 
 def describe_split(data: ImageData) -> str:
-    """How the images to validate on are chosen: by `content`, or `given` with their fingerprint."""
+    """The choice of the validation images: by `content`, or `given` with their fingerprint."""
     return "content" if data.validation is None else f"given {data.validation.fingerprint}"
 
 
 def split_train_validation(
     image_set: ImageSet, *, validation_size: float, seed: int
 ) -> tuple[ImageSet, ImageSet | None]:
-    """Hold images back to validate on, chosen by a digest of their pixels and the seed.
+    """Hold out images for validation, chosen by a digest of their pixels and the seed.
 
-    Both parts keep the order of the whole. They are disjoint and together they are the whole. Reordering
-    moves no image from one part to the other. Nor does adding images to a share, unless they are so few that
-    the share had none and one was taken; added to a number of images,
-    they may send some of those held back to the training part, and never the other way.
+    Both parts keep the order of the whole. They are disjoint and together they are the whole. Another order
+    moves no image between the parts. If the size is a share, additional images move none either, except in
+    sets so small that the share was empty and one image was taken. If the size is a number, additional images
+    may move held-out images to the training part, and never the other way.
 
     Args:
-        image_set: What is split.
-        validation_size: How many images to hold back, copies of the last of them included; below 1, which
-            share of them. 0 holds none back.
-        seed: Another one holds other images back.
+        image_set: The set to split.
+        validation_size: Number of images to hold out, including copies of the last of them; below 1, their
+            share. 0 holds out none.
+        seed: Another seed holds out other images.
 
     Returns:
         (training part, validation part); the latter is None for size 0.
 
     Raises:
-        DataError: The size leaves nothing to train on or to validate on, or is negative.
+        DataError: The size is negative, or leaves nothing to train on or to validate on.
     """
     held_back = _held_back(image_set, validation_size, seed)
     if validation_size == 0:
@@ -94,23 +94,23 @@ def split_train_validation(
 
 
 def count_held_back(image_set: ImageSet, *, validation_size: float, seed: int) -> int:
-    """How many images `split_train_validation` holds back.
+    """Number of images that `split_train_validation` holds out.
 
     Raises:
-        DataError: As there.
+        DataError: As for `split_train_validation`.
     """
     return int(_held_back(image_set, validation_size, seed).sum())
 
 
 def hold_out_test(image_set: ImageSet, *, name: str) -> tuple[ImageSet, ImageSet]:
-    """(training part, test part) of images that came without test images: a tenth, whatever the run's seed.
+    """(training part, test part) of images without test images: a tenth, for any seed of the run.
 
-    Adding images moves none of them from one part to the other, unless they are so few that a tenth had none
-    and one was taken.
+    Additional images move none from one part to the other, except in sets so small that a tenth was empty and
+    one image was taken.
 
     Args:
         image_set: All images.
-        name: Of the data, which names the parts.
+        name: Name of the data, for the names of the parts.
 
     Raises:
         DataError: One of the parts would be empty.
@@ -119,8 +119,8 @@ def hold_out_test(image_set: ImageSet, *, name: str) -> tuple[ImageSet, ImageSet
     if not 0 < held_out.sum() < len(image_set):
         raise DataError(
             f"{name}: expected enough different images to hold a tenth out for the test, got "
-            f"{len(np.unique(image_set.digests, axis=0)):,} different ones. Give more, or a test part of "
-            "their own: a folder named test, or the key test_images."
+            f"{len(np.unique(image_set.digests, axis=0)):,} different ones. Add more, or a separate test "
+            "part: a folder named test, or the key test_images."
         )
     return (
         image_set.take(torch.from_numpy(np.flatnonzero(~held_out)), name=f"{name} train"),
@@ -132,7 +132,7 @@ def hold_out_test(image_set: ImageSet, *, name: str) -> tuple[ImageSet, ImageSet
 
 
 def shared_images(first: ImageSet, second: ImageSet) -> int:
-    """How many images of the second set are, pixel for pixel, in the first."""
+    """Number of images of the second set that equal one of the first, pixel for pixel."""
     known = {digest.tobytes() for digest in first.digests}
     return sum(digest.tobytes() in known for digest in second.digests)
 
@@ -140,9 +140,9 @@ def shared_images(first: ImageSet, second: ImageSet) -> int:
 def _held_back(image_set: ImageSet, size: float, seed: int) -> npt.NDArray[np.bool_]:
     if not 0 <= size < len(image_set):
         raise DataError(
-            f"data.validation_size: expected 0 to {len(image_set) - 1:,} of the {len(image_set):,} images of "
-            f"{image_set.name}, got {size:,}. Hold back fewer: "
-            f"--set data.validation_size={len(image_set) // 10} leaves nine tenths to train on."
+            f"data.validation_size: expected 0 to {len(image_set) - 1:,} of the {len(image_set):,} images "
+            f"of {image_set.name}, got {size:,}. Hold out fewer: --set "
+            f"data.validation_size={len(image_set) // 10} leaves nine tenths to train on."
         )
     if size == 0:
         return np.zeros(len(image_set), bool)
@@ -153,15 +153,15 @@ def _held_back(image_set: ImageSet, size: float, seed: int) -> npt.NDArray[np.bo
         held_back = numbers <= np.partition(numbers, int(size) - 1)[int(size) - 1]
     if not 0 < held_back.sum() < len(image_set):
         raise DataError(
-            f"data.validation_size: expected images on both sides of the split, got {int(held_back.sum()):,} "
-            f"of the {len(image_set):,} images of {image_set.name} held back by {size:,}. Give more "
-            "different images, or another size."
+            "data.validation_size: expected images on both sides of the split, got "
+            f"{int(held_back.sum()):,} of the {len(image_set):,} images of {image_set.name} held out by "
+            f"{size:,}. Add more different images, or use another size."
         )
     return held_back
 
 
 def _numbers(image_set: ImageSet, purpose: str, seed: int) -> npt.NDArray[np.uint64]:
-    """A number below 2^64 for each image, as good as drawn at random, that its pixels decide."""
+    """A pseudo-random number below 2^64 for each image, determined by its pixels."""
     key, person = seed.to_bytes(8, "little"), purpose.encode()
     digests = (
         hashlib.blake2b(digest, digest_size=8, key=key, person=person).digest()
@@ -171,7 +171,7 @@ def _numbers(image_set: ImageSet, purpose: str, seed: int) -> npt.NDArray[np.uin
 
 
 def _lowest_share(numbers: npt.NDArray[np.uint64], share: float) -> npt.NDArray[np.bool_]:
-    """Those below the share of all numbers; where that is none or all of few, one image more or less."""
+    """Images whose number is below the share; if that is none or all of a small set, one more or fewer."""
     lowest: npt.NDArray[np.bool_] = numbers < np.uint64(share * 2.0**64)
     if not lowest.any():
         lowest = numbers == numbers.min()

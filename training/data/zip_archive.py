@@ -1,7 +1,7 @@
-"""A zip archive of pictures, unpacked for as long as it takes to read them.
+"""A zip archive of images, unpacked only while it is read.
 
-Knows archives, and what one may not hold: paths that lead outside, links, encryption, more bytes than its
-size explains. Knows nothing of pictures. What is inside is read as a folder.
+Knows archives, and their forbidden contents: paths that lead outside, links, encryption, more bytes than the
+archive's size explains. Knows nothing of images. The contents are read as a folder.
 """
 
 from __future__ import annotations
@@ -18,44 +18,44 @@ from training.data.cache import default_cache_dir
 from training.errors import DataError
 
 MAX_FILES = 1_000_000
-#: Of one file: a photograph of 50 megapixels as it is unpacked.
+#: Maximum size of one file: a photograph of 50 megapixels, decoded.
 MAX_FILE_BYTES = 512 * 1024**2
-#: A small archive may unpack to so much, a larger one to so many times its own size.
+#: A small archive may unpack to this size, a larger one to this multiple of its own size.
 MAX_BYTES_OF_SMALL = 1024**3
 MAX_RATIO = 20
 _CHUNK_BYTES = 1024**2
-#: A single folder of this name is a part, and not only what the rest was put into.
+#: A single folder of this name is a part, and not just a wrapper around the rest.
 _PARTS = ("train", "training", "test", "testing", "val", "valid", "validation")
-_REMEDY = "Unpack it yourself, look at what it holds, and name the folder with --data."
+_REMEDY = "Unpack it yourself, check its contents, and name the folder with --data."
 
 
 @contextmanager
 def unpacked(path: Path, *, into: Path | None = None, tell: Callable[[str], None]) -> Iterator[Path]:
-    """The folder that holds what the archive holds, gone with the context.
+    """A folder with the contents of the archive, removed at the end of the context.
 
-    Hidden files and `__MACOSX` are left in the archive. A folder that holds all the rest is entered.
+    Hidden files and `__MACOSX` stay in the archive. A folder that contains all the rest is entered.
 
     Args:
         path: The archive.
-        into: Where the folder is made; None is the user's cache, because temporary folders lie in memory on
-            many machines.
-        tell: Given a line for people.
+        into: Parent of the folder; None is the user's cache, because temporary folders are in memory on many
+            machines.
+        tell: Called with a line for people.
 
     Raises:
-        DataError: It cannot be read, or holds what no archive of pictures does; nothing is left behind.
+        DataError: The archive is unreadable, or contains something forbidden; nothing is left behind.
         OSError: The disk is full or cannot be written.
     """
     parent = into or default_cache_dir()
     parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent, prefix="unpacked-") as temporary:
-        # Named as the archive, because the data are named after it.
+        # The folder has the name of the archive, because the data set takes its name.
         root = Path(temporary) / (path.stem or "archive")
         root.mkdir()
         _unpack(path, root, tell)
         try:
             yield _entered(root)
         except DataError as error:
-            # The archive is what its owner can look at.
+            # The archive is the file that its owner can inspect.
             raise DataError(str(error).replace(str(_entered(root)), str(path))) from error
 
 
@@ -71,18 +71,20 @@ def _unpack(path: Path, root: Path, tell: Callable[[str], None]) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 left -= _copy(path, archive, member, target, at_most=min(left, MAX_FILE_BYTES))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        # BadZipFile also reports a wrong checksum, RuntimeError encryption, NotImplementedError a method.
+        # BadZipFile also reports a wrong checksum, RuntimeError reports encryption, NotImplementedError an
+        # unknown method.
         raise DataError(
-            f"{path}: expected a zip archive that can be read, got {type(error).__name__}: {error}. Make it "
-            "again."
+            f"{path}: expected a readable zip archive, got {type(error).__name__}: {error}. Create it again."
         ) from error
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise DataError(f"{path}: expected each name once, got a file and a folder of one name.") from error
+        raise DataError(
+            f"{path}: expected each name once, got a file and a folder of the same name."
+        ) from error
 
 
 def _check(path: Path, members: list[zipfile.ZipInfo]) -> None:
     if not members:
-        raise DataError(f"{path}: expected an archive of pictures, got one without files.")
+        raise DataError(f"{path}: expected an archive of images, got one without files.")
     if len(members) > MAX_FILES:
         raise DataError(f"{path}: expected at most {MAX_FILES:,} files, got {len(members):,}. {_REMEDY}")
     seen: set[str] = set()
@@ -96,7 +98,7 @@ def _check(path: Path, members: list[zipfile.ZipInfo]) -> None:
 
 
 def _objection(member: zipfile.ZipInfo, seen: set[str]) -> str | None:
-    """What no archive of pictures holds, or None."""
+    """The reason why an archive may not contain this entry, or None."""
     name = member.filename
     steps = PurePosixPath(name).parts
     if name.startswith("/") or "\\" in name or ".." in steps or not steps or ":" in steps[0]:
@@ -113,29 +115,32 @@ def _objection(member: zipfile.ZipInfo, seen: set[str]) -> str | None:
 def _copy(
     path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, *, at_most: int
 ) -> int:
-    """Bytes written; counted, because what the archive states may be a lie."""
+    """Number of bytes written; counted, because the archive may claim any size."""
     written = 0
     with archive.open(member) as source, target.open("xb") as file:
         while chunk := source.read(_CHUNK_BYTES):
             written += len(chunk)
             if written > at_most:
                 raise DataError(
-                    f"{path}: expected at most {MAX_FILE_BYTES:,} bytes in a file, and in all files together "
-                    f"{MAX_BYTES_OF_SMALL:,} or {MAX_RATIO} times the size of the archive; got more with "
-                    f"{member.filename!r:.120}. {_REMEDY}"
+                    f"{path}: expected at most {MAX_FILE_BYTES:,} bytes in a file, and in all files "
+                    f"together {MAX_BYTES_OF_SMALL:,} or {MAX_RATIO} times the size of the archive; "
+                    f"{member.filename!r:.120} exceeds that. {_REMEDY}"
                 )
             file.write(chunk)
     return written
 
 
 def _counts(name: str) -> bool:
-    """Neither hidden nor below something hidden, and not what a Mac adds. `..` is looked at, and refused."""
+    """Neither hidden nor below a hidden folder, and no addition of a Mac.
+
+    `..` counts, so that it is rejected.
+    """
     steps = PurePosixPath(name).parts
     return not any(step == "__MACOSX" or (step.startswith(".") and step != "..") for step in steps)
 
 
 def _entered(root: Path) -> Path:
-    """The first folder from the root on that holds more than one folder."""
+    """The first folder from the root on that contains more than one folder."""
     entries = list(root.iterdir())
     while len(entries) == 1 and entries[0].is_dir() and entries[0].name.lower() not in _PARTS:
         below = list(entries[0].iterdir())

@@ -1,1 +1,1 @@
-"""How good a model is: figures with their protocols, measures, and reports."""
+"""Evaluation: figures with their protocols, measures, and reports."""

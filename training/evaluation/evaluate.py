@@ -1,6 +1,7 @@
-"""What `vae-train evaluate`, `judge` and `compare` do: open, load, measure, write.
+"""The work of `vae-train evaluate`, `judge` and `compare`: open, load, measure, write.
 
-Knows files, subjects and reports. Knows no terminal: what to tell is given to callers, who decide where.
+Knows files, subjects and reports. Knows no terminal: messages go to the callers, who decide where they
+appear.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a user asked for, as typed; None is what the model's recipe says."""
+    """The options of the user; None is the value of the model's recipe."""
 
     store: ModelStore
     data_dir: Path | None
@@ -57,22 +58,23 @@ def make_report(
 ) -> Report:
     """Measure a run or a published version and write `report.json` and `report.html`.
 
-    A run's directory also gets `evaluation.json` and `evaluation.md`, from which an export takes its figures.
+    A run's directory also receives `evaluation.json` and `evaluation.md`, from which an export takes its
+    figures.
 
     Args:
         name: A run directory, or `name`, `name@3`, `name@alias` of a published version.
         wanted: Data, judge and settings.
-        second_data: Another data set, to tell from the model's own: whatever `data_dir` may be.
-        second_model: Run or version of that other data, for the direction back.
-        out: Where to write; left out, a run's own directory, or `reports/NAME-VERSION`.
-        progress: Told after each batch.
-        tell: Given a line for people at each step of a download.
+        second_data: Another data set, to be distinguished from the model's own; any `data_dir`.
+        second_model: Run or version of that other data, for the other direction.
+        out: Output directory; left out, a run's own directory, or `reports/NAME-VERSION`.
+        progress: Called after each batch.
+        tell: Called with a line for people at each step of a download.
 
     Raises:
-        TrainingError, StoreError: Something cannot be used; nothing was written.
+        TrainingError, StoreError: An input is unusable; nothing was written.
     """
     if second_model is not None and second_data is None:
-        raise ConfigError("--second-model: expected --second-data with it, the images that model knows.")
+        raise ConfigError("--second-model: expected --second-data with it, the images of that model.")
     _check_out(out)
     subject = _open(name, wanted)
     second_subject = None if second_model is None else _open(second_model, wanted)
@@ -104,8 +106,8 @@ def make_comparison(
 
     Raises:
         ConfigError: Fewer than two models.
-        DataError: A model takes images of another shape.
-        TrainingError, StoreError: Something cannot be used; nothing was written.
+        DataError: A model expects images of another shape.
+        TrainingError, StoreError: An input is unusable; nothing was written.
     """
     if len(set(names)) < 2:
         raise ConfigError(f"expected two models or more to compare, got {', '.join(sorted(set(names)))}.")
@@ -143,9 +145,9 @@ def make_judge(
     """Fit a judge and write it into a new or empty directory.
 
     Raises:
-        RunDirectoryError: Something is in the way.
+        RunDirectoryError: The directory is in use.
         ConfigError: A number is out of range.
-        DataError: The images cannot be used, or have no labels.
+        DataError: The images are unusable, or have no labels.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunDirectoryError(
@@ -159,12 +161,12 @@ def make_judge(
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
     save_judge(out, judge)
-    tell(f"the judge reads {100.0 * judge.facts.accuracy:.2f} % ({judge.facts.protocol})")
+    tell(f"the judge classifies {100.0 * judge.facts.accuracy:.2f} % correctly ({judge.facts.protocol})")
     tell(f"use it: vae-train evaluate RUN --judge {shlex.quote(str(out))}")
 
 
 def _check_out(out: Path | None) -> None:
-    """Before minutes go into what could not be written."""
+    """Check before the measurement, which takes minutes, whether the result can be written."""
     if out is not None and out.exists() and not out.is_dir():
         raise RunDirectoryError(
             f"{out}: expected a directory or a new name, got a file. Choose another --out."
@@ -176,21 +178,21 @@ def _open(name: str, wanted: Wanted) -> Subject:
 
 
 def _images(subject: Subject, wanted: Wanted, tell: Tell) -> ImageData:
-    """Those that the user names; without a name, the digits, if these are what the model was trained on."""
+    """The user's images; without a name, the digits, if the model was trained on them."""
     data = load_images(wanted.data_dir, subject.data, tell=tell)
     if wanted.data_dir is None and data.train.fingerprint != subject.trained_on:
         raise ConfigError(
-            f"--data: expected the images that {subject.label} was trained on ({subject.trained_on_text}), "
-            f"got nothing, which would be {data.name}. Name them."
+            f"--data: expected the training images of {subject.label} ({subject.trained_on_text}), got "
+            f"nothing, which would be {data.name}. Name them."
         )
     return data
 
 
 def _second_images(path: Path, subject: Subject, beside: ImageSet, tell: Tell) -> ImageSet:
-    """Test images of another data set; pictures are cut and scaled as those of `subject` were."""
+    """Test images of another data set; image files are cropped and scaled like those of `subject`."""
     config = subject.data if is_of_pictures(path) else DataConfig()
     images = load_images(path, config, tell=tell).test
-    # Two folders of IDX files that nobody knows have one name between them.
+    # Two unknown folders of IDX files have the same name.
     return images if images.name != beside.name else replace(images, name=f"{images.name} in {path}")
 
 

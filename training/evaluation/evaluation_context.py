@@ -1,6 +1,6 @@
-"""A model on the bench: the arrays that several sections of a report look at, each computed once.
+"""The context of a report: arrays that several sections use, each computed once.
 
-Knows the model's interface, image sets, the judge and how far the work has come. Knows no figure.
+Knows the model's interface, image sets, the judge and the progress. Knows no figure.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BATCH = 256
 
 @dataclass(frozen=True, eq=False)
 class Workbench:
-    """One model and the images it is measured on."""
+    """One model and the images for its measurement."""
 
     subject: Subject
     data: ImageData
@@ -49,13 +49,13 @@ class Workbench:
 
     @cached_property
     def posteriors(self) -> Posteriors:
-        """Of the test images, as the likelihood sees them, with the noise of the bound."""
+        """Terms of the bound for the test images, in the likelihood's domain, with the noise of the bound."""
         with torch.inference_mode():
             return posteriors(self.model, self.observations, batch_size=BATCH, progress=self.progress)
 
     @cached_property
     def x(self) -> Float[Tensor, "n c h w"]:
-        """The test images, grey, as `/encode` and `/reconstruct` are sent them."""
+        """The test images, grey, as clients send them to `/encode` and `/reconstruct`."""
         return to_unit_interval(self.data.test.whole())
 
     @cached_property
@@ -70,12 +70,12 @@ class Workbench:
 
     @cached_property
     def reconstructions(self) -> Float[Tensor, "n c h w"]:
-        """Of the grey test images, from z = mu."""
+        """Reconstructions of the grey test images, from z = mu."""
         return self.decode(self.mu, "reconstructions")
 
     @cached_property
     def verdicts(self) -> Verdicts:
-        """What the judge sees in the test images themselves."""
+        """The judge's classification of the test images themselves."""
         assert self.judge is not None
         return self.judge.ask(self.x, what="judging test images", progress=self.progress)
 
@@ -93,16 +93,16 @@ class Workbench:
             return self._in_batches(torch.from_numpy(z).float(), self.model.decode, what)
 
     def labels(self) -> Int64[np.ndarray, " n"] | None:
-        """Of the test images."""
+        """Labels of the test images."""
         return None if self.data.test.labels is None else self.data.test.labels.numpy()
 
     def label_names(self, count: int) -> list[str]:
-        """What labels 0 to `count` - 1 are called: as the data calls them, or by their numbers."""
+        """Names of the labels 0 to `count` - 1: the data's names, or the numbers."""
         names = self.data.label_names
         return [names[label] if label < len(names) else str(label) for label in range(count)]
 
     def generator(self, number: int) -> torch.Generator:
-        """Noise of one use; each `number` is used in one place."""
+        """Noise of one use; each `number` belongs to one place."""
         return generator_for(self.seed, "report", number)
 
     def normal(self, rows: int, number: int) -> Float64[np.ndarray, "rows latent"]:

@@ -1,6 +1,6 @@
-"""How good a fitted model is, in nats, with the protocol of every figure beside it.
+"""The figures of a fitted model, in nats, each with its protocol.
 
-Knows models, image sets and what is worth measuring. The estimators are in `training.objectives.estimators`.
+Knows models, image sets and the choice of figures. The estimators are in `training.objectives.estimators`.
 Knows nothing of training steps; files only in `evaluate_run`.
 """
 
@@ -54,12 +54,12 @@ class Evaluation(BaseModel):
     kl_per_dimension: tuple[FiniteFloat, ...]
     """Mean KL of each latent dimension, in nats; empty for an autoencoder."""
     warnings: tuple[str, ...]
-    """What a reader must know before believing in the model; empty when nothing is wrong."""
+    """Warnings for a reader of the figures; empty if there are none."""
     weights_sha256: Sha256
-    """Of the weights that were measured, so that the figures cannot pass for those of others."""
+    """Digest of the measured weights, so that the figures cannot pass for those of others."""
 
     def __getitem__(self, name: str) -> float:
-        """The value of the metric with this name; KeyError when it was not measured."""
+        """The value of the metric with this name; KeyError if it was not measured."""
         for metric in self.metrics:
             if metric.name == name:
                 return metric.value
@@ -94,7 +94,7 @@ def weights_sha256(model: LatentImageModel) -> str:
 
 
 def format_value(metric: Metric) -> str:
-    """A figure with the digits that mean something in its unit."""
+    """A figure with the significant digits of its unit."""
     if metric.unit == "units":
         return f"{metric.value:.0f}"
     return f"{metric.value:.4f}" if metric.unit in ("pixel value", "ratio") else f"{metric.value:.2f}"
@@ -114,31 +114,32 @@ def evaluate(
 ) -> Evaluation:
     """Measure a model: for a VAE the bound and its parts, the likelihood, the use of the latents.
 
-    A VAE gets `negative_elbo`, `reconstruction_nll`, `kl`, `nll_iw` and `active_units`. An autoencoder has
-    no prior and so no likelihood of an image: it gets `reconstruction_nll` at z = mu. Both get
-    `reconstruction_rmse` of the grey images at z = mu, which is what reconstructing without noise gives, and
-    beside it two baselines: `mean_image_rmse`, and with `train` also `pca_rmse`, of as many principal
-    components as the model has active latents. A model that is no better was not worth its training.
+    A VAE gets `negative_elbo`, `reconstruction_nll`, `kl`, `nll_iw` and `active_units`. An autoencoder has no
+    prior and so no likelihood of an image: it gets `reconstruction_nll` at z = mu. Both get
+    `reconstruction_rmse`, the error of reconstruction without noise: of the grey images at z = mu. Two
+    baselines accompany it: `mean_image_rmse`, and with `train` also `pca_rmse`, with as many principal
+    components as the model has active latents. A model that is no better than a baseline was not worth its
+    training.
 
     Args:
-        model: Left on its device, in the mode it came in.
-        image_set: Every image of it is measured, except by `nll_iw`.
-        train: What the model was trained on, for the baseline; left out, there is no `pca_rmse`.
-        binarisation: Of the pixels; left out, what the likelihood can speak of: `dynamic` for
+        model: It stays on its device and in its mode.
+        image_set: All its images are measured, except by `nll_iw`.
+        train: The training images of the model, for the baseline; left out, there is no `pca_rmse`.
+        binarisation: Binarisation of the pixels; left out, the domain of the likelihood: `dynamic` for
             Bernoulli, `grey` for Gaussian.
         importance_samples: K of the importance-weighted bound.
-        importance_images: How many images, drawn at random, the importance-weighted bound is measured
-            on; None, or more than there are, is all.
-        seed: Of binarisation, posterior samples and the random subset.
-        batch_size: Images, or latents, in one call of the model; bounds memory and never changes
-            the noise.
-        progress: Told after each batch.
+        importance_images: Number of images, drawn at random, for the importance-weighted bound. None, or a
+            number above their count, means all.
+        seed: Seed of binarisation, posterior samples and the random subset.
+        batch_size: Images, or latents, in one call of the model. It bounds memory and never changes the
+            noise.
+        progress: Called after each batch.
 
     Returns:
         Metrics with their protocols, KL per dimension and warnings.
 
     Raises:
-        ConfigError: A Bernoulli likelihood was asked about grey pixels, or a size is out of range.
+        ConfigError: The pixels are grey and the likelihood is Bernoulli, or a size is out of range.
         DataError: The images do not fit the model.
         NonFiniteTraining: A figure is not finite: the weights are broken.
     """
@@ -187,7 +188,7 @@ def evaluate(
 
 
 def natural_binarisation(model: LatentImageModel) -> Binarisation:
-    """What the likelihood can speak of: zeros and ones for a Bernoulli, grey levels for a Gaussian."""
+    """The domain of the likelihood: zeros and ones for a Bernoulli, grey levels for a Gaussian."""
     return "dynamic" if model.likelihood.spec().name == "bernoulli" else "grey"
 
 
@@ -199,9 +200,9 @@ def _check_request(model: LatentImageModel, image_set: ImageSet, binarisation: B
         )
     if image_set.image_shape != model.image_shape or len(image_set) == 0:
         raise DataError(
-            f"{image_set.name}: expected at least one image shaped {model.image_shape}, as the model "
-            f"takes, got {len(image_set):,} shaped {image_set.image_shape}. "
-            "Evaluate on the data the model was made for."
+            f"{image_set.name}: expected at least one image of shape {model.image_shape}, as the model "
+            f"requires, got {len(image_set):,} of shape {image_set.image_shape}. Evaluate on data with the "
+            "shape of the model's training images."
         )
 
 
@@ -214,7 +215,7 @@ def _check_range(name: str, value: int, low: int, high: int) -> None:
 
 @contextmanager
 def _inference(model: LatentImageModel) -> Iterator[None]:
-    """Evaluation mode without gradients; the training mode comes back even after an error."""
+    """Evaluation mode without gradients; the previous mode is restored even after an error."""
     training = model.training
     model.eval()
     try:
@@ -251,7 +252,8 @@ def _nll_metric(
         f"posterior samples an image (arXiv:1509.00519, equation 8)"
     )
     if len(chosen) < len(parts.negative_elbo):
-        # Which images were drawn moves the figure by this much; the bound on the same ones tells how.
+        # The choice of images changes the figure by about this standard error; the bound on the same images
+        # shows how.
         error = (log_px.std() / math.sqrt(len(chosen))).item() if len(chosen) > 1 else math.inf
         same = parts.negative_elbo[chosen].mean().item()
         protocol += f"; standard error over images {error:.2f}; -ELBO of the same images {same:.2f}"
@@ -277,7 +279,7 @@ def _rmse_metric(image_set: ImageSet, error: Float64[Tensor, " n"]) -> Metric:
 
 
 def _baselines(image_set: ImageSet, train: ImageSet | None, *, components: int) -> Iterator[Metric]:
-    """What reconstructing costs without a model: the mean image, and principal components."""
+    """Reconstruction errors without a model: of the mean image, and of principal components."""
     protocol = f"all {len(image_set):,} images of {image_set.name}; grey pixels; "
     yield Metric(
         name="mean_image_rmse",
@@ -305,7 +307,7 @@ def _finite(name: str, value: Float64[Tensor, ""]) -> float:
     if not math.isfinite(number):
         raise NonFiniteTraining(
             f"{name}: expected a finite figure, got {number}. The weights are broken: train again with a "
-            "lower learning rate or tighter gradient clipping, or go back to an earlier checkpoint."
+            "lower learning rate or tighter gradient clipping, or return to an earlier checkpoint."
         )
     return number
 
@@ -331,20 +333,21 @@ def _warnings(model: LatentImageModel, metrics: list[Metric]) -> Iterator[str]:
         )
     elif collapsed:
         yield (
-            f"collapse: reconstructions miss by {values['reconstruction_rmse']:.4f}, and the mean image by "
-            f"{values['mean_image_rmse']:.4f}; the decoder ignores z. Lower optimiser.learning_rate, or "
-            "train for longer."
+            f"collapse: the error of reconstructions is {values['reconstruction_rmse']:.4f}, and that of "
+            f"the mean image {values['mean_image_rmse']:.4f}; the decoder ignores z. Lower "
+            "optimiser.learning_rate, or train for longer."
         )
     elif values.get("active_units", model.latent_size) < model.latent_size:
         dead = model.latent_size - int(values["active_units"])
         yield (
-            f"dead units: {dead} of {model.latent_size} latents hardly move with the image and are carried "
-            "for nothing. Warm beta up for longer, or train with fewer latents."
+            f"dead units: {dead} of {model.latent_size} latents hardly depend on the image and are useless. "
+            "Warm beta up for longer, or train with fewer latents."
         )
     if values["reconstruction_rmse"] > values.get("pca_rmse", math.inf):
         yield (
-            f"no better than straight lines: reconstructions miss by {values['reconstruction_rmse']:.4f}, "
-            f"as many principal components by {values['pca_rmse']:.4f}. Train longer, or with wider layers."
+            "no better than straight lines: the error of reconstructions is "
+            f"{values['reconstruction_rmse']:.4f}, and that of as many principal components "
+            f"{values['pca_rmse']:.4f}. Train longer, or with wider layers."
         )
 
 
@@ -362,15 +365,15 @@ def evaluate_run(
     """Evaluate a run's averaged weights on the test images and write the figures into its directory.
 
     Args:
-        run_dir: What `vae-train fit` wrote.
-        data_dir: What `--data` of the run named; None is what its recipe says.
-        importance_samples: K; left out, what the recipe says.
-        importance_images: How many for that bound, drawn at random; left out, what the recipe says;
-            more than there are is all.
-        seed: Of all noise; left out, what the recipe says.
-        cache_dir: Of downloads, when `data_dir` is None.
-        progress: Told after each batch.
-        tell: Given a line for people at each step of a download.
+        run_dir: The run directory of `vae-train fit`.
+        data_dir: The `--data` of the run; None is the data set of its recipe.
+        importance_samples: K; left out, the value of the recipe.
+        importance_images: Number of images for that bound, drawn at random; left out, the value of the
+            recipe. A number above their count means all.
+        seed: Seed of all noise; left out, the value of the recipe.
+        cache_dir: Directory of downloads, if `data_dir` is None.
+        progress: Called after each batch.
+        tell: Called with a line for people at each step of a download.
 
     Returns:
         The figures, also written to `evaluation.json` and `evaluation.md`.
@@ -383,8 +386,8 @@ def evaluate_run(
     data = load_images(data_dir, run.config.data, cache_dir=cache_dir, tell=tell)
     if data_dir is None and data.train.fingerprint != run.provenance.data_fingerprint:
         raise ConfigError(
-            f"--data: expected the images that {run_dir} was trained on ({run.provenance.data}), got "
-            f"nothing, which would be {data.name}. Name them."
+            f"--data: expected the training images of {run_dir} ({run.provenance.data}), got nothing, which "
+            f"would be {data.name}. Name them."
         )
     evaluation = evaluate(
         run.model,
@@ -400,17 +403,17 @@ def evaluate_run(
 
 
 def write_evaluation(run_dir: Path, evaluation: Evaluation) -> None:
-    """Write `evaluation.json` and, for people, `evaluation.md`; each is replaced in one step."""
+    """Write `evaluation.json` and, for people, `evaluation.md`; each is replaced atomically."""
     path = RunDirectory(run_dir).evaluation
     write_text(path, evaluation.model_dump_json(indent=2) + "\n")
     write_text(path.with_suffix(".md"), evaluation.to_markdown())
 
 
 def read_evaluation(run_dir: Path) -> Evaluation | None:
-    """The figures last written for this run, or None when it was never evaluated.
+    """The latest figures of this run, or None if it was never evaluated.
 
     Raises:
-        RunDirectoryError: The file holds something else.
+        RunDirectoryError: The file contains something else.
     """
     path = RunDirectory(run_dir).evaluation
     if not path.exists():
@@ -419,6 +422,6 @@ def read_evaluation(run_dir: Path) -> Evaluation | None:
         return Evaluation.model_validate_json(path.read_bytes())
     except ValueError as error:
         raise RunDirectoryError(
-            f"{path}: expected the figures of an evaluation, got something else: {str(error)[:300]}. "
-            "Write it again with `vae-train evaluate`."
+            f"{path}: expected the figures of an evaluation, got something else: {str(error)[:300]}. Run "
+            "`vae-train evaluate` again."
         ) from error

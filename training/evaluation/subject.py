@@ -1,6 +1,6 @@
-"""What can be measured: a run directory or a published version, behind one face.
+"""The model under test: a run directory or a published version, with one interface.
 
-Knows how each is named, opened and described. Knows nothing of what is measured.
+Knows the name, the files and the description of each kind. Knows nothing of the measurements.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from training.runs.run_directory import FittedRun, load_run
 
 S = TypeVar("S", bound=Section)
 
-#: Where reports of published versions go, below the working directory: a version itself never changes.
+#: Directory for reports of published versions, below the working directory: a version itself never changes.
 REPORTS = Path("reports")
 
 
@@ -37,50 +37,50 @@ class SubjectPrior:
 
     @classmethod
     def of(cls, entry: FittedPrior, mixtures: PriorMixtures) -> SubjectPrior:
-        """As `prior.npz` and the entry that goes with it state it."""
+        """As `prior.npz` and its entry in the manifest contain it."""
         return cls(mixtures.split(entry), tuple(each.label for each in entry.labels))
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A model to measure, and what is known of where it comes from."""
+    """A model to measure, and its origin."""
 
     label: str
-    """As a reader would call it: `runs/quick`, `mnist@1`."""
+    """Its name for a reader: `runs/quick`, `mnist@1`."""
     measured_through: str
-    """What computes: torch on a run's weights, or onnxruntime on the published files."""
+    """The runtime: torch on a run's weights, or onnxruntime on the published files."""
     model: LatentImageModel
     settings: EvaluationConfig
-    """K, images and seed, as its recipe states them."""
+    """K, images and seed of its recipe."""
     data: DataConfig
-    """How its images are read, as its recipe states it."""
+    """The conversion of its images, from its recipe."""
     trained_on: str
     """Fingerprint of the training images."""
     trained_on_text: str
     """The same for people: name and number."""
     prior: SubjectPrior | None
-    """The fitted prior that a version carries, or that lies in a run directory."""
+    """The fitted prior of a version, or of a run directory."""
     run: Path | None
     """Its run directory; None for a published version."""
     folder: Path
-    """Where its report goes when nobody says."""
+    """Default directory for its report."""
     stale_prior: str | None = None
-    """What a reader must be told where a fitted prior lies there that is of other weights, and not used."""
+    """A warning for the reader if the fitted prior belongs to other weights and is not used."""
 
 
 def open_subject(text: str, *, store: ModelStore, threads: int = 1) -> Subject:
-    """Open what a user named: an existing directory is a run, anything else `name`, `name@3` or `name@alias`.
+    """Open a model by its name: an existing directory is a run, other text names a published version.
 
     Args:
-        text: As typed.
-        store: Where published versions are.
-        threads: Of onnxruntime; torch's are set for the process.
+        text: The name from the user.
+        store: Contains the published versions.
+        threads: Threads of onnxruntime; torch's are set for the process.
 
     Raises:
-        RunDirectoryError: Neither a run directory nor written like a version, a run without weights, or one
+        RunDirectoryError: Neither a run directory nor in the form of a version, a run without weights, or one
             with a damaged prior.
-        StoreError: There is no such version, or it cannot be trusted.
-        ExportError: onnxruntime refuses a published graph.
+        StoreError: The version does not exist, or is corrupt.
+        ExportError: onnxruntime rejects a published graph.
     """
     if Path(text).is_dir():
         return _run(Path(text))
@@ -88,7 +88,7 @@ def open_subject(text: str, *, store: ModelStore, threads: int = 1) -> Subject:
         published = store.open(text)
     except InvalidReference as error:
         raise RunDirectoryError(
-            f"{text}: expected a run directory or a published version, got neither. Give the --out of an "
+            f"{text}: expected a run directory or a published version, got neither. Use the --out of an "
             f"earlier `vae-train fit`, or name, name@3 or name@alias of a model in {store.root}."
         ) from error
     return _version(published, threads)
@@ -113,15 +113,15 @@ def _run(run_dir: Path) -> Subject:
 
 
 def _prior_of_run(run: FittedRun) -> tuple[SubjectPrior | None, str | None]:
-    """The prior in the run directory if it is of these weights; if not, what to tell of it."""
+    """The prior in the run directory if it belongs to these weights; otherwise a warning about it."""
     found = read_prior(run.directory, latent_size=run.model.latent_size)
     if found is None:
         return None, None
     if found.weights_sha256 != weights_sha256(run.model):
         return None, (
             f"a stale prior: {run.directory.prior} was fitted to other weights than those in model.pt, "
-            f"because the run went on after it. Nothing here is drawn from it. {fit_again(run.directory)}, "
-            "then evaluate again."
+            "because the run continued after it. Nothing here is drawn from it. "
+            f"{fit_again(run.directory)}, then evaluate again."
         )
     return SubjectPrior.of(found.entry, found.mixtures), None
 
@@ -150,7 +150,7 @@ def _prior(published: PublishedModel) -> SubjectPrior | None:
 
 
 def _section(kind: type[S], stated: object) -> S:
-    """The recipe's, where the manifest carries one of this package; other publishers state what they like."""
+    """The recipe, if the manifest contains one of this package; other publishers may write anything there."""
     try:
         return kind.model_validate(stated)
     except ValidationError:

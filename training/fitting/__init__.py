@@ -1,1 +1,1 @@
-"""Fitting a model: one run from configuration and images to weights, and everything around its steps."""
+"""Fitting a model: one run from configuration and images to weights, with all callbacks of its steps."""

@@ -1,6 +1,6 @@
 """Batches of images in memory or on disk: no workers, no copies but the batch itself.
 
-Knows uint8 images, batch sizes, shares and positions. Knows nothing of models or of what pixels mean.
+Knows uint8 images, batch sizes, shares and positions. Knows nothing of models or the meaning of pixels.
 """
 
 import math
@@ -25,11 +25,11 @@ def steps_per_epoch(images: int, *, batch_size: int, at_least: int) -> int:
 
 
 class ShuffledBatches:
-    """Endless epochs of shuffled full batches, which can be put back to any batch exactly.
+    """Endless epochs of shuffled full batches, with a position that can be set to any batch.
 
-    An epoch is one pass over the images, or as many steps of passes that follow one another as it must
-    have at least. The order of a pass depends on the seed and the pass's number alone, so a position is one
-    number: the batches served since the beginning, which is the optimiser's step.
+    An epoch is one pass over the images, or consecutive passes until it has its minimum of steps. The order
+    of a pass depends only on the seed and the pass's number. So a position is one number: the batches served
+    since the beginning, which equals the optimiser's step.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class ShuffledBatches:
         share: Share = WHOLE,
         at_least: int = 0,
     ) -> None:
-        """`batch_size` images at a time, of which `share` is served; a rest smaller than a batch is not.
+        """Serve `share` of `batch_size` images at a time; drop an incomplete batch at the end of a pass.
 
         An epoch has `at_least` so many batches.
         """
@@ -59,7 +59,7 @@ class ShuffledBatches:
         return self._of_an_epoch
 
     def __iter__(self) -> Iterator[UInt8[Tensor, "batch c h w"]]:
-        """The rest of the epoch that the position is in, or the whole of the next one."""
+        """The rest of the current epoch, or the whole next one at its end."""
         while True:
             number, position = divmod(self._served, self._of_one_pass)
             self._served += 1
@@ -77,7 +77,7 @@ class ShuffledBatches:
         return self._order[1]
 
     def go_to(self, step: int) -> None:
-        """Serve next what comes after `step` batches; holds for an iterator that has not begun, too."""
+        """Continue after `step` batches; also valid for an iterator that has not begun."""
         self._served = step
 
 

@@ -1,9 +1,9 @@
-"""What happens around the steps of a run: the epoch log, checkpoints, pictures, alarms, stopping.
+"""Callbacks around the steps of a run: the epoch log, checkpoints, snapshots, warnings, stopping.
 
 Knows Lightning's hooks and the run directory. Knows nothing of objectives.
 """
 
-# ruff: noqa: ARG002  # Lightning decides what its hooks are given
+# ruff: noqa: ARG002 # Lightning determines the arguments of its hooks
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _SUMMED = ("reconstruction_nll", "kl")
 class EpochLog(Callback):
     """`log.csv`: one line per epoch, each figure the mean over the epoch's images, in nats per image.
 
-    Lines and running sums live in the checkpoint and the file is written from them, so a resumed
-    run's log has neither gaps nor repetitions. Several processes hold the same lines; the first writes.
+    The checkpoint contains the lines and the running sums, and the file is written from them, so a resumed
+    run's log has neither gaps nor repetitions. All processes have the same lines; the first writes.
     """
 
     def __init__(self, directory: RunDirectory, *, every_steps: int, announce: Callable[[Row], None]) -> None:
-        """`announce` is told each line; TensorBoard gets a step's figures `every_steps`."""
+        """`announce` receives each line; TensorBoard receives the figures of a step `every_steps`."""
         self._directory = directory
         self._every_steps = every_steps
         self._announce = announce
@@ -58,7 +58,7 @@ class EpochLog(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add the figures of the step, and write them to TensorBoard when its turn has come."""
+        """Add the figures of the step, and write them to TensorBoard at its interval."""
         _add(self._train, outputs)
         if pl_module.logger is not None and trainer.global_step % self._every_steps == 0:
             figures = {f"step/{name}": float(outputs[name]) for name in ("loss", *_SUMMED)}
@@ -81,7 +81,7 @@ class EpochLog(Callback):
         _add(self._validation, outputs)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put together what the processes measured."""
+        """Merge the measurements of all processes."""
         of_this_process = torch.tensor(list(self._validation.values()), dtype=torch.float64)
         of_all = summed_over_processes(of_this_process.to(pl_module.device)).tolist()
         self._validation = dict(zip(self._validation, of_all, strict=True))
@@ -98,7 +98,7 @@ class EpochLog(Callback):
             row[f"{part}_negative_elbo"] = reconstruction_nll + kl
             row[f"{part}_reconstruction_nll"] = reconstruction_nll
             row[f"{part}_kl"] = kl
-        # Of the epoch's last step.
+        # The figures of the epoch's last step.
         row["beta"] = pl_module.beta(trainer.global_step - 1)
         row["learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
         self._rows.append(row)
@@ -119,11 +119,11 @@ class EpochLog(Callback):
         write_text(self._directory.log, text.getvalue())
 
     def state_dict(self) -> dict[str, Any]:
-        """The lines so far and the sums of the epoch under way, for a checkpoint."""
+        """The lines so far and the sums of the current epoch, for a checkpoint."""
         return {"rows": list(self._rows), "train": dict(self._train)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the lines and sums of a checkpoint."""
+        """Continue with the lines and sums of a checkpoint."""
         self._rows = list(state_dict["rows"])
         self._train = dict(state_dict["train"])
 
@@ -145,44 +145,45 @@ def _means(sums: dict[str, float]) -> tuple[float, float]:
 
 
 class PositionOfBatches(Callback):
-    """Puts the batches where the optimiser is.
+    """Sets the position of the batches to the optimiser's step.
 
-    Lightning restores a loader's own state only from checkpoints within an epoch, not from those at
-    its end; the step is right in both.
+    Lightning restores a loader's own state only from checkpoints within an epoch, not from those at its end;
+    the step is right in both.
     """
 
     def __init__(self, batches: ShuffledBatches) -> None:
         self._batches = batches
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Move the batches to the step that the optimiser has reached."""
+        """Move the batches to the step of the optimiser."""
         self._batches.go_to(trainer.global_step)
 
 
 class StopWhenNoBetter(EarlyStopping):
-    """Lightning's early stopping, which stays stopped when a run that it ended is resumed."""
+    """Lightning's early stopping, which keeps a resumed run stopped if it had ended that run."""
 
     def __init__(self, *, epochs: int) -> None:
         """Stop after this many epochs without a better validation -ELBO."""
-        # Decided after the validation: what ends the epoch then knows that it is the last.
+        # Decided after the validation, so that the end of the epoch already knows whether it is the last.
         super().__init__(
             "validation_negative_elbo", mode="min", patience=epochs, check_on_train_epoch_end=False
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting, with the patience of this run and not that of the checkpoint."""
+        """Continue to count, with the patience of this run and not that of the checkpoint."""
         super().load_state_dict({**state_dict, "patience": self.patience})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop at once where the checkpoint had run out of patience."""
+        """Stop at once if the checkpoint's run was out of patience."""
         trainer.should_stop = self.wait_count >= self.patience
 
 
 class RunCheckpoint(Checkpoint):
-    """`checkpoints/last.ckpt` and `model.pt`: at the end of each epoch, every so many minutes, on request.
+    """`checkpoints/last.ckpt` and `model.pt`: at the end of each epoch, at intervals of minutes, on request.
 
-    Lightning calls callbacks of this base class after all others, so what is saved is complete. What one
-    process is asked for, or finds due, all do after the same step; the first of them writes.
+    Lightning calls callbacks of this base class after all others, so the saved state is complete. A request
+    to one process, or a due checkpoint of one, acts in all processes after the same step. The first process
+    writes.
     """
 
     def __init__(self, directory: RunDirectory, epoch_log: EpochLog, *, minutes: float) -> None:
@@ -196,9 +197,9 @@ class RunCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save where a checkpoint is due, and stop where a process was asked to."""
+        """Save if a checkpoint is due, and stop if a process was asked to."""
         if batch_idx + 1 >= trainer.num_training_batches:
-            return  # The end of the epoch saves in a moment, after validation.
+            return  # The end of the epoch saves soon, after validation.
         stop, due = self._wanted(trainer, due=monotonic() - self._saved_at >= self._interval_s)
         if stop:
             self._stop(trainer)
@@ -206,7 +207,7 @@ class RunCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the weights and the state, and stop where a process was asked to."""
+        """Save the weights and the state, and stop if a process was asked to."""
         self._check_finite(trainer)
         if trainer.is_global_zero:
             keep_weights(
@@ -242,13 +243,13 @@ class RunCheckpoint(Checkpoint):
     def _stop(self, trainer: Trainer) -> None:
         self._save(trainer)
         raise TrainingInterrupted(
-            f"{self._directory.root}: stopped at step {trainer.global_step} and saved. Go on with "
-            "the same command and --resume."
+            f"{self._directory.root}: stopped at step {trainer.global_step} and saved. Continue with the "
+            "same command and --resume."
         )
 
 
 def _epochs_without_better(trainer: Trainer) -> int | None:
-    """Since the lowest validation -ELBO; None without early stopping."""
+    """Epochs since the lowest validation -ELBO; None without early stopping."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it on every trainer
         if isinstance(callback, StopWhenNoBetter):
             return callback.wait_count
@@ -258,7 +259,7 @@ def _epochs_without_better(trainer: Trainer) -> int | None:
 class DurableCheckpoints(TorchCheckpointIO):
     """Lightning's checkpoint files, written by temporary file, fsync and rename.
 
-    Only the first process reads one, so that others need not see its disk.
+    Only the first process reads the file, so the others need no access to its disk.
     """
 
     def load_checkpoint(self, *arguments: Any, **options: Any) -> dict[str, Any]:
@@ -267,19 +268,19 @@ class DurableCheckpoints(TorchCheckpointIO):
         return from_first_process(lambda: read(*arguments, **options))
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write the whole state, or leave the old file."""
+        """Write the whole state, or keep the old file."""
         write_tensors(path, checkpoint)
 
 
 class StopOnSignals(Callback):
     """Ctrl-C and SIGTERM end the run after the current step, with its state saved.
 
-    To be entered as a context. A second signal ends the run at once, at the cost of what came after the
-    last checkpoint. Outside the main thread, where Python allows no handlers, signals are left as they are.
+    Use it as a context. A second signal ends the run at once, and loses all steps after the last checkpoint.
+    Outside the main thread, where Python allows no handlers, signals keep their effect.
     """
 
     def __init__(self, checkpoint: RunCheckpoint, notice: Callable[[str], None]) -> None:
-        """`notice` is told at the first signal."""
+        """`notice` is called at the first signal."""
         self._checkpoint = checkpoint
         self._notice = notice
         self._before: dict[int, Any] = {}
@@ -296,16 +297,16 @@ class StopOnSignals(Callback):
             signal.signal(number, handler)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the handlers back in front of Lightning's."""
-        # Lightning has put a handler of its own before ours, which talks to the other processes in the
-        # middle of whatever they do, and ends a validation without saving.
+        """Set the handlers again, in front of Lightning's."""
+        # Lightning has installed its own handler before ours. It talks to the other processes at any moment,
+        # and ends a validation without saving.
         for number in self._before:
             signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._checkpoint.stop_requested:
             raise TrainingInterrupted(
-                "stopped at once; what came after the last checkpoint is lost. Go on with the same "
+                "stopped at once; the steps after the last checkpoint are lost. Continue with the same "
                 "command and --resume."
             )
         self._checkpoint.stop_requested = True

@@ -1,9 +1,9 @@
-"""A model that no longer listens to its latents: seen at the end of an epoch, told, begun anew with a remedy.
+"""Posterior collapse during a run: detect it at the end of an epoch, report it, restart with a remedy.
 
 Knows Lightning's hooks, lines of the epoch log and configurations. Knows nothing of files.
 """
 
-# ruff: noqa: ARG002  # Lightning decides what its hooks are given
+# ruff: noqa: ARG002 # Lightning determines the arguments of its hooks
 
 from __future__ import annotations
 
@@ -29,28 +29,29 @@ from training.objectives.posterior_collapse import (
 
 OnCollapse = Literal["stop", "restart", "go-on"]
 
-#: A KL that has been here and is below `COLLAPSED_KL_NATS` now was lost, whatever the weight of the KL term.
+#: A KL that was above this and is below `COLLAPSED_KL_NATS` now was lost, for any weight of the KL term.
 _WAS_USED_NATS: Final = 5.0
-#: Nor is anything ended before so many steps, or before a quarter of all.
+#: A run never ends before so many steps, or before a quarter of all.
 _STEPS_TO_JUDGE: Final = 200
-#: Validation images that an autoencoder is asked about.
+#: Number of validation images for the check of an autoencoder.
 _ASKED: Final = 256
 
 
 @dataclass(frozen=True)
 class Remedy:
-    """What a new start does differently."""
+    """The changes of a restarted run."""
 
     config: RunConfig
     changes: tuple[str, ...]
-    """Each as `--set` takes it."""
+    """Each in the syntax of `--set`."""
 
 
 def remedy_for(config: RunConfig) -> Remedy:
-    """Shorter steps, and a KL term that comes slowly: at most beta = 1, over a third of the epochs.
+    """Smaller learning rates, and a slow KL term: at most beta = 1, over a third of the epochs.
 
     Source:
-        Sønderby et al. 2016, arXiv:1602.02282, section 2.2 (warm-up against latents that are given up early).
+        Sønderby et al. 2016, arXiv:1602.02282, section 2.2 (warm-up against latents that the model abandons
+        early).
     """
     optimiser, objective = config.optimiser, config.objective
     warmup = max(objective.beta_warmup_epochs, round(config.trainer.epochs / 3.0, 2))
@@ -71,9 +72,9 @@ def remedy_for(config: RunConfig) -> Remedy:
 
 
 class CollapseWatch(Callback):
-    """Looks at each epoch's figures; may end the training once the state of the epoch is saved.
+    """Checks each epoch's figures; may end the training after the state of the epoch is saved.
 
-    Warns once, with what to change.
+    Warns once, and names the settings to change.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class CollapseWatch(Callback):
         say: Callable[[str], None],
         end_on_collapse: bool,
     ) -> None:
-        """`rows` are the lines of the epoch log so far; the others hold for this process alone."""
+        """`rows` are the lines of the epoch log so far; the other arguments belong to this process alone."""
         self._images = validation.images[:_ASKED]
         self._rows = rows
         self._say = say
@@ -93,7 +94,7 @@ class CollapseWatch(Callback):
         self._objection: str | None = None
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Judge the epoch."""
+        """Check the figures of the epoch."""
         assert isinstance(pl_module, FittingModule)
         self._objection = self._judge(trainer, pl_module)
         if self._objection is not None and not self._warned:
@@ -101,7 +102,7 @@ class CollapseWatch(Callback):
             self._say(f"warning: {self._objection}")
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """End what has collapsed: the checkpoint of the epoch is written by now."""
+        """End a collapsed run: the checkpoint of the epoch exists by now."""
         if self._end_on_collapse and self._objection is not None and self._has_learned_long_enough(trainer):
             raise PosteriorCollapse(self._objection, epochs=trainer.current_epoch)
 
@@ -117,12 +118,12 @@ class CollapseWatch(Callback):
         kl = told_apart(row["validation_kl"], COLLAPSED_KL_NATS, digits=3)
         return (
             f"the posterior has collapsed: KL {kl} nats per image, expected at least {COLLAPSED_KL_NATS:g}. "
-            "The latents say nothing about the image. Lower objective.beta or optimiser.learning_rate, or "
-            "raise objective.beta_warmup_epochs."
+            "The latents carry no information about the image. Lower objective.beta or "
+            "optimiser.learning_rate, or raise objective.beta_warmup_epochs."
         )
 
     def _judge_autoencoder(self, trainer: Trainer, module: FittingModule) -> str | None:
-        """An autoencoder that has learned gives back different pictures for different pictures."""
+        """A trained autoencoder returns different images for different images."""
         if not self._has_learned_long_enough(trainer):
             return None
         with torch.inference_mode():
@@ -134,8 +135,8 @@ class CollapseWatch(Callback):
         if alive or mean_image_rmse == 0.0:
             return None
         return (
-            f"the autoencoder has collapsed: reconstructions miss by {rmse:.4f}, and the mean of "
-            f"the images by {mean_image_rmse:.4f}. The decoder ignores the latents. Lower "
+            f"the autoencoder has collapsed: the error of reconstructions is {rmse:.4f}, and that of the "
+            f"mean image {mean_image_rmse:.4f}. The decoder ignores the latents. Lower "
             "optimiser.learning_rate."
         )
 
@@ -144,9 +145,9 @@ class CollapseWatch(Callback):
         return trainer.global_step >= wanted
 
     def state_dict(self) -> dict[str, Any]:
-        """Whether the warning was given."""
+        """Whether the run has warned."""
         return {"warned": self._warned}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Restore the state of a checkpoint."""
         self._warned = state_dict["warned"]

@@ -1,6 +1,6 @@
-"""What a run says to the person who started it: a line an epoch.
+"""Progress of a run for the person who started it: a line per epoch.
 
-Knows rows of the log and words. Knows nothing of how they are shown.
+Knows rows of the log and words. Knows nothing of the display.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from training.fitting.callbacks import Row
 
 @dataclass(frozen=True)
 class Console:
-    """Where a run talks to the person who started it."""
+    """The output of a run for the person who started it."""
 
     say: Callable[[str], None]
     progress_bar: bool
@@ -23,7 +23,7 @@ class Console:
 
 
 def announcer(config: RunConfig, console: Console) -> Callable[[Row], None]:
-    """Says one line per epoch."""
+    """Receives one line per epoch."""
     started = time.monotonic()
 
     def announce(row: Row) -> None:
@@ -44,7 +44,7 @@ def _costs_of_vae(row: Row) -> str:
 
 
 def _costs_of_autoencoder(row: Row) -> str:
-    """Without a prior there is no bound to speak of."""
+    """Without a prior there is no bound to report."""
     return (
         f"reconstruction train {row['train_reconstruction_nll']:.2f}  "
         f"validation {row['validation_reconstruction_nll']:.2f}"

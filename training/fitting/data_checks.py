@@ -1,4 +1,4 @@
-"""Alarms before hours are spent, and no refusals: whether a likelihood fits the images, and the like.
+"""Warnings before hours of training, without refusals: such as a likelihood that does not suit the images.
 
 Knows image sets and configurations. Knows nothing of models or files.
 """
@@ -11,7 +11,7 @@ from training.data.greyness import MAX_GREYNESS, MAX_GREYNESS_OF_BINARY, greynes
 
 
 def objections(config: RunConfig, images: ImageSet) -> list[str]:
-    """What is likely to disappoint, in sentences; empty where nothing is."""
+    """Likely disappointments, in sentences; empty if there are none."""
     return [*_of_the_start(config), *_of_the_likelihood(config, images)]
 
 
@@ -20,26 +20,26 @@ def _of_the_start(config: RunConfig) -> list[str]:
     if not start or not warmup:
         return []
     return [
-        f"training begins with the weights of {start}, but objective.beta_warmup_epochs = {warmup:g} takes "
-        "the KL term away at first, which undoes them. Set it to 0."
+        f"training starts with the weights of {start}, but objective.beta_warmup_epochs = {warmup:g} "
+        "removes the KL term at first, which undoes them. Set it to 0."
     ]
 
 
 def _of_the_likelihood(config: RunConfig, images: ImageSet) -> list[str]:
-    """What a Bernoulli likelihood cannot do with these images."""
+    """Warnings about a Bernoulli likelihood for these images."""
     if config.model.likelihood.name != "bernoulli":
         return []
     share = greyness(images)
     if config.data.binarisation == "grey" and share > MAX_GREYNESS_OF_BINARY:
         return [
-            "the pixels are grey and are not binarised, but model.likelihood is bernoulli: the cross-entropy "
-            "that is trained is no likelihood, and figures are measured on binarised pixels. Set "
-            "data.binarisation = 'dynamic', or model.likelihood.name = 'gaussian'."
+            "the pixels are grey and are not binarised, but model.likelihood is bernoulli: training "
+            "minimises a cross-entropy that is no likelihood, and figures are measured on binarised "
+            "pixels. Set data.binarisation = 'dynamic', or model.likelihood.name = 'gaussian'."
         ]
     if config.data.binarisation == "dynamic" and share > MAX_GREYNESS:
         return [
-            "model.likelihood is bernoulli, but the images are far from black and white: of the variance of "
-            f"their binarised pixels, {100 * share:.0f} % is chance. Use a Gaussian, as the recipe "
+            f"model.likelihood is bernoulli, but the images are far from black and white: {100 * share:.0f} "
+            "% of the variance of their binarised pixels is random. Use a Gaussian, as the recipe "
             "images-gaussian does."
         ]
     return []

@@ -1,4 +1,4 @@
-"""A run that diverges: figures that are not finite, or codes that run away.
+"""Diverging runs: figures that are not finite, or codes whose KL explodes.
 
 Knows costs in nats and Lightning's hooks. Knows nothing of models or files.
 """
@@ -14,32 +14,32 @@ from lightning.pytorch.callbacks import Callback
 
 from training.errors import NonFiniteTraining
 
-#: Steps in a row before it is reported: one batch may be odd.
+#: Consecutive steps before a warning: one batch may be unusual.
 PATIENCE_STEPS = 10
 REMEDY = "Raise objective.beta (1 is the ELBO itself), or lower optimiser.learning_rate"
 
 
 def most_kl_nats(image_shape: tuple[int, int, int]) -> float:
-    """Above this, the code of an image costs more than its pixels, written down as bytes: D · ln 256."""
+    """Above this, the code of an image costs more than its pixels as bytes: D · ln 256."""
     return math.prod(image_shape) * math.log(256.0)
 
 
 def divergence(kl: float, image_shape: tuple[int, int, int]) -> str:
-    """What to say of a KL, in nats per image, of codes that ran away; empty where they did not."""
+    """A message about a KL, in nats per image, that exploded; empty for any other KL."""
     most = most_kl_nats(image_shape)
     if not kl > most:
         return ""
     return (
-        f"the codes run away: KL {kl:,.0f} nats per image, more than the {most:,.0f} that its pixels take as "
-        f"bytes. Samples from the prior show nothing. {REMEDY}"
+        f"the codes diverge: KL {kl:,.0f} nats per image, more than the {most:,.0f} of its pixels as bytes. "
+        f"Samples from the prior are meaningless. {REMEDY}"
     )
 
 
 class DivergenceAlarm(Callback):
-    """Warns once, within the epoch, when the codes run away."""
+    """Warns once, within the epoch, when the KL of the codes explodes."""
 
     def __init__(self, image_shape: tuple[int, int, int], say: Callable[[str], None]) -> None:
-        """`say` is given the line."""
+        """`say` receives the line."""
         self._image_shape = image_shape
         self._say = say
         self._steps = 0
@@ -53,7 +53,7 @@ class DivergenceAlarm(Callback):
         batch: Any,  # noqa: ARG002
         batch_idx: int,  # noqa: ARG002
     ) -> None:
-        """Count the steps in a row that are beyond reason."""
+        """Count the consecutive steps with an unreasonable KL."""
         told = "" if self._said else divergence(float(outputs["kl"]), self._image_shape)
         self._steps = self._steps + 1 if told else 0
         if self._steps == PATIENCE_STEPS:
@@ -62,7 +62,7 @@ class DivergenceAlarm(Callback):
 
 
 def check_validation(reconstruction_nll: float, kl: float, *, epoch: int) -> None:
-    """Refuse to keep weights whose validation is not finite.
+    """Reject weights whose validation is not finite.
 
     Raises:
         NonFiniteTraining: One of the costs is NaN or infinite.

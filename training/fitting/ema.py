@@ -1,4 +1,4 @@
-"""The running mean of the weights that is validated, kept and exported.
+"""Exponential moving average (EMA) of the weights, for validation, checkpoints and export.
 
 Knows Lightning's averaging callback. Knows nothing of the run directory.
 """
@@ -15,7 +15,7 @@ from training.models import LatentImageModel
 
 
 def decay_after(updates: float, *, decay: float) -> float:
-    """Share of the old mean that the next update keeps: min(decay, (1 + n) / (10 + n)) for n = `updates`.
+    """Share of the old mean in the next update: min(decay, (1 + n) / (10 + n)) for n = `updates`.
 
     Source:
         The schedule of TensorFlow's `tf.train.ExponentialMovingAverage(num_updates=…)`.
@@ -24,13 +24,13 @@ def decay_after(updates: float, *, decay: float) -> float:
 
 
 class RunningMeanOfWeights(WeightAveraging):
-    """Exponential mean whose memory grows with the run, so that early epochs are not held back.
+    """EMA whose memory grows with the run, so that it does not delay early epochs.
 
-    By `decay_after` the mean forgets the initial weights within
-    a few dozen steps instead of a few thousand.
+    With `decay_after` the mean forgets the initial weights within a few dozen steps instead of a few
+    thousand.
 
     Source:
-        The effect of averaging is in Izmailov et al. 2018, arXiv:1803.05407, section 3.
+        Izmailov et al. 2018, arXiv:1803.05407, section 3, describes the effect of averaging.
     """
 
     def __init__(self, decay: float) -> None:
@@ -49,7 +49,7 @@ class RunningMeanOfWeights(WeightAveraging):
 
 
 def weights_to_keep(trainer: Trainer) -> LatentImageModel:
-    """The model to draw with and to keep: the running mean where the run has one."""
+    """The model to draw with and to keep: the EMA if the run has one."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it on every trainer
         if isinstance(callback, RunningMeanOfWeights):
             return callback.model

@@ -1,8 +1,7 @@
-"""One run from configuration and images to weights, pictures and figures.
+"""One run from configuration and images to weights, snapshots and figures.
 
-Knows which parts a run is made of and in what order they act. Each part lives in a module of its
-own: batches, the Lightning module, callbacks, the run directory. Knows nothing of arguments or
-exit codes.
+Knows the parts of a run and their order. Each part is a module of its own: batches, the Lightning module,
+callbacks, the run directory. Knows nothing of arguments or exit codes.
 """
 
 from __future__ import annotations
@@ -60,35 +59,35 @@ def fit(
     store: ModelStore | None = None,
     on_collapse: OnCollapse = "go-on",
 ) -> FittedRun:
-    """Train, or go on training, until the last epoch; leaves everything but the final figures.
+    """Train, or continue to train, until the last epoch; write everything except the final figures.
 
-    A resumed run ends with the same bits as an uninterrupted one, on the same machine with the
-    same number of threads and processes. Several processes share each batch, and end with the weights
-    of one up to the rounding of the gradient's mean.
+    A resumed run ends with the same bits as an uninterrupted one, on the same machine with the same number of
+    threads and processes. Several processes share each batch, and end with the weights of one process, up to
+    the rounding of the gradient's mean.
 
     Args:
-        config: Of a new run; with `resume` it is the one the run was started with, but for `MAY_CHANGE`.
-        data: The images; the test part is not looked at.
+        config: Configuration of a new run; with `resume`, the run's own, except for `MAY_CHANGE`.
+        data: The images; the test part is not used.
         out: The run directory.
-        resume: Continue what is in `out` from its last checkpoint.
-        console: Where progress is told.
-        before_training: Called once nothing is left that could be refused.
-        processes: That train together; this must be the first of them.
-        helper: Command that starts one beside this, which then calls `assist`.
-        store: Where the version of `trainer.start_from` is; left out, where a server would look.
-        on_collapse: When the latents say nothing of the images any more: end, begin anew with a remedy (once,
-            and by one process alone), or only warn.
+        resume: Continue the run in `out` from its last checkpoint.
+        console: Output for the progress.
+        before_training: Called after all checks have passed.
+        processes: The processes that train together; this must be the first of them.
+        helper: Command that starts a further process, which then calls `assist`.
+        store: Contains the version of `trainer.start_from`; left out, the store that a server would use.
+        on_collapse: Reaction to posterior collapse: end, restart with a remedy (once, and only with one
+            process), or only warn.
 
     Raises:
-        ConfigError: A batch cannot be shared evenly, or the version to start from has other layers.
-        StoreError: The version to start from is missing or cannot be trusted.
+        ConfigError: The processes cannot share a batch evenly, or the version to start from has other layers.
+        StoreError: The version to start from is missing or corrupt.
         ProcessLost: Another process ended or never came.
-        RunDirectoryError: `out` is not what `resume` or its absence expects.
-        DataError: Too few images, or others than the run was started with.
+        RunDirectoryError: `out` does not match `resume` or its absence.
+        DataError: The images are too few, or differ from those of the run's start.
         NonFiniteTraining: Loss or weights became NaN or infinite.
-        PosteriorCollapse: The latents say nothing of the images, and `on_collapse` says to end.
+        PosteriorCollapse: The posterior collapsed, and `on_collapse` is end.
         TrainingInterrupted: Ctrl-C or SIGTERM; the state was saved.
-        WriteFailed: The disk is full or cannot be written; the last checkpoint is whole.
+        WriteFailed: The disk is full or not writable; the last checkpoint is intact.
     """
     directory = RunDirectory(out)
     begun_anew = directory.read_restart() if resume else None
@@ -98,7 +97,7 @@ def fit(
     if config.trainer.batch_size % processes.count:
         raise ConfigError(
             f"trainer.batch_size: expected a multiple of {processes.count}, the number of processes, which "
-            f"share each batch evenly; got {config.trainer.batch_size}. Change it by --set, or change "
+            f"share each batch evenly; got {config.trainer.batch_size}. Change it with --set, or change "
             "--devices or --nodes."
         )
     train, validation, batches = _parts(config, data, processes)
@@ -124,7 +123,7 @@ def fit(
         with directory.locked():
             directory.remove_leftovers()
             if resume and provenance != directory.read_provenance():
-                # First what was changed, then the change: after a crash in between, it is made again.
+                # First log the change, then make it: after a crash in between, it is made again.
                 save_provenance(directory, provenance)
             if resume and config.decisive() != directory.read_config().decisive():
                 directory.write_config(config)
@@ -148,7 +147,7 @@ def fit(
             try:
                 run(config)
             except PosteriorCollapse as collapse:
-                # What a step needs of the others cannot be begun anew without them.
+                # Several processes cannot restart the run separately: each step needs all of them.
                 if on_collapse == "stop" or begun_anew is not None or processes.count > 1:
                     raise _ended_by(collapse, begun_anew, may_begin_anew=processes.count == 1) from None
                 _train_anew(run, config, directory, collapse, console)
@@ -156,7 +155,7 @@ def fit(
 
 
 def _with_its_remedy(config: RunConfig, begun_anew: Restart, directory: RunDirectory) -> RunConfig:
-    """The configuration a run goes on with that is asked for as it was before its collapse."""
+    """The configuration for a resumed run that was restarted after a collapse, from the requested one."""
     asked = changes(begun_anew.asked, config)
     if any(change.key not in MAY_CHANGE for change in asked):
         return config
@@ -184,11 +183,11 @@ def _train_anew(
 def _ended_by(
     collapse: PosteriorCollapse, begun_anew: Restart | None, *, may_begin_anew: bool = False
 ) -> PosteriorCollapse:
-    """The collapse, with what was tried and what can be done."""
+    """The collapse, with the remedies so far and the next ones."""
     tried = f" The run was {begun_anew}." if begun_anew is not None else ""
-    anew = "--resume begins anew with a remedy, and " if may_begin_anew and begun_anew is None else ""
+    anew = "--resume restarts with a remedy, and " if may_begin_anew and begun_anew is None else ""
     return PosteriorCollapse(
-        f"{collapse}{tried} Its state is kept: {anew}--resume --on-collapse go-on trains on nevertheless.",
+        f"{collapse}{tried} Its state is kept: {anew}--resume --on-collapse go-on continues to train it.",
         epochs=collapse.epochs,
     )
 
@@ -208,7 +207,7 @@ def _train_jointly(
     helper: Sequence[str],
     end_on_collapse: bool,
 ) -> None:
-    """Tell the other processes what to do, and train with them."""
+    """Send the task to the other processes, and train with them."""
     task = _Task(
         config=config.to_json(),
         data_fingerprint=data_fingerprint,
@@ -238,17 +237,17 @@ def assist(
     processes: Processes,
     helper: Sequence[str] = (),
 ) -> None:
-    """Train beside the process that called `fit`, which says what; leaves nothing on the disk.
+    """Train with the process that called `fit` and that sends the task; write nothing to the disk.
 
     Args:
-        load: Reads the images that a configuration is about.
-        out: As given to the first process, for messages; it need not exist here.
-        processes: That train together, and this one's place.
-        helper: Command that starts another one beside this, if this is the first of its machine.
+        load: Reads the images of a configuration.
+        out: Run directory of the first process, for messages; it need not exist here.
+        processes: The processes that train together, and this one's place.
+        helper: Command that starts a further process, if this is the first of its machine.
 
     Raises:
-        DataError: Other images than the first process has.
-        ConfigError: Another number of processes than the first one expects.
+        DataError: The images differ from those of the first process.
+        ConfigError: The number of processes differs from that of the first one.
         ProcessLost: Another process ended or never came.
         NonFiniteTraining: As in the first process.
         TrainingInterrupted: As in the first process.
@@ -260,13 +259,13 @@ def assist(
         if data.train.fingerprint != task.data_fingerprint:
             raise DataError(
                 f"{data.name}: expected the images of the first process (fingerprint "
-                f"{task.data_fingerprint[:12]}…), got others ({data.train.fingerprint[:12]}…). Give "
-                "every process the same --data."
+                f"{task.data_fingerprint[:12]}…), got others ({data.train.fingerprint[:12]}…). Start every "
+                "process with the same --data."
             )
         if describe_split(data) != task.split:
             raise DataError(
                 f"{data.name}: expected the validation images of the first process ({task.split}), got "
-                f"others ({describe_split(data)}). Give every process the same --data."
+                f"others ({describe_split(data)}). Start every process with the same --data."
             )
         _, validation, batches = _parts(config, data, processes)
         silent = Console(say=lambda _: None, progress_bar=False)
@@ -275,16 +274,16 @@ def assist(
 
 @dataclass(frozen=True)
 class _Task:
-    """What the first process tells the others."""
+    """The task that the first process sends to the others."""
 
     config: str
     data_fingerprint: str
     split: str
     precision: Precision
     resumes: bool
-    """From a checkpoint, which the first process reads."""
+    """The state of a checkpoint, which the first process reads."""
     end_on_collapse: bool = False
-    """Rather than only warn."""
+    """Instead of a warning only."""
 
 
 def _nobodys_task() -> _Task:
@@ -294,7 +293,7 @@ def _nobodys_task() -> _Task:
 def _parts(
     config: RunConfig, data: ImageData, processes: Processes
 ) -> tuple[ImageSet, ImageSet, ShuffledBatches]:
-    """Images to train on, images to validate on, and this process's batches of the former."""
+    """Images for training, images for validation, and this process's batches of the former."""
     train, validation = fitting_parts(
         data, validation_size=config.data.validation_size, seed=config.trainer.seed
     )
@@ -319,9 +318,9 @@ def _train(
     console: Console,
     processes: Processes,
 ) -> None:
-    """Put the parts of a run together and let Lightning train from the last checkpoint, if any.
+    """Assemble the run and let Lightning train from the last checkpoint, if any.
 
-    `first_weights` changes the weights of the first process, from which the others take theirs.
+    `first_weights` changes the weights of the first process, which sends them to the others.
     """
     model = _new_model(config, validation.image_shape)
     first_weights(model)
@@ -371,7 +370,7 @@ def _train(
 
 
 def _new_model(config: RunConfig, image_shape: tuple[int, int, int]) -> LatentImageModel:
-    """With weights drawn by torch's global generator, which is put back afterwards."""
+    """A model with weights from torch's global generator, whose state is restored afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator_for(config.trainer.seed, "weights").initial_seed())
         return build_model(config.model, image_shape)
@@ -380,10 +379,10 @@ def _new_model(config: RunConfig, image_shape: tuple[int, int, int]) -> LatentIm
 def _check_resumable(
     directory: RunDirectory, config: RunConfig, now: Provenance, console: Console, *, steps_per_epoch: int
 ) -> Provenance:
-    """Refuse what cannot go on: other images, other decisive keys, a damaged checkpoint; report what changes.
+    """Reject other images, other decisive keys and a damaged checkpoint; report the changes of a resumed run.
 
     Returns:
-        The provenance of the run as it goes on.
+        The provenance of the resumed run.
     """
     started_as = directory.read_config()
     found = changes(started_as, config)
@@ -392,26 +391,26 @@ def _check_resumable(
     then = directory.read_provenance()
     if then.data_fingerprint != now.data_fingerprint:
         raise DataError(
-            f"{directory.root}: expected the images the run was started on (fingerprint "
+            f"{directory.root}: expected the images of the run's start (fingerprint "
             f"{then.data_fingerprint[:12]}…), got others ({now.data_fingerprint[:12]}…). Resume with the "
-            "--data it was started with."
+            "same --data as at the start."
         )
     if then.split == "permutation":
         raise RunDirectoryError(
-            f"{directory.root}: expected a run whose validation images were chosen by their content, got one "
-            "of an earlier version, which chose others. Start a new run in another --out."
+            f"{directory.root}: expected a run whose validation images were chosen by their content, got a "
+            "run of an earlier version, which chose others. Start a new run in another --out."
         )
     if then.split != now.split:
         raise DataError(
-            f"{directory.root}: expected the validation images the run was started with ({then.split}), got "
-            f"others ({now.split}). Resume with the --data it was started with."
+            f"{directory.root}: expected the validation images of the run's start ({then.split}), got "
+            f"others ({now.split}). Resume with the same --data as at the start."
         )
     for what in ("precision", "threads", "devices", "nodes", "accelerator", "libraries"):
         before, after = getattr(then, what), getattr(now, what)
         if before != after:
             console.say(
-                f"note: {what} was {before} when the run was started and is {after} now; the weights will "
-                "not be bit for bit those of an uninterrupted run"
+                f"note: {what} was {before} at the start of the run and is {after} now; the weights will "
+                "differ in some bits from those of an uninterrupted run"
             )
     for change in found:
         console.say(f"note: {change}")
@@ -426,16 +425,16 @@ def _check_resumable(
 def _say_why_it_has_ended(
     directory: RunDirectory, config: RunConfig, *, step: int, steps_per_epoch: int, console: Console
 ) -> None:
-    """A run that has ended trains no further by itself: report what makes it."""
+    """Report how to extend a finished run, which does not train further by itself."""
     chosen, kept = config.trainer, directory.read_kept()
     without_better = 0 if kept is None else kept.last_epoch - kept.epoch
     if step >= chosen.epochs * steps_per_epoch:
         console.say(
-            f"note: the run has had all of its {chosen.epochs} epochs. Train it longer with --resume --set "
+            f"note: the run has completed its {chosen.epochs} epochs. Extend it with --resume --set "
             f"trainer.epochs={2 * chosen.epochs}"
         )
     elif 0 < chosen.early_stopping_epochs <= without_better:
         console.say(
-            f"note: the run stopped early, after {without_better} epochs without a better one. Train it "
-            "longer with --resume --set trainer.early_stopping_epochs=N, N above that, or 0 for never"
+            f"note: the run stopped early, after {without_better} epochs without an improvement. Extend it "
+            "with --resume --set trainer.early_stopping_epochs=N, N above that, or 0 for never"
         )

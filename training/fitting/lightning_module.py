@@ -1,11 +1,11 @@
 """The Lightning module: one training step, one validation step, one optimiser.
 
-Knows the model, the objective and the schedules. Knows nothing of files, pictures or checkpoints.
-All noise comes from generators seeded by (seed, step), never from a global one. Where several processes
-share a batch, each draws the noise of all of it, so that a step does not depend on their number.
+Knows the model, the objective and the schedules. Knows nothing of files, images on disk or checkpoints. All
+noise comes from generators seeded by (seed, step), never from a global one. If several processes share a
+batch, each draws the noise of the whole batch, so that a step does not depend on their number.
 """
 
-# ruff: noqa: ARG002  # Lightning decides what its hooks are given
+# ruff: noqa: ARG002 # Lightning determines the arguments of its hooks
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from training.randomness.seeding import generator_for
 
 
 class FittingModule(LightningModule):
-    """The model, and how a batch of uint8 images becomes a loss in nats per image."""
+    """The model, and the loss of a batch of uint8 images in nats per image."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class FittingModule(LightningModule):
         steps_per_epoch: int,
         share: Share = WHOLE,
     ) -> None:
-        """`share` is what this process is given of every batch."""
+        """`share` is this process's part of every batch."""
         super().__init__()
         self.model = model
         self.config = config
@@ -48,7 +48,7 @@ class FittingModule(LightningModule):
 
     @property
     def _steps(self) -> int:
-        """Of the whole training."""
+        """Number of steps in the whole training."""
         return self.config.trainer.epochs * self.steps_per_epoch
 
     def beta(self, step: int) -> float:
@@ -66,7 +66,8 @@ class FittingModule(LightningModule):
     def training_step(self, images: Tensor, batch_index: int) -> dict[str, Tensor | int]:
         """Observe → encode → sample → decode → cost.
 
-        `loss` is of this process's share, and its gradient is averaged; the other figures are of the batch.
+        `loss` belongs to this process's share, and Lightning averages its gradient; the other figures belong
+        to the batch.
         """
         step = self.trainer.global_step
         grey = self._distorted(to_unit_interval(images), step)
@@ -80,7 +81,7 @@ class FittingModule(LightningModule):
             generator=self._noise("posterior", step),
         )
         costs = torch.stack([terms.loss, terms.reconstruction_nll.mean(), terms.kl.mean()]).detach()
-        # Equal shares: the mean of their means. Whatever is decided by it, is decided by all alike.
+        # Equal shares: the mean of their means. All processes see the same value, so all decide alike.
         loss, reconstruction_nll, kl = summed_over_processes(costs) / self.share.count
         if not torch.isfinite(loss):
             raise NonFiniteTraining(
@@ -100,7 +101,7 @@ class FittingModule(LightningModule):
         return SharedGenerator(generator_for(self.config.trainer.seed, use, step), self.share)
 
     def _distorted(self, grey: Tensor, step: int) -> Tensor:
-        """The images, `data.distorted_fraction` of them distorted in the first part of the training."""
+        """The images; in the first part of the training, `data.distorted_fraction` of them are distorted."""
         chosen = self.config.data
         if chosen.distorted_fraction == 0.0 or step >= chosen.distorted_part * self._steps:
             return grey
@@ -112,7 +113,7 @@ class FittingModule(LightningModule):
         )
 
     def _partly_grey(self, x: Tensor, grey: Tensor, step: int) -> Tensor:
-        """What the encoder looks at: `x`, with `data.grey_fraction` of the images left grey."""
+        """The encoder's input: `x`, with `data.grey_fraction` of the images left grey."""
         fraction = self.config.data.grey_fraction
         if fraction == 0.0:
             return x
@@ -120,9 +121,9 @@ class FittingModule(LightningModule):
         return torch.where((draw < fraction).view(-1, 1, 1, 1), grey, x)
 
     def validation_step(self, images: Tensor, batch_index: int) -> dict[str, Tensor | int]:
-        """The ELBO itself (β = 1), on the same binarisation and noise in every epoch.
+        """The ELBO itself (β = 1), with the same binarisation and noise in every epoch.
 
-        Several processes take turns: what another one measures counts for no images here.
+        Several processes take turns: a batch that another process measures counts for no images here.
         """
         if batch_index % self.share.count != self.share.index:
             return {"images": 0, "reconstruction_nll": torch.zeros(()), "kl": torch.zeros(())}
@@ -140,9 +141,9 @@ class FittingModule(LightningModule):
         }
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The recipe's optimiser; linear warm-up, then a cosine that ends with the last step."""
+        """The recipe's optimiser, with a linear warm-up and a cosine that ends at the last step."""
         optimiser = self._optimiser()
-        # A plain function, because torch puts any other callable's attributes into the checkpoint.
+        # A plain function, because torch stores the attributes of any other callable in the checkpoint.
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser,
             lambda step: self._learning_rate_fraction(step),  # noqa: PLW0108
@@ -172,7 +173,7 @@ class FittingModule(LightningModule):
         )
 
     def _hidden_matrices(self) -> list[nn.Parameter]:
-        """Matrices and kernels but those of the layers that give the posterior and the pixels."""
+        """Matrices and kernels, except those of the layers that output the posterior and the pixels."""
         hidden: list[nn.Parameter] = []
         for network in (self.model.encoder, self.model.decoder):
             *inner, _last = [p for p in network.parameters() if p.ndim >= 2]
@@ -184,7 +185,7 @@ class FittingModule(LightningModule):
 
 
 def averaged_model(module: nn.Module) -> LatentImageModel:
-    """The model inside a `FittingModule`, or inside Lightning's running average of one."""
+    """The model inside a `FittingModule`, or inside Lightning's average of one."""
     inner = module.get_submodule("model")
     assert isinstance(inner, LatentImageModel)
     return inner

@@ -1,4 +1,4 @@
-"""Optimisers that torch does not have for convolutions: Muon for the inner matrices, AdamW for the rest.
+"""An optimiser that torch lacks for convolutions: Muon for the inner matrices, AdamW for the rest.
 
 Knows parameters and their gradients. Knows nothing of models, recipes or schedules.
 """
@@ -12,18 +12,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-#: Of the quintic whose repeated application brings singular values near 1 (Jordan et al. 2024).
+#: Coefficients of the quintic whose iteration brings singular values near 1 (Jordan et al. 2024).
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 _ROUNDS = 5
 
 
 class MuonWithAdamW(torch.optim.AdamW):
-    """One optimiser of two rules: matrices take orthogonalised steps, everything else AdamW's.
+    """One optimiser with two rules: orthogonalised steps for matrices, AdamW for everything else.
 
-    A gradient's momentum, as a matrix of outputs × (inputs · kernel), is replaced by the nearest
-    matrix whose singular values are all about 1, so that rare directions move as far as common ones.
-    `torch.optim.Muon` takes 2-D parameters only, which a convolution's kernel is not, and two
-    optimisers would need two schedules.
+    The momentum of a gradient, as a matrix of outputs × (inputs · kernel), is replaced by the nearest matrix
+    whose singular values are all about 1. Rare directions then move as far as common ones. `torch.optim.Muon`
+    accepts 2-D parameters only, and a convolution's kernel is not 2-D; two optimisers would need two
+    schedules.
 
     Source:
         Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; weight decay
@@ -41,7 +41,7 @@ class MuonWithAdamW(torch.optim.AdamW):
         matrix_weight_decay: float,
         momentum: float = 0.95,
     ) -> None:
-        """`matrices` (2-D or more) are moved by Muon, and the parameter groups of `adamw` by AdamW."""
+        """Muon moves `matrices` (2-D or more), and AdamW the parameter groups of `adamw`."""
         muon = {
             "params": matrices,
             "lr": matrix_lr,
@@ -52,7 +52,7 @@ class MuonWithAdamW(torch.optim.AdamW):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Move every parameter that has a gradient; those of the matrices are taken off them."""
+        """Move every parameter that has a gradient; remove the gradients of the matrices."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -60,7 +60,7 @@ class MuonWithAdamW(torch.optim.AdamW):
         for group in self.param_groups:
             if "momentum" in group:
                 self._muon_step(group)
-        # AdamW passes over parameters without a gradient.
+        # AdamW skips parameters without a gradient.
         super().step()
         return loss
 
@@ -76,7 +76,7 @@ class MuonWithAdamW(torch.optim.AdamW):
             state["step"] += 1
             mean: Tensor = state["mean_gradient"]
             mean.lerp_(matrix.grad, 1.0 - group["momentum"])
-            # Nesterov's look ahead: the mean as it would be if the same gradient came once more.
+            # Nesterov's momentum: the mean as if the same gradient came once more.
             direction = orthogonalised(matrix.grad.lerp(mean, group["momentum"]).flatten(start_dim=1))
             rows, columns = direction.shape
             matrix.mul_(1.0 - group["lr"] * group["weight_decay"])

@@ -1,14 +1,14 @@
-"""Where an untrained model begins: pixels at the mean of the training pictures, sigma at their spread.
+"""The start of an untrained model: pixels at the mean of the training images, sigma at their spread.
 
 Its encoder begins with differences between pictures that are large enough to learn from.
 
 Knows image sets, and models by their last layer and likelihood. Knows nothing of steps, files or recipes.
 
-A decoder that begins at mean grey pulls all pixels of white or black pictures the same way. Adam's steps have
-the same length whatever the gradient, so the logits run away together, the sigmoid saturates, and z gets no
-gradient any more (`training/RESULTS.md` has the figures). A sigma far above the spread of the pixels has the
-same end: what z could say is worth less than its KL. An encoder that hardly sees a difference between
-pictures takes several hundred steps to find one, in which the decoder learns to ignore z.
+A decoder that starts at mean grey pulls all pixels of white or black images the same way. Adam's steps have
+the same length for any gradient, so the logits diverge together, the sigmoid saturates, and the gradient of z
+vanishes (`training/RESULTS.md` contains the figures). A sigma far above the spread of the pixels has the same
+effect: the information in z is worth less than its KL. An encoder that hardly sees a difference between
+images takes several hundred steps to find one, while the decoder learns to ignore z.
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ from torch import Tensor, nn
 from training.data import ImageSet
 from training.models import Gaussian, LatentImageModel
 
-#: Of pixels of usual pictures (MNIST has 0.31, discs on white 0.22): what the layers' own weights suit.
+#: Spread of usual images (MNIST has 0.31, discs on white 0.22), for which the default weights are suitable.
 _USUAL_SPREAD = 0.2
 _SMALLEST_SCALE = 0.02
-#: A channel that is all black or all white begins this far from it, where a sigmoid still has a gradient.
+#: A channel that is all black or all white starts this far from the end, where a sigmoid still has a
+#: gradient.
 _MARGIN = 0.01
 
 
 @dataclass(frozen=True)
 class PixelMoments:
-    """Of all pixels of a set, in units of the pixel range."""
+    """Statistics of all pixels of a set, in units of the pixel range."""
 
     mean: tuple[float, ...]
-    """Of each channel."""
+    """Mean of each channel."""
     spread: float
-    """Root of the mean squared distance from the channel's mean: the RMSE of a picture of one colour."""
+    """Root of the mean squared distance from the channel's mean: the RMSE of an image of one colour."""
 
     @classmethod
     def of(cls, images: ImageSet) -> PixelMoments:
@@ -54,14 +55,14 @@ class PixelMoments:
 
 
 def begin_at(model: LatentImageModel, moments: PixelMoments) -> None:
-    """Let every picture begin at the mean of each channel, and a learned sigma at most at the spread.
+    """Start every image at the mean of each channel, and a learned sigma at most at the spread.
 
-    Where pixels hardly differ, the weights of the last layer are made as small: what an untrained decoder
-    draws around the mean must not be larger than what is to be learned. The weights of the encoder's first
-    layer are made as much larger, around the mean picture.
+    If the pixels hardly vary, the weights of the last layer are scaled down in the same proportion: the
+    variation of an untrained decoder around the mean must not exceed the variation of the images. The weights
+    of the encoder's first layer are scaled up in the same proportion, around the mean image.
 
     Every likelihood here takes its mean through a sigmoid, so the bias of the last layer is the logit. Its
-    outputs are ordered by channel in each trunk: pixels of a fully connected one, the sub-pixels of a
+    outputs are ordered by channel in each trunk: the pixels of a fully connected one, the sub-pixels of a
     convolution.
     """
     last = [layer for layer in model.decoder.modules() if isinstance(layer, nn.Conv2d | nn.Linear)][-1]

@@ -1,4 +1,4 @@
-"""A run that goes on: what may differ from its start, and what the schedules then do.
+"""Resumed runs: the settings that may change, and the schedules afterwards.
 
 Knows configurations, steps and Lightning's schedulers. Knows nothing of files or commands.
 """
@@ -12,11 +12,12 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from model_store.echo import listed
 from training.config.recipe import RunConfig
 from training.errors import RunDirectoryError
 from training.fitting.schedules import learning_rate_fraction
 
-#: How long to train, when to look, what to measure at the end. All else decided the present weights.
+#: Length, intervals and final measurements. All other settings determined the present weights.
 MAY_CHANGE = (
     "trainer.epochs",
     "trainer.early_stopping_epochs",
@@ -29,7 +30,7 @@ MAY_CHANGE = (
 
 @dataclass(frozen=True)
 class Change:
-    """One key that is not what it was."""
+    """One key with a changed value."""
 
     key: str
     before: object
@@ -40,7 +41,7 @@ class Change:
 
 
 def changes(before: RunConfig, now: RunConfig) -> tuple[Change, ...]:
-    """The keys that differ, words that change no run left out."""
+    """The keys that differ, except texts that change no run."""
     then, given = (dict(_flat(config.decisive().model_dump(mode="json"))) for config in (before, now))
     keys = dict.fromkeys([*then, *given])
     return tuple(
@@ -49,7 +50,7 @@ def changes(before: RunConfig, now: RunConfig) -> tuple[Change, ...]:
 
 
 def carried_over(found: tuple[Change, ...], onto: RunConfig) -> RunConfig:
-    """A configuration with keys of another: what was asked for after a run was begun anew with a remedy."""
+    """A configuration with some keys of another, for a resumed run that was restarted with a remedy."""
     given = onto.model_dump()
     for change in found:
         *sections, name = change.key.split(".")
@@ -61,29 +62,29 @@ def carried_over(found: tuple[Change, ...], onto: RunConfig) -> RunConfig:
 
 
 def check_changes(found: tuple[Change, ...], config: RunConfig, *, epochs_begun: int, where: object) -> None:
-    """Refuse what a run that goes on cannot change.
+    """Reject changes that a resumed run cannot make.
 
     Raises:
-        RunDirectoryError: A key that decided the weights differs, or the run has begun more epochs.
+        RunDirectoryError: A key that determined the weights differs, or the run has begun more epochs.
     """
-    refused = [change for change in found if change.key not in MAY_CHANGE]
+    refused = [str(change) for change in found if change.key not in MAY_CHANGE]
     if refused:
         raise RunDirectoryError(
-            f"{where}: expected the configuration the run was started with, but "
-            f"{', '.join(map(str, refused[:5]))}{' and more' if len(refused) > 5 else ''}. The weights and "
-            f"the state of the optimiser depend on it; with --resume, only {', '.join(MAY_CHANGE)} may "
-            "change. Leave it as it was, or start a new run in another --out."
+            f"{where}: expected the configuration of the run's start, but "
+            f"{listed(refused, most=5)}. The weights and the state of the optimiser depend on it; "
+            f"with --resume, only {', '.join(MAY_CHANGE)} may change. Keep the old value, or start a new run "
+            "in another --out."
         )
     if config.trainer.epochs < epochs_begun:
         raise RunDirectoryError(
-            f"{where}: expected trainer.epochs of at least {epochs_begun}, the number that the run has "
-            f"begun, got {config.trainer.epochs}. Weights cannot be trained less; start a new run in another "
-            "--out."
+            f"{where}: expected trainer.epochs of at least {epochs_begun}, the number of epochs that the "
+            f"run has begun, got {config.trainer.epochs}. Training cannot be undone; start a new run in "
+            "another --out."
         )
 
 
 def schedule_note(before: RunConfig, now: RunConfig, *, step: int, steps_per_epoch: int) -> str:
-    """What the schedules do from this step on; empty where the number of epochs is as it was."""
+    """The schedules from this step on, in words; empty if the number of epochs is unchanged."""
     if before.trainer.epochs == now.trainer.epochs:
         return ""
     old, new = (
@@ -92,7 +93,7 @@ def schedule_note(before: RunConfig, now: RunConfig, *, step: int, steps_per_epo
     )
     note = (
         f"note: from step {step} on, the schedules are those of a run of {now.trainer.epochs} epochs: the "
-        f"learning rate, at {old:.3g} of its highest value, goes on at {new:.3g} of it"
+        f"learning rate, at {old:.3g} of its highest value, continues at {new:.3g} of it"
     )
     parts = [
         key
@@ -106,10 +107,10 @@ def schedule_note(before: RunConfig, now: RunConfig, *, step: int, steps_per_epo
 
 
 class ScheduleOfThisRun(Callback):
-    """Starts with the learning rate that the schedule gives for the step, not with that of the checkpoint.
+    """Starts with the scheduled learning rate of the step, not with that of the checkpoint.
 
-    They differ where the number of epochs changed: a finished run ends at its lowest learning rate, with
-    which the first step would be wasted. Where nothing changed, both have the same bits.
+    They differ if the number of epochs changed: a finished run ends at its lowest learning rate, which would
+    waste the first step. Without a change, both have the same bits.
     """
 
     def on_train_start(

@@ -1,4 +1,4 @@
-"""How the learning rate moves over a run: a linear warm-up, then a cosine.
+"""The learning rate of a run: a linear warm-up, then a cosine.
 
 Knows steps and the section of a recipe. Knows nothing of weights or Lightning.
 """
@@ -11,7 +11,7 @@ from training.config.recipe import OptimiserConfig
 
 
 def learning_rate_fraction(chosen: OptimiserConfig, step: int, *, total: int) -> float:
-    """Of the highest learning rate, at a step counted from 0 of `total`.
+    """Share of the highest learning rate, at a step counted from 0 of `total`.
 
     Source:
         Loshchilov & Hutter 2016, arXiv:1608.03983, equation 5, without restarts.

@@ -1,4 +1,4 @@
-"""Pictures of a run while it trains: reconstructions, samples, curves.
+"""Plots of a run while it trains: reconstructions, samples, curves.
 
 Knows the model's interface, the run directory and the plots. Knows nothing of objectives.
 """
@@ -22,7 +22,7 @@ _SAMPLES = 64
 class Pictures(Callback):
     """Redraws `reconstructions.png`, `samples.png` and `curves.png` every few epochs.
 
-    The same images and the same z every time, so that two pictures differ by the weights alone.
+    The same images and the same z every time, so that two plots differ only through the weights.
     """
 
     def __init__(
@@ -34,12 +34,12 @@ class Pictures(Callback):
         epochs: int,
         seed: int,
     ) -> None:
-        """Every `every_epochs` and after the last of `epochs`, or of a run that is stopped early.
+        """Every `every_epochs`, and after the last of `epochs` or of a run that stops early.
 
-        `seed` is that of the samples' z.
+        `seed` is the seed of the samples' z.
         """
         self._directory = directory
-        # Spread over all of them, because pictures from class folders come class by class.
+        # Spread over the whole set, because class folders list images class by class.
         spread = torch.linspace(0, len(validation) - 1, min(_PAIRS, len(validation))).long()
         self._x = to_unit_interval(validation.images[spread])
         self._every_epochs = every_epochs
@@ -51,15 +51,15 @@ class Pictures(Callback):
         trainer: Trainer,
         pl_module: LightningModule,  # noqa: ARG002  # Lightning decides what its hooks are given
     ) -> None:
-        """Draw where the epoch is one of those, the last, or the last before a stop."""
+        """Draw if the epoch is due, the last, or the last before a stop."""
         done = trainer.current_epoch + 1
         if done % self._every_epochs == 0 or done == self._epochs or trainer.should_stop:
             self.draw(weights_to_keep(trainer))
 
     @torch.inference_mode()
     def draw(self, model: LatentImageModel) -> None:
-        """Write the three pictures; an autoencoder has no prior, so no samples are drawn from it."""
-        # Imported here: matplotlib takes a second to load and a failed start should not wait for it.
+        """Write the three plots; an autoencoder has no prior, and so no samples."""
+        # Imported here: matplotlib takes a second to load, and a failed start should not wait for it.
         from training.plots import grids  # noqa: PLC0415
 
         device = next(model.parameters()).device

@@ -1,7 +1,7 @@
-"""Lightning's trainer as a run uses it: its precision, its place among processes, and its silence.
+"""Lightning's trainer for a run: its precision, its place among processes, and its silence.
 
-Knows Lightning and the sections of a recipe that are about it. Knows nothing of models, images or files but
-the run directory that it is given.
+Knows Lightning and the sections of a recipe about it. Knows nothing of models, images or files except the run
+directory.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Precision = Literal["float32", "bfloat16"]
 
 
 def resolve_precision(config: TrainerConfig, accelerator: Literal["cpu", "gpu"] = "cpu") -> Precision:
-    """What `auto` means on this machine: bfloat16 where CPU or GPU multiply it in hardware."""
+    """The meaning of `auto` on this machine: bfloat16 if CPU or GPU multiply it in hardware."""
     if config.precision != "auto":
         return config.precision
     if accelerator == "gpu":
@@ -50,7 +50,7 @@ def make_trainer(
     every_steps: int,
     processes: Processes,
 ) -> Trainer:
-    """One for this run, with what the recipe adds to `callbacks`."""
+    """A trainer for this run, with the recipe's own callbacks in addition to `callbacks`."""
     chosen = config.trainer
     if chosen.ema_decay > 0.0:
         # First, so that every other callback sees the averaged weights of the same step.
@@ -71,7 +71,7 @@ def make_trainer(
         callbacks=callbacks,
         logger=processes.leads
         and TensorBoardLogger(directory.root, name="tensorboard", version="", default_hp_metric=False),
-        # What was asked for, whatever cluster this machine may belong to.
+        # As requested, for any cluster that this machine may belong to.
         plugins=[DurableCheckpoints(), PlaceOfProcess(processes)],
         log_every_n_steps=every_steps,
         enable_progress_bar=progress_bar,
@@ -82,7 +82,7 @@ def make_trainer(
 
 
 class PlaceOfProcess(LightningEnvironment):
-    """Tells Lightning which process this is, and that the others are there already."""
+    """Reports the rank of this process to Lightning, and that the other processes exist already."""
 
     def __init__(self, processes: Processes) -> None:
         super().__init__()
@@ -103,15 +103,15 @@ class PlaceOfProcess(LightningEnvironment):
 
 
 class JoinedProcesses(DDPStrategy):
-    """Lightning's data parallel strategy in a process group that exists: it starts nothing."""
+    """Lightning's data parallel strategy in an existing process group: it starts no processes."""
 
     def _configure_launcher(self) -> None:
-        # Its launcher would also change the number of threads, to another than was recorded.
+        # Its launcher would also change the number of threads, and the recorded number would be wrong.
         pass
 
 
 class EpochsFromOne(RichProgressBar):
-    """Lightning's bar, counting epochs as the log does; its own would begin with "Epoch 0/4" for five."""
+    """Lightning's bar, with epochs counted as in the log; its own would begin with "Epoch 0/4" for five."""
 
     def _get_train_description(self, current_epoch: int) -> str:
         return f"epoch {current_epoch + 1}/{self.trainer.max_epochs}"
@@ -119,7 +119,7 @@ class EpochsFromOne(RichProgressBar):
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Silence notices about hardware, loaders and products that a run here has no use for."""
+    """Silence notices about hardware, loaders and products that are irrelevant to a run here."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,6 +1,6 @@
-"""Training that begins with the weights of a published version, in place of drawn ones.
+"""Training that starts with the weights of a published version, instead of random ones.
 
-Knows that an exported graph keeps the names of the model's parameters. Knows nothing of how it is trained.
+Knows that an exported graph keeps the names of the model's parameters. Knows nothing of training.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from model_store import BernoulliLikelihood, GaussianLikelihood, ModelStore, Ver
 from training.errors import ConfigError
 from training.models import Gaussian, LatentImageModel
 
-#: What the exporter puts before the names of parameters: the graph's module holds the model as `model`.
+#: The exporter's prefix for the names of parameters: the graph's module contains the model as `model`.
 _PREFIX = "model."
 _NAMED = 3
 _REMEDY = (
-    "Give the recipe the [model] section that the version's manifest.json states, or start from another one."
+    "Use the [model] section of the version's manifest.json in the recipe, or start from another version."
 )
 
 
@@ -33,14 +33,14 @@ class StartingWeights:
     tensors: dict[str, Tensor]
     likelihood: BernoulliLikelihood | GaussianLikelihood
     logvar_bounds: tuple[object, object] | None
-    """As its recipe states them, if one does: the graph has them inside, and no parameter tells."""
+    """From its recipe, if it has one: the graph contains them inside, and no parameter shows them."""
 
     @classmethod
     def read(cls, reference: str, store: ModelStore) -> StartingWeights:
-        """Of `name@3`, verified.
+        """The weights of `name@3`, verified.
 
         Raises:
-            StoreError: There is no such version, or it cannot be trusted.
+            StoreError: The version does not exist, or is corrupt.
         """
         published = store.open(reference)
         tensors = {
@@ -61,10 +61,10 @@ class StartingWeights:
         )
 
     def put_into(self, model: LatentImageModel) -> None:
-        """Replace the model's weights; a learned σ begins where the version's ended.
+        """Replace the model's weights; a learned σ starts at the version's last value.
 
         Raises:
-            ConfigError: The version is of other layers, another likelihood, or other bounds of the variance.
+            ConfigError: The version has other layers, another likelihood, or other bounds of the variance.
         """
         self._check_unlike_weights(model)
         networks = {
@@ -81,7 +81,7 @@ class StartingWeights:
         if others:
             more = f", and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
             raise ConfigError(
-                f"trainer.start_from: expected a version with the recipe's layers and image shape, got "
+                "trainer.start_from: expected a version with the recipe's layers and image shape, got "
                 f"{self.version} with others: {'; '.join(others[:_NAMED])}{more}. {_REMEDY}"
             )
         with torch.no_grad():
@@ -93,7 +93,7 @@ class StartingWeights:
             likelihood.begin_at(self.likelihood.sigma)
 
     def _check_unlike_weights(self, model: LatentImageModel) -> None:
-        """What no shape of a weight tells."""
+        """Differences that no shape of a weight shows."""
         for key, wanted, got in (
             ("model.likelihood", model.likelihood.spec().name, self.likelihood.name),
             ("model.logvar_min, model.logvar_max", model.logvar_bounds, self.logvar_bounds),
@@ -101,7 +101,7 @@ class StartingWeights:
             if got is not None and wanted != got:
                 raise ConfigError(
                     f"trainer.start_from: expected a version with the recipe's {key}, {wanted}, got "
-                    f"{self.version} with {got}: the same weights mean something else there. {_REMEDY}"
+                    f"{self.version} with {got}: the same weights have another meaning there. {_REMEDY}"
                 )
 
     def _biases_of_zero(self, networks: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """From a model in torch to two ONNX files: `x → mu, logvar` and `z → x_hat`.
 
-Knows torch's exporter and the ONNX format. Knows nothing of runs, stores or runtimes: whether a runtime
-computes the same with these files is asked in `training.graphs.parity`.
+Knows torch's exporter and the ONNX format. Knows nothing of runs, stores or runtimes:
+`training.graphs.parity` checks that a runtime computes the same with these files.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from model_store.onnx_guard import RANDOM_OPERATORS
 from training.errors import ExportError
 from training.models import LatentImageModel
 
-#: torch 2.13's own default; opset 17 gave a graph that onnxruntime refuses.
+#: torch 2.13's own default; onnxruntime rejects the graphs of opset 17.
 OPSET = 20
-#: Two or more: an example batch of one would be baked into the graph as a constant.
+#: Two or more: the exporter turns an example batch of one into a constant of the graph.
 _EXAMPLE_BATCH = 2
 
 
@@ -65,8 +65,8 @@ class _Decoder(nn.Module):
 def export_graphs(model: LatentImageModel) -> Graphs:
     """Export both halves in float32 with a dynamic batch axis, and check them as files.
 
-    Equal weights give equal bytes: names, stack traces and paths that the exporter leaves in the
-    files are taken out.
+    Equal weights yield equal bytes: names, stack traces and paths that the exporter leaves in the files are
+    removed.
 
     Args:
         model: On the CPU, float32; exported as in evaluation mode.
@@ -75,7 +75,7 @@ def export_graphs(model: LatentImageModel) -> Graphs:
         Self-contained ONNX files.
 
     Raises:
-        ExportError: The exporter fails, or gives a file that is invalid, random or not of `OPSET`.
+        ExportError: The exporter fails, or produces a file that is invalid, random or not of `OPSET`.
     """
     unsuitable = sorted(
         {
@@ -112,11 +112,11 @@ def _export(role: str, module: nn.Module, example: Tensor, *, inputs: list[str],
             )
         assert program is not None  # dynamo=True always returns the program
         graph = program.model_proto
-    except Exception as error:  # the exporter raises whatever its many passes raise
+    except Exception as error:  # the exporter raises exceptions of many kinds, from its many passes
         raise ExportError(
             f"{role}: torch {torch.__version__} could not export it to ONNX opset {OPSET} with onnx "
             f"{onnx.__version__}: {type(error).__name__}: {_first_line(error)}. Install the versions of the "
-            "constraints file, or simplify the layer that is named."
+            "constraints file, or simplify the named layer."
         ) from error
     _strip(graph)
     del graph.graph.value_info[:]
@@ -127,7 +127,7 @@ def _export(role: str, module: nn.Module, example: Tensor, *, inputs: list[str],
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Silence two remarks of the exporter that no user can act on, and nothing else."""
+    """Silence exactly two remarks of the exporter, which no user can act on."""
     registration = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = registration.level
     registration.setLevel(logging.ERROR)  # "torchvision is not installed", four times; nothing here needs it
@@ -161,8 +161,8 @@ def _check(role: str, graph: onnx.ModelProto) -> None:
     versions = {entry.domain or "ai.onnx": entry.version for entry in graph.opset_import}
     if versions != {"ai.onnx": OPSET}:
         raise ExportError(
-            f"{role}: expected opset {OPSET} of ai.onnx and nothing else, got {versions}. Install the "
-            "versions of the constraints file."
+            f"{role}: expected only opset {OPSET} of ai.onnx, got {versions}. Install the versions of the "
+            "constraints file."
         )
     random = sorted({node.op_type for node in _nodes(graph.graph)} & RANDOM_OPERATORS)
     if random:
@@ -173,7 +173,7 @@ def _check(role: str, graph: onnx.ModelProto) -> None:
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Every node, those of nested graphs included."""
+    """Every node, including those of nested graphs."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:

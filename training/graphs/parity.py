@@ -1,8 +1,8 @@
-"""Does onnxruntime compute with the exported files what torch computes with the model?
+"""Compare the results of onnxruntime with the exported files and of torch with the model.
 
-Knows torch, onnxruntime and how far they may differ. Knows nothing of runs or of the store.
-The only module of `training` that runs onnxruntime, with its telemetry off;
-`training.graphs.published_model` runs published graphs through it.
+Knows torch, onnxruntime and the permitted differences. Knows nothing of runs or of the store. It is the only
+module of `training` that runs onnxruntime, with its telemetry off; `training.graphs.published_model` runs
+published graphs through it.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ class OnnxPair:
     """An encoder and a decoder in onnxruntime, with the settings of the service."""
 
     def __init__(self, graphs: Graphs, *, threads: int = 1) -> None:
-        """Load both, to be run on `threads` threads.
+        """Load both, to run on `threads` threads.
 
         Raises:
-            ExportError: onnxruntime refuses a file.
+            ExportError: onnxruntime rejects a file.
         """
         self._encoder = _session("encoder", graphs.encoder, threads)
         self._decoder = _session("decoder", graphs.decoder, threads)
@@ -91,9 +91,9 @@ def check_parity(
     Args:
         model: On the CPU; compared as in evaluation mode.
         runtime: The exported files.
-        x: Images in [0, 1]; taken round and round when fewer than the batches need.
+        x: Images in [0, 1]; repeated if they are fewer than the batches need.
         z: Latents, likewise.
-        spec: How far latents and pixels may differ, absolutely.
+        spec: Permitted absolute differences of latents and pixels.
         batch_sizes: Sizes to try.
 
     Returns:
@@ -121,7 +121,8 @@ def check_parity(
                 raise ExportError(
                     f"parity: {name} on a batch of {size}: expected torch and onnxruntime to differ by at "
                     f"most {bound:g}, got {got}. Nothing was published. Install the versions of the "
-                    "constraints file and export again; if it stays, the exporter mistranslates a layer."
+                    "constraints file and export again. If the difference remains, the exporter "
+                    "mistranslates a layer."
                 )
             largest[name] = max(largest[name], difference)
     return Parity(**largest, batch_sizes=tuple(batch_sizes))
@@ -130,10 +131,10 @@ def check_parity(
 def record_golden_vectors(
     runtime: OnnxPair, *, x: Float[Tensor, "n c h w"], z: Float[Tensor, "m latent"]
 ) -> GoldenVectors:
-    """Answers of onnxruntime, which parity has just held against torch, to compare other machines with.
+    """Results of onnxruntime that agree with torch's, for comparison with other machines.
 
-    They are the runtime's and not torch's, because a server asks whether *its* onnxruntime still
-    computes what this one did: torch's own rounding would eat into that bound.
+    They are the runtime's results and not torch's. A server checks that *its* onnxruntime still computes the
+    same; torch's own rounding would use up a part of the permitted difference.
     """
     images, latents = np.ascontiguousarray(x.numpy()), np.ascontiguousarray(z.numpy())
     mu, logvar = runtime.encode(images)
@@ -147,7 +148,7 @@ def _runtime() -> Any:
         import onnxruntime  # noqa: PLC0415
     except ImportError as error:
         raise ExportError(
-            f"parity: expected onnxruntime to compare with, got: {error}. Install `vae-service[train]`."
+            f"parity: expected onnxruntime for the comparison, got: {error}. Install `vae-service[train]`."
         ) from error
     return onnxruntime
 
@@ -164,7 +165,7 @@ def _session(role: str, graph: bytes, threads: int) -> Any:
         return runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a class per status code, without a common base
         raise ExportError(
-            f"{role}: onnxruntime {runtime.__version__} refuses the exported file: {_one_line(error)} "
+            f"{role}: onnxruntime {runtime.__version__} rejects the exported file: {_one_line(error)} "
             "Nothing was published. Install the versions of the constraints file."
         ) from error
 
@@ -194,6 +195,6 @@ def _difference(name: str, expected: Array, got: Array, size: int) -> float:
     if expected.shape != got.shape:
         raise ExportError(
             f"parity: {name} on a batch of {size}: expected shape {expected.shape}, got {got.shape}. The "
-            "batch axis was fixed during export. Nothing was published."
+            "export fixed the batch axis. Nothing was published."
         )
     return float(np.abs(expected.astype(np.float64) - got.astype(np.float64)).max())

@@ -1,7 +1,7 @@
-"""A published version behind the face of a torch model, so that one code measures runs and what is served.
+"""A published version with the interface of a torch model, so that the same code measures runs and versions.
 
-Knows the two graphs, the likelihood that the manifest states, and how `x_hat` becomes that likelihood's
-parameters again. Knows nothing of figures. onnxruntime is run by `training.graphs.parity`.
+Knows the two graphs, the likelihood of the manifest, and the inverse from `x_hat` to that likelihood's
+parameters. Knows nothing of figures. `training.graphs.parity` runs onnxruntime.
 
 ::
 
@@ -30,27 +30,27 @@ from training.models import (
     Likelihood,
 )
 
-#: Nearest to 0 that a probability is taken for: float32 resolves those near 0 finely, so only a true zero
-#: (a sigmoid that underflowed) is lifted, to a cost of 87 nats.
+#: Lower bound of a probability. float32 resolves small numbers finely, so the bound lifts only a true zero (a
+#: sigmoid that underflowed), to a cost of 87 nats.
 LOWEST_PROBABILITY = float(np.finfo(np.float32).tiny)
-#: Nearest to 1: float32 rounds all that lies beyond to 1 itself. A pixel there costs at most 17.3 nats,
-#: where the logit behind it might have said more.
+#: Upper bound of a probability: float32 rounds all larger numbers to 1. Such a pixel costs at most 17.3 nats,
+#: where its logit might have cost more.
 HIGHEST_PROBABILITY = 1.0 - 2.0**-25
 
 
 class _Published(LatentImageModel):
-    """What both kinds share: the graphs answer in place of layers."""
+    """The common part of both kinds: the graphs replace the layers."""
 
     def __init__(self, published: PublishedModel, *, threads: int) -> None:
-        """Load a verified version and hold it against its golden vectors.
+        """Load a verified version and compare it with its golden vectors.
 
         Args:
-            published: As `ModelStore.open` gives it.
-            threads: Of onnxruntime, for each graph.
+            published: From `ModelStore.open`.
+            threads: Threads of onnxruntime, for each graph.
 
         Raises:
-            ExportError: onnxruntime refuses a graph.
-            GoldenMismatch: It computes something else here than where the version was exported.
+            ExportError: onnxruntime rejects a graph.
+            GoldenMismatch: Its results differ from those at the export.
         """
         manifest = published.manifest
         super().__init__(
@@ -59,9 +59,9 @@ class _Published(LatentImageModel):
             likelihood=_likelihood(manifest),
             image_shape=manifest.image.shape,
             latent_size=manifest.latent_size,
-            logvar_bounds=(-math.inf, math.inf),  # the graph has its own inside
+            logvar_bounds=(-math.inf, math.inf),  # the graph contains its own bounds
         )
-        # The bytes are this model's weights: they, and nothing else, decide `weights_sha256`.
+        # The bytes are this model's weights: they alone determine `weights_sha256`.
         self.register_buffer("encoder_graph", _as_tensor(published.encoder))
         self.register_buffer("decoder_graph", _as_tensor(published.decoder))
         self._pair = OnnxPair(Graphs(published.encoder, published.decoder), threads=threads)
@@ -75,11 +75,11 @@ class _Published(LatentImageModel):
         return DiagonalGaussian(mu=torch.from_numpy(mu), logvar=torch.from_numpy(logvar))
 
     def decode(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch channel height width"]:
-        """x_hat by `decoder.onnx`, as the service answers it."""
+        """x_hat by `decoder.onnx`, as the service returns it."""
         return torch.from_numpy(self._pair.decode(np.ascontiguousarray(z.numpy(), dtype=np.float32)))
 
     def decode_params(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch channel height width"]:
-        """The logit of x_hat: what the decoder computed before its last operation, as far as x_hat tells."""
+        """The logit of x_hat: the decoder's value before its last operation, up to rounding."""
         return logit(self.decode(z))
 
 
@@ -95,8 +95,8 @@ def published_model(published: PublishedModel, *, threads: int) -> PublishedVAE 
     """A version of either kind, on `threads` threads.
 
     Raises:
-        ExportError: onnxruntime refuses a graph.
-        GoldenMismatch: It computes something else here than where the version was exported.
+        ExportError: onnxruntime rejects a graph.
+        GoldenMismatch: Its results differ from those at the export.
     """
     kind = PublishedVAE if published.manifest.kind == "vae" else PublishedAutoEncoder
     return kind(published, threads=threads)
@@ -115,7 +115,7 @@ def logit(p: Float[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
 def _likelihood(manifest: Manifest) -> Likelihood:
     stated = manifest.likelihood
     if isinstance(stated, GaussianLikelihood):
-        # Fitted or not, it is fixed now.
+        # It is a constant now, learned or not.
         return Gaussian(sigma=stated.sigma, learned=False)
     return Bernoulli()
 

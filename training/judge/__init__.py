@@ -1,1 +1,1 @@
-"""The judge: a small classifier that decides whether generated images are readable."""
+"""The judge: a small classifier that decides whether generated images are recognisable."""

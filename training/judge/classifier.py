@@ -1,7 +1,7 @@
-"""The judge: a small classifier of the training labels, by which drawn images are judged.
+"""The judge: a small classifier of the training labels, which assesses drawn images.
 
-Knows its network, its file and how it is asked. How it is fitted is in `training.judge.fitting`. It judges
-models and is never part of one: nothing of it is exported or served.
+Knows its network, its file and its interface. `training.judge.fitting` fits it. It judges models and is never
+part of one: it is neither exported nor served.
 
 ::
 
@@ -27,9 +27,10 @@ from training.models.networks import ImageShape, ResidualEncoder
 from training.objectives.progress import Progress, in_batches
 from training.runs.run_directory import write_tensors, write_text
 
-#: An image whose most probable label has less than this is one that the judge cannot read.
+#: An image whose most probable label has less than this is unrecognisable to the judge.
 READABLE = 0.5
-#: From here on it is sure. It is sure of many an odd image too: classifiers are, away from what they learned.
+#: From here on it is certain. It is also certain about many odd images: classifiers are, far from their
+#: training images.
 SURE = 0.9
 FEATURES = 64
 _CHANNELS = (24, 48)
@@ -52,7 +53,7 @@ class JudgeNetwork(nn.Module):
         self.head = nn.Linear(FEATURES, classes)
 
     def features(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch feature"]:
-        """What the last layer sees; distances between images are taken here."""
+        """The input of the last layer, in which distances between images are measured."""
         features: Tensor = self.activation(self.trunk(x))
         return features
 
@@ -64,12 +65,12 @@ class JudgeNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class JudgeFacts:
-    """What `judge.json` holds: how this judge came to be, and how far it can be believed."""
+    """`judge.json`: the origin of this judge, and its reliability."""
 
     image_shape: ImageShape
     classes: int
     accuracy: float
-    """Share of the test images whose label it gives."""
+    """Share of the test images that it classifies correctly."""
     protocol: str
     """Data, test images, epochs and seed behind `accuracy`."""
     trained_on: str
@@ -80,7 +81,7 @@ class JudgeFacts:
 
 @dataclass(frozen=True, eq=False)
 class Verdicts:
-    """What the judge sees in each image."""
+    """The judge's result for each image."""
 
     probabilities: Float[Tensor, "n label"]
     features: Float[Tensor, "n feature"]
@@ -117,39 +118,40 @@ class Judge:
         return f"a classifier with {100.0 * self.facts.accuracy:.2f} % accuracy ({self.facts.protocol})"
 
     def check_shape(self, image_shape: ImageShape, *, of: str) -> None:
-        """Refuse to look at images of another shape than the judge's own.
+        """Reject images of another shape than the judge's own.
 
         Raises:
-            DataError: They are `of` something with another shape.
+            DataError: The images, described by `of`, have another shape.
         """
         if self.facts.image_shape != image_shape:
             raise DataError(
-                f"judge: expected one for images shaped {image_shape}, as {of} takes, got one for "
-                f"{self.facts.image_shape}. Make one of these images with `vae-train judge`."
+                f"judge: expected one for images of shape {image_shape}, as {of} requires, got one for "
+                f"{self.facts.image_shape}. Make one for these images with `vae-train judge`."
             )
 
     def check_labels(self, images: ImageSet) -> None:
-        """Refuse images whose labels are not those that the judge learned to give.
+        """Reject images whose labels differ from the judge's.
 
         Raises:
-            DataError: It learned from other images, from other labels of them, or does not say from which.
+            DataError: It was fitted to other images or labels, or does not record them.
         """
-        facts, again = self.facts, "Make one of these with `vae-train judge`."
+        facts, again = self.facts, "Make one for these with `vae-train judge`."
         if facts.trained_on != images.fingerprint:
             raise DataError(
-                f"--judge: expected one fitted to {images.name}, whose labels are asked for, got one of "
-                f"other images. {again}"
+                f"--judge: expected one that was fitted to {images.name}, because their labels are needed, "
+                f"got one for other images. {again}"
             )
         if facts.trained_on_labels != labels_fingerprint(images.labels):
             other = "other labels of the same images" if facts.trained_on_labels else "an earlier release"
             raise DataError(
-                f"--judge: expected one fitted to the labels of {images.name}, got one of {other}. {again}"
+                f"--judge: expected one that was fitted to the labels of {images.name}, got one of {other}. "
+                f"{again}"
             )
 
     def ask(
         self, images: Float[Tensor, "n c h w"], *, what: str = "judging", progress: Progress | None = None
     ) -> Verdicts:
-        """Look at images in [0, 1]."""
+        """Classify images in [0, 1]."""
         return look(self.network, images, what=what, progress=progress)
 
 
@@ -168,7 +170,7 @@ def look(
     what: str = "judging",
     progress: Progress | None = None,
 ) -> Verdicts:
-    """What a network in evaluation mode sees in images in [0, 1]."""
+    """The result of a network in evaluation mode for images in [0, 1]."""
     probabilities, features = [], []
     for batch in in_batches(images, _BATCH, what, progress):
         seen = network.features(batch)
@@ -184,10 +186,10 @@ def save_judge(folder: Path, judge: Judge) -> None:
 
 
 def load_judge(folder: Path) -> Judge:
-    """Read what `save_judge` wrote; weights are read with `weights_only=True`.
+    """Read the files of `save_judge`; weights are read with `weights_only=True`.
 
     Raises:
-        RunDirectoryError: There is no judge, or its files cannot be read or do not belong together.
+        RunDirectoryError: The directory has no judge, or its files are unreadable or inconsistent.
     """
     try:
         stated = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
@@ -196,7 +198,7 @@ def load_judge(folder: Path) -> Judge:
             network = JudgeNetwork(facts.image_shape, facts.classes)
         weights = io.BytesIO((folder / _WEIGHTS).read_bytes())
         network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    except Exception as error:  # JSON, files and torch raise many kinds; each is handed to the caller
+    except Exception as error:  # JSON, files and torch raise many kinds; each reaches the caller
         raise RunDirectoryError(
             f"{folder}: expected a judge, got {type(error).__name__}: {' '.join(str(error).split())[:200]}. "
             f"Make one with `vae-train judge --data DIR --out {shlex.quote(str(folder))}`."

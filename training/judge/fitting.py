@@ -1,6 +1,6 @@
-"""Fitting the judge: labelled images in, a classifier and its accuracy on the test images out.
+"""Fit the judge: from labelled images to a classifier and its accuracy on the test images.
 
-Knows images, labels, shifts and the optimiser. Knows nothing of latent models or of what the judge is for.
+Knows images, labels, shifts and the optimiser. Knows nothing of latent models or the purpose of the judge.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from training.fitting.ema import decay_after
 from training.judge.classifier import Judge, JudgeFacts, JudgeNetwork, labels_fingerprint, look
 from training.randomness.seeding import generator_for
 
-#: Passes over the training images; accuracy hardly rises with more.
+#: Passes over the training images; more hardly raise the accuracy.
 EPOCHS = 10
 _BATCH = 128
 _LEARNING_RATE = 3e-3
 _WEIGHT_DECAY = 0.02
 _EMA_DECAY = 0.998
-#: Largest shift of a training image to each side, in pixels: labels do not change with it.
+#: Largest shift of a training image to each side, in pixels, which never changes its label.
 _SHIFT = 2
 
 
@@ -37,17 +37,17 @@ def fit_judge(
     epochs: int = EPOCHS,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Judge:
-    """Fit a judge; equal seeds and threads give equal bits.
+    """Fit a judge; equal seeds and threads yield equal bits.
 
     AdamW with a one-cycle learning rate (arXiv:1708.07120), cross-entropy, images shifted by up to two
-    pixels, and a running mean of the weights. The test images decide nothing: they are looked at once, at
-    the end.
+    pixels, and a moving average of the weights. The test images influence nothing: they are used once, at the
+    end.
 
     Args:
         data: Labelled training and test images.
-        seed: Of initial weights, order and shifts.
+        seed: Seed of initial weights, order and shifts.
         epochs: Passes over the training images.
-        tell: Given a line for people after each epoch.
+        tell: Called with a line for people after each epoch.
 
     Raises:
         DataError: Labels are missing, or all alike.
@@ -98,7 +98,7 @@ def fit_judge(
 
 
 def shifted(x: Float[Tensor, "n c h w"], *, generator: torch.Generator) -> Float[Tensor, "n c h w"]:
-    """Each image moved by whole pixels, up to two to each side, black coming in."""
+    """Each image shifted by whole pixels, up to two to each side, with black pixels at its edge."""
     images, _, height, width = x.shape
     padded = functional.pad(x, (_SHIFT, _SHIFT, _SHIFT, _SHIFT))
     offsets = torch.randint(0, 2 * _SHIFT + 1, (2, images, 1), generator=generator)

@@ -1,6 +1,6 @@
 """Models: posterior, likelihoods, networks, and the two kinds built from them.
 
-`build_model` is the only place where a recipe's words become layers.
+`build_model` is the only place that turns a recipe's words into layers.
 """
 
 from torch import nn
@@ -33,7 +33,7 @@ __all__ = [
 def build_model(config: ModelConfig, image_shape: ImageShape) -> VAE | AutoEncoder:
     """A freshly initialised model for images of `image_shape` (channels, height, width).
 
-    Weights are drawn from torch's global generator: seed it first.
+    Initial weights come from torch's global generator: seed it first.
     """
     model_class: type[VAE] | type[AutoEncoder]
     # Mean and log variance of each latent, or the code alone.

@@ -15,9 +15,9 @@ from training.randomness.noise import Source
 class AutoEncoder(LatentImageModel):
     """A point in latent space for every image; trained on reconstruction alone.
 
-    It keeps the VAE's interface so that it trains, evaluates, exports and serves by the same
-    code: its `logvar` is the lower bound of the recipe, a constant that means nothing, and no
-    density over z is learned, so drawing z from N(0, I) is not generation.
+    It shares the VAE's interface, so that the same code trains, evaluates, exports and serves it. Its
+    `logvar` is a constant without meaning: the lower bound of the recipe. It learns no density over z, so
+    drawing z from N(0, I) generates nothing.
 
     Source:
         Hinton & Salakhutdinov 2006, doi:10.1126/science.1127647 (deep autoencoder).
@@ -40,5 +40,5 @@ class AutoEncoder(LatentImageModel):
         return posterior.mu
 
     def divergence(self, posterior: DiagonalGaussian) -> Float[Tensor, " batch"]:
-        """Zero: there is no prior to be close to."""
+        """Zero: it has no prior."""
         return torch.zeros_like(posterior.mu[:, 0])

@@ -1,8 +1,8 @@
-"""The likelihood p(x|z): what a decoder's output says about the pixels.
+"""The likelihood p(x|z): the distribution of the pixels, from a decoder's output.
 
-Knows tensors and nats. Knows nothing of networks or latents: a decoder gives `params`, one real
-number per pixel, and a likelihood turns them into a mean picture and a log density.
-Costs are summed over pixels and never averaged over them: an average would hide a β of hundreds.
+Knows tensors and nats. Knows nothing of networks or latents. A decoder returns `params`, one real number per
+pixel, and a likelihood turns them into a mean image and a log density. Costs are summed over pixels and never
+averaged over them: an average would hide a β of hundreds.
 """
 
 import math
@@ -19,7 +19,7 @@ from training.models.posterior import LOG_2PI
 
 
 class Likelihood(nn.Module, ABC):
-    """What every likelihood offers; `params` are the decoder's raw outputs, any real number."""
+    """The interface of every likelihood; `params` are the decoder's raw outputs, any real number."""
 
     def mean(
         self, params: Float[Tensor, "batch channel height width"]
@@ -37,15 +37,14 @@ class Likelihood(nn.Module, ABC):
 
     @abstractmethod
     def spec(self) -> BernoulliLikelihood | GaussianLikelihood:
-        """What the manifest says about this likelihood."""
+        """The manifest's description of this likelihood."""
 
 
 class Bernoulli(Likelihood):
     """Every pixel is a coin with probability sigmoid(params): cross-entropy.
 
-    A log-likelihood when x is binary. For grey x in [0, 1] the cost is a cross-entropy that no
-    normalised density stands behind; it is finite and its gradient is right, but it must never
-    be reported as a likelihood.
+    A log-likelihood when x is binary. For grey x in [0, 1] the cost is a cross-entropy without a normalised
+    density. It is finite and its gradient is right, but it must never be reported as a likelihood.
     """
 
     def log_prob(
@@ -58,26 +57,26 @@ class Bernoulli(Likelihood):
         Source:
             Kingma & Welling 2013, arXiv:1312.6114, appendix C.1, equation 11.
         """
-        # float32 whatever autocast made of the logits: 784 terms are summed.
+        # float32 for any autocast of the logits: 784 terms are summed.
         cost = functional.binary_cross_entropy_with_logits(params.float(), x.float(), reduction="none")
         return -cost.flatten(start_dim=1).sum(dim=-1)
 
     def spec(self) -> BernoulliLikelihood:
-        """`bernoulli`, which has nothing to state."""
+        """`bernoulli`, without parameters."""
         return BernoulliLikelihood()
 
 
 class Gaussian(Likelihood):
     """Every pixel is N(sigmoid(params), σ²) with one σ for all: squared error in units of 2σ².
 
-    σ is stated by the recipe or learned with the weights; a learned one cannot fall below
-    `sigma_min`, because a density without a floor grows without bound on images that are all alike.
+    The recipe fixes σ, or it is learned with the weights. A learned σ cannot fall below `sigma_min`, because
+    a density without a floor grows without bound on images that are all alike.
     """
 
     sigma_parameter: Tensor
 
     def __init__(self, *, sigma: float, learned: bool, sigma_min: float = 0.01) -> None:
-        """Start from `sigma` (pixel range units), and keep it there unless `learned`."""
+        """Start with `sigma` (pixel range units), and keep it unless `learned`."""
         super().__init__()
         self.learned = learned
         self.sigma_min = sigma_min if learned else 0.0
@@ -89,12 +88,12 @@ class Gaussian(Likelihood):
             self.register_buffer("sigma_parameter", torch.tensor(sigma))
 
     def _raw(self, sigma: float) -> float:
-        """Inverse softplus, so that softplus gives `sigma` back: log(expm1(y)), steady for large y."""
+        """Inverse softplus, so that softplus returns `sigma`: log(expm1(y)), stable for large y."""
         above = sigma - self.sigma_min
         return above + math.log(-math.expm1(-above))
 
     def begin_at(self, sigma: float) -> None:
-        """Let a learned σ go on from another one; but near its floor it would hardly move."""
+        """Set a learned σ to another value, but not to its floor, where it would hardly move."""
         lowest = 1.2 * self.sigma_min
         with torch.no_grad():
             self.sigma_parameter.fill_(self._raw(max(sigma, lowest)))
@@ -117,7 +116,7 @@ class Gaussian(Likelihood):
             Kingma & Welling 2013, arXiv:1312.6114, appendix C.2, equation 12; one learned σ for
             all pixels as in Rybkin et al. 2020, arXiv:2006.13202, section 3.1.
         """
-        # float32 whatever autocast made of the parameters: 784 terms are summed.
+        # float32 for any autocast of the parameters: 784 terms are summed.
         residual = (x.float() - self.mean(params.float())) / self.sigma
         per_pixel = -0.5 * (residual.square() + LOG_2PI) - self.sigma.log()
         return per_pixel.flatten(start_dim=1).sum(dim=-1)

@@ -1,8 +1,8 @@
 """Trunks: from an image to features, and from a latent vector to one number per pixel.
 
-Knows shapes and layers. Knows nothing of posteriors, likelihoods or objectives.
-No batch normalisation anywhere: an example's answer must not depend on its batch-mates.
-Every shape is derived from the image's, so any side from 8 pixels works.
+Knows shapes and layers. Knows nothing of posteriors, likelihoods or objectives. There is no batch
+normalisation: the result for an example must not depend on the rest of its batch. Every shape is derived from
+the image's, so any side from 8 pixels works.
 """
 
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ class ResidualBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch channel height width"]
     ) -> Float[Tensor, "batch channel height width"]:
-        """x and what the two convolutions add to it."""
+        """x plus the output of the two convolutions."""
         residual: Tensor = self.second(self.activation(self.first(self.activation(x))))
         return x + residual
 
@@ -125,7 +125,7 @@ class ResidualDecoder(nn.Module):
     def forward(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch channel height width"]:
         """One number for each pixel of each image, unbounded."""
         out: Tensor = self.layers(z)
-        # Sides that were rounded up on the way in are cropped here; a no-op for multiples of 4.
+        # Crop sides that the encoder rounded up; a no-op for multiples of 4.
         return out[:, :, : self.height, : self.width]
 
 
@@ -134,8 +134,8 @@ def soft_bound(
 ) -> Float[Tensor, "batch latent"]:
     """Squash real numbers into [low, high] by a tanh whose slope is 1 in the middle.
 
-    Unlike a clamp it keeps a gradient near the bounds, so a unit that strayed there comes back.
-    exp(logvar) can then neither overflow nor reach zero.
+    Unlike a clamp it keeps a gradient near the bounds, so a unit that strayed there returns. exp(logvar) can
+    then neither overflow nor reach zero.
     """
     middle, half = 0.5 * (low + high), 0.5 * (high - low)
     return middle + half * torch.tanh((raw - middle) / half)

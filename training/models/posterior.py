@@ -19,9 +19,8 @@ LOG_2PI = math.log(2.0 * math.pi)
 class DiagonalGaussian:
     """N(mu, diag(exp(logvar))) for each example of a batch.
 
-    Two numbers per latent dimension, so four in two dimensions: a region, where an autoencoder
-    has a point. `logvar` is log σ² (not log σ): σ = exp(0.5 · logvar) is positive whatever a
-    network puts out.
+    Two numbers per latent dimension describe a region, whereas an autoencoder has a point. `logvar` is log σ²
+    (not log σ): σ = exp(0.5 · logvar) is positive for any output of a network.
     """
 
     mu: Float[Tensor, "batch latent"]
@@ -43,9 +42,8 @@ class DiagonalGaussian:
         The gradient reaches mu and logvar because the noise does not depend on them.
 
         Args:
-            eps: Standard-normal noise; drawn here when left out.
-            generator: Where the noise is drawn from when `eps` is left out; `None` is torch's
-                global generator.
+            eps: Standard-normal noise; drawn here if left out.
+            generator: Source of the noise if `eps` is left out; `None` is torch's global generator.
 
         Source:
             Kingma & Welling 2013, arXiv:1312.6114, section 2.4 and equation 10.
@@ -67,8 +65,8 @@ class DiagonalGaussian:
     def kl_per_dimension(self) -> Float[Tensor, "batch latent"]:
         """KL(q(z_j|x) ‖ N(0, 1)) of each latent dimension, in nats, always >= 0.
 
-        Written with expm1, so that a posterior close to the prior does not lose its divergence,
-        nor gain a negative one, to rounding.
+        Written with expm1, so that rounding neither removes the divergence of a posterior close to the prior
+        nor makes it negative.
 
         Source:
             Kingma & Welling 2013, arXiv:1312.6114, appendix B (sign flipped: the paper states -KL).

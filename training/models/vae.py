@@ -1,8 +1,7 @@
-"""The variational autoencoder: an encoder, a decoder, and the interface every model here offers.
+"""The variational autoencoder: an encoder, a decoder, and the interface of every model here.
 
-Knows networks, posterior and likelihood. Knows no objective, no data and no training.
-The noise is given from outside: neither `encode` nor `decode` draws any, so both export as
-deterministic graphs.
+Knows networks, posterior and likelihood. Knows no objective, no data and no training. The caller passes the
+noise: neither `encode` nor `decode` draws any, so both export as deterministic graphs.
 """
 
 from abc import ABC, abstractmethod
@@ -18,7 +17,7 @@ from training.randomness.noise import Source
 
 
 class LatentImageModel(nn.Module, ABC):
-    """Encoder, decoder and likelihood; what differs between kinds is the posterior and its use.
+    """Encoder, decoder and likelihood; the kinds differ in the posterior and its use.
 
     ::
 
@@ -37,7 +36,7 @@ class LatentImageModel(nn.Module, ABC):
         latent_size: int,
         logvar_bounds: tuple[float, float],
     ) -> None:
-        """Put the parts together; `training.models.build_model` makes them from a recipe."""
+        """Assemble the parts; `training.models.build_model` makes them from a recipe."""
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
@@ -54,7 +53,7 @@ class LatentImageModel(nn.Module, ABC):
     def sample_posterior(
         self, posterior: DiagonalGaussian, *, generator: Source = None
     ) -> Float[Tensor, "batch latent"]:
-        """The z that training decodes: drawn for a VAE, the mean for an autoencoder."""
+        """The z that training decodes: a draw for a VAE, the mean for an autoencoder."""
 
     @abstractmethod
     def divergence(self, posterior: DiagonalGaussian) -> Float[Tensor, " batch"]:

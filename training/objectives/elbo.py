@@ -1,4 +1,4 @@
-"""The evidence lower bound and its parts, and a tighter bound beside it; one value per example, in nats.
+"""The evidence lower bound, its parts, and a tighter bound; one value per example, in nats.
 
 Knows models, images and β. Knows nothing of optimisers, epochs or Lightning.
 """
@@ -17,7 +17,7 @@ from training.randomness.noise import Source
 
 @dataclass(frozen=True)
 class ObjectiveTerms:
-    """The two costs of each example, and the bound they make."""
+    """The two costs of each example, and the bound that they form."""
 
     reconstruction_nll: Float[Tensor, " batch"]
     """-log p(x|z), summed over pixels: for one z drawn from the posterior, or the mean over several."""
@@ -26,7 +26,7 @@ class ObjectiveTerms:
     beta: float
     """Weight of the KL term in `weighted_elbo`."""
     importance_bound: Float[Tensor, " batch"] | None = None
-    """The importance-weighted bound of the same draws; None where one z was drawn: its bound is the ELBO."""
+    """The importance-weighted bound of the same draws; None for one z, whose bound is the ELBO."""
 
     @property
     def elbo(self) -> Float[Tensor, " batch"]:
@@ -39,7 +39,7 @@ class ObjectiveTerms:
 
     @property
     def weighted_elbo(self) -> Float[Tensor, " batch"]:
-        """The bound with β on its KL term; what training maximises. The ELBO itself when β = 1.
+        """The bound with β on its KL term, which training maximises. The ELBO itself when β = 1.
 
         Source:
             Higgins et al. 2017 (β-VAE), openreview Sy2fzU9gl, equation 4; with β rising from 0 as
@@ -50,11 +50,11 @@ class ObjectiveTerms:
 
     @property
     def loss(self) -> Float[Tensor, ""]:
-        """What the optimiser lowers: the mean over examples, in nats per image.
+        """The loss that the optimiser minimises: the mean over examples, in nats per image.
 
-        Minus the weighted ELBO or, where there are several draws, minus the mean of it and of their
-        importance-weighted bound. The latter alone would no longer care for a posterior that one draw
-        is enough of, and `encode` gives that posterior to users.
+        Minus the weighted ELBO or, with several draws, minus the mean of it and of their importance-weighted
+        bound. The latter alone would neglect the posterior of a single draw, and `encode` returns that
+        posterior to users.
 
         Source:
             Rainforth et al. 2018, arXiv:1802.04537, section 5 (CIWAE), with both weights 1/2.
@@ -75,16 +75,16 @@ def elbo_terms(
 ) -> ObjectiveTerms:
     """encode → sample → decode → cost.
 
-    With K samples an image, there is also their importance-weighted bound,
-    log 1/K Σ p(x|z_k) p(z_k) / q(z_k|x), whatever β.
+    K samples per image also yield their importance-weighted bound, log 1/K Σ p(x|z_k) p(z_k) / q(z_k|x), for
+    any β.
 
     Args:
         model: VAE or autoencoder.
         x: The images whose likelihood is bounded.
-        seen: What the encoder looks at instead of `x`. The bound on log p(x) holds whatever q
-            depends on; it is only less tight when q knows less.
+        seen: The encoder's input instead of `x`. The bound on log p(x) holds for any dependence of q; it is
+            only less tight if q has less information.
         beta: Weight of the KL term in the loss.
-        samples: K, the draws of each image; each is decoded. An autoencoder has one.
+        samples: K, the draws per image; each is decoded. An autoencoder has one.
         generator: Source of the posterior noise.
 
     Source:
@@ -95,7 +95,7 @@ def elbo_terms(
         z = model.sample_posterior(posterior, generator=generator)
         log_px_z = model.likelihood.log_prob(x, model.decode_params(z))
         return ObjectiveTerms(reconstruction_nll=-log_px_z, kl=model.divergence(posterior), beta=beta)
-    # Draws of one image side by side, so that processes which share a batch also share its noise.
+    # Draws of the same image are adjacent, so that processes that share a batch also share its noise.
     drawn = DiagonalGaussian(
         mu=posterior.mu.repeat_interleave(samples, dim=0),
         logvar=posterior.logvar.repeat_interleave(samples, dim=0),

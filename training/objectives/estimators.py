@@ -2,9 +2,9 @@
 
 Knows models, observations and noise. Knows no protocol, no file and no training step.
 
-All noise is drawn image by image from a counter-based generator keyed by (seed, index of the image,
-purpose), so what is drawn for an image depends neither on the batch size nor on the other images.
-Every result is one float64 number per image, in nats.
+A counter-based generator with the key (seed, index of the image, purpose) draws the noise of each image. The
+draws for an image depend neither on the batch size nor on the other images. Every result is one float64
+number per image, in nats.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from training.objectives.progress import Progress, in_batches
 
 
 class _Purpose(IntEnum):
-    """Independent streams of one image: the noise of one figure never moves another."""
+    """Independent streams of one image: the noise of one figure never changes another."""
 
     BINARISATION = 0
     ELBO = 1
@@ -35,7 +35,7 @@ class _Purpose(IntEnum):
 
 
 def _generator(seed: int, index: int, purpose: _Purpose) -> np.random.Generator:
-    """The stream of one image, as Philox counters: 2^192 draws lie between two purposes."""
+    """The stream of one image, as Philox counters: 2^192 draws separate two purposes."""
     return np.random.Generator(np.random.Philox(key=[seed, index], counter=[0, 0, 0, purpose]))
 
 
@@ -51,7 +51,7 @@ class Observations:
         return len(self.image_set)
 
     def take(self, indices: Int64[Tensor, " m"]) -> Float[Tensor, "m c h w"]:
-        """The images at `indices`; image i is binarised in the same way in whatever company it comes."""
+        """The images at `indices`; the binarisation of image i does not depend on the other images."""
         x = to_unit_interval(self.image_set.images[indices])
         if self.binarisation == "grey":
             return x
@@ -74,7 +74,7 @@ class Observations:
         return torch.from_numpy(noise)
 
     def protocol(self, count: int | None = None) -> str:
-        """Which images and how binarised, in words; `count` of them at random when fewer than all."""
+        """The choice and the binarisation of the images, in words; `count` at random if fewer than all."""
         every = len(self.image_set)
         which = (
             f"all {every:,} images of {self.image_set.name}"
@@ -87,7 +87,7 @@ class Observations:
 
 @dataclass(frozen=True, eq=False)
 class ElboParts:
-    """The terms of the bound for each image, in nats, and where its posterior lies."""
+    """The terms of the bound for each image, in nats, and the mean of its posterior."""
 
     reconstruction_nll: Float64[Tensor, " n"]
     """-log p(x|z) at one z drawn from q(z|x)."""
@@ -124,12 +124,12 @@ def elbo_parts(
 
 @dataclass(frozen=True, eq=False)
 class Posteriors:
-    """Where the posterior of each image lies, and the z at which the bound was taken."""
+    """The posterior of each image, and the z of the bound."""
 
     mu: Float64[Tensor, "n latent"]
     logvar: Float64[Tensor, "n latent"]
     z: Float64[Tensor, "n latent"]
-    """One draw from each, with the noise of `elbo_parts`; an autoencoder's code itself."""
+    """One draw from each, with the noise of `elbo_parts`; for an autoencoder, the code itself."""
 
     def mean_kl_per_dimension(self) -> Float64[Tensor, " latent"]:
         """Mean over images of KL(q(z_j|x) ‖ N(0, 1)), in nats."""
@@ -164,19 +164,19 @@ def importance_weighted_log_px(
     batch_size: int,
     progress: Progress | None = None,
 ) -> Float64[Tensor, " m"]:
-    """A lower bound on log p(x) of each chosen image that rises with K and tends to it.
+    """A lower bound on log p(x) of each chosen image, which rises with K and tends to log p(x).
 
     log p̂_K(x) = log 1/K Σ_k p(x|z_k) p(z_k) / q(z_k|x), z_k ~ q(z|x), for K = `samples`. K = 1 is a
-    one-sample estimate of the ELBO. The sum is taken by logsumexp in float64. The first K samples of
-    an image are the same for every larger K.
+    one-sample estimate of the ELBO. The sum is taken by logsumexp in float64. The first K samples of an image
+    are the same for every larger K.
 
     Args:
         model: In evaluation mode.
         observations: The images.
-        indices: Which of them to measure.
+        indices: The images to measure.
         samples: K.
         batch_size: Latents decoded in one call.
-        progress: Told as images are done.
+        progress: Called as images are done.
 
     Returns:
         Nats per image, in the order of `indices`.
@@ -228,7 +228,7 @@ def autoencoder_reconstruction_nll(
     batch_size: int,
     progress: Progress | None = None,
 ) -> Float64[Tensor, " n"]:
-    """-log p(x|z) at z = mu: the only cost that a model without a posterior has."""
+    """-log p(x|z) at z = mu: the only cost of a model without a posterior."""
     device = _device(model)
     costs = []
     for indices in in_batches(torch.arange(len(observations)), batch_size, "reconstruction", progress):

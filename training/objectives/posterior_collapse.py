@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
-#: Below this KL the posterior carries next to no information: the decoder ignores z.
+#: Below this KL the posterior carries almost no information: the decoder ignores z.
 COLLAPSED_KL_NATS: Final = 1.0
-#: A model of fewer steps than this has not learned yet; it has not collapsed.
+#: A model after fewer steps has not learned yet; it has not collapsed.
 STEPS_TO_LEARN: Final = 50
 #: Reconstructions with more than this share of the error of the mean image are the mean image.
 _COLLAPSED_ERROR_SHARE: Final = 0.99
@@ -25,7 +25,7 @@ def is_collapsed(kl: float) -> bool:
 
 
 def reconstructs_the_mean_image(*, rmse: float, mean_image_rmse: float) -> bool:
-    """Whether a decoder gives back the mean image for every image: the collapse of an autoencoder.
+    """Whether a decoder returns the mean image for every image: the collapse of an autoencoder.
 
     Args:
         rmse: Root mean squared error of the reconstructions, in units of [0, 1].

@@ -1,6 +1,6 @@
-"""The rows of a tensor, batch by batch, and how far a long computation over them has come.
+"""The rows of a tensor, batch by batch, and the progress of a long computation over them.
 
-Knows tensors. Knows nothing of models, or of who watches.
+Knows tensors. Knows nothing of models, or of the display of the progress.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 Progress = Callable[[str, int, int], None]
-"""Called with (what is being measured, images done, images in all)."""
+"""Called with (name of the figure, images done, images in all)."""
 
 
 def in_batches(
@@ -23,14 +23,14 @@ def in_batches(
     earlier: int = 0,
     total: int | None = None,
 ) -> Iterator[Tensor]:
-    """The rows in their order, at most `batch_size` at a time; reports each batch once it is dealt with.
+    """The rows in their order, at most `batch_size` at a time; reports each batch when it is processed.
 
     Args:
         rows: Images, latents or indices.
         batch_size: Rows of a batch; the last one may be shorter.
         what: Name of the computation.
         progress: Left out, nothing is reported.
-        earlier: Rows of the same computation that were dealt with before these.
+        earlier: Rows of the same computation that were processed before these.
         total: Rows of the whole computation; left out, these are all.
     """
     done = earlier

@@ -1,7 +1,7 @@
 """Charts of a report as PNG bytes: bars, scatters with ellipses, sheets of images with labelled rows.
 
-Knows arrays, labels and matplotlib's file backend. Knows nothing of models or of what is measured. Sheets
-without labels are drawn by `training.plots.grids`.
+Knows arrays, labels and matplotlib's file backend. Knows nothing of models or measurements.
+`training.plots.grids` draws sheets without labels.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from training.plots import grids
 
 _DPI = 110
 _BLUE, _GREY = "#1f77b4", "#b8b8b8"
-#: Standard deviations along each half axis of an ellipse that are drawn.
+#: Standard deviations along each half axis of an ellipse.
 ELLIPSE_SIGMAS = 2.0
 _LEGEND_LABELS = 20
-#: Square points of all dots of a scatter together, within bounds: few are drawn larger than many.
+#: Total area of all dots of a scatter in square points, within bounds: few dots are larger than many.
 _DOTS_AREA = 12_000.0
 _LEGEND_DOT = 45.0
-#: Names below bars: how many, of how many characters side by side, and how many characters at all.
+#: Names below bars: their number, the characters side by side, and the total characters.
 _NAMES_BESIDE, _NARROW_CHARACTERS, _MOST_CHARACTERS = 32, 3, 20
 
 
@@ -42,7 +42,7 @@ def bars(
     xlabel: str,
     legend: tuple[str, str],
 ) -> bytes:
-    """One bar for each value; the filled ones in colour, the others grey, `legend` telling which is which."""
+    """One bar for each value; the filled ones in colour, the others grey, with a `legend` for both."""
     figure, axes = _axes(width=max(4.0, min(11.0, 1.2 + 0.24 * len(values))), height=3.0)
     places = np.arange(len(values))
     for chosen, colour, label in ((filled, _BLUE, legend[0]), (~filled, _GREY, legend[1])):
@@ -64,7 +64,7 @@ def paired_bars(
     xlabel: str,
     ylabel: str,
 ) -> bytes:
-    """Two values side by side for each name: such as a histogram beside the one it should be."""
+    """Two values side by side for each name: such as a histogram and its target."""
     figure, axes = _axes(width=max(4.5, min(11.0, 1.2 + 0.45 * len(first))), height=2.8)
     places = np.arange(len(first))
     axes.bar(places - 0.2, first, width=0.4, color=_BLUE, label=legend[0])
@@ -88,7 +88,7 @@ def scatter(
 ) -> bytes:
     """Points by label, with ellipses of two standard deviations around `centres`; m = 0 draws none.
 
-    `label_names` are those of labels 0, 1, …; left out, the number is the name.
+    `label_names` are those of labels 0, 1, …; left out, the numbers are the names.
     """
     figure, axes = _axes(width=6.6, height=5.4)
     size = min(14.0, max(3.0, _DOTS_AREA / len(points)))
@@ -130,7 +130,7 @@ def scatter(
                 handle.set_alpha(1.0)
                 handle.set_sizes([_LEGEND_DOT])
         for kind, text in zip(np.unique(labels).tolist(), legend.get_texts(), strict=True):
-            # Afterwards, because matplotlib leaves out what begins with an underscore.
+            # Afterwards, because matplotlib drops labels that begin with an underscore.
             text.set(text=_short(label_names[kind]) if label_names else str(kind), parse_math=False)
     return _png(figure)
 
@@ -142,7 +142,7 @@ def labelled_rows(
     row_names: Sequence[str],
     column_names: Sequence[str] = (),
 ) -> bytes:
-    """Images in rows of `columns`, each row with its name on the left, columns with theirs on top."""
+    """Images in rows of `columns`, each row with its name on the left, and columns with names on top."""
     sheet = grids.sheet(images, columns=columns)
     height, width = images.shape[-2] + 2, images.shape[-1] + 2
     inches_a_pixel = 0.42 / max(width, height)
@@ -179,7 +179,7 @@ def _finish(axes: Axes, *, xlabel: str, ylabel: str, legend: bool = True) -> Non
     axes.grid(visible=True, alpha=0.25)
     axes.set_axisbelow(True)
     if legend:
-        # Above the axes, where no bar is.
+        # Above the axes, outside of the bars.
         axes.legend(fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
 
 
@@ -187,7 +187,7 @@ def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     # Without the software's version, so that equal figures are equal bytes.
     with warnings.catch_warnings():
-        # The name of a label may be in any script; what the font lacks is a box in the picture.
+        # The name of a label may be in any script; a character that the font lacks becomes a box.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -1,8 +1,7 @@
-"""Pictures of a run: reconstructions, samples and curves, as PNG files.
+"""Plots of a run: reconstructions, samples and curves, as PNG files.
 
-Knows images in [0, 1], columns of a CSV log and matplotlib's file backend. Knows nothing of models,
-and never opens a window. Each file is replaced in one step, so that a viewer that looks while training
-writes sees a whole picture, old or new.
+Knows images in [0, 1], columns of a CSV log and matplotlib's file backend. Knows nothing of models, and never
+opens a window. Each file is replaced atomically, so that a viewer always sees a complete image, old or new.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from torch import Tensor
 _GAP_PIXELS = 2
 _GROUP_GAP_PIXELS = 8
 _GAP_GREY = 0.27
-#: Parts of the data that a log column may start with, and the colour of each in every panel.
+#: Prefixes of log columns for the parts of the data, and the colour of each in every panel.
 _PARTS = {"train": "#1f77b4", "validation": "#d62728", "val": "#d62728", "test": "#2ca02c"}
 _NATS = ("elbo", "kl", "nll", "loss")
 
@@ -51,7 +50,7 @@ def reconstruction_png(
     columns: int = 16,
     scale: int = 3,
 ) -> bytes:
-    """Draw pairs: each image, and right below it what the model gives back.
+    """Draw pairs: each image, and directly below it its reconstruction.
 
     Args:
         x: Images in [0, 1], one or three channels.
@@ -60,11 +59,11 @@ def reconstruction_png(
         scale: Screen pixels for each image pixel.
 
     Raises:
-        ValueError: The shapes differ, or cannot be drawn.
+        ValueError: The shapes differ, or are unsuitable.
     """
     if x.shape != x_hat.shape:
         raise ValueError(
-            f"expected reconstructions shaped as the images, {tuple(x.shape)}, got {tuple(x_hat.shape)}"
+            f"expected reconstructions of the images' shape {tuple(x.shape)}, got {tuple(x_hat.shape)}"
         )
     tops, bottoms = _tiles(x), _tiles(x_hat)
     bands = []
@@ -92,12 +91,12 @@ def sample_png(
 
     Args:
         images: In [0, 1], one or three channels.
-        columns: Images in a row; the squarest grid when left out.
+        columns: Images in a row; left out, the squarest grid.
         scale: Screen pixels for each image pixel.
-        gap_pixels: Image pixels between images; 0 makes one picture of them.
+        gap_pixels: Image pixels between images; 0 joins them without gaps.
 
     Raises:
-        ValueError: There is nothing to draw, or the images cannot be drawn.
+        ValueError: The images are none, or of an unsuitable shape.
     """
     columns = columns or math.ceil(math.sqrt(len(images)))
     return _png(sheet(images, columns=columns, gap_pixels=gap_pixels), scale)
@@ -106,7 +105,7 @@ def sample_png(
 def sheet(
     images: Float[Tensor, "n c h w"], *, columns: int, gap_pixels: int = _GAP_PIXELS
 ) -> Float32[np.ndarray, "height width 3"]:
-    """Images in rows on one sheet, `gap_pixels` between them, one pixel for each of theirs."""
+    """Images in rows on one sheet, with `gap_pixels` between them, one pixel for each of theirs."""
     tiles = _tiles(images)
     rows = [
         _row(tiles[start : start + columns], columns, gap_pixels) for start in range(0, len(tiles), columns)
@@ -117,15 +116,15 @@ def sheet(
 def curves(path: Path, log_csv: Path) -> bool:
     """Draw every quantity of a CSV log over the epochs, one panel each, its parts of the data together.
 
-    Columns named `train_kl`, `validation_kl` or `train/kl`, `val/kl` share the panel `kl`. Empty cells
-    and a last line cut short by a killed process are skipped.
+    Columns named `train_kl`, `validation_kl` or `train/kl`, `val/kl` share the panel `kl`. Empty cells and an
+    incomplete last line of a killed process are skipped.
 
     Args:
         path: PNG file to write.
         log_csv: The log, with a header line and a column `epoch` or `step`.
 
     Returns:
-        False, and nothing is written, while the log holds no numbers yet.
+        False, and nothing is written, while the log contains no numbers yet.
     """
     axis, series = _read_log(log_csv)
     panels: dict[str, dict[str, npt.NDArray[np.float64]]] = {}
@@ -169,12 +168,12 @@ def _draw_panel(axes: Axes, quantity: str, parts: Mapping[str, npt.NDArray[np.fl
 
 
 def _leave_out_the_first_plunge(axes: Axes, parts: Mapping[str, npt.NDArray[np.float64]]) -> None:
-    """Show the part of the scale where the work is done: the first epochs are ten times the rest."""
+    """Show the relevant part of the scale: the values of the first epochs are ten times the rest."""
     values = np.concatenate([points[:, 1] for points in parts.values()])
     if len(values) < 10:
         return
     lowest, low, high, highest = np.quantile(values, (0.0, 0.1, 0.9, 1.0)).tolist()
-    # A cost plunges from above, a bound climbs from below: either end may hold the outliers.
+    # A cost falls from above, a bound rises from below: either end may contain the outliers.
     bottom = low if high - lowest > 3.0 * (high - low) > 0.0 else lowest
     top = high if highest - low > 3.0 * (high - low) > 0.0 else highest
     if (bottom, top) != (lowest, highest):
@@ -197,7 +196,7 @@ def _read_log(log_csv: Path) -> tuple[str, dict[str, npt.NDArray[np.float64]]]:
 
 
 def _number(text: object) -> float | None:
-    """The finite number in a cell, or None for anything else: an empty cell, a word, NaN."""
+    """The finite number in a cell, or None for any other content: an empty cell, a word, NaN."""
     try:
         value = float(text) if isinstance(text, str) else math.nan
     except ValueError:
@@ -224,7 +223,7 @@ def _tiles(images: Float[Tensor, "n c h w"]) -> npt.NDArray[np.float32]:
 def _row(
     tiles: npt.NDArray[np.float32], columns: int, gap_pixels: int = _GAP_PIXELS
 ) -> npt.NDArray[np.float32]:
-    """Tiles side by side, filled up with gap to `columns`, so that rows of any length stack."""
+    """Tiles side by side, padded with gap to `columns`, so that rows of any length stack."""
     height, width = tiles.shape[1:3]
     row = np.full((height, columns * (width + gap_pixels) - gap_pixels, 3), _GAP_GREY, dtype=np.float32)
     for number, tile in enumerate(tiles):
@@ -248,7 +247,7 @@ def _png(floats: npt.NDArray[np.float32], scale: int) -> bytes:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Write beside the target, then rename over it."""
+    """Write a temporary file, then rename it over the target."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:

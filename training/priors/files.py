@@ -1,7 +1,7 @@
-"""A fitted prior in a run directory: `prior.npz` as it is published, beside it what goes into the manifest.
+"""The fitted prior of a run directory: `prior.npz` in its published form, and its entry for the manifest.
 
-Knows the two files, and which weights they belong to. Knows nothing of fitting, of stores or of what is to be
-done about a prior of other weights.
+Knows the two files, and the weights they belong to. Knows nothing of fitting, of stores or of the use of a
+prior.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ from training.runs.run_directory import RunDirectory, write_bytes, write_text
 
 
 class _PriorFacts(BaseModel):
-    """What `prior.json` holds."""
+    """The contents of `prior.json`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     weights_sha256: Sha256
-    """Of the weights whose encoder made the latents."""
+    """Digest of the weights whose encoder made the latents."""
     prior_sha256: Sha256
-    """Of `prior.npz`, which is written first: after a crash in between they do not fit, and are not used."""
+    """Digest of `prior.npz`, which is written first. After a crash in between, the digest does not match, and
+    neither file is used."""
     fitted: FittedPrior
 
 
 @dataclass(frozen=True)
 class _Stated:
-    """What `prior.npz` is held against before it is part of a version."""
+    """The model that `prior.npz` must match before it is part of a version."""
 
     latent_size: int
     fitted_prior: FittedPrior
@@ -40,18 +41,18 @@ class _Stated:
 
 @dataclass(frozen=True, eq=False)
 class PriorOfRun:
-    """What lies in a run directory."""
+    """The fitted prior of a run directory."""
 
     entry: FittedPrior
     mixtures: PriorMixtures
     weights_sha256: str
-    """Of the weights that it was fitted to: a run that went on has others."""
+    """Digest of the weights that it was fitted to: a run that continued has others."""
 
 
 def write_prior(
     directory: RunDirectory, fitted: FittedPrior, mixtures: PriorMixtures, *, weights_sha256: str
 ) -> None:
-    """Write `prior.npz` and `prior.json`, in place of earlier ones."""
+    """Write `prior.npz` and `prior.json`, and replace earlier ones."""
     data = mixtures.to_bytes()
     facts = _PriorFacts(
         weights_sha256=weights_sha256, prior_sha256=hashlib.sha256(data).hexdigest(), fitted=fitted
@@ -61,10 +62,10 @@ def write_prior(
 
 
 def read_prior(directory: RunDirectory, *, latent_size: int) -> PriorOfRun | None:
-    """The prior that lies in the run directory, of whatever weights; None where none does.
+    """The prior in the run directory, for any weights; None if there is none.
 
     Raises:
-        RunDirectoryError: The files hold something else, or do not belong together.
+        RunDirectoryError: The files contain something else, or do not belong together.
     """
     if not directory.prior_facts.exists() and not directory.prior.exists():
         return None
@@ -72,16 +73,16 @@ def read_prior(directory: RunDirectory, *, latent_size: int) -> PriorOfRun | Non
         facts = _PriorFacts.model_validate_json(directory.prior_facts.read_bytes())
         data = directory.prior.read_bytes()
         if hashlib.sha256(data).hexdigest() != facts.prior_sha256:
-            raise ValueError("prior.npz is not the file that prior.json speaks of")
+            raise ValueError("prior.npz is not the file of prior.json")
         mixtures = PriorMixtures.from_bytes(data, _Stated(latent_size, facts.fitted))
         return PriorOfRun(facts.fitted, mixtures, facts.weights_sha256)
     except (ValueError, OSError, InvalidPrior) as error:
         raise RunDirectoryError(
-            f"{directory.prior}: expected what `vae-train fit-prior` writes, got: {str(error)[:300]}. "
-            f"{fit_again(directory)}, or remove both files to go on without."
+            f"{directory.prior}: expected the output of `vae-train fit-prior`, got: {str(error)[:300]}. "
+            f"{fit_again(directory)}, or remove both files to continue without a prior."
         ) from error
 
 
 def fit_again(directory: RunDirectory) -> str:
-    """What to do about a prior that cannot be used: the beginning of a sentence."""
+    """The remedy for an unusable prior: the beginning of a sentence."""
     return f"Run `vae-train fit-prior {shlex.quote(str(directory.root))} --data DIR`"

@@ -1,11 +1,11 @@
-"""Mixtures of labels, narrowed until a judge reads what was asked for.
+"""Calibrate the mixtures of labels: narrow them until a judge recognises the labels of their draws.
 
-Knows mixtures of labels, and whoever reads the images that z decodes to. Knows nothing of encoders, fitting
-or files.
+Knows mixtures of labels, and a reader of the images that z decodes to. Knows nothing of encoders, fitting or
+files.
 
-A Gaussian has tails where no image of its label lies: what is drawn there decodes to something that has no
-label, or another one. Whoever asks for a seven wants a seven, so each label's Gaussians are drawn in around
-their means, no more than is needed: the variety of the images goes with it.
+A Gaussian has tails in regions without images of its label. A draw from there decodes to an image with no
+label, or another one. A user who requests a seven wants a seven, so each label's Gaussians are narrowed
+around their means, but no more than needed, because narrowing reduces the variety of the images.
 """
 
 from __future__ import annotations
@@ -19,48 +19,48 @@ from numpy.typing import NDArray
 
 from model_store import GaussianMixture, Metric
 
-#: Factors on the deviations from a component's mean, in the order in which they are tried.
+#: Factors on the deviations from a component's mean, in the order of the trials.
 FACTORS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5)
-#: Share of the draws whose label the judge must read; a little above the 98 % that are aimed at.
+#: Share of the draws whose label the judge must recognise; slightly above the target of 98 %.
 WANTED_SHARE = 0.985
 DRAWS = 2000
-#: Labels whose factors a protocol tells one by one.
+#: Maximum number of labels whose factors a protocol lists.
 _NAMED = 20
 
 Read = Callable[[NDArray[np.float32]], NDArray[np.int64]]
-"""The label that the image of each z shows."""
+"""The label of the image of each z."""
 
 
 @dataclass(frozen=True)
 class Reader:
-    """A judge that looks at what z decodes to."""
+    """A judge that classifies the images that z decodes to."""
 
     read: Read
     about: str
-    """Who reads, for the protocol."""
+    """The name of the judge, for the protocol."""
 
 
 @dataclass(frozen=True, eq=False)
 class Narrowed:
-    """The mixture of a label as it is published."""
+    """The mixture of a label in its published form."""
 
     mixture: GaussianMixture
     factor: float
     share: float
-    """Of draws from it that are read as its label."""
+    """Share of its draws that the judge recognises as its label."""
 
 
 def narrowed(label: int, mixture: GaussianMixture, *, read: Read, seed: int) -> Narrowed:
-    """With the largest of `FACTORS` at which enough draws are read as the label.
+    """Scale with the largest of `FACTORS` at which the judge recognises enough draws as the label.
 
-    Where none is enough: with the largest at which about as many are read as at the best, within one standard
-    error.
+    If no factor is enough: scale with the largest at which it recognises about as many as at the best, within
+    one standard error.
 
     Args:
-        label: As the judge counts them.
-        mixture: Of the label's images.
-        read: Who says what an image shows.
-        seed: Of the draws; every factor is tried on the same noise.
+        label: The judge's number of the label.
+        mixture: Mixture of the label's images.
+        read: The judge.
+        seed: Seed of the draws; every factor uses the same noise.
     """
     rng = np.random.default_rng([seed, label])
     component = rng.choice(len(mixture.weights), DRAWS, p=mixture.weights)
@@ -94,7 +94,7 @@ def narrow_labels(
 
 
 def asked_label_share(of: Mapping[str, Narrowed], *, by: str, seed: int) -> Metric:
-    """The figure that the narrowing was chosen by, so a little better than other draws would give."""
+    """The figure by which the factors were chosen, so slightly better than for other draws."""
     return Metric(
         name="asked_label_share",
         value=float(np.mean([each.share for each in of.values()])),
@@ -105,7 +105,7 @@ def asked_label_share(of: Mapping[str, Narrowed], *, by: str, seed: int) -> Metr
 
 
 def protocol(of: Mapping[str, Narrowed], *, by: str, seed: int) -> str:
-    """What was done to the mixtures of labels, in words."""
+    """The changes of the mixtures of labels, in words."""
     factors = ", ".join(f"{label}: {each.factor:g}" for label, each in of.items())
     if len(of) > _NAMED:
         least, most = (extreme(each.factor for each in of.values()) for extreme in (min, max))

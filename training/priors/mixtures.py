@@ -1,4 +1,4 @@
-"""Gaussian mixtures fitted to rows of z by EM, with the number of components chosen on rows held out.
+"""Gaussian mixtures, fitted to rows of z by EM, with a number of components chosen on held-out rows.
 
 Knows rows of numbers, scikit-learn and the store's mixtures. Knows nothing of images, labels, models or
 files. Densities are in nats.
@@ -22,7 +22,7 @@ from model_store.prior import GaussianMixture
 #: EM ends when the mean log density rises by less than this in a round, in nats, or after so many rounds.
 TOLERANCE_NATS = 1e-3
 MOST_ROUNDS = 200
-#: Added to every variance, as a fraction of the mean variance of the rows: a latent that does not vary, as an
+#: Added to every variance, as a fraction of the mean variance of the rows: a constant latent, which an
 #: autoencoder may have, would make its covariance singular.
 REGULARISATION = 1e-4
 
@@ -31,37 +31,37 @@ Rows = NDArray[np.float32] | NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class ChosenMixture:
-    """A mixture, and how the numbers of components that were tried compare on rows held out."""
+    """A mixture, and the comparison of the tried numbers of components on held-out rows."""
 
     mixture: GaussianMixture
     held_out_nats: dict[int, float]
-    """Mean log density of the rows held out, by the number of components that was tried."""
+    """Mean log density of the held-out rows, by the tried number of components."""
 
 
 def rows_needed(latent_size: int, components: int) -> int:
-    """Least rows to fit so many full covariances to: twice as many for each as make one of full rank."""
+    """Minimum number of rows for full covariances: twice as many for each as make one of full rank."""
     return 2 * (latent_size + 1) * components
 
 
 def choose_mixture(
     z: Rows, held_out: Rows, *, candidates: Sequence[int], seed: int, rows_of_each: int = 1
 ) -> ChosenMixture:
-    """Fit a mixture of each size that the rows suffice for, and keep the one that describes others best.
+    """Fit a mixture of each size that the rows suffice for, and return the best on held-out rows.
 
     Args:
         z: Rows to fit to, (n, latent), at least `rows_needed(latent, 1)` of them.
-        held_out: Rows to choose by, (m, latent), at least one.
+        held_out: Rows for the choice, (m, latent), at least one.
         candidates: Numbers of components to try.
-        seed: Of the initial clusters.
-        rows_of_each: How many rows belong to one observation, such as draws from one posterior: more of them
-            do not suffice for more covariances.
+        seed: Seed of the initial clusters.
+        rows_of_each: Number of rows of one observation, such as draws from one posterior: more of them do not
+            suffice for more covariances.
 
     Returns:
-        The best of them, as it will be published: the figures are of its rounded numbers.
+        The best of them, in its published form: the figures belong to its rounded numbers.
 
     Source:
         Ghosh et al. 2019, arXiv:1903.12436, section 4 (ex-post density estimation): a density is fitted to
-        the latents of a trained model. The choice by held-out rows is ours; the paper takes ten components.
+        the latents of a trained model. The choice by held-out rows is ours; the paper uses ten components.
     """
     observations = len(z) // rows_of_each
     suffices = [count for count in candidates if observations >= rows_needed(z.shape[1], count)]
@@ -71,7 +71,7 @@ def choose_mixture(
 
 
 def joined(mixtures: Sequence[GaussianMixture], shares: Sequence[float]) -> GaussianMixture:
-    """One mixture of all the Gaussians: that of draws of which so many shares come from each."""
+    """One mixture of the Gaussians of several mixtures, weighted by the mixtures' shares of the draws."""
     weights = np.concatenate([share * each.weights for each, share in zip(mixtures, shares, strict=True)])
     return GaussianMixture(
         weights=weights / weights.sum(),
@@ -85,8 +85,8 @@ def fit_mixture(z: Rows, *, components: int, seed: int) -> GaussianMixture:
 
     Args:
         z: Rows, (n, latent), n at least `components`.
-        components: How many Gaussians; one that ends with less than a row of its own is left out.
-        seed: Of the initial clusters.
+        components: Number of Gaussians; one that ends with less than a row of its own is dropped.
+        seed: Seed of the initial clusters.
 
     Source:
         Dempster, Laird & Rubin 1977, "Maximum likelihood from incomplete data via the EM
@@ -102,7 +102,7 @@ def fit_mixture(z: Rows, *, components: int, seed: int) -> GaussianMixture:
         random_state=seed,
     )
     with warnings.catch_warnings():
-        # The most rounds are a budget and not a failure: what was reached by then is judged by rows held out.
+        # The maximum of rounds is a budget and not a failure: held-out rows assess the result.
         warnings.simplefilter("ignore", ConvergenceWarning)
         machine.fit(rows)
     kept = machine.weights_ * len(rows) >= 1.0

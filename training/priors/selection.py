@@ -1,15 +1,15 @@
 """A prior fitted after training: mixtures over the posterior samples of the training images.
 
 Knows encoders, image sets with labels, and mixtures. Knows nothing of files, stores or commands. The encoder
-may be a run's model or a published graph: whatever gives (mu, logvar) of a batch.
+may be a run's model or a published graph: any function from a batch to (mu, logvar).
 
     training images ──encoder──▶ z ~ q(z|x) ──EM──▶ one mixture of all, one of each label
     images held back                       └──▶ choose the number of components
     a judge, if there is one               └──▶ narrow those of the labels (`label_calibration`)
     test images                            └──▶ the figures: log p(z), fitted and N(0, I)
 
-The mean of log p(z) over posterior samples is the part of the bound that a prior decides: a prior that is
-better by so many nats here makes the ELBO of the same encoder and decoder better by as many.
+The mean of log p(z) over posterior samples is the part of the bound that depends on the prior. A prior that
+is better by some nats here improves the ELBO of the same encoder and decoder by as many.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ from training.priors.mixtures import (
 )
 from training.randomness.seeding import generator_for
 
-#: Numbers of components that are tried for the mixture of all images, and for that of one label.
+#: Numbers of components to try for the mixture of all images, and for the mixture of one label.
 CANDIDATES = (1, 10, 20, 40)
 LABEL_CANDIDATES = (1, 2, 4, 8, 16)
-#: With a mixture of their own in one version, by its manifest.
+#: Maximum number of labels with their own mixture in one version, by its manifest.
 MAX_LABELS = 1000
-#: Posterior samples of each training image that the mixtures of labels are fitted to.
+#: Posterior samples of each training image, for the mixtures of labels.
 DRAWS = 4
 _BATCH_SIZE = 256
-#: Among numbers of components that were tried: N(0, I), of which nothing is fitted.
+#: The key of N(0, I), which has no fitted parameters, among the tried numbers of components.
 _STANDARD = 0
 
 Encode = Callable[[Float[Tensor, "batch c h w"]], tuple[Tensor, Tensor]]
@@ -63,25 +63,25 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """How images become z."""
+    """The map from images to z."""
 
     encode: Encode
     kind: Literal["vae", "ae"]
-    """Of an `ae`, whose `logvar` means nothing, z is the code itself."""
+    """For an `ae`, whose `logvar` has no meaning, z is the code itself."""
     binarisation: Binarisation
-    """What the encoder saw in training."""
+    """The encoder's input in training."""
 
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """The images, by what they are for."""
+    """The images, by their purpose."""
 
     train: ImageSet
-    """What the mixtures are fitted to."""
+    """Images for fitting the mixtures."""
     held_back: ImageSet
-    """What the numbers of components are chosen by."""
+    """Images for choosing the numbers of components."""
     test: ImageSet
-    """What the figures are measured on."""
+    """Images for the figures."""
 
     def __iter__(self) -> Iterator[ImageSet]:
         return iter((self.train, self.held_back, self.test))
@@ -89,7 +89,7 @@ class Parts:
 
 @dataclass(frozen=True, eq=False)
 class PriorFit:
-    """What a version publishes of a fitted prior."""
+    """The part of a fitted prior that a version publishes."""
 
     entry: FittedPrior
     mixtures: PriorMixtures
@@ -123,25 +123,26 @@ def fit_prior(
     tell: Tell = lambda _: None,
     progress: Progress | None = None,
 ) -> PriorFit:
-    """Fit the mixtures, choose their sizes on the images held back, measure them on the test images.
+    """Fit the mixtures, choose their sizes on the held-out images, measure them on the test images.
 
     Args:
-        encoder: Gives the posterior of a batch.
-        parts: The images; those fitted to must be the ones that the model was trained on.
-        seed: Of binarisation, posterior samples and initial clusters; the same seed gives the same mixtures.
-        with_labels: Also fit a mixture to the images of each label, where they have labels.
-        label_names: What label 0, 1, … is called; left out, the number is the name.
-        reader: By whom the mixtures of labels are narrowed; left out, they stay as they are fitted.
-        tell: Given a line for people after each mixture.
-        progress: Told how many images are encoded.
+        encoder: Returns the posterior of a batch.
+        parts: The images; those for fitting must be the model's training images.
+        seed: Seed of binarisation, posterior samples and initial clusters; the same seed yields the same
+            mixtures.
+        with_labels: Also fit a mixture to the images of each label, if they have labels.
+        label_names: Names of the labels 0, 1, …; left out, the numbers are the names.
+        reader: Narrows the mixtures of labels; left out, they stay as fitted.
+        tell: Called with a line for people after each mixture.
+        progress: Called with the number of encoded images.
 
     Raises:
         DataError: There are too few images to fit a covariance to. Labels with too few are left out.
-        NonFiniteTraining: The encoder gave NaN or infinity.
+        NonFiniteTraining: The encoder returned NaN or infinity.
 
     Source:
-        Ghosh et al. 2019, arXiv:1903.12436, section 4. They fit to the codes of a deterministic encoder; for
-        a VAE we fit to samples of q(z|x), because means alone would leave out the spread that the decoder was
+        Ghosh et al. 2019, arXiv:1903.12436, section 4. They fit to the codes of a deterministic encoder. For
+        a VAE we fit to samples of q(z|x), because means alone would omit the spread that the decoder was
         trained with.
     """
     train, held_back, test = (
@@ -163,7 +164,7 @@ def fit_prior(
             labelled[label] = _chosen(of, *rows, candidates=candidates, seed=seed)
             tell(_line(of, labelled[label]))
     elif with_labels and train.labels is not None:
-        tell("no mixtures of labels: the images to validate on have none")
+        tell("no mixtures of labels: the validation images have no labels")
     whole = _chosen("all images", train.z[:1], held_back.z, candidates=CANDIDATES, seed=seed)
     if labelled:
         whole = _or_those_of_the_labels(whole, labelled, train, held_back)
@@ -201,14 +202,14 @@ def fit_prior(
 
 
 def _draws(encoder: Encoder) -> int:
-    """Of z, for each training image; the code of an autoencoder is always the same."""
+    """z of each training image; the code of an autoencoder is always the same."""
     return DRAWS if encoder.kind == "vae" else 1
 
 
 def _encoded(
     encoder: Encoder, images: ImageSet, *, draws: int, seed: int, number: int, progress: Progress | None
 ) -> _Latents:
-    """So many z of each image: posterior samples, each of another binarisation, or an autoencoder's code."""
+    """Several z of each image: posterior samples, each newly binarised, or an autoencoder's code."""
     z = []
     for draw in range(draws):
         observations = Observations(images, encoder.binarisation, seed=seed + draw)
@@ -231,7 +232,7 @@ def _encoded(
     if not torch.isfinite(stacked).all():
         raise NonFiniteTraining(
             f"{images.name}: expected finite latents, got NaN or infinity from the encoder. Its weights are "
-            "broken: train again with a lower learning rate, or go back to an earlier checkpoint."
+            "broken: train again with a lower learning rate, or return to an earlier checkpoint."
         )
     return _Latents(stacked.numpy(), None if images.labels is None else images.labels.numpy())
 
@@ -249,8 +250,8 @@ def _chosen(
     if _too_few(z, held_back):
         raise DataError(
             f"{of}: expected at least {rows_needed(latent, 1):,} training images, to fit a covariance of "
-            f"{latent} latents to, and 1 held back, got {images:,} and {held_back.shape[1]:,}. Give more "
-            "images, hold another number back (data.validation_size), or train with fewer latents."
+            f"{latent} latents to, and 1 held-out image, got {images:,} and {held_back.shape[1]:,}. Add "
+            "images, hold out another number (data.validation_size), or train with fewer latents."
         )
     return choose_mixture(
         z.reshape(-1, latent), held_back[0], candidates=candidates, seed=seed, rows_of_each=draws
@@ -258,30 +259,29 @@ def _chosen(
 
 
 def _too_few(z: NDArray[np.float32], held_back: NDArray[np.float32]) -> bool:
-    """For one covariance, or to choose by; both (draws, images, latent)."""
+    """Whether the images are too few for one covariance, or for the choice; both (draws, images, latent)."""
     return bool(z.shape[1] < rows_needed(z.shape[2], 1) or held_back.shape[1] == 0)
 
 
 def _left_out(name: str, z: NDArray[np.float32], held_back: NDArray[np.float32]) -> str:
     latent = z.shape[2]
     return (
-        f"label {name}: left out, no prior of its own: {z.shape[1]:,} training images and "
-        f"{held_back.shape[1]:,} held back; at least {rows_needed(latent, 1):,} are needed to fit a "
-        f"covariance of {latent} latents to, and 1 held back. Its images are part of the prior of all "
-        "images. Give more of them, hold another number back (data.validation_size), or train with fewer "
-        "latents"
+        f"label {name}: left out, it has no prior of its own: {z.shape[1]:,} training images and "
+        f"{held_back.shape[1]:,} held-out ones; a covariance of {latent} latents needs at least "
+        f"{rows_needed(latent, 1):,}, and 1 held-out image. Its images are part of the prior of all images. "
+        "Add images of it, hold out another number (data.validation_size), or train with fewer latents"
     )
 
 
 def _label_candidates(labels: int) -> tuple[int, ...]:
-    """Numbers of components whose mixtures of so many labels fit into a version, beside that of all images.
+    """Numbers of components whose mixtures fit into a version, for so many labels and all images.
 
     Raises:
-        DataError: A version cannot have mixtures of so many labels.
+        DataError: A version cannot contain mixtures of so many labels.
     """
     if labels > MAX_LABELS:
         raise DataError(
-            f"labels: expected at most {MAX_LABELS:,} with a mixture of their own, got {labels:,}. Use "
+            f"labels: expected at most {MAX_LABELS:,} with their own mixture, got {labels:,}. Use "
             "--no-labels."
         )
     room = (MAX_COMPONENTS_IN_ALL - MAX_COMPONENTS) // max(1, labels)
@@ -291,7 +291,7 @@ def _label_candidates(labels: int) -> tuple[int, ...]:
 def _or_those_of_the_labels(
     whole: ChosenMixture, labelled: dict[int, ChosenMixture], train: _Latents, held_back: _Latents
 ) -> ChosenMixture:
-    """The Gaussians of all labels together, where they describe the images held back better."""
+    """The Gaussians of all labels together, if they describe the held-out images better."""
     if sum(len(each.mixture.weights) for each in labelled.values()) > MAX_COMPONENTS:
         return whole
     together = joined(
@@ -304,7 +304,7 @@ def _or_those_of_the_labels(
 
 
 def _unless_standard_is_better(whole: ChosenMixture, held_back: NDArray[np.float32]) -> ChosenMixture:
-    """N(0, I) itself where nothing describes other images better: a fitted prior is drawn from by default."""
+    """N(0, I) itself if no mixture is better on other images: a fitted prior is the default for samples."""
     standard_nats = float(standard_normal_log_density(held_back).mean())
     if max(whole.held_out_nats.values()) > standard_nats:
         return whole
@@ -326,13 +326,13 @@ def _line(of: str, chosen: ChosenMixture) -> str:
     what = f"{count} Gaussian{'s' if count > 1 else ''}"
     if _STANDARD in chosen.held_out_nats:
         what = "N(0, I)"
-    return f"{of}: {what} (log density of images held back, by number: {tried})"
+    return f"{of}: {what} (log density of held-out images, by number: {tried})"
 
 
 def _protocol(encoder: Encoder, parts: Parts, *, seed: int, labels: bool) -> str:
     sizes = f"{', '.join(map(str, CANDIDATES))} for all images"
     if encoder.kind == "vae":
-        sizes += " (N(0, I) itself where none is better)"
+        sizes += " (N(0, I) itself if none is better)"
     if labels:
         sizes += f" and {', '.join(map(str, LABEL_CANDIDATES))} for each label"
     fitted_to = _drawn(encoder, parts.train, seed)
@@ -351,7 +351,7 @@ def _protocol(encoder: Encoder, parts: Parts, *, seed: int, labels: bool) -> str
 
 
 def _drawn(encoder: Encoder, images: ImageSet, seed: int) -> str:
-    """Which z, in words."""
+    """The kind of z, in words."""
     what = "the code" if encoder.kind == "ae" else "one posterior sample z ~ q(z∣x)"
     return f"{Observations(images, encoder.binarisation, seed).protocol()}, {what} of each"
 

@@ -1,7 +1,7 @@
 """From a run directory to a published version: export, compare, record, describe, publish.
 
-Knows in what order that happens, and that a failed check publishes nothing. The parts are elsewhere:
-graphs in `training.graphs.export`, comparison in `training.graphs.parity`, the card in
+Knows the order of these steps, and that a failed check publishes nothing. The steps are elsewhere: graphs in
+`training.graphs.export`, comparison in `training.graphs.parity`, the card in
 `training.publishing.model_card`.
 """
 
@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model_store import ModelStore, PriorMixtures, VersionId
+from model_store.echo import echo
 from model_store.manifest import (
     GoldenSpec,
     ImageSpec,
@@ -42,7 +43,7 @@ from training.priors.files import fit_again, read_prior
 from training.publishing.model_card import Evidence, model_card
 from training.runs.run_directory import FittedRun, load_run
 
-#: Images and latents to compare on: no batch sees another's.
+#: Images and latents for the comparison: enough for different ones in each batch.
 _PROBES = sum(BATCH_SIZES)
 _PROBE_SEED = 0
 _EXPORTING_LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
@@ -52,12 +53,12 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, eq=False)
 class Probes:
-    """What both halves are compared on."""
+    """Inputs for the comparison of both halves."""
 
     x: Float[Tensor, "n c h w"]
     z: Float[Tensor, "n latent"]
     origin: str
-    """Where `x` comes from, for the model card."""
+    """Origin of `x`, for the model card."""
 
 
 def export_run(
@@ -76,36 +77,36 @@ def export_run(
     """Export a run's averaged weights, check them, and publish them as the next version of `name`.
 
     Args:
-        run_dir: What `vae-train fit` wrote, evaluated.
-        name: Model to publish under.
-        store: Where to publish.
-        aliases: To move to the new version; `latest` moves by itself.
-        data_dir: Images to compare torch and onnxruntime on. Left out: for a run on MNIST those in the
-            download cache, for others images that the model draws itself.
-        cache_dir: Of downloads; never downloaded into here.
-        description: For the manifest; left out, a sentence from the recipe.
+        run_dir: The run directory of `vae-train fit`, with its evaluation.
+        name: Name of the model in the store.
+        store: The store to publish in.
+        aliases: Aliases to move to the new version; `latest` moves by itself.
+        data_dir: Images for the comparison of torch and onnxruntime. Left out: for a run on MNIST those in
+            the download cache, for others images that the model draws itself.
+        cache_dir: Directory of downloads; an export never downloads.
+        description: Description in the manifest; left out, a sentence from the recipe.
         licence: SPDX expression for the weights.
-        allow_collapsed: Publish a model even if its latents say nothing of the image; one of fewer than 50
-            steps has not collapsed, and is published anyway.
-        tell: Given a line for people at each step.
+        allow_collapsed: Publish a model even if its latents carry no information about the image. A model of
+            fewer than 50 steps does not count as collapsed, and is published anyway.
+        tell: Called with a line for people at each step.
 
     Returns:
         The published version.
 
     Raises:
         ConfigError: The name or an alias is malformed.
-        RunDirectoryError: The run cannot be used.
-        ExportError: The figures are missing or of other weights, the model collapsed, or a check failed;
-            nothing was published.
-        StoreError: The store refused or could not be written; nothing was published.
+        RunDirectoryError: The run is unusable.
+        ExportError: The figures are missing or belong to other weights, the model collapsed, or a check
+            failed; nothing was published.
+        StoreError: The store rejected the version or was not writable; nothing was published.
     """
     _check_names(name, aliases)
     run = load_run(run_dir)
     evaluation = _figures_of(run)
     if evaluation.collapsed and not allow_collapsed and run.directory.steps() >= STEPS_TO_LEARN:
         raise ExportError(
-            f"{run_dir}: expected a model that encodes, got one that collapsed: {evaluation.warnings[0]} "
-            "Train again, or publish it nevertheless with --allow-collapsed."
+            f"{run_dir}: expected a model whose latents describe the image, got a collapsed one: "
+            f"{evaluation.warnings[0]} Train again, or publish it anyway with --allow-collapsed."
         )
     probes = make_probes(run.model, _test_images(run, data_dir, cache_dir))
     graphs = export_graphs(run.model)
@@ -133,15 +134,15 @@ def export_run(
 
 
 def serve_command(version: VersionId, store: ModelStore) -> str:
-    """The command line that serves a version; a running server takes it up at its next start."""
+    """The command line that serves a version; a running server uses it after its next start."""
     return f"vae-serve run --store {shlex.quote(str(store.root))} --default-model {version}"
 
 
 def make_probes(model: LatentImageModel, images: Float[Tensor, "n c h w"] | None) -> Probes:
-    """Images and latents from where the service will be asked: data, prior, posterior means, and the edges.
+    """Images and latents like those of real requests: data, prior, posterior means, and the edges.
 
     Args:
-        model: Draws images from N(0, I) where there are none.
+        model: Draws images from N(0, I) if there are none.
         images: Real ones in [0, 1], or None.
     """
     generator = torch.Generator().manual_seed(_PROBE_SEED)
@@ -162,27 +163,27 @@ def make_probes(model: LatentImageModel, images: Float[Tensor, "n c h w"] | None
 def _check_names(name: str, aliases: Sequence[str]) -> None:
     if not is_model_name(name):
         raise ConfigError(
-            f"--name: expected 1 to 64 lower-case letters, digits and inner hyphens, got {name[:100]!r}."
+            f"--name: expected 1 to 64 lower-case letters, digits and inner hyphens, got {echo(name)}."
         )
     check_aliases(aliases)
 
 
 def check_aliases(aliases: Sequence[str]) -> None:
-    """Refuse what no store takes for an alias, before any work is done.
+    """Reject an invalid alias before any work is done.
 
     Raises:
-        ConfigError: Says which it is, and of what one consists.
+        ConfigError: Names the alias, and the form of an alias.
     """
     for alias in aliases:
         if not is_alias_name(alias):
             raise ConfigError(
-                "--alias: expected a lower-case letter, then letters, digits and inner hyphens, "
-                f"got {alias[:100]!r}."
+                "--alias: expected a lower-case letter, then letters, digits and inner hyphens, got "
+                f"{echo(alias)}."
             )
 
 
 def _figures_of(run: FittedRun) -> Evaluation:
-    """The run's evaluation, if it is of these weights: a version never shows another model's figures."""
+    """The run's evaluation, if it belongs to these weights: a version never shows another model's figures."""
     measure = f"vae-train evaluate {shlex.quote(str(run.directory.root))} --data DIR"
     remedy = f"Run `{measure}` first. Nothing was published."
     evaluation = read_evaluation(run.directory.root)
@@ -193,7 +194,7 @@ def _figures_of(run: FittedRun) -> Evaluation:
     if evaluation.weights_sha256 != weights_sha256(run.model):
         raise ExportError(
             f"{run.directory.evaluation}: expected the figures of the weights in model.pt, got those of "
-            f"others: the run went on after its evaluation. {remedy}"
+            f"others: the run continued after its evaluation. {remedy}"
         )
     return evaluation
 
@@ -201,15 +202,15 @@ def _figures_of(run: FittedRun) -> Evaluation:
 def _with_prior(
     run: FittedRun, draft: ManifestDraft, *, weights_sha256: str
 ) -> tuple[ManifestDraft, PriorMixtures | None]:
-    """The draft with the prior that lies in the run directory, and its mixtures; as it is where none does."""
+    """The draft with the run directory's prior and its mixtures; unchanged if there is none."""
     prior = read_prior(run.directory, latent_size=run.model.latent_size)
     if prior is None:
         return draft, None
     if prior.weights_sha256 != weights_sha256:
         raise ExportError(
             f"{run.directory.prior}: expected a prior of the weights in model.pt, got one of others: the "
-            f"run went on after it was fitted. {fit_again(run.directory)}, or remove both files to publish "
-            "without. Nothing was published."
+            f"run continued after the prior was fitted. {fit_again(run.directory)}, or remove both files to "
+            "publish without a prior. Nothing was published."
         )
     return draft.with_fitted_prior(prior.entry), prior.mixtures
 
@@ -217,17 +218,17 @@ def _with_prior(
 def _test_images(
     run: FittedRun, data_path: Path | None, cache_dir: Path | None
 ) -> Float[Tensor, "n c h w"] | None:
-    """As many as there are probes, spread over the test set."""
+    """As many images as probes, spread over the test set."""
     if data_path is None:
-        # What happens to lie in the cache is of use to a run on just that.
+        # The contents of the cache are useful only for a run on the same data.
         data_path = cached_mnist(cache_dir) if run.provenance.data.startswith("mnist:") else None
     if data_path is None:
         return None
     test, model = load_images(data_path, run.config.data).test, run.model
     if test.image_shape != model.image_shape:
         raise ConfigError(
-            f"{data_path}: expected images shaped {model.image_shape}, as the model takes, got "
-            f"{test.image_shape}. Give the data the run was trained on, or leave --data out."
+            f"{data_path}: expected images of shape {model.image_shape}, as the model requires, got "
+            f"{test.image_shape}. Use the run's training data, or leave --data out."
         )
     return to_unit_interval(test.images[torch.linspace(0, len(test) - 1, _PROBES).long()])
 
@@ -244,7 +245,8 @@ def _draft(
     model, provenance = run.model, run.provenance
     encoder, decoder = graph_specs(image_shape=model.image_shape, latent_size=model.latent_size, opset=OPSET)
     exporting = {library: metadata.version(library) for library in _EXPORTING_LIBRARIES}
-    # What picture files went through here; images that came as arrays are served files in the same way.
+    # The conversion of image files in this run; for images from arrays, the server converts files in the same
+    # way.
     image = ImageSpec(
         shape=model.image_shape, preprocessing=Conversion(ground=run.config.data.ground).preprocessing
     )

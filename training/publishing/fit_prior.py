@@ -1,9 +1,8 @@
-"""`fit-prior` on a run or on a published version: data in, prior fitted, prior kept where it belongs.
+"""`fit-prior` on a run or on a published version: fit a prior to data, and store it with its model.
 
-Knows runs, published versions and in what order things are checked. The fitting is in
-`training.priors.selection`. A published version never changes: the fitted prior becomes part of the next
-version, whose graphs, golden vectors and figures are the same bytes. onnxruntime is used through
-`training.graphs.parity` alone.
+Knows runs, published versions and the order of the checks. `training.priors.selection` fits. A published
+version never changes: the fitted prior becomes part of the next version, whose graphs, golden vectors and
+figures are the same bytes. It uses onnxruntime through `training.graphs.parity` alone.
 """
 
 from __future__ import annotations
@@ -41,24 +40,24 @@ _BATCH = 512
 
 
 def _silent(_: str) -> None:
-    """Tells nobody."""
+    """Discards the message."""
 
 
 @dataclass(frozen=True)
 class PriorRequest:
-    """How a prior is to be fitted, whatever it is fitted to."""
+    """Options for fitting a prior, for runs and versions alike."""
 
     data_dir: Path | None = None
-    """Folder with the images of the training; None is the download cache."""
+    """Folder with the training images; None is the download cache."""
     cache_dir: Path | None = None
-    """Of downloads, when there is no folder."""
+    """Directory of downloads, if there is no folder."""
     seed: int | None = None
-    """Of everything random; None is the recipe's `evaluation.seed`."""
+    """Seed of everything random; None is the recipe's `evaluation.seed`."""
     with_labels: bool = True
     judge_dir: Path | None = None
-    """What `vae-train judge` wrote: narrows the mixtures of labels until it reads what was asked for."""
+    """Output of `vae-train judge`: narrows the mixtures of labels until the judge recognises their draws."""
     tell: Tell = _silent
-    """Given a line for people at each step."""
+    """Called with a line for people at each step."""
     progress: Progress | None = None
 
 
@@ -91,18 +90,18 @@ def fit_prior_of_version(
 ) -> VersionId:
     """Fit a prior to a published version and publish the next one: the same graphs, with the prior.
 
-    Both graphs are first held against their golden vectors, so that the latents, and the images that a judge
-    looks at, are those that every server computes.
+    Both graphs are first compared with their golden vectors, so that the latents, and the images for the
+    judge, equal those of every server.
 
     Args:
         reference: `name`, `name@version` or `name@alias`.
-        request: How.
-        store: Where the version is, and the next one will be.
-        aliases: To move to the new version; `latest` moves by itself.
+        request: Options for the prior.
+        store: Contains the version, and receives the next one.
+        aliases: Aliases to move to the new version; `latest` moves by itself.
 
     Raises:
         TrainingError: The data is unusable; nothing was published.
-        StoreError: No such version, its graphs give other answers here, or the store cannot be written.
+        StoreError: No such version, its graphs have other results here, or the store is not writable.
     """
     published = store.open(reference)
     manifest = published.manifest
@@ -153,16 +152,16 @@ def _fit(
     data = load_images(request.data_dir, config.data, cache_dir=request.cache_dir, tell=request.tell)
     if data.train.fingerprint != trained_on:
         raise DataError(
-            f"{data.train.name}: expected the images that the model was trained on (shaped {image_shape}, "
-            f"fingerprint {trained_on}), got {len(data.train):,} shaped {data.image_shape}, fingerprint "
-            f"{data.train.fingerprint}. A prior is fitted to where those images lie: give their folder."
+            f"{data.train.name}: expected the training images of the model (shape {image_shape}, "
+            f"fingerprint {trained_on}), got {len(data.train):,} of shape {data.image_shape}, fingerprint "
+            f"{data.train.fingerprint}. A prior is fitted to the codes of those images: name their folder."
         )
     reader = None
     if request.judge_dir is not None:
         if not request.with_labels or data.train.labels is None:
             raise ConfigError(
-                "--judge: expected images with labels and no --no-labels, because a judge reads what was "
-                "asked for; leave it out."
+                "--judge: expected images with labels and no --no-labels, because a judge compares labels; "
+                "leave it out."
             )
         judge = load_judge(request.judge_dir)
         judge.check_shape(image_shape, of="the model")
@@ -181,7 +180,7 @@ def _fit(
 
 
 def _reader(judge: Judge, decode: Decode, progress: Progress | None) -> Reader:
-    """The judge, looking at what z decodes to."""
+    """The judge of the images that z decodes to."""
 
     @torch.inference_mode()
     def read(z: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -193,7 +192,7 @@ def _reader(judge: Judge, decode: Decode, progress: Progress | None) -> Reader:
 
 
 def _parts(data: ImageData, config: RunConfig) -> Parts:
-    """The images as training had them: fitted to, held back, and those for the test."""
+    """The images in their parts during training: training images, held-out images, test images."""
     train, held_back = fitting_parts(
         data, validation_size=config.data.validation_size, seed=config.trainer.seed
     )

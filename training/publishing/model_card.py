@@ -1,7 +1,7 @@
-"""The model card: what a published version is, how it was made, how good it is and what it is not for.
+"""The model card: description, training, figures and limits of a published version.
 
 Knows words and figures. Knows nothing of torch, ONNX or files. Every figure comes from the manifest or from
-the evidence of the export; nothing here is measured or guessed.
+the evidence of the export; the card measures and guesses nothing.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from training.graphs.parity import Parity
 from training.runs.run_directory import FittedRun
 
 _PRIOR_HEADING = "## Fitted prior"
-#: Of an autoencoder, without and with a fitted prior.
+#: For an autoencoder, without and with a fitted prior.
 _NO_PRIOR = "none: sampling is refused, since decoding random codes is not generation"
 _NO_PRIOR_BUT_FITTED = "none in training; `z` is drawn from the fitted prior below"
-#: What `card_with_prior` puts before the rest.
+#: The paragraph that `card_with_prior` puts before the rest.
 _LEAD = re.compile(r"^\nThe graphs of \S+, byte for byte, with a prior that was fitted later\.\n")
 _MNIST_AUTHORS = "Yann LeCun, Corinna Cortes and Christopher Burges"
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the export saw, beside what the manifest says."""
+    """Evidence from the export, in addition to the manifest."""
 
     evaluation: Evaluation
     parity: Parity
@@ -64,7 +64,7 @@ def _facts(manifest: Manifest) -> str:
         density = "Bernoulli of each pixel; `x_hat` is the probability of ink"
     if manifest.kind == "vae":
         posterior = "Gaussian with a mean `mu` and a log variance `logvar` for each latent dimension"
-        prior = "N(0, I): draw `z` from it to get a new image"
+        prior = "N(0, I): draw `z` from it for a new image"
         if manifest.fitted_prior is not None:
             prior += ", or from the fitted prior below"
     else:
@@ -103,7 +103,7 @@ def _figures(evidence: Evidence) -> str:
 
 
 def fitted_prior_section(manifest: Manifest) -> tuple[str, ...]:
-    """What was fitted after training and how well it fits; nothing where nothing was."""
+    """The prior fitted after training and its quality; empty without one."""
     fitted = manifest.fitted_prior
     if fitted is None:
         return ()
@@ -126,26 +126,26 @@ def fitted_prior_section(manifest: Manifest) -> tuple[str, ...]:
     figures = ["| figure | value | unit | measured on |", "| --- | ---: | --- | --- |"]
     figures += [f"| {m.name} | {format_value(m)} | {m.unit} | {m.protocol} |" for m in fitted.metrics]
     return (
-        f"{_PRIOR_HEADING}\n\nMixtures of Gaussians, fitted to where the training images lie in z once the "
-        "weights were final: `z` drawn from that of a label gives an image of it.\n\n"
+        f"{_PRIOR_HEADING}\n\nMixtures of Gaussians, fitted to the latents of the training images after the "
+        "weights were final: a `z` from the mixture of a label decodes to an image of it.\n\n"
         f"{_table(('', ''), rows)}\n\n" + "\n".join(figures),
     )
 
 
 def card_with_prior(card: str, *, of: VersionId, manifest: Manifest) -> str:
-    """The card of a version with the prior that its successor has, which differs in nothing else.
+    """The card of the next version, which differs only by its prior.
 
     Args:
-        card: Of the earlier version.
-        of: Its name and number.
-        manifest: Of the successor.
+        card: Card of the earlier version.
+        of: Name and number of the earlier version.
+        manifest: Manifest of the new version.
     """
     heading = f"# {manifest.name}, version {manifest.version}"
     body = _LEAD.sub("", card.removeprefix(f"# {of.name}, version {of.version}\n"), count=1)
     body = body.replace(_NO_PRIOR, _NO_PRIOR_BUT_FITTED)
     lead = f"{heading}\n\nThe graphs of {of}, byte for byte, with a prior that was fitted later.\n"
     before, found, after = body.partition(f"\n{_PRIOR_HEADING}\n")
-    if found:  # of an earlier fit, up to the next section
+    if found:  # the section of an earlier fit, up to the next heading
         body = before + after[after.find("\n## ") :] if "\n## " in after else before
     (section,) = fitted_prior_section(manifest)
     figures, training, rest = body.partition("\n## Training\n")
@@ -205,8 +205,8 @@ def _continued(changes: tuple[str, ...]) -> str:
     if not changes:
         return ""
     return (
-        "\n\nThis run was changed on the way, as the table says: a new run with its last configuration "
-        "gives other weights."
+        "\n\nThis run was changed during training, as the table shows: a new run with its last "
+        "configuration has other weights."
     )
 
 
@@ -222,11 +222,12 @@ def _pixels(config: RunConfig) -> str:
     chosen = config.data
     told = ["grey" if chosen.binarisation == "grey" else "binarised anew in every batch"]
     if chosen.grey_fraction:
-        told.append(f"of {100 * chosen.grey_fraction:g} % of the images the encoder saw the grey levels")
+        told.append(f"the encoder saw {100 * chosen.grey_fraction:g} % of the images in grey")
     if chosen.distorted_fraction:
         told.append(
-            f"{100 * chosen.distorted_fraction:g} % of the images were turned, scaled, sheared and moved a "
-            f"little (strength {chosen.distortion:g}) in the first {100 * chosen.distorted_part:g} % of steps"
+            f"{100 * chosen.distorted_fraction:g} % of the images were rotated, scaled, sheared and shifted "
+            f"slightly (strength {chosen.distortion:g}) in the first {100 * chosen.distorted_part:g} % of "
+            "steps"
         )
     return "; ".join(told)
 
@@ -260,19 +261,22 @@ def _graphs(manifest: Manifest, evidence: Evidence) -> str:
 def _use(manifest: Manifest) -> str:
     _, height, width = manifest.image.shape
     limits = [
-        f"It knows images like its training data and no others. Of any other {height} × {width} picture it "
-        "makes the nearest thing it knows, without saying so.",
-        "Do not use the ELBO or the reconstruction error to detect anomalies without measuring that on your "
-        "own data: simple unfamiliar images often score better than familiar ones.",
-        "Latent dimensions have no names. What one coordinate means is for you to find out.",
-        "It was not made for, and not measured on, reading handwriting or any decision about people.",
+        f"The model knows only images like its training data. It turns any other {height} × {width} image "
+        "into the nearest image that it knows, without a warning.",
+        "Do not use the ELBO or the reconstruction error to detect anomalies without measuring that on "
+        "your own data: simple unfamiliar images often score better than familiar ones.",
+        "Latent dimensions have no names; the meaning of each is unknown.",
+        "It was neither made nor measured for reading handwriting or for any decision about people.",
     ]
     if isinstance(manifest.likelihood, GaussianLikelihood):
-        limits.append("Its densities are of continuous grey levels and compare with no Bernoulli model's.")
+        limits.append(
+            "Its densities are of continuous grey levels and are not comparable with a Bernoulli model's."
+        )
     purpose = (
-        "Drawing new images, turning images into a few numbers and back, moving between images, teaching."
+        "Purpose: draw new images, encode images as a few numbers and decode them, interpolate between "
+        "images, teach."
         if manifest.priors
-        else "Turning images into a few numbers and back; a baseline to compare a VAE with."
+        else "Purpose: encode images as a few numbers and decode them; a baseline to compare a VAE with."
     )
     return f"## Use and limits\n\n{purpose}\n\n" + "\n".join(f"- {limit}" for limit in limits)
 
@@ -283,7 +287,7 @@ def _licence(manifest: Manifest) -> str:
     elif manifest.provenance.data.startswith("fashion-mnist:"):
         data = "The training images are Fashion-MNIST, by Zalando SE: MIT."
     else:
-        data = "The training images have a licence of their own; ask whoever gave them out."
+        data = "The training images have a licence of their own; ask their publisher."
     return f"## Licence\n\nWeights: {manifest.licence}. {data}"
 
 

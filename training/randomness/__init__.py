@@ -1,1 +1,1 @@
-"""Random numbers that depend on the seed and the place of use alone, on every device."""
+"""Random numbers that depend only on the seed and the place of use, on every device."""

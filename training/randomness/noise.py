@@ -15,14 +15,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Share:
-    """Which of the equal, consecutive parts of every batch is this process's; by default all of it."""
+    """The share of one process: equal, consecutive parts of every batch; the default is the whole batch."""
 
     index: int = 0
     """Counted from 0."""
     count: int = 1
 
     def of(self, whole: Tensor) -> Tensor:
-        """The rows that are this process's, of as many as all processes have together."""
+        """The rows of this process, from the rows of all processes."""
         rows = len(whole) // self.count
         return whole[self.index * rows : (self.index + 1) * rows]
 
@@ -35,10 +35,10 @@ class SharedGenerator:
     share: Share
 
 
-#: Of a process that has every batch to itself.
+#: The share of a single process: every whole batch.
 WHOLE = Share()
 
-#: Where noise is drawn from; None is torch's global generator.
+#: Source of the noise; None is torch's global generator.
 Source = torch.Generator | SharedGenerator | None
 
 

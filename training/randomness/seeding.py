@@ -1,14 +1,14 @@
-"""Randomness as a function of where it is used: one seed and a path give one generator.
+"""Randomness as a function of its use: one seed and a path select one generator.
 
-Knows seeds and generators. Knows nothing of epochs, data or models.
-A step's noise depends on the run's seed and the step's number alone, so a resumed run draws what
-the uninterrupted one would have drawn, without any generator state to restore.
+Knows seeds and generators. Knows nothing of epochs, data or models. A step's noise depends only on the run's
+seed and the step's number. So a resumed run draws the same noise as an uninterrupted one, without any
+generator state to restore.
 """
 
 import numpy as np
 import torch
 
-#: Every use has a number of its own, so that no two draw the same noise. Never renumber.
+#: Every use has its own number, so that no two draw the same noise. Never renumber.
 _USES = {
     "order": 1,
     "binarisation": 2,
@@ -27,8 +27,8 @@ def generator_for(seed: int, use: str, number: int = 0) -> torch.Generator:
     """A CPU generator for one use at one place, such as ("posterior", step).
 
     Args:
-        seed: Of the run.
-        use: One of the uses this module lists.
+        seed: Seed of the run.
+        use: One of the uses in this module.
         number: Step, epoch or batch.
     """
     words = np.random.SeedSequence([seed, _USES[use], number]).generate_state(2, np.uint32)

@@ -1,20 +1,20 @@
-"""The largest seeds, and the refusal of a larger one.
+"""The largest seeds, and the error for a larger one.
 
-Knows numbers. Knows nothing of generators: `seeding` makes those, and needs torch for it.
+Knows numbers. Knows nothing of generators: `seeding` creates those, and needs torch for it.
 """
 
 from __future__ import annotations
 
 from training.errors import ConfigError
 
-#: Of recipes and of fitted priors: scikit-learn accepts no larger one.
+#: For recipes and fitted priors: scikit-learn accepts no larger one.
 MAX_SEED = 2**32 - 1
-#: Of evaluations and judges, which draw from torch alone.
+#: For evaluations and judges, which draw from torch alone.
 MAX_TORCH_SEED = 2**63 - 1
 
 
 def check_seed(seed: int, *, most: int) -> None:
-    """Refuse a seed of the command line that is out of range.
+    """Reject a seed of the command line that is out of range.
 
     Raises:
         ConfigError: It is negative, or above `most`.

@@ -1,1 +1,1 @@
-"""The run directory: its files, the weights it keeps, and the provenance of a run."""
+"""The run directory: its files, its weights, and the provenance of a run."""

@@ -1,6 +1,6 @@
-"""Which weights a run with early stopping keeps, and how good they are beside the last ones.
+"""The weights that a run with early stopping keeps, compared with the last ones.
 
-Knows epochs and figures. Knows nothing of weights, callbacks or where the file lies.
+Knows epochs and figures. Knows nothing of weights, callbacks or the location of the file.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ _FIGURE = "validation_negative_elbo"
 
 @dataclass(frozen=True)
 class KeptWeights:
-    """What `kept.json` holds. Figures are the validation -ELBO, in nats per image."""
+    """The contents of `kept.json`. Figures are the validation -ELBO, in nats per image."""
 
     epoch: int
-    """After which the kept weights were validated: the one with the lowest figure."""
+    """Epoch after which the kept weights were validated: the one with the lowest figure."""
     validation_negative_elbo: float
     last_epoch: int
     last_validation_negative_elbo: float
@@ -29,12 +29,12 @@ class KeptWeights:
         return cls(epoch, figure, epoch, figure)
 
     def followed_by(self, row: Mapping[str, float]) -> KeptWeights:
-        """The same weights, after a line of the log that is no better."""
+        """The same weights, after another line of the log without an improvement."""
         return replace(self, last_epoch=int(row["epoch"]), last_validation_negative_elbo=row[_FIGURE])
 
     @property
     def are_the_last(self) -> bool:
-        """Whether no epoch came after them."""
+        """Whether it is the last epoch so far."""
         return self.epoch == self.last_epoch
 
     def __str__(self) -> str:
@@ -47,15 +47,15 @@ class KeptWeights:
         )
 
     def to_json(self) -> str:
-        """As kept in a run directory."""
+        """The JSON in a run directory."""
         return json.dumps(asdict(self), indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> KeptWeights:
-        """Read what `to_json` wrote.
+        """Read the output of `to_json`.
 
         Raises:
-            ValueError: It is something else.
+            ValueError: The text is something else.
         """
         stated = json.loads(text)
         types = {"epoch": int, _FIGURE: float, "last_epoch": int, f"last_{_FIGURE}": float}

@@ -1,4 +1,4 @@
-"""Where a run came from: enough to train the same weights again.
+"""The origin of a run: all information to train the same weights again.
 
 Knows library versions, git and fingerprints. Knows nothing of models.
 """
@@ -15,41 +15,41 @@ from training.compute.processes import ALONE, Processes
 from training.config.recipe import RunConfig
 from training.data import ImageData, count_fitting_parts, describe_split
 
-#: Distributions whose code shapes the numbers.
+#: Distributions whose code influences the weights.
 _LIBRARIES = ("torch", "lightning", "numpy")
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What `provenance.json` holds."""
+    """The contents of `provenance.json`."""
 
     recipe: str
-    """Name of the recipe; `config.json` holds the whole of it."""
+    """Name of the recipe; `config.json` contains the whole configuration."""
     data: str
     """Name and sizes of the images."""
     data_fingerprint: str
-    """SHA-256 over the decompressed training images, those held back for validation included. A validation
-    part that was given has no part in it; see `split`."""
+    """SHA-256 over the decompressed training images, including held-out ones. It excludes the data's own
+    validation part; see `split`."""
     libraries: dict[str, str]
-    """Version of each library that shapes the numbers."""
+    """Version of each library that influences the weights."""
     seed: int
     git_revision: str
-    """Commit, with `-dirty` when tracked files under `training/` differ from it; or `unknown`."""
+    """Commit, with `-dirty` if tracked files under `training/` differ from it; or `unknown`."""
     precision: str
-    """`float32` or `bfloat16` (autocast), as it was on the machine that trained."""
+    """`float32` or `bfloat16` (autocast), as used on the training machine."""
     threads: int
-    """Of torch, in each process. Another number may change the last bits of the weights."""
+    """Threads of torch in each process. Another number may change the last bits of the weights."""
     devices: int = 1
     """Processes on each machine."""
     nodes: int = 1
-    """Machines."""
+    """Number of machines."""
     accelerator: str = "cpu"
     """`cpu` or `gpu`."""
     split: str = "permutation"
-    """How the images to validate on were chosen: by their `content`, by a `permutation`, as formerly, or
-    `given`, with the fingerprint of those images."""
+    """Choice of the validation images: by their `content`, by a `permutation`, as formerly, or `given`, with
+    the fingerprint of those images."""
     changes: tuple[str, ...] = ()
-    """What was changed on the way, by `--resume` and `--set`, and after which step."""
+    """Changes during the run, by `--resume` and `--set`, each with its step."""
 
 
 def describe_provenance(
@@ -60,7 +60,7 @@ def describe_provenance(
     threads: int,
     processes: Processes = ALONE,
 ) -> Provenance:
-    """Look around and write down what is found."""
+    """Collect the provenance of a new run."""
     trained_on, validated_on = count_fitting_parts(
         data, validation_size=config.data.validation_size, seed=config.trainer.seed
     )
@@ -85,10 +85,10 @@ def describe_provenance(
 
 
 def git_revision(package: Path) -> str:
-    """The commit that holds a package's source, `-dirty` when its tracked files differ, or `unknown`.
+    """The commit that contains a package's source, `-dirty` if its tracked files differ, or `unknown`.
 
-    A package that only lies inside somebody's repository (an installation in a project's virtual
-    environment) is not of that repository's revision: its files must be tracked.
+    A package inside of another repository (an installation in a project's virtual environment) does not
+    belong to that repository's revision: its files must be tracked.
     """
     git = shutil.which("git")
     if git is None:

@@ -1,6 +1,6 @@
-"""That a run was begun anew after a collapse: why, and what it did differently.
+"""The record of a restart after a collapse: its reason, and the changed settings.
 
-Knows the two configurations. Knows nothing of training or where the file lies.
+Knows the two configurations. Knows nothing of training or the location of the file.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from training.config.recipe import RunConfig
 
 
 class Restart(BaseModel):
-    """What `restart.json` holds."""
+    """The contents of `restart.json`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int
-    """Passes over the images until the collapse was seen."""
+    """Passes over the images until the collapse was detected."""
     because: str
-    """The objection, as it was told."""
+    """The warning about the collapse."""
     changes: tuple[str, ...]
-    """Values of the recipe that were replaced, each as `--set` takes it."""
+    """Changed values of the recipe, each in the syntax of `--set`."""
     asked: RunConfig
-    """The configuration that the run was started with; `config.json` holds the one that it goes on with."""
+    """The configuration at the start of the run; `config.json` contains the one after the restart."""
 
     def __str__(self) -> str:
         return (
-            f"begun anew after {self.epochs} epochs, since it had collapsed, with {', '.join(self.changes)}"
+            f"restarted after {self.epochs} epochs, because it had collapsed, with {', '.join(self.changes)}"
         )

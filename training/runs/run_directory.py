@@ -1,6 +1,6 @@
-"""The run directory: which file lies where, written so that a crash leaves the old or the new one.
+"""The run directory: the location of each file, written so that a crash leaves the old or the new one.
 
-Knows paths, configurations and weights. Knows nothing of how a run is fitted or measured.
+Knows paths, configurations and weights. Knows nothing of fitting or measuring a run.
 
 ::
 
@@ -68,7 +68,7 @@ class RunDirectory:
 
     @property
     def checkpoint(self) -> Path:
-        """Everything needed to go on."""
+        """All state that a resumed run needs."""
         return self.root / "checkpoints" / "last.ckpt"
 
     @property
@@ -78,17 +78,17 @@ class RunDirectory:
 
     @property
     def restart(self) -> Path:
-        """That the run was begun anew after a collapse."""
+        """The record of a restart after a collapse."""
         return self.root / "restart.json"
 
     @property
     def last_model(self) -> Path:
-        """The weights of the last epoch, where early stopping kept better ones."""
+        """The weights of the last epoch, if early stopping kept better ones."""
         return self.root / "last.pt"
 
     @property
     def kept(self) -> Path:
-        """Which weights early stopping kept."""
+        """The record of the weights that early stopping kept."""
         return self.root / "kept.json"
 
     @property
@@ -103,36 +103,36 @@ class RunDirectory:
 
     @property
     def prior_facts(self) -> Path:
-        """What was fitted, to which weights, and how well."""
+        """The description of the prior: its weights and its quality."""
         return self.root / "prior.json"
 
     @property
     def curves(self) -> Path:
-        """Picture of the log."""
+        """Plot of the log."""
         return self.root / "curves.png"
 
     @property
     def reconstructions(self) -> Path:
-        """Picture of validation images above what the model gives back."""
+        """Plot of validation images above their reconstructions."""
         return self.root / "reconstructions.png"
 
     @property
     def samples(self) -> Path:
-        """Picture of decoded draws from N(0, I)."""
+        """Plot of decoded draws from N(0, I)."""
         return self.root / "samples.png"
 
     def start(self, config: RunConfig) -> None:
         """Make the directory and record the configuration.
 
         Raises:
-            RunDirectoryError: Something is in the way, or the name is not UTF-8.
+            RunDirectoryError: The directory is in use, or its name is not UTF-8.
         """
         try:
             os.fspath(self.root).encode()
         except UnicodeEncodeError:
-            # TensorBoard's writer takes names in UTF-8 alone, and would end the run after its start.
+            # TensorBoard's writer accepts only names in UTF-8, and would end the run after its start.
             raise RunDirectoryError(
-                f"{self.root}: expected a name in UTF-8, got bytes that are not. Choose another --out."
+                f"{self.root}: expected a name in UTF-8, got other bytes. Choose another --out."
             ) from None
         if self.root.is_dir() and any(self.root.iterdir()):
             if self.config.is_file():
@@ -149,31 +149,31 @@ class RunDirectory:
                 self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
             except (FileExistsError, NotADirectoryError) as error:
                 raise RunDirectoryError(
-                    f"{self.root}: expected a directory that can be made, got: {error.strerror}. Choose "
+                    f"{self.root}: expected a new directory, could not create it: {error.strerror}. Choose "
                     "another --out."
                 ) from error
         self.write_config(config)
 
     def write_config(self, config: RunConfig) -> None:
-        """Record the configuration that the run has from now on."""
+        """Record the new configuration of the run."""
         write_text(self.config, config.to_json())
 
     def read_config(self) -> RunConfig:
-        """The configuration the run was started with.
+        """The configuration of the run.
 
         Raises:
             RunDirectoryError: This is not a run directory.
-            ConfigError: The file is of another version of this package.
+            ConfigError: Another version of this package wrote the file.
         """
         if not self.config.is_file():
             raise RunDirectoryError(
-                f"{self.root}: expected a run directory, found no config.json in it. Give the --out of "
-                "an earlier `vae-train fit`."
+                f"{self.root}: expected a run directory, found no config.json in it. Use the --out of an "
+                "earlier `vae-train fit`."
             )
         return RunConfig.from_json(self.config.read_text(encoding="utf-8"), where=str(self.config))
 
     def steps(self) -> int:
-        """Of the optimiser until the end of the last epoch, by the log; 0 without one."""
+        """Steps of the optimiser until the end of the last epoch, by the log; 0 without a log."""
         try:
             lines = list(csv.DictReader(io.StringIO(self.log.read_text(encoding="utf-8"))))
             return int(lines[-1]["step"]) if lines else 0
@@ -181,25 +181,25 @@ class RunDirectory:
             return 0
 
     def read_provenance(self) -> Provenance:
-        """Where the run came from.
+        """The provenance of the run.
 
         Raises:
-            RunDirectoryError: The file is missing or is not what `fit` writes.
+            RunDirectoryError: The file is missing, or `fit` did not write it.
         """
         try:
             stated = json.loads(self.provenance.read_text(encoding="utf-8"))
             return Provenance(**{**stated, "changes": tuple(stated.get("changes", ()))})
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise RunDirectoryError(
-                f"{self.provenance}: expected what `vae-train fit` wrote, got {type(error).__name__}: "
-                f"{error}. Use the run directory as it was left, or start a new one."
+                f"{self.provenance}: expected the output of `vae-train fit`, got {type(error).__name__}: "
+                f"{error}. Use an unmodified run directory, or start a new run."
             ) from error
 
     def read_restart(self) -> Restart | None:
-        """How the run was begun anew after a collapse; None where it was not.
+        """The record of a restart after a collapse; None without one.
 
         Raises:
-            RunDirectoryError: The file is not what `fit` writes.
+            RunDirectoryError: `fit` did not write the file.
         """
         if not self.restart.is_file():
             return None
@@ -207,14 +207,14 @@ class RunDirectory:
             return Restart.model_validate_json(self.restart.read_bytes())
         except ValueError as error:
             raise RunDirectoryError(
-                f"{self.restart}: expected what `vae-train fit` wrote, got something else: "
-                f"{str(error)[:300]}. Use the run directory as it was left, or start a new one."
+                f"{self.restart}: expected the output of `vae-train fit`, got something else: "
+                f"{str(error)[:300]}. Use an unmodified run directory, or start a new run."
             ) from error
 
     def begin_anew(self, config: RunConfig, restart: Restart) -> None:
-        """Delete the state and the weights, and record how the run goes on.
+        """Delete the state and the weights, and record the restart.
 
-        Ended half way, `--resume` begins with the configuration that was asked for.
+        After an interruption half way, `--resume` starts with the original configuration.
         """
         for path in (self.checkpoint, self.model, self.last_model, self.kept, self.log):
             path.unlink(missing_ok=True)
@@ -223,10 +223,10 @@ class RunDirectory:
         write_text(self.config, config.to_json())
 
     def read_kept(self) -> KeptWeights | None:
-        """Which weights early stopping kept; None for a run without it.
+        """The record of the weights that early stopping kept; None for a run without it.
 
         Raises:
-            RunDirectoryError: The file is not what `fit` writes.
+            RunDirectoryError: `fit` did not write the file.
         """
         if not self.kept.is_file():
             return None
@@ -234,18 +234,18 @@ class RunDirectory:
             return KeptWeights.from_json(self.kept.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise RunDirectoryError(
-                f"{self.kept}: expected what `vae-train fit` wrote, got {type(error).__name__}: {error}. "
-                "Use the run directory as it was left, or start a new one."
+                f"{self.kept}: expected the output of `vae-train fit`, got {type(error).__name__}: {error}. "
+                "Use an unmodified run directory, or start a new run."
             ) from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from training in this directory; freed when the process ends, killed or not.
+        """Prevent other processes from training in this directory, until this process ends in any way.
 
         Raises:
-            RunDirectoryError: Another process is at it.
+            RunDirectoryError: Another process trains in it.
         """
-        # The folder itself: files in it are replaced while a run holds the lock, config.json among them.
+        # A lock on the folder itself: a run replaces files in it, including config.json.
         folder = os.open(self.root, os.O_RDONLY)
         try:
             try:
@@ -266,19 +266,19 @@ class RunDirectory:
             (epochs begun, steps done).
 
         Raises:
-            RunDirectoryError: It is damaged, or holds something else.
+            RunDirectoryError: It is damaged, or contains something else.
         """
         try:
             stored = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
             return int(stored["epoch"]) + 1, int(stored["global_step"])
-        except Exception as error:  # torch raises many kinds; each is handed to the caller
+        except Exception as error:  # torch raises many kinds; each reaches the caller
             raise RunDirectoryError(
-                f"{self.checkpoint}: expected a checkpoint of `vae-train fit`, got a file that cannot be "
-                f"read: {type(error).__name__}. Start a new run in another --out."
+                f"{self.checkpoint}: expected a checkpoint of `vae-train fit`, got an unreadable file: "
+                f"{type(error).__name__}. Start a new run in another --out."
             ) from error
 
     def remove_leftovers(self) -> None:
-        """Delete the temporary files that a killed process could not rename."""
+        """Delete the temporary files of killed processes."""
         for folder in (self.root, self.checkpoint.parent):
             for leftover in folder.glob(".*.part"):
                 leftover.unlink()
@@ -286,7 +286,7 @@ class RunDirectory:
 
 @dataclass(frozen=True)
 class FittedRun:
-    """A run read back: what to evaluate and export."""
+    """A run for evaluation and export."""
 
     directory: RunDirectory
     config: RunConfig
@@ -296,21 +296,21 @@ class FittedRun:
     epochs: int
     """Passes over the training images behind these weights."""
     restart: Restart | None = None
-    """How it was begun anew after a collapse."""
+    """The record of a restart after a collapse."""
     kept: KeptWeights | None = None
-    """Which weights these are, in a run with early stopping."""
+    """The record of these weights, in a run with early stopping."""
 
 
 def load_run(run_dir: Path) -> FittedRun:
-    """Read a run directory; works as soon as one epoch is done.
+    """Read a run directory; it works after the first epoch.
 
-    Weights are read with `weights_only=True`: a run directory from elsewhere can hold wrong
-    numbers but no code.
+    Weights are read with `weights_only=True`: a run directory from elsewhere can contain wrong numbers but no
+    code.
 
     Raises:
         RunDirectoryError: Not a run directory, or its files do not belong together.
-        RunNotFinished: No weights are there yet.
-        ConfigError: It was written by another version of this package.
+        RunNotFinished: It contains no weights yet.
+        ConfigError: Another version of this package wrote it.
     """
     directory = RunDirectory(run_dir)
     config = directory.read_config()
@@ -323,15 +323,15 @@ def load_run(run_dir: Path) -> FittedRun:
     try:
         stored = torch.load(directory.model, map_location="cpu", weights_only=True)
         channels, height, width = stored["image_shape"]
-        # The weights drawn here are thrown away, so the caller's generator must not notice.
+        # The random weights are replaced at once, so the caller's generator must keep its state.
         with torch.random.fork_rng(devices=[]):
             model = build_model(config.model, (channels, height, width))
         model.load_state_dict(stored["state_dict"])
         epochs = int(stored["epochs"])
-    except Exception as error:  # torch alone raises five kinds; each is handed to the caller
+    except Exception as error:  # torch alone raises five kinds; each reaches the caller
         raise RunDirectoryError(
-            f"{run_dir}: model.pt cannot be read or does not belong to config.json: "
-            f"{type(error).__name__}: {error}. Use the run directory as `vae-train fit` left it."
+            f"{run_dir}: model.pt is unreadable or does not belong to config.json: {type(error).__name__}: "
+            f"{error}. Use an unmodified run directory of `vae-train fit`."
         ) from error
     return FittedRun(
         directory=directory,
@@ -375,7 +375,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_tensors(path: Path, stored: dict[str, Any]) -> None:
     """Write tensors and plain values in torch's format, atomically and durably."""
-    # Through memory (10 MB), so that a full disk is `WriteFailed` and not torch's own kind of error.
+    # Through memory (10 MB), so that a full disk raises `WriteFailed` and not torch's own kind of error.
     buffer = io.BytesIO()
     torch.save(stored, buffer)
     _write_atomically(path, buffer.getbuffer())
@@ -387,7 +387,7 @@ def _write_atomically(path: Path, content: bytes | memoryview) -> None:
     Temporary file in the same directory, fsync, rename, fsync of the directory.
 
     Raises:
-        WriteFailed: Whatever the operating system refused.
+        WriteFailed: Any error of the operating system.
     """
     temporary = path.with_name(f".{path.name}.part")
     with writing(path):

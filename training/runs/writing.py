@@ -1,6 +1,6 @@
 """Failures to write, as one readable error: a full disk, a quota, a file-size limit, a read-only file system.
 
-Knows error numbers and remedies. Knows nothing of what is written.
+Knows error numbers and remedies. Knows nothing of the contents of files.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from pathlib import Path
 from model_store.standard_streams import OutputError
 from training.errors import WriteFailed
 
-_AGAIN = "run the command again; a run goes on with --resume from its last checkpoint"
+_AGAIN = "run the command again; --resume continues a run from its last checkpoint"
 _REMEDIES = {
     errno.ENOSPC: f"Free space on that disk and {_AGAIN}.",
     errno.EDQUOT: f"Free space within the quota and {_AGAIN}.",
     errno.EFBIG: f"Raise the limit on file sizes (ulimit -f) and {_AGAIN}.",
     errno.EROFS: "The file system is read-only: choose a directory on another one.",
-    errno.EACCES: "Choose a directory this user may write, or change its owner.",
-    errno.EPERM: "Choose a directory this user may write, or change its owner.",
+    errno.EACCES: "Choose a directory that this user may write, or change its owner.",
+    errno.EPERM: "Choose a directory that this user may write, or change its owner.",
     errno.EIO: "The disk reports an error: check it (dmesg, smartctl) before trying again.",
 }
-#: What the file system says, and not a mistake of ours.
+#: Errors from the file system, not mistakes of ours.
 OF_THE_DISK = frozenset({*_REMEDIES, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.ESTALE})
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn an `OSError` of the body, which writes `path`, into `WriteFailed` with what to do about it."""
+    """Turn an `OSError` of the body, which writes `path`, into `WriteFailed` with a remedy."""
     try:
         yield
     except OSError as error:
@@ -39,10 +39,10 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def writing_into(folder: Path) -> Iterator[None]:
-    """Turn an `OSError` of the disk into `WriteFailed`, whoever wrote: plots and TensorBoard among others.
+    """Turn an `OSError` of the disk into `WriteFailed`, also from plots and TensorBoard.
 
-    TensorBoard writes in a thread, whose error is raised again where the next figure is logged. Python would
-    also print the traceback of the thread, which is left out here.
+    TensorBoard writes in a thread, whose error is raised again at the next logged figure. Python would also
+    print the traceback of the thread, which is suppressed here.
     """
     before = threading.excepthook
 
@@ -55,7 +55,7 @@ def writing_into(folder: Path) -> Iterator[None]:
     try:
         yield
     except OutputError:
-        raise  # of standard output; the command line reports it
+        raise  # an error of standard output; the command line reports it
     except OSError as error:
         if error.errno not in OF_THE_DISK:
             raise
@@ -66,4 +66,6 @@ def writing_into(folder: Path) -> Iterator[None]:
 
 def _failure(path: Path, error: OSError) -> WriteFailed:
     remedy = _REMEDIES.get(error.errno or 0, "Check the path, its owner and permissions, and the disk.")
-    return WriteFailed(f"{path}: expected to write it, got: {error.strerror} (errno {error.errno}). {remedy}")
+    return WriteFailed(
+        f"{path}: expected a writable file, got: {error.strerror} (errno {error.errno}). {remedy}"
+    )

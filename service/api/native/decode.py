@@ -24,7 +24,7 @@ class DecodeAnswer(Answer):
 DECODE: Final = Operation(
     path="/decode",
     summary="Latents to images",
-    description="The decoder's mean image of each row of `z`. No randomness is involved.",
+    description="The decoder's mean image of each row of `z`. It involves no randomness.",
     query=Drawing,
     answer=DecodeAnswer,
     bodies=MappingProxyType({BodyKind.JSON: "-d @z.json", BodyKind.NPY: "--data-binary @z.npy"}),
@@ -34,7 +34,7 @@ DECODE: Final = Operation(
 
 @DECODE.handler
 async def decode(call: Call[Drawing]) -> DecodeAnswer | Parts:
-    """The image of each latent; of more than are held whole, part by part."""
+    """Decode each latent; a long response is sent part by part."""
     z = call.arrays["z"]
     if call.is_long(len(z)):
         return engine.decode_in_parts(

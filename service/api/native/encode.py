@@ -22,8 +22,10 @@ class EncodeAnswer(Answer):
 ENCODE: Final = Operation(
     path="/encode",
     summary="Images to their posterior: mu and logvar",
-    description="The diagonal Gaussian q(z|x) of each image: its mean `mu` and the log of its variance, "
-    "`logvar` = log σ². No randomness is involved.",
+    description=(
+        "The diagonal Gaussian q(z|x) of each image: its mean `mu` and the log of its variance, "
+        "`logvar` = log σ². It involves no randomness."
+    ),
     query=ImagesQuery,
     answer=EncodeAnswer,
     bodies=IMAGE_BODIES,

@@ -1,4 +1,4 @@
-"""/interpolate: images on the way between two."""
+"""/interpolate: images between two images or latents."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from service.http.request_body import BodyKind
 
 
 class InterpolateParameters(Parameters):
-    """Which way to go, and in how many steps."""
+    """The path, and its number of steps."""
 
     steps: Steps = None
-    """How many images, both ends included. Left out: 8, or 5 as text, which fits a terminal."""
+    """Number of images, both ends included. Left out: 8, or 5 as text, which fits a terminal."""
     method: Annotated[Method | None, Field(examples=["lerp"])] = None
-    """`slerp`: along an arc from one direction to the other, while the length goes evenly from one to the
-    other, so that no z on the way is shorter than both ends, as it would be on the straight line
-    (arXiv:1609.04468); where an end is zero, or both point the same way or opposite ways, there is no single
-    arc, and it goes straight. Rows of `z` longer than `max_latent` of GET /limits are refused. `lerp`:
-    straight. Left out: `slerp`, and for an autoencoder, which has no Gaussian prior, `lerp`."""
+    """`slerp`: along an arc in direction, while the length changes linearly. So no z on the path is shorter
+    than both ends, as on the straight line (arXiv:1609.04468). If an end is zero, or both have the same or
+    opposite directions, there is no single arc, and the path is straight. Rows of `z` longer than
+    `max_latent` of GET /limits are rejected. `lerp`: straight. Left out: `slerp`, and for an autoencoder,
+    which has no Gaussian prior, `lerp`."""
 
 
 class InterpolateQuery(Drawing, InterpolateParameters):
@@ -37,20 +37,23 @@ class InterpolateQuery(Drawing, InterpolateParameters):
 
 
 class InterpolateAnswer(Answer):
-    """The latents on the way, both ends included, and their images."""
+    """The latents on the path, both ends included, and their images."""
 
     method: Method
-    """The way that was taken."""
+    """The kind of path."""
     z: Latents
     images: Images
 
 
 INTERPOLATE: Final = Operation(
     path="/interpolate",
-    summary="Images on the way between two",
-    description="Decodes latents on the way from one end to the other: between two images, from mu to mu, or "
-    "between two rows of `z`. The first and the last image are those that /decode gives for the ends, byte "
-    "for byte. No randomness is involved. A PNG shows all in one row unless `columns` says otherwise.",
+    summary="Images between two images or latents",
+    description=(
+        "Decodes latents on the path from one end to the other: between two images, from mu to "
+        "mu, or between two rows of `z`. The first and the last image equal those of /decode for "
+        "the ends, byte for byte. It involves no randomness. A PNG shows all images in one row, "
+        "unless `columns` is set."
+    ),
     query=InterpolateQuery,
     body=InterpolateParameters,
     answer=InterpolateAnswer,
@@ -63,7 +66,7 @@ INTERPOLATE: Final = Operation(
 
 @INTERPOLATE.handler
 async def interpolate(call: Call[InterpolateQuery]) -> InterpolateAnswer:
-    """Images on the way between two images or two latents."""
+    """Images on the path between two images or two latents."""
     steps = chosen_steps(call, call.parameters.steps)
     call.columns = steps
     call.counts(steps)

@@ -1,4 +1,4 @@
-"""/models: what is loaded, what each version says about itself, and what failed to load."""
+"""/models: the loaded versions, their manifests, and the versions that failed to load."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ class ModelSummary(Document):
     """Number of the version."""
     aliases: list[Annotated[str, Field(description="Names that point to this version, such as `stable`.")]]
     kind: Literal["vae", "ae"]
-    """An `ae` can be sampled only where a prior was fitted."""
+    """An `ae` can be sampled only if it has a fitted prior."""
     image_shape: list[Size]
     """(channels, height, width)."""
     latent_size: Size
     """Length of one z."""
     priors: list[Annotated[str, Field(description="Densities over z to sample from, the best one last.")]]
-    labels: list[Annotated[str, Field(description="Labels whose images /sample can be asked for.")]]
+    labels: list[Annotated[str, Field(description="Labels that /sample accepts.")]]
     description: str
-    """What the publisher says about it."""
+    """The publisher's description."""
 
 
 class LoadFailure(Document):
@@ -61,32 +61,32 @@ class LoadFailure(Document):
     model: str
     """Name or label."""
     reason: str
-    """What was wrong, with the file named."""
+    """The fault, with the name of its file."""
 
 
 class ModelList(Document):
-    """What is loaded, and what is not."""
+    """The loaded and the refused versions."""
 
     default: str
-    """Reference that answers when none is named."""
+    """Reference of the default model."""
     models: list[ModelSummary]
     failures: list[LoadFailure]
-    """Versions that were refused."""
+    """Refused versions."""
 
 
 class Preprocessing(Document):
-    """How a picture becomes an image."""
+    """The conversion of an image file into an image."""
 
     fit: str
-    """With `resize=true`: `crop` scales the middle part, `stretch` each axis by itself."""
+    """With `resize=true`: `crop` scales the middle part, `stretch` each axis separately."""
     ground: str
-    """What transparent pixels become: `black` or `white`."""
+    """The colour under transparent pixels: `black` or `white`."""
     levels: int | None
-    """Pixels are rounded to so many; null: they are not."""
+    """Pixels are rounded to so many levels; null: they are not rounded."""
 
 
 class Metric(Document):
-    """One figure, and how it was measured."""
+    """One figure and its protocol."""
 
     name: str
     """Such as `negative_elbo`."""
@@ -101,28 +101,28 @@ class LabelPrior(Document):
     """The mixture of one label."""
 
     label: str
-    """What to send as `label`."""
+    """The value for `label`."""
     components: Size
     """Gaussians of the mixture."""
     share: float
-    """Share of the images that it was fitted to."""
+    """Share of the fitted images."""
 
 
 class FittedPriorFacts(Document):
-    """How a prior was fitted, and how well it describes other images; its file is the server's own matter."""
+    """The origin of a prior, and its quality on other images. Its file is internal to the server."""
 
     components: Size
     """Gaussians of the mixture."""
     labels: list[LabelPrior]
-    """One mixture for the images of each."""
+    """One mixture for the images of each label."""
     protocol: str
-    """What it was fitted to, and how."""
+    """Its data and protocol."""
     metrics: list[Metric]
-    """On images that it was not fitted to."""
+    """Figures on images that it was not fitted to."""
 
 
 class Provenance(Document):
-    """Where a version comes from."""
+    """Origin of a version."""
 
     data: str
     """Name and size of the training data."""
@@ -137,12 +137,12 @@ class Provenance(Document):
 
 
 class ModelFacts(ModelSummary):
-    """The summary, and what else of the manifest a client can use."""
+    """The summary, and the other parts of the manifest that are useful to a client."""
 
     image_range: list[float]
     """Smallest and largest pixel value."""
     preprocessing: Preprocessing
-    """How a picture file becomes an image of this model."""
+    """The conversion of an image file into an image of this model."""
     likelihood: Annotated[
         dict[str, Any],
         WithJsonSchema({"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}}),
@@ -159,8 +159,8 @@ MODELS: Final = Resource(
     path="/models",
     operation_id="models_get",
     tag="model",
-    summary="What is loaded, and what failed to load",
-    description="Every loaded version with its aliases, and every version that was refused, with the reason.",
+    summary="The loaded versions, and those that failed to load",
+    description="Every loaded version with its aliases, and every refused version with the reason.",
     answer={JSON: ModelList},
     problems=("invalid-parameter", "form-not-available"),
 )
@@ -169,8 +169,8 @@ MODEL: Final = Resource(
     path="/models/{name}",
     operation_id="models_by_name_get",
     tag="model",
-    summary="One model: its manifest facts and metrics",
-    description="`name` is a name, `name@version` or `name@alias`. Each metric carries its protocol.",
+    summary="One model: its description and metrics",
+    description="`name` is a name, `name@version` or `name@alias`. Each metric has its protocol.",
     answer={JSON: ModelFacts},
     problems=("invalid-parameter", "unknown-model", "model-unavailable", "form-not-available"),
     parameters=(named_model("`name`, `name@version` or `name@alias`."),),
@@ -179,7 +179,7 @@ MODEL: Final = Resource(
 
 
 class ModelRoutes:
-    """What the registry holds, as JSON."""
+    """The contents of the registry, as JSON."""
 
     resources = (MODELS, MODEL)
 
@@ -203,14 +203,14 @@ class ModelRoutes:
         )
 
     async def model(self, request: Request) -> Response:
-        """One version, loaded if it exists and was not."""
+        """One version; it is loaded if it exists and is not in memory."""
         self._check(request)
         model = await self._services.pool.run(self._services.registry.get, request.path_params["name"])
         current_trace().model = model.label
         return document_response(_facts(model))
 
     def _check(self, request: Request) -> None:
-        """There is JSON alone, and no parameter."""
+        """Accept only JSON and no parameter."""
         accept = joined_header(request.scope, b"accept")
         choose_format(suffix=None, accept=accept, forms=(Format.JSON,))
         read_query(request.scope["query_string"], NoParameters, self._services.limits)

@@ -1,4 +1,4 @@
-"""/reconstruct: images through the model and back."""
+"""/reconstruct: encode and decode images."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from service.http.parameters import Parameters
 
 
 class ReconstructParameters(Parameters):
-    """How z is chosen from the posterior."""
+    """The choice of z from the posterior."""
 
     sample: Annotated[bool | None, Field(examples=[True])] = None
     """False or left out: z = mu, the same for every request. True: z = mu + sigma * eps."""
     seed: Seed = None
-    """Where eps comes from when `sample` is true; drawn and told when left out. Without `sample` it plays no
-    part."""
+    """Seed of eps if `sample` is true; left out, a random one, which the response contains. Without `sample`
+    it has no effect."""
 
 
 class ReconstructQuery(Drawing, ImagesQuery, ReconstructParameters):
@@ -30,21 +30,24 @@ class ReconstructQuery(Drawing, ImagesQuery, ReconstructParameters):
 
 
 class ReconstructAnswer(Answer):
-    """Images given back, and the latents in between."""
+    """Reconstructions, and the latents in between."""
 
     sample: bool
     """Whether z was drawn rather than set to mu."""
     seed: SeedFact | None
-    """Send it again to get the same bytes. Null when nothing was drawn."""
+    """Send it again to get the same bytes. Null if nothing was drawn."""
     z: Latents
     images: Images
 
 
 RECONSTRUCT: Final = Operation(
     path="/reconstruct",
-    summary="Images through the model and back",
-    description="Encodes each image, takes z = mu (or, with `sample`, z = mu + sigma * eps) and decodes it. "
-    "`sample` and `seed` come in the query, or in the JSON object beside `images`; one in both is refused.",
+    summary="Reconstructions of images",
+    description=(
+        "Encodes each image, takes z = mu (or, with `sample`, z = mu + sigma * eps) and decodes "
+        "it. `sample` and `seed` are parameters of the query, or keys of the JSON object with "
+        "`images`; one in both places is rejected."
+    ),
     query=ReconstructQuery,
     body=ReconstructParameters,
     answer=ReconstructAnswer,
@@ -55,7 +58,7 @@ RECONSTRUCT: Final = Operation(
 
 @RECONSTRUCT.handler
 async def reconstruct(call: Call[ReconstructQuery]) -> ReconstructAnswer:
-    """Each image encoded and decoded again, by the posterior mean or a sample of it."""
+    """Encode and decode each image, with the posterior mean or a sample of it."""
     is_drawn = bool(call.parameters.sample)
     back = await engine.reconstruct(
         call.engine_model,

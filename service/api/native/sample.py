@@ -19,7 +19,7 @@ from service.http.negotiation import Format
 from service.http.parameters import AtMost, Parameters
 from service.http.request_body import BodyKind
 
-#: Images that are drawn when `n` is left out.
+#: Number of images if `n` is left out.
 DEFAULT_IMAGES: Final = 1
 DEFAULT_IMAGES_AS_TEXT: Final = 10
 
@@ -27,22 +27,24 @@ Prior = Literal["standard", "fitted"]
 
 
 class SampleParameters(Parameters):
-    """What to draw."""
+    """Parameters of the draw."""
 
     n: Annotated[int | None, Field(ge=1, examples=[4]), AtMost("max_stream_images")] = None
-    """How many images. Left out: 1, or 10 as text, which is two rows on a terminal. More than `max_images` of
-    GET /limits only as npy, which is sent part by part."""
+    """Number of images. Left out: 1, or 10 as text, which is two rows on a terminal. More than `max_images`
+    of GET /limits only as npy, which is sent part by part."""
     seed: Seed = None
-    """Where the randomness comes from: the same seed gives the same bytes, and image *i* does not depend on
-    `n`. Left out: one is drawn, and told in the answer and in `X-Seed`."""
+    """Seed of all randomness: the same seed yields the same bytes, and image *i* does not depend on `n`. Left
+    out: a random one, which the response and `X-Seed` contain."""
     temperature: Annotated[float | None, Field(ge=0.0, le=10.0, allow_inf_nan=False, examples=[0.8])] = None
     """Factor on the noise: with `prior=standard` the standard deviation of z, with `prior=fitted` the spread
-    around each Gaussian's mean. Left out: 1, the prior itself; less is more typical, more is stranger."""
+    around each Gaussian's mean. Left out: 1, the prior itself; smaller values yield more typical images,
+    larger ones stranger images."""
     prior: Annotated[Prior | None, Field(examples=["standard"])] = None
-    """`standard`: N(0, I), which the model was trained with. `fitted`: a mixture of Gaussians, fitted to
-    where the training images lie. Left out: the best that the version has; `X-Prior` tells which that was."""
+    """`standard`: N(0, I), the prior of training. `fitted`: a mixture of Gaussians, fitted to the latents of
+    the training images. Left out: the best prior of the version; `X-Prior` names it."""
     label: Annotated[str | None, Field(max_length=MAX_LABEL_CHARACTERS, examples=["7"])] = None
-    """Draw images of this label only, by the prior that was fitted to them. GET /models lists the labels."""
+    """Draw only images of this label, from the prior that was fitted to them. GET /models lists the
+    labels."""
 
 
 class SampleQuery(Drawing, SampleParameters):
@@ -50,20 +52,20 @@ class SampleQuery(Drawing, SampleParameters):
 
 
 class SampleAnswer(Answer):
-    """Images, with all that it takes to draw them again."""
+    """Images, with everything needed to draw them again."""
 
     headers: ClassVar[Mapping[str, Header]] = MappingProxyType(
         {
-            "temperature": Header("X-Temperature", "The temperature behind the answer."),
-            "prior": Header("X-Prior", "The prior that was drawn from: `standard` or `fitted`."),
-            "label": Header("X-Label", "The label whose images were asked for, percent-encoded, if any was."),
+            "temperature": Header("X-Temperature", "The temperature of the response."),
+            "prior": Header("X-Prior", "The prior of the response: `standard` or `fitted`."),
+            "label": Header("X-Label", "The requested label, percent-encoded, if there was one."),
         }
     )
 
     prior: Prior
-    """What z was drawn from."""
+    """The prior of z."""
     label: str | None
-    """Whose images were asked for."""
+    """The requested label."""
     seed: SeedFact
     """Send it again to get the same bytes."""
     temperature: float
@@ -76,11 +78,14 @@ SAMPLE: Final = Operation(
     path="/sample",
     methods=("GET", "POST"),
     summary="New images, drawn from a prior",
-    description="Draws z from a prior and decodes it: from N(0, temperature² I) with `standard`; with "
-    "`fitted` from a mixture of Gaussians that was fitted to the training images, whose spread the "
-    "temperature scales; with a `label` from the mixture of its images alone. The same seed gives the same "
-    "bytes for ever: image *i* of a seed does not depend on `n`, on other requests or on a restart. "
-    "Parameters come in the query, or, by POST, in a JSON object; one that comes in both is refused.",
+    description=(
+        "Draws z from a prior and decodes it. `standard` is N(0, temperature² I). `fitted` is a "
+        "mixture of Gaussians that was fitted to the training images; the temperature scales its "
+        "spread. With a `label`, z comes from the mixture of its images alone. The same seed "
+        "always yields the same bytes: image *i* of a seed does not depend on `n`, on other "
+        "requests or on a restart. Parameters are in the query, or, with POST, in a JSON object; "
+        "one in both places is rejected."
+    ),
     query=SampleQuery,
     body=SampleParameters,
     answer=SampleAnswer,
@@ -119,7 +124,7 @@ async def sample(call: Call[SampleQuery]) -> SampleAnswer | Parts:
 
 @SAMPLE.outline
 def outline(call: Call[SampleQuery]) -> Outline:
-    """What is drawn from; without a seed, GET draws another."""
+    """The parameters of the draw; without a seed, GET draws another."""
     n = _count(call)
     most = call.limits.max_stream_images if call.is_long(n) else call.limits.max_images
     plan = engine.plan_sample(call.engine_model, n=n, max_images=most, **_asked(call))
@@ -132,7 +137,7 @@ def outline(call: Call[SampleQuery]) -> Outline:
 
 
 def _count(call: Call[SampleQuery]) -> int:
-    """As many as asked for, or as the format shows well and the server takes."""
+    """The requested number, or a suitable one for the format and the server's limits."""
     if call.parameters.n is not None:
         return call.parameters.n
     default = DEFAULT_IMAGES_AS_TEXT if call.format is Format.TEXT else DEFAULT_IMAGES

@@ -18,18 +18,18 @@ from service.http.parameters import AtMost, Parameters
 
 
 class ScoreParameters(Parameters):
-    """How closely to look."""
+    """The precision of the score."""
 
     importance_samples: Annotated[int | None, Field(ge=1, examples=[16]), AtMost("max_score_draws")] = None
-    """K: posterior draws of each image for `log_px`. Images times K are at most `max_score_draws` of
-    GET /limits; the first K draws are the same for every larger K. Left out: no `log_px`."""
+    """K: posterior draws of each image for `log_px`. Images times K are at most `max_score_draws` of GET
+    /limits; the first K draws are the same for every larger K. Left out: no `log_px`."""
     seed: Seed = None
-    """Where the draws and the binarisation come from: the same seed gives the same figures, and those of
-    image *i* depend on no other image. Left out: one is drawn, and told in the answer and in `X-Seed`."""
+    """Seed of the draws and of the binarisation: the same seed yields the same figures, and those of image
+    *i* do not depend on other images. Left out: a random one, which the response and `X-Seed` contain."""
     binarise: Annotated[Binarise | None, Field(examples=["dynamic"])] = None
-    """A Bernoulli likelihood is one of binary images. `dynamic`: every pixel is drawn from its grey level, by
-    the seed; 0 and 1 stay as they are. `none`: the pixels are taken as they are, and grey ones refused. Left
-    out: `dynamic`, and for a Gaussian likelihood, which takes grey pixels, `none`, the only one."""
+    """A Bernoulli likelihood applies to binary images. `dynamic`: every pixel is drawn from its grey level,
+    by the seed; 0 and 1 are unchanged. `none`: the pixels are unchanged, and grey ones are rejected. Left
+    out: `dynamic`, and for a Gaussian likelihood, which accepts grey pixels, `none`, its only value."""
 
 
 class ScoreQuery(ImagesQuery, ScoreParameters):
@@ -46,11 +46,11 @@ class ScoreAnswer(Answer):
     seed: SeedFact
     """Send it again to get the same bytes."""
     likelihood: Literal["bernoulli", "gaussian"]
-    """What the figures are about: binary images, or a density of grey ones."""
+    """The domain of the figures: binary images, or a density of grey ones."""
     binarise: Binarise
     """`dynamic`: grey pixels were drawn by the seed."""
     importance_samples: Annotated[int, Field(ge=1)] | None
-    """K of log_px; null when it was not asked for."""
+    """K of log_px; null if it was not requested."""
     reconstruction_nll: PerImage
     """-log p(x|z) in nats, at one z drawn from q(z|x)."""
     kl: PerImage
@@ -58,7 +58,7 @@ class ScoreAnswer(Answer):
     elbo: PerImage
     """-(reconstruction_nll + kl) in nats: an estimate of a lower bound on log p(x)."""
     bits_per_dim: PerImage
-    """-elbo ÷ (pixel values · ln 2): falls as images fit better."""
+    """-elbo ÷ (pixel values · ln 2): falls as the model explains an image better."""
     log_px: PerImage | None = None
     """log 1/K Σ_k p(x|z_k) p(z_k) / q(z_k|x) in nats: an estimate of a bound that rises with K towards
     log p(x). Only with importance_samples."""
@@ -69,14 +69,17 @@ class ScoreAnswer(Answer):
 SCORE: Final = Operation(
     path="/score",
     summary="How likely the model finds each image",
-    description="For each image the terms of the evidence lower bound, `elbo` = -(`reconstruction_nll` + "
-    "`kl`), with one z drawn from the posterior, and with `importance_samples` the importance-weighted bound "
-    "`log_px` (arXiv:1509.00519, equation 8), which on average lies no further below log p(x), and comes "
-    "nearer as K grows. All are estimates by `seed`, in nats under the prior N(0, I).\n\n"
-    "What they do not prove: that an image is unusual. Images unlike any in training can score better than "
-    "those of training (arXiv:1810.09136), so a score is no evidence of an anomaly. They compare images "
-    "under one version with one binarisation, and nothing else: other versions may have another likelihood, "
-    "and for a Gaussian one these are densities, which may be positive.",
+    description=(
+        "For each image the terms of the evidence lower bound, `elbo` = -(`reconstruction_nll` + "
+        "`kl`), with one z drawn from the posterior. With `importance_samples` also the "
+        "importance-weighted bound `log_px` (arXiv:1509.00519, equation 8), which on average is "
+        "at least as near to log p(x) as `elbo`, and comes nearer as K grows. All are estimates "
+        "by `seed`, in nats under the prior N(0, I).\n\nThey do not prove that an image is "
+        "unusual. Images unlike any in training can score better than those of training "
+        "(arXiv:1810.09136), so a score is no evidence of an anomaly. Compare images only under "
+        "one version with one binarisation: other versions may have another likelihood, and for a "
+        "Gaussian one these are densities, which may be positive."
+    ),
     query=ScoreQuery,
     body=ScoreParameters,
     answer=ScoreAnswer,

@@ -1,4 +1,4 @@
-"""What /interpolate and /traverse share: how many images a way through latent space has."""
+"""Number of images on a path through latent space, for /interpolate and /traverse."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Steps = Annotated[int | None, Field(ge=2, examples=[8]), AtMost("max_images")]
 
 
 def chosen_steps(call: Call[Any], steps: int | None, *, axes: int = 1) -> int:
-    """Those asked for along each of `axes`, or as many as look well and are allowed."""
+    """The requested number along each of `axes`, or a suitable and permitted one."""
     if steps is not None:
         return steps
     most = call.limits.max_images

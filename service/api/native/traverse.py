@@ -24,7 +24,7 @@ LatentIndex = Annotated[int, Field(ge=0, le=_LARGEST_INDEX)]
 
 
 class TraverseParameters(Parameters):
-    """Which dimensions, how far, and in how many steps."""
+    """The dimensions, the extent, and the number of steps."""
 
     dims: Annotated[
         list[LatentIndex] | None, Field(min_length=1, max_length=MOST_DIMS, examples=[[0, 1]])
@@ -35,14 +35,14 @@ class TraverseParameters(Parameters):
     """Points along each dimension; with two, at most the square root of `max_images` of GET /limits. Left
     out: 8, or 5 as text, which fits a terminal."""
     spacing: Annotated[Spacing | None, Field(examples=["linear"])] = None
-    """`quantile`: the prior has as much mass between any two neighbours (arXiv:1312.6114, appendix A).
-    `linear`: all are equally far apart. Left out: `quantile`, and for an autoencoder, which has no prior,
-    `linear`, the only one."""
+    """`quantile`: the prior has equal mass between any two neighbours (arXiv:1312.6114, appendix A).
+    `linear`: equal distances. Left out: `quantile`, and for an autoencoder, which has no prior, `linear`, its
+    only value."""
     span: Annotated[
         float | None, Field(ge=SMALLEST_SPAN, le=LARGEST_SPAN, allow_inf_nan=False, examples=[2.5])
     ] = None
-    """How far the grid reaches to either side of 0, in standard deviations of the prior, for both spacings.
-    Left out: 2, the central 95 %."""
+    """Extent of the grid to either side of 0, in standard deviations of the prior, for both spacings. Left
+    out: 2, the central 95 %."""
 
 
 class TraverseQuery(Drawing, ImagesQuery, TraverseParameters):
@@ -53,13 +53,13 @@ class TraverseAnswer(Answer):
     """The latents of the grid and their images."""
 
     dims: tuple[Annotated[int, Field(ge=0)], ...]
-    """The latent indices that change, the one that changes slowest first."""
+    """The latent indices that change, the slowest first."""
     steps: Annotated[int, Field(ge=2)]
     """Points along each of them."""
     spacing: Spacing
-    """How they are spaced."""
+    """Their spacing."""
     span: float
-    """How far they reach to either side of 0."""
+    """Their extent to either side of 0."""
     z: Latents
     images: Images
 
@@ -68,10 +68,12 @@ TRAVERSE: Final = Operation(
     path="/traverse",
     methods=("GET", "POST"),
     summary="Images along one or two latent dimensions",
-    description="Decodes a grid: one or two latent dimensions take values on both sides of 0, every other "
-    "one stays where mu of the image that was sent, or the one row of `z`, or the origin has it. Of two "
-    "dimensions, the first changes from row to row and the second along each, in the arrays as in a PNG. No "
-    "randomness is involved.",
+    description=(
+        "Decodes a grid: one or two latent dimensions take values on both sides of 0. Every other "
+        "dimension keeps its value in the mu of the image, in the one row of `z`, or in the "
+        "origin. The first of two dimensions changes from row to row and the second along each, "
+        "in the arrays as in a PNG. It involves no randomness."
+    ),
     query=TraverseQuery,
     body=TraverseParameters,
     answer=TraverseAnswer,
@@ -104,12 +106,12 @@ async def traverse(call: Call[TraverseQuery]) -> TraverseAnswer:
 
 @TRAVERSE.outline
 def outline(call: Call[TraverseQuery]) -> Outline:
-    """How many images the grid has."""
+    """Number of images in the grid."""
     return Outline(engine.plan_traverse(call.engine_model, **_asked(call)).count)
 
 
 def _asked(call: Call[TraverseQuery]) -> dict[str, Any]:
-    """What the engine is asked for; a picture has a whole way in each row."""
+    """The parameters for the engine; a PNG has one path per row."""
     asked = call.parameters
     steps = call.columns = chosen_steps(call, asked.steps, axes=_axes(call))
     return {

@@ -1,6 +1,6 @@
 """Everything under `components.schemas`: arrays, and the documents that several paths share.
 
-Arrays are described here and nowhere parsed: their numbers go through orjson and NumPy. Knows shapes as
+Arrays are described here and parsed elsewhere: their numbers go through orjson and NumPy. Knows shapes as
 numbers. Knows nothing of requests or models.
 """
 
@@ -29,7 +29,7 @@ SHARED: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
 def component_schemas(limits: Limits, model: ExampleModel) -> dict[str, Schema]:
     """Everything under `components.schemas` that does not depend on a path.
 
-    Lengths that another model may have are told in words, for the default one, and not as bounds.
+    Lengths that differ between models are described in words, for the default one, and not as bounds.
     """
     return {
         "Images": _array(
@@ -62,8 +62,9 @@ def component_schemas(limits: Limits, model: ExampleModel) -> dict[str, Schema]:
         ),
         "LatentsIn": latents_schema(
             limits.max_images,
-            description=f"(N, latent), one row per image. A row of {model.name} holds {model.latent_size} "
-            "numbers.",
+            description=(
+                f"(N, latent), one row per image. A row of {model.name} has {model.latent_size} numbers."
+            ),
         ),
         "Problem": {**schema_of(Problem), "description": inspect.getdoc(Problem)},
         **{name: schema_of(document, components=SHARED) for name, document in SHARED.items()},

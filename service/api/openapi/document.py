@@ -1,24 +1,24 @@
 """The OpenAPI 3.1 document: every path, parameter, body, format, status and header.
 
-Written from the tables that the routes themselves read (operations, resources, problems), so that it cannot
-promise what they do not do. Knows nothing of requests.
+Generated from the tables that the routes themselves read (operations, resources, problems), so that it cannot
+promise anything that they do not do. Knows nothing of requests.
 
-Design: FastAPI is the application (lifespan, exception handlers, telemetry). It writes neither the routes nor
-this document, because every path here shares what its routes would do a second time, and otherwise:
+Design: FastAPI is the application (lifespan, exception handlers, telemetry). It generates neither the routes
+nor this document, because all paths here share steps that its routes would repeat or do differently:
 
-- One parser reads a parameter from the query and from a JSON body. It coerces nothing, refuses unknown,
+- One parser reads a parameter from the query and from a JSON body. It coerces nothing, rejects unknown,
   repeated and doubly given names, and takes bounds from the settings. FastAPI ignores unknown query
   parameters, coerces text, and fixes bounds when a class is defined.
-- Every error is a problem body that never repeats what was sent. FastAPI documents a 422 of its own for each
-  route that takes parameters, and its handler returns the input.
-- A suffix of the path or `Accept` chooses the format before a body is read, and HEAD is answered where GET
+- Every error is a problem body that never repeats a body of the request. FastAPI documents its own 422 for
+  each route with parameters, and its handler returns the input.
+- A suffix of the path or `Accept` chooses the format before a body is read, and HEAD is answered wherever GET
   is. A FastAPI route has one path, one response class and no HEAD.
-- One dictionary look-up before any router finds the paths under load (`service.http.fast_routes`). A route of
-  FastAPI that only reads its body costs 140 µs of processor time, one of Starlette 64, bare ASGI 43.
+- One dictionary look-up before any router finds the busiest paths (`service.http.fast_routes`). A FastAPI
+  route that only reads its body costs 140 µs of processor time, one of Starlette 64, bare ASGI 43.
 
-If FastAPI wrote the paths of plain documents alone, the two halves of the document would have to agree on
-problems, headers, security and schemas by patches. The one thing that it would give, a pydantic class that is
-value and schema at once, is `service.http.document.Document` with `service.api.schema`.
+If FastAPI generated only the paths of plain documents, the two halves of the document would need patches to
+agree on problems, headers, security and schemas. Its one benefit, a pydantic class that is value and schema
+at once, is available as `service.http.document.Document` with `service.api.schema`.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ A body without a Content-Type, or with the one that `curl --data` sends by itsel
 _KEY_SCHEME: Final[Schema] = {
     "type": "http",
     "scheme": "bearer",
-    "description": "An API key, of the scope `use` or `admin`, where the server takes keys.",
+    "description": "An API key, of the scope `use` or `admin`, if the server requires keys.",
 }
 _TAGS: Final = (
-    {"name": "model", "description": "What a variational autoencoder does."},
-    {"name": "operation", "description": "For whoever runs the server."},
-    {"name": "administration", "description": "What changes a running server."},
+    {"name": "model", "description": "The operations of a variational autoencoder."},
+    {"name": "operation", "description": "For the operator of the server."},
+    {"name": "administration", "description": "Changes of a running server."},
     {"name": "people", "description": "Help and documentation."},
 )
 
@@ -78,15 +78,15 @@ def openapi_document(
     """The whole document.
 
     Args:
-        operations: What the models do.
+        operations: The operations of the models.
         resources: Every other path.
         limits: Bounds from the settings, stated as maxima.
         version: Version of the package.
         model: Name and sizes of the default model, for examples that work with it.
-        keys_required: Whether this server takes API keys.
-        hosts_restricted: Whether everything but the probes refuses hosts that it does not know.
-        prefix: Path that a proxy puts before every path here, `/vae`, where it is known.
-        examples: What resources of this server answer, by path.
+        keys_required: Whether this server requires API keys.
+        hosts_restricted: Whether all paths except the probes reject unknown hosts.
+        prefix: Path that a proxy puts before every path here, such as `/vae`, if it is known.
+        examples: Example responses of this server's resources, by path.
     """
     model = model or ExampleModel()
     everywhere = (*EVERYWHERE, "host-not-allowed") if hosts_restricted else EVERYWHERE
@@ -109,7 +109,7 @@ def openapi_document(
         },
         # Relative to the address of the document, which includes a prefix that this server does not know.
         "servers": [{"url": prefix or "."}],
-        # An empty requirement beside the other one says that it may be left out.
+        # The empty alternative means that the key may be left out.
         "security": [{"key": []}] if keys_required else [{}, {"key": []}],
         "tags": list(_TAGS),
         "paths": paths,
@@ -123,7 +123,7 @@ def openapi_document(
 
 
 def _add_access(paths: Schema, problems: ProblemResponses, *, keys_required: bool) -> None:
-    """What takes no key says so, the rest says how one is refused, and administration says which."""
+    """Declare the security of each path: none, a key, or a key with the scope admin."""
     for path, item in paths.items():
         for operation in item.values():
             if is_open(path):

@@ -1,6 +1,6 @@
-"""Examples that can be sent as they stand, for the default model.
+"""Examples that work without changes, for the default model.
 
-Knows shapes. Knows nothing of requests or of what a model does.
+Knows shapes. Knows nothing of requests or the computations of a model.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-#: Strokes of a figure seven on a 7 × 7 grid, scaled to whatever size the model takes.
+#: Strokes of a figure seven on a 7 × 7 grid, scaled to the size of the model.
 _SEVEN = ("0000000", "0111110", "0000010", "0000100", "0001000", "0010000", "0010000")
 
 
 @dataclass(frozen=True)
 class ExampleModel:
-    """What the default model is called and takes, so that the examples can be sent as they stand."""
+    """Name and sizes of the default model, so that the examples work without changes."""
 
     name: str = "mnist"
 
@@ -38,6 +38,6 @@ def example_rows(rows: int, model: ExampleModel, *, is_images: bool) -> list[Any
     """Several of either."""
     if is_images:
         return [example_image(model)] * rows
-    # Turned round row by row: two ends of a way must differ.
+    # Rotated row by row: the two ends of a path must differ.
     latent = example_latent(model)
     return [latent[::-1] if row % 2 else latent for row in range(rows)]

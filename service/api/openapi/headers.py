@@ -1,4 +1,4 @@
-"""Headers of answers, as the document describes them.
+"""The headers of responses in the document.
 
 Knows names and texts. Knows nothing of requests.
 """
@@ -15,25 +15,25 @@ _BEFORE: Final = {
     "X-Request-Id": "Id in the server's log: the client's own if that is 1 to 64 of A-Z a-z 0-9 . _ : -",
     "Server-Timing": "Milliseconds spent reading, waiting, parsing, running and encoding, and in total.",
     "X-Model": "Label of the version that answered, `name@version`. On errors: if known by then.",
-    "X-Seed": "The seed behind the answer; sent again, it gives the same bytes. On errors: if known by then.",
+    "X-Seed": "The seed of the response; sent again, it yields the same bytes. On errors: if known by then.",
 }
 _AFTER: Final = {
     "X-Z": "For one image of at most 128 latents: its z, comma-separated.",
-    "Allow": "Methods that the path takes.",
-    "Accept-Post": "Media types that the path takes.",
+    "Allow": "Methods of the path.",
+    "Accept-Post": "Media types that the path accepts.",
     "Retry-After": "Seconds after which to try again.",
-    "WWW-Authenticate": "Bearer, and why the key that was sent is not enough.",
+    "WWW-Authenticate": "Bearer, and why the key of the request is not enough.",
 }
 _OF_OPERATIONS: Final = {
     header.name: header.description
     for operation in OPERATIONS
     for header in operation.answer.headers.values()
 }
-#: Every header of ours, with what it says.
+#: All headers of this server, with their descriptions.
 HEADERS: Final = {**_BEFORE, **_OF_OPERATIONS, **_AFTER}
-#: What a page of another origin may read of an answer, where `cors_origins` lets it.
+#: Response headers that pages of other origins may read, if `cors_origins` allows it.
 EXPOSED_HEADERS: Final = tuple(HEADERS)
-#: Headers of every answer.
+#: Headers of every response.
 ALWAYS: Final = ("X-Request-Id", "Server-Timing")
 
 

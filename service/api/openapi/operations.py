@@ -1,6 +1,6 @@
 """The paths of operations: parameters, bodies, formats, headers and problems of each.
 
-Knows what an operation says about itself, and none of them by name. Knows nothing of requests.
+Knows the declarations of operations, and none of them by name. Knows nothing of requests.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TABLE: Final = "A table with a line for each image, for people."
 
 
 class OperationPaths:
-    """Writes the path items of operations."""
+    """Generates the path items of operations."""
 
     def __init__(
         self, limits: Limits, model: ExampleModel, problems: ProblemResponses, everywhere: tuple[str, ...]
@@ -77,7 +77,7 @@ class OperationPaths:
 def _suffix(operation: Operation[Any, Any]) -> Schema:
     return path_parameter(
         "suffix",
-        "Form of the answer; wins over Accept.",
+        "Format of the response; it wins over Accept.",
         {"type": "string", "enum": [chosen.suffix for chosen in operation.formats]},
         operation.formats[0].suffix,
     )

@@ -1,4 +1,4 @@
-"""Schemas of parameters, from the classes that read them.
+"""Schemas of parameters, from the classes that parse them.
 
 Knows bounds and words of fields. Knows nothing of requests.
 """

@@ -1,4 +1,4 @@
-"""What a path answers when something is wrong: one response for each status, described once.
+"""The error responses of a path: one for each status, described once.
 
 Knows the table of problems. Knows nothing of requests.
 """
@@ -12,7 +12,7 @@ from service.api.openapi.headers import ALWAYS, header_references
 from service.api.schema import Schema, reference
 from service.http.problems import MEDIA_TYPE, ProblemKind, statuses, with_prefix
 
-#: What any path can answer, whatever it does.
+#: Problems of every path.
 EVERYWHERE: Final = (
     "malformed-request",
     "method-not-allowed",
@@ -23,7 +23,7 @@ EVERYWHERE: Final = (
     "internal-error",
     "shutting-down",
 )
-#: Problems that can arise once the model is chosen, or the seed, which the answer then tells.
+#: Problems after the choice of the model or of the seed, which the response then contains.
 _AFTER_THE_CHOICE: Final = {
     "malformed-body",
     "invalid-value",
@@ -42,7 +42,7 @@ _HEADERS_BY_STATUS: Final = {
 
 
 class ProblemResponses:
-    """Gathers the responses that paths refer to."""
+    """Collects the responses that paths refer to."""
 
     def __init__(self, *, prefix: str) -> None:
         """`prefix` is the path that a proxy puts before every path here."""

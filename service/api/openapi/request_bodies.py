@@ -1,6 +1,6 @@
-"""The request body of an operation: a schema for each kind, and JSON that can be sent as it stands.
+"""The request body of an operation: a schema for each kind, and JSON that works without changes.
 
-Knows which arrays and parameters a body may hold. Knows nothing of requests or models.
+Knows the arrays and parameters of a body. Knows nothing of requests or models.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from service.http.request_body import BodyKind
 #: Rows of arrays that come with another one, in examples.
 _EXAMPLE_ROWS = 3
 _PNG = (
-    "One image, of exactly the model's size unless `resize` is true, and then of at "
-    f"most {MAX_PIXELS_IN:,} pixels, which is 256 × 256. The orientation of EXIF is "
-    "obeyed, and the size is that of the upright picture."
+    f"One image, of exactly the model's size unless `resize` is true, and then of at most {MAX_PIXELS_IN:,} "
+    "pixels, which is 256 × 256. The orientation of EXIF is applied, and the size is that of the upright "
+    "image."
 )
 
 
@@ -30,9 +30,9 @@ def request_body(operation: Operation[Any, Any], limits: Limits, model: ExampleM
     """The request body object.
 
     Args:
-        operation: Whose body it is.
+        operation: The operation.
         limits: Bounds from the settings.
-        model: What the example is made for.
+        model: The model of the example.
     """
     content: Schema = {}
     for kind in operation.bodies:
@@ -60,7 +60,7 @@ def _as_npz(operation: Operation[Any, Any]) -> str:
 
 
 def _json(operation: Operation[Any, Any], limits: Limits, model: ExampleModel) -> Schema:
-    """The media type object of JSON: one schema for each array that a body may hold, and one for none."""
+    """The media type object of JSON: one schema for each possible array, and one without an array."""
     parameters = parameter_schemas(operation.body, limits)
     company = {array.name: _array(array, limits) for array in operation.company}
     ways = []

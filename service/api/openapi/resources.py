@@ -1,6 +1,6 @@
-"""The paths of resources: those that answer one document or page.
+"""The paths of resources, which return one document or page.
 
-Knows what a resource says about itself, and none of them by name. Knows nothing of requests.
+Knows the declarations of resources, and none of them by name. Knows nothing of requests.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from service.api.resource import PathParameter, Resource
 from service.api.schema import Schema, schema_of
 from service.http.document import Document
 
-#: Probes take any host.
+#: Probes accept any host.
 _OF_PROBES = "operation"
 
 
 class ResourcePaths:
-    """Writes the path items of resources."""
+    """Generates the path items of resources."""
 
     def __init__(self, model: ExampleModel, problems: ProblemResponses, everywhere: tuple[str, ...]) -> None:
         self._model = model
@@ -30,8 +30,8 @@ class ResourcePaths:
         """The path, without a body.
 
         Args:
-            resource: What it answers.
-            example: Of the JSON, where there is one that is true for this server.
+            resource: The resource.
+            example: Example of its JSON, if one is true for this server.
         """
         everywhere = EVERYWHERE if resource.tag == _OF_PROBES else self._everywhere
         content = {media: {"schema": _schema(answer)} for media, answer in resource.answer.items()}

@@ -1,6 +1,6 @@
-"""POST /models/{name}/reload: look at the store again now, and tell what came of it.
+"""POST /models/{name}/reload: read the store again now, and report the result.
 
-Only where administration is on, and with keys only for those of the scope admin (`service.security.access`).
+Only if administration is on, and with keys only for those of the scope admin (`service.security.access`).
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ Label = Annotated[str, Field(description="Label of a version, `name@version`.")]
 
 
 class ReloadReport(Document):
-    """What one reload did, and what failed."""
+    """The result of one reload, and its failures."""
 
     name: str
-    """The name that was asked for."""
+    """The requested name."""
     loaded: list[Label]
-    """What was loaded now."""
+    """Versions that were loaded now."""
     kept: list[Label]
-    """What was loaded before and stays."""
+    """Versions that were loaded before and stay."""
     failures: list[LoadFailure]
-    """What could not be loaded."""
+    """Versions that could not be loaded."""
     others_told: bool
-    """Whether there are other workers, which were told to do the same."""
+    """Whether there are other workers, which received the same request."""
 
 
 RELOAD: Final = Resource(
@@ -51,7 +51,7 @@ RELOAD: Final = Resource(
     method="POST",
     operation_id="reload",
     tag="administration",
-    summary="Load what the store has for this name now.",
+    summary="Load the store's versions of this name now.",
     answer={JSON: ReloadReport},
     problems=(
         "invalid-parameter",
@@ -62,13 +62,16 @@ RELOAD: Final = Resource(
         "unknown-model",
     ),
     parameters=(named_model("Name of a model."),),
-    note="Takes a key of the scope `admin` where keys are required, and administration to be on. A version "
-    "that cannot be loaded is told under `failures`; what answered before goes on answering.",
+    note=(
+        "Requires administration to be on and, if the server has keys, one of the scope `admin`. A "
+        "version that cannot be loaded is listed under `failures`; the previous version continues to be "
+        "served."
+    ),
 )
 
 
 class AdministrationRoutes:
-    """What changes a running server."""
+    """Changes of a running server."""
 
     resources = (RELOAD,)
 
@@ -81,10 +84,10 @@ class AdministrationRoutes:
         return [*route(RELOAD.path, self.reload, methods=(RELOAD.method,))]
 
     async def reload(self, request: Request) -> Response:
-        """Loads what the store has for a name, in this process and, where there are several, in the others.
+        """Load the store's versions of a name, in this process and, if there are several, in the others.
 
-        A version that cannot be loaded is an entry of the report and not an error: what answered before goes
-        on answering.
+        A version that cannot be loaded is an entry of the report and not an error: the previous version
+        continues to be served.
         """
         services = self._services
         services.access.authorise_administration(request.scope)
@@ -102,7 +105,7 @@ class AdministrationRoutes:
 
 
 def _reload(services: Services, name: str) -> ReloadReport:
-    """What the store says of one name, loaded in this process; what was loaded before stays."""
+    """The store's versions of one name, loaded in this process; previously loaded ones stay."""
     registry = services.registry
     before = _labels(registry, name)
     services.load_all()

@@ -1,7 +1,7 @@
-"""For whoever operates the server: /livez, /readyz and /metrics.
+"""Endpoints for operators: /livez, /readyz and /metrics.
 
-None of them queues behind work: they run on the event loop and read what is known already. None takes
-parameters, and a query is ignored, because balancers and monitors append what they like (`/readyz?verbose`).
+None of them queues behind work: they run on the event loop and read known facts. None has parameters, and a
+query is ignored, because balancers and monitors append their own (`/readyz?verbose`).
 """
 
 from __future__ import annotations
@@ -76,14 +76,16 @@ class HealthRoutes:
         ]
 
     async def livez(self, _: Request) -> Response:
-        """The process runs and its event loop turns: that this line is reached is the evidence."""
+        """The process runs and its event loop turns: reaching this line is the evidence."""
         return document_response(Alive(status="alive"))
 
     async def readyz(self, _: Request) -> Response:
         """Evidence, not a constant: the golden vectors of the default model agreed when it was loaded."""
         lifecycle = self._services.lifecycle
         if lifecycle.draining:
-            raise ProblemError("shutting-down", "The server got the signal to stop and takes no new work.")
+            raise ProblemError(
+                "shutting-down", "The server received the signal to stop and accepts no new work."
+            )
         if not lifecycle.loaded:
             raise ProblemError("not-ready", "The models are being loaded and checked. Try again in a second.")
         readiness = self._services.registry.readiness()
@@ -92,7 +94,7 @@ class HealthRoutes:
         return document_response(Ready(status="ready", reason=readiness.reason))
 
     async def metrics(self, _: Request) -> Response:
-        """Prometheus text; the gauges about models are set at the moment of asking."""
+        """Prometheus text; the gauges about models are set on each scrape."""
         services = self._services
         services.observe_moment()
         return Response(services.metrics.render(), headers={"Content-Type": CONTENT_TYPE})

@@ -1,4 +1,4 @@
-"""GET /limits: what this server takes, and what it answers beyond that. A query is ignored."""
+"""GET /limits: the limits of this server, and its reaction beyond them. A query is ignored."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIMITS: Final = Resource(
     path="/limits",
     operation_id="limits",
     tag="people",
-    summary="Every limit: its value, what happens beyond it, and which setting changes it.",
+    summary="Every limit: its value, the reaction beyond it, and the setting that changes it.",
     answer={JSON: LimitTable},
 )
 

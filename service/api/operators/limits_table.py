@@ -1,4 +1,4 @@
-"""Every limit of the server in one table: its value, its unit, what happens beyond it, what changes it.
+"""Every limit of the server in one table: its value, its unit, the reaction beyond it, the setting behind it.
 
 Knows the settings and the constants of the modules that enforce them; an operation states the limits that are
 its own. Knows nothing of requests.
@@ -33,7 +33,7 @@ from service.settings import ENV_PREFIX, Settings, describe_settings, flag_of
 
 
 class LimitSetting(Document):
-    """What changes a limit."""
+    """The setting behind a limit."""
 
     flag: str
     """Of `vae-serve run`."""
@@ -45,21 +45,21 @@ class LimitRow(Document):
     """One limit, for one server."""
 
     name: str
-    """The setting's own name, where one changes it."""
+    """The setting's own name, if there is one."""
     value: Annotated[Number, WithJsonSchema({"type": "number"})]
     """The limit."""
     unit: str
-    """What the value counts; empty where it is a plain number."""
+    """The unit of the value; empty for a plain number."""
     of: str
-    """What it bounds."""
+    """The limited quantity."""
     beyond: str
-    """What happens beyond it."""
+    """The reaction beyond it."""
     status: int | None
-    """Status that is answered then, if any is."""
+    """Status of the response beyond it, if there is one."""
     codes: tuple[ProblemCode, ...]
-    """Problems that are answered then."""
+    """Problems of the response beyond it."""
     setting: LimitSetting | None
-    """What changes it; null: nothing does."""
+    """The setting that changes it; null: none."""
 
 
 class LimitTable(Document):
@@ -74,11 +74,11 @@ class _Set:
 
     name: str
     of: str
-    """What it bounds."""
+    """The limited quantity."""
     beyond: str
-    """What happens beyond it."""
+    """The reaction beyond it."""
     codes: tuple[str, ...] = ()
-    """Codes of the problems that are answered then, all of one status."""
+    """Codes of the problems beyond it, all of one status."""
 
 
 def _largest(model: type[Drawing], name: str) -> Number:

@@ -1,7 +1,7 @@
-"""For people: the help at /, the OpenAPI page at /docs, and the table of problems.
+"""Pages for people: the help at /, the OpenAPI page at /docs, and the table of problems.
 
-Everything a page needs comes from this server: the policy sent with /docs names no other. None takes
-parameters, and a query is ignored: links collect them (`/?utm_source=…`).
+This server provides everything that a page needs: the policy of /docs allows no other. None has parameters,
+and a query is ignored, because links collect them (`/?utm_source=…`).
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ _SCRIPT = (
     "presets:[SwaggerUIBundle.presets.apis],layout:'BaseLayout',validatorUrl:null});"
 )
 _SCRIPT_HASH = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
-#: Scripts from here only, the one inline by its digest; the interface sets styles inline and draws its icons
-#: from data: addresses; requests and everything else go nowhere but here.
+#: Scripts from here only, the inline one by its digest; the interface sets styles inline and draws its icons
+#: from data: addresses; requests and everything else go only to this server.
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -117,7 +117,7 @@ HELP_PAGE: Final = Resource(
     path="/",
     operation_id="help",
     tag="people",
-    summary="Commands that work.",
+    summary="Working commands.",
     answer={"text/plain": TEXT},
 )
 DOCS: Final = Resource(
@@ -134,7 +134,7 @@ PROBLEM_TABLE: Final = Resource(
     path="/problems",
     operation_id="problems",
     tag="people",
-    summary="Every problem that an answer can tell of.",
+    summary="Every problem.",
     answer={JSON: ProblemTable, "text/plain": TEXT},
     problems=("form-not-available",),
 )
@@ -142,7 +142,7 @@ PROBLEM: Final = Resource(
     path="/problems/{code}",
     operation_id="problem",
     tag="people",
-    summary="One of them.",
+    summary="One problem.",
     answer={JSON: ProblemRow},
     problems=("unknown-path",),
     parameters=(
@@ -157,7 +157,7 @@ class HelpAndDocsRoutes:
     resources = (HELP_PAGE, DOCS, OPENAPI, PROBLEM_TABLE, PROBLEM)
 
     def __init__(self, services: Services, document: Callable[[str], dict[str, Any]]) -> None:
-        """`document` gives the OpenAPI document for a prefix; its examples depend on the loaded model."""
+        """`document` returns the OpenAPI document for a prefix; its examples depend on the loaded model."""
         self._services = services
         self._document = document
         self._assets = _assets_directory()
@@ -174,19 +174,19 @@ class HelpAndDocsRoutes:
         ]
 
     async def help(self, request: Request) -> Response:
-        """Text with commands that work as they stand, on the address that the client used."""
+        """Text with working commands, for the address that the client used."""
         model = self._services.registry.peek(None)
         text = HELP.format(
             url=base_url(request),
             model=self._services.settings.default_model,
-            # Without a model the command cannot work anyway, and a single number says what it looks like.
+            # Without a model the command cannot work anyway, and a single number shows its form.
             zeros=[0] * (model.latent_size if model else 1),
             by_label=_by_label(base_url(request), model.labels) if model else "",
         )
         return Response(text, media_type="text/plain")
 
     async def docs(self, _: Request) -> Response:
-        """The page of Swagger UI, whose script the server itself serves."""
+        """The page of Swagger UI, whose script this server provides."""
         return Response(
             _PAGE.format(script=_SCRIPT),
             media_type="text/html",
@@ -196,12 +196,12 @@ class HelpAndDocsRoutes:
     async def asset(self, request: Request) -> Response:
         """Two files, looked up by name: a path never leads to the disk.
 
-        Always whole. Starlette's own file response takes Range headers, and tells those that do not fit in
-        plain text, where every error here is a problem body.
+        Always whole. Starlette's own file response accepts Range headers, and rejects invalid ones in plain
+        text, whereas every error here is a problem body.
         """
         name = request.path_params["asset"]
         if name not in _ASSETS:
-            raise ProblemError("unknown-path", "Only the files that GET /docs itself names lie here.")
+            raise ProblemError("unknown-path", "Only the files of GET /docs are here.")
         data = await self._services.pool.run((self._assets / name).read_bytes)
         return Response(
             data, headers={"Content-Type": _ASSETS[name], "Cache-Control": "public, max-age=86400"}
@@ -213,7 +213,7 @@ class HelpAndDocsRoutes:
         return Response(orjson.dumps(document), media_type=JSON)
 
     async def problems(self, request: Request) -> Response:
-        """The table of problems, as text for people and JSON for programs that ask for it."""
+        """The table of problems, as text for people and as JSON for programs that request it."""
         accept = joined_header(request.scope, b"accept")
         if choose_format(suffix=None, accept=accept, forms=(Format.TEXT, Format.JSON)) is Format.TEXT:
             text = table_text(prefix_of(request.scope))
@@ -222,20 +222,20 @@ class HelpAndDocsRoutes:
         return document_response(table, headers={"Vary": "Accept"})
 
     async def problem(self, request: Request) -> Response:
-        """What the `type` of a problem body leads to."""
+        """The document behind the `type` of a problem body."""
         kind = PROBLEMS.get(request.path_params["code"])
         if kind is None:
-            raise ProblemError("unknown-path", "There is no problem of that code; GET /problems lists them.")
+            raise ProblemError("unknown-path", "No problem has that code; GET /problems lists them.")
         return document_response(problem_row(kind, prefix=prefix_of(request.scope)))
 
 
 def _by_label(url: str, labels: Sequence[str]) -> str:
-    """The command that asks for a label, of a model that has some."""
+    """The command for a label, if the model has labels."""
     return f"  curl '{url}/sample.txt?n=5&label={quote(labels[0], safe='')}'\n" if labels else ""
 
 
 def _assets_directory() -> Path:
-    """Where the Swagger UI files are installed; the package that carries them is not imported."""
+    """Directory of the installed Swagger UI files; the package with the files is not imported."""
     found = find_spec("fastapi_offline")
     assert found is not None, "fastapi-offline is a dependency of this package"
     (place,) = found.submodule_search_locations or [""]

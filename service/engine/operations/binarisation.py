@@ -1,4 +1,4 @@
-"""Which pixels a likelihood is computed on: as they are, or binary ones drawn from their grey levels.
+"""The pixels for a likelihood: unchanged, or binary ones drawn from their grey levels.
 
 Knows the two likelihoods and seeded noise. Knows nothing of graphs, bounds or HTTP.
 """
@@ -32,7 +32,7 @@ def choose_binarisation(model: EncoderDecoder, binarise: Binarise | None) -> Bin
     if binarise == "dynamic" and not model.is_bernoulli:
         raise InvalidParameter(
             "binarise",
-            f"none for '{model.label}', whose likelihood is Gaussian and takes grey pixels",
+            f"none for '{model.label}', whose likelihood is Gaussian and requires grey pixels",
             "dynamic",
             "Leave it out.",
         )
@@ -45,9 +45,9 @@ def binarised(
     """The images whose likelihood is computed, of the shape of `x`.
 
     Args:
-        model: Says which likelihood.
+        model: Determines the likelihood.
         x: Valid images.
-        binarise: As chosen by `choose_binarisation`.
+        binarise: The result of `choose_binarisation`.
         seed: Seed of the draw.
         stream: Stream of the draw; image i uses its row i.
 
@@ -70,7 +70,7 @@ def _refuse_grey(x: Float32Array) -> None:
         at = tuple(int(i) for i in np.unravel_index(int(grey.argmax()), grey.shape))
         raise InvalidInput(
             f"images{''.join(f'[{i}]' for i in at)}",
-            "a pixel that is 0 or 1, because a Bernoulli likelihood is one of binary images",
+            "a pixel that is 0 or 1, because a Bernoulli likelihood applies to binary images",
             told_apart(float(x[at]), 0.0, 1.0),
-            "Send binary images, or leave binarise out to have them drawn from the grey levels.",
+            "Send binary images, or leave out binarise, which draws them from the grey levels.",
         )

@@ -1,6 +1,6 @@
 """decode: the image of each latent, whole or in parts.
 
-Knows validation. Knows nothing of where latents come from, of queues, threads or HTTP.
+Knows validation. Knows nothing of the origin of latents, of queues, threads or HTTP.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ async def decode(model: EncoderDecoder, z: Float32Array, *, call: Call | None = 
         call: Deadline and connection of the request; None waits without a limit.
 
     Raises:
-        InvalidInput: `z` does not fit.
+        InvalidInput: `z` is invalid.
         InferenceFailed: The runtime raised, or an output is not finite.
         NotRun: No model was run; see its subclasses.
     """
@@ -44,12 +44,12 @@ def decode_in_parts(
     Args:
         model: The version to run.
         z: As in `decode`, but 1 … `max_images` rows.
-        max_images: Most images of such an answer.
+        max_images: Maximum number of images in such a response.
         call: Deadline and connection of the request; the deadline is that of the first part.
         part_limit_s: Seconds that each later part may take, from when it is submitted.
 
     Raises:
-        InvalidInput: `z` does not fit; raised at once. The other errors come out of the iterator.
+        InvalidInput: `z` is invalid; raised at once. The iterator raises the other errors.
     """
     z = validate_latents(z, size=model.latent_size, max_batch=max_images, model=model.label)
     latents = (z[first : first + size] for first, size in part_sizes(len(z)))

@@ -1,6 +1,6 @@
 """encode: the posterior of each image.
 
-Knows validation and what the encoder's outputs mean. Knows nothing of queues, threads or HTTP.
+Knows validation and the meaning of the encoder's outputs. Knows nothing of queues, threads or HTTP.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from service.engine.runtime.call import Call
 
 @dataclass(frozen=True, slots=True)
 class Posterior:
-    """q(z|x) = N(mu, exp(logvar)) of each image; `logvar` is log σ², and means nothing for an autoencoder."""
+    """q(z|x) = N(mu, exp(logvar)) of each image; `logvar` is log σ², meaningless for an autoencoder."""
 
     mu: Float32Array
     logvar: Float32Array
@@ -25,7 +25,7 @@ class Posterior:
     def draw(self, eps: Float32Array) -> Float32Array:
         """z = mu + σ ⊙ eps, with σ = exp(½ logvar), one for each image.
 
-        An extreme logvar gives infinity, which the check of the decoder's output finds.
+        An extreme logvar yields infinity, which the check of the decoder's output finds.
 
         Source:
             Kingma & Welling 2013, arXiv:1312.6114, section 2.4.
@@ -44,7 +44,7 @@ async def encode(model: EncoderDecoder, x: Float32Array, *, call: Call | None = 
         call: Deadline and connection of the request; None waits without a limit.
 
     Raises:
-        InvalidInput: `x` does not fit.
+        InvalidInput: `x` is invalid.
         InferenceFailed: The runtime raised, or an output is not finite.
         NotRun: No model was run; see its subclasses.
     """

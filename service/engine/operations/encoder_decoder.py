@@ -1,6 +1,6 @@
-"""What every operation computes with: the two graphs of a version as functions, and what their tensors mean.
+"""The basis of every operation: the two graphs of a version as functions, and their tensors.
 
-Knows arrays, and what an output must be. Knows nothing of queues, threads or HTTP, or of how a graph runs.
+Knows arrays, and the valid range of outputs. Knows nothing of queues, threads or HTTP, or of running a graph.
 
     x ──run_encoder──▶ mu, logvar        z ──run_decoder──▶ x_hat
 
@@ -25,7 +25,7 @@ from service.engine.runtime.call import Call
 
 
 class PendingRun(Awaitable[tuple[Float32Array, ...]], Protocol):
-    """All outputs of a graph, in the order of the manifest, once they are computed."""
+    """All outputs of a graph, in the order of the manifest, when they are computed."""
 
     def cancel(self) -> object:
         """Declare that the outputs are no longer wanted."""
@@ -40,7 +40,7 @@ class RunGraph(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EncoderDecoder:
-    """One version, as the operations see it."""
+    """One version, from the view of the operations."""
 
     label: str
     """`name@version`, for messages."""
@@ -48,9 +48,9 @@ class EncoderDecoder:
     """(channels, height, width)."""
     latent_size: int
     max_batch: int
-    """Most rows of one call."""
+    """Maximum number of rows per call."""
     has_posterior: bool
-    """True for a VAE; the `logvar` of a plain autoencoder means nothing."""
+    """True for a VAE; the `logvar` of a plain autoencoder has no meaning."""
     likelihood: Likelihood
     priors: Priors
     encoder_file: str
@@ -60,12 +60,12 @@ class EncoderDecoder:
 
     @property
     def is_bernoulli(self) -> bool:
-        """Whether the likelihood is one of binary pixels."""
+        """Whether the likelihood applies to binary pixels."""
         return isinstance(self.likelihood, BernoulliLikelihood)
 
 
 async def decode_valid(model: EncoderDecoder, z: Float32Array, call: Call) -> Float32Array:
-    """Images of latents that are known to be valid."""
+    """Images of valid latents."""
     (x_hat,) = await model.run_decoder(z, call)
     return as_images(model, x_hat)
 
@@ -77,7 +77,7 @@ def as_images(model: EncoderDecoder, x_hat: Float32Array) -> Float32Array:
         InferenceFailed: A value is not finite.
     """
     check_finite(model, model.decoder_file, x_hat)
-    # A Gaussian decoder may overshoot by a little; the contract promises pixels within [0, 1].
+    # A Gaussian decoder may overshoot slightly; the contract promises pixels within [0, 1].
     return np.clip(x_hat, 0.0, 1.0, out=x_hat)
 
 
@@ -88,10 +88,11 @@ def check_finite(model: EncoderDecoder, file: str, *outputs: Float32Array) -> No
         InferenceFailed: A value is not finite.
     """
     for values in outputs:
-        # A sum of squares is finite only if all are, and takes a fifth of the time; squares may overflow.
+        # A sum of squares is finite only if all values are, and takes a fifth of the time; squares may
+        # overflow.
         flat = values.ravel()
         if not (math.isfinite(flat.dot(flat)) or np.isfinite(values).all()):
             raise InferenceFailed(
-                f"{model.label}: {file}: expected finite outputs, got NaN or infinity. "
-                "Use another version of the model; the operator should look at this one."
+                f"{model.label}: {file}: expected finite outputs, got NaN or infinity. Use another version "
+                "of the model; the operator should check this one."
             )

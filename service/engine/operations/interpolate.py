@@ -1,6 +1,6 @@
 """interpolate: images along the path between two latents.
 
-Knows the two methods and where a path starts. Knows nothing of queues, threads or HTTP.
+Knows the two methods and the ends of a path. Knows nothing of queues, threads or HTTP.
 
     two x ──encoder──▶ two mu ─┐
     two z ─────────────────────┴─▶ z of each step ──decoder──▶ x_hat
@@ -43,19 +43,19 @@ async def interpolate(
 ) -> Interpolation:
     """Images along the path between two images, by their mu, or between two latents.
 
-    The first and the last image are those of `decode` for the ends, byte for byte.
+    The first and the last image equal those of `decode` for the ends, byte for byte.
 
     Args:
         model: The version to run.
         x: Two images, float32 (2, C, H, W) in [0, 1]; or
         z: two latents, float32 (2, latent), finite and within ±`LATENT_BOUND`.
-        steps: How many images, both ends included, 2 … max_batch.
-        method: `slerp` or `lerp`, see `geometry.interpolation_path`; None is `slerp`, which keeps to the
-            lengths that a Gaussian prior gives, and for an autoencoder, which has none, `lerp`.
+        steps: Number of images, both ends included, 2 … max_batch.
+        method: `slerp` or `lerp`, see `geometry.interpolation_path`. None is `slerp`, which keeps the lengths
+            of a Gaussian prior, and for an autoencoder, which has no prior, `lerp`.
         call: Deadline and connection of the request; None waits without a limit.
 
     Raises:
-        InvalidInput: The ends or a parameter do not fit.
+        InvalidInput: The ends or a parameter are invalid.
         InferenceFailed: The runtime raised, or an output is not finite.
         NotRun: No model was run; see its subclasses.
     """
@@ -73,7 +73,7 @@ async def interpolate(
 
 
 def _refuse_long(ends: Float32Array) -> None:
-    """An arc leaves the box that its ends lie in, but never the ball."""
+    """An arc leaves the box that contains its ends, but never the ball."""
     lengths = np.linalg.norm(ends.astype(np.float64), axis=1)
     if lengths.max() > LATENT_BOUND:
         at = int(lengths.argmax())
@@ -81,6 +81,6 @@ def _refuse_long(ends: Float32Array) -> None:
             f"z[{at}]",
             f"for slerp, a length of at most {LATENT_BOUND:g}",
             told_apart(float(lengths[at]), LATENT_BOUND),
-            "Use method=lerp, or ends nearer to the prior, whose draws are about as long as the square "
-            "root of the latent size.",
+            "Use method=lerp, or ends nearer to the prior, whose draws have about the length of the "
+            "square root of the latent size.",
         )

@@ -1,7 +1,7 @@
-"""Log densities of what the graphs of a model give: nats, one number for each row, in float64.
+"""Log densities of a model's outputs: nats, one number for each row, in float64.
 
-Knows arrays and formulae. Knows nothing of models or noise. No row's number depends on the other
-rows, not by one bit: a row is summed along itself only.
+Knows arrays and formulae. Knows nothing of models or noise. No row's number depends on the other rows, not by
+one bit: a row is summed along itself only.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ Floats = NDArray[np.floating[Any]]
 
 
 def log_bernoulli(x: NDArray[np.bool_], x_hat: NDArray[np.float32]) -> Float64Array:
-    """log p(x|z) where every pixel is a coin that shows 1 with probability `x_hat`.
+    """log p(x|z) if every pixel is a coin that shows 1 with probability `x_hat`.
 
     Args:
-        x: Binary pixels, shape (rows, pixels): on grey ones this would be a cross-entropy, and no likelihood.
+        x: Binary pixels, shape (rows, pixels); on grey ones this would be a cross-entropy, and no likelihood.
         x_hat: The decoder's mean, of the same shape, in [0, 1].
 
     Source:
@@ -44,7 +44,7 @@ def log_bernoulli(x: NDArray[np.bool_], x_hat: NDArray[np.float32]) -> Float64Ar
 
 
 def log_gaussian(x: Floats, mean: Floats, *, sigma: float) -> Float64Array:
-    """log p(x|z) where every pixel is N(mean, sigma²): a log density, which may be positive.
+    """log p(x|z) if every pixel is N(mean, sigma²): a log density, which may be positive.
 
     Args:
         x: Pixels, shape (rows, pixels).
@@ -81,7 +81,7 @@ def kl_to_standard_normal(mu: Floats, logvar: Floats) -> Float64Array:
         Kingma & Welling 2013, arXiv:1312.6114, appendix B (sign flipped: the paper states -KL).
     """
     mean, log_variance = mu.astype(np.float64), logvar.astype(np.float64)
-    # expm1(v) - v keeps its digits near v = 0, where exp(v) - 1 - v loses them.
+    # expm1(v) - v is precise near v = 0, where exp(v) - 1 - v is not.
     return _sum(0.5 * (mean * mean + np.expm1(log_variance) - log_variance))
 
 

@@ -80,7 +80,7 @@ async def nearest_queries(
         call: Deadline and connection of the request; None waits without a limit.
 
     Raises:
-        InvalidInput: An array or a parameter does not fit.
+        InvalidInput: An array or a parameter is invalid.
         InferenceFailed: The runtime raised, or an output is not finite.
         NotRun: No model was run; see its subclasses.
     """

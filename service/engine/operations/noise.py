@@ -1,14 +1,14 @@
-"""Noise that is the same for ever: row i of seed s, whatever is drawn around it.
+"""Noise that never changes: row i of seed s, independent of all other rows.
 
 Knows seeds, streams, rows and bits. Knows nothing of models. A seed has many streams, which never meet: a
 draw for one purpose does not change the draws for another.
 
 Two halves, so that no library can change an image that belongs to a seed:
 
-* Bits come from Philox 4x64-10, a counter-based generator (Salmon et al. 2011, "Parallel random numbers:
-  as easy as 1, 2, 3", section 3.3). The key is the seed, and each row owns its own block of counters, so a
-  row is computed without the rows before it. NumPy promises the raw bits of its bit generators for ever (NEP
-  19); a test compares them with an implementation of the paper.
+* Bits come from Philox 4x64-10, a counter-based generator (Salmon et al. 2011, "Parallel random numbers: as
+  easy as 1, 2, 3", section 3.3). The key is the seed, and each row owns its own block of counters, so a row
+  is computed without the rows before it. NumPy promises the raw bits of its bit generators for ever (NEP 19);
+  a test compares them with an implementation of the paper.
 * Bits become normal deviates here, because NumPy does *not* promise `Generator.standard_normal` across
   versions. Only +, -, ×, ÷, √ and comparisons of float64 are used, each of which IEEE 754 rounds in one way
   only; logarithms of the C library or of a vector unit differ in the last bit between machines.
@@ -25,10 +25,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-#: JSON readers, JavaScript's above all, carry integers exactly up to here.
+#: JSON readers, JavaScript's in particular, represent integers exactly up to here.
 LARGEST_SEED: Final = 2**53 - 1
 _WORDS_PER_COUNTER = 4
-#: So many numbers in the tails are computed one by one: 1 µs each, and NumPy takes 60 for any number.
+#: Up to this many numbers in the tails are computed one by one: 1 µs each, and NumPy takes 60 for any number.
 _FEW: Final = 40
 _ODD_RECIPROCALS: Final = tuple(1.0 / odd for odd in range(21, 0, -2))
 #: Counters of one stream: no number of rows reaches the next one.
@@ -45,7 +45,7 @@ class Place:
     """0 … 2¹²⁸ - 1."""
 
 
-#: Second word of the key, which for the noise is 0: a stream that no seed of noise can reach.
+#: Second word of the key, which is 0 for the noise: a stream that no seed of noise can reach.
 _UNIFORM_STREAM: Final = 1 << 64
 
 
@@ -59,11 +59,9 @@ def standard_normal(*, seed: int, first_row: int, rows: int, size: int) -> NDArr
 
     Args:
         seed: 0 … 2⁵³ - 1.
-        first_row: Index of the first row wanted; asking for rows 5 … 9 gives what rows 0 … 9 would hold
-            there.
-        rows: How many rows.
-        size: Values in one row, the latent size. Part of a row's identity: rows of another size are other
-            draws.
+        first_row: Index of the first row; rows 5 … 9 equal the same rows of rows 0 … 9.
+        rows: Number of rows.
+        size: Values in one row, the latent size. It identifies the row: rows of another size are other draws.
 
     Returns:
         float32, shape (rows, size), every value within ±8.3.
@@ -76,8 +74,8 @@ def standard_normal_of(*, seed: int, places: Iterable[Place], size: int) -> NDAr
 
     Args:
         seed: 0 … 2⁵³ - 1.
-        places: Which rows, at least one of them.
-        size: Values in one row; part of a row's identity.
+        places: The rows, at least one.
+        size: Values in one row, which identifies the row.
 
     Returns:
         float32, shape (rows of all places, size).
@@ -86,14 +84,14 @@ def standard_normal_of(*, seed: int, places: Iterable[Place], size: int) -> NDAr
 
 
 def uniform_of(*, seed: int, places: Iterable[Place], size: int) -> NDArray[np.float64]:
-    """Noise u ~ U[0, 1) for the same rows: multiples of 2⁻⁵², so 0 may come and 1 never does.
+    """Noise u ~ U[0, 1) for the same rows: multiples of 2⁻⁵², so 0 is possible and 1 is not.
 
-    A row holds the bits of the standard-normal row of the same place and size: use another stream.
+    A row contains the bits of the standard-normal row of the same place and size: use another stream.
 
     Args:
         seed: 0 … 2⁵³ - 1.
-        places: Which rows, at least one of them.
-        size: Values in one row; part of a row's identity.
+        places: The rows, at least one.
+        size: Values in one row, which identifies the row.
 
     Returns:
         float64, shape (rows of all places, size).
@@ -119,12 +117,12 @@ def _upper_52(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
 
 
 def uniform(*, seed: int, first_row: int, rows: int) -> NDArray[np.float64]:
-    """One number in (0, 1) for each row of a seed, from a stream of its own, which no noise shares.
+    """One number in (0, 1) for each row of a seed, from a separate stream without noise.
 
     Args:
         seed: 0 … 2⁵³ - 1.
-        first_row: Index of the first row wanted, as in `standard_normal`.
-        rows: How many rows.
+        first_row: Index of the first row, as in `standard_normal`.
+        rows: Number of rows.
 
     Returns:
         float64, shape (rows,): (k + ½) / 2⁵², where k is the upper 52 bits of the row's first word; exact, so
@@ -158,7 +156,7 @@ def _normal_from_bits(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
 
 
 def _upper_tail(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The positive deviate whose upper tail holds p, for 0 < p < 0.075."""
+    """The positive deviate whose upper tail has the mass p, for 0 < p < 0.075."""
     r = np.sqrt(-_log(p))
     deviate = _ratio(r - 1.6, _NEAR)
     far = r > 5.0
@@ -168,7 +166,7 @@ def _upper_tail(p: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _log(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Natural logarithm of 0 < p < 1 out of exactly rounded operations only; relative error below 1e-15.
+    """Natural logarithm of 0 < p < 1 from exactly rounded operations only; relative error below 1e-15.
 
     p = m · 2ᵉ with m in [√½, √2), and log m = 2 artanh((m - 1) / (m + 1)) as its series.
     """

@@ -1,6 +1,6 @@
-"""Long answers in parts: a part of the latents is decoded while the part before it is sent.
+"""Long responses in parts: a part of the latents is decoded while the previous part is sent.
 
-Knows latents, parts and deadlines. Knows nothing of where latents come from, of queues or of HTTP. Times are
+Knows latents, parts and deadlines. Knows nothing of the origin of latents, of queues or of HTTP. Times are
 seconds on the monotonic clock.
 """
 
@@ -15,15 +15,15 @@ from service.engine.operations.arrays import Float32Array
 from service.engine.operations.encoder_decoder import EncoderDecoder, PendingRun, as_images
 from service.engine.runtime.call import Call
 
-#: Images in one part of a long answer: 200 kB of 28 × 28 floats.
+#: Images in one part of a long response: 200 kB of 28 × 28 floats.
 PART_ROWS = 64
-#: Parts of one answer that are computed ahead of the part that is being sent.
+#: Parts of one response that are computed ahead of the part that is being sent.
 _PARTS_AHEAD = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """A long answer, a part at a time: `PART_ROWS` images each, the last one fewer."""
+    """A long response, a part at a time: `PART_ROWS` images each, the last one fewer."""
 
     count: int
     """Images in all parts together."""
@@ -31,7 +31,7 @@ class Parts:
     temperature: float | None
     images: AsyncGenerator[Float32Array]
     prior: str | None = None
-    """As in `Samples`; None where nothing was drawn."""
+    """As in `Samples`; None if nothing was drawn."""
     label: str | None = None
 
 
@@ -56,7 +56,7 @@ async def decode_ahead(
         call: Deadline and connection of the request.
         part_limit_s: Seconds that each part after the first may take, from when it is submitted; None keeps
             the deadline of `call` for all parts.
-        finish: Makes the answer of the decoder's output.
+        finish: Turns the decoder's output into the response.
 
     Yields:
         The finished output of each part.
@@ -74,5 +74,5 @@ async def decode_ahead(
             (x_hat,) = await pending.popleft()
             yield finish(model, x_hat)
     finally:
-        for each in pending:  # the reader has left: these are dropped when their turn comes
+        for each in pending:  # the reader has disconnected: drop these when their turn comes
             each.cancel()

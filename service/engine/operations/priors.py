@@ -1,15 +1,16 @@
-"""The densities over z that one version can be sampled from, and how rows of noise become rows of z.
+"""The densities over z of one version, and the map from rows of noise to rows of z.
 
 Knows the manifest's priors, mixtures and seeded noise. Knows nothing of graphs, queues or HTTP.
 
     standard   z = temperature · eps
     fitted     z = mean_c + temperature · cholesky_c eps,   c ~ weights
 
-Both take the same eps for the same row of a seed, and c comes from a number of its own, so row i of a seed is
-the same for every number of rows. A seed must give the same z on every machine. Hence no matrix product: what
-a BLAS adds in which order, and with which fused rounding, depends on the processor. Products are rounded one
-by one in float64, and added in the order of the columns: of few rows by `numpy.add.accumulate`, whose partial
-sums are all part of its answer, of many rows one column of all of them after the other: the same bits.
+Both use the same eps for the same row of a seed, and c comes from a number of its own, so row i of a seed is
+the same for every number of rows. A seed must yield the same z on every machine. Therefore there is no matrix
+product: its order of additions and its fused rounding depend on the processor. Products are rounded one by
+one in float64, and added in the order of the columns. For few rows `numpy.add.accumulate` adds, whose partial
+sums are all part of its result. For many rows one column of all of them is added after the other, with the
+same bits.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from service.engine.operations.validation import LATENT_BOUND
 
 STANDARD: Final = "standard"
 FITTED: Final = "fitted"
-#: Products held at a time, for the cache's sake: 16 rows of 32 latents are 128 kB.
+#: Products in memory at a time, to fit the cache: 16 rows of 32 latents are 128 kB.
 _MAX_PRODUCTS: Final = 16_384
-#: Rows from which on a column at a time is faster, for which four times as many products are held: 64 rows of
-#: 32 latents take 120 µs instead of 280, a single one 50 instead of 15.
+#: From this number of rows on, a column at a time is faster, with four times as many products in memory: 64
+#: rows of 32 latents take 120 µs instead of 280, a single one 50 instead of 15.
 _MANY_ROWS: Final = 17
 _MAX_IN_COLUMNS: Final = 4 * _MAX_PRODUCTS
 
@@ -69,7 +70,7 @@ class StandardNormal:
 class Mixture:
     """Σ_k weights_k N(means_k, temperature² · cholesky_k cholesky_kᵀ).
 
-    The temperature scales what is drawn around the mean of its component, and never moves a mean or a weight:
+    The temperature scales the deviation from the mean of a component, and never changes a mean or a weight:
     at 0 only the means themselves are drawn.
     """
 
@@ -111,11 +112,11 @@ class Mixture:
         return noise
 
     def _components(self, seed: int, first_row: int, rows: int) -> NDArray[np.intp]:
-        """Which Gaussian each row is drawn from: how many cumulative weights its number has passed."""
+        """The component of each row: the number of cumulative weights that its random number exceeds."""
         passed = np.searchsorted(
             self._edges, uniform(seed=seed, first_row=first_row, rows=rows), side="right"
         )
-        # The weights may add up to a little less than 1.
+        # The weights may add up to slightly less than 1.
         return np.minimum(passed, len(self._edges) - 1)
 
 
@@ -135,7 +136,7 @@ class Priors:
 
         Args:
             manifest: Lists the priors.
-            mixtures: Those of the fitted prior, if it lists one.
+            mixtures: The mixtures of the fitted prior, if it lists one.
             model: `name@version`, for messages.
         """
         self._model = model
@@ -162,8 +163,8 @@ class Priors:
         """The requested density, or the best that the version has.
 
         Args:
-            prior: `standard` or `fitted`; None is `fitted` where there is one, `standard` elsewhere.
-            label: Of the images to draw; None is all of them. Only `fitted` has labels.
+            prior: `standard` or `fitted`; None is `fitted` if there is one, otherwise `standard`.
+            label: Label of the images to draw; None is all of them. Only `fitted` has labels.
 
         Raises:
             NoPrior: The version has no such prior, or none at all.
@@ -179,7 +180,7 @@ class Priors:
         if label is None:
             return self._by_prior[prior]
         if label not in self._by_label:
-            raise UnknownLabel(self._model, self.labels, characters=len(label))
+            raise UnknownLabel(self._model, self.labels, label=label)
         return self._by_label[label]
 
     def _no_prior(self, prior: str) -> NoPrior:

@@ -20,7 +20,7 @@ from service.engine.runtime.call import Call
 
 @dataclass(frozen=True, slots=True)
 class Reconstruction:
-    """Images given back, the latents in between, and the seed if z was drawn rather than set to mu."""
+    """Reconstructions, the latents in between, and the seed if z was drawn rather than set to mu."""
 
     z: Float32Array
     x_hat: Float32Array
@@ -37,7 +37,7 @@ async def reconstruct(
     seed: int | None = None,
     call: Call | None = None,
 ) -> Reconstruction:
-    """Each image encoded and decoded again.
+    """Encode and decode each image.
 
     Args:
         model: The version to run.
@@ -48,7 +48,7 @@ async def reconstruct(
         call: Deadline and connection of the request; None waits without a limit.
 
     Raises:
-        InvalidInput: `x` or `seed` does not fit.
+        InvalidInput: `x` or `seed` is invalid.
         NoPrior: The model is an autoencoder, whose `logvar` has no meaning, and `sample` is set.
         InferenceFailed: The runtime raised, or an output is not finite.
         NotRun: No model was run; see its subclasses.

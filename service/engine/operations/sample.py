@@ -23,7 +23,7 @@ from service.engine.runtime.call import Call
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Images drawn from a prior, with all that is needed to draw them again."""
+    """Images drawn from a prior, with everything needed to draw them again."""
 
     z: Float32Array
     x_hat: Float32Array
@@ -37,7 +37,7 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class SamplePlan:
-    """Checked parameters of `sample`, with the missing ones chosen."""
+    """Checked parameters of `sample`, with missing ones filled in."""
 
     density: Density
     seed: int
@@ -63,7 +63,7 @@ def plan_sample(
     Args:
         model: The version to draw from.
         n: Number of images, 1 … `max_images`.
-        max_images: Most images of the answer.
+        max_images: Maximum number of images in the response.
         seed: As in `sample`.
         temperature: As in `sample`.
         prior: As in `sample`.
@@ -94,9 +94,9 @@ async def sample(
     Args:
         model: The version to draw from.
         n: Number of images, 1 … max_batch.
-        seed: 0 … 2⁵³ - 1; None chooses one, which the answer contains.
-        temperature: Factor on eps, 0 … 10; 1 is the prior as it is.
-        prior: `standard` or `fitted`; None is the best that the version has.
+        seed: 0 … 2⁵³ - 1; None chooses one, which the response contains.
+        temperature: Factor on eps, 0 … 10; 1 leaves the prior unchanged.
+        prior: `standard` or `fitted`; None is the best prior of the version.
         label: Draw images of that label only; None draws images of all labels.
         call: Deadline and connection of the request; None waits without a limit.
 
@@ -137,7 +137,7 @@ def sample_in_parts(
     Args:
         model: The version to draw from.
         n: Number of images, 1 … `max_images`.
-        max_images: Most images of such an answer.
+        max_images: Maximum number of images in such a response.
         seed: As in `sample`.
         temperature: As in `sample`.
         prior: As in `sample`.
@@ -148,7 +148,7 @@ def sample_in_parts(
     Raises:
         NoPrior: The version has no such prior.
         InvalidInput: A number is out of its range, or the label does not exist. Both are raised at once; the
-            other errors come out of the iterator.
+            iterator raises the other errors.
     """
     plan = plan_sample(
         model, n=n, max_images=max_images, seed=seed, temperature=temperature, prior=prior, label=label

@@ -7,13 +7,13 @@ threads or HTTP.
                                      elbo   = log p(x|z) - KL(q(z|x) ‖ p(z))
                                      log_px = log 1/K Σ_k p(x|z_k) p(z_k) / q(z_k|x)
 
-All noise of a request comes from its seed, in streams that never meet (`noise`). Stream 1 holds the
-binarisation and stream 2 the draw of the bound, row i for image i; stream 3 + i the importance draws of image
-i, row k for draw k. So no image's figures depend on the other images, and the first K draws are the same for
-every larger K. `sample` and `reconstruct` use stream 0: an image that was drawn by the seed that it is scored
-by would be scored too well, because the draw of its bound would point to the z that it came from.
+All noise of a request comes from its seed, in streams that never overlap (`noise`). Stream 1 contains the
+binarisation and stream 2 the draw of the bound, row i for image i; stream 3 + i contains the importance draws
+of image i, row k for draw k. So no image's figures depend on the other images, and the first K draws are the
+same for every larger K. `sample` and `reconstruct` use stream 0. Otherwise an image that was drawn with the
+same seed would score too well, because the draw of its bound would point to its own z.
 
-Every figure is float64, one number for each image, in nats. p(z) is N(0, I), which the bound is about.
+Every figure is float64, one number for each image, in nats. p(z) is N(0, I), as in the bound.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from service.engine.operations.parts import PART_ROWS, decode_ahead
 from service.engine.operations.validation import validate_draws, validate_images, validate_seed
 from service.engine.runtime.call import Call
 
-#: A ceiling for callers that set none: a second or two of a small model on one core.
+#: Default maximum for callers without one: a second or two of a small model on one core.
 DEFAULT_MAX_DRAWS: Final = 16_384
 
 _BINARISATION_STREAM: Final = 1
@@ -59,14 +59,14 @@ _PART_PIXELS: Final = 50_176
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """The figures of each image, and what it takes to get them again."""
+    """The figures of each image, and the parameters to compute them again."""
 
     reconstruction_nll: Float64Array
     """-log p(x|z) at one z drawn from q(z|x)."""
     kl: Float64Array
     """KL(q(z|x) ‖ N(0, I)), in closed form."""
     log_px: Float64Array | None
-    """The importance-weighted bound, where it was requested."""
+    """The importance-weighted bound, if it was requested."""
     seed: int
     binarise: Binarise
     importance_samples: int | None
@@ -75,7 +75,7 @@ class Scores:
 
     @property
     def elbo(self) -> Float64Array:
-        """log p(x|z) - KL(q(z|x) ‖ p(z)): rises as images fit better.
+        """log p(x|z) - KL(q(z|x) ‖ p(z)): rises as the model explains an image better.
 
         Source:
             Kingma & Welling 2013, arXiv:1312.6114, equation 7.
@@ -83,7 +83,7 @@ class Scores:
         return -(self.reconstruction_nll + self.kl)
 
     def bits_per_dim(self, log_density: Float64Array) -> Float64Array:
-        """A bound in nats as the bits that one pixel value costs: falls as images fit better."""
+        """A bound in nats as bits per pixel value: falls as the model explains an image better."""
         return -log_density / (self.dimensions * math.log(2.0))
 
 
@@ -102,18 +102,18 @@ async def score(
     Args:
         model: The version to run.
         x: Images, float32 (1 … max_batch, C, H, W) in [0, 1].
-        importance_samples: K; None leaves `log_px` out. Images times K are at most `max_draws`.
-        seed: 0 … 2⁵³ - 1; None chooses one, which the answer contains.
-        binarise: A Bernoulli likelihood is one of binary pixels, and the cross-entropy of a grey one is no
-            likelihood. `dynamic`, the default of such a model, draws every pixel from its grey level, which
-            leaves 0 and 1 as they are; `none` takes the pixels as they are and refuses grey ones. A Gaussian
-            likelihood allows `none` alone.
-        max_draws: Most importance draws of all images together.
+        importance_samples: K; None leaves out `log_px`. Images times K are at most `max_draws`.
+        seed: 0 … 2⁵³ - 1; None chooses one, which the response contains.
+        binarise: A Bernoulli likelihood applies to binary pixels, and the cross-entropy of a grey one is no
+            likelihood. `dynamic`, the default of such a model, draws every pixel from its grey level and
+            leaves 0 and 1 unchanged. `none` uses the pixels unchanged and rejects grey ones. A Gaussian
+            likelihood allows only `none`.
+        max_draws: Maximum number of importance draws of all images together.
         call: Deadline and connection of the request; None waits without a limit.
 
     Raises:
         NoDensity: The model is an autoencoder.
-        InvalidInput: An array or a parameter does not fit.
+        InvalidInput: An array or a parameter is invalid.
         InferenceFailed: The runtime raised, or an output is not finite.
         NotRun: No model was run; see its subclasses.
 
@@ -164,7 +164,7 @@ async def _log_px(
     log_ratio = np.empty(len(observed) * samples)
 
     def latents() -> Iterator[Float32Array]:
-        """The draws of each image in turn; their p(z) and q(z|x) are stored along the way."""
+        """The draws of each image in turn; their p(z) and q(z|x) are stored."""
         for rows in _part_rows(model, len(log_ratio)):
             of = rows // samples
             q = Posterior(posterior.mu[of], posterior.logvar[of])
@@ -202,7 +202,7 @@ def _log_density(model: EncoderDecoder, x: Float32Array, x_hat: Float32Array) ->
 
 
 def _mean_of_pixels(model: EncoderDecoder, x_hat: Float32Array) -> Float32Array:
-    """A probability lies in [0, 1]; the mean of a Gaussian is used as it comes."""
+    """A probability is in [0, 1]; the mean of a Gaussian is used unchanged."""
     if model.is_bernoulli:
         return as_images(model, x_hat)
     check_finite(model, model.decoder_file, x_hat)
@@ -210,13 +210,13 @@ def _mean_of_pixels(model: EncoderDecoder, x_hat: Float32Array) -> Float32Array:
 
 
 def _part_rows(model: EncoderDecoder, count: int) -> Iterator[NDArray[np.int64]]:
-    """Row numbers 0 … count - 1, as many at a time as are quick to compute with."""
+    """Row numbers 0 … count - 1, in chunks that are quick to compute with."""
     most = max(1, min(PART_ROWS, _PART_PIXELS // math.prod(model.image_shape)))
     return (np.arange(first, min(first + most, count)) for first in range(0, count, most))
 
 
 def _importance_places(rows: NDArray[np.int64], samples: int) -> Iterator[Place]:
-    """Where the noise of consecutive draws lies: image i has stream 3 + i, its draw k is row k there."""
+    """The places of the noise of consecutive draws: image i has stream 3 + i, its draw k is row k there."""
     first, last = int(rows[0]), int(rows[-1])
     while first <= last:
         image, row = divmod(first, samples)
@@ -229,7 +229,7 @@ def _check_scores(model: EncoderDecoder, scores: Scores) -> None:
     for values in (scores.elbo, scores.log_px):
         if values is not None and not np.isfinite(values).all():
             raise InferenceFailed(
-                f"{model.label}: {model.encoder_file}: expected a posterior of a measurable width, got "
-                "one that makes scores infinite. Use another version of the model; the operator should "
-                "look at this one."
+                f"{model.label}: {model.encoder_file}: expected a posterior of a measurable width, got one "
+                "that makes scores infinite. Use another version of the model; the operator should check "
+                "this one."
             )

@@ -1,4 +1,4 @@
-"""Where an interpolation or a traversal starts: the mu of images, or latents of the request.
+"""The start of an interpolation or a traversal: the mu of images, or latents of the request.
 
 Knows validation and encoding. Knows nothing of paths, queues or HTTP.
 """
@@ -21,18 +21,18 @@ async def starting_latents(
     of: str,
     call: Call,
 ) -> Float32Array:
-    """Exactly `count` latents: mu of the images `x`, or `z` as it is.
+    """Exactly `count` latents: mu of the images `x`, or `z` itself.
 
     Args:
         model: The version to run.
         x: Images, float32 (`count`, C, H, W) in [0, 1]; or None, and then
         z: latents, float32 (`count`, latent), finite and within ±`LATENT_BOUND`.
-        count: How many there must be.
-        of: What they are, for messages: `the two ends`.
+        count: Required number.
+        of: Their name in messages: `the two ends`.
         call: Deadline and connection of the request.
 
     Raises:
-        InvalidInput: The array does not fit.
+        InvalidInput: The array is invalid.
         InferenceFailed: The runtime raised, or an output is not finite.
         NotRun: No model was run; see its subclasses.
     """

@@ -1,6 +1,6 @@
 """traverse: images of a grid along one or two latent dimensions.
 
-Knows grids and where they lie. Knows nothing of queues, threads or HTTP.
+Knows grids and their position. Knows nothing of queues, threads or HTTP.
 
     one x, one z, or the origin ─▶ z of each point of a grid ──decoder──▶ x_hat
 """
@@ -36,7 +36,7 @@ class Traversal:
 
 @dataclass(frozen=True, slots=True)
 class TraversalPlan:
-    """Checked parameters of `traverse`, with the missing ones chosen."""
+    """Checked parameters of `traverse`, with missing ones filled in."""
 
     dims: tuple[int, ...]
     count: int
@@ -63,7 +63,7 @@ def plan_traverse(
         span: As in `traverse`.
 
     Raises:
-        InvalidInput: A parameter does not fit.
+        InvalidInput: A parameter is invalid.
     """
     chosen = validate_dims(
         range(min(2, model.latent_size)) if dims is None else dims,
@@ -89,18 +89,18 @@ async def traverse(
 
     Args:
         model: The version to run.
-        x: One image, float32 (1, C, H, W) in [0, 1], whose mu the grid lies around; or
+        x: One image, float32 (1, C, H, W) in [0, 1], whose mu is the centre of the grid; or
         z: one latent, float32 (1, latent); or neither, for the origin.
         dims: One or two different latent indices; None: the first two, or the only one.
         steps: Points along each of them, at least 2; all together at most max_batch.
         spacing: `quantile` or `linear`, see `geometry.grid`; None is `quantile`, and for an autoencoder,
-            which has no prior to take quantiles of, `linear`.
-        span: How far the grid reaches to either side of 0, in standard deviations of the prior (of an
-            autoencoder: in its own units).
+            whose missing prior has no quantiles, `linear`.
+        span: Extent of the grid to either side of 0, in standard deviations of the prior (for an autoencoder:
+            in its own units).
         call: Deadline and connection of the request; None waits without a limit.
 
     Raises:
-        InvalidInput: The start or a parameter does not fit.
+        InvalidInput: The start or a parameter is invalid.
         InferenceFailed: The runtime raised, or an output is not finite.
         NotRun: No model was run; see its subclasses.
 
@@ -131,6 +131,6 @@ def _spacing(model: EncoderDecoder, spacing: Spacing | None) -> Spacing:
             "spacing",
             f"linear for '{model.label}', which is an autoencoder",
             "quantile",
-            "It has no prior to take quantiles of.",
+            "It has no prior, and so no quantiles.",
         )
     return spacing

@@ -17,14 +17,14 @@ from model_store.numbers import told_apart
 from service.engine.errors import InvalidInput, InvalidParameter
 from service.engine.operations.noise import LARGEST_SEED
 
-#: Largest |z|. A prior draw beyond 8.3 does not exist and encoders stay within tens; far beyond, products of
-#: float32 overflow inside a decoder and come back as NaN.
+#: Largest |z|. No prior draw exceeds 8.3 and encoders stay within tens. Far beyond, products of float32
+#: overflow inside a decoder and become NaN.
 LATENT_BOUND: Final = 10_000.0
-#: Largest temperature: eps is multiplied by it, and beyond a few units every decoder saturates.
+#: Largest temperature: a factor on eps; beyond a few units every decoder saturates.
 LARGEST_TEMPERATURE: Final = 10.0
 _ONE: Final = np.float32(1.0).view(np.uint32)
-#: Smallest and largest span of a traversal, in standard deviations of the prior: nothing changes below the
-#: one, every decoder saturates above the other.
+#: Smallest and largest span of a traversal, in standard deviations of the prior: below the one nothing
+#: changes, above the other every decoder saturates.
 SMALLEST_SPAN: Final = 0.001
 LARGEST_SPAN: Final = 10.0
 MOST_DIMS: Final = 2
@@ -33,16 +33,16 @@ MOST_DIMS: Final = 2
 def validate_images(
     x: NDArray[np.float32], *, shape: Sequence[int], max_batch: int, model: str
 ) -> NDArray[np.float32]:
-    """`x` as the encoder takes it: C-contiguous float32 of shape (batch, C, H, W), values in [0, 1].
+    """`x` as the encoder requires it: C-contiguous float32 of shape (batch, C, H, W), values in [0, 1].
 
     Raises:
-        InvalidInput: Names the array or the first image at fault.
+        InvalidInput: Names the array or the first invalid image.
     """
     x = _validate_rows(
         x, where="images", axes="channels first", shape=shape, max_batch=max_batch, model=model
     )
-    # The bits of 0 … 1 are in the order of the numbers, and those of NaN and of whatever has a sign are
-    # larger: one pass instead of two. What has a sign may still be -0.0. NaN fails both comparisons.
+    # The bits of 0 … 1 have the order of the numbers, and those of NaN and of negative numbers are larger:
+    # one pass instead of two. A negative number may still be -0.0. NaN fails both comparisons.
     if x.view(np.uint32).max() > _ONE and not (x.min() >= 0.0 and x.max() <= 1.0):
         at = _first(~((x >= 0.0) & (x <= 1.0)))
         raise InvalidInput(
@@ -57,12 +57,12 @@ def validate_images(
 def validate_latents(
     z: NDArray[np.float32], *, size: int, max_batch: int, model: str, where: str = "z"
 ) -> NDArray[np.float32]:
-    """`z` as the decoder takes it: C-contiguous float32 of shape (batch, latent).
+    """`z` as the decoder requires it: C-contiguous float32 of shape (batch, latent).
 
     Each |value| is at most `LATENT_BOUND`. `where` is the array's name, for messages.
 
     Raises:
-        InvalidInput: Names the array or the first value at fault.
+        InvalidInput: Names the array or the first invalid value.
     """
     z = _validate_rows(
         z, where=where, axes="one row per image", shape=(size,), max_batch=max_batch, model=model
@@ -73,7 +73,7 @@ def validate_latents(
             f"{where}{_path(at)}",
             f"a finite number within ±{LATENT_BOUND:g}",
             told_apart(float(z[at]), -LATENT_BOUND, LATENT_BOUND),
-            "The prior is N(0, 1): values within ±4 draw what the model has learned.",
+            "The prior is N(0, 1): the model was trained on values within about ±4.",
         )
     return z
 
@@ -95,7 +95,7 @@ def validate_integer(
         where: Its name, for the message.
         least: Smallest valid value.
         most: Largest valid value.
-        remedy: What to send instead.
+        remedy: The remedy for the caller.
         note: Added to the expected range.
         error: Class of the error.
 
@@ -110,36 +110,36 @@ def validate_integer(
 def validate_count(n: int, *, max_batch: int) -> int:
     """A number of samples, 1 … max_batch."""
     return validate_integer(
-        n, where="n", least=1, most=max_batch, remedy="Ask for fewer at a time.", error=InvalidInput
+        n, where="n", least=1, most=max_batch, remedy="Request fewer at a time.", error=InvalidInput
     )
 
 
 def validate_seed(seed: int) -> int:
-    """A seed, 0 … 2⁵³ - 1, so that JSON carries it unharmed."""
+    """A seed, 0 … 2⁵³ - 1, which JSON readers represent exactly."""
     return validate_integer(
         seed,
         where="seed",
         least=0,
         most=LARGEST_SEED,
-        remedy="Leave it out to have one drawn and told.",
+        remedy="Leave it out for a random one, which the response contains.",
         error=InvalidInput,
     )
 
 
 def validate_temperature(temperature: float) -> float:
-    """A factor on eps, 0 … `LARGEST_TEMPERATURE`; 0 gives means of what is drawn from, 1 the prior itself."""
+    """A factor on eps, 0 … `LARGEST_TEMPERATURE`; 0 yields the means of the prior, 1 the prior itself."""
     return _validate_real(
         temperature,
         where="temperature",
         least=0.0,
         most=LARGEST_TEMPERATURE,
-        remedy="1 samples the prior as it is; smaller values stay nearer to typical images.",
+        remedy="1 leaves the prior unchanged; smaller values yield more typical images.",
         error=InvalidInput,
     )
 
 
 def validate_row_count(rows: NDArray[Any], *, where: str, count: int, of: str) -> None:
-    """Exactly `count` rows, which are `of` something: `the two ends`."""
+    """Exactly `count` rows, described by `of`: `the two ends`."""
     if len(rows) != count:
         raise InvalidInput(where, f"exactly {count}, {of}", str(len(rows)), f"Send {count}.")
 
@@ -151,7 +151,7 @@ def validate_steps(steps: int, *, most: int, axes: int = 1) -> int:
         where="steps",
         least=2,
         most=math.isqrt(most) if axes == 2 else most,
-        remedy="Ask for fewer at a time.",
+        remedy="Request fewer at a time.",
         note=" along each of two dims" if axes == 2 else "",
     )
 
@@ -175,13 +175,13 @@ def validate_dims(dims: Sequence[int], *, size: int, model: str) -> tuple[int, .
 
 
 def validate_span(span: float) -> float:
-    """How far a grid reaches, `SMALLEST_SPAN` … `LARGEST_SPAN` standard deviations of the prior."""
+    """Extent of a grid, `SMALLEST_SPAN` … `LARGEST_SPAN` standard deviations of the prior."""
     return _validate_real(
         span,
         where="span",
         least=SMALLEST_SPAN,
         most=LARGEST_SPAN,
-        remedy="Within ±3 lies what the model has learned.",
+        remedy="The model was trained within about ±3.",
     )
 
 
@@ -205,7 +205,7 @@ def validate_draws(samples: int, *, images: int, most: int) -> int:
             "importance_samples",
             f"at most {most} draws for all images together, which is {each} for each of {images}",
             _number(samples),
-            "Ask for fewer, or send the images in several requests.",
+            "Request fewer, or send the images in several requests.",
         )
     return samples
 
@@ -234,7 +234,7 @@ def _validate_rows(
         return f"float32 of shape (batch, {', '.join(map(str, shape))}), {axes}, for '{model}'"
 
     if not isinstance(rows, np.ndarray):
-        raise InvalidInput(where, wanted(), type(rows).__name__, "Give a NumPy array.")
+        raise InvalidInput(where, wanted(), type(rows).__name__, "Pass a NumPy array.")
     if rows.dtype != np.float32:
         raise InvalidInput(
             where, wanted(), f"dtype {rows.dtype}"[:80], "Convert it with .astype(numpy.float32)."
@@ -268,7 +268,7 @@ def _path(index: tuple[int, ...]) -> str:
 
 
 def _number(value: object) -> str:
-    """A number as it is, within reason; anything else by its type only, because it may be a client's text."""
+    """A number itself, if it is short; any other value by its type, because it may be a client's text."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return type(value).__name__
     if isinstance(value, int):

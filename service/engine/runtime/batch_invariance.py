@@ -1,6 +1,6 @@
 """Batch invariance: a graph runs many rows, and no bit of a row's output depends on the other rows.
 
-Knows arrays and one session. Knows nothing of what the rows mean.
+Knows arrays and one session. Knows nothing of the meaning of the rows.
 
 onnxruntime computes most layers of a row alike in every batch, but not all: Elu, Celu, Softplus and Mish use
 vector instructions that compute the remainder by another formula, so a value changes in its last bit (6e-8)
@@ -42,7 +42,7 @@ _FASTER, _SLOWER = 0.25, 0.01
 
 
 class BatchInvariantGraph:
-    """Runs a session over any number of rows, in batch sizes known to leave every bit as it is."""
+    """Runs a session over any number of rows, in batch sizes that preserve every bit."""
 
     def __init__(self, session: GraphSession) -> None:
         self._session = session
@@ -60,13 +60,13 @@ class BatchInvariantGraph:
         return self._session.file
 
     def allow_exact_batches(self, rows: NDArray[np.float32]) -> None:
-        """Compare every batch size with the rows run alone, bit for bit; use them if all agree.
+        """Compare every batch size with the rows run alone, bit for bit; use all sizes if they agree.
 
         Also warms the session for each size. All or nothing: a graph that fails at one size has a layer whose
         arithmetic depends on the place in the batch, and may pass at another size by luck.
 
         Args:
-            rows: At least `BATCH_SIZES[0]` different inputs, such as the graph will see.
+            rows: At least `BATCH_SIZES[0]` different inputs, like those of requests.
         """
         largest = BATCH_SIZES[0]
         assert len(rows) >= largest
@@ -90,13 +90,13 @@ class BatchInvariantGraph:
         self._seconds = seconds
 
     def seconds(self, rows: int) -> float:
-        """About how long `rows` rows take in one thread, from the runs so far."""
+        """Estimated duration of `rows` rows in one thread, from the runs so far."""
         if rows in self._seconds:
             return self._seconds[rows]
         return sum(self._seconds[size] for _, size in chunks(rows, self._sizes))
 
     def rows_within(self, seconds: float) -> int:
-        """About how many rows can be run in that time, at least 1, in sizes that run well."""
+        """Estimated number of rows in that time, at least 1, in efficient sizes."""
         whole = int(seconds / self._seconds[self._sizes[0]])
         if whole:
             return whole * self._sizes[0]
@@ -126,7 +126,7 @@ class BatchInvariantGraph:
         size = len(rows)
         started_s = time.perf_counter()
         outputs = self._session.run(rows)
-        # Several threads may do this at once; one of them is lost then, and nothing depends on it.
+        # Concurrent threads may lose an update, which has no consequence.
         known_s = self._seconds[size]
         change_s = time.perf_counter() - started_s - known_s
         self._seconds[size] = known_s + (_FASTER if change_s < 0 else _SLOWER) * change_s

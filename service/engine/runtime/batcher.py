@@ -77,7 +77,7 @@ class GraphQueue:
         self._waiting: deque[_Job] = deque()  # this and the next are guarded by the pool's lock
         self._rows_waiting = 0
         self._arrived: list[_Job] = []  # in this turn of the event loop, which alone sees this and the next
-        self._open: dict[_Job, None] = {}  # handed to the workers and not answered yet, by age
+        self._open: dict[_Job, None] = {}  # handed to the workers and unanswered, by age
         self._sweep: asyncio.TimerHandle | None = None
         self._sweep_at_s = math.inf
 
@@ -86,8 +86,8 @@ class GraphQueue:
 
         Args:
             rows: C-contiguous float32, validated, at least one row. Must not change before the result.
-            call: Deadline and connection of the request. One that is disconnected, or past its deadline when
-                the rows' turn comes, costs no run.
+            call: Deadline and connection of the request. If it is disconnected, or past its deadline when a
+                worker takes its rows, it costs no run.
 
         Returns:
             A future of one array per output of the graph. It may fail with `DeadlineExceeded`,
@@ -140,7 +140,7 @@ class GraphQueue:
         return not self._waiting
 
     def backlog_s(self) -> float:
-        """Estimated seconds that the waiting rows take to run."""
+        """Estimated run time of the waiting rows in seconds."""
         return self._graph.seconds(self._rows_waiting)
 
     def take(self) -> _Batch | None:
@@ -233,7 +233,7 @@ class _Batch:
         job.taken += size
 
     def run(self) -> None:
-        """In a worker."""
+        """Run in a worker."""
         self.execute()
         self.hand_out_soon()
 

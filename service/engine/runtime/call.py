@@ -15,14 +15,14 @@ def _never() -> bool:
 
 
 class Call:
-    """One request, as the queues see it.
+    """One request, from the view of the queues.
 
     Attributes:
-        deadline_s: Absolute time after which no result is wanted any more.
+        deadline_s: Absolute time after which the result is useless.
         is_disconnected: Whether the caller will read no result. Called from any thread, so it must be quick.
-        queued_s: Seconds that its rows have waited for a model, summed over its runs.
+        queued_s: Seconds in which its rows waited for a model, summed over its runs.
         run_s: Seconds of the runs that contained its rows.
-        is_admitted: Some of its rows were admitted, so the rows that follow are never refused as too many.
+        is_admitted: Some of its rows were admitted, so its later rows are never rejected as too many.
     """
 
     __slots__ = ("deadline_s", "is_admitted", "is_disconnected", "queued_s", "run_s")
@@ -35,7 +35,7 @@ class Call:
         self.is_admitted = False
 
     def with_deadline(self, *, deadline_s: float) -> Call:
-        """The same call with a later deadline, for the next part of a long answer."""
+        """The same call with a later deadline, for the next part of a long response."""
         later = Call(deadline_s=deadline_s, is_disconnected=self.is_disconnected)
         later.is_admitted = self.is_admitted
         return later

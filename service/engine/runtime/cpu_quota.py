@@ -1,4 +1,4 @@
-"""How many threads this process may use: its CPU affinity and its cgroup quota, whichever is less.
+"""Number of threads for this process: the smaller of its CPU affinity and its cgroup quota.
 
 Knows /proc and /sys/fs/cgroup of Linux (versions 1 and 2). Knows nothing of onnxruntime, which would
 otherwise size its pool from the cores of the host and be throttled by the container's quota
@@ -34,10 +34,10 @@ class _Quota:
 def allowed_threads(*, root: Path = Path("/")) -> ThreadBudget:
     """The smaller of the affinity mask and the tightest cgroup quota, rounded up, at least one.
 
-    Rounded up because a quota of 1.5 CPUs is used fully by two threads and never by one.
+    Rounded up because two threads use a quota of 1.5 CPUs fully, and one thread does not.
 
     Args:
-        root: Where `proc` and `sys` lie; another directory in tests.
+        root: Directory that contains `proc` and `sys`; another one in tests.
     """
     cores = _cores_in_affinity()
     quota = min(_quotas(root), key=lambda found: found.cpus, default=None)
@@ -65,9 +65,9 @@ def groups(
 
     Args:
         controller: Such as `cpu` or `pids`.
-        v2_mounts: Where version 2 may be mounted.
-        v1_mounts: Where the controller's hierarchy of version 1 may be mounted.
-        root: Where `proc` and `sys` lie; another directory in tests.
+        v2_mounts: Possible mount points of version 2.
+        v1_mounts: Possible mount points of the controller's hierarchy of version 1.
+        root: Directory that contains `proc` and `sys`; another one in tests.
     """
     found: list[PurePosixPath] = []
     for controllers, path in _memberships(root):
@@ -82,7 +82,7 @@ def groups(
 
 
 def _quotas(root: Path) -> list[_Quota]:
-    """Every quota that applies; a directory of one version holds no file of the other."""
+    """Every applicable quota; a directory of one version contains no file of the other."""
     quotas: list[_Quota] = []
     for directory in groups("cpu", v2_mounts=_V2_MOUNTS, v1_mounts=_V1_MOUNTS, root=root):
         for read in (_read_v2, _read_v1):
@@ -99,8 +99,7 @@ def _memberships(root: Path) -> list[tuple[frozenset[str] | None, PurePosixPath]
         hierarchy, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         group = PurePosixPath(path.lstrip("/"))
-        # Seen from inside a container the path can lead out of what is mounted: only the mount's root
-        # remains.
+        # Inside a container the path may lead out of the mount: then only the mount's root counts.
         if ".." in group.parts:
             group = PurePosixPath()
         is_v2 = hierarchy == "0" and not controllers

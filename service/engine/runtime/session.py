@@ -5,11 +5,12 @@ The only module of the server that imports onnxruntime.
 
 The options, and the measured effect of each (2 cores, MLP and residual decoders for 28×28 images):
 
-* threads are given, because the default counts the host's cores and ignores a container's quota;
+* an explicit number of threads, because the default counts the host's cores and ignores a container's quota;
 * no spinning: idle pool threads otherwise burn most of a core;
 * no arena: it keeps its peak for ever, 78 MB after one batch of 8,192;
-* the memory pattern stays on: callers run few batch sizes (`batch_invariance`), so few plans are kept, for no
-  more memory than without, and convolutions cause no page faults: 5 % less CPU time at batch 16, 25 % at 32.
+* the memory pattern stays on: callers use few batch sizes (`batch_invariance`), so there are few plans. They
+  need no more memory than without, and convolutions cause no page faults: 5 % less CPU time at batch 16, 25 %
+  at 32.
 """
 
 from __future__ import annotations
@@ -36,19 +37,19 @@ _log = logging.getLogger(__name__)
 
 
 class GraphSession:
-    """A loaded graph whose tensors are those of its spec. `run` may be called from any number of threads."""
+    """A loaded graph whose tensors match its spec. Any number of threads may call `run`."""
 
     def __init__(self, graph: bytes, spec: GraphSpec, *, threads: int) -> None:
         """Load the graph and compare it with its manifest.
 
         Args:
-            graph: The serialised ONNX model, already verified: onnxruntime happily runs most graphs with a
-                flipped bit, so a digest must have been checked before.
-            spec: File name, inputs and outputs that the manifest promises.
+            graph: The serialised ONNX model, already verified: onnxruntime runs most graphs with a flipped
+                bit, so the digest must be checked before.
+            spec: File name, inputs and outputs from the manifest.
             threads: Threads of one run, the calling thread among them.
 
         Raises:
-            ModelRejected: onnxruntime refuses the graph, or its tensors are not those of the spec.
+            ModelRejected: onnxruntime rejects the graph, or its tensors differ from the spec.
         """
         self._file = spec.file
         try:
@@ -71,10 +72,10 @@ class GraphSession:
         return self._file
 
     def run(self, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-        """One pass over a batch, in the calling thread; the interpreter is free meanwhile.
+        """One pass over a batch, in the calling thread; the interpreter is free during it.
 
         Args:
-            rows: C-contiguous float32, shape (batch, …) as the spec says, batch at least 1.
+            rows: C-contiguous float32, shape (batch, …) as in the spec, batch at least 1.
 
         Returns:
             One array per output of the spec, in its order, batch axis first.
@@ -88,7 +89,7 @@ class GraphSession:
             # The text of the runtime may quote shapes and paths: for the log, not for a client.
             _log.error("inference failed", extra=fields(graph=self._file, reason=_one_line(error)))
             raise InferenceFailed(
-                f"{self._file}: onnxruntime gave up on a batch of {len(rows)}. The log tells the reason."
+                f"{self._file}: onnxruntime failed on a batch of {len(rows)}. The log contains the reason."
             ) from error
         return tuple(outputs)
 
@@ -109,7 +110,7 @@ def _options(threads: int) -> onnxruntime.SessionOptions:
 def _compare(file: str, side: str, wanted: tuple[TensorSpec, ...], found: list[Any]) -> None:
     """Names, element type and shape.
 
-    The batch axis must be dynamic, or the graph would take one batch size alone.
+    The batch axis must be dynamic, otherwise the graph would accept only one batch size.
     """
     expected: dict[str, tuple[str, list[Any]]] = {
         tensor.name: ("tensor(float)", list(tensor.shape)) for tensor in wanted

@@ -3,10 +3,10 @@
 Knows queues with work, the bound on waiting images, and threads. Knows nothing of arrays, graphs or event
 loops. Times are seconds on the monotonic clock.
 
-Why workers of one thread each, instead of one run over all cores: the rows of a batch are independent, so two
-runs side by side need no barrier after each layer. On two cores, images/s of the bundled encoder in batches
-of 16 were 27,000 with two runs of one thread and 19,000 with one run of two; of the decoder 7,200 and 4,600;
-a run of two threads also costs 20 to 30 % more CPU per image (`make bench ARGS=split`).
+Each worker is one thread, instead of one run over all cores: the rows of a batch are independent, so two
+parallel runs need no barrier after each layer. On two cores, images/s of the bundled encoder in batches of 16
+were 27,000 with two runs of one thread and 19,000 with one run of two; of the decoder 7,200 and 4,600; a run
+of two threads also costs 20 to 30 % more CPU per image (`make bench ARGS=split`).
 
 Workers have a higher niceness than the event loop's thread: an event loop that wakes gets a core soon, and
 not at the end of a worker's time slice, up to 4 ms later. While a request of 4,096 images runs, the p99 of
@@ -63,16 +63,16 @@ class Queue(Protocol):
 
 
 class WorkerPool:
-    """`count` threads over any number of queues, and the bound on what may wait in all of them."""
+    """`count` threads over any number of queues, and the bound on the waiting images in all of them."""
 
     def __init__(
         self, count: int, *, max_waiting: int = 1 << 62, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Threads are started by `start`, or one by one when there is work for them.
+        """`start` starts the threads, or each starts on demand.
 
         Args:
             count: Threads, each running one model at a time.
-            max_waiting: Most images that wait in all queues together.
+            max_waiting: Maximum number of waiting images in all queues together.
             clock: Monotonic seconds.
         """
         self.count = count
@@ -80,7 +80,7 @@ class WorkerPool:
         self.clock = clock
         self.lock = threading.Lock()
         self._work_came = threading.Condition(self.lock)
-        self._ring: deque[Queue] = deque()  # queues with something waiting, each once
+        self._ring: deque[Queue] = deque()  # queues with waiting work, each once
         self._threads: list[threading.Thread] = []
         self._sleeping = 0
         self._closed = False
@@ -179,15 +179,15 @@ class WorkerPool:
                 self.running += 1
             try:
                 work.run()
-            except Exception as error:  # a defect of ours must not end the thread
+            except Exception as error:  # our own defect must not end the thread
                 _log.error("inference thread failed", exc_info=error)
             finally:
                 with self.lock:
                     self.running -= 1
-                del work  # or the last batch would stay alive until the next
+                del work  # otherwise the last batch would stay in memory until the next
 
     def _next(self) -> Work | None:
-        """Waits for work; None when closed."""
+        """Wait for work; None after `close`."""
         while not self._closed:
             while self._ring:
                 queue = self._ring.popleft()
@@ -203,8 +203,8 @@ class WorkerPool:
 
 
 def _be_nicer() -> None:
-    """The calling thread alone, which only Linux can do."""
+    """The niceness of the calling thread alone, which only Linux supports."""
     if sys.platform == "linux":
         thread = threading.get_native_id()
-        with contextlib.suppress(OSError):  # a sandbox may forbid it, and nothing depends on it
+        with contextlib.suppress(OSError):  # a sandbox may forbid it, without consequences
             os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICER)

@@ -11,7 +11,7 @@ import struct
 import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -199,39 +199,55 @@ def test_unknown_names_are_told_the_nearest(api: Caller) -> None:
         ("/sample?num=3", "n"),
     ):
         (item,) = api.get(target).json()["errors"]
-        assert f"Did you mean {nearest}?" in item["remedy"] or target.startswith("/sample?num")
+        assert f"Did you mean `{nearest}`?" in item["remedy"] or target.startswith("/sample?num")
         assert "seed" in item["expected"]
     (item,) = api.post_json("/sample", {"sed": 3}).json()["errors"]
-    assert "Did you mean seed?" in item["remedy"]
+    assert "Did you mean `seed`?" in item["remedy"]
     assert api.get("/models?verbose=1").status == 422
 
 
-def test_nothing_that_was_sent_comes_back(api: Caller) -> None:
+def test_no_body_comes_back(api: Caller) -> None:
     marker = "MARKERmarker"
     for answer in (
-        api.post_json("/sample", {marker: 1}),
         api.post("/sample", f'{{"{marker}": 1, "{marker}": 2}}'.encode()),
-        api.post_json("/sample", {"n": marker}),
         api.post_json("/encode", {"images": [[marker]]}),
         api.post_json("/encode", {"images": {marker: marker}}),
+        api.post_json("/sample", {"n": [marker]}),
+        api.post_json("/sample", {"n": {marker: 1}}),
         api.post("/encode", marker.encode()),
-        api.post("/encode", marker.encode(), f"image/{marker}"),
         api.post("/encode", b'{"' + marker.encode() + b'": }'),
-        api.get(f"/sample?{marker}=1"),
-        api.get(f"/sample?n={marker}"),
-        api.get(f"/sample?model={marker}"),
-        api.get(f"/sample.{marker}"),
-        api.get(f"/{marker}"),
-        api.get(f"/models/{marker}"),
-        api.get(f"/problems/{marker}"),
-        api.get(f"/sample?model={marker.lower()}"),
-        api.get(f"/sample?model=mnist@{marker.lower()}"),
-        api.get(f"/models/{marker.lower()}"),
-        api.get("/sample", {"accept": f"image/{marker}"}),
         api.get("/models?x", {"x-request-id": f"<{marker}>"}),
     ):
         assert answer.status >= 400
         assert marker.lower() not in (answer.body.decode() + str(answer.headers)).lower()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda api, word: api.get(f"/sample?model={word}"),
+        lambda api, word: api.get(f"/sample?model=mnist@{word}"),
+        lambda api, word: api.get(f"/models/{word}"),
+        lambda api, word: api.get(f"/sample?{word}=1"),
+        lambda api, word: api.get(f"/sample?n={word}"),
+        lambda api, word: api.get(f"/sample?prior={word}"),
+        lambda api, word: api.get(f"/sample.{word}"),
+        lambda api, word: api.get("/sample", {"accept": f"image/{word}"}),
+        lambda api, word: api.post_json("/sample", {word: 1}),
+        lambda api, word: api.post_json("/sample", {"n": word}),
+        lambda api, word: api.post("/encode", b"x", f"image/{word}"),
+    ],
+)
+def test_short_name_or_scalar_comes_back_and_a_longer_one_is_cut(
+    api: Caller, asked: Callable[[Caller, str], Answer]
+) -> None:
+    """Clients see their mistake in the answer, and nothing that they send can fill it."""
+    short = asked(api, "quik")
+    assert short.status >= 400
+    assert "quik`" in short.json()["detail"]
+    longer = asked(api, "m" * 60).body.decode()
+    assert "m…`" in longer
+    assert "m" * 41 not in longer
 
 
 @pytest.mark.hazard_row("large-rubbish")

@@ -39,7 +39,7 @@ def test_status_of_an_error_is_told_with_its_body() -> None:
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
-        (Say(b"", close=True), "closed before the answer was whole"),
+        (Say(b"", close=True), "closed before the response was whole"),
         (Say(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab", close=True), "closed before"),
         (Say(b"SSH-2.0-OpenSSH\r\n"), "no HTTP"),
     ],

@@ -84,13 +84,13 @@ def test_connection_lost_before_an_answer_is_counted_with_its_reason() -> None:
     turn = itertools.cycle([ok(), Say(close=True)])
     result = loaded(lambda _: next(turn), concurrency=1)
     assert result.statuses[200] >= 1
-    assert result.statuses[NO_ANSWER] == result.reasons["closed before the answer was whole"] >= 1
+    assert result.statuses[NO_ANSWER] == result.reasons["closed before the response was whole"] >= 1
 
 
 def test_answer_that_does_not_come_in_time_is_counted_and_the_rest_goes_on() -> None:
     first = itertools.chain([Say(after_s=PATIENCE_S)], itertools.repeat(ok()))
     result = loaded(lambda _: next(first), concurrency=2, duration_s=2.5, timeout_s=2.0)
-    assert result.reasons == {"no answer within 2 s": 1}
+    assert result.reasons == {"no response within 2 s": 1}
     assert result.statuses[200] > 20
 
 

@@ -85,7 +85,7 @@ def test_a_picture_beyond_the_bound_is_refused_before_it_is_drawn():
 
 
 def test_two_channels_cannot_be_drawn():
-    with pytest.raises(InvalidValue, match=r"Ask for \.npy or JSON instead"):
+    with pytest.raises(InvalidValue, match=r"Request \.npy or JSON instead"):
         encode_png(images(1, (2, 4, 4)))
 
 

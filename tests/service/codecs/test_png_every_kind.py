@@ -158,11 +158,11 @@ def test_sixteen_bits_of_too_few_rows_are_malformed_and_of_too_many_are_cut(colo
         decode_png(with_rows(rows + rows), shape=shape).tobytes() == decode_png(whole, shape=shape).tobytes()
     )
     for broken in (with_rows(rows[:-1]), with_rows(b""), with_rows(b"\7" + rows[1:])):
-        with pytest.raises(MalformedBody, match="pixels can be read"):
+        with pytest.raises(MalformedBody, match="readable pixels"):
             decode_png(broken, shape=shape)
     flipped = bytearray(whole[41:-16])
     flipped[2] ^= 0xFF
-    with pytest.raises(MalformedBody, match="pixels can be read"):
+    with pytest.raises(MalformedBody, match="readable pixels"):
         decode_png(whole[:33] + png_reference.chunk(b"IDAT", bytes(flipped)) + whole[-12:], shape=shape)
 
 

@@ -76,7 +76,7 @@ def test_every_link_begins_with_the_root_path(rooted: Caller, stripped: bool) ->
     refused = rooted.post(f"{before}/encode", b"x", "text/plain").json()
     assert "http://localhost:8000/vae/encode" in refused["errors"][0]["remedy"]
     wrong = rooted.call("PUT", f"{before}/sample").json()
-    assert wrong["errors"][0]["remedy"] == "GET /vae/ lists commands that work."
+    assert wrong["errors"][0]["remedy"] == "GET /vae/ lists working commands."
     page = rooted.get(f"{before}/docs").body.decode()
     assert not re.search(r"""(?:src|href|url)[=:]['"]/""", page)  # relative to the page
     for path in (

@@ -475,7 +475,7 @@ def test_real_server_with_a_key_file(tiny_store: Path, key_file: Path, tmp_path:
         assert running.stop() == 0
         assert USE not in running.log
         assert '"key":"phone-app"' in running.log
-        assert "anybody who reaches" not in running.log
+        assert "every client that reaches" not in running.log
 
 
 def test_hangup_makes_a_real_server_read_the_file_again(tiny_store: Path, tmp_path: Path) -> None:
@@ -509,6 +509,8 @@ def test_server_for_everybody_says_so_when_it_starts(tiny_store: Path, tmp_path:
         tiny_store, tmp_path / "log", "--host", "0.0.0.0"
     ) as running:  # the test's own machine, briefly
         assert running.stop() == 0
-        (line,) = [json.loads(text) for text in running.log.splitlines() if "anybody who reaches" in text]
+        (line,) = [
+            json.loads(text) for text in running.log.splitlines() if "every client that reaches" in text
+        ]
         assert line["level"] == "warning"
         assert "VAE_API_KEYS_FILE" in line["remedy"]

@@ -54,18 +54,18 @@ def test_file_may_hold_comments_empty_lines_and_windows_line_ends(path: Path) ->
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("vae_secretsecret use", "what looks like a key itself"),
-        ("abc use", "3 characters that are none"),
+        ("vae_secretsecret use", "text that looks like a key"),
+        ("abc use", "3 other characters"),
         (f"{DIGEST}", "got nothing. Add one"),
-        (f"{DIGEST} root", "4 characters that is neither"),
-        (f"{DIGEST} ADMIN", "neither"),
+        (f"{DIGEST} root", "another word of 4 characters"),
+        (f"{DIGEST} ADMIN", "another word of 5 characters"),
         (f"{DIGEST} use two words", "4 words"),
         (f"{DIGEST} use lábel", "ASCII"),
         (f"{DIGEST} use {'x' * 65}", "label"),
         (f"{DIGEST} use vae_secretsecret", "looks like a key"),
         (f"{DIGEST} use a;b", "label"),
-        (f"{OTHER} use", "the one of line 1 again"),
-        ("\x00", "1 characters that are none"),
+        (f"{OTHER} use", "the digest of line 1 again"),
+        ("\x00", "1 other characters"),
     ],
 )
 def test_wrong_line_is_refused_by_its_number_and_never_repeated(path: Path, line: str, told: str) -> None:
@@ -81,8 +81,8 @@ def test_wrong_line_is_refused_by_its_number_and_never_repeated(path: Path, line
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "nobody could use the server"),
-        ("# nothing\n", "nobody could use the server"),
+        ("", "no client could use the server"),
+        ("# nothing\n", "no client could use the server"),
         ("#" * (1024 * 1024 + 1), "at most 1048576 bytes"),
         (
             "\n".join(f"{i:064x} use" for i in range(MAX_KEYS + 1)),

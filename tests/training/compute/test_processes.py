@@ -203,7 +203,7 @@ def test_a_lost_process_ends_the_run_which_resumes_to_the_same_bits(
         patch.setattr(RunCheckpoint, "_save", cut_off)
         patch.setattr("training.compute.child_processes.start_process", start)
         with pytest.raises(
-            ProcessLost, match=r"was killed by signal 9\. The last checkpoint is kept\. Go on"
+            ProcessLost, match=r"was killed by signal 9\. The last checkpoint is kept\. Continue"
         ):
             fit_by_two(config, tmp_path / "run")
     kept = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
@@ -274,7 +274,7 @@ def test_sigterm_to_the_command_saves_and_leaves_no_process(recipe, mnist_folder
         finally:
             process.kill()
     assert process.returncode == 130, errors
-    assert "and saved. Go on with the same command and --resume." in errors
+    assert "and saved. Continue with the same command and --resume." in errors
     assert ends(helper_pid, within_s=1)
     torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
 

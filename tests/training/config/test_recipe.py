@@ -62,7 +62,8 @@ def test_a_misspelt_key_of_a_chosen_trunk_is_told_with_the_keys_of_that_trunk():
 def test_a_key_of_the_other_trunk_is_refused():
     message = refusal({"model": {"trunk": {"type": "residual", "decoder_hidden": [8]}}})
     assert (
-        "model.trunk.decoder_hidden: a key of model.trunk.type = 'mlp' only. Drop it, or set that." in message
+        "model.trunk.decoder_hidden: a key of model.trunk.type = 'mlp' only. Remove it, or set that."
+        in message
     )
     message = refusal({"model": {"likelihood": {"name": "bernoulli", "sigma": 0.1}}})
     assert "model.likelihood.sigma: a key of model.likelihood.name = 'gaussian' only." in message
@@ -95,11 +96,11 @@ def test_a_word_that_resembles_nothing_gets_the_list():
         ({"data": 3}, "data: expected"),
         (
             {"trainer": {"start_from": "mnist@stable"}},
-            "trainer.start_from: expected name@number such as 'mnist@3', got 'mnist@stable'; an alias may be",
+            "trainer.start_from: expected name@number such as 'mnist@3', got `mnist@stable`; --start",
         ),
         (
             {"objective": {"importance_samples": 2, "beta": 0.5}},
-            "objective.importance_samples: expected 1 without model.kind = 'vae' and objective.beta = 1",
+            "objective.importance_samples: expected 1 unless model.kind = 'vae' and objective.beta = 1",
         ),
         (
             {"objective": {"importance_samples": 2, "importance_part": 0.5, "beta_warmup_epochs": 11.0}},
@@ -158,7 +159,7 @@ def test_any_other_number_of_blocks_is_refused(blocks):
     told = refusal({"model": {"trunk": {"type": "residual", "encoder_blocks": blocks}}})
     assert told == (
         "mine.toml: model.trunk.encoder_blocks: expected a whole number from 0 to 32, or a list of such "
-        f"numbers, one a stage, got {str(blocks)!r}."
+        f"numbers, one per stage, got `{blocks}`."
     )
 
 
@@ -202,7 +203,9 @@ def test_a_missing_file_is_told(tmp_path):
 
 
 def test_an_unknown_recipe_name_is_told_with_the_known_ones():
-    with pytest.raises(ConfigError, match=r"expected one of fashion, .*mnist, .*quick.*got 'quik'"):
+    with pytest.raises(
+        ConfigError, match=r"`quik`.*xpected one of fashion, .*mnist, .*quick.*Did you mean `quick`"
+    ):
         load_recipe("quik")
 
 
@@ -278,7 +281,10 @@ def test_an_overridden_recipe_no_longer_promises_what_the_original_does():
         ("=3", "--set: expected section.key=value"),
         ("trainer.epochz=3", "trainer.epochz: unknown key. Did you mean 'epochs'?"),
         ("trainer.epochs=three", "trainer.epochs: expected integer, got 'three'."),
-        ("name.first=3", "--set: 'name.first=3' goes into 'name', which is a value and not a section."),
+        (
+            "name.first=3",
+            "--set: 'name.first=3' sets a key inside 'name', which is a value and not a section.",
+        ),
     ],
 )
 def test_a_wrong_override_is_told(override, told):

@@ -31,7 +31,7 @@ def test_validation_images_that_are_given_are_validated_on_and_none_is_held_back
     assert count_fitting_parts(data, validation_size=SIZE, seed=3) == (40, 12)
     assert data.validation.name == "pets validation"
     assert data.validation.labels.tolist() == [0, 1] * 6
-    assert data.notes == ("validated on the validation images given: data.validation_size has no effect",)
+    assert data.notes == ("the data has validation images: data.validation_size has no effect",)
 
 
 def test_without_them_some_training_images_are_held_back():
@@ -46,7 +46,7 @@ def test_a_test_is_held_out_of_the_training_images_where_only_validation_images_
     data = data_of_parts("pets", "pets", part(0, 60), None, validation=part(60, 12))
     assert len(data.train) + len(data.test) == 60 > len(data.train)
     assert len(data.validation) == 12
-    assert any("no test images were given" in note for note in data.notes)
+    assert any("the data has no test images" in note for note in data.notes)
 
 
 def test_the_split_tells_which_validation_images_were_given():
@@ -89,7 +89,7 @@ def test_a_class_that_no_version_can_be_published_with_gets_a_name_that_is_told(
     train, test = (Part(part(first, 40).images, np.array([" cat", "dog"] * 20)) for first in (0, 40))
     data = data_of_parts("pets", "pets", train, test)
     assert (data.label_names, data.test.labels.tolist()) == (("cat", "dog"), [0, 1] * 20)
-    told = "names of classes were changed, as a published version cannot have them: ' cat' became cat"
+    told = "names of classes were changed, because a published version cannot contain them: ' cat' became cat"
     assert data.notes == (told,)
 
 

@@ -80,7 +80,7 @@ def test_the_only_folder_is_entered_and_told():
         expected = {"training": BOTH, "test": BOTH}
         assert read(*of_classes(f"{top}/train", f"{top}/test")) == expected
         assert read(*of_classes(top)) == {"training": BOTH}
-        assert layout(*of_classes(top)).notes == (f"read as pets/{top}, the only folder with pictures",)
+        assert layout(*of_classes(top)).notes == (f"read as pets/{top}, the only folder with images",)
     assert read(*of_classes("train/pets", "test/pets")) == {"training": BOTH, "test": BOTH}
     # As some tools export: pictures in one tree of folders, text in another.
     assert read(*of_classes("images/train"), empty=("labels", "labels/train")) == {"training": BOTH}
@@ -101,7 +101,7 @@ def test_training_images_may_do_without_a_folder_of_their_own():
 def test_adjectives_and_vehicles_are_classes_where_no_part_is_meant():
     assert read("valid/1.png", "invalid/2.png") == {"training": (2, ["invalid", "valid"])}
     assert read("train_station/1.png", "bus_stop/2.png")["training"][1] == ["bus_stop", "train_station"]
-    assert "If train is a class and not a part, give it another name" in refusal("train/1.png", "bus/2.png")
+    assert "If train is a class and not a part, rename it" in refusal("train/1.png", "bus/2.png")
 
 
 @pytest.mark.parametrize(
@@ -110,20 +110,29 @@ def test_adjectives_and_vehicles_are_classes_where_no_part_is_meant():
         (of_classes("train", "Train"), "one folder for the training part, got Train, train"),
         (of_classes("train", "test", "testing"), "one folder for the test part, got test, testing"),
         (of_classes("train", "val", "validation"), "one folder for the validation part, got val, valid"),
-        (of_classes("train", "test", "extra"), "pets: expected nothing beside train and test, got extra."),
-        (of_classes("train", "test1", "unlabeled"), "beside train and test1, got unlabeled. Move training"),
+        (
+            of_classes("train", "test", "extra"),
+            "pets: expected only the folders train and test, got extra as well.",
+        ),
+        (
+            of_classes("train", "test1", "unlabeled"),
+            "the folders train and test1, got unlabeled as well. Move",
+        ),
         (
             of_classes("train", "train/val"),
             "pets/train: expected folders of classes, got val, which is a name",
         ),
         (["cat/train/1.png", "dog/2.png"], "pets/cat: expected folders of classes, got train, which is a"),
-        (of_classes("train", "train/valid"), "got valid with folders named like those beside it (cat, dog)"),
+        (
+            of_classes("train", "train/valid"),
+            "got valid with folders of the same names as its neighbours (cat, dog)",
+        ),
         (of_classes("", "valid"), "If valid is a part, name it test or validation"),
-        (of_classes("cats_train", "cats_test"), "got cats_test, cats_train, whose names speak of parts."),
+        (of_classes("cats_train", "cats_test"), "got cats_test, cats_train, whose names suggest parts."),
         (of_classes("cats_train", "cats_valid"), "name them train, validation and test"),
-        (of_classes("my_train", "test"), "got my_train, test, whose names speak of parts"),
-        (of_classes("test"), "expected training images beside test, got none."),
-        (of_classes("val", "test"), "expected training images beside val and test, got none."),
+        (of_classes("my_train", "test"), "got my_train, test, whose names suggest parts"),
+        (of_classes("test"), "expected training images next to test, got none."),
+        (of_classes("val", "test"), "expected training images next to val and test, got none."),
     ],
 )
 def test_what_could_mean_two_things_is_refused_with_what_to_rename(files, told):
@@ -133,7 +142,9 @@ def test_what_could_mean_two_things_is_refused_with_what_to_rename(files, told):
 def test_parts_inside_of_classes_are_refused_with_the_layout_that_works():
     """As sets for anomaly detection are handed round: one folder for each thing, and parts in it."""
     files = [f"{thing}/{part}/1.png" for thing in ("bottle", "cable") for part in ("train", "test")]
-    assert "Put the parts above the classes, as in test/bottle, or name pets/bottle itself" in refusal(*files)
+    assert "Put the parts above the classes, as in test/bottle, or rename pets/bottle itself" in refusal(
+        *files
+    )
     assert read(*(file.removeprefix("bottle/") for file in files if "bottle" in file)) == {
         "training": (1, None),
         "test": (1, None),
@@ -143,7 +154,7 @@ def test_parts_inside_of_classes_are_refused_with_the_layout_that_works():
 def test_a_part_without_pictures_is_refused_and_a_class_without_them_is_told():
     assert "pets/test: expected image files, got none." in refusal("train/1.png", empty=("test",))
     notes = layout(*of_classes("", "test"), empty=("owl", "test/owl", "test/cat/deeper")).notes
-    assert notes == ("folders without pictures are no classes: owl, test/owl",)
+    assert notes == ("folders without images are no classes: owl, test/owl",)
 
 
 @pytest.mark.parametrize("name", ["contest", "valley", "trainer", "Training für Katzen", "", "7", "set"])

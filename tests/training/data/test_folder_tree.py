@@ -80,7 +80,7 @@ def test_a_link_to_what_is_read_anyway_is_left_out_and_told(tmp_path):
     (tmp_path / "pets/ape").symlink_to("zebra")
     data = load(tmp_path / "pets")
     assert (len(data.train) + len(data.test), data.label_names) == (40, ("cat", "zebra"))
-    assert data.notes[-1] == "3 links to folders that are read anyway were left out: above, ape, cat/loop"
+    assert data.notes[-1] == "3 links to folders that are read anyway were skipped: above, ape, cat/loop"
 
 
 def test_a_link_that_leads_nowhere_is_refused_by_name(tmp_path):
@@ -100,7 +100,7 @@ def test_a_class_folder_that_may_not_be_read_is_refused_by_name(open_folder):
     (open_folder / "pets/owl").chmod(0o444)  # may be listed, but nothing in it may be opened
     with as_a_user(), pytest.raises(DataError) as caught:
         load(open_folder / "pets")
-    assert "\n  dog: a folder that cannot be read: Permission denied" in str(caught.value)
+    assert "\n  dog: unreadable folder: Permission denied" in str(caught.value)
     assert "owl/0.png" in str(caught.value)
 
 
@@ -111,9 +111,7 @@ def test_data_that_may_not_be_read_is_told_as_that(where, open_folder):
     with as_a_user(), pytest.raises(DataError) as caught:
         load(open_folder / where)
     told = str(caught.value)
-    assert told.startswith(
-        f"{open_folder / where}: expected a file or folder that can be read, got: Permission"
-    )
+    assert told.startswith(f"{open_folder / where}: expected a readable file or folder, got: Permission")
 
 
 def test_a_run_directory_below_the_pictures_is_left_out_and_told(tmp_path):
@@ -126,7 +124,7 @@ def test_a_run_directory_below_the_pictures_is_left_out_and_told(tmp_path):
             (tmp_path / run / file).write_text("{}")
     data = load(tmp_path)
     assert (data.train.fingerprint, data.label_names) == (before.train.fingerprint, before.label_names)
-    assert data.notes[-1] == "2 run directories were left out: runs/a, runs/b"
+    assert data.notes[-1] == "2 run directories were skipped: runs/a, runs/b"
     with pytest.raises(DataError, match="expected images, got a run directory of `vae-train fit`"):
         load(tmp_path / "runs/a")
 
@@ -142,4 +140,4 @@ def test_what_systems_put_into_folders_is_left_alone(tmp_path):
 def test_a_pipe_is_not_opened(tmp_path):
     save(tmp_path, 0)
     os.mkfifo(tmp_path / "x.png")
-    assert load(tmp_path).notes[-1] == "1 files that are no pictures were left out: x.png"
+    assert load(tmp_path).notes[-1] == "1 files that are no images were skipped: x.png"

@@ -102,7 +102,7 @@ def test_without_a_test_folder_a_tenth_is_held_out_whatever_the_names(root, save
         save(f"{number:02}.png", grey(number))
     data = load(root)
     assert data.notes == (
-        f"no test images were given: {len(data.test)} of the 50 images, chosen by their content, are held "
+        f"the data has no test images: {len(data.test)} of the 50 images, chosen by their content, are held "
         "out for the test",
     )
     before = data.test.images
@@ -155,16 +155,16 @@ def test_every_bad_file_is_told_with_its_reason(root, save):
     save("new.avif", b"ftypavif")
     grey(1).save(root / "moving.png", save_all=True, append_images=[grey(2)])
     told = refusal(root)
-    assert told.startswith(f"{root}: expected image files of one kind and size, got 9 that cannot be used:\n")
+    assert told.startswith(f"{root}: expected image files of one kind and size, got 9 unusable ones:\n")
     for file, reason in {
-        "cut.png": "cannot be read as PNG, JPEG, WebP, TIFF, BMP or GIF (OSError: ",
-        "empty.jpg": "cannot be read as PNG, JPEG, WebP, TIFF, BMP or GIF (UnidentifiedImageError",
-        "text.webp": "cannot be read as PNG, JPEG, WebP, TIFF, BMP or GIF (UnidentifiedImageError",
+        "cut.png": "not readable as PNG, JPEG, WebP, TIFF, BMP or GIF (OSError: ",
+        "empty.jpg": "not readable as PNG, JPEG, WebP, TIFF, BMP or GIF (UnidentifiedImageError",
+        "text.webp": "not readable as PNG, JPEG, WebP, TIFF, BMP or GIF (UnidentifiedImageError",
         "wide.png": "grey, 10 × 11; most are grey, 9 × 11",
         "red.png": "colour, 9 × 11; most are grey, 9 × 11",
         "deep.tif": "pixels of mode F; save it as grey or RGB of 8 or 16 bits",
         "press.jpg": "pixels of mode CMYK",
-        "new.avif": "a picture of another format; save it as PNG, JPEG, WebP, TIFF, BMP or GIF",
+        "new.avif": "an image of another format; save it as PNG, JPEG, WebP, TIFF, BMP or GIF",
         "moving.png": "animated; save one frame of it",
     }.items():
         assert f"\n  {file}: {reason}" in told
@@ -176,8 +176,8 @@ def test_hundreds_of_bad_files_are_counted_and_some_named(root, save):
     for number in range(MAX_TOLD + 300):
         save(f"{number:03}.png", b"broken")
     told = refusal(root)
-    assert "got 320 that cannot be used" in told
-    assert told.count("cannot be read") == MAX_TOLD
+    assert "got 320 unusable ones" in told
+    assert told.count("not readable as") == MAX_TOLD
     assert "and 300 more" in told
 
 
@@ -197,7 +197,7 @@ def test_damaged_files_alone_are_not_to_be_turned_into_grey_or_scaled(root, save
     for number in range(20):
         save(f"{number}.png", grey(number))
     save("cut.png", b"broken")
-    assert refusal(root).endswith("\nCorrect them or take them away.")
+    assert refusal(root).endswith("\nCorrect or remove them.")
 
 
 def test_a_picture_that_would_take_gigabytes_is_not_unpacked(root, save):
@@ -206,8 +206,8 @@ def test_a_picture_that_would_take_gigabytes_is_not_unpacked(root, save):
     Image.new("1", (30_000, 30_000)).save(root / "bomb.png")
     Image.new("1", (8_000, 8_000)).save(root / "large.png")
     told = refusal(root, side=16)
-    assert "bomb.png: cannot be read as PNG, JPEG, WebP, TIFF, BMP or GIF (DecompressionBombError" in told
-    assert "large.png: 8000 × 8000 pixels; at most 50,000,000 are unpacked" in told
+    assert "bomb.png: not readable as PNG, JPEG, WebP, TIFF, BMP or GIF (DecompressionBombError" in told
+    assert "large.png: 8000 × 8000 pixels; the maximum is 50,000,000" in told
 
 
 @pytest.mark.parametrize(("width", "height"), [(7, 9), (65, 64), (100, 100)])
@@ -226,7 +226,7 @@ def test_other_files_are_left_out_and_told_and_hidden_ones_left_alone(root, save
     save(".DS_Store", b"x")
     save(".hidden/1.png", b"x")
     save("__MACOSX/1.png", b"x")
-    assert load(root).notes[1] == "1 files that are no pictures were left out: notes.txt"
+    assert load(root).notes[1] == "1 files that are no images were skipped: notes.txt"
 
 
 @pytest.mark.parametrize(
@@ -236,14 +236,17 @@ def test_other_files_are_left_out_and_told_and_hidden_ones_left_alone(root, save
             ["a/1.png", "2.png"],
             "in class folders or none, got 1 of 2 outside of them: 2.png",
         ),
-        (["train/1.png", "test/2.png", "cat/3.png"], "expected nothing beside train and test, got cat."),
+        (
+            ["train/1.png", "test/2.png", "cat/3.png"],
+            "expected only the folders train and test, got cat as well.",
+        ),
         (
             ["train/1.png", "2.png"],
-            "expected nothing beside train, got 2.png. Move training images",
+            "expected only the folders train, got 2.png as well. Move",
         ),
         (["train/1.png", "test/notes.txt"], "test: expected image files, got none."),
-        (["notes.txt", "a/b.csv"], "the four IDX files of MNIST or its like; got a/b.csv, notes.txt."),
-        (["test/1.png"], ": expected training images beside test, got none."),
+        (["notes.txt", "a/b.csv"], "the four IDX files of a set such as MNIST; got a/b.csv, notes.txt."),
+        (["test/1.png"], ": expected training images next to test, got none."),
         (["train/a/1.png", "test/b/2.png"], "class in the test part that the training part lacks, got b"),
     ],
 )
@@ -261,8 +264,8 @@ def test_names_that_are_not_utf_8_are_read_as_latin_1_as_old_archives_have_them(
     save(f"{latin}.txt", b"x")
     data = load(root)
     assert data.label_names == ("café", "thé")
-    assert data.notes[0].endswith(r"cannot have them: 'caf\udce9' became café")
-    assert data.notes[2] == f"1 files that are no pictures were left out: {latin}.txt"
+    assert data.notes[0].endswith(r"cannot contain them: 'caf\udce9' became café")
+    assert data.notes[2] == f"1 files that are no images were skipped: {latin}.txt"
 
 
 def test_an_empty_folder_is_told(root):
@@ -284,7 +287,7 @@ def test_many_pictures_are_announced(root, save, monkeypatch):
         save(f"{number}.png", grey(number))
     told = []
     load_images(root, DataConfig(), tell=told.append)
-    assert told == [f"reading 60 pictures of {root}"]
+    assert told == [f"reading 60 images of {root}"]
 
 
 def ink(number: int, level: int) -> Image.Image:
@@ -300,7 +303,7 @@ def test_ink_that_the_ground_swallows_is_refused_with_the_ground_that_shows_it(
 ):
     for number in range(30):
         save(f"{number}.png", ink(number, level))
-    assert f"show something on a {ground} ground" in refusal(root, ground=ground)
+    assert f"visible content on a {ground} ground" in refusal(root, ground=ground)
     assert f"--set data.ground={other}." in refusal(root, ground=ground)
     shown = load(root, ground=other).train.images
     assert shown.min() < 30
@@ -313,7 +316,7 @@ def test_pages_and_frames_after_the_first_are_left_out_and_told(root, save):
     for name in ("30.tif", "31.gif"):
         grey(30).save(root / name, save_all=True, append_images=[grey(31), grey(32)])
     data = load(root)
-    assert data.notes[1] == "2 files hold several pictures, of which the first was read: 30.tif, 31.gif"
+    assert data.notes[1] == "2 files contain several images; only the first of each was read: 30.tif, 31.gif"
     read = [*data.train.images, *data.test.images]
     assert sum(np.array_equal(image, levels(grey(30))) for image in read) == 2
     assert len(read) == 32

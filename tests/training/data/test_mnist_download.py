@@ -187,7 +187,7 @@ def test_wrong_content_is_thrown_away_and_the_next_mirror_asked(tmp_path, make_m
 
 def test_well_formed_file_with_other_content_is_refused_by_digest(tmp_path, mirror):
     mirror.files[IMAGES] = mirror.files[f"{STEMS[2]}.gz"]
-    with pytest.raises(DataError, match="gave other content: expected sha256 33d12e0f"):
+    with pytest.raises(DataError, match="sent other content: expected sha256 33d12e0f"):
         ensure(tmp_path, mirror)
     assert not list((tmp_path / "mnist").glob(f"{IMAGES}*"))
 
@@ -275,7 +275,7 @@ def test_waiting_for_another_process_ends(tmp_path, mirror):
 
 def test_cache_that_cannot_be_made_is_told_with_the_way_out(tmp_path, mirror):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(DataError, match=r"expected a cache that can be written.*--data"):
+    with pytest.raises(DataError, match=r"expected a writable cache.*--data"):
         ensure(tmp_path / "file", mirror)
 
 

@@ -64,7 +64,7 @@ def test_without_test_images_a_tenth_is_held_out_and_told(load):
     assert data.name == "npz mine"
     assert len(data.train) + len(data.test) == 60
     assert data.notes == (
-        f"no test images were given: {len(data.test)} of the 60 images, chosen by their content, are held "
+        f"the data has no test images: {len(data.test)} of the 60 images, chosen by their content, are held "
         "out for the test",
     )
     assert "held out by content hash" in data.test.name
@@ -114,17 +114,17 @@ FLOATS = GREY.astype(np.float32) / 255
     ("arrays", "told"),
     [
         ({"pictures": GREY}, "expected arrays named images, labels, validation_images, valid"),
-        ({"x_train": GREY, "labels": LABELS}, "got x_train, labels."),
-        ({"images": GREY, "label": LABELS}, "got images, label."),
-        ({"images": GREY, "test_labels": LABELS}, "expected test_images beside test_labels, got none"),
+        ({"x_train": GREY, "labels": LABELS}, "Got x_train, labels."),
+        ({"images": GREY, "label": LABELS}, "Got images, label."),
+        ({"images": GREY, "test_labels": LABELS}, "expected test_images with test_labels, got none"),
         ({"images": GREY.astype(np.int64)}, "expected bytes (uint8) 0 to 255, booleans, or floats in [0, 1]"),
-        ({"images": GREY.astype(np.int64)}, "None is above 255, so that images.astype(numpy.uint8) keeps"),
-        ({"images": GREY.astype(np.uint16) * 257}, "got uint16 from 0 to 65535. Divide by the largest value"),
+        ({"images": GREY.astype(np.int64)}, "None is above 255, so images.astype(numpy.uint8) keeps"),
+        ({"images": GREY.astype(np.uint16) * 257}, "0 to 65535. Divide by the largest possible value"),
         ({"images": GREY.astype(np.uint16) * 257}, "images / 65535."),
         ({"images": GREY.astype(np.uint16) * 14}, "got uint16 from 0 to 3570. Divide"),
         ({"images": GREY.astype(np.uint16) * 14}, "images / 4095."),
         ({"images": GREY.astype(np.int32) - 9}, "Shift and scale them: (images - -9) / 255."),
-        ({"images": GREY, "labels": np.eye(60, dtype=np.int64)}, "Several labels of an image"),
+        ({"images": GREY, "labels": np.eye(60, dtype=np.int64)}, "Training uses one label per image"),
         ({"images": GREY.astype(object)}, "got object"),
         ({"images": GREY.astype(np.float32)}, "images[0]: expected floats in [0, 1], got"),
         ({"images": changed(FLOATS, (41, 2, 3), np.nan)}, "images[41]: expected floats in [0, 1], got nan"),
@@ -137,7 +137,7 @@ FLOATS = GREY.astype(np.float32) / 255
         ({"images": GREY[:0]}, "expected at least one element, got shape (0, 9, 12)"),
         ({"images": np.asfortranarray(GREY)}, "expected an array in C order"),
         ({"images": GREY // 255}, "expected grey levels 0 to 255, got none above 1"),
-        ({"images": np.full_like(GREY, 9)}, "expected images that differ, got every pixel 9"),
+        ({"images": np.full_like(GREY, 9)}, "expected images that differ, got the value 9 in every pixel"),
         ({"images": GREY, "labels": LABELS[:59]}, "each of the 60 training images, got 59"),
         ({"images": GREY, "labels": LABELS - 1}, "whole numbers from 0 to 9999, got -1 to 5"),
         ({"images": GREY, "labels": LABELS / 2}, "whole number or word for each image, (N,) or (N, 1), got"),
@@ -201,7 +201,7 @@ def test_a_damaged_archive_is_told(change, tmp_path):
             "text": b"hello",
         }[change]
     )
-    with pytest.raises(DataError, match=r"mine\.npz: expected a \.npz archive that can be read"):
+    with pytest.raises(DataError, match=r"mine\.npz: expected a readable \.npz archive"):
         load_images(path, DataConfig())
 
 

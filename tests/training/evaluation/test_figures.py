@@ -173,7 +173,7 @@ def test_option_out_of_range_is_refused(vae, test_images, changes, message):
 
 def test_images_of_another_shape_are_refused(vae):
     images = ImageSet(name="wide", images=torch.zeros(3, 1, 28, 30, dtype=torch.uint8))
-    with pytest.raises(DataError, match=r"wide: expected at least one image shaped \(1, 28, 28\)"):
+    with pytest.raises(DataError, match=r"wide: expected at least one image of shape \(1, 28, 28\)"):
         evaluate(vae, images)
 
 

@@ -65,7 +65,7 @@ def test_run_that_went_on_after_its_prior_is_opened_without_it_and_says_so(run_w
 def test_run_with_a_damaged_prior_is_refused_before_anything_is_measured(run_with_prior, store):
     run, _ = run_with_prior
     (run / "prior.npz").write_bytes(b"something else")
-    with pytest.raises(RunDirectoryError, match=r"prior\.npz: expected what `vae-train fit-prior` writes"):
+    with pytest.raises(RunDirectoryError, match=r"prior\.npz: expected the output of `vae-train fit-prior`"):
         open_subject(str(run), store=store)
 
 
@@ -104,5 +104,5 @@ def test_what_is_neither_is_told(store):
 
 
 def test_version_that_does_not_exist_is_told_by_the_store(store):
-    with pytest.raises(ModelNotFound, match="no model 'absent'"):
+    with pytest.raises(ModelNotFound, match="`absent`: no such model"):
         open_subject("absent", store=store)

@@ -57,7 +57,7 @@ def test_stop_keeps_the_state_of_the_epoch_and_can_be_gone_on_with(
     heavy: Tiny, digits: ImageData, tmp_path: Path, console: Console
 ) -> None:
     config = heavy()
-    with pytest.raises(PosteriorCollapse, match="--resume begins anew with a remedy") as ended:
+    with pytest.raises(PosteriorCollapse, match="--resume restarts with a remedy") as ended:
         fit(config, digits, tmp_path / "run", console=console, on_collapse="stop")
     assert 1 <= ended.value.epochs < 12
     assert load_run(tmp_path / "run").epochs == ended.value.epochs
@@ -77,7 +77,7 @@ def test_restart_begins_anew_once_with_the_remedy_and_records_it(
     assert run.restart.asked == config
     assert "objective.beta=1" in run.restart.changes
     assert run.config.objective.beta_warmup_epochs == 4.0
-    told = [line for line in heard if line.startswith("the run is begun anew after")]
+    told = [line for line in heard if line.startswith("the run is restarted after")]
     assert len(told) == 1
     assert "objective.beta=1" in told[0]
     first_epoch = (tmp_path / "run" / "log.csv").read_text().splitlines()[1]
@@ -105,9 +105,9 @@ def test_a_second_collapse_ends_the_run_and_says_what_was_tried(
     remedy = remedy_for(heavy())
     useless = remedy.config.model_copy(update={"objective": heavy().objective})
     monkeypatch.setattr("training.fitting.fit.remedy_for", lambda _: type(remedy)(useless, remedy.changes))
-    with pytest.raises(PosteriorCollapse, match="The run was begun anew after"):
+    with pytest.raises(PosteriorCollapse, match="The run was restarted after"):
         fit(heavy(), digits, tmp_path / "run", console=console, on_collapse="restart")
-    with pytest.raises(PosteriorCollapse, match="The run was begun anew after"):
+    with pytest.raises(PosteriorCollapse, match="The run was restarted after"):
         fit(heavy(), digits, tmp_path / "run", resume=True, console=console, on_collapse="restart")
 
 
@@ -125,7 +125,7 @@ def test_an_autoencoder_that_gives_one_picture_back_is_told_and_stopped(
         fit(config, blobs, tmp_path / "run", console=console, on_collapse="stop")
     figures = evaluate(load_run(tmp_path / "run").model, blobs.test)
     assert figures.collapsed
-    assert figures.warnings[0].startswith("collapse: reconstructions miss by")
+    assert figures.warnings[0].startswith("collapse: the error of reconstructions is")
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -159,7 +159,7 @@ def test_a_collapsed_run_is_exported_only_where_that_is_asked_for(
     assert figures.collapsed
     write_evaluation(tmp_path / "run", figures)
     store = ModelStore(tmp_path / "store")
-    with pytest.raises(ExportError, match=r"collapsed: posterior collapse.*--allow-collapsed"):
+    with pytest.raises(ExportError, match=r"collapsed one: posterior collapse.*--allow-collapsed"):
         export_run(tmp_path / "run", name="dead", store=store, cache_dir=tmp_path)
     assert not (tmp_path / "store" / "dead").exists()
     assert (

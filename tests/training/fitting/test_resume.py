@@ -143,7 +143,7 @@ def test_resuming_a_finished_run_changes_nothing_and_says_how_to_train_it_longer
     assert fit(tiny(), digits, tmp_path / "run", resume=True, console=console).epochs == 2
     assert (tmp_path / "run" / "model.pt").read_bytes() == before
     assert heard[said:] == [
-        "note: the run has had all of its 2 epochs. Train it longer with --resume --set trainer.epochs=4"
+        "note: the run has completed its 2 epochs. Extend it with --resume --set trainer.epochs=4"
     ]
 
 
@@ -156,7 +156,7 @@ def test_a_finished_run_trains_longer(tiny, digits, tmp_path, console, no_pictur
     assert heard[said] == "note: trainer.epochs was 2 and is 5 now"
     assert heard[said + 1].startswith(
         "note: from step 18 on, the schedules are those of a run of 5 epochs: the learning rate, at 0 of its "
-        "highest value, goes on at 0.69"
+        "highest value, continues at 0.69"
     )
     rows = log_of(tmp_path / "run")
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4, 5]
@@ -209,7 +209,9 @@ def test_a_run_that_stopped_early_says_what_makes_it_go_on(
         resume=True,
         console=console,
     )
-    assert any("the run stopped early, after 2 epochs without a better one" in line for line in heard[said:])
+    assert any(
+        "the run stopped early, after 2 epochs without an improvement" in line for line in heard[said:]
+    )
     patient = {**trainer, "epochs": ended + 1, "early_stopping_epochs": 9}
     run = fit(tiny(**still, trainer=patient), digits, tmp_path / "run", resume=True, console=console)
     assert run.kept.last_epoch == ended + 1
@@ -222,7 +224,7 @@ def test_a_run_that_stopped_early_says_what_makes_it_go_on(
         ({"model": {"latent_size": 5}}, "but model.latent_size was 4 and is 5 now. The weights"),
         (
             {"trainer": {"epochs": 1}},
-            "expected trainer.epochs of at least 2, the number that the run has begun",
+            "expected trainer.epochs of at least 2, the number of epochs that the run has begun",
         ),
     ],
 )
@@ -245,7 +247,7 @@ def test_words_that_change_no_run_do_not_keep_it_from_resuming(tiny, digits, tmp
 def test_resuming_on_other_images_is_refused(tiny, digits, tmp_path, console, no_pictures):
     fit(tiny(), digits, tmp_path / "run", console=console)
     train = digits.train.take(torch.arange(len(digits.train)).flip(0))
-    with pytest.raises(DataError, match="expected the images the run was started on"):
+    with pytest.raises(DataError, match="expected the images of the run's start"):
         fit(
             tiny(), ImageData(digits.name, train, digits.test), tmp_path / "run", resume=True, console=console
         )
@@ -257,7 +259,7 @@ def test_resuming_with_other_validation_images_is_refused(tiny, digits, tmp_path
     fit(tiny(), given, tmp_path / "run", console=console)
     assert fit(tiny(), given, tmp_path / "run", resume=True, console=console).epochs == 2
     for others in (digits, replace(digits, validation=digits.test.take(torch.arange(51)))):
-        with pytest.raises(DataError, match="expected the validation images the run was started with"):
+        with pytest.raises(DataError, match="expected the validation images of the run's start"):
             fit(tiny(), others, tmp_path / "run", resume=True, console=console)
 
 
@@ -288,7 +290,7 @@ def test_resuming_with_another_number_of_threads_is_told(tiny, digits, tmp_path,
         fit(tiny(), digits, tmp_path / "run", resume=True, console=console)
     finally:
         torch.set_num_threads(1)
-    assert any(line.startswith("note: threads was 1 when the run was started and is 2 now") for line in heard)
+    assert any(line.startswith("note: threads was 1 at the start of the run and is 2 now") for line in heard)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
@@ -297,7 +299,7 @@ def test_a_damaged_checkpoint_is_told(damage, tiny, digits, tmp_path, console, n
     file = tmp_path / "run" / "checkpoints" / "last.ckpt"
     content = file.read_bytes()
     file.write_bytes({"truncated": content[:-200], "flipped": b"PK" + content[9:], "empty": b""}[damage])
-    with pytest.raises(RunDirectoryError, match=r"last\.ckpt: expected a checkpoint .* cannot be read"):
+    with pytest.raises(RunDirectoryError, match=r"last\.ckpt: expected a checkpoint .* unreadable file"):
         fit(tiny(), digits, tmp_path / "run", resume=True, console=console)
 
 

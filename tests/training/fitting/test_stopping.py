@@ -197,7 +197,7 @@ def test_the_last_pictures_of_a_run_that_stopped_early_show_the_weights_that_are
 def test_damaged_facts_of_the_kept_weights_are_told(text, tiny, digits, tmp_path, console, no_pictures):
     fit(tiny(**STANDS_STILL), digits, tmp_path / "run", console=console)
     (tmp_path / "run" / "kept.json").write_text(text)
-    with pytest.raises(RunDirectoryError, match=r"kept\.json: expected what `vae-train fit` wrote"):
+    with pytest.raises(RunDirectoryError, match=r"kept\.json: expected the output of `vae-train fit`"):
         load_run(tmp_path / "run")
 
 

@@ -192,7 +192,7 @@ def test_a_run_that_is_to_go_on_from_another_version_is_refused(
     assert cli.main([*arguments, "--start-from", "start"]) == 0
     assert cli.main([*arguments, "--resume", "--set", "trainer.start_from='start@2'"]) == 73
     told = capsys.readouterr().err
-    assert "expected the configuration the run was started with, but trainer.start_from" in told
+    assert "expected the configuration of the run's start, but trainer.start_from" in told
     assert "start a new run in another --out" in told
 
 

@@ -114,7 +114,7 @@ def test_batch_axis_that_was_fixed_is_found(model, graphs, probes):
 
 
 def test_file_that_onnxruntime_refuses_is_told(graphs):
-    with pytest.raises(ExportError, match=r"decoder: onnxruntime [\d.]+ refuses the exported file"):
+    with pytest.raises(ExportError, match=r"decoder: onnxruntime [\d.]+ rejects the exported file"):
         OnnxPair(replace(graphs, decoder=graphs.decoder[:100]))
 
 

@@ -83,7 +83,7 @@ def test_what_cannot_be_drawn_is_refused(tmp_path, shape):
 
 
 def test_reconstructions_of_another_number_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="expected reconstructions shaped as the images"):
+    with pytest.raises(ValueError, match="expected reconstructions of the images' shape"):
         grids.reconstruction_grid(tmp_path / "r.png", numbered(4), numbered(3))
 
 

@@ -158,7 +158,7 @@ def test_all_images_are_described_by_the_labels_together_where_that_is_better(
     whole, *of_labels = fit.mixtures.split(fit.entry)
     assert whole.weights.tolist() == pytest.approx([0.5, 0.5])
     np.testing.assert_array_equal(whole.means, np.concatenate([each.means for each in of_labels]))
-    assert said[-1].startswith("all images: 2 Gaussians (log density of images held back, by number: 1: ")
+    assert said[-1].startswith("all images: 2 Gaussians (log density of held-out images, by number: 1: ")
     without = fit_prior(VAE, parts, seed=0, with_labels=False)
     assert value(fit, "prior_log_density") > value(without, "prior_log_density")
 
@@ -187,8 +187,10 @@ def test_a_label_with_too_few_images_is_left_out_and_the_others_have_their_prior
     names = tuple("abcdefghi")
     fit = fit_prior(VAE, rare, seed=0, label_names=names, tell=said.append)
     assert [each.label for each in fit.entry.labels] == ["d"]
-    assert said[1].startswith("label i: left out, no prior of its own: 3 training images and 100 held back")
-    assert "at least 6 are needed" in said[1]
+    assert said[1].startswith(
+        "label i: left out, it has no prior of its own: 3 training images and 100 held-out ones"
+    )
+    assert "needs at least 6" in said[1]
     assert fit.entry.protocol.endswith("; labels with too few images to fit to: i")
     assert value(fit, "label_prior_log_density")
     # All images are still what the prior of all is fitted to, and without labels nothing is left out.
@@ -200,7 +202,9 @@ def test_a_label_without_images_held_back_is_left_out(parts: Parts) -> None:
     without = replace(parts, held_back=image_set("no eights", 20, labels=(3,)))
     fit = fit_prior(VAE, without, seed=0, tell=said.append)
     assert [each.label for each in fit.entry.labels] == ["3"]
-    assert any("label 8: left out" in line and "600 training images and 0 held back" in line for line in said)
+    assert any(
+        "label 8: left out" in line and "600 training images and 0 held-out ones" in line for line in said
+    )
 
 
 def test_where_all_labels_are_rare_there_is_a_prior_of_all_images_alone(parts: Parts) -> None:
@@ -215,7 +219,7 @@ def test_a_prior_of_many_labels_keeps_the_bounds_of_a_version() -> None:
     assert _label_candidates(10) == LABEL_CANDIDATES
     for labels in (1, 100, 563, 1000):
         assert labels * max(_label_candidates(labels)) + MAX_COMPONENTS <= MAX_COMPONENTS_IN_ALL
-    with pytest.raises(DataError, match=r"at most 1,000 with a mixture of their own, got 1,001\. Use --no-"):
+    with pytest.raises(DataError, match=r"at most 1,000 with their own mixture, got 1,001\. Use --no-"):
         _label_candidates(1001)
     field = FittedPrior.model_json_schema()["properties"]["labels"]
     assert field["maxItems"] == MAX_LABELS
@@ -249,7 +253,7 @@ def test_people_are_told_after_each_mixture_and_how_far_the_encoding_has_come(pa
     progress: list[tuple[str, int, int]] = []
     fit_prior(VAE, parts, seed=0, tell=said.append, progress=lambda *step: progress.append(step))
     assert [line.partition(":")[0] for line in said] == ["label 3", "label 8", "all images"]
-    assert "log density of images held back, by number: 1: " in said[0]
+    assert "log density of held-out images, by number: 1: " in said[0]
     assert ("encoding some train", 256, DRAWS * 1200) in progress
     assert progress[-1] == ("encoding some test", 400, 400)
 
@@ -286,8 +290,8 @@ def test_where_nothing_fits_better_the_fitted_prior_is_n_0_i_itself(parts: Parts
     assert (whole.weights.tolist(), whole.means.tolist()) == ([1.0], [[0.0, 0.0]])
     np.testing.assert_array_equal(whole.cholesky, np.eye(LATENT)[np.newaxis])
     assert value(fit, "prior_log_density") == pytest.approx(value(fit, "standard_prior_log_density"))
-    assert said[0].startswith("all images: N(0, I) (log density of images held back, by number: 1: -")
-    assert "N(0, I) itself where none is better" in fit.entry.protocol
+    assert said[0].startswith("all images: N(0, I) (log density of held-out images, by number: 1: -")
+    assert "N(0, I) itself if none is better" in fit.entry.protocol
 
 
 def test_a_reader_narrows_the_mixtures_of_labels_and_nothing_else(

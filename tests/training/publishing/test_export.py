@@ -199,7 +199,7 @@ def truncated(model):
 def test_failed_check_publishes_nothing(make_run, export, store, monkeypatch, sabotage):
     run_dir = make_run()
     monkeypatch.setattr(export_module, "export_graphs", sabotage)
-    with pytest.raises(ExportError, match=r"parity: x_hat|fails on a batch|refuses the exported file"):
+    with pytest.raises(ExportError, match=r"parity: x_hat|fails on a batch|rejects the exported file"):
         export(run_dir)
     assert nothing_was_published(store)
 
@@ -275,7 +275,7 @@ def test_data_of_another_shape_is_refused(make_run, export, tmp_path, mnist_fold
     for path in mnist_folder.iterdir():
         array = read_idx(path).array
         write_idx(tmp_path / path.name, array[:, ::2, ::2] if array.ndim == 3 else array)
-    with pytest.raises(ConfigError, match=r"expected images shaped \(1, 28, 28\), .* got \(1, 14, 14\)"):
+    with pytest.raises(ConfigError, match=r"expected images of shape \(1, 28, 28\), .* got \(1, 14, 14\)"):
         export(make_run(), data_dir=tmp_path)
 
 

@@ -158,10 +158,10 @@ def test_a_prior_that_does_not_belong_together_is_refused(make_run, export, stor
         document["fitted"]["components"] += 1
         facts.write_text(json.dumps(document))
     with pytest.raises(
-        RunDirectoryError, match=r"prior\.npz: expected what `vae-train fit-prior` writes"
+        RunDirectoryError, match=r"prior\.npz: expected the output of `vae-train fit-prior`"
     ) as caught:
         export(run_dir)
-    assert "remove both files to go on without" in str(caught.value)
+    assert "remove both files to continue without" in str(caught.value)
     assert store.names() == ()
 
 
@@ -283,13 +283,11 @@ def test_other_images_than_those_of_the_training_are_refused(
     make_run, export, store, mnist_folder, digits, tmp_path, tiny
 ):
     run_dir = make_finished_run(tmp_path / "fewer", tiny(), digits)
-    with pytest.raises(
-        DataError, match=r"expected the images that the model was trained on .*give their folder"
-    ):
+    with pytest.raises(DataError, match=r"expected the training images of the model .*name their folder"):
         fit_prior_of_run(run_dir, PriorRequest(data_dir=mnist_folder))
     assert not (run_dir / "prior.npz").exists()
     export(run_dir)
-    with pytest.raises(DataError, match="expected the images that the model was trained on"):
+    with pytest.raises(DataError, match="expected the training images of the model"):
         fit_prior_of_version("digits@1", PriorRequest(data_dir=mnist_folder), store=store)
     assert store.versions("digits") == (1,)
 
@@ -308,11 +306,11 @@ def test_graphs_that_answer_otherwise_here_are_not_encoded_with(
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
-        (["RUN", "--alias", "stable"], 2, "--alias, --store: expected with a published version"),
+        (["RUN", "--alias", "stable"], 2, "--alias, --store: expected only with a published version"),
         (["RUN", "--store", "x"], 2, "--alias, --store"),
         (["RUN", "--seed", "-1"], 2, "--seed: expected 0 to 4,294,967,295, got -1"),
         (["runs/none"], 73, "found no config.json in it"),
-        (["digits@9", "--store", "STORE"], 1, "no model 'digits'"),
+        (["digits@9", "--store", "STORE"], 1, "`digits`: no such model"),
         (["digits@9@9", "--store", "STORE"], 1, "digits@9@9"),
         (["digits@1", "--alias", "a/b", "--store", "STORE"], 2, "--alias: expected a lower-case letter"),
         (["RUN", "--data", "/nowhere"], 65, "/nowhere"),
@@ -408,19 +406,25 @@ def test_a_judge_narrows_the_priors_of_labels_of_a_run_and_of_a_version_alike(
         (
             (),
             65,
-            "judge: expected one for images shaped (1, 28, 28), as the model takes, got one for (1, 8, 8)",
+            "judge: expected one for images of shape (1, 28, 28), as the model requires, got one for "
+            "(1, 8, 8)",
         ),
         (
             (),
             65,
-            "--judge: expected one fitted to idx train, whose labels are asked for, got one of other images",
+            "--judge: expected one that was fitted to idx train, because their labels are needed, got one "
+            "for other images",
         ),
         (
             (),
             65,
-            "--judge: expected one fitted to the labels of idx train, got one of other labels of the same",
+            "--judge: expected one that was fitted to the labels of idx train, got one of other",
         ),
-        ((), 65, "--judge: expected one fitted to the labels of idx train, got one of an earlier release"),
+        (
+            (),
+            65,
+            "--judge: expected one that was fitted to the labels of idx train, got one of an earlier release",
+        ),
     ],
 )
 def test_a_judge_that_cannot_read_what_is_drawn_is_refused_before_anything_is_fitted(

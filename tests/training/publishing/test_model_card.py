@@ -84,14 +84,14 @@ def test_card_of_a_run_that_was_trained_longer_says_so(publish):
     changed = replace(evidence.run.provenance, changes=("after step 18: trainer.epochs was 2 and is 5 now",))
     card = model_card(manifest, replace(evidence, run=replace(evidence.run, provenance=changed)))
     assert "| changed on the way | after step 18: trainer.epochs was 2 and is 5 now |" in card
-    assert "a new run with its last configuration gives other weights" in card
+    assert "a new run with its last configuration has other weights" in card
 
 
 def test_autoencoder_s_card_promises_no_new_images(publish):
     _, _, card = publish(model={"kind": "ae"})
     assert "Deterministic autoencoder" in card
     assert "sampling is refused" in card
-    assert "Drawing new images" not in card
+    assert "draw new images" not in card
     assert "KL by latent" not in card
     assert "reconstruction alone" in card
 
@@ -101,7 +101,7 @@ def test_gaussian_s_card_states_sigma_and_that_densities_do_not_compare(publish)
         data={"binarisation": "grey"}, model={"likelihood": {"name": "gaussian", "sigma": 0.25}}
     )
     assert "σ = 0.25 (stated by the recipe)" in card
-    assert "compare with no Bernoulli model's" in card
+    assert "not comparable with a Bernoulli model's" in card
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_a_bundled_recipe_stays_the_one_used_when_only_its_words_change(publish)
         ({}, "| binarised anew in every batch |"),
         (
             {"grey_fraction": 0.1},
-            "| binarised anew in every batch; of 10 % of the images the encoder saw the grey levels |",
+            "| binarised anew in every batch; the encoder saw 10 % of the images in grey |",
         ),
         ({"binarisation": "grey"}, "| grey |"),
     ],

@@ -72,8 +72,8 @@ def test_a_limit_on_file_sizes_is_one_line_and_leaves_the_last_checkpoint_whole(
     done = fit_limited((weights + len(before)) // 2, "--resume", "--set", "trainer.epochs=4")
     assert done.returncode == 74, done.stderr
     assert done.stderr == (
-        f"vae-train: {directory.checkpoint}: expected to write it, got: File too large (errno 27). Raise the "
-        "limit on file sizes (ulimit -f) and run the command again; a run goes on with --resume from its "
+        f"vae-train: {directory.checkpoint}: expected a writable file, got: File too large (errno 27). Raise "
+        "the limit on file sizes (ulimit -f) and run the command again; --resume continues a run from its "
         "last checkpoint.\n"
     )
     assert directory.checkpoint.read_bytes() == before
@@ -88,7 +88,9 @@ def test_a_thread_of_tensorboard_that_cannot_write_prints_no_traceback(fit_limit
     """Its file of events grows past the limit while everything else stays below."""
     done = fit_limited(100_000, "--set", "trainer.epochs=300", "--on-collapse", "go-on")
     assert done.returncode == 74, done.stderr
-    assert done.stderr.startswith(f"vae-train: {tmp_path / 'run'}: expected to write it, got: File too large")
+    assert done.stderr.startswith(
+        f"vae-train: {tmp_path / 'run'}: expected a writable file, got: File too large"
+    )
     assert done.stderr.count("\n") == 1
     torch.load(RunDirectory(tmp_path / "run").checkpoint, weights_only=True)
 
@@ -117,7 +119,7 @@ def test_every_refusal_names_the_file_and_what_to_do_and_leaves_the_old_one(
     monkeypatch.setattr("training.runs.run_directory.os.fsync", refuse)
     with pytest.raises(WriteFailed) as caught:
         write_bytes(file, b"new")
-    assert str(caught.value).startswith(f"{file}: expected to write it, got: {os.strerror(number)}")
+    assert str(caught.value).startswith(f"{file}: expected a writable file, got: {os.strerror(number)}")
     assert told in str(caught.value)
     assert file.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [file]

@@ -1,5 +1,5 @@
-"""Estimators on codes, features and scores, each held by a test to an answer found without it.
+"""Estimators on codes, features and scores; a test compares each with an independent answer.
 
-Knows arrays and scikit-learn. Knows nothing of models, files, pictures or protocols: what is fed in, and
-how it is told, is decided in `training.evaluation.report`.
+Knows arrays and scikit-learn. Knows nothing of models, files, plots or protocols:
+`training.evaluation.report` chooses the inputs and describes the results.
 """

@@ -1,4 +1,4 @@
-"""The KL term taken apart: what z tells of its image, and how far all posteriors together are from the prior.
+"""The KL term in two parts: information of z about its image, and distance of all posteriors from the prior.
 
 Knows Gaussians and nats. Knows nothing of models or images.
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from training.models.posterior import LOG_2PI, DiagonalGaussian
 
-#: Rows of the (images × images) matrix of log densities held at a time: 20 MB for 10,000 images.
+#: Rows of the (images × images) matrix of log densities in memory at a time: 20 MB for 10,000 images.
 _ROWS = 256
 
 
@@ -27,9 +27,9 @@ class Surgery:
     marginal_kl: float
     """KL(q(z) ‖ p(z)), q(z) the mixture of the posteriors of these images."""
     standard_error: float
-    """Of both, from drawing one z an image."""
+    """Standard error of both, because one z per image is drawn."""
     cap: float
-    """ln N: no z can tell more about which of N images it came from."""
+    """ln N: no z can contain more information about which of N images it came from."""
 
 
 def elbo_surgery(
@@ -39,9 +39,9 @@ def elbo_surgery(
 ) -> Surgery:
     """Split the mean KL to N(0, I) into mutual information and the divergence of the aggregate posterior.
 
-    I(x; z) = E log q(z|x) / q(z) with q(z) = 1/N Σ_n q(z|x_n), estimated at one z of each image; since
-    q(z_n) holds q(z_n|x_n) / N, the estimate is at most ln N, whatever the model. The mean KL is taken in
-    closed form, so the two parts add up to it exactly.
+    I(x; z) = E log q(z|x) / q(z) with q(z) = 1/N Σ_n q(z|x_n), estimated at one z of each image. Since q(z_n)
+    includes q(z_n|x_n) / N, the estimate is at most ln N for any model. The mean KL has a closed form, so the
+    two parts add up to it exactly.
 
     Args:
         mu: Posterior means.

@@ -1,4 +1,4 @@
-"""What can be said of codes with labels: how well they tell the label, and how evenly they fill their space.
+"""Codes with labels: how well they predict the label, and how evenly they fill their space.
 
 Knows arrays and scikit-learn. Knows nothing of models, images or priors.
 """
@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 EMPTY_BELOW = 0.1
 _POINTS_A_CELL = 20
 _MAX_SIDE = 10
-#: lbfgs needs about a hundred iterations for 32 latents; where it needs more, it is told to go on.
+#: lbfgs needs about a hundred iterations for 32 latents; this lets it continue if it needs more.
 _MAX_ITERATIONS = 5000
 
 
@@ -31,10 +31,10 @@ def linear_probe_accuracy(
     test_codes: Float64[np.ndarray, "m latent"],
     test_labels: Int64[np.ndarray, " m"],
 ) -> float:
-    """Share of test codes whose label a multinomial logistic regression on the codes finds.
+    """Share of test codes whose label a multinomial logistic regression on the codes predicts.
 
-    The regression is fitted on standardised `codes` with scikit-learn's default penalty, ½‖w‖² beside the
-    summed cross-entropy: how much of the label lies open to a straight line.
+    The regression is fitted on standardised `codes` with scikit-learn's default penalty, ½‖w‖² plus the
+    summed cross-entropy. It measures the part of the label that is linear in the code.
 
     Source:
         Alain & Bengio 2016, arXiv:1610.01644, section 3 (linear classifier probes).
@@ -47,12 +47,12 @@ def linear_probe_accuracy(
 def neighbour_agreement(
     codes: Float64[np.ndarray, "n latent"], labels: Int64[np.ndarray, " n"], *, neighbours: int
 ) -> float:
-    """Share of the nearest other codes, by Euclidean distance, that have the label of the code itself.
+    """Share of the nearest other codes, by Euclidean distance, that have the same label as the code.
 
     Args:
         codes: More than `neighbours` of them.
-        labels: One for each.
-        neighbours: How many are asked.
+        labels: One per code.
+        neighbours: Number of nearest codes.
     """
     index = NearestNeighbors(n_neighbors=neighbours).fit(codes)
     # Without an argument a point is not its own neighbour.
@@ -62,10 +62,10 @@ def neighbour_agreement(
 
 @dataclass(frozen=True)
 class Evenness:
-    """How evenly points fill the plane, measured by a density that they are meant to follow."""
+    """How evenly points fill the plane, measured by the density that they should follow."""
 
     evenness: float
-    """exp(entropy of the cells' shares) ÷ number of cells: 1 when all hold as much."""
+    """exp(entropy of the cells' shares) ÷ number of cells: 1 if all contain the same number."""
     empty: float
     """Share of cells with less than a tenth of their even share: holes."""
     side: int
@@ -75,8 +75,8 @@ class Evenness:
 def evenness(points: Float64[np.ndarray, "n 2"]) -> Evenness:
     """How evenly points that should follow N(0, I) fill the plane.
 
-    The normal CDF maps the plane onto a square, in which N(0, I) is uniform; the square is cut into equal
-    cells, 10 × 10 where there are points enough for 20 in each.
+    The normal CDF maps the plane onto a square, in which N(0, I) is uniform. The square is divided into equal
+    cells, 10 × 10 if there are enough points for 20 in each.
     """
     side = min(_MAX_SIDE, max(2, math.isqrt(len(points) // _POINTS_A_CELL)))
     uniform = torch.special.ndtr(torch.from_numpy(points)).numpy()
@@ -93,10 +93,10 @@ def evenness(points: Float64[np.ndarray, "n 2"]) -> Evenness:
 
 
 def whitened(codes: Float64[np.ndarray, "n latent"]) -> Float64[np.ndarray, "n latent"]:
-    """Codes after the affine map that gives them mean 0 and covariance I: their own scale is taken away."""
+    """Codes after the affine map to mean 0 and covariance I, which removes their own scale."""
     centred = codes - codes.mean(axis=0)
     covariance = centred.T @ centred / len(codes)
-    # A code that never moves has no scale to take away; it stays at 0.
+    # A constant code has no scale to remove; it stays at 0.
     floor = 1e-9 * max(float(np.trace(covariance)), 1e-9)
     factor = np.linalg.cholesky(covariance + floor * np.eye(codes.shape[1]))
     return np.asarray(np.linalg.solve(factor, centred.T).T)

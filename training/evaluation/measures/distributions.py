@@ -1,7 +1,7 @@
-"""How far one set of vectors or scores is from another: Fréchet distance, density and coverage, AUROC.
+"""Distances between two sets of vectors or scores: Fréchet distance, density and coverage, AUROC.
 
 Knows arrays and scikit-learn. Knows nothing of images or of the network that made the features, though
-figures compare only where that network is the same.
+figures are comparable only for the same network.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def frechet_distance(a: Float64[np.ndarray, "n feature"], b: Float64[np.ndarray,
     """Squared Wasserstein-2 distance between the Gaussians with the means and covariances of two sets.
 
     ‖μa - μb‖² + tr(Σa + Σb - 2 (Σa^½ Σb Σa^½)^½). Zero for equal sets. It falls as sets grow, towards its
-    value for the distributions themselves: compare sets of one size, beside a real-against-real floor.
+    value for the distributions themselves: compare sets of one size, together with a real-against-real floor.
 
     Source:
         Heusel et al. 2017, arXiv:1706.08500, equation 6 (after Dowson & Landau 1982); the root is taken
@@ -45,15 +45,15 @@ def _moments(
 def density_and_coverage(
     real: Float64[np.ndarray, "n feature"], fake: Float64[np.ndarray, "m feature"], *, neighbours: int
 ) -> tuple[float, float]:
-    """How densely real examples are surrounded by generated ones, and how many of them are met at all.
+    """How densely generated examples surround real ones, and how many real ones they reach.
 
     Every real example has a ball that reaches to its k-th nearest real neighbour. Density is the number of
-    balls that a generated example falls into, divided by k: about 1 for the real distribution, and above 1
-    where samples crowd together. Coverage is the share of balls with a generated example in them.
+    balls that contain a generated example, divided by k: about 1 for the real distribution, and above 1 if
+    samples crowd together. Coverage is the share of balls with a generated example in them.
 
     Args:
         real: More than `neighbours` of them.
-        fake: As many as there are real ones, for figures that compare.
+        fake: As many as real ones, for comparable figures.
         neighbours: k.
 
     Returns:
@@ -73,10 +73,10 @@ def density_and_coverage(
 
 
 def auroc(inside: Float64[np.ndarray, " n"], outside: Float64[np.ndarray, " m"]) -> float:
-    """Chance that an example of the first kind has the higher score, ties counted half.
+    """Probability that an example of the first kind has the higher score; ties count half.
 
-    1 where a threshold on the score tells the two kinds apart without error, ½ where it knows nothing, below
-    ½ where the second kind scores higher.
+    1 if a threshold on the score separates the two kinds without error, ½ if the score has no information,
+    below ½ if the second kind scores higher.
     """
     truth = np.concatenate([np.ones(len(inside)), np.zeros(len(outside))])
     return float(roc_auc_score(truth, np.concatenate([inside, outside])))

@@ -1,6 +1,6 @@
-"""Ways from one code to another, and how evenly what is decoded along them changes.
+"""Paths from one code to another, and how evenly the decoded images change along them.
 
-Knows arrays. Knows nothing of models or pictures.
+Knows arrays. Knows nothing of models or plots.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ def lerp(
 def slerp(
     start: Float64[np.ndarray, "n latent"], end: Float64[np.ndarray, "n latent"], steps: int
 ) -> Float64[np.ndarray, "n steps latent"]:
-    """Equal angles along the great circle, both ends included; lengths go over linearly in the weights.
+    """Equal angles along the great circle, both ends included; lengths change linearly in the weights.
 
     sin((1 - t)Ω)/sin Ω · start + sin(tΩ)/sin Ω · end, Ω the angle between them. A draw from N(0, I) in many
-    dimensions has a length close to √latent, which this keeps and the straight line does not.
+    dimensions has a length close to √latent; this path keeps it and the straight line does not.
 
     Source:
         White 2016, arXiv:1609.04468, section 2.1 (after Shoemake 1985).
     """
     lengths = np.linalg.norm(start, axis=1) * np.linalg.norm(end, axis=1)
     pointing = lengths > 0.0
-    # A code at the origin points nowhere: taken for parallel, so that it too is joined by the straight line.
+    # A code at the origin has no direction: treated as parallel, so that a straight line joins it too.
     cosine = np.where(pointing, (start * end).sum(axis=1) / np.where(pointing, lengths, 1.0), 1.0)
     angle = np.arccos(np.clip(cosine, -1.0, 1.0))[:, np.newaxis, np.newaxis]
     t = np.linspace(0.0, 1.0, steps)[:, np.newaxis]
     sine = np.sin(angle)
-    # Where the ends point the same or opposite ways, there is no one arc: the straight line stands in.
+    # Between ends with the same or opposite directions there is no unique arc: use the straight line.
     straight = np.abs(sine) < _STRAIGHT
     divisor = np.where(straight, 1.0, sine)
     first = np.where(straight, 1.0 - t, np.sin((1.0 - t) * angle) / divisor)
@@ -49,8 +49,8 @@ def slerp(
 def largest_step(frames: Float64[np.ndarray, "n steps pixel"]) -> Float64[np.ndarray, " n"]:
     """Largest change between neighbouring frames of each path, in units of that path's mean change.
 
-    A change is the root of the mean squared pixel difference. 1 where all changes are equal, `steps - 1`
-    where everything changes at once. 1 as well where nothing changes.
+    A change is the root of the mean squared pixel difference. 1 if all changes are equal, `steps - 1` if
+    everything changes at once. 1 also if nothing changes.
     """
     changes = np.sqrt(np.square(np.diff(frames, axis=1)).mean(axis=-1))
     mean = changes.mean(axis=1)

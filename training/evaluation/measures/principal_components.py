@@ -1,4 +1,4 @@
-"""Principal component analysis as the baseline of a reconstruction: what k straight directions give back.
+"""Principal component analysis as the baseline of a reconstruction: the error of k linear directions.
 
 Knows image sets. Knows nothing of models.
 """
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from training.data import ImageSet, to_unit_interval
 
-#: Passes over the images, each a step of subspace iteration, and directions beyond those asked for, which
-#: make the steps shorter (Halko et al. 2009, arXiv:0909.4061, algorithm 4.4 and section 4.2).
+#: Passes over the images, each a step of subspace iteration; and additional directions, which speed up its
+#: convergence (Halko et al. 2009, arXiv:0909.4061, algorithm 4.4 and section 4.2).
 _PASSES = 6
 _BEYOND = 10
 _SEED = 0
@@ -23,7 +23,7 @@ _SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class PrincipalComponents:
-    """The mean image and the directions in which images differ most, largest first."""
+    """The mean image and the directions of largest variation, largest first."""
 
     mean: Float64[Tensor, " pixel"]
     directions: Float64[Tensor, "pixel component"]
@@ -31,9 +31,9 @@ class PrincipalComponents:
 
     @classmethod
     def of(cls, images: ImageSet, components: int) -> PrincipalComponents:
-        """Fit to all images, a chunk at a time: memory for a few numbers a pixel and component.
+        """Fit to all images, a chunk at a time: memory for a few numbers per pixel and component.
 
-        Fewer components are found where there are fewer pixels or images than asked for.
+        There are fewer components if the pixels or images are fewer than requested.
         """
         count, pixels = len(images), math.prod(images.image_shape)
         mean = torch.zeros(pixels, dtype=torch.float64)
@@ -62,7 +62,7 @@ class PrincipalComponents:
         squares = 0.0
         for chunk in images.chunks():
             centred = _rows(chunk).double() - self.mean
-            # An orthonormal basis: what is lost is the length less the length of the coordinates.
+            # An orthonormal basis: the loss is the length less the length of the coordinates.
             squares += centred.square().sum().item() - (centred @ self.directions).square().sum().item()
         return math.sqrt(max(0.0, squares) / (len(images) * len(self.mean)))
 

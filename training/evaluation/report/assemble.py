@@ -1,6 +1,6 @@
-"""From a model, images and a request to a report: which sections there are, in which order.
+"""From a model, images and a request to a report: the sections and their order.
 
-Knows the sections. Knows nothing of how any of them measures, or of files.
+Knows the sections. Knows nothing of their measurements, or of files.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ from training.evaluation.subject import Subject
 
 @dataclass(frozen=True)
 class Request:
-    """What may differ between two reports on one model."""
+    """Options that may differ between two reports on one model."""
 
     importance_samples: int
     importance_images: int | None
-    """None, or more than there are, is all."""
+    """None, or a number above their count, means all."""
     second: ImageSet | None = None
-    """Test images of another data set, to tell from the model's own."""
+    """Test images of another data set, to be distinguished from the model's own."""
     second_subject: Subject | None = None
-    """A model of that other data, for the direction back."""
+    """A model of that other data, for the other direction."""
 
 
 def measure(bench: Workbench, request: Request) -> tuple[Report, tuple[Findings, ...]]:
     """Measure every section.
 
     Returns:
-        The report as data, and the findings with their pictures for the page.
+        The report as data, and the findings with their plots for the page.
 
     Raises:
         ConfigError: A size is out of range.
-        DataError: Images, model and judge do not fit one another.
+        DataError: Images, model and judge do not match.
         NonFiniteTraining: A figure is not finite: the weights are broken.
     """
     started, cpu_started = monotonic(), process_time()
     if bench.judge is not None:
         bench.judge.check_shape(bench.model.image_shape, of=bench.subject.label)
-        # One of other images is of use here: its figures compare with those of the same judge.
+        # A judge of other images is useful here: its figures compare with those of the same judge.
         facts, train = bench.judge.facts, bench.data.train
         if facts.trained_on == train.fingerprint and facts.trained_on_labels and train.labels is not None:
             bench.judge.check_labels(train)

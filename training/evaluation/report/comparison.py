@@ -1,6 +1,6 @@
-"""Models side by side: each complaint about autoencoders with a picture and numbers, model beside model.
+"""Models side by side: each complaint about autoencoders with an image and numbers, for each model.
 
-Knows reports, findings and HTML pieces. Knows nothing of models or of how anything is measured.
+Knows reports, findings and HTML. Knows nothing of models or of the measurements.
 """
 
 from __future__ import annotations
@@ -17,59 +17,58 @@ Measured = tuple[Report, tuple[Findings, ...]]
 
 @dataclass(frozen=True)
 class Complaint:
-    """Something that is said against autoencoders, and what would show whether it holds."""
+    """A complaint about autoencoders, and the figures and plots that show whether it holds."""
 
     title: str
     asks: str
     figures: tuple[str, ...]
     pictures: tuple[str, ...]
-    """Names of pictures; one that ends in `_` is the first that begins so."""
+    """Names of plots; a name that ends in `_` stands for the first plot with this prefix."""
     section: str | None = None
-    """The only section to look in; left out on a page on which no model has it."""
+    """The only section to search; left out on a page if no model has it."""
 
 
 _SAMPLES = ("readable_share", "sure_share", "frechet_distance", "frechet_floor", "density", "coverage")
 COMPLAINTS = (
     Complaint(
         "The latent space is hard to read",
-        "Does like lie beside like? A straight line should find the label in a code, and the neighbours of a "
-        "code should share it.",
+        "Are similar images close together? A straight line should separate the labels, and the "
+        "neighbours of a code should share its label.",
         ("linear_probe_accuracy", "neighbour_agreement"),
         ("scatter",),
     ),
     Complaint(
         "The scatter is uneven and has holes",
-        "Samples are drawn from a density over the whole space. Where it has mass and no image ever lay, the "
-        "decoder was never told what to draw.",
+        "Samples come from a density over the whole space. In regions with mass and without training "
+        "images, the decoder was never trained.",
         ("scatter_evenness", "scatter_holes"),
         ("manifold",),
     ),
     Complaint(
         "Generated images are poor",
-        "New images from the prior, or for an autoencoder, which has none, from the Gaussian of its codes.",
+        "New images from the prior; for an autoencoder, which has no prior, from the Gaussian of its codes.",
         _SAMPLES,
         ("samples_", "least_readable", "label_histogram"),
     ),
     Complaint(
         "Generated images are poor: from a fitted prior",
-        "The same from a density that was fitted, after training, to where the training images lie: it "
-        "should leave out where none do.",
+        "The same from a density that was fitted to the codes of the training images after training: it "
+        "should avoid regions without images.",
         _SAMPLES,
         ("samples_fitted", "least_readable", "label_histogram"),
         section="samples_fitted",
     ),
     Complaint(
-        "One cannot ask for a label",
-        "Where a prior was fitted to the images of each label, a sample should be of the label that it was "
-        "drawn for.",
+        "Samples of a requested label are impossible",
+        "With a prior for each label, a sample should have the label of its prior.",
         ("asked_label_share", *_SAMPLES),
         ("samples_fitted-by-label", "least_readable"),
         section="samples_fitted_by_label",
     ),
     Complaint(
         "Latent space is not continuous",
-        "A way from one image to another should change a little at every step and pass through images. Ends "
-        "are codes of real images, so this hides what samples show: read it together with them.",
+        "A path between two images should change a little at every step and pass through images. Its ends "
+        "are codes of real images, so this hides the faults of samples: read the two together.",
         ("largest_step_lerp", "largest_step_slerp", "readable_between_lerp", "readable_between_slerp"),
         ("interpolations",),
     ),
@@ -80,8 +79,8 @@ COMPLAINTS = (
         ("displaced",),
     ),
     Complaint(
-        "What the regions cost",
-        "Noise in the latents makes reconstructions less exact; a likelihood of images comes with it.",
+        "The cost of regions",
+        "Noise in the latents makes reconstructions less exact, and yields a likelihood of images.",
         ("reconstruction_rmse", "same_digit", "reconstruction_nll", "kl", "negative_elbo", "nll_iw"),
         ("reconstructions",),
     ),
@@ -89,7 +88,7 @@ COMPLAINTS = (
 
 
 class Comparison(Record):
-    """`compare.json`: the reports, in the order the models were named."""
+    """`compare.json`: the reports, in the order of the command line."""
 
     reports: tuple[Report, ...]
 
@@ -127,8 +126,10 @@ def _body(measured: Sequence[Measured]) -> Iterator[str]:
     yield (
         f"<p>The judge is {escape(judge)}.</p>"
         if judge
-        else "<p>No judge looked at images: whether samples can be read is for your eye. Make one with "
-        "<code>vae-train judge</code> and give it with <code>--judge</code>.</p>"
+        else (
+            "<p>No judge classified the images: assess by eye whether samples are recognisable. Make a "
+            "judge with <code>vae-train judge</code> and use it with <code>--judge</code>.</p>"
+        )
     )
     for report in reports:
         yield from alarms_of(report.alarms, subject=report.subject)
@@ -144,7 +145,7 @@ def _body(measured: Sequence[Measured]) -> Iterator[str]:
 
 
 def _rows(complaint: Complaint, reports: Sequence[Report]) -> Iterator[tuple[str, list[Figure | None]]]:
-    """Figures by name, one of each model, without those that none of them has."""
+    """Figures by name, one of each model, without those that no model has."""
     for name in complaint.figures:
         figures = [report.figure(name, section=complaint.section) for report in reports]
         if any(figures):
@@ -181,7 +182,7 @@ def _better(figures: Sequence[Figure | None]) -> str:
 
 
 def _best(figures: Sequence[Figure | None]) -> set[int]:
-    """Where the best value stands, when all have one, they differ, and it is known which way is better."""
+    """Index of the best value, if all models have one, they differ, and the better direction is known."""
     values = [figure.value for figure in figures if figure is not None]
     first = figures[0]
     if first is None or len(values) < len(figures) or first.better == "neither" or len(set(values)) == 1:

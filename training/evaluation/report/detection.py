@@ -1,7 +1,7 @@
-"""The section on strange images: do bound and error tell what the model was trained on from what it was not?
+"""The section on unfamiliar images: do bound and error separate training data from other data?
 
-Knows bounds and reconstruction errors as scores. It is here so that nobody sells either as a detector of
-anomalies unmeasured.
+Knows bounds and reconstruction errors as scores. Its purpose: neither should be used as a detector of
+anomalies without this measurement.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _BOUND, _ERROR = "", "_reconstruction"
 
 @dataclass(frozen=True, eq=False)
 class _Scored:
-    """Images, and by each kind of score one number for each, higher for a likelier image."""
+    """Images, with one number for each by kind of score, higher for a likelier image."""
 
     images: ImageSet
     scores: dict[str, Float64[Tensor, " n"]]
@@ -37,12 +37,12 @@ class _Scored:
 
 
 def find_detection(bench: Workbench, *, second: ImageSet | None, second_subject: Subject | None) -> Findings:
-    """Score the test images beside their mirror images, and beside a second data set in both directions.
+    """Score the test images against their mirror images, and against a second data set in both directions.
 
     Args:
         bench: The model and its test images.
         second: Test images of another data set, of the same shape.
-        second_subject: A model of that other data, for the direction back; None measures one direction.
+        second_subject: A model of that other data, for the other direction; None measures one direction.
     """
     test, model = bench.data.test, bench.model
     own = _scored(bench, model, test)
@@ -61,16 +61,19 @@ def find_detection(bench: Workbench, *, second: ImageSet | None, second_subject:
     return Findings(
         key="detection",
         title="Strange images",
-        about="How well the bound on the likelihood, and the reconstruction error alone, tell images like "
-        "the training data from others: 100 % is always, 50 % is a coin, below it the others look likelier. "
-        "Simple strange images often do, and what is easy in one direction need not be in the other: do not "
-        "use either to detect anomalies without measuring that on images of your own.",
+        about=(
+            "How well the bound on the likelihood, and the reconstruction error alone, separate images "
+            "like the training data from others: 100 % is always, 50 % is a coin, below it the others "
+            "look likelier. Simple unfamiliar images often look likelier, and one direction may be easy "
+            "and the other hard. Do not use either score to detect anomalies without a measurement on "
+            "images of your own."
+        ),
         figures=tuple(figures),
     )
 
 
 def _scored(bench: Workbench, model: LatentImageModel, images: ImageSet) -> _Scored:
-    """By the bound and by its reconstruction term; an autoencoder has only that."""
+    """By the bound and by its reconstruction term; an autoencoder has only the latter."""
     observations = Observations(images, natural_binarisation(model), seed=bench.seed)
     with torch.inference_mode():
         if model.kind == "vae":
@@ -105,7 +108,7 @@ def _figures(
 
 
 def check_second(bench: Workbench, second: ImageSet | None, second_subject: Subject | None) -> None:
-    """Refuse what could not be scored, before minutes go into the other sections.
+    """Reject unsuitable images before the other sections take minutes.
 
     Raises:
         DataError: The second images or the second model are of another shape.
@@ -116,6 +119,6 @@ def check_second(bench: Workbench, second: ImageSet | None, second_subject: Subj
     for what, shape in shapes.items():
         if shape != bench.model.image_shape:
             raise DataError(
-                f"{what}: expected images shaped {bench.model.image_shape}, as {bench.subject.label} takes, "
-                f"got {shape}. Give second images, and a model of them, of that shape."
+                f"{what}: expected images of shape {bench.model.image_shape}, as {bench.subject.label} "
+                f"requires, got {shape}. Use second images, and a model of them, of that shape."
             )

@@ -1,4 +1,4 @@
-"""The section on interpolation: what lies between two images, and whether it changes evenly on the way.
+"""The section on interpolation: images between two images, and how evenly they change.
 
 Knows codes, paths and the judge.
 """
@@ -28,7 +28,7 @@ _CHOOSE = 20
 
 
 def find_interpolation(bench: Workbench) -> Findings:
-    """Walk between codes of pairs of test images, straight and along the arc."""
+    """Interpolate between codes of pairs of test images, on straight lines and on arcs."""
     start, end = _pairs(bench)
     figures = []
     for name, way in _WAYS.items():
@@ -63,15 +63,17 @@ def find_interpolation(bench: Workbench) -> Findings:
     return Findings(
         key="interpolation",
         title="Interpolation",
-        about="Whether the space between images is continuous: a way from one to another should change a "
-        "little at every step, and pass through images.",
+        about=(
+            "Whether the space between images is continuous: a path between two images should change a "
+            "little at every step, and pass through images."
+        ),
         figures=tuple(figures),
         pictures=(_picture(bench, start[:_SHOWN_PAIRS], end[:_SHOWN_PAIRS]),),
     )
 
 
 def _pairs(bench: Workbench) -> tuple[Codes, Codes]:
-    """Codes of random images, paired with others; of another label where they are labelled."""
+    """Codes of random images, paired with others; of another label if the data has labels."""
     count = len(bench.mu)
     order = torch.randperm(count, generator=bench.generator(_CHOOSE)).numpy()
     first, second = order[: count // 2], order[count // 2 : 2 * (count // 2)]

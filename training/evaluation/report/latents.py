@@ -1,4 +1,4 @@
-"""The section on the latent space: does it tell the label, is it filled evenly, what does each latent do?
+"""The section on the latent space: labels of codes, how evenly they fill it, the role of each latent.
 
 Knows codes, labels, posteriors and the judge. Knows nothing of likelihoods or of sampling new images.
 """
@@ -21,7 +21,7 @@ _TRAVERSED = 12
 _TRAVERSAL = (-3.0, -2.25, -1.5, -0.75, 0.0, 0.75, 1.5, 2.25, 3.0)
 _MAP_SIDE = 20
 _DISPLACED_IMAGES = 1000
-#: Noise that is added to a code, in standard deviations of all codes of that latent.
+#: Noise on a code, in standard deviations of all codes of that latent.
 _DISPLACEMENT = 0.3
 _DISPLACED_SHOWN, _DISPLACED_COLUMNS = 8, 10
 #: Numbers of the noise streams.
@@ -30,7 +30,7 @@ _CHOOSE_TRAVERSED, _CHOOSE_SHOWN, _DISPLACE_SHOWN = 13, 14, 15
 
 
 def find_latents(bench: Workbench) -> Findings:
-    """Measure and draw the codes of the test images."""
+    """Measure and plot the codes of the test images."""
     order = _by_importance(bench.model.kind, bench.posteriors)
     figures = [*_readable_by_labels(bench), *_evenness(bench, order)]
     pictures = [] if len(order) == 1 else [_scatter(bench, order)]
@@ -43,15 +43,18 @@ def find_latents(bench: Workbench) -> Findings:
     return Findings(
         key="latents",
         title="Latent space",
-        about="Where images lie in the latent space: whether like lies beside like, whether the space that "
-        "samples are drawn from is filled, and what becomes of an image when its code is moved.",
+        about=(
+            "The positions of images in the latent space: whether similar images are close together, "
+            "whether codes fill the space from which samples are drawn, and how an image changes when "
+            "its code moves."
+        ),
         figures=tuple(figures),
         pictures=tuple(pictures),
     )
 
 
 def _by_importance(kind: str, moments: Posteriors) -> Int64[np.ndarray, " latent"]:
-    """Latents by mean KL, largest first; those of an autoencoder, which has none, by variance."""
+    """Latents by mean KL, largest first; for an autoencoder, which has no KL, by variance."""
     vae = kind == "vae"
     weight = moments.mean_kl_per_dimension() if vae else moments.mu.var(dim=0, correction=0)
     return np.argsort(-weight.numpy(), kind="stable")
@@ -70,8 +73,10 @@ def _readable_by_labels(bench: Workbench) -> list[Figure]:
                 bench.train_mu, train_labels.numpy(), test_codes=bench.mu, test_labels=labels
             ),
             unit="share",
-            protocol=f"logistic regression from mu to the label, fitted on all {len(train):,} images of "
-            f"{train.name}, asked about all {len(test):,} of {test.name}; grey pixels",
+            protocol=(
+                f"logistic regression from mu to the label, fitted on all {len(train):,} images of "
+                f"{train.name}, tested on all {len(test):,} of {test.name}; grey pixels"
+            ),
             better="higher",
         ),
         Figure(
@@ -103,7 +108,7 @@ def _evenness(bench: Workbench, order: Int64[np.ndarray, " latent"]) -> list[Fig
             name="scatter_evenness",
             value=even.evenness,
             unit="share",
-            protocol=f"exp(entropy of the cells) ÷ cells, 1 when each holds as much; {protocol}",
+            protocol=f"exp(entropy of the cells) ÷ cells, 1 if all contain the same number; {protocol}",
             better="higher",
         ),
         Figure(
@@ -127,12 +132,12 @@ def _scatter(bench: Workbench, order: Int64[np.ndarray, " latent"]) -> Picture:
     sigma = torch.exp(0.5 * bench.posteriors.logvar).numpy()[:, [first, second]]
     vae = bench.model.kind == "vae"
     chosen = bench.choice(_ELLIPSES if vae else 0, len(mu), _CHOOSE_ELLIPSES)
-    which = "" if len(order) == 2 else f" in the two of {len(order)} latents that carry most"
+    which = "" if len(order) == 2 else f" in the two of {len(order)} latents with the most information"
     ellipses = (
-        f" Ellipses are the posteriors of {len(chosen)} images, two standard deviations wide to each side: a "
-        "VAE puts an image into a region."
+        f" Ellipses are the posteriors of {len(chosen)} images, two standard deviations to each side: a VAE "
+        "maps an image to a region."
         if vae
-        else " An autoencoder puts an image at a point."
+        else " An autoencoder maps an image to a point."
     )
     return Picture(
         name="scatter",
@@ -149,15 +154,18 @@ def _scatter(bench: Workbench, order: Int64[np.ndarray, " latent"]) -> Picture:
 
 
 def _manifold(bench: Workbench) -> Picture:
-    """Quantiles of the prior on both axes, equal areas equally likely (arXiv:1312.6114, figure 4)."""
+    """Quantiles of the prior on both axes: equal areas have equal probability (arXiv:1312.6114, figure 4)."""
     middles = (torch.arange(_MAP_SIDE, dtype=torch.float64) + 0.5) / _MAP_SIDE
     quantiles = torch.special.ndtri(middles).numpy()
     across, down = np.meshgrid(quantiles, quantiles[::-1])
     z = np.stack([across.ravel(), down.ravel()], axis=1)
     return Picture(
         name="manifold",
-        caption=f"The whole plane: {_MAP_SIDE} × {_MAP_SIDE} decoded z at the quantiles of the prior, latent "
-        "0 to the right, latent 1 upwards. Each image stands for an equal part of all samples.",
+        caption=(
+            f"The whole plane: {_MAP_SIDE} × {_MAP_SIDE} decoded z at the quantiles of the prior, "
+            "latent 0 to the right, latent 1 upwards. Each image represents an equal part of all "
+            "samples."
+        ),
         png=grids.sample_png(bench.decode(z, "manifold"), columns=_MAP_SIDE, scale=1, gap_pixels=0),
     )
 
@@ -205,9 +213,11 @@ def _displaced_agreement(bench: Workbench) -> Figure:
         name="displaced_same_digit",
         value=(seen == bench.verdicts.labels[chosen]).double().mean().item(),
         unit="share",
-        protocol=f"a random {len(chosen):,} of the {len(bench.mu):,} images of {bench.data.test.name}; the "
-        f"judge sees what it sees in the image after noise of {_DISPLACEMENT:g} standard deviations of all "
-        f"codes was added to mu; seed {bench.seed}",
+        protocol=(
+            f"a random {len(chosen):,} of the {len(bench.mu):,} images of {bench.data.test.name}; the "
+            f"judge finds the same label in the image and after noise of {_DISPLACEMENT:g} standard "
+            f"deviations of all codes was added to mu; seed {bench.seed}"
+        ),
         better="higher",
     )
 
@@ -222,8 +232,10 @@ def _displaced_picture(bench: Workbench) -> Picture:
     )
     return Picture(
         name="displaced",
-        caption=f"Test images, their reconstructions, and {_DISPLACED_COLUMNS} decoded neighbours of each "
-        f"code, {_DISPLACEMENT:g} standard deviations of all codes away in every latent.",
+        caption=(
+            f"Test images, their reconstructions, and {_DISPLACED_COLUMNS} decoded neighbours of each "
+            f"code, {_DISPLACEMENT:g} standard deviations of all codes away in every latent."
+        ),
         png=grids.sample_png(sheet.flatten(0, 1), columns=_DISPLACED_COLUMNS + 2, scale=2),
     )
 

@@ -1,6 +1,6 @@
-"""The section on likelihood: the bound and its parts, its KL taken apart, and what a bare mean would cost.
+"""The section on likelihood: the bound and its parts, the parts of its KL, and the cost of the mean image.
 
-Knows the evaluation, the surgery and the simplest model there is. Knows nothing of latents as pictures.
+Knows the evaluation, the split of the KL and the simplest possible model. Knows nothing of plots of latents.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _BETTER: dict[str, Better] = {
     "mean_image_rmse": "neither",
     "pca_rmse": "neither",
 }
-#: Within this of ln N (nats) the estimate of I(x; z) says only that it is at least that.
+#: Within this of ln N (nats) the estimate of I(x; z) is only a lower bound.
 _AT_THE_CAP_NATS = 0.1
-#: A stated σ and the residuals may differ by this factor before the alarm is raised.
+#: A fixed σ and the residuals may differ by this factor without a warning.
 _SIGMA_FACTOR = 2.0
 
 
 def find_likelihood(
     bench: Workbench, *, importance_samples: int, importance_images: int | None
 ) -> tuple[Evaluation, Findings]:
-    """Measure the bound; for a VAE also the likelihood and what its KL term consists of."""
+    """Measure the bound; for a VAE also the likelihood and the parts of its KL term."""
     evaluation = evaluate(
         bench.model,
         bench.data.test,
@@ -68,9 +68,10 @@ def find_likelihood(
     findings = Findings(
         key="likelihood",
         title="Likelihood",
-        about="How well the model explains images that it has not seen, in nats of log-likelihood an image, "
-        "and what it spends on its latents. The mean image is the simplest model there is: a useful one is "
-        "far below.",
+        about=(
+            "How well the model explains new images, in nats of log-likelihood per image, and the share "
+            "of its latents. The mean image is the simplest possible model: a useful one is far below."
+        ),
         figures=tuple(figures),
         pictures=tuple(pictures),
         series=series,
@@ -85,8 +86,12 @@ def _surgery(bench: Workbench, surgery: Surgery) -> list[Figure]:
         f"(Hoffman & Johnson 2016), standard error {surgery.standard_error:.2f}; "
     )
     capped = surgery.mutual_information > surgery.cap - _AT_THE_CAP_NATS
-    says = "; it is there, so I(x; z) is at least that and KL(q(z) ‖ p(z)) at most this" if capped else ""
-    cap = f"I(x; z) cannot be seen above ln N = {surgery.cap:.2f}{says}"
+    says = (
+        ("; it has reached that, so I(x; z) is at least that and KL(q(z) ‖ p(z)) at most this")
+        if capped
+        else ""
+    )
+    cap = f"the estimate of I(x; z) cannot exceed ln N = {surgery.cap:.2f}{says}"
     return [
         Figure(
             name="mutual_information",
@@ -109,8 +114,10 @@ def _kl_bars(bench: Workbench, evaluation: Evaluation) -> Picture:
     order = np.argsort(-kl, kind="stable")
     return Picture(
         name="kl_per_dimension",
-        caption="KL of each latent dimension to the prior, largest first: how much of the image it carries. "
-        "Grey latents hardly move with the image.",
+        caption=(
+            "KL of each latent dimension to the prior, largest first: its information about the "
+            "image. Grey latents hardly depend on the image."
+        ),
         png=charts.bars(
             kl[order],
             names=[str(number) for number in order],
@@ -128,30 +135,32 @@ def _mean_image(bench: Workbench) -> Figure:
     x = to_unit_interval(bench.data.test.whole()).double()
     mean = _pixel_means(bench.data.train)
     if isinstance(spec, GaussianLikelihood):
-        # One σ for all pixels, as in the model; the one that fits the training images best.
+        # One σ for all pixels, as in the model; the best fit to the training images.
         variance = _mean_over(bench.data.train, lambda images: (images - mean).square()).mean()
         per_pixel = 0.5 * ((x - mean).square() / variance + variance.log() + math.log(2.0 * math.pi))
         how = "Gaussian around the mean training image, one σ fitted to the training images"
     else:
-        # Linear in x, so the grey level gives the expectation over binarisations.
+        # Linear in x, so the grey level yields the expectation over binarisations.
         per_pixel = -(x * mean.log() + (1.0 - x) * torch.log1p(-mean))
         how = "independent Bernoulli pixels with the means of the training images; expected over binarisation"
     return Figure(
         name="nll_of_mean_image",
         value=per_pixel.flatten(start_dim=1).sum(dim=-1).mean().item(),
         unit="nats per image",
-        protocol=f"all {len(x):,} images of {bench.data.test.name}; {how}; no latents: a bar to be far below",
+        protocol=(
+            f"all {len(x):,} images of {bench.data.test.name}; {how}; no latents: a useful model is far below"
+        ),
     )
 
 
 def _pixel_means(train: ImageSet) -> Tensor:
-    """Mean of each training pixel, counted as if one more image were half grey: never 0 or 1."""
+    """Mean of each training pixel, as if one more image were half grey: never 0 or 1."""
     count = len(train)
     return (_mean_over(train, lambda images: images) * count + 0.5) / (count + 1.0)
 
 
 def _mean_over(image_set: ImageSet, of: Callable[[Tensor], Tensor]) -> Tensor:
-    """Mean over images of something of each pixel, in float64, without all of them in memory at once."""
+    """Mean over images of a sum over pixels, in float64, without all of them in memory at once."""
     total = torch.zeros(image_set.image_shape, dtype=torch.float64)
     for chunk in image_set.chunks():
         total += of(to_unit_interval(torch.from_numpy(chunk)).double()).sum(dim=0)
@@ -164,15 +173,14 @@ def _alarms(bench: Workbench, evaluation: Evaluation, baseline: float) -> Iterat
     if evaluation[name] >= baseline:
         yield (
             f"a likelihood that explains nothing: {name} is {evaluation[name]:.1f} nats, and the mean image "
-            f"alone costs {baseline:.1f}. Train for longer, or look whether these are the images it was "
-            "trained on."
+            f"alone costs {baseline:.1f}. Train for longer, or check whether these are its training images."
         )
     spec = bench.model.likelihood.spec()
     if isinstance(spec, GaussianLikelihood):
         error = evaluation["reconstruction_rmse"]
         if not 1.0 / _SIGMA_FACTOR <= error / spec.sigma <= _SIGMA_FACTOR:
             yield (
-                f"a likelihood that does not fit the data: σ is {spec.sigma:.3g}, and reconstructions miss "
-                f"by {error:.3g} on average (root of the mean square). Set model.likelihood.sigma near that, "
-                "or learned = true."
+                f"a likelihood that does not fit the data: σ is {spec.sigma:.3g}, and the error of "
+                f"reconstructions is {error:.3g} on average (root of the mean square). Set "
+                "model.likelihood.sigma near that, or learned = true."
             )

@@ -1,6 +1,6 @@
-"""A report as one HTML page that needs nothing else: no script, no request, pictures inside.
+"""A report as one self-contained HTML page: no script, no request, images inside.
 
-Knows figures, pictures and HTML. Knows nothing of models. Everything that comes from outside is escaped.
+Knows figures, plots and HTML. Knows nothing of models. All text from outside is escaped.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def page_of(report: Report, findings: Sequence[Findings]) -> str:
 
 
 def document(title: str, body: Iterable[str]) -> str:
-    """A whole page around pieces of its body, which are HTML already."""
+    """A whole page around the parts of its body, which are HTML already."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -48,14 +48,14 @@ def document(title: str, body: Iterable[str]) -> str:
 
 
 def alarms_of(alarms: Sequence[str], *, subject: str = "") -> Iterator[str]:
-    """Each alarm as a box, of `subject` where several are on one page."""
+    """Each warning as a box, with its `subject` if a page shows several."""
     of = f", {escape(subject)}" if subject else ""
     for alarm in alarms:
         yield f'<div class="alarm"><strong>Alarm{of}:</strong> {escape(alarm)}</div>'
 
 
 def image_of(picture: Picture, *, caption: str | None = None) -> str:
-    """A picture inside the page, with its caption or another."""
+    """An image inside the page, with its caption or another."""
     data = base64.b64encode(picture.png).decode("ascii")
     text = escape(picture.caption if caption is None else caption)
     return (
@@ -84,8 +84,9 @@ def _body(report: Report, findings: Sequence[Findings]) -> Iterator[str]:
 def _judge(report: Report) -> str:
     if report.judge is None:
         return (
-            "No judge looked at images, so nothing is said of whether they can be read. Make one with "
-            "<code>vae-train judge --data DIR --out DIR</code> and give it with <code>--judge DIR</code>."
+            "No judge classified the images, so the report contains no figures on recognisability. Make a "
+            "judge with <code>vae-train judge --data DIR --out DIR</code> and use it with <code>--judge "
+            "DIR</code>."
         )
     return f"The judge is {escape(report.judge)}. Its figures compare only with those of the same judge."
 
@@ -102,7 +103,7 @@ def _table(figures: Sequence[Figure]) -> str:
 
 
 def unit_of(figure: Figure) -> str:
-    """The unit, where the value does not carry it, and which way is better."""
+    """The unit, unless the value shows it, and the better direction."""
     words = ["" if figure.unit == "share" else figure.unit]
     words += ["" if figure.better == "neither" else f"{figure.better} is better"]
     return ", ".join(filter(None, words))

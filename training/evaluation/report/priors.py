@@ -1,8 +1,8 @@
-"""What new images are drawn from: named densities over z, for samples in reports.
+"""The densities that new images are drawn from: named densities over z, for samples in reports.
 
-Knows codes and noise; densities are in nats. Knows nothing of decoders, judges or files. Noise is seeded here
-and is not that of the service's `/sample`, which draws each row from a generator of its own: figures over
-thousands of samples agree, single images do not.
+Knows codes and noise; densities are in nats. Knows nothing of decoders, judges or files. Its noise differs
+from that of the service's `/sample`, which draws each row from a generator of its own: figures over thousands
+of samples agree, single images do not.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from model_store.prior import GaussianMixture
 from training.evaluation.evaluation_context import Workbench
 from training.priors.mixtures import gaussian_log_density, log_density, standard_normal_log_density
 
-#: Smallest standard deviation, as a part of the largest, at which codes are taken to vary in a direction.
+#: Smallest standard deviation, as a part of the largest, of a direction in which codes count as varying.
 _FLAT = 1e-5
 
 
@@ -28,29 +28,29 @@ class SamplePrior(Protocol):
 
     @property
     def name(self) -> str:
-        """As `/sample?prior=` would call it."""
+        """Its name in `/sample?prior=`."""
 
     @property
     def title(self) -> str:
-        """The same for a heading."""
+        """The name in a heading."""
 
     @property
     def about(self) -> str:
-        """What it is, in words."""
+        """Its description."""
 
     @property
     def labelled(self) -> bool:
-        """Whether it can be asked for a label."""
+        """Whether it has a density for each label."""
 
     def draw(
         self, rows: int, generator: torch.Generator, labels: Int64[np.ndarray, " rows"] | None
     ) -> Float64[np.ndarray, "rows latent"]:
-        """`rows` of z; of these labels, one for each row, where it is `labelled`, otherwise of None."""
+        """`rows` of z, with these labels, one per row, if it is `labelled`; otherwise without labels."""
 
     def log_density(
         self, z: Float64[np.ndarray, "rows latent"], labels: Int64[np.ndarray, " rows"] | None
     ) -> Float64[np.ndarray, " rows"] | None:
-        """log p(z) of each row, where it is `labelled` given its label; None where there is no density."""
+        """log p(z) of each row, given its label if it is `labelled`; None if it has no density."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ class StandardNormal:
 class GaussianOfCodes:
     """The Gaussian with the mean and covariance of an autoencoder's codes.
 
-    An autoencoder has no prior. This is the best of the densities that N(0, I) could be moved and stretched
-    into, so nothing is held against it but the shape of what it learned.
+    An autoencoder has no prior. This is the best of all shifted and stretched N(0, I), so only the shape of
+    the learned codes can count against it.
     """
 
     mean: Float64[np.ndarray, " latent"]
@@ -115,7 +115,7 @@ class GaussianOfCodes:
     def log_density(
         self, z: Float64[np.ndarray, "rows latent"], labels: Int64[np.ndarray, " rows"] | None
     ) -> Float64[np.ndarray, " rows"] | None:
-        """log N(z; mean, root rootᵀ); None where the codes do not vary in some direction."""
+        """log N(z; mean, root rootᵀ); None if the codes do not vary in some direction."""
         assert labels is None
         deviations = np.linalg.eigvalsh(self.root)
         if deviations[0] <= _FLAT * deviations[-1]:
@@ -136,7 +136,7 @@ class FittedMixtures:
 
     @property
     def title(self) -> str:
-        """The same for a heading."""
+        """The name in a heading."""
         return "the fitted prior, by label" if self.labelled else "the fitted prior"
 
     def draw(
@@ -167,7 +167,7 @@ class FittedMixtures:
 
 
 def priors_of(bench: Workbench) -> tuple[SamplePrior, ...]:
-    """Every density that samples are drawn from; the first is the one that models are compared by."""
+    """Every density that samples are drawn from; models are compared by the first."""
     own: SamplePrior = (
         GaussianOfCodes.fit(bench.train_mu)
         if bench.model.kind == "ae"
@@ -177,7 +177,7 @@ def priors_of(bench: Workbench) -> tuple[SamplePrior, ...]:
 
 
 def _fitted(bench: Workbench) -> tuple[SamplePrior, ...]:
-    """What the subject carries, and the same by label where every label of the data has a mixture."""
+    """The subject's fitted prior, and its priors by label if every label of the data has one."""
     prior = bench.subject.prior
     if prior is None:
         return ()

@@ -1,4 +1,4 @@
-"""The section on reconstruction: images, what the model gives back, and whether it is still the same digit.
+"""The section on reconstruction: images, their reconstructions, and whether they show the same digit.
 
 Knows images, reconstructions and the judge.
 """
@@ -21,7 +21,7 @@ def find_reconstruction(bench: Workbench) -> Findings:
     pictures = [
         Picture(
             name="reconstructions",
-            caption="Test images, drawn at random, and right below each what the model gives back.",
+            caption="Test images, drawn at random, and below each its reconstruction.",
             png=grids.reconstruction_png(bench.x[shown], bench.reconstructions[shown], scale=2),
         )
     ]
@@ -36,8 +36,10 @@ def find_reconstruction(bench: Workbench) -> Findings:
                 name="same_digit",
                 value=(seen == back).double().mean().item(),
                 unit="share",
-                protocol=f"all {len(seen):,} images of {bench.data.test.name}; the judge sees in the "
-                "reconstruction (grey pixels, z = mu) what it sees in the image",
+                protocol=(
+                    f"all {len(seen):,} images of {bench.data.test.name}; the judge finds the same "
+                    "label in the reconstruction (grey pixels, z = mu) and in the image"
+                ),
                 better="higher",
             )
         )
@@ -46,15 +48,17 @@ def find_reconstruction(bench: Workbench) -> Findings:
             pictures.append(
                 Picture(
                     name="lost_digits",
-                    caption=f"The first {len(lost)} of {int((seen != back).sum()):,} test images in whose "
-                    "reconstruction the judge sees something else.",
+                    caption=(
+                        f"The first {len(lost)} of {int((seen != back).sum()):,} test images whose "
+                        "reconstruction has another label for the judge."
+                    ),
                     png=grids.reconstruction_png(bench.x[lost], bench.reconstructions[lost], scale=2),
                 )
             )
     return Findings(
         key="reconstruction",
         title="Reconstruction",
-        about="What of an image survives the way through the latents and back.",
+        about="The part of an image that survives encoding and decoding.",
         figures=tuple(figures),
         pictures=tuple(pictures),
     )

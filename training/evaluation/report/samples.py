@@ -1,7 +1,7 @@
-"""The section on samples, one for each prior: can they be read, are they like real ones, are all kinds met?
+"""The section on samples, one for each prior: are they recognisable, realistic and diverse?
 
-Knows priors, decoded images and the judge. Without a judge there are pictures and the density of the prior:
-an eye is needed to say whether an image is one.
+Knows priors, decoded images and the judge. Without a judge there are images and the density of the prior:
+only an eye can say whether they show anything.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _DRAW, _CHOOSE_FLOOR = 30, 31
 
 
 def find_samples(bench: Workbench) -> list[Findings]:
-    """Draw from every prior; as many images as there are test images to hold beside them."""
+    """Draw from every prior; as many images as test images, for a fair comparison."""
     real = None if bench.judge is None else _real(bench)
     return [_findings(bench, prior, real) for prior in priors_of(bench)]
 
 
 @dataclass(frozen=True, eq=False)
 class _Real:
-    """Features of real images, and how training images in place of samples would be measured."""
+    """Features of real images, and the same figures for training images instead of samples."""
 
     features: Float64[np.ndarray, "n feature"]
     neighbours: int
@@ -47,11 +47,11 @@ class _Real:
     density: float
     coverage: float
     floor: str
-    """Which images these three are of."""
+    """The images behind these three figures."""
 
 
 def _real(bench: Workbench) -> _Real:
-    """Features of the test images beside those of as many training images: the best a sampler could do."""
+    """Features of the test images and of as many training images: the best possible sampler."""
     assert bench.judge is not None
     chosen = bench.choice(len(bench.x), len(bench.data.train), _CHOOSE_FLOOR)
     images = to_unit_interval(bench.data.train.images[torch.from_numpy(chosen)])
@@ -107,7 +107,7 @@ def _first_of_each(
     images: Float[Tensor, "n c h w"],
     asked: Int64[np.ndarray, " n"],
 ) -> Picture:
-    """A row for each label, named, so that the eye can hold the image against what was asked for."""
+    """A row for each label, with its name, so that an eye can compare the images with the label."""
     names = bench.label_names(int(asked.max()) + 1)
     shown = names[:_LABELS_SHOWN]
     rows = [np.flatnonzero(asked == label)[:_OF_EACH_LABEL] for label in range(len(shown))]
@@ -122,11 +122,11 @@ def _first_of_each(
 
 
 def _density(bench: Workbench, prior: SamplePrior) -> Iterator[Figure]:
-    """How well the prior describes where the test images lie, which needs no judge."""
+    """How well the prior describes the codes of the test images, which needs no judge."""
     labels = bench.labels() if prior.labelled else None
     trained = bench.data.train.labels
     if prior.labelled and (labels is None or trained is None or labels.max() > int(trained.max())):
-        return  # of a label that only test images have, nothing was fitted
+        return  # a label that only test images have: it has no prior
     density = prior.log_density(bench.posteriors.z.numpy(), labels)
     if density is None:
         return
@@ -136,13 +136,15 @@ def _density(bench: Workbench, prior: SamplePrior) -> Iterator[Figure]:
         name="prior_log_density",
         value=float(density.mean()),
         unit="nats per image",
-        protocol=f"mean of {of}; {prior.about}; {bench.observations.protocol()}; {z}; higher is better among "
-        "the priors of one model, and says nothing between models",
+        protocol=(
+            f"mean of {of}; {prior.about}; {bench.observations.protocol()}; {z}; higher is better "
+            "among the priors of one model, and not comparable between models"
+        ),
     )
 
 
 def _asked_labels(bench: Workbench, prior: SamplePrior, count: int) -> Int64[np.ndarray, " n"] | None:
-    """Each label equally often, for a prior that can be asked for one."""
+    """Each label equally often, for a prior with densities for labels."""
     train_labels = bench.data.train.labels
     if not prior.labelled or train_labels is None:
         return None
@@ -179,7 +181,7 @@ def _judged(
                 name="asked_label_share",
                 value=float((verdicts.labels.numpy() == asked).mean()),
                 unit="share",
-                protocol=f"{drawn}; the judge sees the label that was asked for",
+                protocol=f"{drawn}; the judge finds the label of the prior",
                 better="higher",
             )
         )
@@ -191,7 +193,7 @@ def _distances(bench: Workbench, prior: SamplePrior, verdicts: Verdicts, real: _
     fake = verdicts.features.double().numpy()
     density, coverage = density_and_coverage(real.features, fake, neighbours=real.neighbours)
     held = (
-        f"{len(fake):,} samples from {prior.about}; seed {bench.seed}; beside all {len(test):,} images of "
+        f"{len(fake):,} samples from {prior.about}; seed {bench.seed}; against all {len(test):,} images of "
         f"{test.name}; features of the judge"
     )
     balls = f"{held}; k = {real.neighbours} (arXiv:2002.09797, section 3)"
@@ -207,7 +209,7 @@ def _distances(bench: Workbench, prior: SamplePrior, verdicts: Verdicts, real: _
             name="frechet_floor",
             value=real.distance,
             unit="squared features",
-            protocol=f"{real.floor}, beside all {len(test):,} images of {test.name}; features of the judge",
+            protocol=f"{real.floor}, against all {len(test):,} images of {test.name}; features of the judge",
         ),
         Figure(
             name="density",
@@ -235,8 +237,10 @@ def _worst(images: Float[Tensor, "n c h w"], verdicts: Verdicts) -> Picture:
     limit = verdicts.confidence[order[-1]].item()
     return Picture(
         name="least_readable",
-        caption=f"The {len(order)} of {len(images):,} samples that the judge is least sure of (top "
-        f"probability up to {limit:.2f}), those that it is least sure of first.",
+        caption=(
+            f"The {len(order)} of {len(images):,} samples with the lowest certainty of the judge (top "
+            f"probability up to {limit:.2f}), lowest first."
+        ),
         png=grids.sample_png(images[order], columns=_COLUMNS, scale=2),
     )
 
@@ -245,7 +249,7 @@ def _histogram(bench: Workbench, samples: Float64[np.ndarray, " label"]) -> Pict
     assert bench.judge is not None
     return Picture(
         name="label_histogram",
-        caption="What the judge sees in samples, and in test images.",
+        caption="The judge's labels for samples, and for test images.",
         png=charts.paired_bars(
             100.0 * samples,
             100.0 * _shares(bench.verdicts, bench.judge.facts.classes),

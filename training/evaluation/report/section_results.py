@@ -1,6 +1,6 @@
-"""What a section of a report finds: figures with protocols, pictures, and what a reader must be warned of.
+"""The results of a section: figures with protocols, plots, and warnings for the reader.
 
-Knows words, numbers and bytes. Knows nothing of models, arrays or how anything is measured.
+Knows words, numbers and bytes. Knows nothing of models, arrays or measurements.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Record(BaseModel):
 
 
 class Figure(Record):
-    """A number and how it was measured, as in a manifest, but of any unit."""
+    """A number and its protocol, as in a manifest, but of any unit."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
     value: FiniteFloat
@@ -31,7 +31,7 @@ class Figure(Record):
     """`share` is a part of a whole, 0 to 1; other units are words."""
     protocol: Text
     better: Better = "neither"
-    """Which way it goes as a model improves; `neither` where that cannot be said."""
+    """The direction of improvement; `neither` if there is none."""
 
     def __str__(self) -> str:
         if self.unit == "share":
@@ -57,16 +57,16 @@ class Findings:
     key: str
     title: str
     about: str
-    """What the section asks, in a sentence or two."""
+    """The question of the section, in a sentence or two."""
     figures: tuple[Figure, ...] = ()
     pictures: tuple[Picture, ...] = ()
     series: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    """Numbers behind the pictures, for programs: such as the KL of each latent."""
+    """Numbers behind the plots, for programs: such as the KL of each latent."""
     alarms: tuple[str, ...] = ()
 
 
 class SectionRecord(Record):
-    """A section as `report.json` holds it; pictures are in the page."""
+    """A section in `report.json`; its plots are in the page."""
 
     title: str
     figures: tuple[Figure, ...]
@@ -74,7 +74,7 @@ class SectionRecord(Record):
 
 
 class Report(Record):
-    """`report.json`: everything that was measured of one model."""
+    """`report.json`: all measurements of one model."""
 
     subject: str
     """`runs/quick` or `mnist@1`."""
@@ -83,14 +83,14 @@ class Report(Record):
     data: str
     seed: int
     judge: str | None
-    """The classifier that looked at images; None where there was none."""
+    """The classifier of the images; None without one."""
     threads: int
     took_s: Annotated[float, Field(ge=0.0)]
-    """On the clock."""
+    """Elapsed time."""
     cpu_s: Annotated[float, Field(ge=0.0)]
-    """Of processor time, which other work on the machine does not lengthen."""
+    """Processor time, which other work on the machine does not lengthen."""
     evaluation: Evaluation
-    """The figures that an export puts into the manifest."""
+    """The figures that an export writes into the manifest."""
     sections: dict[str, SectionRecord]
     alarms: tuple[str, ...]
 
@@ -98,8 +98,8 @@ class Report(Record):
         """The figure of this name, or None; of several priors the first, which all models of a kind have.
 
         Args:
-            name: As the section calls it.
-            section: The key of the only one to look in.
+            name: Its name in the section.
+            section: The key of the only section to search.
         """
         for key, record in self.sections.items():
             for figure in record.figures:
@@ -108,7 +108,7 @@ class Report(Record):
         return None
 
     def to_markdown(self) -> str:
-        """The figures of every section as tables, each with its protocol, and the alarms below them."""
+        """The figures of every section as tables, each with its protocol, and the warnings below them."""
         lines: list[str] = []
         for section in self.sections.values():
             if section.figures:

@@ -1,9 +1,9 @@
-"""Alarms about what a model is measured with.
+"""Warnings about the inputs of a report.
 
-They name images that neither it nor its likelihood was made for, and a prior fitted to other weights.
+They name images that suit neither the model nor its likelihood, and a prior that was fitted to other weights.
 
-Knows image sets, likelihoods and what a subject says of itself. What is wrong with a model is told by the
-section that finds it.
+Knows image sets, likelihoods and the metadata of a subject. The section that finds a fault of a model reports
+it.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from training.data import ImageSet
 from training.data.greyness import MAX_GREYNESS, greyness
 from training.evaluation.evaluation_context import Workbench
 
-#: Bright images reach close to 255 somewhere; a set that never gets half way was scaled.
+#: Bright images reach close to 255 somewhere; a set that never reaches half was scaled.
 _DIM_BELOW = 128
 
 
 def data_alarms(bench: Workbench) -> Iterator[str]:
-    """What a reader must know of the images before believing a figure."""
+    """Warnings about the images, to be read before the figures."""
     test, train = bench.data.test, bench.data.train
     if bench.subject.stale_prior is not None:
         yield bench.subject.stale_prior
     if bench.subject.trained_on != train.fingerprint:
         yield (
             f"other data: {bench.subject.label} was not trained on the training images of this folder "
-            f"({train.name}, {len(train):,} images). Figures are of how it takes to these images."
+            f"({train.name}, {len(train):,} images). The figures describe its behaviour on these images."
         )
     if out_of_range := list(_range_alarms(test)):
         yield from out_of_range
@@ -35,10 +35,9 @@ def data_alarms(bench: Workbench) -> Iterator[str]:
     share = greyness(test)
     if isinstance(bench.model.likelihood.spec(), BernoulliLikelihood) and share > MAX_GREYNESS:
         yield (
-            "a likelihood that does not fit the data: of the variance of the binarised pixels of "
-            f"{test.name}, {100 * share:.0f} % is chance, and a Bernoulli speaks of "
-            "binarised pictures only. Train with model.likelihood.name = 'gaussian' and "
-            "data.binarisation = 'grey'."
+            f"a likelihood that does not fit the data: {100 * share:.0f} % of the variance of the binarised "
+            f"pixels of {test.name} is random, and a Bernoulli describes binarised images only. Train with "
+            "model.likelihood.name = 'gaussian' and data.binarisation = 'grey'."
         )
 
 

@@ -138,7 +138,7 @@ def test_concurrent_requests_get_what_each_would_get_alone(api: Caller) -> None:
 def test_grey_pixels_are_refused_where_they_are_not_to_be_drawn(api: Caller, images: Floats) -> None:
     refused = api.post("/score?binarise=none", npy(images), "application/x-npy")
     assert (refused.status, refused.code) == (422, "invalid-value")
-    assert "a Bernoulli likelihood is one of binary images" in refused.json()["detail"]
+    assert "a Bernoulli likelihood applies to binary images" in refused.json()["detail"]
     binary = (images > 0.5).astype(np.float32)
     answers = [
         api.post(f"/score?seed=1{more}", npy(binary), "application/x-npy").json()

@@ -195,7 +195,7 @@ def test_document_tells_the_bounds_of_what_comes_in(api: Caller) -> None:
     schemas = api.get("/openapi.json").json()["components"]["schemas"]
     number = schemas["LatentsIn"]["items"]["items"]
     assert (number["minimum"], number["maximum"]) == (-LATENT_BOUND, LATENT_BOUND)
-    assert "mnist holds 8 numbers" in schemas["LatentsIn"]["description"]
+    assert "A row of mnist has 8 numbers" in schemas["LatentsIn"]["description"]
     assert "of mnist is (1, 28, 28)" in schemas["ImagesIn"]["description"]
     edge = [[LATENT_BOUND] * 8]
     assert api.post_json("/decode", {"z": edge}).status == 200

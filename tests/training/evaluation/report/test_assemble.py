@@ -130,7 +130,7 @@ def test_judge_of_other_labels_of_the_same_images_is_refused(bench_of, judge, di
 
 def test_judge_of_other_images_is_refused(bench_of, judge):
     other = replace(judge, facts=replace(judge.facts, image_shape=(3, 8, 8)))
-    with pytest.raises(DataError, match=r"judge: expected one for images shaped \(1, 28, 28\)"):
+    with pytest.raises(DataError, match=r"judge: expected one for images of shape \(1, 28, 28\)"):
         measure(bench_of(judge=other), REQUEST)
 
 

@@ -75,7 +75,9 @@ def test_what_only_one_of_them_has_is_a_dash_for_the_other(both):
 def test_what_is_said_of_a_fitted_prior_is_of_its_samples(both):
     """Sections on samples share the names of their figures: each complaint takes those of its own."""
     page = comparison_page(both)
-    fitted = page[page.index("from a fitted prior</h2>") : page.index("<h2>One cannot ask for a label")]
+    fitted = page[
+        page.index("from a fitted prior</h2>") : page.index("<h2>Samples of a requested label are impossible")
+    ]
     for report, _ in both:
         assert f">{report.figure('frechet_distance', section='samples_fitted')}<" in fitted
         assert report.figure("frechet_distance", section="samples_fitted") != report.figure(
@@ -90,7 +92,7 @@ def test_without_a_fitted_prior_nothing_is_said_of_one(make_model, subject_of, d
     measured = measure(Workbench(subject=subject, data=digits, seed=0, judge=None), REQUEST)
     page = comparison_page([measured, measured])
     assert "fitted prior" not in page
-    assert "One cannot ask for a label" not in page
+    assert "Samples of a requested label are impossible" not in page
 
 
 def figure(value, better="higher"):

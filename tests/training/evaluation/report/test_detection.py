@@ -86,16 +86,18 @@ def test_autoencoder_is_scored_by_what_it_has(bench_of):
 
 def test_section_says_that_neither_score_detects_anomalies(bench_of):
     about = find_detection(bench_of(), second=None, second_subject=None).about
-    assert "do not use either to detect anomalies without measuring that on images of your own" in about
+    assert "Do not use either score to detect anomalies without a measurement on images of your own" in about
 
 
 def test_second_images_or_model_of_another_shape_are_refused(bench_of, subject_of, digits):
     wide = ImageSet("wide test", torch.zeros(3, 1, 28, 30, dtype=torch.uint8))
     bench = bench_of()
-    with pytest.raises(DataError, match=r"wide test: expected images shaped \(1, 28, 28\), as runs/x takes"):
+    with pytest.raises(
+        DataError, match=r"wide test: expected images of shape \(1, 28, 28\), as runs/x requires"
+    ):
         check_second(bench, wide, None)
     trunk = MLPTrunk(encoder_hidden=(4,), decoder_hidden=(4,))
     other = subject_of(build_model(ModelConfig(latent_size=1, trunk=trunk), (1, 28, 30)), label="runs/wide")
-    with pytest.raises(DataError, match="runs/wide: expected images shaped"):
+    with pytest.raises(DataError, match="runs/wide: expected images of shape"):
         check_second(bench, digits.test, other)
     check_second(bench, digits.test, bench.subject)

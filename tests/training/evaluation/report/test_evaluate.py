@@ -166,7 +166,7 @@ def test_second_data_of_another_shape_is_told_and_nothing_is_written(run, mnist_
     assert cli.main(arguments) == 65
     told = capsys.readouterr().err
     assert told.startswith("vae-train: folder pictures test")
-    assert f"expected images shaped (1, 28, 28), as {run} takes, got (1, 20, 20)" in told
+    assert f"expected images of shape (1, 28, 28), as {run} requires, got (1, 20, 20)" in told
     assert not (run / "report.json").exists()
 
 
@@ -189,7 +189,7 @@ def test_judge_is_fitted_and_written_by_its_command(mnist_folder, tmp_path, caps
     assert judge.facts.protocol.endswith("1 epochs, seed 3")
     said = capsys.readouterr().out
     assert said.startswith("epoch 1/1  cross-entropy ")
-    assert f"the judge reads {100 * judge.facts.accuracy:.2f} %" in said
+    assert f"the judge classifies {100 * judge.facts.accuracy:.2f} % correctly" in said
     assert said.rstrip().endswith(f"use it: vae-train evaluate RUN --judge {out}")
 
 
@@ -214,7 +214,7 @@ def test_comparison_is_written_for_machines_and_for_people(run, store, mnist_fol
     ("arguments", "code", "told"),
     [
         (["evaluate", "runs/none"], 73, "runs/none: expected a run directory or a published version"),
-        (["evaluate", "absent"], 1, "no model 'absent'"),
+        (["evaluate", "absent"], 1, "`absent`: no such model"),
         (["evaluate", "tiny", "--second-model", "tiny"], 2, "--second-model: expected --second-data with it"),
         (["evaluate", "tiny", "--judge", "nowhere"], 73, "nowhere: expected a judge"),
         (["evaluate", "tiny", "--seed", "-1"], 2, "seed: expected 0 to"),

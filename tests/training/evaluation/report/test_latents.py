@@ -41,7 +41,7 @@ def test_plane_has_its_scatter_and_its_map(bench_of):
 def test_more_latents_have_a_scatter_of_two_and_no_map(bench_of):
     findings = find_latents(bench_of(latent_size=20))
     assert names(findings) == ["scatter", "traversals", "displaced"]
-    assert "in the two of 20 latents that carry most" in findings.pictures[0].caption
+    assert "in the two of 20 latents with the most information" in findings.pictures[0].caption
     assert "the 12 of 20 latents with the largest KL" in findings.pictures[1].caption
 
 
@@ -54,7 +54,7 @@ def test_one_latent_has_no_scatter_and_no_evenness(bench_of):
 def test_autoencoder_has_points_and_no_prior_to_fill(bench_of):
     findings = find_latents(bench_of(kind="ae", latent_size=2))
     assert names(findings) == ["scatter", "traversals", "displaced"]
-    assert "An autoencoder puts an image at a point" in findings.pictures[0].caption
+    assert "An autoencoder maps an image to a point" in findings.pictures[0].caption
     assert "since an autoencoder has no prior" in figures(findings)["scatter_holes"].protocol
 
 

@@ -102,7 +102,7 @@ def test_images_that_the_judge_is_not_sure_of_are_counted_and_shown_first(copyin
     assert figures(findings)["readable_share"].value == 0.75
     assert "of the test images themselves 75.00 %" in figures(findings)["readable_share"].protocol
     worst = next(picture for picture in findings.pictures if picture.name == "least_readable")
-    assert worst.caption.startswith("The 48 of 100 samples that the judge is least sure of")
+    assert worst.caption.startswith("The 48 of 100 samples with the lowest certainty of the judge")
 
 
 def test_prior_that_gives_the_label_asked_for_scores_all_of_it(copying_bench, digits):

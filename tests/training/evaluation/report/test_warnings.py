@@ -44,4 +44,4 @@ def test_grey_pictures_and_a_bernoulli_do_not_fit(bench_of, likelihood, rings):
     changes = {} if likelihood is None else {"likelihood": likelihood}
     alarms = list(data_alarms(bench_with(bench_of, levels(90, 255, 100, 150), **changes)))
     assert [alarm.split(":")[0] for alarm in alarms] == ["a likelihood that does not fit the data"] * rings
-    assert not rings or "of the variance of the binarised pixels of odd test, 73 % is chance" in alarms[0]
+    assert not rings or "73 % of the variance of the binarised pixels of odd test is random" in alarms[0]
