@@ -3,7 +3,8 @@
 One check is left out of the first run: `positive_data_acceptance` wants everything that fits the document to
 be accepted. JSON schema cannot say that the sizes of arrays follow from the model that a query names, that
 `scale` and `n` together bound a picture's pixels, `steps` and `dims` the images, that slerp bounds a length,
-that `seed` comes in the query or in the body, which labels there are, or that 7.0 is no integer. The second
+that `seed` comes in the query or in the body, which labels there are, that `k` is at most the number of
+latents, that z has no variance, or that 7.0 is no integer. The second
 run keeps that check, over the same document with these things settled for one model: only made narrower,
 never wider.
 """
@@ -117,7 +118,7 @@ def narrowed(document: Document) -> Document:
     for path in document["paths"].values():
         for operation in path.values():
             content = operation.get("requestBody", {}).get("content", {})
-            for media_type in ("image/png", "application/x-npy"):
+            for media_type in ("image/png", "application/x-npy", "application/x-npz"):
                 content.pop(media_type, None)  # "binary" is all that the schema can say of them
             schema = content.get("application/json", {}).get("schema", {})
             in_body: Document = {}
@@ -145,7 +146,12 @@ def settle(schemas: dict[str, Document]) -> None:
         "seed": [0, 1, 7, 2**32, 2**53 - 1],
         "prior": ["fitted"],
         "label": ["0", "1", "7"],
+        "k": [1],
+        "distance": ["euclidean"],
     }
     for name, schema in schemas.items():
         if name in values:
             schema["enum"] = values[name]
+        if name == "latents":
+            schema["maxItems"] = 4
+            schema["items"]["minItems"] = schema["items"]["maxItems"] = LATENT
