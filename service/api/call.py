@@ -62,7 +62,7 @@ class Call(Generic[Q]):
         """Runs a computation that needs no model; in a thread, unless it is quick.
 
         Args:
-            function: What is computed. Its time is part of the phase `run`.
+            function: The computation. Its time is part of the phase `run`.
             is_quick: Whether it takes less than about half a millisecond.
 
         Raises:

@@ -39,7 +39,7 @@ _QUICK_BODY_BYTES: Final = {
     BodyKind.NPZ: 1_048_576,
     BodyKind.PNG: 2_048,
 }
-#: What an npy file takes besides its numbers, at most.
+#: Maximum size of an npy file without its numbers.
 _NPY_HEAD_BYTES: Final = 8_192
 _LONGEST_NUMBER_BYTES: Final = 8
 
@@ -110,7 +110,7 @@ class BodyReader:
             arrays: A body contains exactly one of these. A PNG and npy contain the first.
             parameters: Further keys of a JSON body.
             limits: Bounds from the settings.
-            company: What a body holds as well, all of it.
+            company: Arrays that a body must contain as well, all of them.
             is_optional: Whether a body may be blank, or contain none of the arrays.
         """
         self._arrays = tuple(arrays)
@@ -217,7 +217,7 @@ class BodyReader:
 
 
 def _not_one(arrays: Sequence[ArrayIn], *, got: str) -> ProblemError:
-    """What a body must hold one of."""
+    """The problem of a body that does not contain exactly one of these arrays."""
     several = " or ".join(f"{array.name} {array.axes}" for array in arrays)
     first = arrays[0]
     return ProblemError.of_item(

@@ -25,7 +25,7 @@ _LOCATOR_BYTES: Final = 20
 _MOST_LISTING_BYTES: Final = 4_096
 #: Stored, as numpy.savez does, and deflated, as numpy.savez_compressed does.
 _PACKED_BY: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-#: What `zipfile` raises for passwords, checksums, sizes and offsets that are not so.
+#: Exceptions of `zipfile` for passwords, wrong checksums, sizes and offsets.
 _BROKEN: Final = (
     *(zipfile.BadZipFile, zlib.error, struct.error),
     *(EOFError, NotImplementedError, RuntimeError, ValueError),

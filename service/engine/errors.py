@@ -41,7 +41,7 @@ class InvalidInput(EngineError):
     Attributes:
         where: Place in the caller's terms, such as `images[2]` or `temperature`.
         expected: The valid values.
-        got: What was received, bounded in length and never the data itself.
+        got: The actual value, bounded in length and never the array itself.
         remedy: The remedy for the caller.
     """
 

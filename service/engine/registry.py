@@ -5,8 +5,8 @@ how a model computes.
 
 There are two shelves:
 
-* what `load_all` loads, the default and every version that an alias points to, stays until the next
-  `load_all`; look-ups read one immutable catalogue and take no lock;
+* the models of `load_all`, the default and every version with an alias, stay until the next `load_all`;
+  look-ups read one immutable catalogue and take no lock;
 * a version that exists but has no alias is loaded when it is first requested (`model_cache`).
 
 `load_all` may be called again, to serve what has been published since (`store_reader`); it swaps the

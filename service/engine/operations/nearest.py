@@ -67,7 +67,7 @@ async def nearest_queries(
     distance: Distance,
     call: Call | None = None,
 ) -> Queries:
-    """What `nearest` searches neighbours of: mu of images, or latents. Refuses everything that does not fit.
+    """The queries of `nearest`: mu of images, or latents. Rejects everything invalid.
 
     Args:
         model: The version to run.
