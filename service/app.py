@@ -30,7 +30,7 @@ from service.api.operators.limits import LIMITS, LimitRoutes
 from service.api.operators.limits_table import limit_table
 from service.api.pages.help_and_docs import HelpAndDocsRoutes
 from service.api.resource import ResourceRoutes
-from service.app_state import Lifecycle, Services
+from service.app_state import AppState, Lifecycle
 from service.engine import ModelRegistry, WorkerPool, allowed_threads
 from service.http.addresses import TrustedProxies
 from service.http.cross_origin import CrossOrigin
@@ -82,7 +82,7 @@ def create_app(
     )
     worker_pool = WorkerPool(threads, max_waiting=settings.max_queue_images)
     metrics = Metrics()
-    services = Services(
+    app_state = AppState(
         settings=settings,
         store=store,
         mirror=mirror,
@@ -108,10 +108,10 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with sending(telemetry, settings), run_services(services):
+        async with sending(telemetry, settings), run_services(app_state):
             yield
 
-    endpoints = Endpoints(operations, services)
+    endpoints = Endpoints(operations, app_state)
     table = limit_table(settings, operations)
     app = _Application(
         title="vae-service",
@@ -131,35 +131,35 @@ def create_app(
             (resource for part in resources for resource in part.resources),
             limits,
             version=app.version,
-            model=_example(services),
-            keys_required=services.access.keys_required,
+            model=_example(app_state),
+            keys_required=app_state.access.keys_required,
             hosts_restricted=settings.allowed_hosts is not None,
             prefix=prefix,
             examples={LIMITS.path: table},
         )
 
     resources: tuple[ResourceRoutes, ...] = (
-        ModelRoutes(services),
-        HealthRoutes(services),
-        AdministrationRoutes(services),
+        ModelRoutes(app_state),
+        HealthRoutes(app_state),
+        AdministrationRoutes(app_state),
         LimitRoutes(table),
-        HelpAndDocsRoutes(services, document),
+        HelpAndDocsRoutes(app_state, document),
     )
 
     app.openapi = document  # type: ignore[method-assign]
-    app.state.services = services
+    app.state.app_state = app_state
     app.state.telemetry = telemetry
     app.edge = (
-        *_behind_proxies(settings, services.address, trusted),
+        *_behind_proxies(settings, app_state.address, trusted),
         *([Middleware(SpanFacts)] if settings.telemetry else []),
         Middleware(
             Envelope,
-            metrics=services.metrics,
+            metrics=app_state.metrics,
             access_log=settings.access_log,
-            is_draining=lambda: services.lifecycle.draining,
-            cross_origin=services.cross_origin,
+            is_draining=lambda: app_state.lifecycle.draining,
+            cross_origin=app_state.cross_origin,
         ),
-        *_doors(services),
+        *_doors(app_state),
         Middleware(
             BodyCeiling,
             max_bytes=settings.max_body_bytes,
@@ -219,15 +219,15 @@ def _behind_proxies(settings: Settings, address: PublicAddress, trusted: Trusted
     return layers
 
 
-def _doors(services: Services) -> list[Middleware]:
+def _doors(app_state: AppState) -> list[Middleware]:
     """Access control, if there is any. Browsers ask without a key whether they may call: that comes first."""
     doors = []
-    if services.settings.allowed_hosts is not None:
-        doors.append(Middleware(HostGuard, hosts=services.access.hosts))
-    if services.cross_origin.is_on:
-        doors.append(Middleware(Preflight, cross_origin=services.cross_origin))
-    if services.access.keys_required:
-        doors.append(Middleware(AccessGuard, access=services.access))
+    if app_state.settings.allowed_hosts is not None:
+        doors.append(Middleware(HostGuard, hosts=app_state.access.hosts))
+    if app_state.cross_origin.is_on:
+        doors.append(Middleware(Preflight, cross_origin=app_state.cross_origin))
+    if app_state.access.keys_required:
+        doors.append(Middleware(AccessGuard, access=app_state.access))
     return doors
 
 
@@ -244,10 +244,10 @@ class _Application(FastAPI):
         return app
 
 
-def _example(services: Services) -> ExampleModel:
+def _example(app_state: AppState) -> ExampleModel:
     """Name and sizes of the default model, for examples in the document that work."""
-    name = services.settings.default_model
-    model = services.registry.peek(None)
+    name = app_state.settings.default_model
+    model = app_state.registry.peek(None)
     if model is None:
         return ExampleModel(name=name)
     return ExampleModel(name=name, image_shape=model.image_shape, latent_size=model.latent_size)

@@ -32,7 +32,7 @@ class Lifecycle:
 
 
 @dataclass(frozen=True)
-class Services:
+class AppState:
     """The parts that every route may use."""
 
     settings: Settings

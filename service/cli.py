@@ -173,15 +173,15 @@ def _check(settings: Settings) -> int:
     """Verify every version in the store and run its golden vectors, as a start does, without serving."""
     from model_store import ModelNotFound, StoreError  # noqa: PLC0415
     from service.app import create_app  # noqa: PLC0415
-    from service.app_state import Services  # noqa: PLC0415
+    from service.app_state import AppState  # noqa: PLC0415
     from service.engine import EngineError  # noqa: PLC0415
     from service.observability.logs import configure_logging  # noqa: PLC0415
 
     configure_logging(log_format="text", level="critical")
-    services: Services = create_app(settings).state.services
-    registry, store = services.registry, services.store
-    print(f"store {services.store_root}")
-    services.load_all()
+    app_state: AppState = create_app(settings).state.app_state
+    registry, store = app_state.registry, app_state.store
+    print(f"store {app_state.store_root}")
+    app_state.load_all()
     absent: set[str] = set()
     try:
         store.resolve(settings.default_model)
@@ -190,12 +190,12 @@ def _check(settings: Settings) -> int:
     except StoreError:
         pass  # `failures` reports it
     corrupt = False
-    for failure in services.failures():
+    for failure in app_state.failures():
         print(f"refused {failure.model}: {failure.reason}", file=sys.stderr)
         corrupt = corrupt or failure.model not in absent
-    for entry in services.ignored():
+    for entry in app_state.ignored():
         print(f"ignored {entry.model}: {entry.reason}", file=sys.stderr)
-    told = {failure.model for failure in services.failures()}
+    told = {failure.model for failure in app_state.failures()}
     labels: list[str] = []
     with contextlib.suppress(StoreError, OSError):  # `failures` reports what cannot be listed
         for name in store.names():
@@ -225,7 +225,7 @@ def _openapi(settings: Settings) -> int:
 
     configure_logging(log_format="text", level="critical")
     app = create_app(settings)
-    app.state.services.load_all()
+    app.state.app_state.load_all()
     print(json.dumps(app.openapi(), indent=2, ensure_ascii=False), flush=True)
     return 0
 

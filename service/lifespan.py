@@ -10,7 +10,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 
-from service.app_state import Services
+from service.app_state import AppState
 from service.log_fields import fields
 from service.store_mirror import MirrorThread, StoreMirror
 from service.thread_pool import startable_now, started_executor
@@ -26,40 +26,40 @@ _log = logging.getLogger(__name__)
 
 
 @contextlib.asynccontextmanager
-async def run_services(services: Services) -> AsyncIterator[None]:
+async def run_services(app_state: AppState) -> AsyncIterator[None]:
     """Load all models before the first request. A defective store never prevents the start."""
-    _start_threads(services)
-    mirror = None if services.mirror is None else await _first_copy(services, services.mirror)
-    seen = await services.pool.run(services.registry.signature)
-    await services.pool.run(services.registry.load_all)
-    services.lifecycle.loaded = True
-    tasks = [asyncio.create_task(_keep_up(services, seen))]
-    if services.reload_siblings is not None:
-        tasks.append(asyncio.create_task(_share_metrics(services)))
+    _start_threads(app_state)
+    mirror = None if app_state.mirror is None else await _first_copy(app_state, app_state.mirror)
+    seen = await app_state.pool.run(app_state.registry.signature)
+    await app_state.pool.run(app_state.registry.load_all)
+    app_state.lifecycle.loaded = True
+    tasks = [asyncio.create_task(_keep_up(app_state, seen))]
+    if app_state.reload_siblings is not None:
+        tasks.append(asyncio.create_task(_share_metrics(app_state)))
     try:
         yield
     finally:
-        services.lifecycle.draining = True
+        app_state.lifecycle.draining = True
         if mirror is not None:
             mirror.stop()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        services.metrics.flush()
-        await asyncio.to_thread(services.pool.close)
-        await asyncio.to_thread(services.worker_pool.close)
+        app_state.metrics.flush()
+        await asyncio.to_thread(app_state.pool.close)
+        await asyncio.to_thread(app_state.worker_pool.close)
 
 
-def _start_threads(services: Services) -> None:
+def _start_threads(app_state: AppState) -> None:
     """Start all threads now: a request must never be the first to discover that the system refuses one."""
-    wanted = services.worker_pool.count
-    needed = wanted + services.pool.threads + _STORE_THREADS + _SPARE_THREADS
+    wanted = app_state.worker_pool.count
+    needed = wanted + app_state.pool.threads + _STORE_THREADS + _SPARE_THREADS
     found = startable_now(needed)
     # The two pools share the available threads.
     each = needed if found == needed else (found - _STORE_THREADS - _SPARE_THREADS) // 2
     store, _ = started_executor(_STORE_THREADS, name="vae-store")
     asyncio.get_running_loop().set_default_executor(store)
-    pool, workers = services.pool.start(each), services.worker_pool.start(each)
+    pool, workers = app_state.pool.start(each), app_state.worker_pool.start(each)
     if workers < wanted:
         _log.warning(
             "fewer threads than wanted",
@@ -72,13 +72,13 @@ def _start_threads(services: Services) -> None:
         )
 
 
-async def reload_models(services: Services) -> None:
+async def reload_models(app_state: AppState) -> None:
     """On SIGHUP: read the whole store again, and retry what was refused."""
-    await asyncio.to_thread(services.load_all)
-    _tell(services, "models reloaded")
+    await asyncio.to_thread(app_state.load_all)
+    _tell(app_state, "models reloaded")
 
 
-async def _first_copy(services: Services, mirror: StoreMirror) -> MirrorThread:
+async def _first_copy(app_state: AppState, mirror: StoreMirror) -> MirrorThread:
     """Start the thread that copies the store. A copy that is not complete in time is used later."""
 
     def tell() -> None:
@@ -87,7 +87,7 @@ async def _first_copy(services: Services, mirror: StoreMirror) -> MirrorThread:
         if not mirror.failures:
             _log.info("copied again", extra=fields(store=mirror.address))
 
-    thread = MirrorThread(mirror, every_s=services.settings.store_copy_s, told=tell)
+    thread = MirrorThread(mirror, every_s=app_state.settings.store_copy_s, told=tell)
     if not await asyncio.to_thread(thread.wait, _FIRST_COPY_S):
         _log.warning(
             "still being copied",
@@ -96,12 +96,12 @@ async def _first_copy(services: Services, mirror: StoreMirror) -> MirrorThread:
     return thread
 
 
-async def _keep_up(services: Services, seen: object) -> None:
+async def _keep_up(app_state: AppState, seen: object) -> None:
     """Read the store again after each change, and unload unused versions.
 
     It runs in a thread of the event loop, not in the pool that requests wait for: loading takes seconds.
     """
-    settings, registry = services.settings, services.registry
+    settings, registry = app_state.settings, app_state.registry
     while True:
         await asyncio.sleep(settings.store_poll_s)
         found = await asyncio.to_thread(registry.signature)
@@ -111,26 +111,26 @@ async def _keep_up(services: Services, seen: object) -> None:
         # A change during the reading differs from the snapshot before, and triggers the next reading.
         seen = found
         if await asyncio.to_thread(registry.refresh):
-            _tell(services, "store changed")
+            _tell(app_state, "store changed")
 
 
-async def _share_metrics(services: Services) -> None:
+async def _share_metrics(app_state: AppState) -> None:
     """With several workers: publish the gauges once a second, because any worker may answer for all."""
     while True:
-        services.observe_moment()
-        services.metrics.flush()
+        app_state.observe_moment()
+        app_state.metrics.flush()
         await asyncio.sleep(_SHARE_S)
 
 
-def _tell(services: Services, event: str) -> None:
-    readiness = services.registry.readiness()
-    loaded = ",".join(model.label for model in services.registry.loaded())
+def _tell(app_state: AppState, event: str) -> None:
+    readiness = app_state.registry.readiness()
+    loaded = ",".join(model.label for model in app_state.registry.loaded())
     _log.info(
         event,
         extra=fields(
             ready=readiness.ready,
             reason=readiness.reason,
             models=loaded,
-            failures=len(services.failures()),
+            failures=len(app_state.failures()),
         ),
     )

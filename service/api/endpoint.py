@@ -22,7 +22,7 @@ from service.api.parameters import Drawing
 from service.api.request_arrays import BodyReader, is_quick_to_read, read_parameters
 from service.api.responses import HeadersAlone, NpyInParts, is_quick, respond
 from service.api.routing import fast_paths, route
-from service.app_state import Services
+from service.app_state import AppState
 from service.engine import Call as EngineCall
 from service.engine import LoadedModel, Parts
 from service.http.connection import connection_of
@@ -38,11 +38,11 @@ from service.observability.request_trace import Trace, current_trace
 class Endpoint(Generic[Q, A]):
     """One operation in one application: a request to a response."""
 
-    def __init__(self, operation: Operation[Q, A], services: Services) -> None:
+    def __init__(self, operation: Operation[Q, A], app_state: AppState) -> None:
         self._operation = operation
-        self._services = services
-        self._limits = services.limits
-        self._timeout_s = services.settings.request_timeout_s
+        self._app_state = app_state
+        self._limits = app_state.limits
+        self._timeout_s = app_state.settings.request_timeout_s
         # Looked up once: some of these cost a microsecond each time.
         self._formats = operation.formats
         self._is_seeded = operation.is_seeded
@@ -51,7 +51,7 @@ class Endpoint(Generic[Q, A]):
         self._reader = BodyReader(
             operation.arrays,
             operation.body,
-            services.limits,
+            app_state.limits,
             company=operation.company,
             is_optional=operation.is_array_optional,
         )
@@ -79,7 +79,7 @@ class Endpoint(Generic[Q, A]):
             model,
             chosen,
             engine_call,
-            self._services.pool,
+            self._app_state.pool,
             self._limits,
             self._timeout_s,
             trace,
@@ -94,7 +94,7 @@ class Endpoint(Generic[Q, A]):
         Raises:
             TooBusy: The queue is full.
         """
-        self._services.worker_pool.refuse_when_full()
+        self._app_state.worker_pool.refuse_when_full()
         engine_call = EngineCall(
             deadline_s=time.monotonic() + self._timeout_s,
             is_disconnected=connection_of(request.scope).is_disconnected,
@@ -112,10 +112,10 @@ class Endpoint(Generic[Q, A]):
         return chosen, read_query(scope["query_string"], self._operation.query, self._limits)
 
     async def _model(self, reference: str | None, trace: Trace) -> LoadedModel:
-        registry = self._services.registry
+        registry = self._app_state.registry
         model = registry.peek(reference)
         if model is None:
-            model = await self._services.pool.run(registry.get, reference)
+            model = await self._app_state.pool.run(registry.get, reference)
         trace.model = model.label
         return model
 
@@ -134,7 +134,7 @@ class Endpoint(Generic[Q, A]):
             if is_quick_to_read(body):
                 arrays, parameters = self._reader.read(body, model, query)
             else:
-                arrays, parameters = await self._services.pool.run(self._reader.read, body, model, query)
+                arrays, parameters = await self._app_state.pool.run(self._reader.read, body, model, query)
         trace.images = len(next(iter(arrays.values()), ()))
         return arrays, parameters
 
@@ -166,11 +166,13 @@ class Endpoint(Generic[Q, A]):
         """Write the response here if that is quick, otherwise in a thread."""
         if isinstance(done, NpyInParts):
             return done
-        most = self._services.settings.max_png_pixels
+        most = self._app_state.settings.max_png_pixels
         drawing = self._drawing(call)
         if is_quick(call.format, done, drawing):
             return respond(call.format, done, drawing=drawing, max_png_pixels=most)
-        return await self._services.pool.run(respond, call.format, done, drawing=drawing, max_png_pixels=most)
+        return await self._app_state.pool.run(
+            respond, call.format, done, drawing=drawing, max_png_pixels=most
+        )
 
     def _headers_alone(self, call: Call[Q]) -> Response:
         """The response to HEAD."""
@@ -184,7 +186,7 @@ class Endpoint(Generic[Q, A]):
             answer=self._operation.answer,
             shape=(outline.images, *call.model.image_shape),
             drawing=drawing,
-            max_png_pixels=self._services.settings.max_png_pixels,
+            max_png_pixels=self._app_state.settings.max_png_pixels,
         )
 
     def _drawing(self, call: Call[Q]) -> Drawing | None:
@@ -221,8 +223,8 @@ def _one_source(query: Q, body: Parameters) -> Q:
 class Endpoints:
     """All operations in one application."""
 
-    def __init__(self, operations: Sequence[Operation[Any, Any]], services: Services) -> None:
-        self._endpoints = [(operation, Endpoint(operation, services)) for operation in operations]
+    def __init__(self, operations: Sequence[Operation[Any, Any]], app_state: AppState) -> None:
+        self._endpoints = [(operation, Endpoint(operation, app_state)) for operation in operations]
 
     def routes(self) -> list[Route]:
         """Each path, and the same path with a suffix that chooses the format."""

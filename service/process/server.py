@@ -21,7 +21,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from service.app_state import Services
+from service.app_state import AppState
 from service.engine import ThreadBudget, allowed_threads
 from service.http.addresses import plain_address
 from service.http.protocol import RESERVED_CONNECTIONS, SWEEP_S, ConnectionBounds, ProblemProtocol
@@ -52,7 +52,7 @@ class Server(uvicorn.Server):
         self,
         config: uvicorn.Config,
         *,
-        services: Services,
+        app_state: AppState,
         closing: ClosingSockets,
         budget: ThreadBudget,
         started_s: float,
@@ -60,7 +60,7 @@ class Server(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self._budget = budget
-        self._services = services
+        self._app_state = app_state
         self._closing = closing
         self._started_s = started_s
         self._delay_s = 0.0
@@ -80,7 +80,7 @@ class Server(uvicorn.Server):
         settle_collector()
         if self._place is not None:
             self._heart = asyncio.create_task(_beat(self._place.beat))
-        _announce(self._services, sockets or [], self._started_s, self._budget)
+        _announce(self._app_state, sockets or [], self._started_s, self._budget)
 
     def _listen_for_hangups(self, loop: asyncio.AbstractEventLoop) -> None:
         """On SIGHUP, read the store and the key file again; also for a SIGHUP during the loading of models.
@@ -99,13 +99,13 @@ class Server(uvicorn.Server):
 
     async def _read_again(self) -> None:
         """Read again what an operator may change while the server runs."""
-        self._services.access.reread()
-        await reload_models(self._services)
+        self._app_state.access.reread()
+        await reload_models(self._app_state)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain: not ready at once, and stop after the drain delay on SIGTERM."""
-        self._services.lifecycle.draining = True
-        self._delay_s = self._services.settings.drain_delay_s if sig == signal.SIGTERM else 0.0
+        self._app_state.lifecycle.draining = True
+        self._delay_s = self._app_state.settings.drain_delay_s if sig == signal.SIGTERM else 0.0
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -173,15 +173,15 @@ def serve(
     Raises:
         AddressError: Before any model was loaded.
     """
-    services: Services = app.state.services
+    app_state: AppState = app.state.app_state
     listeners = list(place.listeners) if place else [bind(settings.host, settings.port)]
     for listener in listeners:
         limit_unsent(listener)  # connections inherit it
     protocol = ProblemProtocol.bounded(
-        services.metrics,
+        app_state.metrics,
         connection_bounds(settings),
-        cross_origin=services.cross_origin,
-        address=services.address,
+        cross_origin=app_state.cross_origin,
+        address=app_state.address,
     )
     config = uvicorn.Config(
         app,
@@ -202,7 +202,7 @@ def serve(
     early.leave_orphans_to_system()
     server = Server(
         config,
-        services=services,
+        app_state=app_state,
         closing=protocol.closing,
         budget=budget,
         started_s=started_s,
@@ -267,19 +267,21 @@ def thread_budget(settings: Settings, place: WorkerPlace | None = None) -> Threa
 
 
 def _announce(
-    services: Services, sockets: list[socket.socket], started_s: float, budget: ThreadBudget
+    app_state: AppState, sockets: list[socket.socket], started_s: float, budget: ThreadBudget
 ) -> None:
     """Log the facts that an operator needs first."""
-    readiness = services.registry.readiness()
-    host, port = sockets[0].getsockname()[:2] if sockets else (services.settings.host, services.settings.port)
+    readiness = app_state.registry.readiness()
+    host, port = (
+        sockets[0].getsockname()[:2] if sockets else (app_state.settings.host, app_state.settings.port)
+    )
     host = plain_address(host)
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     values: dict[str, Any] = {
         "address": url,
-        "models": ",".join(model.label for model in services.registry.loaded()) or "none",
-        "threads": services.worker_pool.count,
+        "models": ",".join(model.label for model in app_state.registry.loaded()) or "none",
+        "threads": app_state.worker_pool.count,
         "why": budget.why,
-        "store": services.store_root,
+        "store": app_state.store_root,
         "start_ms": 1e3 * (time.perf_counter() - started_s),
     }
     if readiness.ready:
@@ -288,7 +290,7 @@ def _announce(
         _log.error(
             "serving, but not ready", extra=fields(**values, reason=readiness.reason, remedy=readiness.remedy)
         )
-    services.access.warn_when_exposed(host)
+    app_state.access.warn_when_exposed(host)
 
 
 def _exit_cleanly(_signal: int, _frame: FrameType | None) -> None:

@@ -85,16 +85,16 @@ class Caller:
         """All that the application may have: those of a request would seem to be left by its test."""
         together = threading.Barrier(_LOOP_THREADS)
         await asyncio.gather(*(asyncio.to_thread(together.wait, PATIENCE_S) for _ in range(_LOOP_THREADS)))
-        services = getattr(self.app.state, "services", None)
-        if services is None:
+        app_state = getattr(self.app.state, "services", None)
+        if app_state is None:
             return
-        together = threading.Barrier(services.pool.threads)
+        together = threading.Barrier(app_state.pool.threads)
         await asyncio.gather(
-            *(services.pool.run(together.wait, PATIENCE_S) for _ in range(services.pool.threads))
+            *(app_state.pool.run(together.wait, PATIENCE_S) for _ in range(app_state.pool.threads))
         )
-        meeting = _Meeting(services.worker_pool.count)
-        with services.worker_pool.lock:
-            services.worker_pool.offer(meeting, workers=services.worker_pool.count)
+        meeting = _Meeting(app_state.worker_pool.count)
+        with app_state.worker_pool.lock:
+            app_state.worker_pool.offer(meeting, workers=app_state.worker_pool.count)
         await asyncio.to_thread(meeting.together.wait, PATIENCE_S)
 
     def __exit__(

@@ -27,7 +27,7 @@ from training.evaluation.figures import Evaluation, evaluate, format_value, writ
 from training.fitting.batches import steps_per_epoch
 from training.fitting.console import Console
 from training.fitting.divergence import divergence
-from training.fitting.fit import assist, fit
+from training.fitting.fit import fit, join
 from training.fitting.trainer import resolve_precision
 from training.models import build_model
 from training.objectives.posterior_collapse import STEPS_TO_LEARN
@@ -102,7 +102,7 @@ def _assist(arguments: argparse.Namespace, processes: Processes) -> int:
     """Train as one of several processes; the first one prints the configuration and the progress."""
     end_with_the_starter()
     say(f"process {processes.rank} of {processes.count}, counted from 0; the first one prints the progress")
-    assist(
+    join(
         lambda config: load_images(arguments.data, config),
         arguments.out,
         processes=processes,

@@ -4,7 +4,7 @@ from training.data.augmentation import distort
 from training.data.binarisation import Binarisation, binarise, observe
 from training.data.images import ImageData, ImageSet, to_unit_interval
 from training.data.loading import is_of_pictures, load_images, load_mnist
-from training.data.memory_map import ImagesOnDisk, Room
+from training.data.memory_map import ImagesOnDisk, MemoryBudget
 from training.data.splits import (
     count_fitting_parts,
     count_held_back,
@@ -18,7 +18,7 @@ __all__ = [
     "ImageData",
     "ImageSet",
     "ImagesOnDisk",
-    "Room",
+    "MemoryBudget",
     "binarise",
     "count_fitting_parts",
     "count_held_back",

@@ -38,7 +38,7 @@ from training.data.image_files import (
     read_pixels,
 )
 from training.data.images import ImageData, ImageSet
-from training.data.memory_map import CHUNK_BYTES, ImageShape, ImagesOnDisk, Room
+from training.data.memory_map import CHUNK_BYTES, ImageShape, ImagesOnDisk, MemoryBudget
 from training.errors import DataError
 
 #: All bad files are counted, and this many are named: more would mean a wrong folder or a wrong setting.
@@ -51,13 +51,15 @@ _MANY = 5_000
 Reasons = dict[str, str]
 
 
-def load_folder(root: Path, *, conversion: Conversion, room: Room, tell: Callable[[str], None]) -> ImageData:
+def load_folder(
+    root: Path, *, conversion: Conversion, budget: MemoryBudget, tell: Callable[[str], None]
+) -> ImageData:
     """Read a folder of image files.
 
     Args:
         root: The folder.
         conversion: The conversion of every file.
-        room: Memory or disk space for the pixels.
+        budget: Memory or disk space for the pixels.
         tell: Called with a line for people if there are so many files that reading takes long.
 
     Returns:
@@ -99,7 +101,7 @@ def load_folder(root: Path, *, conversion: Conversion, room: Room, tell: Callabl
     image_shape = _agreed(root, shapes, bad)
     parts: dict[str, Part] = {}
     for role, inside in layout.parts.items():
-        pixels = room.gather(
+        pixels = budget.gather(
             _pixels(root, inside.files, image_shape, conversion, bad),
             count=len(inside.files),
             image_shape=image_shape,

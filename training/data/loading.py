@@ -16,7 +16,7 @@ from training.data.idx_folder import load_idx_folder
 from training.data.image_files import FORMATS_IN_WORDS, Conversion
 from training.data.image_folder import load_folder
 from training.data.images import ImageData
-from training.data.memory_map import Room
+from training.data.memory_map import MemoryBudget
 from training.data.npz import load_npy, load_npz
 from training.data.zip_archive import unpacked
 from training.errors import ConfigError, DataError
@@ -30,7 +30,7 @@ def load_images(
     config: DataConfig,
     *,
     cache_dir: Path | None = None,
-    room: Room | None = None,
+    budget: MemoryBudget | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> ImageData:
     """Read the images for the training, the measurements and the export of a run.
@@ -40,7 +40,7 @@ def load_images(
             the data set of the configuration.
         config: `dataset`, `side` and `channels` apply here.
         cache_dir: Directory of downloads, if `path` is None.
-        room: Maximum size in memory; left out, the default of `Room`.
+        budget: Maximum size in memory; left out, the default of `MemoryBudget`.
         tell: Called with a line for people at each long step.
 
     Returns:
@@ -52,7 +52,7 @@ def load_images(
         DataError: The path does not exist, or its content is unreadable or unusable.
     """
     with nullcontext() if path is None else _readable(path):
-        return _load(path, config, cache_dir=cache_dir, room=room, tell=tell)
+        return _load(path, config, cache_dir=cache_dir, budget=budget, tell=tell)
 
 
 def _load(
@@ -60,7 +60,7 @@ def _load(
     config: DataConfig,
     *,
     cache_dir: Path | None,
-    room: Room | None,
+    budget: MemoryBudget | None,
     tell: Callable[[str], None],
 ) -> ImageData:
     if path is None and config.dataset == "given":
@@ -71,9 +71,9 @@ def _load(
     conversion = Conversion(side=config.side, channels=config.channels, ground=config.ground)
     if path is not None and is_zip(path):
         with unpacked(path, tell=tell) as folder:
-            return load_folder(folder, conversion=conversion, room=room or Room(), tell=tell)
+            return load_folder(folder, conversion=conversion, budget=budget or MemoryBudget(), tell=tell)
     if path is not None and is_of_pictures(path):
-        return load_folder(path, conversion=conversion, room=room or Room(), tell=tell)
+        return load_folder(path, conversion=conversion, budget=budget or MemoryBudget(), tell=tell)
     if path is not None and not (path.is_dir() or is_of_arrays(path)):
         # Checked before the keys for image files: a mistyped path says nothing about them.
         got = "another file" if path.exists() else "nothing there"
@@ -88,7 +88,7 @@ def _load(
             "the images yourself."
         )
     if path is not None and is_of_arrays(path):
-        return (load_npz if path.suffix == ".npz" else load_npy)(path, room or Room())
+        return (load_npz if path.suffix == ".npz" else load_npy)(path, budget or MemoryBudget())
     return load_mnist(path, cache_dir, tell=tell)
 
 

@@ -63,7 +63,7 @@ class ImagesOnDisk:
 
 
 @dataclass(frozen=True)
-class Room:
+class MemoryBudget:
     """Maximum size of the pixels in memory, and the directory for larger sets."""
 
     memory_bytes: int = MAX_BYTES_IN_MEMORY

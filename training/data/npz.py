@@ -34,7 +34,7 @@ from model_store.numbers import told_apart
 from training.data.array_names import KNOWN, parts_of
 from training.data.assembly import MAX_LABEL, Part, data_of_parts, shape_objection
 from training.data.images import ImageData
-from training.data.memory_map import CHUNK_BYTES, ImageShape, ImagesOnDisk, Room
+from training.data.memory_map import CHUNK_BYTES, ImageShape, ImagesOnDisk, MemoryBudget
 from training.errors import DataError
 
 _MAX_HEADER_BYTES = 4096
@@ -74,12 +74,12 @@ class _Array:
             )
 
 
-def load_npz(path: Path, room: Room) -> ImageData:
+def load_npz(path: Path, budget: MemoryBudget) -> ImageData:
     """Read images and labels of a `.npz` file.
 
     Args:
         path: The file.
-        room: Memory or disk space for the pixels.
+        budget: Memory or disk space for the pixels.
 
     Returns:
         Training and test images. Without `test_images`, a tenth of `images`, chosen by content, is the test.
@@ -96,7 +96,7 @@ def load_npz(path: Path, room: Room) -> ImageData:
                 raise _unknown_names(path, names)
             parts = {
                 part: Part(
-                    images=_images(archive, path, images, room),
+                    images=_images(archive, path, images, budget),
                     labels=_labels(archive, path, labels) if labels in names else None,
                 )
                 for part, (images, labels) in keys.items()
@@ -119,7 +119,7 @@ def load_npz(path: Path, room: Room) -> ImageData:
     )
 
 
-def load_npy(path: Path, room: Room) -> ImageData:
+def load_npy(path: Path, budget: MemoryBudget) -> ImageData:
     """Read images of a `.npy` file without labels; a tenth of them, chosen by content, is the test.
 
     Raises:
@@ -127,7 +127,7 @@ def load_npy(path: Path, room: Room) -> ImageData:
     """
     with path.open("rb") as stream:
         array = _with_header(str(path), stream)
-        images = _gathered(array, room, lambda: _with_header(str(path), _rewound(stream)))
+        images = _gathered(array, budget, lambda: _with_header(str(path), _rewound(stream)))
     return data_of_parts(f"npy {path.stem}", str(path), Part(images, None), None)
 
 
@@ -174,16 +174,16 @@ def _with_header(where: str, stream: IO[bytes]) -> _Array:
     return _Array(where=where, shape=shape, dtype=dtype, stream=stream)
 
 
-def _images(archive: zipfile.ZipFile, path: Path, key: str, room: Room) -> Tensor | ImagesOnDisk:
+def _images(archive: zipfile.ZipFile, path: Path, key: str, budget: MemoryBudget) -> Tensor | ImagesOnDisk:
     with ExitStack() as opened:
 
         def again() -> _Array:
             return opened.enter_context(_opened(archive, path, key))
 
-        return _gathered(again(), room, again)
+        return _gathered(again(), budget, again)
 
 
-def _gathered(array: _Array, room: Room, again: Callable[[], _Array]) -> Tensor | ImagesOnDisk:
+def _gathered(array: _Array, budget: MemoryBudget, again: Callable[[], _Array]) -> Tensor | ImagesOnDisk:
     """The images of an array; `again` opens it once more, so that an error can describe its values."""
     if array.dtype.kind in "iu" and array.dtype != np.uint8:
         raise _not_bytes(array.where, again())
@@ -195,7 +195,7 @@ def _gathered(array: _Array, room: Room, again: Callable[[], _Array]) -> Tensor 
     image_shape, channels_last = _layout(array)
     if objection := shape_objection(image_shape):
         raise DataError(f"{array.where}: {objection}. Scale the images, or pad them.")
-    return room.gather(
+    return budget.gather(
         (_as_bytes(array.where, chunk, image_shape, channels_last) for chunk in _counted(array)),
         count=array.shape[0],
         image_shape=image_shape,

@@ -17,7 +17,7 @@ from model_store import ModelStore
 from training.config.recipe import DataConfig
 from training.data import ImageData, ImageSet, is_of_pictures, load_images
 from training.errors import ConfigError, DataError, RunDirectoryError
-from training.evaluation.evaluation_context import Workbench
+from training.evaluation.evaluation_context import EvaluationContext
 from training.evaluation.figures import write_evaluation
 from training.evaluation.report.assemble import Request, measure
 from training.evaluation.report.comparison import Comparison, Measured, comparison_page
@@ -206,7 +206,7 @@ def _measure(
     second_subject: Subject | None = None,
 ) -> Measured:
     settings = subject.settings
-    bench = Workbench(
+    bench = EvaluationContext(
         subject=subject,
         data=data,
         seed=_or(wanted.seed, settings.seed),

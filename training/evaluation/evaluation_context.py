@@ -28,7 +28,7 @@ BATCH = 256
 
 
 @dataclass(frozen=True, eq=False)
-class Workbench:
+class EvaluationContext:
     """One model and the images for its measurement."""
 
     subject: Subject

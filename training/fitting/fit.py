@@ -73,7 +73,7 @@ def fit(
         console: Output for the progress.
         before_training: Called after all checks have passed.
         processes: The processes that train together; this must be the first of them.
-        helper: Command that starts a further process, which then calls `assist`.
+        helper: Command that starts a further process, which then calls `join`.
         store: Contains the version of `trainer.start_from`; left out, the store that a server would use.
         on_collapse: Reaction to posterior collapse: end, restart with a remedy (once, and only with one
             process), or only warn.
@@ -114,8 +114,8 @@ def fit(
     start = None
     if config.trainer.start_from and not (resume and directory.checkpoint.is_file()):
         start = StartingWeights.read(config.trainer.start_from, store or ModelStore(default_store_root()))
-        start.put_into(_new_model(config, data.image_shape))
-    first_weights = partial(begin_at, moments=PixelMoments.of(train)) if start is None else start.put_into
+        start.load_into(_new_model(config, data.image_shape))
+    first_weights = partial(begin_at, moments=PixelMoments.of(train)) if start is None else start.load_into
     with writing_into(out):
         if not resume:
             directory.start(config)
@@ -230,7 +230,7 @@ def _train_jointly(
         )
 
 
-def assist(
+def join(
     load: Callable[[DataConfig], ImageData],
     out: Path,
     *,

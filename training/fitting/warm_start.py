@@ -60,7 +60,7 @@ class StartingWeights:
             logvar_bounds=bounds,
         )
 
-    def put_into(self, model: LatentImageModel) -> None:
+    def load_into(self, model: LatentImageModel) -> None:
         """Replace the model's weights; a learned σ starts at the version's last value.
 
         Raises:

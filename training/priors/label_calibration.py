@@ -32,7 +32,7 @@ Read = Callable[[NDArray[np.float32]], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
-class Reader:
+class LabelReader:
     """A judge that classifies the images that z decodes to."""
 
     read: Read
@@ -85,7 +85,7 @@ def _scaled(mixture: GaussianMixture, factor: float) -> GaussianMixture:
 
 
 def narrow_labels(
-    mixtures: Mapping[int, GaussianMixture], *, reader: Reader, seed: int
+    mixtures: Mapping[int, GaussianMixture], *, reader: LabelReader, seed: int
 ) -> dict[int, Narrowed]:
     """`narrowed` for the mixture of each label."""
     return {

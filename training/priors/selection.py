@@ -119,7 +119,7 @@ def fit_prior(
     seed: int,
     with_labels: bool = True,
     label_names: Sequence[str] = (),
-    reader: label_calibration.Reader | None = None,
+    reader: label_calibration.LabelReader | None = None,
     tell: Tell = lambda _: None,
     progress: Progress | None = None,
 ) -> PriorFit:

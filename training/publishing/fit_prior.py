@@ -27,7 +27,7 @@ from training.graphs.parity import OnnxPair
 from training.judge.classifier import Judge, load_judge
 from training.objectives.progress import Progress
 from training.priors.files import write_prior
-from training.priors.label_calibration import Reader
+from training.priors.label_calibration import LabelReader
 from training.priors.selection import Encode, Encoder, Parts, PriorFit, fit_prior
 from training.publishing.model_card import card_with_prior
 from training.randomness.seeds import MAX_SEED, check_seed
@@ -179,7 +179,7 @@ def _fit(
     )
 
 
-def _reader(judge: Judge, decode: Decode, progress: Progress | None) -> Reader:
+def _reader(judge: Judge, decode: Decode, progress: Progress | None) -> LabelReader:
     """The judge of the images that z decodes to."""
 
     @torch.inference_mode()
@@ -188,7 +188,7 @@ def _reader(judge: Judge, decode: Decode, progress: Progress | None) -> Reader:
         labels = judge.ask(images, what="judging draws of labels", progress=progress).labels
         return np.asarray(labels.numpy(), np.int64)
 
-    return Reader(read, about=str(judge))
+    return LabelReader(read, about=str(judge))
 
 
 def _parts(data: ImageData, config: RunConfig) -> Parts:

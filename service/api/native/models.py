@@ -15,7 +15,7 @@ from service.api.parameters import NoParameters
 from service.api.resource import JSON, Resource, named_model
 from service.api.responses import document_response
 from service.api.routing import route
-from service.app_state import Services
+from service.app_state import AppState
 from service.engine import LoadedModel
 from service.http.document import Document
 from service.http.headers import joined_header
@@ -183,8 +183,8 @@ class ModelRoutes:
 
     resources = (MODELS, MODEL)
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, app_state: AppState) -> None:
+        self._app_state = app_state
 
     def routes(self) -> list[Route]:
         """The list, and one version."""
@@ -193,19 +193,19 @@ class ModelRoutes:
     async def models(self, request: Request) -> Response:
         """Every loaded version, and every one that was refused."""
         self._check(request)
-        services = self._services
+        app_state = self._app_state
         return document_response(
             ModelList(
-                default=services.settings.default_model,
-                models=[ModelSummary(**_summary(model)) for model in services.registry.loaded()],
-                failures=[LoadFailure.model_validate(failure) for failure in services.failures()],
+                default=app_state.settings.default_model,
+                models=[ModelSummary(**_summary(model)) for model in app_state.registry.loaded()],
+                failures=[LoadFailure.model_validate(failure) for failure in app_state.failures()],
             )
         )
 
     async def model(self, request: Request) -> Response:
         """One version; it is loaded if it exists and is not in memory."""
         self._check(request)
-        model = await self._services.pool.run(self._services.registry.get, request.path_params["name"])
+        model = await self._app_state.pool.run(self._app_state.registry.get, request.path_params["name"])
         current_trace().model = model.label
         return document_response(_facts(model))
 
@@ -213,7 +213,7 @@ class ModelRoutes:
         """Accept only JSON and no parameter."""
         accept = joined_header(request.scope, b"accept")
         choose_format(suffix=None, accept=accept, forms=(Format.JSON,))
-        read_query(request.scope["query_string"], NoParameters, self._services.limits)
+        read_query(request.scope["query_string"], NoParameters, self._app_state.limits)
 
 
 def _summary(model: LoadedModel) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from service.api.parameters import NoParameters
 from service.api.resource import JSON, Resource, named_model
 from service.api.responses import document_response
 from service.api.routing import route
-from service.app_state import Services
+from service.app_state import AppState
 from service.engine import ModelRegistry, UnknownModel
 from service.http.document import Document
 from service.http.parameters import read_query
@@ -75,8 +75,8 @@ class AdministrationRoutes:
 
     resources = (RELOAD,)
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, app_state: AppState) -> None:
+        self._app_state = app_state
         self._one_at_a_time = asyncio.Lock()
 
     def routes(self) -> list[Route]:
@@ -89,14 +89,14 @@ class AdministrationRoutes:
         A version that cannot be loaded is an entry of the report and not an error: the previous version
         continues to be served.
         """
-        services = self._services
-        services.access.authorise_administration(request.scope)
-        read_query(request.scope["query_string"], NoParameters, services.limits)
+        app_state = self._app_state
+        app_state.access.authorise_administration(request.scope)
+        read_query(request.scope["query_string"], NoParameters, app_state.limits)
         name: str = request.path_params["name"]
         async with self._one_at_a_time:
             # Not in the pool that requests share: loading takes seconds.
-            report = await asyncio.to_thread(_reload, services, name)
-        others = services.reload_siblings() if services.reload_siblings is not None else False
+            report = await asyncio.to_thread(_reload, app_state, name)
+        others = app_state.reload_siblings() if app_state.reload_siblings is not None else False
         _log.info(
             "models reloaded over HTTP",
             extra=fields(name=name, loaded=",".join(report.loaded), failures=len(report.failures)),
@@ -104,13 +104,13 @@ class AdministrationRoutes:
         return document_response(report.model_copy(update={"others_told": others}))
 
 
-def _reload(services: Services, name: str) -> ReloadReport:
+def _reload(app_state: AppState, name: str) -> ReloadReport:
     """The store's versions of one name, loaded in this process; previously loaded ones stay."""
-    registry = services.registry
+    registry = app_state.registry
     before = _labels(registry, name)
-    services.load_all()
+    app_state.load_all()
     after = _labels(registry, name)
-    refused = (*services.failures(), *services.ignored())
+    refused = (*app_state.failures(), *app_state.ignored())
     failures = [
         LoadFailure.model_validate(each)
         for each in refused

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from service.api.resource import JSON, TEXT, Resource
 from service.api.responses import document_response
 from service.api.routing import route
-from service.app_state import Services
+from service.app_state import AppState
 from service.http.document import Document
 from service.http.problems import ProblemError
 from service.observability.metrics import CONTENT_TYPE
@@ -64,8 +64,8 @@ class HealthRoutes:
 
     resources = (LIVEZ, READYZ, METRICS)
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, app_state: AppState) -> None:
+        self._app_state = app_state
 
     def routes(self) -> list[Route]:
         """The probes and the metrics."""
@@ -81,20 +81,20 @@ class HealthRoutes:
 
     async def readyz(self, _: Request) -> Response:
         """Evidence, not a constant: the golden vectors of the default model agreed when it was loaded."""
-        lifecycle = self._services.lifecycle
+        lifecycle = self._app_state.lifecycle
         if lifecycle.draining:
             raise ProblemError(
                 "shutting-down", "The server received the signal to stop and accepts no new work."
             )
         if not lifecycle.loaded:
             raise ProblemError("not-ready", "The models are being loaded and checked. Try again in a second.")
-        readiness = self._services.registry.readiness()
+        readiness = self._app_state.registry.readiness()
         if not readiness.ready:
             raise ProblemError("not-ready", f"{readiness.reason} {readiness.remedy}")
         return document_response(Ready(status="ready", reason=readiness.reason))
 
     async def metrics(self, _: Request) -> Response:
         """Prometheus text; the gauges about models are set on each scrape."""
-        services = self._services
-        services.observe_moment()
-        return Response(services.metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+        app_state = self._app_state
+        app_state.observe_moment()
+        return Response(app_state.metrics.render(), headers={"Content-Type": CONTENT_TYPE})

@@ -22,7 +22,7 @@ from starlette.routing import Route
 from service.api.resource import JSON, TEXT, PathParameter, Resource
 from service.api.responses import document_response
 from service.api.routing import route
-from service.app_state import Services
+from service.app_state import AppState
 from service.http.headers import joined_header
 from service.http.negotiation import Format, choose_format
 from service.http.problem_documents import ProblemRow, ProblemTable, problem_row, problem_table
@@ -156,9 +156,9 @@ class HelpAndDocsRoutes:
 
     resources = (HELP_PAGE, DOCS, OPENAPI, PROBLEM_TABLE, PROBLEM)
 
-    def __init__(self, services: Services, document: Callable[[str], dict[str, Any]]) -> None:
+    def __init__(self, app_state: AppState, document: Callable[[str], dict[str, Any]]) -> None:
         """`document` returns the OpenAPI document for a prefix; its examples depend on the loaded model."""
-        self._services = services
+        self._app_state = app_state
         self._document = document
         self._assets = _assets_directory()
 
@@ -175,10 +175,10 @@ class HelpAndDocsRoutes:
 
     async def help(self, request: Request) -> Response:
         """Text with working commands, for the address that the client used."""
-        model = self._services.registry.peek(None)
+        model = self._app_state.registry.peek(None)
         text = HELP.format(
             url=base_url(request),
-            model=self._services.settings.default_model,
+            model=self._app_state.settings.default_model,
             # Without a model the command cannot work anyway, and a single number shows its form.
             zeros=[0] * (model.latent_size if model else 1),
             by_label=_by_label(base_url(request), model.labels) if model else "",
@@ -202,7 +202,7 @@ class HelpAndDocsRoutes:
         name = request.path_params["asset"]
         if name not in _ASSETS:
             raise ProblemError("unknown-path", "Only the files of GET /docs are here.")
-        data = await self._services.pool.run((self._assets / name).read_bytes)
+        data = await self._app_state.pool.run((self._assets / name).read_bytes)
         return Response(
             data, headers={"Content-Type": _ASSETS[name], "Cache-Control": "public, max-age=86400"}
         )

@@ -74,7 +74,7 @@ async def entered(gate: Gate) -> None:
 async def queued(api: Caller, images: int) -> None:
     """Waits until so many images wait for a run."""
     async with asyncio.timeout(PATIENCE_S):
-        while api.app.state.services.worker_pool.waiting < images:  # noqa: ASYNC110  # its number is no event
+        while api.app.state.app_state.worker_pool.waiting < images:  # noqa: ASYNC110  # its number is no event
             await asyncio.sleep(0.001)
 
 
@@ -242,7 +242,7 @@ def test_what_waits_when_the_server_stops_is_told_so(tiny_store: Path, opened_la
             await entered(opened_late)
             waiting = asyncio.create_task(post(api, "/decode", zeros(1)))
             await queued(api, 1)
-            closing = asyncio.create_task(asyncio.to_thread(api.app.state.services.worker_pool.close))
+            closing = asyncio.create_task(asyncio.to_thread(api.app.state.app_state.worker_pool.close))
             answer = await waiting
             opened_late.opened.set()
             await closing

@@ -239,7 +239,7 @@ def test_request_cancelled_while_the_server_stops_gets_503_and_otherwise_nothing
 
     with Caller(create_app(Settings(model_store=tiny_store, threads=1))) as api:
         assert api.run(cancelled(api)) == -1
-        api.app.state.services.lifecycle.draining = True
+        api.app.state.app_state.lifecycle.draining = True
         assert api.run(cancelled(api)) == 503
 
 

@@ -247,7 +247,7 @@ def test_no_key_reaches_the_log_the_metrics_or_an_answer(
             for path in ("/sample", "/nowhere", "/metrics", "/models/none", "/sample?n=0", "/readyz"):
                 answers.append(keyed.get(path, {"authorization": f"{scheme} {key}"}))
         answers.append(keyed.post("/models/mnist/reload", headers=bearer(key)))
-    monkeypatch.setattr(keyed.app.state.services.registry, "peek", broken)
+    monkeypatch.setattr(keyed.app.state.app_state.registry, "peek", broken)
     failed = keyed.get("/sample", bearer(USE))
     assert failed.status == 500
     told = "\n".join(captured.lines)
@@ -367,7 +367,7 @@ def test_administration_without_a_key_for_it_is_refused_at_start(tmp_path: Path)
 def test_reloads_run_one_at_a_time(tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Caller(create_app(Settings(model_store=tiny_store, threads=1, admin=True))) as api:
         running = most = 0
-        registry = api.app.state.services.registry
+        registry = api.app.state.app_state.registry
         load_all = registry.load_all
 
         def counted() -> None:
@@ -394,7 +394,7 @@ def test_siblings_are_told_where_there_are_some(tiny_store: Path) -> None:
         told.append(True)
         return True
 
-    object.__setattr__(app.state.services, "reload_siblings", siblings)
+    object.__setattr__(app.state.app_state, "reload_siblings", siblings)
     with Caller(app) as api:
         assert api.post("/models/mnist/reload").json()["others_told"] is True
     assert told == [True]

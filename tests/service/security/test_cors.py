@@ -215,7 +215,7 @@ def test_page_may_read_what_the_envelope_answers(
     assert (late.status, late.code, readable(late.headers)) == (408, "receipt-timeout", True)
 
     with monkeypatch.context() as patched:
-        patched.setattr(api.app.state.services.registry, "peek", lambda *_: 1 / 0)
+        patched.setattr(api.app.state.app_state.registry, "peek", lambda *_: 1 / 0)
         failed = api.run(call())
     assert (failed.status, failed.code, readable(failed.headers)) == (500, "internal-error", True)
 
@@ -232,7 +232,7 @@ def test_page_may_read_what_the_envelope_answers(
         task.cancel()
         return await task
 
-    monkeypatch.setattr(api.app.state.services.lifecycle, "draining", True)
+    monkeypatch.setattr(api.app.state.app_state.lifecycle, "draining", True)
     last = api.run(stopped())
     assert (last.status, last.code, readable(last.headers)) == (503, "shutting-down", True)
 

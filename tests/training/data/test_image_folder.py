@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from training.config.recipe import DataConfig
-from training.data import ImagesOnDisk, Room, load_images
+from training.data import ImagesOnDisk, MemoryBudget, load_images
 from training.data.image_folder import MAX_TOLD
 from training.errors import DataError
 
@@ -47,8 +47,8 @@ def save(root):
     return save
 
 
-def load(root, *, room=None, **keys):
-    return load_images(root, DataConfig(dataset="given", **keys), room=room)
+def load(root, *, budget=None, **keys):
+    return load_images(root, DataConfig(dataset="given", **keys), budget=budget)
 
 
 def levels(image: Image.Image) -> np.ndarray:
@@ -70,7 +70,7 @@ def test_files_are_read_as_they_are_in_the_order_of_their_names(make, memory_byt
         save(f"train/{number:02}.png", make(number))
     for number in range(40, 44):
         save(f"test/{number}.png", make(number))
-    data = load(root, room=Room(memory_bytes, tmp_path / "spool"))
+    data = load(root, budget=MemoryBudget(memory_bytes, tmp_path / "spool"))
     assert (data.name, data.train.name, len(data.test)) == ("folder pets", "folder pets train", 4)
     assert data.image_shape == (1 if make is grey else 3, 11, 9)
     assert np.array_equal(data.train.images[:], np.stack([levels(make(number)) for number in range(40)]))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from patience import PATIENCE_S
 
-from training.data import ImageSet, ImagesOnDisk, Room, split_train_validation
+from training.data import ImageSet, ImagesOnDisk, MemoryBudget, split_train_validation
 
 
 @pytest.fixture
@@ -21,14 +21,14 @@ def pixels():
 @pytest.fixture
 def on_disk(pixels, tmp_path):
     """The same in a file, written in parts of seven."""
-    room = Room(memory_bytes=0, folder=tmp_path / "spool")
+    budget = MemoryBudget(memory_bytes=0, folder=tmp_path / "spool")
     chunks = (pixels[start : start + 7] for start in range(0, 50, 7))
-    return room.gather(chunks, count=50, image_shape=(3, 9, 11))
+    return budget.gather(chunks, count=50, image_shape=(3, 9, 11))
 
 
 def test_small_sets_lie_in_memory_and_large_ones_on_disk(pixels, tmp_path):
     kinds = [
-        type(Room(size, tmp_path).gather(iter([pixels]), count=50, image_shape=(3, 9, 11)))
+        type(MemoryBudget(size, tmp_path).gather(iter([pixels]), count=50, image_shape=(3, 9, 11)))
         for size in (pixels.nbytes, pixels.nbytes - 1)
     ]
     assert kinds == [torch.Tensor, ImagesOnDisk]

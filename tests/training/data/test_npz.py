@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from training.config.recipe import DataConfig
-from training.data import ImagesOnDisk, Room, load_images
+from training.data import ImagesOnDisk, MemoryBudget, load_images
 from training.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -24,9 +24,9 @@ LABELS = np.arange(60) % 7
 def load(tmp_path):
     """Save arrays and read them back."""
 
-    def load(room=None, **arrays):
+    def load(budget=None, **arrays):
         np.savez(tmp_path / "mine.npz", **arrays)
-        return load_images(tmp_path / "mine.npz", DataConfig(dataset="given"), room=room)
+        return load_images(tmp_path / "mine.npz", DataConfig(dataset="given"), budget=budget)
 
     return load
 
@@ -54,7 +54,7 @@ def everything(data):
 )
 @pytest.mark.parametrize("memory_bytes", [2**30, 0])
 def test_every_layout_and_type_gives_the_same_pixels(images, expected, memory_bytes, load, tmp_path):
-    data = load(room=Room(memory_bytes, tmp_path), images=images, labels=np.arange(60))
+    data = load(budget=MemoryBudget(memory_bytes, tmp_path), images=images, labels=np.arange(60))
     assert np.array_equal(everything(data), expected)
     assert isinstance(data.train.images, ImagesOnDisk) is (memory_bytes == 0)
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from training.config.recipe import parse_config
-from training.data import ImageData, ImageSet, Room, split_train_validation, to_unit_interval
+from training.data import ImageData, ImageSet, MemoryBudget, split_train_validation, to_unit_interval
 from training.data.folder_tree import scan
 from training.errors import DataError
 from training.evaluation.figures import evaluate
@@ -197,7 +197,7 @@ def test_the_test_images_have_no_part_in_training(tiny, digits, tmp_path, consol
 def test_images_on_disk_train_to_the_same_bits(
     tiny, digits, tmp_path, console, no_pictures, same_weights, log_of
 ):
-    room = Room(memory_bytes=0, folder=tmp_path)
+    room = MemoryBudget(memory_bytes=0, folder=tmp_path)
     train, test = (
         ImageSet(part.name, room.gather([part.images.numpy()], count=len(part), image_shape=(1, 28, 28)))
         for part in (digits.train, digits.test)

@@ -66,7 +66,7 @@ def test_the_weights_of_a_version_are_those_of_the_model_that_was_published(publ
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(99)
         model = build_model(config.model, SHAPE)
-    StartingWeights.read("start@1", store).put_into(model)
+    StartingWeights.read("start@1", store).load_into(model)
     wanted = seeded_model(config.model).state_dict()
     assert all(torch.equal(tensor, wanted[name]) for name, tensor in model.state_dict().items())
 
@@ -75,7 +75,7 @@ def test_a_learned_sigma_goes_on_from_the_version_s(publish, store, tiny):
     publish(**LEARNED)
     wider = {"likelihood": {**LEARNED["model"]["likelihood"], "sigma": 0.9}}
     begun = build_model(tiny(model=wider, data=LEARNED["data"]).model, SHAPE)
-    StartingWeights.read("start@1", store).put_into(begun)
+    StartingWeights.read("start@1", store).load_into(begun)
     assert isinstance(begun.likelihood, Gaussian)
     assert begun.likelihood.sigma.item() == pytest.approx(0.3, rel=1e-5)
 
@@ -133,7 +133,7 @@ def test_a_version_with_other_layers_is_refused_by_their_names_before_anything_i
 def test_a_version_of_another_kind_of_network_is_refused(publish, store, tiny):
     publish()
     with pytest.raises(ConfigError, match=r"nothing in the recipe and 32 in it.*and \d+ more"):
-        StartingWeights.read("start@1", store).put_into(build_model(tiny(model=RESIDUAL).model, SHAPE))
+        StartingWeights.read("start@1", store).load_into(build_model(tiny(model=RESIDUAL).model, SHAPE))
 
 
 @pytest.mark.parametrize(
@@ -146,14 +146,14 @@ def test_a_version_of_another_kind_of_network_is_refused(publish, store, tiny):
 def test_weights_that_would_mean_something_else_are_refused(publish, store, tiny, section, told):
     publish()
     with pytest.raises(ConfigError, match=told):
-        StartingWeights.read("start@1", store).put_into(build_model(tiny(**section).model, SHAPE))
+        StartingWeights.read("start@1", store).load_into(build_model(tiny(**section).model, SHAPE))
 
 
 def test_a_learned_sigma_at_its_floor_begins_where_it_can_still_move(publish, store, tiny):
     at_the_floor = {"likelihood": {**LEARNED["model"]["likelihood"], "sigma": 0.010001}}
     config = publish(model=at_the_floor, data=LEARNED["data"])
     begun = build_model(config.model, SHAPE)
-    StartingWeights.read("start@1", store).put_into(begun)
+    StartingWeights.read("start@1", store).load_into(begun)
     assert isinstance(begun.likelihood, Gaussian)
     assert begun.likelihood.sigma.item() == pytest.approx(0.012, rel=1e-4)
 

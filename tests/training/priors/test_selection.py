@@ -13,7 +13,7 @@ from model_store import FittedPrior
 from model_store.manifest import MAX_COMPONENTS, MAX_COMPONENTS_IN_ALL
 from training.data import ImageSet, split_train_validation
 from training.errors import DataError, NonFiniteTraining
-from training.priors.label_calibration import WANTED_SHARE, Reader
+from training.priors.label_calibration import WANTED_SHARE, LabelReader
 from training.priors.selection import (
     DRAWS,
     LABEL_CANDIDATES,
@@ -209,7 +209,9 @@ def test_a_label_without_images_held_back_is_left_out(parts: Parts) -> None:
 
 def test_where_all_labels_are_rare_there_is_a_prior_of_all_images_alone(parts: Parts) -> None:
     rare = replace(parts, train=image_set("rare", 8, labels=(3, 8)))
-    fit = fit_prior(VAE, rare, seed=0, reader=Reader(lambda z: np.zeros(len(z), np.int64), about="nobody"))
+    fit = fit_prior(
+        VAE, rare, seed=0, reader=LabelReader(lambda z: np.zeros(len(z), np.int64), about="nobody")
+    )
     assert fit.entry.labels == ()
     assert fit.entry.protocol.endswith("; labels with too few images to fit to: 3, 8")
 
@@ -306,7 +308,7 @@ def test_a_reader_narrows_the_mixtures_of_labels_and_nothing_else(
 
     said: list[str] = []
     wide = fit_prior(VAE, parts, seed=0)
-    fit = fit_prior(VAE, parts, seed=0, reader=Reader(read, about="somebody"), tell=said.append)
+    fit = fit_prior(VAE, parts, seed=0, reader=LabelReader(read, about="somebody"), tell=said.append)
     whole, *labelled = fit.mixtures.split(fit.entry)
     np.testing.assert_array_equal(whole.cholesky, wide.mixtures.split(wide.entry)[0].cholesky)
     factors = []

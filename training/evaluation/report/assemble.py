@@ -12,14 +12,14 @@ from time import monotonic, process_time
 import torch
 
 from training.data import ImageSet
-from training.evaluation.evaluation_context import Workbench
+from training.evaluation.evaluation_context import EvaluationContext
 from training.evaluation.report.detection import check_second, find_detection
 from training.evaluation.report.interpolation import find_interpolation
 from training.evaluation.report.latents import find_latents
 from training.evaluation.report.likelihood import find_likelihood
 from training.evaluation.report.reconstruction import find_reconstruction
 from training.evaluation.report.samples import find_samples
-from training.evaluation.report.section_results import Findings, Report, SectionRecord
+from training.evaluation.report.section_results import Report, SectionRecord, SectionResult
 from training.evaluation.report.warnings import data_alarms
 from training.evaluation.subject import Subject
 
@@ -37,7 +37,7 @@ class Request:
     """A model of that other data, for the other direction."""
 
 
-def measure(bench: Workbench, request: Request) -> tuple[Report, tuple[Findings, ...]]:
+def measure(bench: EvaluationContext, request: Request) -> tuple[Report, tuple[SectionResult, ...]]:
     """Measure every section.
 
     Returns:
@@ -87,7 +87,7 @@ def measure(bench: Workbench, request: Request) -> tuple[Report, tuple[Findings,
     return report, findings
 
 
-def _records(findings: Sequence[Findings]) -> dict[str, SectionRecord]:
+def _records(findings: Sequence[SectionResult]) -> dict[str, SectionRecord]:
     return {
         section.key: SectionRecord(title=section.title, figures=section.figures, series=section.series)
         for section in findings

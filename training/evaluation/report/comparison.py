@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from html import escape
 
 from training.evaluation.report.page import alarms_of, document, image_of, unit_of
-from training.evaluation.report.section_results import Figure, Findings, Picture, Record, Report
+from training.evaluation.report.section_results import Figure, Picture, Record, Report, SectionResult
 
-Measured = tuple[Report, tuple[Findings, ...]]
+Measured = tuple[Report, tuple[SectionResult, ...]]
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def _pictures(name: str, section: str | None, measured: Sequence[Measured]) -> I
         yield f'<div class="beside">{"".join(shown)}</div>'
 
 
-def _picture(name: str, findings: Sequence[Findings]) -> Picture | None:
+def _picture(name: str, findings: Sequence[SectionResult]) -> Picture | None:
     for section in findings:
         for picture in section.pictures:
             if picture.name == name or (name.endswith("_") and picture.name.startswith(name)):

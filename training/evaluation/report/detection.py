@@ -15,10 +15,10 @@ from torch import Tensor
 
 from training.data import ImageSet
 from training.errors import DataError
-from training.evaluation.evaluation_context import BATCH, Workbench
+from training.evaluation.evaluation_context import BATCH, EvaluationContext
 from training.evaluation.figures import natural_binarisation
 from training.evaluation.measures.distributions import auroc
-from training.evaluation.report.section_results import Figure, Findings
+from training.evaluation.report.section_results import Figure, SectionResult
 from training.evaluation.subject import Subject
 from training.models import LatentImageModel
 from training.objectives.estimators import Observations, autoencoder_reconstruction_nll, elbo_parts
@@ -36,7 +36,9 @@ class _Scored:
     """By `_BOUND` or `_ERROR`."""
 
 
-def find_detection(bench: Workbench, *, second: ImageSet | None, second_subject: Subject | None) -> Findings:
+def find_detection(
+    bench: EvaluationContext, *, second: ImageSet | None, second_subject: Subject | None
+) -> SectionResult:
     """Score the test images against their mirror images, and against a second data set in both directions.
 
     Args:
@@ -58,7 +60,7 @@ def find_detection(bench: Workbench, *, second: ImageSet | None, second_subject:
         other = second_subject.model
         inside, outside = (_scored(bench, other, images) for images in (second, test))
         figures += _figures("auroc_back", second_subject, seed=bench.seed, inside=inside, outside=outside)
-    return Findings(
+    return SectionResult(
         key="detection",
         title="Strange images",
         about=(
@@ -72,7 +74,7 @@ def find_detection(bench: Workbench, *, second: ImageSet | None, second_subject:
     )
 
 
-def _scored(bench: Workbench, model: LatentImageModel, images: ImageSet) -> _Scored:
+def _scored(bench: EvaluationContext, model: LatentImageModel, images: ImageSet) -> _Scored:
     """By the bound and by its reconstruction term; an autoencoder has only the latter."""
     observations = Observations(images, natural_binarisation(model), seed=bench.seed)
     with torch.inference_mode():
@@ -107,7 +109,7 @@ def _figures(
         )
 
 
-def check_second(bench: Workbench, second: ImageSet | None, second_subject: Subject | None) -> None:
+def check_second(bench: EvaluationContext, second: ImageSet | None, second_subject: Subject | None) -> None:
     """Reject unsuitable images before the other sections take minutes.
 
     Raises:

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from training.evaluation.evaluation_context import Workbench
+from training.evaluation.evaluation_context import EvaluationContext
 from training.evaluation.measures.geometry import largest_step, lerp, slerp
-from training.evaluation.report.section_results import Figure, Findings, Picture
+from training.evaluation.report.section_results import Figure, Picture, SectionResult
 from training.plots import charts
 
 Codes = Float64[np.ndarray, "n latent"]
@@ -27,7 +27,7 @@ _SHOWN_PAIRS, _SHOWN_STEPS = 5, 11
 _CHOOSE = 20
 
 
-def find_interpolation(bench: Workbench) -> Findings:
+def find_interpolation(bench: EvaluationContext) -> SectionResult:
     """Interpolate between codes of pairs of test images, on straight lines and on arcs."""
     start, end = _pairs(bench)
     figures = []
@@ -60,7 +60,7 @@ def find_interpolation(bench: Workbench) -> Findings:
                     better="higher",
                 )
             )
-    return Findings(
+    return SectionResult(
         key="interpolation",
         title="Interpolation",
         about=(
@@ -72,7 +72,7 @@ def find_interpolation(bench: Workbench) -> Findings:
     )
 
 
-def _pairs(bench: Workbench) -> tuple[Codes, Codes]:
+def _pairs(bench: EvaluationContext) -> tuple[Codes, Codes]:
     """Codes of random images, paired with others; of another label if the data has labels."""
     count = len(bench.mu)
     order = torch.randperm(count, generator=bench.generator(_CHOOSE)).numpy()
@@ -84,7 +84,7 @@ def _pairs(bench: Workbench) -> tuple[Codes, Codes]:
     return bench.mu[first[different][:_PAIRS]], bench.mu[second[different][:_PAIRS]]
 
 
-def _picture(bench: Workbench, start: Codes, end: Codes) -> Picture:
+def _picture(bench: EvaluationContext, start: Codes, end: Codes) -> Picture:
     ways = np.stack([way(start, end, _SHOWN_STEPS) for way in _WAYS.values()], axis=1)
     return Picture(
         name="interpolations",

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int64
 
-from training.evaluation.evaluation_context import Workbench
+from training.evaluation.evaluation_context import EvaluationContext
 from training.evaluation.measures.codes import evenness, linear_probe_accuracy, neighbour_agreement, whitened
-from training.evaluation.report.section_results import Figure, Findings, Picture
+from training.evaluation.report.section_results import Figure, Picture, SectionResult
 from training.objectives.estimators import Posteriors
 from training.plots import charts, grids
 
@@ -29,7 +29,7 @@ _DISPLACE, _CHOOSE_DISPLACED, _CHOOSE_ELLIPSES = 10, 11, 12
 _CHOOSE_TRAVERSED, _CHOOSE_SHOWN, _DISPLACE_SHOWN = 13, 14, 15
 
 
-def find_latents(bench: Workbench) -> Findings:
+def find_latents(bench: EvaluationContext) -> SectionResult:
     """Measure and plot the codes of the test images."""
     order = _by_importance(bench.model.kind, bench.posteriors)
     figures = [*_readable_by_labels(bench), *_evenness(bench, order)]
@@ -40,7 +40,7 @@ def find_latents(bench: Workbench) -> Findings:
     pictures.append(_displaced_picture(bench))
     if bench.judge is not None:
         figures.append(_displaced_agreement(bench))
-    return Findings(
+    return SectionResult(
         key="latents",
         title="Latent space",
         about=(
@@ -60,7 +60,7 @@ def _by_importance(kind: str, moments: Posteriors) -> Int64[np.ndarray, " latent
     return np.argsort(-weight.numpy(), kind="stable")
 
 
-def _readable_by_labels(bench: Workbench) -> list[Figure]:
+def _readable_by_labels(bench: EvaluationContext) -> list[Figure]:
     labels, train_labels = bench.labels(), bench.data.train.labels
     if labels is None or train_labels is None or int(train_labels.min()) == int(train_labels.max()):
         return []
@@ -90,7 +90,7 @@ def _readable_by_labels(bench: Workbench) -> list[Figure]:
     ]
 
 
-def _evenness(bench: Workbench, order: Int64[np.ndarray, " latent"]) -> list[Figure]:
+def _evenness(bench: EvaluationContext, order: Int64[np.ndarray, " latent"]) -> list[Figure]:
     if len(order) == 1:
         return []
     points = bench.posteriors.z.numpy()[:, order[:2]]
@@ -121,12 +121,12 @@ def _evenness(bench: Workbench, order: Int64[np.ndarray, " latent"]) -> list[Fig
     ]
 
 
-def _z_protocol(bench: Workbench) -> str:
+def _z_protocol(bench: EvaluationContext) -> str:
     what = "one z drawn for each" if bench.model.kind == "vae" else "the code of each"
     return f"{bench.observations.protocol()}; {what}"
 
 
-def _scatter(bench: Workbench, order: Int64[np.ndarray, " latent"]) -> Picture:
+def _scatter(bench: EvaluationContext, order: Int64[np.ndarray, " latent"]) -> Picture:
     first, second = order[:2].tolist()
     mu = bench.posteriors.mu.numpy()[:, [first, second]]
     sigma = torch.exp(0.5 * bench.posteriors.logvar).numpy()[:, [first, second]]
@@ -153,7 +153,7 @@ def _scatter(bench: Workbench, order: Int64[np.ndarray, " latent"]) -> Picture:
     )
 
 
-def _manifold(bench: Workbench) -> Picture:
+def _manifold(bench: EvaluationContext) -> Picture:
     """Quantiles of the prior on both axes: equal areas have equal probability (arXiv:1312.6114, figure 4)."""
     middles = (torch.arange(_MAP_SIDE, dtype=torch.float64) + 0.5) / _MAP_SIDE
     quantiles = torch.special.ndtri(middles).numpy()
@@ -170,7 +170,7 @@ def _manifold(bench: Workbench) -> Picture:
     )
 
 
-def _traversals(bench: Workbench, order: Int64[np.ndarray, " latent"]) -> Picture:
+def _traversals(bench: EvaluationContext, order: Int64[np.ndarray, " latent"]) -> Picture:
     shown = order[:_TRAVERSED]
     vae = bench.model.kind == "vae"
     start = bench.mu[bench.choice(1, len(bench.mu), _CHOOSE_TRAVERSED)]
@@ -203,7 +203,7 @@ def _traversals(bench: Workbench, order: Int64[np.ndarray, " latent"]) -> Pictur
     )
 
 
-def _displaced_agreement(bench: Workbench) -> Figure:
+def _displaced_agreement(bench: EvaluationContext) -> Figure:
     """Does a neighbourhood of a code decode to the same digit?"""
     assert bench.judge is not None
     chosen = bench.choice(_DISPLACED_IMAGES, len(bench.mu), _CHOOSE_DISPLACED)
@@ -222,7 +222,7 @@ def _displaced_agreement(bench: Workbench) -> Figure:
     )
 
 
-def _displaced_picture(bench: Workbench) -> Picture:
+def _displaced_picture(bench: EvaluationContext) -> Picture:
     chosen = bench.choice(_DISPLACED_SHOWN, len(bench.mu), _CHOOSE_SHOWN)
     rows = np.repeat(bench.mu[chosen], _DISPLACED_COLUMNS, axis=0)
     moved = _displaced(bench, rows, _DISPLACE_SHOWN)
@@ -241,7 +241,7 @@ def _displaced_picture(bench: Workbench) -> Picture:
 
 
 def _displaced(
-    bench: Workbench, mu: Float64[np.ndarray, "m latent"], number: int
+    bench: EvaluationContext, mu: Float64[np.ndarray, "m latent"], number: int
 ) -> Float[torch.Tensor, "m c h w"]:
     noise = bench.normal(len(mu), number) * bench.mu.std(axis=0)
     return bench.decode(mu + _DISPLACEMENT * noise, "displaced codes")

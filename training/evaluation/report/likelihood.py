@@ -14,10 +14,10 @@ from torch import Tensor
 
 from model_store import GaussianLikelihood
 from training.data import ImageSet, to_unit_interval
-from training.evaluation.evaluation_context import Workbench
+from training.evaluation.evaluation_context import EvaluationContext
 from training.evaluation.figures import ACTIVE_VARIANCE, Evaluation, evaluate
 from training.evaluation.measures.aggregate_posterior import Surgery, elbo_surgery
-from training.evaluation.report.section_results import Better, Figure, Findings, Picture
+from training.evaluation.report.section_results import Better, Figure, Picture, SectionResult
 from training.plots import charts
 
 _BETTER: dict[str, Better] = {
@@ -35,8 +35,8 @@ _SIGMA_FACTOR = 2.0
 
 
 def find_likelihood(
-    bench: Workbench, *, importance_samples: int, importance_images: int | None
-) -> tuple[Evaluation, Findings]:
+    bench: EvaluationContext, *, importance_samples: int, importance_images: int | None
+) -> tuple[Evaluation, SectionResult]:
     """Measure the bound; for a VAE also the likelihood and the parts of its KL term."""
     evaluation = evaluate(
         bench.model,
@@ -65,7 +65,7 @@ def find_likelihood(
         figures += _surgery(bench, elbo_surgery(moments.mu, moments.logvar, moments.z))
         series["kl_per_dimension"] = evaluation.kl_per_dimension
         pictures.append(_kl_bars(bench, evaluation))
-    findings = Findings(
+    findings = SectionResult(
         key="likelihood",
         title="Likelihood",
         about=(
@@ -80,7 +80,7 @@ def find_likelihood(
     return evaluation, findings
 
 
-def _surgery(bench: Workbench, surgery: Surgery) -> list[Figure]:
+def _surgery(bench: EvaluationContext, surgery: Surgery) -> list[Figure]:
     protocol = (
         f"{bench.observations.protocol()}; q(z) the mixture of these posteriors, one z an image "
         f"(Hoffman & Johnson 2016), standard error {surgery.standard_error:.2f}; "
@@ -108,7 +108,7 @@ def _surgery(bench: Workbench, surgery: Surgery) -> list[Figure]:
     ]
 
 
-def _kl_bars(bench: Workbench, evaluation: Evaluation) -> Picture:
+def _kl_bars(bench: EvaluationContext, evaluation: Evaluation) -> Picture:
     kl = np.asarray(evaluation.kl_per_dimension, dtype=np.float64)
     active = (bench.posteriors.mu.var(dim=0, correction=0) > ACTIVE_VARIANCE).numpy()
     order = np.argsort(-kl, kind="stable")
@@ -129,7 +129,7 @@ def _kl_bars(bench: Workbench, evaluation: Evaluation) -> Picture:
     )
 
 
-def _mean_image(bench: Workbench) -> Figure:
+def _mean_image(bench: EvaluationContext) -> Figure:
     """Cost of a model without latents: the mean of the training images, pixel by pixel."""
     spec = bench.model.likelihood.spec()
     x = to_unit_interval(bench.data.test.whole()).double()
@@ -167,7 +167,7 @@ def _mean_over(image_set: ImageSet, of: Callable[[Tensor], Tensor]) -> Tensor:
     return total / len(image_set)
 
 
-def _alarms(bench: Workbench, evaluation: Evaluation, baseline: float) -> Iterator[str]:
+def _alarms(bench: EvaluationContext, evaluation: Evaluation, baseline: float) -> Iterator[str]:
     yield from evaluation.warnings
     name = "negative_elbo" if "negative_elbo" in evaluation else "reconstruction_nll"
     if evaluation[name] >= baseline:

@@ -9,7 +9,7 @@ import base64
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
-from training.evaluation.report.section_results import Figure, Findings, Picture, Report
+from training.evaluation.report.section_results import Figure, Picture, Report, SectionResult
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; --alarm: #c0392b; }
@@ -32,7 +32,7 @@ img { max-width: 100%; height: auto; background: #fff; }
 """
 
 
-def page_of(report: Report, findings: Sequence[Findings]) -> str:
+def page_of(report: Report, findings: Sequence[SectionResult]) -> str:
     """The page of one model."""
     return document(f"Report on {report.subject}", _body(report, findings))
 
@@ -64,7 +64,7 @@ def image_of(picture: Picture, *, caption: str | None = None) -> str:
     )
 
 
-def _body(report: Report, findings: Sequence[Findings]) -> Iterator[str]:
+def _body(report: Report, findings: Sequence[SectionResult]) -> Iterator[str]:
     kind = {"vae": "A variational autoencoder", "ae": "A deterministic autoencoder"}[report.kind]
     yield (
         f"<p>{kind}, measured through {escape(report.measured_through)}, seed {report.seed}, on "

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float64, Int64
 
 from model_store.prior import GaussianMixture
-from training.evaluation.evaluation_context import Workbench
+from training.evaluation.evaluation_context import EvaluationContext
 from training.priors.mixtures import gaussian_log_density, log_density, standard_normal_log_density
 
 #: Smallest standard deviation, as a part of the largest, of a direction in which codes count as varying.
@@ -166,7 +166,7 @@ class FittedMixtures:
         return density
 
 
-def priors_of(bench: Workbench) -> tuple[SamplePrior, ...]:
+def priors_of(bench: EvaluationContext) -> tuple[SamplePrior, ...]:
     """Every density that samples are drawn from; models are compared by the first."""
     own: SamplePrior = (
         GaussianOfCodes.fit(bench.train_mu)
@@ -176,7 +176,7 @@ def priors_of(bench: Workbench) -> tuple[SamplePrior, ...]:
     return (own, *_fitted(bench))
 
 
-def _fitted(bench: Workbench) -> tuple[SamplePrior, ...]:
+def _fitted(bench: EvaluationContext) -> tuple[SamplePrior, ...]:
     """The subject's fitted prior, and its priors by label if every label of the data has one."""
     prior = bench.subject.prior
     if prior is None:

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import torch
 
-from training.evaluation.evaluation_context import Workbench
-from training.evaluation.report.section_results import Figure, Findings, Picture
+from training.evaluation.evaluation_context import EvaluationContext
+from training.evaluation.report.section_results import Figure, Picture, SectionResult
 from training.plots import grids
 
 _PAIRS = 48
 _CHOICE = 1
 
 
-def find_reconstruction(bench: Workbench) -> Findings:
+def find_reconstruction(bench: EvaluationContext) -> SectionResult:
     """Compare grey test images with their reconstructions from z = mu."""
     shown = bench.choice(_PAIRS, len(bench.x), _CHOICE)
     pictures = [
@@ -55,7 +55,7 @@ def find_reconstruction(bench: Workbench) -> Findings:
                     png=grids.reconstruction_png(bench.x[lost], bench.reconstructions[lost], scale=2),
                 )
             )
-    return Findings(
+    return SectionResult(
         key="reconstruction",
         title="Reconstruction",
         about="The part of an image that survives encoding and decoding.",

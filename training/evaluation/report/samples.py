@@ -15,10 +15,10 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from training.data import to_unit_interval
-from training.evaluation.evaluation_context import Workbench
+from training.evaluation.evaluation_context import EvaluationContext
 from training.evaluation.measures.distributions import density_and_coverage, frechet_distance
 from training.evaluation.report.priors import SamplePrior, priors_of
-from training.evaluation.report.section_results import Figure, Findings, Picture
+from training.evaluation.report.section_results import Figure, Picture, SectionResult
 from training.judge.classifier import Verdicts
 from training.plots import charts, grids
 
@@ -31,7 +31,7 @@ _NEIGHBOURS = 5
 _DRAW, _CHOOSE_FLOOR = 30, 31
 
 
-def find_samples(bench: Workbench) -> list[Findings]:
+def find_samples(bench: EvaluationContext) -> list[SectionResult]:
     """Draw from every prior; as many images as test images, for a fair comparison."""
     real = None if bench.judge is None else _real(bench)
     return [_findings(bench, prior, real) for prior in priors_of(bench)]
@@ -50,7 +50,7 @@ class _Real:
     """The images behind these three figures."""
 
 
-def _real(bench: Workbench) -> _Real:
+def _real(bench: EvaluationContext) -> _Real:
     """Features of the test images and of as many training images: the best possible sampler."""
     assert bench.judge is not None
     chosen = bench.choice(len(bench.x), len(bench.data.train), _CHOOSE_FLOOR)
@@ -69,7 +69,7 @@ def _real(bench: Workbench) -> _Real:
     )
 
 
-def _findings(bench: Workbench, prior: SamplePrior, real: _Real | None) -> Findings:
+def _findings(bench: EvaluationContext, prior: SamplePrior, real: _Real | None) -> SectionResult:
     count = len(bench.x)
     asked = _asked_labels(bench, prior, count)
     z = prior.draw(count, bench.generator(_DRAW), asked)
@@ -83,7 +83,7 @@ def _findings(bench: Workbench, prior: SamplePrior, real: _Real | None) -> Findi
         figures += [*_judged(bench, prior, verdicts, asked), *_distances(bench, prior, verdicts, real)]
         series = {"label_shares": tuple(histogram.tolist())}
         pictures += [_worst(images, verdicts), _histogram(bench, histogram)]
-    return Findings(
+    return SectionResult(
         key=f"samples_{prior.name.replace('-', '_')}",
         title=f"Samples from {prior.title}",
         about=f"New images, drawn from {prior.about}.",
@@ -102,7 +102,7 @@ def _first(prior: SamplePrior, images: Float[Tensor, "n c h w"]) -> Picture:
 
 
 def _first_of_each(
-    bench: Workbench,
+    bench: EvaluationContext,
     prior: SamplePrior,
     images: Float[Tensor, "n c h w"],
     asked: Int64[np.ndarray, " n"],
@@ -121,7 +121,7 @@ def _first_of_each(
     )
 
 
-def _density(bench: Workbench, prior: SamplePrior) -> Iterator[Figure]:
+def _density(bench: EvaluationContext, prior: SamplePrior) -> Iterator[Figure]:
     """How well the prior describes the codes of the test images, which needs no judge."""
     labels = bench.labels() if prior.labelled else None
     trained = bench.data.train.labels
@@ -143,7 +143,7 @@ def _density(bench: Workbench, prior: SamplePrior) -> Iterator[Figure]:
     )
 
 
-def _asked_labels(bench: Workbench, prior: SamplePrior, count: int) -> Int64[np.ndarray, " n"] | None:
+def _asked_labels(bench: EvaluationContext, prior: SamplePrior, count: int) -> Int64[np.ndarray, " n"] | None:
     """Each label equally often, for a prior with densities for labels."""
     train_labels = bench.data.train.labels
     if not prior.labelled or train_labels is None:
@@ -152,7 +152,7 @@ def _asked_labels(bench: Workbench, prior: SamplePrior, count: int) -> Int64[np.
 
 
 def _judged(
-    bench: Workbench, prior: SamplePrior, verdicts: Verdicts, asked: Int64[np.ndarray, " n"] | None
+    bench: EvaluationContext, prior: SamplePrior, verdicts: Verdicts, asked: Int64[np.ndarray, " n"] | None
 ) -> list[Figure]:
     assert bench.judge is not None
     count = len(verdicts.labels)
@@ -188,7 +188,7 @@ def _judged(
     return figures
 
 
-def _distances(bench: Workbench, prior: SamplePrior, verdicts: Verdicts, real: _Real) -> list[Figure]:
+def _distances(bench: EvaluationContext, prior: SamplePrior, verdicts: Verdicts, real: _Real) -> list[Figure]:
     test = bench.data.test
     fake = verdicts.features.double().numpy()
     density, coverage = density_and_coverage(real.features, fake, neighbours=real.neighbours)
@@ -245,7 +245,7 @@ def _worst(images: Float[Tensor, "n c h w"], verdicts: Verdicts) -> Picture:
     )
 
 
-def _histogram(bench: Workbench, samples: Float64[np.ndarray, " label"]) -> Picture:
+def _histogram(bench: EvaluationContext, samples: Float64[np.ndarray, " label"]) -> Picture:
     assert bench.judge is not None
     return Picture(
         name="label_histogram",

@@ -51,7 +51,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Findings:
+class SectionResult:
     """One section."""
 
     key: str

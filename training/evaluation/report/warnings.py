@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from model_store import BernoulliLikelihood
 from training.data import ImageSet
 from training.data.greyness import MAX_GREYNESS, greyness
-from training.evaluation.evaluation_context import Workbench
+from training.evaluation.evaluation_context import EvaluationContext
 
 #: Bright images reach close to 255 somewhere; a set that never reaches half was scaled.
 _DIM_BELOW = 128
 
 
-def data_alarms(bench: Workbench) -> Iterator[str]:
+def data_alarms(bench: EvaluationContext) -> Iterator[str]:
     """Warnings about the images, to be read before the figures."""
     test, train = bench.data.test, bench.data.train
     if bench.subject.stale_prior is not None:

@@ -277,7 +277,7 @@ def test_redoc_is_off(api: Caller) -> None:
 
 
 def test_openapi_command_prints_the_same_document(api: Caller, document: Document) -> None:
-    store = api.app.state.services.store_root
+    store = api.app.state.app_state.store_root
     done = subprocess.run(
         [sys.executable, "-m", "service", "openapi", "--store", store, "--max-images", "64"],
         capture_output=True,

@@ -17,7 +17,7 @@ from tiny_models import TinyModel, publish_tiny
 import service.observability.metrics
 from model_store import ModelStore
 from service.app import create_app
-from service.app_state import Services
+from service.app_state import AppState
 from service.engine import ModelRegistry
 from service.settings import Settings
 
@@ -41,12 +41,12 @@ def metrics_of(api: Caller) -> dict[str, dict[tuple[str, ...], float]]:
     }
 
 
-def wait_until_ready(api: Caller, services: Services) -> None:
+def wait_until_ready(api: Caller, app_state: AppState) -> None:
     def ready() -> bool:
         api.run(asyncio.sleep(0.005))  # the loop runs only while it is asked to
-        return services.registry.readiness().ready
+        return app_state.registry.readiness().ready
 
-    eventually(ready, services.registry.readiness)
+    eventually(ready, app_state.registry.readiness)
     assert api.get("/readyz").status == 200
     assert api.get("/sample").status == 200
 
@@ -62,7 +62,7 @@ def test_livez_and_readyz_say_what_they_know(api: Caller) -> None:
 @pytest.mark.hazard_row("empty-store")
 def test_empty_store_starts_and_becomes_ready_when_a_model_appears(tmp_path: Path) -> None:
     app = create_app(Settings(model_store=tmp_path / "models", threads=1, store_poll_s=0.05))
-    services: Services = app.state.services
+    app_state: AppState = app.state.app_state
     with Caller(app) as api:
         not_ready = api.get("/readyz")
         assert (not_ready.status, not_ready.code) == (503, "not-ready")
@@ -72,7 +72,7 @@ def test_empty_store_starts_and_becomes_ready_when_a_model_appears(tmp_path: Pat
         refused = api.get("/sample")
         assert (refused.status, refused.code) == (503, "model-unavailable")
         publish_tiny(ModelStore(tmp_path / "models"), name="mnist")
-        wait_until_ready(api, services)
+        wait_until_ready(api, app_state)
 
 
 def test_model_that_appears_beside_a_broken_name_is_served(tmp_path: Path) -> None:
@@ -80,11 +80,11 @@ def test_model_that_appears_beside_a_broken_name_is_served(tmp_path: Path) -> No
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "aliases.json").write_text("{")
     app = create_app(Settings(model_store=tmp_path, threads=1, store_poll_s=0.05))
-    services: Services = app.state.services
+    app_state: AppState = app.state.app_state
     with Caller(app) as api:
         assert api.get("/readyz").status == 503
         publish_tiny(ModelStore(tmp_path), name="mnist")
-        wait_until_ready(api, services)
+        wait_until_ready(api, app_state)
 
 
 def test_version_whose_file_is_put_back_is_served(tmp_path: Path) -> None:
@@ -95,11 +95,11 @@ def test_version_whose_file_is_put_back_is_served(tmp_path: Path) -> None:
     file.chmod(0o644)
     file.write_bytes(whole[: len(whole) // 2])
     app = create_app(Settings(model_store=tmp_path, threads=1, store_poll_s=0.05))
-    services: Services = app.state.services
+    app_state: AppState = app.state.app_state
     with Caller(app) as api:
         assert api.get("/readyz").status == 503
         file.write_bytes(whole)
-        wait_until_ready(api, services)
+        wait_until_ready(api, app_state)
 
 
 def test_what_was_refused_is_not_tried_again_before_it_changes(
@@ -109,9 +109,9 @@ def test_what_was_refused_is_not_tried_again_before_it_changes(
     publish_tiny(ModelStore(tmp_path), name="mnist")
     (tmp_path / "mnist" / "1" / "decoder.onnx").unlink()
     app = create_app(Settings(model_store=tmp_path, threads=1, store_poll_s=0.05))
-    services: Services = app.state.services
+    app_state: AppState = app.state.app_state
     opened: list[object] = []
-    original = services.store.open
+    original = app_state.store.open
     monkeypatch.setattr(
         ModelStore, "open", lambda store, version: opened.append(version) or original(version)
     )
@@ -134,7 +134,7 @@ def test_what_was_refused_is_not_tried_again_before_it_changes(
         looked_often(api)
         assert api.get("/sample?model=other").status == 200
         assert [str(version) for version in opened] == ["mnist@1", "other@1"]
-        services.registry.load_all()  # whoever asks for it has it tried again
+        app_state.registry.load_all()  # whoever asks for it has it tried again
     assert [str(version) for version in opened] == ["mnist@1", "other@1", "mnist@1"]
 
 
@@ -170,7 +170,7 @@ def test_corrupt_version_is_named_and_the_others_serve(tmp_path: Path) -> None:
 
 
 def test_draining_says_503_at_once_and_still_answers_work(own: Caller) -> None:
-    own.app.state.services.lifecycle.draining = True
+    own.app.state.app_state.lifecycle.draining = True
     answer = own.get("/readyz")
     assert (answer.status, answer.code) == (503, "shutting-down")
     assert own.get("/sample").status == 200

@@ -11,7 +11,7 @@ import torch
 
 from training.config.recipe import DataConfig, EvaluationConfig, MLPTrunk, ModelConfig
 from training.data import ImageData
-from training.evaluation.evaluation_context import Workbench
+from training.evaluation.evaluation_context import EvaluationContext
 from training.evaluation.subject import Subject, SubjectPrior
 from training.judge.classifier import Judge
 from training.judge.fitting import fit_judge
@@ -91,7 +91,7 @@ def subject_of(digits: ImageData) -> Callable[..., Subject]:
 @pytest.fixture(scope="session")
 def bench_of(
     digits: ImageData, make_model: Callable[..., LatentImageModel], subject_of: Callable[..., Subject]
-) -> Callable[..., Workbench]:
+) -> Callable[..., EvaluationContext]:
     """A workbench with a model, or one made of the keyword arguments."""
 
     def make(
@@ -101,8 +101,8 @@ def bench_of(
         judge: Judge | None = None,
         seed: int = 0,
         **changes: Any,
-    ) -> Workbench:
+    ) -> EvaluationContext:
         subject = subject_of(make_model(**changes) if model is None else model)
-        return Workbench(subject=subject, data=data, seed=seed, judge=judge)
+        return EvaluationContext(subject=subject, data=data, seed=seed, judge=judge)
 
     return make

@@ -11,7 +11,7 @@ from tiny_models import TinyModel, publish_tiny
 from model_store import ModelStore
 from training.data import ImageData, ImageSet
 from training.errors import ConfigError, DataError, NonFiniteTraining
-from training.evaluation.evaluation_context import Workbench
+from training.evaluation.evaluation_context import EvaluationContext
 from training.evaluation.report.assemble import Request, measure
 from training.evaluation.report.page import page_of
 from training.evaluation.report.section_results import Report
@@ -89,7 +89,7 @@ def test_another_seed_gives_another_report(measured, bench_of, judge):
 def test_published_version_gets_the_same_report(kind, tmp_path, digits, judge):
     store = ModelStore(tmp_path)
     publish_tiny(store, model=TinyModel.make(latent_size=2, kind=kind), kind=kind)
-    bench = Workbench(subject=open_subject("tiny", store=store), data=digits, seed=0, judge=judge)
+    bench = EvaluationContext(subject=open_subject("tiny", store=store), data=digits, seed=0, judge=judge)
     report, findings = measure(bench, REQUEST)
     assert report.subject == "tiny@1"
     assert report.measured_through.startswith("onnxruntime")

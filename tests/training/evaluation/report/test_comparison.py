@@ -3,7 +3,7 @@
 import pytest
 from tiny_priors import fitted_prior
 
-from training.evaluation.evaluation_context import Workbench
+from training.evaluation.evaluation_context import EvaluationContext
 from training.evaluation.report.assemble import Request, measure
 from training.evaluation.report.comparison import (
     COMPLAINTS,
@@ -26,7 +26,7 @@ def both(make_model, subject_of, digits, judge):
 
     def measured(kind):
         subject = subject_of(make_model(kind=kind, latent_size=2), label=f"runs/{kind}", prior=prior)
-        return measure(Workbench(subject=subject, data=digits, seed=0, judge=judge), REQUEST)
+        return measure(EvaluationContext(subject=subject, data=digits, seed=0, judge=judge), REQUEST)
 
     return [measured("ae"), measured("vae")]
 
@@ -89,7 +89,7 @@ def test_what_is_said_of_a_fitted_prior_is_of_its_samples(both):
 
 def test_without_a_fitted_prior_nothing_is_said_of_one(make_model, subject_of, digits):
     subject = subject_of(make_model(latent_size=2))
-    measured = measure(Workbench(subject=subject, data=digits, seed=0, judge=None), REQUEST)
+    measured = measure(EvaluationContext(subject=subject, data=digits, seed=0, judge=None), REQUEST)
     page = comparison_page([measured, measured])
     assert "fitted prior" not in page
     assert "Samples of a requested label are impossible" not in page
@@ -122,5 +122,5 @@ def test_comparison_survives_its_own_json(both):
 
 def test_without_a_judge_the_page_says_how_to_make_one(make_model, subject_of, digits):
     subject = subject_of(make_model(latent_size=2))
-    measured = measure(Workbench(subject=subject, data=digits, seed=0, judge=None), REQUEST)
+    measured = measure(EvaluationContext(subject=subject, data=digits, seed=0, judge=None), REQUEST)
     assert "vae-train judge" in comparison_page([measured, measured])

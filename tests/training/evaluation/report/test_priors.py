@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from model_store.prior import GaussianMixture
-from training.evaluation.evaluation_context import Workbench
+from training.evaluation.evaluation_context import EvaluationContext
 from training.evaluation.report.priors import FittedMixtures, GaussianOfCodes, StandardNormal, priors_of
 from training.evaluation.subject import SubjectPrior
 
@@ -117,5 +117,5 @@ def test_a_version_with_a_prior_is_sampled_from_it_and_by_label_where_all_labels
         (partly, ["standard", "fitted"]),
         (None, ["standard"]),
     ):
-        bench = Workbench(subject=subject_of(model, prior=prior), data=digits, seed=0, judge=None)
+        bench = EvaluationContext(subject=subject_of(model, prior=prior), data=digits, seed=0, judge=None)
         assert [each.name for each in priors_of(bench)] == expected

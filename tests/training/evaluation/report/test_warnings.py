@@ -5,7 +5,7 @@ import torch
 
 from training.config.recipe import GaussianConfig
 from training.data import ImageData, ImageSet
-from training.evaluation.evaluation_context import Workbench
+from training.evaluation.evaluation_context import EvaluationContext
 from training.evaluation.report.warnings import data_alarms
 
 
@@ -25,7 +25,7 @@ def test_the_images_of_training_raise_none(bench_of):
 
 def test_other_training_images_than_the_model_saw_are_told(bench_of, make_model, subject_of, digits):
     subject = subject_of(make_model(), trained_on="0" * 64)
-    (alarm,) = data_alarms(Workbench(subject=subject, data=digits, seed=0, judge=None))
+    (alarm,) = data_alarms(EvaluationContext(subject=subject, data=digits, seed=0, judge=None))
     assert alarm.startswith("other data: runs/x was not trained on the training images of this folder")
 
 
