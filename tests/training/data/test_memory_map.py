@@ -76,13 +76,13 @@ from pathlib import Path
 import torch
 from training.fitting.batches import OrderedBatches, ShuffledBatches
 from training.config.recipe import DataConfig
-from training.data import Room, load_images, split_train_validation
+from training.data import MemoryBudget, load_images, split_train_validation
 
 torch.set_num_threads(1)
 folder, memory_bytes = Path(sys.argv[1]), int(sys.argv[2])
 in_use = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmData"))
 resource.setrlimit(resource.RLIMIT_DATA, (in_use + 64 * 2**20,) * 2)
-data = load_images(folder / "large.npz", DataConfig(dataset="given"), room=Room(memory_bytes, folder))
+data = load_images(folder / "large.npz", DataConfig(dataset="given"), budget=MemoryBudget(memory_bytes, folder))
 train, validation = split_train_validation(data.train, validation_size=0.1, seed=0)
 served = sum(len(batch) for batch in ShuffledBatches(train.images, batch_size=256, seed=0))
 served += sum(len(batch) for batch in OrderedBatches(validation.images, batch_size=256))
