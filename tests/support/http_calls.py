@@ -85,7 +85,7 @@ class Caller:
         """All that the application may have: those of a request would seem to be left by its test."""
         together = threading.Barrier(_LOOP_THREADS)
         await asyncio.gather(*(asyncio.to_thread(together.wait, PATIENCE_S) for _ in range(_LOOP_THREADS)))
-        app_state = getattr(self.app.state, "services", None)
+        app_state = getattr(self.app.state, "app_state", None)
         if app_state is None:
             return
         together = threading.Barrier(app_state.pool.threads)
