@@ -47,8 +47,8 @@ def test_every_variable_of_ours_is_a_setting() -> None:
 def test_compose_override_sets_what_the_server_of_compose_takes() -> None:
     (text,) = shown("docs/how-to/api-keys.md", "yaml")
     override = yaml.safe_load(text)
-    app_state = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
-    assert set(override["services"]) <= set(app_state)
+    services = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
+    assert set(override["services"]) <= set(services)
     for service in override["services"].values():
         assert set(service["environment"]) <= VARIABLES
         assert set(service["secrets"]) == set(override["secrets"])

@@ -59,6 +59,9 @@ Ask how likely an image is; a score is no proof that one is unusual
 Send latents: JSON or npy
   curl -H 'Content-Type: application/json' -d '{{"z": [{zeros}]}}' {url}/decode.txt
 
+Find the nearest of stored latents
+  curl -H 'Content-Type: application/json' -d '{{"z": [{zeros}], "latents": [{zeros}]}}' {url}/nearest
+
 Look around
   curl {url}/models
   curl {url}/models/{model}
