@@ -72,7 +72,7 @@ def _list_defect(size: int, *, innermost: bool) -> _Finder:
         if not isinstance(element, list):
             return f"a list of {expected}", describe(element), "Nest all entries equally deep."
         if len(element) != size:
-            return expected, str(len(element)), "Make all lists of one level equally long."
+            return expected, str(len(element)), f"Send {expected} here, as everywhere on this level."
         return None
 
     return find

@@ -49,7 +49,9 @@ COMMAND: Final = re.compile(
 #: An hour of training and a minute of load, cut short: command in a page → what is appended to it here.
 FEW_IMAGES: Final = " --set evaluation.importance_samples=2 --set evaluation.importance_images=10"
 SHORTENED: Final = {
-    "vae-train fit --recipe quick --data data/mnist --out runs/quick": f" --set trainer.epochs=1{FEW_IMAGES}",
+    # MNIST is not downloaded here.
+    "vae-train fit --recipe quick --out runs/quick": f" --data data/mnist --set trainer.epochs=1{FEW_IMAGES}",
+    "vae-train export runs/quick --name my-mnist": " --data data/mnist",
     "vae-train fit --resume --data data/mnist --out runs/quick --set trainer.epochs=6": (
         " --set trainer.epochs=2"  # the last one holds
     ),
