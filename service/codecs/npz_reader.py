@@ -84,7 +84,7 @@ def _refuse_entries(entries: list[zipfile.ZipInfo], names: Collection[str], max_
                 "Correct or leave it out.",
             )
         if entry.compress_type not in _PACKED_BY:
-            raise NotImplementedError
+            raise NotImplementedError("another compression")  # as `zipfile` does for methods it does not know
         if name in found:
             raise InvalidValue(f"body: {name}", "one array", "several", f"Send {name} once.")
         found.add(name)

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import math
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from training.data.array_names import KNOWN, parts_of
 from training.data.assembly import MAX_LABEL, Part, data_of_parts, shape_objection
 from training.data.images import ImageData
 from training.data.memory_map import CHUNK_BYTES, ImageShape, ImagesOnDisk, MemoryBudget
+from training.data.zip_archive import DAMAGED_ZIP
 from training.errors import DataError
 
 _MAX_HEADER_BYTES = 4096
@@ -101,8 +101,7 @@ def load_npz(path: Path, budget: MemoryBudget) -> ImageData:
                 )
                 for part, (images, labels) in keys.items()
             }
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        # BadZipFile also reports a wrong checksum, RuntimeError reports encryption.
+    except DAMAGED_ZIP as error:
         raise DataError(
             f"{path}: expected a readable .npz archive, got {type(error).__name__}: {error}. {_ARRAY}"
         ) from error

@@ -13,9 +13,21 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from training.data.cache import default_cache_dir
 from training.errors import DataError
+
+#: Exceptions of `zipfile` for an archive that cannot be read: BadZipFile also reports a wrong checksum,
+#: RuntimeError encryption, NotImplementedError an unknown method.
+DAMAGED_ZIP: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
 
 MAX_FILES = 1_000_000
 #: Maximum size of one file: a photograph of 50 megapixels, decoded.
@@ -70,9 +82,7 @@ def _unpack(path: Path, root: Path, tell: Callable[[str], None]) -> None:
                 target = root / member.filename
                 target.parent.mkdir(parents=True, exist_ok=True)
                 left -= _copy(path, archive, member, target, at_most=min(left, MAX_FILE_BYTES))
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        # BadZipFile also reports a wrong checksum, RuntimeError reports encryption, NotImplementedError an
-        # unknown method.
+    except DAMAGED_ZIP as error:
         raise DataError(
             f"{path}: expected a readable zip archive, got {type(error).__name__}: {error}. Create it again."
         ) from error

@@ -55,8 +55,8 @@ def binary(media_type: str, description: str) -> Schema:
 def _as_npz(operation: Operation[Any, Any]) -> str:
     ways = " or ".join(f"`{array.name}`" for array in operation.arrays)
     company = "".join(f", and `{array.name}`" for array in operation.company)
-    told = " ".join(f"{array.name}: {array.as_npy}" for array in (*operation.arrays, *operation.company))
-    return f"{ways}{company}, as numpy.savez writes them. {told}"
+    contents = " ".join(f"{array.name}: {array.as_npy}" for array in (*operation.arrays, *operation.company))
+    return f"{ways}{company}, as numpy.savez writes them. {contents}"
 
 
 def _json(operation: Operation[Any, Any], limits: Limits, model: ExampleModel) -> Schema:

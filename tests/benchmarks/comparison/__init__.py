@@ -9,6 +9,6 @@ of the systems, started as its users start it. `make bench` runs it; the modules
     wrk        the load (wrk and wrk.lua), one window
     raw        onnxruntime without a server, in a process of its own
     rounds     pilot, interleaved rounds, medians
-    table      ratios beside their bars, as Markdown, and into README.md of the benchmarks
+    table      ratios with their bars, as Markdown, also written into README.md of the benchmarks
     split      intra-op threads against parallel runs
 """
