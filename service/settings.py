@@ -283,7 +283,8 @@ class Settings(BaseSettings):
 
     cors_origins: Annotated[Annotated[str, AfterValidator(_origins)] | None, Unit("origins | *")] = None
     """Origins of pages that may call this server from a browser, such as
-    `https://a.example,http://localhost:3000`, or `*` for all. Left out: only the server's own."""
+    `https://a.example,http://localhost:3000`, or `*` for all. If set, every page may show images of this
+    server. Left out: only the server's own pages."""
 
     @classmethod
     def settings_customise_sources(  # the names are pydantic's

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from model_store.echo import echo
 from service.engine import CallerDisconnected
+from service.http.cross_origin import is_preflight, preflight_refusal
 from service.http.middleware import problem_response
 from service.http.problems import DOMAIN_ERRORS, Item, ProblemError, problem_of
 from service.log_fields import fields
@@ -47,6 +48,8 @@ async def _routing(request: Request, error: Exception) -> Response:
         own = (error.headers or {}).get("Allow", "").replace(",", " ").split()
         allowed = ", ".join(sorted({*own, "OPTIONS"}))
         if request.method == "OPTIONS":
+        if is_preflight(request.scope):
+            return problem_response(preflight_refusal())  # with cors_origins, `Preflight` answers it
             return _options(allowed)
         item = Item("method", f"one of {allowed}", echo(request.method), "GET / lists working commands.")
         problem = ProblemError(

@@ -136,8 +136,7 @@ class Envelope:
     def _complete(self, headers: list[tuple[bytes, bytes]], scope: Scope, trace: Trace) -> None:
         """Add the headers of every response, including those for pages of allowed origins."""
         _add_headers(headers, trace, self._cross_origin.resource_policy)
-        if self._cross_origin.is_on:
-            self._cross_origin.permit(scope["headers"], headers)
+        self._cross_origin.permit(scope["headers"], headers)
 
     def _record(self, scope: Scope, trace: Trace, status: int, *, in_parts: bool) -> None:
         """One line and one count per request.
