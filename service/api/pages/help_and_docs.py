@@ -121,10 +121,14 @@ HELP_PAGE: Final = Resource(
     operation_id="help",
     tag="people",
     summary="Working commands.",
-    answer={"text/plain": TEXT},
+    answer={"text/plain": {**TEXT, "examples": [HELP.partition("{model}")[0] + "mnist\n\nDraw\n  curl …"]}},
 )
 DOCS: Final = Resource(
-    path="/docs", operation_id="docs", tag="people", summary="This page.", answer={"text/html": TEXT}
+    path="/docs",
+    operation_id="docs",
+    tag="people",
+    summary="This page.",
+    answer={"text/html": {**TEXT, "examples": ["<!DOCTYPE html>…"]}},
 )
 OPENAPI: Final = Resource(
     path="/openapi.json",
@@ -138,7 +142,10 @@ PROBLEM_TABLE: Final = Resource(
     operation_id="problems",
     tag="people",
     summary="Every problem.",
-    answer={JSON: ProblemTable, "text/plain": TEXT},
+    answer={
+        JSON: ProblemTable,
+        "text/plain": {**TEXT, "examples": ["\n".join(table_text().splitlines()[:2]) + "\n"]},
+    },
     problems=("form-not-available",),
 )
 PROBLEM: Final = Resource(
