@@ -47,9 +47,9 @@ async def _routing(request: Request, error: Exception) -> Response:
     if error.status_code == 405:
         own = (error.headers or {}).get("Allow", "").replace(",", " ").split()
         allowed = ", ".join(sorted({*own, "OPTIONS"}))
-        if request.method == "OPTIONS":
         if is_preflight(request.scope):
             return problem_response(preflight_refusal())  # with cors_origins, `Preflight` answers it
+        if request.method == "OPTIONS":
             return _options(allowed)
         item = Item("method", f"one of {allowed}", echo(request.method), "GET / lists working commands.")
         problem = ProblemError(
