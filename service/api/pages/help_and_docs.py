@@ -6,8 +6,6 @@ and a query is ignored, because links collect them (`/?utm_source=…`).
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.api.pages.docs_page import CONTENT_SECURITY_POLICY, PAGE
 from service.api.resource import JSON, TEXT, PathParameter, Resource
 from service.api.responses import document_response
 from service.api.routing import route
@@ -74,42 +73,6 @@ Look around
 A suffix (.json .png .npy .npz .txt) or an Accept header chooses the form; ?model= chooses the model.
 """
 
-_PAGE = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>vae-service</title>
-<link rel="stylesheet" href="docs/swagger-ui.css">
-<link rel="icon" href="data:,">
-</head>
-<body>
-<div id="swagger-ui"></div>
-<script src="docs/swagger-ui-bundle.js"></script>
-<script>{script}</script>
-</body>
-</html>
-"""
-_SCRIPT = (
-    "SwaggerUIBundle({url:'openapi.json',dom_id:'#swagger-ui',deepLinking:true,"
-    "presets:[SwaggerUIBundle.presets.apis],layout:'BaseLayout',validatorUrl:null});"
-)
-_SCRIPT_HASH = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
-#: Scripts from here only, the inline one by its digest; the interface sets styles inline and draws its icons
-#: from data: addresses; requests and everything else go only to this server.
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        f"script-src 'self' 'sha256-{_SCRIPT_HASH}'",
-        "style-src 'self' 'unsafe-inline'",
-        "img-src 'self' data: blob:",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    )
-)
 _ASSETS = {
     "swagger-ui.css": "text/css; charset=utf-8",
     "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
@@ -177,6 +140,7 @@ class HelpAndDocsRoutes:
         return [
             *route(HELP_PAGE.path, self.help),
             *route(DOCS.path, self.docs),
+            *route("/docs/", self.docs_without_slash),
             *route("/docs/{asset}", self.asset),  # part of a page, and of no interface
             *route(OPENAPI.path, self.openapi),
             *route(PROBLEM_TABLE.path, self.problems),
@@ -198,10 +162,14 @@ class HelpAndDocsRoutes:
     async def docs(self, _: Request) -> Response:
         """The page of Swagger UI, whose script this server provides."""
         return Response(
-            _PAGE.format(script=_SCRIPT),
+            PAGE,
             media_type="text/html",
             headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Referrer-Policy": "no-referrer"},
         )
+
+    async def docs_without_slash(self, _: Request) -> Response:
+        """To /docs. The address is relative, so that it stays behind the prefix of any proxy."""
+        return Response(status_code=307, headers={"Location": "../docs"})
 
     async def asset(self, request: Request) -> Response:
         """Two files, looked up by name: a path never leads to the disk.
