@@ -18,6 +18,7 @@ from service.engine import CallerDisconnected
 from service.http.cross_origin import is_preflight, preflight_refusal
 from service.http.middleware import problem_response
 from service.http.problems import DOMAIN_ERRORS, Item, ProblemError, problem_of
+from service.http.unknown_path import unknown_path
 from service.log_fields import fields
 
 #: The response to `OPTIONS *`, which asks about the server as a whole.
@@ -60,7 +61,7 @@ async def _routing(request: Request, error: Exception) -> Response:
         )
         return problem_response(problem)
     if error.status_code == 404:
-        return problem_response(ProblemError("unknown-path", "No endpoint has this path."))
+        return problem_response(unknown_path(request))
     raise error  # our code raises no other: the middleware logs it
 
 

@@ -149,6 +149,7 @@ class HelpAndDocsRoutes:
 
     async def help(self, request: Request) -> Response:
         """Text with working commands, for the address that the client used."""
+        self._app_state.address.report_ignored(request.scope)
         model = self._app_state.registry.peek(None)
         text = HELP.format(
             url=base_url(request),
@@ -159,8 +160,9 @@ class HelpAndDocsRoutes:
         )
         return Response(text, media_type="text/plain")
 
-    async def docs(self, _: Request) -> Response:
+    async def docs(self, request: Request) -> Response:
         """The page of Swagger UI, whose script this server provides."""
+        self._app_state.address.report_ignored(request.scope)
         return Response(
             PAGE,
             media_type="text/html",
