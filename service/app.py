@@ -41,6 +41,7 @@ from service.http.middleware import BodyBudget, BodyCeiling, Envelope
 from service.http.parameters import Limits
 from service.http.public_address import PublicAddress, PublicPaths
 from service.lifespan import run_services
+from service.observability.access_log import AccessLog
 from service.observability.metrics import Metrics
 from service.observability.telemetry import SpanFacts, sending, telemetry_config
 from service.security.access import Access, AccessGuard
@@ -155,7 +156,7 @@ def create_app(
         Middleware(
             Envelope,
             metrics=app_state.metrics,
-            access_log=settings.access_log,
+            access_log=AccessLog(settings.access_log),
             is_draining=lambda: app_state.lifecycle.draining,
             cross_origin=app_state.cross_origin,
         ),

@@ -37,6 +37,7 @@ from service.references import REFERENCE_PATTERN
 from service.service_links import service_links
 
 ENV_PREFIX = "VAE_"
+AccessLogMode = Literal["all", "no-probes", "errors", "none"]
 #: A path prefix: segments that need no escaping, none of dots alone, no slash at the end.
 ROOT_PATH = r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+"
 #: Settings whose value may contain a password or a key by mistake.
@@ -112,6 +113,12 @@ def _store(value: object) -> object:
             "the storage's own variables carry these (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)",
         )
     return value
+
+
+def _access_log(value: object) -> object:
+    """Accept the two values of earlier versions."""
+    text = str(value).lower()
+    return {"true": "all", "false": "none"}.get(text, text)
 
 
 def split_origins(text: str) -> tuple[str, ...]:
@@ -213,8 +220,13 @@ class Settings(BaseSettings):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Unit("level")] = "info"
     """Lowest level of events in the log. Info is one line per request and one per change."""
 
-    access_log: Annotated[bool, Unit("true | false")] = True
-    """Write one line per request. Switch it off if /metrics is enough."""
+    access_log: Annotated[
+        AccessLogMode, BeforeValidator(_access_log), Unit("all | no-probes | errors | none")
+    ] = "no-probes"
+    """Requests that get a line in the log. `no-probes`: all except successful probes (/livez, /readyz,
+    /metrics): Docker, Kubernetes and Prometheus send 10,000 to 60,000 of these a day, and /metrics counts
+    them. `errors`: those that failed, with a status of 400 or more. `none`: no request. `true` and `false`,
+    the values of earlier versions, mean `all` and `none`."""
 
     telemetry: Annotated[bool, Unit("true | false")] = False
     """Send OpenTelemetry spans and metrics of each request to OTEL_EXPORTER_OTLP_ENDPOINT. Requires the extra
@@ -271,7 +283,8 @@ class Settings(BaseSettings):
 
     cors_origins: Annotated[Annotated[str, AfterValidator(_origins)] | None, Unit("origins | *")] = None
     """Origins of pages that may call this server from a browser, such as
-    `https://a.example,http://localhost:3000`, or `*` for all. Left out: only the server's own."""
+    `https://a.example,http://localhost:3000`, or `*` for all. If set, every page may show images of this
+    server. Left out: only the server's own pages."""
 
     @classmethod
     def settings_customise_sources(  # the names are pydantic's

@@ -15,8 +15,10 @@ from starlette.responses import Response
 
 from model_store.echo import echo
 from service.engine import CallerDisconnected
+from service.http.cross_origin import is_preflight, preflight_refusal
 from service.http.middleware import problem_response
 from service.http.problems import DOMAIN_ERRORS, Item, ProblemError, problem_of
+from service.http.unknown_path import unknown_path
 from service.log_fields import fields
 
 #: The response to `OPTIONS *`, which asks about the server as a whole.
@@ -46,6 +48,8 @@ async def _routing(request: Request, error: Exception) -> Response:
     if error.status_code == 405:
         own = (error.headers or {}).get("Allow", "").replace(",", " ").split()
         allowed = ", ".join(sorted({*own, "OPTIONS"}))
+        if is_preflight(request.scope):
+            return problem_response(preflight_refusal())  # with cors_origins, `Preflight` answers it
         if request.method == "OPTIONS":
             return _options(allowed)
         item = Item("method", f"one of {allowed}", echo(request.method), "GET / lists working commands.")
@@ -57,7 +61,7 @@ async def _routing(request: Request, error: Exception) -> Response:
         )
         return problem_response(problem)
     if error.status_code == 404:
-        return problem_response(ProblemError("unknown-path", "No endpoint has this path."))
+        return problem_response(unknown_path(request))
     raise error  # our code raises no other: the middleware logs it
 
 

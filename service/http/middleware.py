@@ -24,6 +24,7 @@ from service.http.problem_documents import problem_body
 from service.http.problems import MEDIA_TYPE, Item, ProblemError, problem_headers
 from service.http.public_address import prefix_of
 from service.log_fields import fields
+from service.observability.access_log import AccessLog
 from service.observability.metrics import Metrics
 from service.observability.probes import PROBES
 from service.observability.request_trace import Trace, begin_trace, current_trace, end_trace
@@ -62,7 +63,7 @@ class Envelope:
         app: ASGIApp,
         *,
         metrics: Metrics,
-        access_log: bool,
+        access_log: AccessLog,
         is_draining: Callable[[], bool],
         cross_origin: CrossOrigin,
     ) -> None:
@@ -135,8 +136,7 @@ class Envelope:
     def _complete(self, headers: list[tuple[bytes, bytes]], scope: Scope, trace: Trace) -> None:
         """Add the headers of every response, including those for pages of allowed origins."""
         _add_headers(headers, trace, self._cross_origin.resource_policy)
-        if self._cross_origin.is_on:
-            self._cross_origin.permit(scope["headers"], headers)
+        self._cross_origin.permit(scope["headers"], headers)
 
     def _record(self, scope: Scope, trace: Trace, status: int, *, in_parts: bool) -> None:
         """One line and one count per request.
@@ -159,7 +159,7 @@ class Envelope:
             images=trace.images,
             body_bytes=trace.body_bytes,
         )
-        if not self._access_log:
+        if not self._access_log.includes(route=trace.route, status=status, code=trace.code):
             return
         values: dict[str, object] = {
             "method": scope["method"][:16],

@@ -122,6 +122,9 @@ NOT_RUN: Final[dict[str, Check]] = {
     "make bench ARGS=split": target_exists,
     "make bench-others": target_exists,
     "docker compose up": holds(DOCKER, "compose up "),
+    "docker run --detach --log-opt max-size=10m --log-opt max-file=5 -p 127.0.0.1:8000:8000 vae-service": (
+        holds(DOCKER, "docker run --detach --log-opt max-size=10m --log-opt max-file=5 ")
+    ),
     "docker compose --profile monitoring up": holds("docker-compose.yml", "profiles: [monitoring]"),
     "EXTRAS=telemetry docker compose build": holds("docker-compose.yml", "EXTRAS: ${EXTRAS:-}"),
     "docker compose run --rm server vae-store list": holds(DOCKER, "run --rm server vae-store list"),

@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from service.api.openapi.answer_examples import add_answer_examples
 from service.api.openapi.components import component_schemas
 from service.api.openapi.examples import ExampleModel
 from service.api.openapi.headers import header_components
@@ -99,6 +100,8 @@ def openapi_document(
     for resource in resources:
         paths |= of_resources.of(resource, example=examples.get(resource.path))
     _add_access(paths, problems, keys_required=keys_required)
+    schemas = component_schemas(limits, model)
+    add_answer_examples(paths, schemas, model)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -114,7 +117,7 @@ def openapi_document(
         "tags": list(_TAGS),
         "paths": paths,
         "components": {
-            "schemas": component_schemas(limits, model),
+            "schemas": schemas,
             "headers": header_components(),
             "responses": problems.components,
             "securitySchemes": {"key": _KEY_SCHEME},

@@ -55,7 +55,7 @@ METRICS: Final = Resource(
     operation_id="metrics",
     tag="operation",
     summary="Prometheus text, format 0.0.4.",
-    answer={"text/plain": TEXT},
+    answer={"text/plain": {**TEXT, "examples": ["vae_ready 1.0\n"]}},
 )
 
 

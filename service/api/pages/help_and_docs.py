@@ -6,8 +6,6 @@ and a query is ignored, because links collect them (`/?utm_source=…`).
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.api.pages.docs_page import CONTENT_SECURITY_POLICY, PAGE
 from service.api.resource import JSON, TEXT, PathParameter, Resource
 from service.api.responses import document_response
 from service.api.routing import route
@@ -74,42 +73,6 @@ Look around
 A suffix (.json .png .npy .npz .txt) or an Accept header chooses the form; ?model= chooses the model.
 """
 
-_PAGE = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>vae-service</title>
-<link rel="stylesheet" href="docs/swagger-ui.css">
-<link rel="icon" href="data:,">
-</head>
-<body>
-<div id="swagger-ui"></div>
-<script src="docs/swagger-ui-bundle.js"></script>
-<script>{script}</script>
-</body>
-</html>
-"""
-_SCRIPT = (
-    "SwaggerUIBundle({url:'openapi.json',dom_id:'#swagger-ui',deepLinking:true,"
-    "presets:[SwaggerUIBundle.presets.apis],layout:'BaseLayout',validatorUrl:null});"
-)
-_SCRIPT_HASH = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
-#: Scripts from here only, the inline one by its digest; the interface sets styles inline and draws its icons
-#: from data: addresses; requests and everything else go only to this server.
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        f"script-src 'self' 'sha256-{_SCRIPT_HASH}'",
-        "style-src 'self' 'unsafe-inline'",
-        "img-src 'self' data: blob:",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    )
-)
 _ASSETS = {
     "swagger-ui.css": "text/css; charset=utf-8",
     "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
@@ -121,10 +84,14 @@ HELP_PAGE: Final = Resource(
     operation_id="help",
     tag="people",
     summary="Working commands.",
-    answer={"text/plain": TEXT},
+    answer={"text/plain": {**TEXT, "examples": [HELP.partition("{model}")[0] + "mnist\n\nDraw\n  curl …"]}},
 )
 DOCS: Final = Resource(
-    path="/docs", operation_id="docs", tag="people", summary="This page.", answer={"text/html": TEXT}
+    path="/docs",
+    operation_id="docs",
+    tag="people",
+    summary="This page.",
+    answer={"text/html": {**TEXT, "examples": ["<!DOCTYPE html>…"]}},
 )
 OPENAPI: Final = Resource(
     path="/openapi.json",
@@ -138,7 +105,10 @@ PROBLEM_TABLE: Final = Resource(
     operation_id="problems",
     tag="people",
     summary="Every problem.",
-    answer={JSON: ProblemTable, "text/plain": TEXT},
+    answer={
+        JSON: ProblemTable,
+        "text/plain": {**TEXT, "examples": ["\n".join(table_text().splitlines()[:2]) + "\n"]},
+    },
     problems=("form-not-available",),
 )
 PROBLEM: Final = Resource(
@@ -170,6 +140,7 @@ class HelpAndDocsRoutes:
         return [
             *route(HELP_PAGE.path, self.help),
             *route(DOCS.path, self.docs),
+            *route("/docs/", self.docs_without_slash),
             *route("/docs/{asset}", self.asset),  # part of a page, and of no interface
             *route(OPENAPI.path, self.openapi),
             *route(PROBLEM_TABLE.path, self.problems),
@@ -178,6 +149,7 @@ class HelpAndDocsRoutes:
 
     async def help(self, request: Request) -> Response:
         """Text with working commands, for the address that the client used."""
+        self._app_state.address.report_ignored(request.scope)
         model = self._app_state.registry.peek(None)
         text = HELP.format(
             url=base_url(request),
@@ -188,13 +160,18 @@ class HelpAndDocsRoutes:
         )
         return Response(text, media_type="text/plain")
 
-    async def docs(self, _: Request) -> Response:
+    async def docs(self, request: Request) -> Response:
         """The page of Swagger UI, whose script this server provides."""
+        self._app_state.address.report_ignored(request.scope)
         return Response(
-            _PAGE.format(script=_SCRIPT),
+            PAGE,
             media_type="text/html",
             headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Referrer-Policy": "no-referrer"},
         )
+
+    async def docs_without_slash(self, _: Request) -> Response:
+        """To /docs. The address is relative, so that it stays behind the prefix of any proxy."""
+        return Response(status_code=307, headers={"Location": "../docs"})
 
     async def asset(self, request: Request) -> Response:
         """Two files, looked up by name: a path never leads to the disk.

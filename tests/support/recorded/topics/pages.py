@@ -145,7 +145,7 @@ def operation(notebook: Notebook) -> None:
         ask.get("/nothing")
         ask.ask("BREW", "/sample")
         ask.get("/metrics")
-    with notebook.application("without a line for each request", access_log=False) as ask:
+    with notebook.application("without a line for each request", access_log="none") as ask:
         ask.get("/livez")
 
 
