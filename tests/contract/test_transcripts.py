@@ -69,6 +69,8 @@ def test_other_text_is_not_broken_into_lines_as_json(text: str) -> None:
         (b'{"a":0.1}', b'{"a":0.10}'),
         (b'{"a":1,"b":2}', b'{"b":2,"a":1}'),
         (b'{"a":1}', b'{"a": 1}'),
+        (b'{"a":1}', b'{"a":1}\n'),
+        (b'{"a":1}\n', b'{"a":1}\n\n'),
         (b'{"a":"1"}', b'{"a":"1 "}'),
         ('{"a":"é"}'.encode(), b'{"a":"\\u00e9"}'),
         (b"[]", b"{}"),
@@ -164,7 +166,7 @@ def test_second_problem_of_a_code_still_shows_every_difference(tmp_path: Path) -
     for change in changes:
         notebook = Notebook(tmp_path, tmp_path)
         for each in (problem, {**problem, **change}):
-            body = json.dumps(each, separators=(",", ":")).encode()
+            body = json.dumps(each, separators=(",", ":")).encode() + b"\n"
             answer = Answer(422, (("content-type", "application/problem+json"),), body)
             notebook.note([], answer_lines(answer))
         texts.append(notebook.text)

@@ -50,6 +50,7 @@ _SHOWN_NUMBERS: Final = 400
 _SAFE: Final = "< x-content-type-options: nosniff\n< cross-origin-resource-policy: same-site"
 _OF_EVERY_ANSWER: Final = {f"{_SAFE}\n< cache-control: no-store": "< (safe, no-store)", _SAFE: "< (safe)"}
 _OF_THE_BODY: Final = "<length of the body>"
+_NO_NEWLINE: Final = "(no newline at the end)"
 
 
 @dataclass(frozen=True)
@@ -170,13 +171,16 @@ def _body_lines(answer: Answer, body: bytes) -> Iterable[str]:
 
 
 def _json_lines(body: bytes) -> list[str]:
-    lines = lines_of(body.decode())
-    return ["(JSON that is not compact)", *_text_lines(body)] if lines is None else lines
+    text = body.decode()
+    lines = lines_of(text.removesuffix("\n"))
+    if lines is None:
+        return ["(JSON that is not compact)", *_text_lines(body)]
+    return lines if text.endswith("\n") else [*lines, _NO_NEWLINE]
 
 
 def _text_lines(body: bytes) -> list[str]:
     lines = body.decode().split("\n")
-    return lines[:-1] if not lines[-1] else [*lines, "(no newline at the end)"]
+    return lines[:-1] if not lines[-1] else [*lines, _NO_NEWLINE]
 
 
 def _names_of_metrics(text: str) -> Iterator[str]:
