@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from service.http.caching import vary_by
 from service.settings import split_origins
 
 Headers = list[tuple[bytes, bytes]]
@@ -49,19 +50,9 @@ class CrossOrigin:
         """
         if not self.is_on:
             return
-        _vary(answer)
+        vary_by(answer, b"Origin")
         presumed = None if is_whole else self._only
         origin = next((value for name, value in request if name == b"origin"), presumed)
         if origin is not None and self.allows(origin):
             answer.append((b"access-control-allow-origin", b"*" if self.takes_all else origin))
             answer.append((b"access-control-expose-headers", self._exposed))
-
-
-def _vary(answer: Headers) -> None:
-    """Declare to caches that other origins receive other headers."""
-    for place, (name, value) in enumerate(answer):
-        if name == b"vary":
-            if b"origin" not in value.lower().replace(b" ", b"").split(b","):
-                answer[place] = (name, value + b", Origin")
-            return
-    answer.append((b"vary", b"Origin"))

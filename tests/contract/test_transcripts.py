@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import re
@@ -118,6 +119,19 @@ def test_picture_is_shown_by_its_chunks_and_pixels_however_it_was_compressed() -
     assert ramp(6).hex() in text
     assert shown(png(6, 4, ramp(24, step=12)).data, kind) != shown(png(6, 4, ramp(24)).data, kind)
     assert "content-length: 1" in shown(png(6, 4, ramp(24)).data, kind, ("content-length", "1"))
+
+
+def test_packed_body_is_shown_unpacked_without_its_length() -> None:
+    body = b'{"n":[' + b"1,2," * 200 + b"3]}\n"
+    quick, small = (gzip.compress(body, level, mtime=0) for level in (1, 9))
+    assert len(quick) != len(small)
+    texts = {
+        shown(packed, _JSON, ("content-encoding", "gzip"), ("content-length", str(len(packed))))
+        for packed in (quick, small)
+    }
+    (text,) = texts
+    assert "content-encoding: gzip" in text
+    assert text.split("<\n")[1] == shown(body, _JSON).split("<\n")[1]
 
 
 def test_what_differs_from_run_to_run_has_a_name() -> None:
