@@ -33,6 +33,7 @@ from service.api.resource import ResourceRoutes
 from service.app_state import AppState, Lifecycle
 from service.engine import ModelRegistry, WorkerPool, allowed_threads
 from service.http.addresses import TrustedProxies
+from service.http.compression import Compression
 from service.http.cross_origin import CrossOrigin
 from service.http.exception_handlers import EXCEPTION_HANDLERS
 from service.http.fast_routes import FastPaths
@@ -160,6 +161,7 @@ def create_app(
             is_draining=lambda: app_state.lifecycle.draining,
             cross_origin=app_state.cross_origin,
         ),
+        *([Middleware(Compression, run_in_thread=app_state.pool.run)] if settings.compression else []),
         *_doors(app_state),
         Middleware(
             BodyCeiling,

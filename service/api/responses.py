@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from urllib.parse import quote
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -23,7 +22,7 @@ from service.codecs.tensors import encode_npy, encode_npz, npy_header
 from service.codecs.text_art import braille
 from service.codecs.text_table import table
 from service.engine import CallerDisconnected, Parts
-from service.http.document import Document
+from service.http.document import Document, json_bytes
 from service.http.negotiation import Format
 from service.observability.request_trace import current_trace
 
@@ -134,7 +133,7 @@ def _encode(chosen: Format, answer: Answer, drawing: Drawing | None, max_png_pix
                 del whole[name]
             elif not array.flags.c_contiguous:
                 whole[name] = np.ascontiguousarray(array)
-        return orjson.dumps(whole, option=orjson.OPT_SERIALIZE_NUMPY)
+        return json_bytes(whole)
     if chosen is Format.NPZ:
         return encode_npz({**answer.arrays, **_facts_as_arrays(answer)})
     images = answer.__dict__.get("images")

@@ -16,6 +16,7 @@ from typing import Final
 
 from starlette.types import Scope
 
+from service.http.caching import vary_by
 from service.http.headers import first_header
 from service.http.origins import is_same_host
 from service.http.problems import ProblemError
@@ -72,7 +73,7 @@ class CrossOrigin:
                 response.
         """
         if self.is_on:
-            _vary(answer)
+            vary_by(answer, b"Origin")
         origin = None if is_whole else self._only
         for name, value in request:
             if name == b"origin":
@@ -149,12 +150,3 @@ def _remedy(origin: bytes) -> str:
         "Serve the page over HTTP: this origin is that of a file, and only VAE_CORS_ORIGINS=* would allow it."
     )
 
-
-def _vary(answer: Headers) -> None:
-    """Declare to caches that other origins receive other headers."""
-    for place, (name, value) in enumerate(answer):
-        if name == b"vary":
-            if b"origin" not in value.lower().replace(b" ", b"").split(b","):
-                answer[place] = (name, value + b", Origin")
-            return
-    answer.append((b"vary", b"Origin"))

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.http import caching
 from service.http.connection import connection_of
 from service.http.cross_origin import CrossOrigin
 from service.http.headers import first_header
@@ -183,7 +184,7 @@ class Envelope:
 
 
 def _add_headers(headers: list[tuple[bytes, bytes]], trace: Trace, resource_policy: bytes) -> None:
-    """Append to the raw headers of a response. No other code adds any of these, except Cache-Control."""
+    """Append to the raw headers of a response. No other code adds any of these, except for caches."""
     headers.append((b"x-request-id", trace.request_id.encode("ascii")))
     headers.append((b"server-timing", trace.server_timing().encode("ascii")))
     if trace.model is not None:
@@ -192,8 +193,7 @@ def _add_headers(headers: list[tuple[bytes, bytes]], trace: Trace, resource_poli
         headers.append((b"x-seed", b"%d" % trace.seed))
     headers.append((b"x-content-type-options", b"nosniff"))
     headers.append((b"cross-origin-resource-policy", resource_policy))
-    if not any(name == b"cache-control" for name, _ in headers):
-        headers.append((b"cache-control", b"no-store"))
+    caching.complete(headers)
 
 
 class BodyBudget:

@@ -91,7 +91,7 @@ def assert_documented(document: Document, method: str, path: str, answer: Answer
     standard = {
         "content-type", "content-length", "cache-control", "vary", "x-content-type-options", "etag",
         "last-modified", "content-security-policy", "referrer-policy", "accept-ranges", "date",
-        "cross-origin-resource-policy",
+        "cross-origin-resource-policy", "content-disposition", "content-encoding",
     }  # fmt: skip
     undocumented = set(answer.headers) - named - standard
     assert undocumented == set(), (path, undocumented)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -22,6 +21,7 @@ from service.api.resource import JSON, TEXT, PathParameter, Resource
 from service.api.responses import document_response
 from service.api.routing import route
 from service.app_state import AppState
+from service.http.document import json_bytes
 from service.http.headers import joined_header
 from service.http.negotiation import Format, choose_format
 from service.http.problem_documents import ProblemRow, ProblemTable, problem_row, problem_table
@@ -190,7 +190,7 @@ class HelpAndDocsRoutes:
     async def openapi(self, request: Request) -> Response:
         """The OpenAPI document."""
         document = self._document(prefix_of(request.scope))
-        return Response(orjson.dumps(document), media_type=JSON)
+        return Response(json_bytes(document), media_type=JSON)
 
     async def problems(self, request: Request) -> Response:
         """The table of problems, as text for people and as JSON for programs that request it."""

@@ -12,6 +12,7 @@ by a name in angle brackets; everything else is kept to the byte, or stands as d
     <
     < (npz of 612 bytes, …)         the body
 
+A body in gzip is shown unpacked; how long it was depends on the library.
 An answer whose headers are, but for its length, those of the last one of the same status and type says so:
 `< 200 as above, content-type: …, content-length: …`. A problem shows its type, title, status and remedy once.
 `errors` is `[the parts of detail]` where it holds one item and `detail` is the sentence of its four parts.
@@ -20,6 +21,7 @@ An answer whose headers are, but for its length, those of the last one of the sa
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import io
 import re
@@ -50,6 +52,7 @@ _SHOWN_NUMBERS: Final = 400
 _SAFE: Final = "< x-content-type-options: nosniff\n< cross-origin-resource-policy: same-site"
 _OF_EVERY_ANSWER: Final = {f"{_SAFE}\n< cache-control: no-store": "< (safe, no-store)", _SAFE: "< (safe)"}
 _OF_THE_BODY: Final = "<length of the body>"
+_NO_NEWLINE: Final = "(no newline at the end)"
 
 
 @dataclass(frozen=True)
@@ -104,12 +107,15 @@ def answer_lines(
     answer: Answer, varying: Varying = NOTHING_VARIES, *, line: str | None = None
 ) -> Iterator[str]:
     """The lines of an answer; `line` is its first one, where it came over a connection."""
+    packed = answer.header("content-encoding") == "gzip"
     own_id = answer.header("x-request-id")
     texts = dict(varying.texts)
     if _ID.fullmatch(own_id):
         texts[own_id] = "<id>"
-    body, is_length_kept = _with_names(answer, texts)
-    is_length_kept = is_length_kept and not (varying.body or varying.seed or _has_own_length(answer))
+    body, is_length_kept = _with_names(gzip.decompress(answer.body) if packed else answer.body, texts)
+    is_length_kept = is_length_kept and not (
+        varying.body or varying.seed or packed or _has_own_length(answer)
+    )
     yield f"< {answer.status if line is None else line}"
     headers = [
         f"< {name}: {_header_value(name.lower(), value, answer, varying, is_length_kept)}"
@@ -126,9 +132,9 @@ def answer_lines(
         yield from (f"< {line}" if line else "<" for line in _body_lines(answer, body))
 
 
-def _with_names(answer: Answer, texts: dict[str, str]) -> tuple[bytes, bool]:
+def _with_names(body: bytes, texts: dict[str, str]) -> tuple[bytes, bool]:
     """The body with its names in place of what varies, and whether its length is always the same."""
-    body, is_length_kept = answer.body, True
+    is_length_kept = True
     for text, name in texts.items():
         if text.encode() in body:
             body = body.replace(text.encode(), name.encode())
@@ -170,13 +176,16 @@ def _body_lines(answer: Answer, body: bytes) -> Iterable[str]:
 
 
 def _json_lines(body: bytes) -> list[str]:
-    lines = lines_of(body.decode())
-    return ["(JSON that is not compact)", *_text_lines(body)] if lines is None else lines
+    text = body.decode()
+    lines = lines_of(text.removesuffix("\n"))
+    if lines is None:
+        return ["(JSON that is not compact)", *_text_lines(body)]
+    return lines if text.endswith("\n") else [*lines, _NO_NEWLINE]
 
 
 def _text_lines(body: bytes) -> list[str]:
     lines = body.decode().split("\n")
-    return lines[:-1] if not lines[-1] else [*lines, "(no newline at the end)"]
+    return lines[:-1] if not lines[-1] else [*lines, _NO_NEWLINE]
 
 
 def _names_of_metrics(text: str) -> Iterator[str]:

@@ -256,7 +256,7 @@ def test_suffix_wins_over_accept_and_every_form_has_one(api: Caller) -> None:
         by_accept = api.get("/sample?seed=1&n=2", {"accept": content_type.partition(";")[0]})
         assert by_suffix.headers["content-type"] == content_type
         assert by_suffix.body == by_accept.body
-        assert by_accept.headers["vary"] == "Accept"
+        assert by_accept.headers["vary"].startswith("Accept")
 
 
 def test_form_that_does_not_exist_gets_406_with_those_that_do(api: Caller) -> None:

@@ -63,6 +63,16 @@ def negotiation(notebook: Notebook) -> None:
             ask.post(target, {"images": steps(1, _GREY)})
         ask.get("/models.json")
         ask.get("/models/mnist.json")
+    with notebook.application("by Accept-Encoding") as ask:
+        for coding in ("gzip", "br, gzip;q=0.5", "gzip;q=0, *", "identity, gzip;q=0.5", "br", ""):
+            ask.get("/sample?seed=7&n=9", accept_encoding=coding)
+        for target in ("/sample.txt?seed=7&n=40", "/sample.png?seed=7&n=40", "/sample.npy?seed=7&n=40"):
+            ask.get(target, accept_encoding="gzip")
+        ask.ask("HEAD", "/sample?seed=7&n=9", [("accept-encoding", "gzip")])
+        ask.get("/livez", accept_encoding="gzip")
+        ask.get("/livez", accept_encoding="gzip, identity;q=0")
+    with notebook.application("without compression", compression=False) as ask:
+        ask.get("/sample?seed=7&n=9", accept_encoding="gzip")
 
 
 def media_types(notebook: Notebook) -> None:
