@@ -16,15 +16,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from model_store.reference import version_number
 from service.api.call import Call, Floats, Q
 from service.api.operation import A, Operation
 from service.api.parameters import Drawing
 from service.api.request_arrays import BodyReader, is_quick_to_read, read_parameters
-from service.api.responses import HeadersAlone, NpyInParts, is_quick, respond
+from service.api.responses import HeadersAlone, NpyInParts, WholeResponse, is_quick, respond
 from service.api.routing import fast_paths, route
 from service.app_state import AppState
 from service.engine import Call as EngineCall
 from service.engine import LoadedModel, Parts
+from service.http.caching import Reuse
 from service.http.connection import connection_of
 from service.http.fast_routes import FastPath
 from service.http.headers import joined_header
@@ -48,6 +50,7 @@ class Endpoint(Generic[Q, A]):
         self._is_seeded = operation.is_seeded
         self._is_drawn = issubclass(operation.query, Drawing)
         self._has_arrays = bool(operation.arrays)
+        self._by_key = app_state.access.keys_required
         self._reader = BodyReader(
             operation.arrays,
             operation.body,
@@ -84,9 +87,18 @@ class Endpoint(Generic[Q, A]):
             self._timeout_s,
             trace,
         )
+        if request.scope["method"] == "POST":
+            return await self._answer(call, await self._run(call))
         if request.scope["method"] == "HEAD":
-            return self._headers_alone(call)
-        return await self._answer(call, await self._run(call))
+            response = self._headers_alone(call)
+        else:
+            response = await self._answer(call, await self._run(call))
+        response.may_be_kept(
+            self._reuse(call.parameters),
+            by_key=self._by_key,
+            by_accept="suffix" not in request.scope["path_params"],
+        )
+        return response
 
     def _admit(self, request: Request) -> tuple[Trace, EngineCall]:
         """Reject the request while the queue is full, before any of it is read.
@@ -162,7 +174,7 @@ class Endpoint(Generic[Q, A]):
             trace.seed = done.seed  # type: ignore[attr-defined]
         return done
 
-    async def _answer(self, call: Call[Q], done: A | NpyInParts) -> Response:
+    async def _answer(self, call: Call[Q], done: A | NpyInParts) -> WholeResponse:
         """Write the response here if that is quick, otherwise in a thread."""
         if isinstance(done, NpyInParts):
             return done
@@ -174,7 +186,14 @@ class Endpoint(Generic[Q, A]):
             respond, call.format, done, drawing=drawing, max_png_pixels=most
         )
 
-    def _headers_alone(self, call: Call[Q]) -> Response:
+    def _reuse(self, asked: Q) -> Reuse:
+        """Whether the same request receives the same response again: without chance, from one version."""
+        if self._is_seeded and getattr(asked, "seed", None) is None:
+            return Reuse.NEVER
+        _, _, version = (asked.model or "").partition("@")
+        return Reuse.ASKING if version_number(version) is None else Reuse.FIXED
+
+    def _headers_alone(self, call: Call[Q]) -> WholeResponse:
         """The response to HEAD."""
         outline = self._operation.outlined(call)
         call.trace.seed = outline.seed

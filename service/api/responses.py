@@ -22,6 +22,7 @@ from service.codecs.tensors import encode_npy, encode_npz, npy_header
 from service.codecs.text_art import braille
 from service.codecs.text_table import table
 from service.engine import CallerDisconnected, Parts
+from service.http.caching import Reuse, cache_control, vary_by
 from service.http.document import Document, json_bytes
 from service.http.negotiation import Format
 from service.observability.request_trace import current_trace
@@ -54,6 +55,20 @@ class WholeResponse(Response):
         self.background = None
         size = len(body) if length is None else length
         self.raw_headers = [_CONTENT_TYPES[form], (b"content-length", b"%d" % size), _VARY, *headers]
+
+    def may_be_kept(self, reuse: Reuse, *, by_key: bool, by_accept: bool) -> None:
+        """Add the headers for caches of a response to GET or HEAD; to POST, no cache keeps any.
+
+        Args:
+            reuse: Whether the same request receives the same response again.
+            by_key: Whether the request required an API key.
+            by_accept: Whether the Accept header chose the format, and not the path.
+        """
+        if not by_accept:
+            self.raw_headers.remove(_VARY)
+        self.raw_headers.append(cache_control(reuse, by_key=by_key))
+        if by_key:
+            vary_by(self.raw_headers, b"Authorization")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Send the head and the body in two messages."""
@@ -88,7 +103,7 @@ def _size(answer: Answer) -> int:
 
 def respond(
     chosen: Format, answer: Answer, *, drawing: Drawing | None = None, max_png_pixels: int = 0
-) -> Response:
+) -> WholeResponse:
     """One response.
 
     Args:
@@ -157,9 +172,29 @@ def _facts_as_arrays(answer: Answer) -> dict[str, NDArray[np.generic]]:
     }
 
 
-def document_response(document: Document, *, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON document, status 200."""
-    return Response(document.to_json(), media_type=Format.JSON.media_type, headers=headers)
+def document_response(
+    document: Document | bytes,
+    media_type: str = Format.JSON.media_type,
+    *,
+    reuse: Reuse = Reuse.NEVER,
+    by_key: bool = False,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """A document or a page, status 200.
+
+    Args:
+        document: The document, or its bytes.
+        media_type: Its media type.
+        reuse: What a cache may do with it.
+        by_key: Whether the request required an API key.
+        headers: Further headers.
+    """
+    body = document if isinstance(document, bytes) else document.to_json()
+    response = Response(body, media_type=media_type, headers=headers)
+    response.raw_headers.append(cache_control(reuse, by_key=by_key))
+    if by_key:
+        vary_by(response.raw_headers, b"Authorization")
+    return response
 
 
 class HeadersAlone(WholeResponse):

@@ -17,6 +17,7 @@ from service.api.responses import document_response
 from service.api.routing import route
 from service.app_state import AppState
 from service.engine import LoadedModel
+from service.http.caching import Reuse
 from service.http.document import Document
 from service.http.headers import joined_header
 from service.http.negotiation import Format, choose_format
@@ -194,7 +195,7 @@ class ModelRoutes:
         """Every loaded version, and every one that was refused."""
         self._check(request)
         app_state = self._app_state
-        return document_response(
+        return self._response(
             ModelList(
                 default=app_state.settings.default_model,
                 models=[ModelSummary(**_summary(model)) for model in app_state.registry.loaded()],
@@ -207,7 +208,10 @@ class ModelRoutes:
         self._check(request)
         model = await self._app_state.pool.run(self._app_state.registry.get, request.path_params["name"])
         current_trace().model = model.label
-        return document_response(_facts(model))
+        return self._response(_facts(model))
+
+    def _response(self, document: Document) -> Response:
+        return document_response(document, reuse=Reuse.ASKING, by_key=self._app_state.access.keys_required)
 
     def _check(self, request: Request) -> None:
         """Accept only JSON and no parameter."""

@@ -15,7 +15,8 @@ _BEFORE: Final = {
     "X-Request-Id": "Id in the server's log: the client's own if that is 1 to 64 of A-Z a-z 0-9 . _ : -",
     "Server-Timing": "Milliseconds spent reading, waiting, parsing, running and encoding, and in total.",
     "X-Model": "Label of the version that answered, `name@version`. On errors: if known by then.",
-    "X-Seed": "The seed of the response; sent again, it yields the same bytes. On errors: if known by then.",
+    "X-Seed": "The seed of the response; sent again, it yields the same z, pixels and figures. On errors: if "
+    "known by then.",
 }
 _AFTER: Final = {
     "X-Z": "For one image of at most 128 latents: its z, comma-separated.",

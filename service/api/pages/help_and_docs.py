@@ -21,6 +21,7 @@ from service.api.resource import JSON, TEXT, PathParameter, Resource
 from service.api.responses import document_response
 from service.api.routing import route
 from service.app_state import AppState
+from service.http.caching import Reuse
 from service.http.document import json_bytes
 from service.http.headers import joined_header
 from service.http.negotiation import Format, choose_format
@@ -158,14 +159,15 @@ class HelpAndDocsRoutes:
             zeros=[0] * (model.latent_size if model else 1),
             by_label=_by_label(base_url(request), model.labels) if model else "",
         )
-        return Response(text, media_type="text/plain")
+        return document_response(text.encode(), "text/plain", reuse=Reuse.ASKING)
 
     async def docs(self, request: Request) -> Response:
         """The page of Swagger UI, whose script this server provides."""
         self._app_state.address.report_ignored(request.scope)
-        return Response(
-            PAGE,
-            media_type="text/html",
+        return document_response(
+            PAGE.encode(),
+            "text/html",
+            reuse=Reuse.ASKING,
             headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Referrer-Policy": "no-referrer"},
         )
 
@@ -183,30 +185,31 @@ class HelpAndDocsRoutes:
         if name not in _ASSETS:
             raise ProblemError("unknown-path", "Only the files of GET /docs are here.")
         data = await self._app_state.pool.run((self._assets / name).read_bytes)
-        return Response(
-            data, headers={"Content-Type": _ASSETS[name], "Cache-Control": "public, max-age=86400"}
-        )
+        return document_response(data, _ASSETS[name], reuse=Reuse.FILE)
 
     async def openapi(self, request: Request) -> Response:
         """The OpenAPI document."""
         document = self._document(prefix_of(request.scope))
-        return Response(json_bytes(document), media_type=JSON)
+        return document_response(json_bytes(document), reuse=Reuse.ASKING)
 
     async def problems(self, request: Request) -> Response:
         """The table of problems, as text for people and as JSON for programs that request it."""
         accept = joined_header(request.scope, b"accept")
         if choose_format(suffix=None, accept=accept, forms=(Format.TEXT, Format.JSON)) is Format.TEXT:
             text = table_text(prefix_of(request.scope))
-            return Response(text, media_type="text/plain", headers={"Vary": "Accept"})
+            return document_response(
+                text.encode(), "text/plain", reuse=Reuse.ASKING, headers={"Vary": "Accept"}
+            )
         table = problem_table(prefix=prefix_of(request.scope))
-        return document_response(table, headers={"Vary": "Accept"})
+        return document_response(table, reuse=Reuse.ASKING, headers={"Vary": "Accept"})
 
     async def problem(self, request: Request) -> Response:
         """The document behind the `type` of a problem body."""
         kind = PROBLEMS.get(request.path_params["code"])
         if kind is None:
             raise ProblemError("unknown-path", "No problem has that code; GET /problems lists them.")
-        return document_response(problem_row(kind, prefix=prefix_of(request.scope)))
+        row = problem_row(kind, prefix=prefix_of(request.scope))
+        return document_response(row, reuse=Reuse.ASKING)
 
 
 def _by_label(url: str, labels: Sequence[str]) -> str:
