@@ -36,10 +36,13 @@ if TYPE_CHECKING:
         StoreWriteFailed,
         UnreadableFile,
         UnsafeFile,
+        VersionInUse,
+        VersionTaken,
     )
     from model_store.garbage import CollectionReport
     from model_store.golden import GoldenVectors
     from model_store.integrity import SizeLimits
+    from model_store.location import BUNDLED_STORE, STORE_VARIABLE, default_store_root
     from model_store.manifest import (
         BernoulliLikelihood,
         FileEntry,
@@ -59,7 +62,7 @@ if TYPE_CHECKING:
     )
     from model_store.prior import GaussianMixture, PriorMixtures
     from model_store.reference import ModelReference
-    from model_store.store import BUNDLED_STORE, STORE_VARIABLE, ModelStore, default_store_root
+    from model_store.store import ModelStore
     from model_store.verification import Examination, PublishedModel
     from model_store.version_id import VersionId
 
@@ -113,6 +116,8 @@ __all__ = [
     "UnreadableFile",
     "UnsafeFile",
     "VersionId",
+    "VersionInUse",
+    "VersionTaken",
     "default_store_root",
     "graph_specs",
 ]
@@ -120,6 +125,7 @@ __all__ = [
 #: The modules of the public names, those with the fewest imports first.
 _MODULES: Final = (
     "errors",
+    "location",
     "version_id",
     "reference",
     "aliases",
