@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from model_store.aliases import LATEST, STABLE
+    from model_store.default_store import DefaultStore, open_store
     from model_store.errors import (
         CorruptAliases,
         CorruptVersion,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from model_store.garbage import CollectionReport
     from model_store.golden import GoldenVectors
     from model_store.integrity import SizeLimits
-    from model_store.location import BUNDLED_STORE, STORE_VARIABLE, default_store_root
+    from model_store.location import BUNDLED_STORE, STORE_VARIABLE, default_store_root, own_store_root
     from model_store.manifest import (
         BernoulliLikelihood,
         FileEntry,
@@ -75,6 +76,7 @@ __all__ = [
     "CollectionReport",
     "CorruptAliases",
     "CorruptVersion",
+    "DefaultStore",
     "DigestMismatch",
     "Examination",
     "ExtraFile",
@@ -120,6 +122,8 @@ __all__ = [
     "VersionTaken",
     "default_store_root",
     "graph_specs",
+    "open_store",
+    "own_store_root",
 ]
 
 #: The modules of the public names, those with the fewest imports first.
@@ -136,6 +140,7 @@ _MODULES: Final = (
     "garbage",
     "verification",
     "store",
+    "default_store",
 )
 
 

@@ -17,6 +17,7 @@ from model_store import cli_output
 from model_store.adding import add_versions
 from model_store.aliases import STABLE, AliasTable
 from model_store.cli_output import Answer
+from model_store.default_store import open_store
 from model_store.errors import (
     CorruptVersion,
     InvalidReference,
@@ -29,7 +30,7 @@ from model_store.errors import (
     quoted,
 )
 from model_store.garbage import DEFAULT_OLDER_THAN_S
-from model_store.location import BUNDLED, STORE_VARIABLE, default_store_root
+from model_store.location import BUNDLED, STORE_VARIABLE
 from model_store.reference import ModelReference
 from model_store.release import add_version_flag
 from model_store.sources import Fetch, open_source
@@ -58,6 +59,9 @@ exit codes:
 A reference is NAME, NAME@VERSION or NAME@ALIAS; NAME alone means NAME@stable if that is set, otherwise the
 highest version. With --json, one document goes to standard output, and an error to standard error as
 {"error": CLASS, "message": TEXT, "exit_code": N}.
+
+Without --store and VAE_MODEL_STORE the store is your own: vae-service/models in $XDG_DATA_HOME or in
+~/.local/share. Until it exists, commands read the bundled store, and the first change copies it there.
 """
 
 Command = Callable[[ModelStore, argparse.Namespace], tuple[Answer, int]]
@@ -78,7 +82,7 @@ def _run(argv: Sequence[str] | None, fetch: Fetch | None) -> int:
     arguments.fetch = fetch
     as_json: bool = arguments.json
     try:
-        store = ModelStore(arguments.store or default_store_root())
+        store = open_store(arguments.store, tell=_tell)
         if arguments.command is not _add:
             _refuse_absent(store)
         command: Command = arguments.command
@@ -114,6 +118,11 @@ def _exit_code(error: StoreError) -> int:
         if isinstance(error, kind):
             return code
     return EXIT_CORRUPT
+
+
+def _tell(line: str) -> None:
+    """A line for the person, on standard error: standard output may be a document."""
+    print(f"vae-store: {line}", file=sys.stderr, flush=True)
 
 
 def _refuse_absent(store: ModelStore) -> None:
@@ -325,7 +334,7 @@ def _add_common(parser: argparse.ArgumentParser, *, store: object, as_json: obje
         type=Path,
         default=store,
         metavar="DIR",
-        help=f"the store's directory (default: {STORE_VARIABLE}, or else the bundled one)",
+        help=f"the store's directory (default: {STORE_VARIABLE}, or else your own; see 'vae-store --help')",
     )
     parser.add_argument(
         "--json", action="store_true", default=as_json, help="print one JSON document instead of text"
