@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,7 +14,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from model_store import ModelStore, default_store_root
+from model_store import ModelStore, open_store
 from model_store.release import release
 from service.api.endpoint import Endpoints
 from service.api.native.models import ModelRoutes
@@ -75,7 +74,7 @@ def create_app(
     trusted = _trusted_proxies(settings)
     telemetry = telemetry_config(settings)
     mirror = _mirror(settings)
-    store = ModelStore(mirror.directory if mirror else Path(settings.model_store or default_store_root()))
+    store = ModelStore(mirror.directory) if mirror else open_store(settings.model_store)
     threads = settings.threads or allowed_threads().threads
     limits = Limits(
         max_images=settings.max_images,

@@ -115,6 +115,7 @@ def _supervise(settings: Settings, given: Sequence[str]) -> int:
 
     configure_logging(log_format=settings.log_format, level=settings.log_level)
     _log_ignored_variables()
+    _log_shared_packages()
     try:
         return Supervisor(settings, given).run()
     except AddressError as error:
@@ -138,6 +139,7 @@ def _run(settings: Settings, started_s: float, place: WorkerPlace | None) -> int
     configure_logging(log_format=settings.log_format, level=settings.log_level, worker=worker)
     if place is None:
         _log_ignored_variables()
+        _log_shared_packages()
     budget = thread_budget(settings, place)
     settings = settings.model_copy(update={"threads": budget.threads})
     if worker is not None:
@@ -169,15 +171,27 @@ def _log_ignored_variables() -> None:
         )
 
 
+def _log_shared_packages() -> None:
+    """Log the distributions that overwrite files of this one, in an environment that is not its own."""
+    from model_store.ownership import warning_of_shared_packages  # noqa: PLC0415
+    from service.log_fields import fields  # noqa: PLC0415
+
+    if warning := warning_of_shared_packages():
+        _log.warning("packages of another distribution", extra=fields(reason=warning))
+
+
 def _check(settings: Settings) -> int:
     """Verify every version in the store and run its golden vectors, as a start does, without serving."""
     from model_store import ModelNotFound, StoreError  # noqa: PLC0415
+    from model_store.ownership import warning_of_shared_packages  # noqa: PLC0415
     from service.app import create_app  # noqa: PLC0415
     from service.app_state import AppState  # noqa: PLC0415
     from service.engine import EngineError  # noqa: PLC0415
     from service.observability.logs import configure_logging  # noqa: PLC0415
 
     configure_logging(log_format="text", level="critical")
+    if warning := warning_of_shared_packages():
+        print(f"warning: {warning}", file=sys.stderr)
     app_state: AppState = create_app(settings).state.app_state
     registry, store = app_state.registry, app_state.store
     print(f"store {app_state.store_root}")

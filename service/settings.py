@@ -141,7 +141,8 @@ class Settings(BaseSettings):
 
     model_store: Annotated[Path | str | None, BeforeValidator(_store), Unit("directory | address")] = None
     """Location of the published models: a directory, or an address such as `s3://bucket/prefix`, which the
-    server copies to `store_cache` (extra `s3`). Left out: the store inside the package."""
+    server copies to `store_cache` (extra `s3`). Left out: your own store, `vae-service/models` in
+    `$XDG_DATA_HOME` or in `~/.local/share`; while it does not exist, the store inside the package."""
 
     store_cache: Annotated[Path | None, Unit("directory")] = None
     """Directory of the local copy of a store with an address. Left out: `vae-service` in the user's cache

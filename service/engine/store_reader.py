@@ -90,7 +90,8 @@ class StoreReader:
 
     def snapshot(self, catalogue: Catalogue) -> StoreSnapshot:
         """The directories of the store, and the files of refused versions."""
-        files = set(take_snapshot(self._store.root, root=self._store.root, depth=2))
+        root = self._store.root
+        files = set(take_snapshot(root, root=root, depth=2))
         for version in catalogue.refused:
             files |= self._files_of(version)
         return frozenset(files)

@@ -128,6 +128,9 @@ NOT_RUN: Final[dict[str, Check]] = {
     "docker compose --profile monitoring up": holds("docker-compose.yml", "profiles: [monitoring]"),
     "EXTRAS=telemetry docker compose build": holds("docker-compose.yml", "EXTRAS: ${EXTRAS:-}"),
     "docker compose run --rm server vae-store list": holds(DOCKER, "run --rm server vae-store list"),
+    "docker compose run --rm server vae-store add bundled": holds(
+        DOCKER, "run --rm server vae-store add bundled"
+    ),
     "TRAINING_DATA=$PWD/data/mnist docker compose --profile train run --rm train fit --recipe quick "
     "--data /data --out quick": holds(DOCKER, "\ntrain fit --recipe quick --data /data"),
     "docker compose --profile train run --rm train export quick --name mnist --alias stable": holds(
