@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from service.engine.errors import CallerDisconnected, DeadlineExceeded, EngineStopped, InferenceFailed
 from service.engine.observer import EngineObserver
 from service.engine.runtime.batch_invariance import FULL, BatchInvariantGraph
-from service.engine.runtime.call import Call
+from service.engine.runtime.call import Batch, Call
 from service.engine.runtime.worker_pool import WorkerPool
 
 #: Longest estimated run that may occupy the event loop.
@@ -293,6 +293,8 @@ class _Batch:
         at = 0
         for job, first, last in slices:
             size = last - first
+            if job.call.batches is not None:
+                job.call.batches.append(Batch(rows=len(outputs[0]), calls=len(slices), run_s=run_s))
             self._store(job, first, tuple(output[at : at + size] for output in outputs), run_s)
             at += size
         queue._observer.run(
