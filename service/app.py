@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
@@ -20,6 +20,7 @@ from model_store.release import release
 from service.api.endpoint import Endpoints
 from service.api.native.models import ModelRoutes
 from service.api.native.table import OPERATIONS
+from service.api.open_inference.core import OpenInference
 from service.api.openapi.document import openapi_document
 from service.api.openapi.examples import ExampleModel
 from service.api.openapi.headers import EXPOSED_HEADERS
@@ -46,9 +47,14 @@ from service.observability.telemetry import SpanFacts, sending, telemetry_config
 from service.security.access import Access, AccessGuard
 from service.security.cors import Preflight
 from service.security.hosts import HostGuard
-from service.settings import Settings, SettingsError
+from service.settings import ExtraNotInstalled, Settings, SettingsError
 from service.store_mirror import MirrorError, StoreMirror, cache_directory
 from service.thread_pool import WorkPool
+
+if TYPE_CHECKING:
+    from fastapi.telemetry import TelemetryConfig
+
+    from service.api.open_inference.grpc.server import GrpcServer
 
 __all__ = ["create_app"]
 
@@ -68,7 +74,7 @@ def create_app(
 
     Raises:
         SettingsError: The key file of the settings is unusable, a trusted proxy is no address, or the
-            libraries for telemetry or for the store's address are not installed.
+            libraries for telemetry, for gRPC or for the store's address are not installed.
     """
     trusted = _trusted_proxies(settings)
     telemetry = telemetry_config(settings)
@@ -112,6 +118,7 @@ def create_app(
             yield
 
     endpoints = Endpoints(operations, app_state)
+    budget = BodyBudget(settings.max_buffered_bytes)
     table = limit_table(settings, operations)
     app = _Application(
         title="vae-service",
@@ -149,6 +156,7 @@ def create_app(
     app.openapi = document  # type: ignore[method-assign]
     app.state.app_state = app_state
     app.state.telemetry = telemetry
+    app.state.grpc = _grpc_server(app_state, OpenInference(app_state), budget, telemetry)
     app.edge = (
         *_behind_proxies(settings, app_state.address, trusted),
         *([Middleware(SpanFacts)] if settings.telemetry else []),
@@ -163,7 +171,7 @@ def create_app(
         Middleware(
             BodyCeiling,
             max_bytes=settings.max_body_bytes,
-            budget=BodyBudget(settings.max_buffered_bytes),
+            budget=budget,
         ),
         Middleware(
             FastPaths,
@@ -176,6 +184,33 @@ def create_app(
         app.router.routes.extend(part.routes())
     _refuse_own_path(settings.root_path, app)
     return app
+
+
+def _grpc_server(
+    app_state: AppState, core: OpenInference, budget: BodyBudget, telemetry: TelemetryConfig
+) -> GrpcServer | None:
+    """The server of the gRPC port, which `service.process` opens; None without such a port."""
+    if app_state.settings.grpc_port is None:
+        return None
+    try:
+        import grpc  # noqa: F401, PLC0415
+        from google.protobuf.message import Message  # noqa: F401, PLC0415
+    except ImportError as error:
+        raise ExtraNotInstalled(
+            "--grpc-port or VAE_GRPC_PORT: expected the extra to be installed, but Python finds no "
+            f"{error.name}. Install vae-service[grpc], or leave out the port."
+        ) from None
+    from service.api.open_inference.grpc.server import GrpcServer  # noqa: PLC0415  (60 ms)
+    from service.observability.rpc_metrics import RpcMetrics  # noqa: PLC0415
+    from service.observability.rpc_spans import RpcSpans  # noqa: PLC0415
+
+    return GrpcServer(
+        app_state,
+        core,
+        budget=budget,
+        metrics=RpcMetrics(app_state.metrics),
+        spans=RpcSpans(telemetry) if app_state.settings.telemetry else None,
+    )
 
 
 def _mirror(settings: Settings) -> StoreMirror | None:

@@ -195,6 +195,12 @@ _TABLE: Final[tuple[_Set | FixedLimit, ...]] = (
         "refused, and closed",
         ("too-many-connections",),
     ),
+    _Set(
+        "max_grpc_calls",
+        "gRPC calls answered at a time, and open streams, without health checks",
+        "refused, with the time to come back",
+        ("too-busy",),
+    ),
     _Set("shutdown_grace_s", "running requests after SIGTERM", "ended", ("shutting-down",)),
     _Set(
         "max_loaded_models",
