@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from model_store.release import release
 from service.api.endpoint import Endpoints
 from service.api.native.models import ModelRoutes
 from service.api.native.table import OPERATIONS
+from service.api.open_inference.core import OpenInference
+from service.api.open_inference.rest import OpenInferenceRoutes
 from service.api.openapi.document import openapi_document
 from service.api.openapi.examples import ExampleModel
 from service.api.openapi.headers import EXPOSED_HEADERS
@@ -31,16 +34,17 @@ from service.api.operators.limits_table import limit_table
 from service.api.pages.help_and_docs import HelpAndDocsRoutes
 from service.api.resource import ResourceRoutes
 from service.app_state import AppState, Lifecycle
-from service.engine import ModelRegistry, WorkerPool, allowed_threads
+from service.engine import ModelRegistry, UnloadedNames, WorkerPool, allowed_threads
 from service.http.addresses import TrustedProxies
 from service.http.cross_origin import CrossOrigin
 from service.http.exception_handlers import EXCEPTION_HANDLERS
-from service.http.fast_routes import FastPaths
+from service.http.fast_routes import FastPaths, no_path
 from service.http.forwarded import ForwardedHeaders
 from service.http.middleware import BodyBudget, BodyCeiling, Envelope
 from service.http.parameters import Limits
 from service.http.public_address import PublicAddress, PublicPaths
 from service.lifespan import run_services
+from service.observability.inference_metrics import SHARED_DIRECTORY
 from service.observability.metrics import Metrics
 from service.observability.telemetry import SpanFacts, sending, telemetry_config
 from service.security.access import Access, AccessGuard
@@ -96,6 +100,7 @@ def create_app(
             max_batch=settings.max_images,
             worker_pool=worker_pool,
             observer=metrics.engine,
+            unloaded=UnloadedNames(_shared_directory() if reload_siblings is not None else None),
         ),
         pool=WorkPool(max(2, threads)),
         metrics=metrics,
@@ -112,6 +117,8 @@ def create_app(
             yield
 
     endpoints = Endpoints(operations, app_state)
+    open_inference = OpenInference(app_state) if settings.open_inference else None
+    open_inference_routes = [OpenInferenceRoutes(app_state, open_inference)] if open_inference else []
     table = limit_table(settings, operations)
     app = _Application(
         title="vae-service",
@@ -140,6 +147,7 @@ def create_app(
 
     resources: tuple[ResourceRoutes, ...] = (
         ModelRoutes(app_state),
+        *open_inference_routes,
         HealthRoutes(app_state),
         AdministrationRoutes(app_state),
         LimitRoutes(table),
@@ -158,6 +166,7 @@ def create_app(
             access_log=settings.access_log,
             is_draining=lambda: app_state.lifecycle.draining,
             cross_origin=app_state.cross_origin,
+            open_inference=settings.open_inference,
         ),
         *_doors(app_state),
         Middleware(
@@ -169,6 +178,7 @@ def create_app(
             FastPaths,
             paths=endpoints.fast_paths(),
             exception_handlers=EXCEPTION_HANDLERS,
+            find=open_inference_routes[0].fast_path if open_inference_routes else no_path,
         ),
     )
     app.router.routes.extend(endpoints.routes())
@@ -176,6 +186,12 @@ def create_app(
         app.router.routes.extend(part.routes())
     _refuse_own_path(settings.root_path, app)
     return app
+
+
+def _shared_directory() -> Path | None:
+    """The directory of unloaded names, if several workers share one."""
+    shared = os.environ.get(SHARED_DIRECTORY)
+    return Path(shared) / "unloaded" if shared else None
 
 
 def _mirror(settings: Settings) -> StoreMirror | None:
