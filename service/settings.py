@@ -218,6 +218,10 @@ class Settings(BaseSettings):
     """Maximum number of pixels of a PNG response: it grows with the square of `scale`, and compression takes
     time."""
 
+    open_inference: Annotated[bool, Unit("true | false")] = True
+    """Serve the Open Inference Protocol under /v2, for clients of Triton and KServe, with the same models,
+    limits and keys."""
+
     log_format: Annotated[Literal["auto", "text", "json"], Unit("auto | text | json")] = "auto"
     """`auto` writes text to a terminal and one JSON object per line to anything else."""
 

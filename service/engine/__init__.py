@@ -66,6 +66,7 @@ from service.engine.registry import ModelRegistry
 from service.engine.runtime.call import Batch, Call, priority_head_start_s
 from service.engine.runtime.cpu_quota import ThreadBudget, allowed_threads
 from service.engine.runtime.worker_pool import WorkerPool
+from service.engine.unloaded_names import UnloadedNames
 
 __all__ = [
     "BINARISE",
@@ -117,6 +118,7 @@ __all__ = [
     "TraversalPlan",
     "UnknownLabel",
     "UnknownModel",
+    "UnloadedNames",
     "WorkerPool",
     "allowed_threads",
     "decode",

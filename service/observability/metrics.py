@@ -20,13 +20,12 @@ from prometheus_client import (
 from prometheus_client import values as shared_values
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from service.observability.inference_metrics import SHARED_DIRECTORY, InferenceMetrics
 from service.observability.process_metrics import ProcessMetrics
 from service.observability.tallies import BulkHistogram, Tallies
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-#: Directory in which prometheus_client shares the values of several workers. The supervisor sets it.
-SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 #: A reader may take as long as it needs while it continues to read.
@@ -203,7 +202,7 @@ class Metrics:
         )
         """What does a reload cost?"""
 
-        self._process = ProcessMetrics(registry)
+        self._process, self.inferences = ProcessMetrics(registry), InferenceMetrics(registry)
         self._known_models: set[tuple[str, str]] = set()
         self.engine = EngineMetrics(self)
 
@@ -311,6 +310,7 @@ class Metrics:
         self.engine.flush()
         for flush in self.flushed_too:
             flush()
+        self.inferences.flush()
 
     def render(self) -> bytes:
         """Prometheus text, format 0.0.4.

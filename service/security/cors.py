@@ -20,12 +20,15 @@ from service.http.headers import first_header, joined_header
 from service.http.problems import ProblemError
 
 ALLOWED_METHODS: Final = ("GET", "HEAD", "POST")
-#: Headers that every page may send come first; OpenTelemetry adds the last three in a browser.
+#: Headers that every page may send come first; two are of the Open Inference Protocol; OpenTelemetry adds
+#: the last three in a browser.
 ALLOWED_HEADERS: Final = (
     "Accept",
     "Accept-Language",
     "Content-Language",
     "Content-Type",
+    "Content-Encoding",
+    "Inference-Header-Content-Length",
     "Authorization",
     "X-Request-Id",
     "traceparent",

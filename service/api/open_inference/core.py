@@ -5,14 +5,17 @@ Methods raise the errors of the engine, the codecs or `ProblemError`; `service.h
 the first two into the third.
 
     admit ─▶ (read the message) ─▶ infer ─▶ (send the message)
+
+A transport that needs the model to read a message calls `find` before, and reads inside of `counting`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from service.api.open_inference import inference
 from service.api.open_inference.messages import InferenceRequest, InferenceResponse
@@ -20,7 +23,6 @@ from service.api.open_inference.metadata import (
     ModelConfig,
     ModelMetadata,
     ServerMetadata,
-    StatisticsList,
     model_config,
     model_metadata,
     server_metadata,
@@ -28,9 +30,11 @@ from service.api.open_inference.metadata import (
 from service.api.open_inference.names import ModelNames, ServedModel
 from service.api.open_inference.parameters import InferenceParameters, read_parameters
 from service.api.open_inference.repository import Repository
-from service.api.open_inference.statistics import Statistics
+from service.api.open_inference.statistics import Statistics, StatisticsList
+from service.api.readiness import require_ready
 from service.app_state import AppState
 from service.engine import Batch, Call, priority_head_start_s
+from service.http.problems import ProblemError
 from service.observability.request_trace import Trace
 
 #: Values that are written as bytes on the event loop; text takes longer.
@@ -57,7 +61,7 @@ class OpenInference:
         self._app_state = app_state
         self._timeout_s = app_state.settings.request_timeout_s
         self.names = ModelNames(app_state)
-        self.statistics = Statistics()
+        self.statistics = Statistics(app_state.metrics.inferences)
         self.repository = Repository(app_state, self.names)
 
     # Inference
@@ -78,6 +82,32 @@ class OpenInference:
         limit_s = self._timeout_s if timeout_s is None else min(self._timeout_s, timeout_s)
         return Arrival(now_s, now_s + limit_s, is_disconnected)
 
+    async def find(self, name: str, version: str, trace: Trace) -> ServedModel:
+        """The model of a request, which its trace then names.
+
+        Args:
+            name: Name of the model in the protocol, such as `mnist-encoder`.
+            version: A number of the store; empty: the version of the default alias.
+            trace: That of the request.
+
+        Raises:
+            UnknownModel: There is no such model or version.
+            ModelUnavailable: It exists and cannot be served.
+            NoPrior: The sampler of a version without a prior.
+        """
+        model = await self.names.find(name, version)
+        trace.model = model.loaded.label
+        return model
+
+    @contextlib.contextmanager
+    def counting(self, model: ServedModel, trace: Trace) -> Iterator[None]:
+        """Count an error inside as a failed request of the model: of its message, its tensors or its run."""
+        try:
+            yield
+        except BaseException:
+            self.statistics.failed(model, trace)
+            raise
+
     async def infer(
         self,
         request: InferenceRequest,
@@ -86,6 +116,7 @@ class OpenInference:
         write: Callable[[InferenceResponse], W],
         *,
         quick_values: int = QUICK_VALUES_AS_BYTES,
+        model: ServedModel | None = None,
     ) -> W:
         """Answer one request, and count it.
 
@@ -96,16 +127,16 @@ class OpenInference:
             write: Turns the response into the transport's message, in the phase `encode`. It runs in a thread
                 if there are many values.
             quick_values: Maximum number of values for which `write` runs on the event loop.
+            model: The result of `find` for the request, if the transport needed it to read the message.
 
         Raises:
             CodecError: The tensors do not fit the model.
             EngineError: As the operations of the engine.
             ProblemError: `invalid-value`, about a parameter.
         """
-        model = await self.names.find(request.model, request.version)
-        trace.model = model.loaded.label
-        call: Call | None = None
-        try:
+        if model is None:
+            model = await self.find(request.model, request.version, trace)
+        with self.counting(model, trace):
             chosen = inference.choose_outputs(model, request)
             parameters = read_parameters(model.part, request.parameters, self._app_state.limits)
             work = await self._read(model, request, parameters, trace)
@@ -124,9 +155,6 @@ class OpenInference:
                 parameters=facts,
             )
             written = await self._write(response, trace, write, quick_values)
-        except BaseException:
-            self.statistics.failed(model, trace)
-            raise
         self.statistics.succeeded(model, trace, rows=work.rows, batches=call.batches or ())
         return written
 
@@ -174,8 +202,19 @@ class OpenInference:
     @property
     def is_ready(self) -> bool:
         """Whether requests for the default model can be answered; False while the server stops."""
-        lifecycle = self._app_state.lifecycle
-        return lifecycle.loaded and not lifecycle.draining and self._app_state.registry.readiness().ready
+        try:
+            self.require_ready()
+        except ProblemError:
+            return False
+        return True
+
+    def require_ready(self) -> None:
+        """Check that requests for the default model can be answered, as /readyz does.
+
+        Raises:
+            ProblemError: `shutting-down` or `not-ready`.
+        """
+        require_ready(self._app_state)
 
     def server_metadata(self) -> ServerMetadata:
         """The server."""
@@ -196,7 +235,4 @@ class OpenInference:
         Raises:
             UnknownModel: There is no such model or version.
         """
-        models: Any = self.names.loaded()
-        if name:
-            models = [await self.names.find(name, version)]
-        return StatisticsList(model_stats=[self.statistics.of(model) for model in models])
+        return self.statistics.of([await self.names.find(name, version)] if name else self.names.loaded())

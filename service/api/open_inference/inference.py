@@ -58,7 +58,7 @@ def choose_input(model: ServedModel, request: InferenceRequest) -> tuple[TensorS
     Raises:
         InvalidValue: No input, an unknown one, one twice, or several of which there may be one.
     """
-    specs = {spec.name: spec for spec in model.inputs}
+    specs = {spec.name: spec for spec in model.accepted_inputs}
     names = " or ".join(specs)
     for at, tensor in enumerate(request.inputs):
         if tensor.name not in specs:

@@ -11,7 +11,6 @@ from pydantic import WithJsonSchema
 
 from model_store.release import release
 from service.api.open_inference.names import ServedModel
-from service.api.open_inference.statistics import ModelStatistics
 from service.api.open_inference.tensors import TensorSpec
 from service.http.document import Document
 
@@ -61,7 +60,7 @@ class ModelMetadata(Document):
     """Versions in the store."""
     platform: str
     inputs: list[TensorMetadata]
-    """A request has exactly one of them."""
+    """`x` may be replaced by `image`, BYTES [-1]: picture files."""
     outputs: list[TensorMetadata]
 
 
@@ -73,8 +72,6 @@ class ConfigTensor(Document):
     """Such as `TYPE_FP32`."""
     dims: list[int]
     """Shape of one row."""
-    optional: bool = False
-    """Whether a request may leave it out: exactly one of the optional inputs is required."""
 
 
 class ModelConfig(Document):
@@ -107,12 +104,6 @@ class IndexEntry(Document):
     state: Literal["READY", "UNAVAILABLE"]
     reason: str
     """Why it is unavailable; empty if it is ready."""
-
-
-class StatisticsList(Document):
-    """Statistics of models."""
-
-    model_stats: list[ModelStatistics]
 
 
 class Live(Document):
@@ -152,14 +143,13 @@ def model_metadata(model: ServedModel, versions: tuple[str, ...]) -> ModelMetada
 
 def model_config(model: ServedModel) -> ModelConfig:
     """The configuration of one model."""
-    is_choice = len(model.inputs) > 1
     return ModelConfig(
         name=model.name,
         platform=PLATFORM,
         backend=BACKEND,
         max_batch_size=model.max_batch,
         version_policy={"specific": {"versions": [model.loaded.id.version]}},
-        input=[_config_tensor(spec, optional=is_choice) for spec in model.inputs],
+        input=[_config_tensor(spec) for spec in model.inputs],
         output=[_config_tensor(spec) for spec in model.outputs],
         dynamic_batching={},
     )
@@ -179,6 +169,5 @@ def _tensor(spec: TensorSpec) -> TensorMetadata:
     return TensorMetadata(name=spec.name, datatype=spec.datatype, shape=list(spec.shape))
 
 
-def _config_tensor(spec: TensorSpec, *, optional: bool = False) -> ConfigTensor:
-    kind = "STRING" if spec.datatype == "BYTES" else spec.datatype
-    return ConfigTensor(name=spec.name, data_type=f"TYPE_{kind}", dims=list(spec.row), optional=optional)
+def _config_tensor(spec: TensorSpec) -> ConfigTensor:
+    return ConfigTensor(name=spec.name, data_type=f"TYPE_{spec.datatype}", dims=list(spec.row))

@@ -14,6 +14,7 @@ A model of the store may itself be called `digits-encoder`. The longest name tha
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -56,8 +57,13 @@ class ServedModel:
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """Its inputs. A request has exactly one of them."""
+        """Its inputs, as its metadata states them: programs that generate requests send all of these."""
         return _tensors(self.part, self.loaded.image_shape, self.loaded.latent_size)[0]
+
+    @property
+    def accepted_inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs of which a request has exactly one: `image` may stand for `x`."""
+        return (*self.inputs, _PICTURE) if self.part in (Part.WHOLE, Part.ENCODER) else self.inputs
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
@@ -65,9 +71,17 @@ class ServedModel:
         return _tensors(self.part, self.loaded.image_shape, self.loaded.latent_size)[1]
 
     @property
+    def row_values(self) -> int:
+        """Numbers of one row of its input."""
+        return math.prod(self.inputs[0].row)
+
+    @property
     def max_batch(self) -> int:
         """Maximum number of rows of a request."""
         return self.loaded.max_batch
+
+
+_PICTURE: Final = TensorSpec("image", "BYTES", (-1,))
 
 
 @functools.lru_cache(maxsize=256)
@@ -76,15 +90,14 @@ def _tensors(
 ) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Inputs and outputs."""
     x = TensorSpec("x", "FP32", (-1, *image))
-    picture = TensorSpec("image", "BYTES", (-1,))
     seed = TensorSpec("seed", "INT64", (-1,))
     z = TensorSpec("z", "FP32", (-1, latent))
     mu = TensorSpec("mu", "FP32", (-1, latent))
     logvar = TensorSpec("logvar", "FP32", (-1, latent))
     x_hat = TensorSpec("x_hat", "FP32", (-1, *image))
     return {
-        Part.WHOLE: ((x, picture), (mu, logvar, x_hat)),
-        Part.ENCODER: ((x, picture), (mu, logvar)),
+        Part.WHOLE: ((x,), (mu, logvar, x_hat)),
+        Part.ENCODER: ((x,), (mu, logvar)),
         Part.DECODER: ((z,), (x_hat,)),
         Part.SAMPLER: ((seed,), (z, x_hat)),
     }[part]

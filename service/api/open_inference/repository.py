@@ -75,4 +75,6 @@ class Repository:
         self._after("model unloaded over the protocol", base)
 
     def _after(self, event: str, name: str) -> None:
+        if self._app_state.reload_siblings is not None:
+            self._app_state.reload_siblings()
         _log.info(event, extra=fields(name=name))

@@ -1,4 +1,4 @@
-"""Counts and times of each model of the protocol, since the start of the process.
+"""Counts and times of each model of the protocol, since the start of the server.
 
 Knows names, rows and nanoseconds. Knows nothing of requests or messages. The times come
 from the trace of each request, as do its log line and its metrics.
@@ -7,15 +7,19 @@ from the trace of each request, as do its log line and its metrics.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
 
 from service.api.open_inference.names import ServedModel
 from service.engine import Batch
 from service.http.document import Document
+from service.observability.inference_metrics import InferenceMetrics, InferenceTotals
 from service.observability.request_trace import Trace
 
-_NS_PER_S = 1_000_000_000
+_NS_PER_S: Final = 1_000_000_000
+_MS_PER_S: Final = 1_000
+#: Phases of a trace, and their names in the metrics, in the order of the protocol's statistics.
+_PARTS: Final = (("queue", "queue"), ("parse", "input"), ("run", "infer"), ("encode", "output"))
 
 
 class Duration(Document):
@@ -71,41 +75,23 @@ class ModelStatistics(Document):
     """Runs for them."""
     inference_stats: InferenceStatistics
     batch_stats: list[BatchStatistics]
+    """Runs by their size; empty for a server with several workers."""
 
 
-@dataclass(slots=True)
-class _Sum:
-    count: float = 0
-    s: float = 0.0
+class StatisticsList(Document):
+    """Statistics of models."""
 
-    def add(self, seconds: float, count: float = 1) -> None:
-        self.count += count
-        self.s += seconds
-
-    def document(self) -> Duration:
-        return Duration(count=round(self.count), ns=round(self.s * _NS_PER_S))
-
-
-_PHASES = {"queue": "queue", "parse": "compute_input", "run": "compute_infer", "encode": "compute_output"}
-
-
-@dataclass(slots=True)
-class _Kept:
-    last_ms: int = 0
-    rows: int = 0
-    runs: float = 0.0
-    success: _Sum = field(default_factory=_Sum)
-    fail: _Sum = field(default_factory=_Sum)
-    phases: dict[str, _Sum] = field(default_factory=lambda: {phase: _Sum() for phase in _PHASES})
-    sizes: dict[int, _Sum] = field(default_factory=dict)
+    model_stats: list[ModelStatistics]
 
 
 class Statistics:
-    """The statistics of one process. Only the event loop calls it."""
+    """The statistics of all models. Only the event loop calls it."""
 
-    def __init__(self, wall_clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, metrics: InferenceMetrics, wall_clock: Callable[[], float] = time.time) -> None:
+        self._metrics = metrics
         self._wall_clock = wall_clock
-        self._kept: dict[tuple[str, str], _Kept] = {}
+        #: Number and seconds of the runs by size, of this process alone.
+        self._sizes: dict[tuple[str, str], dict[int, list[float]]] = {}
 
     def succeeded(self, model: ServedModel, trace: Trace, *, rows: int, batches: Iterable[Batch]) -> None:
         """Count an answered request.
@@ -116,45 +102,70 @@ class Statistics:
             rows: Rows of the request.
             batches: The runs that contained its rows.
         """
-        kept = self._of(model)
-        kept.last_ms = round(self._wall_clock() * 1000)
-        kept.rows += rows
-        kept.success.add(trace.elapsed_s())
-        for phase, total in kept.phases.items():
-            total.add(trace.phases.get(phase, 0.0))
+        totals = self._metrics.of(model.name, model.version)
+        totals.success += 1
+        totals.success_s += trace.elapsed_s()
+        totals.rows += rows
+        totals.last_s = self._wall_clock()
+        for phase, part in _PARTS:
+            totals.parts_s[part] += trace.phases.get(phase, 0.0)
+        sizes = self._sizes.setdefault((model.name, model.version), {})
         for batch in batches:
             share = 1.0 / batch.calls
-            kept.runs += share
-            kept.sizes.setdefault(batch.rows, _Sum()).add(batch.run_s * share, share)
+            totals.runs += share
+            size = sizes.setdefault(batch.rows, [0.0, 0.0])
+            size[0] += share
+            size[1] += share * batch.run_s
 
     def failed(self, model: ServedModel, trace: Trace) -> None:
         """Count a request whose response is an error."""
-        self._of(model).fail.add(trace.elapsed_s())
+        totals = self._metrics.of(model.name, model.version)
+        totals.fail += 1
+        totals.fail_s += trace.elapsed_s()
 
-    def of(self, model: ServedModel) -> ModelStatistics:
-        """The statistics of one model; zeros before its first request."""
-        kept = self._kept.get((model.name, model.version), _Kept())
-        none = Duration(count=0, ns=0)
+    def of(self, models: Iterable[ServedModel]) -> StatisticsList:
+        """The statistics of some models; zeros before the first request."""
+        every = self._metrics.totals()
+        return StatisticsList(model_stats=[self._document(model, every) for model in models])
+
+    def _document(
+        self, model: ServedModel, every: Mapping[tuple[str, str], InferenceTotals]
+    ) -> ModelStatistics:
+        key = (model.name, model.version)
+        totals = every.get(key, InferenceTotals())
+        answered = round(totals.success)
+        queue, read, infer, write = (_duration(answered, totals.parts_s[part]) for _, part in _PARTS)
+        sizes = {} if self._metrics.is_shared else self._sizes.get(key, {})
         return ModelStatistics(
             name=model.name,
             version=model.version,
-            last_inference=kept.last_ms,
-            inference_count=kept.rows,
-            execution_count=round(kept.runs),
+            last_inference=round(totals.last_s * _MS_PER_S),
+            inference_count=round(totals.rows),
+            execution_count=round(totals.runs),
             inference_stats=InferenceStatistics(
-                success=kept.success.document(),
-                fail=kept.fail.document(),
-                cache_hit=none,
-                cache_miss=none,
-                **{_PHASES[phase]: total.document() for phase, total in kept.phases.items()},
+                success=_duration(answered, totals.success_s),
+                fail=_duration(totals.fail, totals.fail_s),
+                queue=queue,
+                compute_input=read,
+                compute_infer=infer,
+                compute_output=write,
+                cache_hit=_NONE,
+                cache_miss=_NONE,
             ),
             batch_stats=[
                 BatchStatistics(
-                    batch_size=size, compute_input=none, compute_infer=total.document(), compute_output=none
+                    batch_size=size,
+                    compute_input=_NONE,
+                    compute_infer=_duration(count, seconds),
+                    compute_output=_NONE,
                 )
-                for size, total in sorted(kept.sizes.items())
+                for size, (count, seconds) in sorted(sizes.items())
             ],
         )
 
-    def _of(self, model: ServedModel) -> _Kept:
-        return self._kept.setdefault((model.name, model.version), _Kept())
+
+def _duration(count: float, seconds: float) -> Duration:
+    return Duration(count=round(count), ns=round(seconds * _NS_PER_S))
+
+
+_NONE: Final = Duration(count=0, ns=0)

@@ -230,10 +230,11 @@ def array_from_values(
         return elements.reshape(shape)
     dtype = DTYPES[datatype]
     if dtype.kind in "iu":
-        bounds = np.iinfo(dtype)
+        bits = 8 * dtype.itemsize
+        low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if dtype.kind == "i" else (0, (1 << bits) - 1)
         for at, value in enumerate(values):
-            if not bounds.min <= value <= bounds.max:
-                expected = f"an integer from {bounds.min} to {bounds.max}"
+            if not low <= value <= high:
+                expected = f"an integer from {low} to {high}"
                 raise InvalidValue(f"{name}: data[{at}]", expected, describe(value), "Correct the value.")
     # float64 for FP32: the range of the model is checked before anything is rounded.
     return np.array(values, dtype=np.float64 if dtype.kind == "f" else dtype).reshape(shape)

@@ -17,6 +17,7 @@ from pydantic import WithJsonSchema
 from model_store.manifest import MAX_LABEL_CHARACTERS
 from service.api.limit import FixedLimit, Number
 from service.api.native.table import OPERATIONS
+from service.api.open_inference.rest_request import MAX_ID_CHARACTERS, MAX_PARAMETERS, MAX_TENSORS
 from service.api.operation import Operation
 from service.api.parameters import MAX_SEED, Drawing
 from service.codecs.images import MAX_PIXELS_IN
@@ -109,7 +110,12 @@ _TABLE: Final[tuple[_Set | FixedLimit, ...]] = (
         "not run any more",
         ("deadline-exceeded",),
     ),
-    _Set("max_body_bytes", "a request body, declared or counted", "refused", ("body-too-large",)),
+    _Set(
+        "max_body_bytes",
+        "a request body, declared or counted; under /v2 also after decompression",
+        "refused",
+        ("body-too-large",),
+    ),
     _Set(
         "max_buffered_bytes",
         "all request bodies together",
@@ -153,6 +159,23 @@ _TABLE: Final[tuple[_Set | FixedLimit, ...]] = (
         "lists and objects within one another in a JSON body",
         "refused",
         ("malformed-body",),
+    ),
+    FixedLimit(
+        "max_inference_tensors",
+        MAX_TENSORS,
+        "tensors",
+        "inputs, and outputs, of a request under /v2",
+        "refused",
+    ),
+    FixedLimit(
+        "max_inference_parameters",
+        MAX_PARAMETERS,
+        "parameters",
+        "parameters of a request under /v2",
+        "refused",
+    ),
+    FixedLimit(
+        "max_inference_id_characters", MAX_ID_CHARACTERS, "characters", "id of a request under /v2", "refused"
     ),
     FixedLimit("max_query_bytes", MAX_QUERY_BYTES, "bytes", "a query", "refused", ("invalid-parameter",)),
     FixedLimit(

@@ -150,6 +150,12 @@ def test_check_names_the_port(store: Path) -> None:
     assert "gRPC" not in run("check", "--store", str(store)).stdout
 
 
+def test_port_without_the_protocol_is_refused(store: Path) -> None:
+    done = run("run", "--store", str(store), "--port", "0", "--grpc-port", "0", "--open-inference", "false")
+    assert done.returncode == 78, done.stderr
+    assert "VAE_OPEN_INFERENCE=false" in done.stderr
+
+
 def test_variable_of_a_kubernetes_service_is_no_port(store: Path, tmp_path: Path) -> None:
     """A service `vae-grpc` puts its address into the environment of its neighbours."""
     environment = {"VAE_GRPC_PORT": "tcp://10.96.0.7:8001"}

@@ -167,7 +167,7 @@ def _name(request: Any) -> str:
 
 def _refusing(name: str, reason: str) -> Callable[[Any, RpcCall], Awaitable[Any]]:
     async def refuse(_: Any, __: RpcCall) -> Any:
-        raise ProblemError("unknown-path", f"{name}: {reason}")
+        raise ProblemError("not-supported", f"{name}: {reason}")
 
     return refuse
 

@@ -48,7 +48,7 @@ _BY_STATUS: Final = MappingProxyType(
     }
 )
 #: gRPC has a code of its own for calls that a server does not have.
-_BY_CODE: Final = MappingProxyType({"unknown-path": StatusCode.UNIMPLEMENTED})
+_BY_CODE: Final = MappingProxyType(dict.fromkeys(("unknown-path", "not-supported"), StatusCode.UNIMPLEMENTED))
 
 _STATUS, _ANY, _RETRY, _ERROR, _BAD = (
     message(f"google.rpc.{name}") for name in ("Status", "Any", "RetryInfo", "ErrorInfo", "BadRequest")

@@ -77,8 +77,7 @@ def test_model_answers_about_itself(calls: Calls) -> None:
     found = calls("ModelMetadata", make("ModelMetadataRequest", name="mnist-encoder"))
     assert (found.name, list(found.versions)) == ("mnist-encoder", ["1", "2"])
     assert [(each.name, each.datatype, list(each.shape)) for each in found.inputs] == [
-        ("x", "FP32", [-1, 1, 28, 28]),
-        ("image", "BYTES", [-1]),
+        ("x", "FP32", [-1, 1, 28, 28])
     ]
     assert [each.name for each in found.outputs] == ["mu", "logvar"]
     config = calls("ModelConfig", make("ModelConfigRequest", name="mnist-decoder", version="2")).config
@@ -187,7 +186,7 @@ def test_call_that_this_server_does_not_have_is_refused_with_what_to_do(
     calls: Calls, name: str, word: str
 ) -> None:
     done = calls.done(name)
-    assert (done.code, done.problem) == ("UNIMPLEMENTED", "unknown-path")
+    assert (done.code, done.problem) == ("UNIMPLEMENTED", "not-supported")
     assert name in done.details
     assert word in done.details
 

@@ -1,6 +1,6 @@
 """Every call of the unchanged `tritonclient.grpc`, sync and asyncio, against a server. Prints JSON.
 
-python triton_grpc.py PORT
+python grpc_calls.py PORT
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Every call of the unchanged `kserve.InferenceGRPCClient` against a server. Prints JSON.
 
-python kserve_grpc.py PORT
+python grpc_calls.py PORT
 """
 
 from __future__ import annotations
