@@ -4,10 +4,10 @@ Knows flags, exit codes and output for people. Other modules do the work, and ar
 needs them.
 
 Exit codes: 0 done; 1 not healthy, or a request of bench failed; 2 wrong usage; 65 the store is corrupt; 66
-the store has no model to serve; 69 the server cannot listen on the address, or bench reaches no server; 74
-the output cannot be written; 75 the figures of bench never agreed; 78 a setting is invalid, or several
-workers have no directory to share; 130 Ctrl-C, except in a running server; 141 the reader of the output
-closed it.
+the store has no model to serve; 69 the server cannot listen on the address, or bench reaches no server; 72
+the extra for gRPC is not installed; 74 the output cannot be written; 75 the figures of bench never agreed; 78
+a setting is invalid, or several workers have no directory to share; 130 Ctrl-C, except in a running server;
+141 the reader of the output closed it.
 """
 
 from __future__ import annotations
@@ -30,13 +30,21 @@ from model_store.release import add_version_flag
 from model_store.standard_streams import OutputError, run_command
 from service.process.worker import WorkerPlace
 from service.security.api_keys import LABEL_RULE, SCOPES, Scope, new_key
-from service.settings import Settings, SettingsError, describe_settings, ignored_variables, load_settings
+from service.settings import (
+    ExtraNotInstalled,
+    Settings,
+    SettingsError,
+    describe_settings,
+    ignored_variables,
+    load_settings,
+)
 
 EXIT_NOT_HEALTHY = 1
 EXIT_USAGE = 2
 EXIT_CORRUPT_STORE = 65
 EXIT_NO_MODEL = 66
 EXIT_ADDRESS = 69
+EXIT_NO_EXTRA = 72
 EXIT_SETTINGS = 78
 
 _log = logging.getLogger(__name__)
@@ -93,6 +101,9 @@ def _with_settings(
         if arguments.command == "healthcheck":
             return _healthcheck(settings, timeout_s=arguments.timeout_s)
         return {"check": _check, "openapi": _openapi, "limits": _limits}[arguments.command](settings)
+    except ExtraNotInstalled as error:
+        print(f"vae-serve: {error}", file=sys.stderr)
+        return EXIT_NO_EXTRA
     except SettingsError as error:
         print(f"vae-serve: {error}", file=sys.stderr)
         return EXIT_SETTINGS
@@ -225,6 +236,8 @@ def _check(settings: Settings) -> int:
         else:
             aliases = f" ({', '.join(model.aliases)})" if model.aliases else ""
             print(f"ok {label}{aliases}: digests and golden vectors agree")
+    if settings.grpc_port is not None:
+        print(f"gRPC: ready to listen on {settings.host}:{settings.grpc_port}")
     readiness = registry.readiness()
     print(f"{'ready' if readiness.ready else 'not ready'}: {readiness.reason} {readiness.remedy}".rstrip())
     if corrupt:

@@ -53,6 +53,10 @@ class SettingsError(Exception):
     """An unusable setting. The message names the place, expected and actual value, and the remedy."""
 
 
+class ExtraNotInstalled(SettingsError):
+    """A setting needs an extra that is not installed."""
+
+
 @dataclass(frozen=True)
 class Unit:
     """The unit of a setting, for the help text."""
@@ -170,6 +174,13 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65_535), Unit("TCP port")] = 8000
     """Port to listen on. With 0 the system chooses a port, and the server prints it."""
 
+    grpc_port: Annotated[int | None, Field(ge=0, le=65_535), Unit("TCP port")] = None
+    """Port for the Open Inference Protocol over gRPC, on the same address. Requires the extra `grpc`. With 0
+    the system chooses a port. Left out: no gRPC."""
+
+    max_grpc_calls: Annotated[int, Field(ge=1, le=1 << 16), Unit("calls")] = 256
+    """Maximum number of gRPC calls, and of streams, in one process. Health checks are answered beyond it."""
+
     workers: Annotated[int, Field(ge=1, le=256), Unit("processes")] = 1
     """Number of server processes that share the address. JSON and HTTP need more processor time than a small
     model, and one process uses one core for them. One worker per core serves the most requests; each worker
@@ -218,6 +229,10 @@ class Settings(BaseSettings):
     compression: Annotated[bool, Unit("true | false")] = True
     """Compress JSON and text with gzip for clients that accept it. Switch it off if a proxy compresses, or if
     processor time is scarcer than bandwidth: 1 MB of JSON takes 8 ms and becomes a third."""
+
+    open_inference: Annotated[bool, Unit("true | false")] = True
+    """Serve the Open Inference Protocol under /v2, for clients of Triton and KServe, with the same models,
+    limits and keys."""
 
     log_format: Annotated[Literal["auto", "text", "json"], Unit("auto | text | json")] = "auto"
     """`auto` writes text to a terminal and one JSON object per line to anything else."""

@@ -5,7 +5,8 @@ Knows references, loaded models and reasons. Knows nothing of how the store is r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from model_store import VersionId
@@ -51,6 +52,19 @@ class Catalogue:
     ignored: Mapping[str, str] = field(default_factory=dict)
     """Reason by name of each entry that may belong to someone else."""
     refused: Mapping[VersionId, Refusal] = field(default_factory=dict)
+
+    def has_name(self, name: str) -> bool:
+        """Whether the store has a model of this name, also one that cannot be served."""
+        return (
+            ("@" not in name and (name in self.by_reference or name in self.failed_references))
+            or name in self.ignored
+            or any(failure.model == name for failure in self.failures)
+        )
+
+    def without(self, names: Collection[str]) -> Catalogue:
+        """The same without the models of some names."""
+        kept = {text: model for text, model in self.by_reference.items() if model.id.name not in names}
+        return dataclasses.replace(self, by_reference=kept)
 
     @property
     def models(self) -> Mapping[VersionId, LoadedModel]:

@@ -149,4 +149,3 @@ def _remedy(origin: bytes) -> str:
     return (
         "Serve the page over HTTP: this origin is that of a file, and only VAE_CORS_ORIGINS=* would allow it."
     )
-

@@ -21,7 +21,7 @@ from service.http import caching
 from service.http.connection import connection_of
 from service.http.cross_origin import CrossOrigin
 from service.http.headers import first_header
-from service.http.problem_documents import problem_body
+from service.http.problem_documents import open_inference_body, open_inference_status, problem_body
 from service.http.problems import MEDIA_TYPE, Item, ProblemError, problem_headers
 from service.http.public_address import prefix_of
 from service.log_fields import fields
@@ -43,6 +43,13 @@ def problem_response(error: ProblemError) -> Response:
     """The response for one problem, with the id of the current request."""
     trace = current_trace()
     trace.code = error.kind.code
+    if trace.is_open_inference:
+        return Response(
+            open_inference_body(error, request_id=trace.request_id, prefix=trace.prefix),
+            status_code=open_inference_status(error.kind),
+            media_type="application/json",
+            headers=problem_headers(error),
+        )
     return Response(
         problem_body(error, request_id=trace.request_id, prefix=trace.prefix),
         status_code=error.kind.status,
@@ -67,12 +74,14 @@ class Envelope:
         access_log: AccessLog,
         is_draining: Callable[[], bool],
         cross_origin: CrossOrigin,
+        open_inference: bool = False,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._access_log = access_log
         self._is_draining = is_draining
         self._cross_origin = cross_origin
+        self._open_inference = open_inference
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request with its id and timing, and count and log it once."""
@@ -80,7 +89,7 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         trace, token = begin_trace(first_header(scope, b"x-request-id"))
-        trace.prefix = prefix_of(scope)
+        trace.prefix, trace.is_open_inference = prefix_of(scope), self._is_open_inference(scope["path"])
         status = 0
         in_parts = False
 
@@ -134,6 +143,10 @@ class Envelope:
             self._record(scope, trace, status, in_parts=in_parts)
             end_trace(token)
 
+    def _is_open_inference(self, path: str) -> bool:
+        """Whether a path belongs to the Open Inference Protocol."""
+        return self._open_inference and path.startswith("/v2") and path[3:4] in ("", "/")
+
     def _complete(self, headers: list[tuple[bytes, bytes]], scope: Scope, trace: Trace) -> None:
         """Add the headers of every response, including those for pages of allowed origins."""
         _add_headers(headers, trace, self._cross_origin.resource_policy)
@@ -160,7 +173,7 @@ class Envelope:
             images=trace.images,
             body_bytes=trace.body_bytes,
         )
-        if not self._access_log.includes(route=trace.route, status=status, code=trace.code):
+        if not self._access_log.includes(is_probe=trace.route in PROBES, status=status, code=trace.code):
             return
         values: dict[str, object] = {
             "method": scope["method"][:16],

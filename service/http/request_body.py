@@ -96,7 +96,7 @@ async def read_body(request: Request, *, path: str, kinds: Mapping[BodyKind, str
     refuse = _Refusal(request, path=path, kinds=kinds)
     declared, charset = _declared_kind(request, refuse)
     with current_trace().phase("read"):
-        data = await _read_all(request)
+        data = await read_all(request)
     if declared is not None:
         if charset not in _UTF_8 and not data.isascii():
             raise refuse.because_of_charset(charset)
@@ -109,8 +109,12 @@ async def read_body(request: Request, *, path: str, kinds: Mapping[BodyKind, str
     raise refuse.because("a body of no known type")
 
 
-async def _read_all(request: Request) -> bytes | bytearray:
-    """The whole body; most come in one piece, which is not copied."""
+async def read_all(request: Request) -> bytes | bytearray:
+    """The whole body; most come in one piece, which is not copied.
+
+    Raises:
+        ClientDisconnect: The client disconnected before the end.
+    """
     parts: list[bytes] = []
     while True:
         message = await request.receive()

@@ -1,6 +1,6 @@
 """Which requests get a line in the log.
 
-Knows the setting `access_log`, statuses and the probes. Knows nothing of the contents of a line.
+Knows the setting `access_log` and statuses. Knows nothing of paths, protocols or the contents of a line.
 
                 probe, succeeded    other, succeeded    failed
     all         yes                 yes                 yes
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from service.observability.probes import PROBES
 from service.settings import AccessLogMode
 
 _LOWEST_ERROR: Final = 400
@@ -29,14 +28,14 @@ class AccessLog:
         self._others = mode in ("all", "no-probes")
         self._failures = mode != "none"
 
-    def includes(self, *, route: str | None, status: int, code: str | None) -> bool:
+    def includes(self, *, is_probe: bool, status: int, code: str | None) -> bool:
         """Whether a request gets a line.
 
         Args:
-            route: Template of its route, or None if it has none.
-            status: Status of its response; 499 if the client left, 0 if there was no response.
+            is_probe: Whether an orchestrator or Prometheus asks.
+            status: HTTP status of its response; 499 if the client left, 0 if there was no response.
             code: Code of its problem, also if it arose after a status of success.
         """
         if status >= _LOWEST_ERROR or status == 0 or code is not None:
             return self._failures
-        return self._probes if route in PROBES else self._others
+        return self._probes if is_probe else self._others

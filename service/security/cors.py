@@ -21,12 +21,15 @@ from service.http.cross_origin import PREFLIGHT_VARY, CrossOrigin, is_preflight,
 from service.http.headers import first_header, joined_header
 
 ALLOWED_METHODS: Final = ("GET", "HEAD", "POST")
-#: Headers that every page may send come first; OpenTelemetry adds the last three in a browser.
+#: Headers that every page may send come first; two are of the Open Inference Protocol; OpenTelemetry adds
+#: the last three in a browser.
 ALLOWED_HEADERS: Final = (
     "Accept",
     "Accept-Language",
     "Content-Language",
     "Content-Type",
+    "Content-Encoding",
+    "Inference-Header-Content-Length",
     "Authorization",
     "X-Request-Id",
     "traceparent",

@@ -18,7 +18,7 @@ from service.api.openapi.examples import ExampleModel
 from service.api.schema import Schema, reference, schema_of
 from service.engine import LATENT_BOUND
 from service.http.parameters import Limits
-from service.http.problem_documents import Problem
+from service.http.problem_documents import OpenInferenceProblem, Problem
 
 #: Documents that others refer to by name.
 SHARED: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
@@ -67,6 +67,10 @@ def component_schemas(limits: Limits, model: ExampleModel) -> dict[str, Schema]:
             ),
         ),
         "Problem": {**schema_of(Problem), "description": inspect.getdoc(Problem)},
+        "OpenInferenceProblem": {
+            **schema_of(OpenInferenceProblem),
+            "description": inspect.getdoc(OpenInferenceProblem),
+        },
         **{name: schema_of(document, components=SHARED) for name, document in SHARED.items()},
     }
 

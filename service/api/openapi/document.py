@@ -58,6 +58,14 @@ _KEY_SCHEME: Final[Schema] = {
 }
 _TAGS: Final = (
     {"name": "model", "description": "The operations of a variational autoencoder."},
+    {
+        "name": "open-inference",
+        "description": "The Open Inference Protocol, version 2, for clients of Triton and KServe. Each model "
+        "NAME of the store is four models here: NAME takes `x` and returns `mu`, `logvar` and `x_hat`, "
+        "NAME-encoder and NAME-decoder are its halves, and NAME-sampler takes `seed` and returns `z` and "
+        '`x_hat`. Its errors are `{"error": ...}` with the code of the problem. Shared memory, and settings '
+        "of traces and of the log, are refused with `not-supported`.",
+    },
     {"name": "operation", "description": "For the operator of the server."},
     {"name": "administration", "description": "Changes of a running server."},
     {"name": "people", "description": "Help and documentation."},
@@ -132,7 +140,8 @@ def _add_access(paths: Schema, problems: ProblemResponses, *, keys_required: boo
             if is_open(path):
                 operation["security"] = []
                 continue
-            refused = problems.of(("missing-key", "unknown-key"))
+            is_v2 = path.startswith("/v2")
+            refused = problems.of(("missing-key", "unknown-key"), open_inference=is_v2)
             operation["responses"] = dict(sorted({**operation["responses"], **refused}.items()))
             if keys_required and "administration" in operation["tags"]:
                 operation["security"] = [{"key": ["admin"]}]

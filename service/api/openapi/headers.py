@@ -20,6 +20,7 @@ _BEFORE: Final = {
 }
 _AFTER: Final = {
     "X-Z": "For one image of at most 128 latents: its z, comma-separated.",
+    "Inference-Header-Content-Length": "Bytes of JSON in the body, if tensors as bytes follow it.",
     "Allow": "Methods of the path.",
     "Accept-Post": "Media types that the path accepts.",
     "Retry-After": "Seconds after which to try again.",

@@ -43,20 +43,31 @@ class ResourcePaths:
             "summary": resource.summary,
             **({"description": resource.description} if resource.description else {}),
             "parameters": [self._parameter(each) for each in resource.parameters],
+            **({"requestBody": self._body(resource)} if resource.body else {}),
             "responses": {
                 "200": {
                     "description": _sentence(resource.summary),
                     "headers": header_references((*ALWAYS, *resource.headers)),
                     "content": content,
                 },
-                **self._problems.of((*resource.problems, *everywhere)),
+                **self._problems.of(
+                    (*resource.problems, *everywhere), open_inference=resource.is_open_inference
+                ),
             },
             **({"description": resource.note} if resource.note else {}),
         }
         return {resource.path: {resource.method.lower(): described}}
 
+    def _body(self, resource: Resource) -> Schema:
+        content: Schema = {media: {"schema": schema} for media, schema in resource.body.items()}
+        if resource.body_example is not None:
+            content["application/json"]["example"] = resource.body_example
+        return {"required": not resource.is_body_optional, "content": content}
+
     def _parameter(self, parameter: PathParameter) -> Schema:
-        example = self._model.name if parameter.example is None else parameter.example
+        example = parameter.example
+        if example is None:
+            example = self._model.name + parameter.example_suffix
         return path_parameter(parameter.name, parameter.description, parameter.schema, example)
 
 

@@ -24,6 +24,7 @@ from service.http.connection import SCOPE_KEY, Connection
 from service.log_fields import fields
 from service.observability.access_log import AccessLog
 from service.observability.logs import JsonFormatter, TextFormatter
+from service.observability.probes import PROBES
 from service.settings import AccessLogMode, Settings
 
 
@@ -294,7 +295,8 @@ def test_client_that_leaves_is_an_error_for_the_access_log(tiny_store: Path, log
 def test_access_log_of_errors_has_everything_that_failed(
     route: str | None, status: int, code: str | None, included: bool
 ) -> None:
-    assert AccessLog("errors").includes(route=route, status=status, code=code) is included
+    is_probe = route in PROBES
+    assert AccessLog("errors").includes(is_probe=is_probe, status=status, code=code) is included
 
 
 def test_traceback_is_one_json_line() -> None:
