@@ -39,7 +39,7 @@ PAGES: Final = {
     name_of(page): fences(page.read_text()) for page in pages() if not PUBLISHED.fullmatch(name_of(page))
 }
 WITH_COMMANDS: Final = sorted(name for name, blocks in PAGES.items() if any(map(session.is_run, blocks)))
-LANGUAGES: Final = {"sh", "text", "json", "yaml", "toml", "nginx", ""}
+LANGUAGES: Final = {"sh", "text", "json", "yaml", "toml", "nginx", "python", ""}
 MARKS: Final = re.compile(r"|answer|server(: s3)?|expect: [45]\d\d|not-run: .+")
 #: What begins a line that a reader would type.
 COMMAND: Final = re.compile(
