@@ -10,7 +10,7 @@ import gzip
 import json
 import socket
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,11 @@ from server_process import Running, serving
 FILE = Path(__file__).resolve().parents[3] / "data/inference_clients.json.gz"
 RECORDED: list[dict[str, Any]] = json.loads(gzip.decompress(FILE.read_bytes()))
 X = (np.arange(2 * 784, dtype=np.int64) % 97 / 96).astype(np.float32).reshape(2, 1, 28, 28)
-INFLATE = {"gzip": gzip.decompress, "deflate": zlib.decompress, "": bytes}
+INFLATE: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.decompress,
+    "deflate": zlib.decompress,
+    "": bytes,
+}
 
 
 @pytest.fixture(scope="module")
