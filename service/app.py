@@ -31,6 +31,7 @@ from service.api.operators.admin import AdministrationRoutes
 from service.api.operators.health import HealthRoutes
 from service.api.operators.limits import LIMITS, LimitRoutes
 from service.api.operators.limits_table import limit_table
+from service.api.pages.browser_files import BrowserFileRoutes
 from service.api.pages.help_and_docs import HelpAndDocsRoutes
 from service.api.resource import ResourceRoutes
 from service.app_state import AppState, Lifecycle
@@ -160,6 +161,7 @@ def create_app(
         AdministrationRoutes(app_state),
         LimitRoutes(table),
         HelpAndDocsRoutes(app_state, document),
+        BrowserFileRoutes(),
     )
 
     app.openapi = document  # type: ignore[method-assign]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, cast
+from typing import Any, Final, Generic, cast
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -35,6 +35,9 @@ from service.http.parameters import Parameters, read_query
 from service.http.problems import Item, ProblemError
 from service.http.request_body import Body, read_body
 from service.observability.request_trace import Trace, current_trace
+
+#: Formats that a person saves. Browsers show the others, or a script reads them.
+_FILES: Final = frozenset({Format.PNG, Format.NPY, Format.NPZ})
 
 
 class Endpoint(Generic[Q, A]):
@@ -98,6 +101,8 @@ class Endpoint(Generic[Q, A]):
             by_key=self._by_key,
             by_accept="suffix" not in request.scope["path_params"],
         )
+        if call.format in _FILES and not (self._is_seeded and call.trace.seed is None):
+            response.named(self._file_name(call))
         return response
 
     def _admit(self, request: Request) -> tuple[Trace, EngineCall]:
@@ -185,6 +190,11 @@ class Endpoint(Generic[Q, A]):
         return await self._app_state.pool.run(
             respond, call.format, done, drawing=drawing, max_png_pixels=most
         )
+
+    def _file_name(self, call: Call[Q]) -> str:
+        """Such as `sample-mnist@4-seed-7.png`."""
+        seed = "" if call.trace.seed is None else f"-seed-{call.trace.seed}"
+        return f"{self._operation.name}-{call.model.label}{seed}.{call.format.suffix}"
 
     def _reuse(self, asked: Q) -> Reuse:
         """Whether the same request receives the same response again: without chance, from one version."""

@@ -70,6 +70,14 @@ class WholeResponse(Response):
         if by_key:
             vary_by(self.raw_headers, b"Authorization")
 
+    def named(self, file_name: str) -> None:
+        """Propose a name to a client that saves the response; a browser still shows it.
+
+        Args:
+            file_name: Letters, digits and `@ . -`, which need no escape.
+        """
+        self.raw_headers.append((b"content-disposition", f'inline; filename="{file_name}"'.encode("ascii")))
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Send the head and the body in two messages."""
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})

@@ -31,6 +31,7 @@ OPEN_PATHS: Final = frozenset(
     {
         *("/", "/livez", "/readyz", "/docs", "/openapi.json", "/problems", "/limits"),
         *("/v2/health/live", "/v2/health/ready"),
+        *("/favicon.ico", "/robots.txt"),  # of browsers and crawlers, which have no key
     }
 )
 _OPEN_BELOW: Final = ("/docs/", "/problems/")

@@ -85,6 +85,7 @@ def test_answer_to_post_is_never_kept(api: Caller) -> None:
         ("/models", {"accept-encoding"}),
         ("/docs/swagger-ui.css", {"accept-encoding"}),
         ("/problems", {"accept", "accept-encoding"}),
+        ("/favicon.ico", set()),
     ],
 )
 def test_vary_names_what_decides_the_answer_and_no_more(api: Caller, target: str, names: set[str]) -> None:
@@ -129,7 +130,7 @@ def test_answer_that_a_key_opened_stays_in_its_caller_s_cache(
 
 
 def test_open_pages_do_not_vary_by_key(keyed: Caller) -> None:
-    for target in ("/", "/docs", "/limits", "/problems", "/openapi.json"):
+    for target in ("/", "/docs", "/limits", "/problems", "/openapi.json", "/favicon.ico"):
         answer = keyed.get(target)
         assert answer.status == 200
         assert "authorization" not in varies_by(answer)

@@ -42,6 +42,7 @@ Headers = Sequence[tuple[str, str]]
 #: The server's own request ids.
 _ID: Final = re.compile(r"[0-9a-f]{16}")
 _DURATION: Final = re.compile(r";dur=[0-9]+\.[0-9]{3}(?=,|$)")
+_SEED_IN_NAME: Final = re.compile(r"-seed-[0-9]+")
 #: Longest text of a request that is shown whole.
 _SHOWN_CHARACTERS: Final = 1_600
 #: Most lines of a request as bytes.
@@ -151,8 +152,8 @@ def _header_value(name: str, value: str, answer: Answer, varying: Varying, is_le
         return "<date>"
     if name == "content-length" and not is_length_kept:
         return _OF_THE_BODY if value == str(len(answer.body)) else value
-    if name in ("x-seed", "x-z") and varying.seed:
-        return "<drawn>"
+    if varying.seed and name in ("x-seed", "x-z", "content-disposition"):
+        return _SEED_IN_NAME.sub("-seed-<drawn>", value) if name.startswith("content") else "<drawn>"
     return value
 
 

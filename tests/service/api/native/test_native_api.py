@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from typing import Any
 
 import numpy as np
@@ -410,7 +409,9 @@ def test_options_of_the_server_is_answered_on_the_wire(server: Running) -> None:
     assert body == b""
 
 
-def test_trailing_slash_is_no_redirect(api: Caller) -> None:
-    """A redirect would be built from the Host header, which a client may choose freely."""
-    assert api.get("/sample/").status == 404
-    assert json.loads(api.get("/sample/").body)["code"] == "unknown-path"
+def test_trailing_slash_redirects_to_no_other_host(api: Caller) -> None:
+    """A redirect that is built from the Host header leads wherever a client chooses."""
+    answer = api.get("/sample/?seed=7", {"host": "evil.example"})
+    assert answer.status == 307
+    assert answer.headers["location"] == "../sample?seed=7"
+    assert b"evil" not in answer.body

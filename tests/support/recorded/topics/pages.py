@@ -108,6 +108,7 @@ def people(notebook: Notebook) -> None:
             "/sample/",
             "/SAMPLE",
             "/favicon.ico",
+            "/robots.txt",
         ):
             ask.get(target)
         ask.ask("GET", "/", host="vae.example:8443")
