@@ -100,6 +100,6 @@ class Catalogue:
         return Readiness(
             False,
             f"The default model '{default}' is not in the store.",
-            "Publish it (vae-train export), point to a store that has it (VAE_MODEL_STORE), or choose "
-            "another default model (VAE_DEFAULT_MODEL).",
+            "Publish it (vae-train export), add the bundled models (vae-store add bundled), point to a store "
+            "that has it (VAE_MODEL_STORE), or choose another default model (VAE_DEFAULT_MODEL).",
         )

@@ -13,6 +13,7 @@ from patience import PATIENCE_S, eventually
 from tiny_models import publish_tiny
 
 from model_store import ModelStore, location, open_store
+from model_store import cli as store_cli
 from service.app import create_app
 from service.settings import Settings
 
@@ -37,6 +38,20 @@ def test_a_running_server_follows_into_the_store_that_the_first_change_makes(own
             lambda: api.get("/models").body,
         )
         assert api.app.state.app_state.store_root == str(own)
+
+
+def test_an_empty_volume_is_filled_by_the_command_that_readiness_names(
+    own: Path, tiny_store: Path, tmp_path: Path
+) -> None:
+    """A directory of the host, mounted into a container, starts empty."""
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    with Caller(create_app(Settings(threads=1, store_poll_s=0.05, model_store=volume))) as api:
+        assert "vae-store add bundled" in api.get("/readyz").json()["detail"]
+        assert store_cli.main(["--store", str(volume), "add", "bundled"]) == 0
+        eventually(lambda: api.get("/readyz").status == 200, lambda: api.get("/readyz").body)
+        assert api.get("/models/mnist").json()["version"] == 1
+    assert ModelStore(volume).alias_table("mnist") == ModelStore(tiny_store).alias_table("mnist")
 
 
 def test_a_named_store_is_not_left(own: Path, tiny_store: Path) -> None:
