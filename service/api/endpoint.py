@@ -9,8 +9,8 @@ Knows bodies, codecs and the registry. Knows nothing of the work of operations: 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Generic, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Generic, ParamSpec, cast
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,13 +18,15 @@ from starlette.routing import Route
 
 from service.api.call import Call, Floats, Q
 from service.api.operation import A, Operation
-from service.api.parameters import Drawing
-from service.api.request_arrays import BodyReader, is_quick_to_read, read_parameters
+from service.api.parameters import Drawing, ImagesQuery, ModelChoice
+from service.api.request_arrays import BodyReader, Read, is_of_numbers, is_quick_to_open, read_parameters
+from service.api.request_images import picture_headers
 from service.api.responses import HeadersAlone, NpyInParts, is_quick, respond
 from service.api.routing import fast_paths, route
 from service.app_state import AppState
 from service.engine import Call as EngineCall
-from service.engine import LoadedModel, Parts
+from service.engine import CallerDisconnected, DeadlineExceeded, LoadedModel, Parts
+from service.engine.runtime.allocator import return_memory
 from service.http.connection import connection_of
 from service.http.fast_routes import FastPath
 from service.http.headers import joined_header
@@ -33,6 +35,11 @@ from service.http.parameters import Parameters, read_query
 from service.http.problems import Item, ProblemError
 from service.http.request_body import Body, read_body
 from service.observability.request_trace import Trace, current_trace
+
+P = ParamSpec("P")
+
+#: Pictures of so many pixels are decoded by as many threads as there are; larger ones share a room.
+_SMALL_PIXELS: Final = 262_144
 
 
 class Endpoint(Generic[Q, A]):
@@ -69,8 +76,12 @@ class Endpoint(Generic[Q, A]):
             parameters = self._parse_parameters(body, trace)  # these require no model
         model = await self._model(query.model, trace)
         arrays: Mapping[str, Floats] = {}
+        headers: list[tuple[bytes, bytes]] = []
         if body is not None and self._has_arrays:
-            arrays, parameters = await self._parse(body, model, query, trace)
+            read = await self._parse(body, model, query, engine_call)
+            arrays, parameters = read.arrays, read.parameters
+            if read.treatments:
+                headers = picture_headers(read.treatments, ground=_expected_ground(model, query))
         if parameters is not self._none_in_body:
             query = _one_source(query, parameters)
         call = Call(
@@ -86,7 +97,9 @@ class Endpoint(Generic[Q, A]):
         )
         if request.scope["method"] == "HEAD":
             return self._headers_alone(call)
-        return await self._answer(call, await self._run(call))
+        answer = await self._answer(call, await self._run(call))
+        answer.raw_headers += headers
+        return answer
 
     def _admit(self, request: Request) -> tuple[Trace, EngineCall]:
         """Reject the request while the queue is full, before any of it is read.
@@ -126,17 +139,48 @@ class Endpoint(Generic[Q, A]):
         with trace.phase("parse"):
             return read_parameters(body, self._operation.body, self._limits)
 
-    async def _parse(
-        self, body: Body, model: LoadedModel, query: Q, trace: Trace
-    ) -> tuple[Mapping[str, Floats], Parameters]:
-        """Arrays and parameters of a body. A short body is parsed here, others in a thread."""
+    async def _parse(self, body: Body, model: LoadedModel, query: Q, engine_call: EngineCall) -> Read:
+        """The content of a body. A short body is read here, others in a thread."""
+        trace = current_trace()
         with trace.phase("parse"):
-            if is_quick_to_read(body):
-                arrays, parameters = self._reader.read(body, model, query)
+            if not is_of_numbers(body):
+                read = await self._parse_files(body, model, query, engine_call)
+            elif is_quick_to_open(body):
+                read = self._reader.read(body, model)
             else:
-                arrays, parameters = await self._app_state.pool.run(self._reader.read, body, model, query)
-        trace.images = len(next(iter(arrays.values()), ()))
-        return arrays, parameters
+                read = await self._app_state.pool.run(self._reader.read, body, model)
+        trace.images = len(next(iter(read.arrays.values()), ()))
+        return read
+
+    async def _parse_files(self, body: Body, model: LoadedModel, query: Q, engine_call: EngineCall) -> Read:
+        """The content of a picture, a form or an archive.
+
+        Raises:
+            DeadlineExceeded: The deadline came before all pictures were decoded.
+            CallerDisconnected: The client left before.
+        """
+        reader, pool = self._reader, self._app_state.pool
+
+        def check() -> None:
+            if engine_call.is_disconnected():
+                raise CallerDisconnected
+            if time.monotonic() > engine_call.deadline_s:
+                raise DeadlineExceeded
+
+        is_quick = is_quick_to_open(body)
+        contents = reader.open(body, model) if is_quick else await pool.run(reader.open, body, model)
+        if (is_quick and not contents.pictures) or contents.is_quick:
+            return reader.read_contents(contents, model, query, check)
+        pixels = max(contents.pixels, default=0)
+        if pixels <= _SMALL_PIXELS:
+            return await pool.run(reader.read_contents, contents, model, query, check)
+        try:
+            async with self._app_state.picture_room.hold(pixels, deadline_s=engine_call.deadline_s):
+                return await pool.run(
+                    _then_return_memory, reader.read_contents, contents, model, query, check
+                )
+        except TimeoutError:
+            raise DeadlineExceeded from None
 
     async def _run(self, call: Call[Q]) -> A | NpyInParts:
         """Run the handler, and record its measurements."""
@@ -197,6 +241,21 @@ class Endpoint(Generic[Q, A]):
         if call.columns is None or asked.columns:
             return asked
         return asked.model_copy(update={"columns": call.columns})
+
+
+def _then_return_memory(read: Callable[P, Read], *args: P.args, **kwargs: P.kwargs) -> Read:
+    """Each thread would keep what its largest picture took."""
+    try:
+        return read(*args, **kwargs)
+    finally:
+        return_memory()
+
+
+def _expected_ground(model: LoadedModel, query: ModelChoice) -> str | None:
+    """The ground of the model's training, if pictures of another one deserve a warning."""
+    if not isinstance(query, ImagesQuery) or query.invert is not None or model.image_shape[0] != 1:
+        return None
+    return model.manifest.image.preprocessing.ground
 
 
 def _one_source(query: Q, body: Parameters) -> Q:

@@ -1,73 +1,166 @@
-"""A PNG in a request body to one image of a model.
+"""Pictures in a request body to images of a model.
 
-Knows the PNG codec and the preprocessing of a manifest. Knows nothing of requests or engines.
+Knows the picture codecs and the preprocessing of a manifest. Knows nothing of requests or engines.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
+from model_store.drawing import NoFigure
 from model_store.manifest import UNSTATED_PREPROCESSING, Preprocessing
-from model_store.pictures import Picture, exif_orientation, prepared_image, upright_size
-from service.codecs.errors import InvalidValue
-from service.codecs.images import MAX_PIXELS_IN, read_samples
-from service.codecs.png_chunks import minimal_png
+from model_store.pictures import (
+    Fit,
+    Picture,
+    Prepared,
+    Treatment,
+    exif_orientation,
+    prepared_image,
+    upright_size,
+)
+from service.codecs.errors import CodecError, Defect, InvalidValue
+from service.codecs.picture_reader import still_picture
 
+#: Headers of an answer to pictures.
+PICTURE_HEADER: Final = "X-Picture"
+WARNING_HEADER: Final = "X-Warning"
+#: All pictures of one request together may have so many times the pixels of the largest one.
+PICTURES_AT_MOST: Final = 8
 _UPRIGHT: Final = 1
+#: Groups of equal pictures that a header describes.
+_MOST_DESCRIBED: Final = 8
 
 
-def decode_png(
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The choices of a client."""
+
+    resize: bool = False
+    """Accept any size."""
+    fit: Fit | None = None
+    """The way from any size to that of the model; None: as the model was trained, `contain` if its manifest
+    does not state it."""
+    invert: bool | None = False
+    """None: if the ground looks inverted."""
+
+
+def read_picture(
     data: bytes,
     *,
     shape: tuple[int, ...],
+    max_pixels: int,
     preprocessing: Preprocessing = UNSTATED_PREPROCESSING,
-    resize: bool = False,
-    invert: bool = False,
-    max_pixels: int = MAX_PIXELS_IN,
-) -> NDArray[np.float32]:
-    """One image from a PNG of any colour type and depth.
+    reading: Reading = Reading(),
+) -> Prepared:
+    """One image from a PNG of any colour type and depth, a JPEG or a WebP.
 
     Grey becomes colour by repetition; colour becomes grey by ITU-R BT.601 luma. Transparent pixels become the
     ground of the preprocessing, after inversion too. A transparent colour is compared at the depth of the
-    file. The orientation in an eXIf chunk is applied.
+    file. The orientation of EXIF is applied.
 
     Args:
         data: The whole file.
         shape: (C, H, W) of the result, C 1 or 3.
-        preprocessing: The preprocessing in the model's manifest.
-        resize: Accept any size, and crop or stretch it to H × W by `preprocessing`.
-        invert: Dark on light becomes light on dark: v → 1 - v.
         max_pixels: Maximum number of pixels of the file, checked before it is decoded.
+        preprocessing: The preprocessing in the model's manifest.
+        reading: The choices of the client.
 
     Returns:
-        float32, shape (1, C, H, W), in [0, 1].
+        float32 (C, H, W) in [0, 1], and what was done.
 
     Raises:
-        MalformedBody: Not a PNG, or a broken one.
+        MalformedBody: None of these formats, or a broken file.
         PictureTooLarge: More than `max_pixels`.
-        InvalidValue: Another size than H × W without `resize`, an animation, or C other than 1 or 3.
+        InvalidValue: Another size than H × W where none is accepted, an animation, C other than 1 or 3, or no
+            figure for `mnist`.
     """
     channels, height, width = shape
     if channels not in (1, 3):
         raise InvalidValue(
             "body",
             f"an image of {channels} channels",
-            "a PNG, which has 1 or 3",
+            "a picture, which has 1 or 3",
             "Send the image as application/x-npy or JSON.",
         )
-    png = minimal_png(data, max_pixels=max_pixels)
-    orientation = exif_orientation(png.exif) if png.exif else _UPRIGHT
-    upright = upright_size(png.header.width, png.header.height, orientation)
-    if not resize and upright != (width, height):
+    still = still_picture(data, max_pixels=max_pixels)
+    orientation = exif_orientation(still.exif) if still.exif else _UPRIGHT
+    upright = upright_size(still.width, still.height, orientation)
+    if not reading.resize and reading.fit is None and upright != (width, height):
         raise InvalidValue(
             "body",
-            f"a PNG of {width} × {height} pixels",
+            f"a {still.kind} of {width} × {height} pixels",
             f"{upright[0]} × {upright[1]}",
-            "Send that size, or add ?resize=true.",
+            "Send that size, or add ?resize=true, or choose how with ?fit=contain, cover, stretch or mnist.",
         )
-    read = read_samples(png)
+    read = still.read()
     picture = Picture(read.samples, read.most, orientation, read.transparent)
-    return prepared_image(picture, shape, preprocessing, invert=invert)[np.newaxis]
+    fit = reading.fit or usual_fit(preprocessing)
+    try:
+        return prepared_image(picture, shape, preprocessing, fit=fit, invert=reading.invert)
+    except NoFigure:
+        raise InvalidValue(
+            "body",
+            "a figure that differs from its ground, for fit=mnist",
+            "a picture of one level",
+            "Send another picture, or another fit.",
+        ) from None
+
+
+def usual_fit(how: Preprocessing) -> Fit | None:
+    """The way of a picture that a client does not choose; None: that of the preprocessing."""
+    return "contain" if how == UNSTATED_PREPROCESSING else None
+
+
+def at_image(error: CodecError, index: int) -> CodecError:
+    """The error of one of several pictures, which names it."""
+    defects = [
+        Defect(
+            f"images[{index}]" if each.where == "body" else each.where, each.expected, each.got, each.remedy
+        )
+        for each in error.defects
+    ]
+    first, *others = defects
+    return type(error)(first.where, first.expected, first.got, first.remedy, others=others)
+
+
+def picture_headers(treatments: Sequence[Treatment], *, ground: str | None) -> list[tuple[bytes, bytes]]:
+    """What was done to the pictures, and a warning about those that look inverted.
+
+    Args:
+        treatments: Of each picture, in the order of the images.
+        ground: `black` or `white`, the ground that the model expects; None: no warning.
+    """
+    if not treatments:
+        return []
+    headers = [(PICTURE_HEADER.lower().encode(), ", ".join(_described(treatments)).encode("ascii"))]
+    suspects = [f"images[{i}]" for i, each in enumerate(treatments) if each.looks_inverted]
+    if suspects and ground is not None:
+        more = len(suspects) - _MOST_DESCRIBED
+        listed = ", ".join(suspects[:_MOST_DESCRIBED]) + (f" and {more} more" if more > 0 else "")
+        light = "dark on a light ground" if ground == "black" else "light on a dark ground"
+        other = "light on a dark one" if ground == "black" else "dark on a light one"
+        text = f"{listed}: looks {light}, and the model expects {other}; send invert=auto, yes or no"
+        headers.append((WARNING_HEADER.lower().encode(), text.encode("ascii")))
+    return headers
+
+
+def _described(treatments: Sequence[Treatment]) -> Iterator[str]:
+    """Equal neighbours are described once; the rest is counted."""
+    groups = [(each, sum(1 for _ in same)) for each, same in groupby(treatments)]
+    for each, count in groups[:_MOST_DESCRIBED]:
+        width, height = each.size
+        facts = [
+            f"{width}x{height}",
+            f"fit={each.fit or 'none'}",
+            f"resampling={'antialias' if each.fit else 'none'}",
+            f"inverted={'yes' if each.is_inverted else 'no'}",
+            *([f"orientation={each.orientation}"] if each.orientation != _UPRIGHT else []),
+            *([f"count={count}"] if count > 1 else []),
+        ]
+        yield "; ".join(facts)
+    rest = sum(count for _, count in groups[_MOST_DESCRIBED:])
+    if rest:
+        yield f"others; count={rest}"

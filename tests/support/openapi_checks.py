@@ -83,8 +83,10 @@ def assert_documented(document: Document, method: str, path: str, answer: Answer
     media_type = answer.headers["content-type"].partition(";")[0]
     assert media_type in response["content"]
     # X-Z is there only for one image, X-Seed only where something was drawn, X-Label only where one was asked
-    # for, and an error may come before the model is chosen.
-    sometimes = {"X-Z", "X-Seed", "X-Label"} | ({"X-Model"} if answer.status >= 400 else set())
+    # for, the headers of pictures only where pictures came, and an error may come before the model is chosen.
+    sometimes = {"X-Z", "X-Seed", "X-Label", "X-Picture", "X-Warning"} | (
+        {"X-Model"} if answer.status >= 400 else set()
+    )
     for name in set(response["headers"]) - sometimes:
         assert name.lower() in answer.headers, (path, name)
     named = {name.lower() for name in response["headers"]}
