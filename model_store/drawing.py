@@ -117,7 +117,7 @@ def is_light_on_dark(samples: NDArray[Any], alpha: NDArray[Any] | None, most: in
 
 def _figure(grey: NDArray[np.float64]) -> NDArray[np.float64]:
     """The levels between ground and figure as 0 to 1; the ground is what the border is."""
-    border = np.concatenate([side.ravel() for side in _border(grey)])
+    border = _border(grey)
     ground = float(np.median(border))
     noise = _NOISE_DEVIATIONS * _DEVIATIONS_PER_MAD * float(np.median(np.abs(border - ground)))
     differs = grey > ground + max(noise, LEAST_CONTRAST)
@@ -135,12 +135,13 @@ def _offset(masses: NDArray[np.float64], size: int) -> int:
     return min(max(0, round(size / 2 - centre)), size - len(masses))
 
 
-def _border(samples: NDArray[Any]) -> list[NDArray[Any]]:
-    """The four sides, a few pixels wide."""
-    wide = max(1, int(_BORDER_SHARE * min(samples.shape[:2])))
-    return [samples[:wide], samples[-wide:], samples[:, :wide], samples[:, -wide:]]
+def _border(samples: NDArray[Any]) -> NDArray[Any]:
+    """The samples of the four sides, a few pixels wide."""
+    wide = int(_BORDER_SHARE * min(samples.shape[:2])) or 1
+    sides = samples[:wide], samples[-wide:], samples[:, :wide], samples[:, -wide:]
+    return np.concatenate([side.ravel() for side in sides])
 
 
-def _share_above(parts: list[NDArray[Any]], level: float) -> float:
+def _share_above(samples: NDArray[Any], level: float) -> float:
     """The share of the samples that are higher."""
-    return sum(int(np.count_nonzero(part > level)) for part in parts) / sum(part.size for part in parts)
+    return np.count_nonzero(samples > level) / samples.size

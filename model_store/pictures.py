@@ -14,7 +14,7 @@ import struct
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,8 +81,7 @@ def upright_size(width: int, height: int, orientation: int) -> tuple[int, int]:
     return (height, width) if orientation in _ON_THEIR_SIDE else (width, height)
 
 
-@dataclass(frozen=True, slots=True)
-class Treatment:
+class Treatment(NamedTuple):
     """What was done to a picture."""
 
     size: tuple[int, int]
@@ -97,8 +96,7 @@ class Treatment:
     """Whether its ground is now on the other side than that of the preprocessing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """One image of a model, and what was done to the file."""
 
     image: NDArray[np.float32]

@@ -76,7 +76,7 @@ class Endpoint(Generic[Q, A]):
             parameters = self._parse_parameters(body, trace)  # these require no model
         model = await self._model(query.model, trace)
         arrays: Mapping[str, Floats] = {}
-        headers: list[tuple[bytes, bytes]] = []
+        headers: tuple[tuple[bytes, bytes], ...] = ()
         if body is not None and self._has_arrays:
             read = await self._parse(body, model, query, engine_call)
             arrays, parameters = read.arrays, read.parameters
@@ -98,7 +98,8 @@ class Endpoint(Generic[Q, A]):
         if request.scope["method"] == "HEAD":
             return self._headers_alone(call)
         answer = await self._answer(call, await self._run(call))
-        answer.raw_headers += headers
+        if headers:
+            answer.raw_headers += headers
         return answer
 
     def _admit(self, request: Request) -> tuple[Trace, EngineCall]:

@@ -5,6 +5,7 @@ Knows the picture codecs and the preprocessing of a manifest. Knows nothing of r
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -101,11 +102,12 @@ def read_picture(
     try:
         return prepared_image(picture, shape, preprocessing, fit=fit, invert=reading.invert)
     except NoFigure:
+        lighter = "lighter" if preprocessing.ground == "black" else "darker"
         raise InvalidValue(
             "body",
-            "a figure that differs from its ground, for fit=mnist",
-            "a picture of one level",
-            "Send another picture, or another fit.",
+            f"a figure {lighter} than its ground, for fit=mnist",
+            "none",
+            "Send invert=auto if the picture is the other way round, or another fit.",
         ) from None
 
 
@@ -126,7 +128,10 @@ def at_image(error: CodecError, index: int) -> CodecError:
     return type(error)(first.where, first.expected, first.got, first.remedy, others=others)
 
 
-def picture_headers(treatments: Sequence[Treatment], *, ground: str | None) -> list[tuple[bytes, bytes]]:
+@functools.lru_cache(maxsize=64)  # most pictures of a client are treated alike
+def picture_headers(
+    treatments: tuple[Treatment, ...], *, ground: str | None
+) -> tuple[tuple[bytes, bytes], ...]:
     """What was done to the pictures, and a warning about those that look inverted.
 
     Args:
@@ -134,7 +139,7 @@ def picture_headers(treatments: Sequence[Treatment], *, ground: str | None) -> l
         ground: `black` or `white`, the ground that the model expects; None: no warning.
     """
     if not treatments:
-        return []
+        return ()
     headers = [(PICTURE_HEADER.lower().encode(), ", ".join(_described(treatments)).encode("ascii"))]
     suspects = [f"images[{i}]" for i, each in enumerate(treatments) if each.looks_inverted]
     if suspects and ground is not None:
@@ -144,7 +149,7 @@ def picture_headers(treatments: Sequence[Treatment], *, ground: str | None) -> l
         other = "light on a dark one" if ground == "black" else "dark on a light one"
         text = f"{listed}: looks {light}, and the model expects {other}; send invert=auto, yes or no"
         headers.append((WARNING_HEADER.lower().encode(), text.encode("ascii")))
-    return headers
+    return tuple(headers)
 
 
 def _described(treatments: Sequence[Treatment]) -> Iterator[str]:

@@ -42,7 +42,6 @@ _ASCII_AND_MORE = re.compile(
     r"|euc-(?:jp|kr)"
 )
 _MOST_REMEMBERED_CHARACTERS = 128
-_BEGINNING_OF_A_FILE = re.compile(rb"\x89PNG|\xff\xd8\xff|RIFF|\x93NUMPY|PK")
 #: `curl -d @file` sends a file without these; every file of those kinds has one of them near its beginning.
 _REMOVED_BY_CURL = b"\0\r\n"
 _FIELDS = re.compile(rb"[A-Za-z][A-Za-z0-9_.%\[\]-]{0,63}=[^\0-\x1f]*\Z")
@@ -64,6 +63,16 @@ class BodyKind(Enum):
         self.media_type = media_type
         self.beginning = re.compile(beginning)
         self.media_types = frozenset((media_type, *synonyms))
+
+
+#: The first bytes of files, without those that `curl -d` removes.
+_BY_BEGINNING = {
+    b"\x89PNG": BodyKind.PNG,
+    b"\xff\xd8\xff": BodyKind.JPEG,
+    b"RIFF": BodyKind.WEBP,
+    b"\x93NUMPY": BodyKind.NPY,
+    b"PK": BodyKind.ZIP,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +124,16 @@ async def read_body(request: Request, *, path: str, kinds: Mapping[BodyKind, str
         return Body(declared, data)
     if not data:
         return Body(next(iter(kinds)), data)
-    if _BEGINNING_OF_A_FILE.match(data) and not any(byte in data for byte in _REMOVED_BY_CURL):
-        raise refuse.because("a file without its line breaks, which curl -d removes")
+    if data.startswith(tuple(_BY_BEGINNING)) and not any(byte in data for byte in _REMOVED_BY_CURL):
+        file = next(kind for beginning, kind in _BY_BEGINNING.items() if data.startswith(beginning))
+        raise refuse.because("a file without its line breaks, which curl -d removes", like=file)
     for kind in kinds:
         if kind.beginning.match(data):
             return Body(kind, data)
     if _FIELDS.match(data):
-        raise refuse.because("fields of a form, name=value")
+        # `curl -d image=@digit.png` sends the name of the file.
+        like = BodyKind.FORM if b"@" in data or b"%40" in data else None
+        raise refuse.because("fields of a form, name=value", like=like)
     raise refuse.because("a body of no known type")
 
 
@@ -164,17 +176,19 @@ class _Refusal:
         self._path = path
         self.kinds = kinds
 
-    def because(self, got: str) -> ProblemError:
+    def because(self, got: str, *, like: BodyKind | None = None) -> ProblemError:
+        """The problem; its detail has the command for a kind like that of the body, if it is accepted."""
         url = f"{base_url(self._request)}{self._path}"
         listed = " or ".join(kind.media_type for kind in self.kinds)
         items = [
             Item("Content-Type", kind.media_type, got, _command(kind, argument, url))
             for kind, argument in self.kinds.items()
         ]
-        more = " errors[] contains a command for each." if len(items) > 1 else ""
+        example = next((i.remedy for i in items if like and i.expected == like.media_type), items[0].remedy)
         return ProblemError(
             "media-type-not-supported",
-            f"Content-Type: expected {listed}, got {got}. Send for example: {items[0].remedy}{more}",
+            f"Content-Type: expected {listed}, got {got}. "
+            f"errors[] contains a command for each, such as: {example}",
             items=items,
             headers=self._accept_post,
         )
@@ -220,7 +234,8 @@ def _declared_kind(request: Request, refuse: _Refusal) -> tuple[BodyKind | None,
             if charset not in _UTF_8 and not _ASCII_AND_MORE.fullmatch(charset):
                 raise refuse.because_of_charset(charset)
             return kind, charset
-    raise refuse.because(echo(media_type))
+    like = BodyKind.PNG if media_type.startswith("image/") else None
+    raise refuse.because(echo(media_type), like=like)
 
 
 def _media_type(header: str) -> tuple[str, str]:

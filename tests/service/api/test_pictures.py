@@ -89,7 +89,9 @@ def test_model_of_colours_is_not_warned_of(api: Caller) -> None:
 def test_empty_canvas_has_nothing_to_centre(api: Caller) -> None:
     refused = api.post("/encode?fit=mnist", saved(Image.new("L", (280, 280))), "image/png")
     assert (refused.status, refused.code) == (422, "invalid-value")
-    assert "a picture of one level" in refused.json()["detail"]
+    assert "a figure lighter than its ground, for fit=mnist, got none" in refused.json()["detail"]
+    other = api.post("/encode?fit=mnist", saved(canvas(pen=0, ground=255)), "image/png")
+    assert "Send invert=auto" in other.json()["detail"]
 
 
 def test_unknown_choices_are_refused_with_the_known_ones(api: Caller) -> None:

@@ -164,6 +164,8 @@ def test_file_that_curl_has_mangled_is_told_from_a_whole_one(api: Caller) -> Non
         refused = api.post("/encode?resize=true", mangled, sent_by_itself)
         assert (refused.status, refused.code) == (415, "media-type-not-supported")
         assert "curl -d removes" in refused.json()["detail"]
+        assert refused.json()["detail"].endswith(" http://localhost:8000/encode")
+        assert " --data-binary @" in refused.json()["detail"]
         assert api.post("/encode?resize=true", file, sent_by_itself).status == 200
 
 
@@ -171,7 +173,9 @@ def test_file_that_curl_has_mangled_is_told_from_a_whole_one(api: Caller) -> Non
     ("path", "body", "command"),
     [
         ("/sample", b"n=4&seed=7", '-d \'{"n": 4, "seed": 7}\' http://localhost:8000/sample'),
-        ("/encode", b"image=%40digit.png", "-d @images.json http://localhost:8000/encode"),
+        ("/encode", b"images=[]", "-d @images.json http://localhost:8000/encode"),
+        ("/encode", b"image=@digit.png", "curl -F images=@one.png -F images=@two.jpg"),
+        ("/encode", b"image=%40digit.png", "curl -F images=@one.png -F images=@two.jpg"),
     ],
 )
 def test_fields_of_a_form_in_a_body_get_the_line_that_works(

@@ -135,6 +135,22 @@ def test_mangled_forms_are_read_or_refused_and_nothing_else():
             read_form(bytes(data), BOUNDARY, max_parts=4)
 
 
+def test_forms_of_a_python_client_are_read():
+    """With names that need escapes, and file names that are no ASCII."""
+    import httpx2
+
+    files = [
+        ("images", ('bild "1" ä.png', b"\x89PNG\r\n\x1a\n", "image/png")),
+        ("images", ("2.jpg", b"\xff\xd8", "image/jpeg")),
+    ]
+    request = httpx2.Request("POST", "http://a/encode", files=files, data={"seed": "7", 'odd "name"': "x"})
+    boundary = request.headers["content-type"].partition("boundary=")[2]
+    parts = read_form(request.read(), boundary, max_parts=9)
+    assert [(part.name, part.is_file) for part in parts][-2:] == [("images", True)] * 2
+    assert [part.data for part in parts if part.is_file] == [b"\x89PNG\r\n\x1a\n", b"\xff\xd8"]
+    assert {part.data for part in parts if not part.is_file} == {b"7", b"x"}
+
+
 def test_another_parser_reads_the_same():
     """The one of a web framework that the tests have for other reasons."""
     werkzeug = pytest.importorskip("werkzeug.sansio.multipart")
