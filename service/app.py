@@ -55,7 +55,7 @@ from service.security.cors import Preflight
 from service.security.hosts import HostGuard
 from service.settings import ExtraNotInstalled, Settings, SettingsError
 from service.store_mirror import MirrorError, StoreMirror, cache_directory
-from service.thread_pool import WorkPool
+from service.thread_pool import Room, WorkPool
 
 if TYPE_CHECKING:
     from fastapi.telemetry import TelemetryConfig
@@ -91,6 +91,8 @@ def create_app(
         max_images=settings.max_images,
         max_stream_images=settings.max_stream_images,
         max_score_draws=settings.max_score_draws,
+        max_picture_pixels=settings.max_picture_pixels,
+        max_body_bytes=settings.max_body_bytes,
     )
     worker_pool = WorkerPool(threads, max_waiting=settings.max_queue_images)
     metrics = Metrics()
@@ -111,6 +113,7 @@ def create_app(
             unloaded=UnloadedNames(_shared_directory() if reload_siblings is not None else None),
         ),
         pool=WorkPool(max(2, threads)),
+        picture_room=Room(settings.max_picture_pixels),
         metrics=metrics,
         lifecycle=Lifecycle(),
         access=Access.of(settings),

@@ -19,8 +19,10 @@ from starlette.routing import Route
 from model_store.reference import version_number
 from service.api.call import Call, Floats, Q
 from service.api.operation import A, Operation
-from service.api.parameters import Drawing
-from service.api.request_arrays import BodyReader, is_quick_to_read, read_parameters
+from service.api.parameters import Drawing, ImagesQuery, ModelChoice
+from service.api.picture_room import decode_in_thread
+from service.api.request_arrays import BodyReader, Read, is_of_numbers, is_quick_to_open, read_parameters
+from service.api.request_images import picture_headers
 from service.api.responses import HeadersAlone, NpyInParts, WholeResponse, is_quick, respond
 from service.api.routing import fast_paths, route
 from service.app_state import AppState
@@ -37,7 +39,7 @@ from service.http.request_body import Body, read_body
 from service.observability.request_trace import Trace, current_trace
 
 #: Formats that a person saves. Browsers show the others, or a script reads them.
-_FILES: Final = frozenset({Format.PNG, Format.NPY, Format.NPZ})
+_FILES: Final = frozenset({Format.PNG, Format.JPEG, Format.WEBP, Format.NPY, Format.NPZ})
 
 
 class Endpoint(Generic[Q, A]):
@@ -75,8 +77,12 @@ class Endpoint(Generic[Q, A]):
             parameters = self._parse_parameters(body, trace)  # these require no model
         model = await self._model(query.model, trace)
         arrays: Mapping[str, Floats] = {}
+        headers: tuple[tuple[bytes, bytes], ...] = ()
         if body is not None and self._has_arrays:
-            arrays, parameters = await self._parse(body, model, query, trace)
+            read = await self._parse(body, model, query, engine_call)
+            arrays, parameters = read.arrays, read.parameters
+            if read.treatments:
+                headers = picture_headers(read.treatments, ground=_expected_ground(model, query))
         if parameters is not self._none_in_body:
             query = _one_source(query, parameters)
         call = Call(
@@ -91,7 +97,10 @@ class Endpoint(Generic[Q, A]):
             trace,
         )
         if request.scope["method"] == "POST":
-            return await self._answer(call, await self._run(call))
+            response = await self._answer(call, await self._run(call))
+            if headers:
+                response.raw_headers += headers
+            return response
         if request.scope["method"] == "HEAD":
             response = self._headers_alone(call)
         else:
@@ -143,17 +152,43 @@ class Endpoint(Generic[Q, A]):
         with trace.phase("parse"):
             return read_parameters(body, self._operation.body, self._limits)
 
-    async def _parse(
-        self, body: Body, model: LoadedModel, query: Q, trace: Trace
-    ) -> tuple[Mapping[str, Floats], Parameters]:
-        """Arrays and parameters of a body. A short body is parsed here, others in a thread."""
+    async def _parse(self, body: Body, model: LoadedModel, query: Q, engine_call: EngineCall) -> Read:
+        """The content of a body. A short body is read here, others in a thread."""
+        trace = current_trace()
         with trace.phase("parse"):
-            if is_quick_to_read(body):
-                arrays, parameters = self._reader.read(body, model, query)
+            if not is_of_numbers(body):
+                read = await self._parse_files(body, model, query, engine_call)
+            elif is_quick_to_open(body):
+                read = self._reader.read(body, model)
             else:
-                arrays, parameters = await self._app_state.pool.run(self._reader.read, body, model, query)
-        trace.images = len(next(iter(arrays.values()), ()))
-        return arrays, parameters
+                read = await self._app_state.pool.run(self._reader.read, body, model)
+        trace.images = len(next(iter(read.arrays.values()), ()))
+        return read
+
+    async def _parse_files(self, body: Body, model: LoadedModel, query: Q, engine_call: EngineCall) -> Read:
+        """The content of a picture, a form or an archive.
+
+        Raises:
+            DeadlineExceeded: The deadline came before all pictures were decoded.
+            CallerDisconnected: The client left before.
+        """
+        reader, pool = self._reader, self._app_state.pool
+
+        is_quick = is_quick_to_open(body)
+        contents = reader.open(body, model) if is_quick else await pool.run(reader.open, body, model)
+        if (is_quick and not contents.pictures) or contents.is_quick:
+            return reader.read_contents(contents, model, query, engine_call.check_wanted)
+        return await decode_in_thread(
+            pool,
+            self._app_state.picture_room,
+            max(contents.pixels, default=0),
+            engine_call.deadline_s,
+            reader.read_contents,
+            contents,
+            model,
+            query,
+            engine_call.check_wanted,
+        )
 
     async def _run(self, call: Call[Q]) -> A | NpyInParts:
         """Run the handler, and record its measurements."""
@@ -226,6 +261,13 @@ class Endpoint(Generic[Q, A]):
         if call.columns is None or asked.columns:
             return asked
         return asked.model_copy(update={"columns": call.columns})
+
+
+def _expected_ground(model: LoadedModel, query: ModelChoice) -> str | None:
+    """The ground of the model's training, if pictures of another one deserve a warning."""
+    if not isinstance(query, ImagesQuery) or query.invert is not None or model.image_shape[0] != 1:
+        return None
+    return model.manifest.image.preprocessing.ground
 
 
 def _one_source(query: Q, body: Parameters) -> Q:

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.api.answer import Answer
 from service.api.parameters import Drawing
-from service.codecs.images import encode_png, plan_png
+from service.codecs.images import MAX_SIDE_PIXELS, encode_lossy, encode_png, plan_sheet
 from service.codecs.tensors import encode_npy, encode_npz, npy_header
 from service.codecs.text_art import braille
 from service.codecs.text_table import table
@@ -38,6 +38,9 @@ _QUICK_VALUES = 20_000
 _QUICK_PIXELS = 10_000
 _QUICK_TEXTS = 20
 _QUICK_COPIES = 500_000
+
+#: Pictures whose formats limit their sides.
+_LIMITED_SIDES = (Format.JPEG, Format.WEBP)
 
 _CONTENT_TYPES = {form: (b"content-type", form.content_type.encode("ascii")) for form in Format}
 #: A format chosen by Accept may not be reused for a request with another Accept.
@@ -120,10 +123,10 @@ def respond(
             and the facts that are headers. `images` (N, C, H, W) in [0, 1] are drawn or sent as npy; without
             images, text is a table.
         drawing: Parameters for formats that draw images.
-        max_png_pixels: Maximum number of pixels of a PNG.
+        max_png_pixels: Maximum number of pixels of a picture.
 
     Raises:
-        PictureTooLarge: The PNG would exceed that.
+        PictureTooLarge: The picture would exceed that.
     """
     with current_trace().phase("encode"):
         body = _encode(chosen, answer, drawing, max_png_pixels)
@@ -165,9 +168,22 @@ def _encode(chosen: Format, answer: Answer, drawing: Drawing | None, max_png_pix
     if chosen is Format.NPY:
         return encode_npy(images)
     assert drawing is not None, "only paths with images have formats that draw"
+    return _draw(chosen, images, drawing, max_png_pixels)
+
+
+def _draw(chosen: Format, images: NDArray[np.float32], drawing: Drawing, max_pixels: int) -> bytes:
     if chosen is Format.TEXT:
         return (braille(images, columns=drawing.columns or TEXT_COLUMNS) + "\n").encode()
-    return encode_png(images, scale=drawing.scale, columns=drawing.columns, max_pixels=max_png_pixels)
+    if chosen is Format.PNG:
+        return encode_png(images, scale=drawing.scale, columns=drawing.columns, max_pixels=max_pixels)
+    return encode_lossy(
+        images,
+        kind="JPEG" if chosen is Format.JPEG else "WebP",
+        scale=drawing.scale,
+        columns=drawing.columns,
+        quality=drawing.quality,
+        max_pixels=max_pixels,
+    )
 
 
 def _facts_as_arrays(answer: Answer) -> dict[str, NDArray[np.generic]]:
@@ -230,13 +246,19 @@ class HeadersAlone(WholeResponse):
             answer: The class that names these headers.
             shape: Shape of the images, (N, C, H, W).
             drawing: Parameters of GET for drawing them.
-            max_png_pixels: Maximum number of pixels of a PNG.
+            max_png_pixels: Maximum number of pixels of a picture.
 
         Raises:
-            PictureTooLarge: The PNG would exceed that.
+            PictureTooLarge: The picture would exceed that.
         """
-        if chosen is Format.PNG:
-            plan_png(shape, scale=drawing.scale, columns=drawing.columns, max_pixels=max_png_pixels)
+        if chosen in (Format.PNG, *_LIMITED_SIDES):
+            plan_sheet(
+                shape,
+                scale=drawing.scale,
+                columns=drawing.columns,
+                max_pixels=max_png_pixels,
+                max_side=MAX_SIDE_PIXELS if chosen in _LIMITED_SIDES else None,
+            )
         length = _npy_length(shape) if chosen is Format.NPY else None
         super().__init__(b"", chosen, *_headers_of(answer, facts), length=length)
         if length is None:

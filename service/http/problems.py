@@ -151,7 +151,7 @@ PROBLEMS: Mapping[str, ProblemKind] = _table(
         "media-type-not-supported",
         415,
         "This endpoint does not accept the format of the body",
-        "Send one of the formats that errors[] lists, uncompressed and not as multipart.",
+        "Send one of the formats that errors[] lists, uncompressed.",
     ),
     ProblemKind(
         "invalid-parameter",

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from model_store import FittedPrior
 from service.api.parameters import NoParameters
+from service.api.request_images import usual_fit
 from service.api.resource import JSON, Resource, named_model
 from service.api.responses import document_response
 from service.api.routing import route
@@ -79,7 +80,8 @@ class Preprocessing(Document):
     """The conversion of an image file into an image."""
 
     fit: str
-    """With `resize=true`: `crop` scales the middle part, `stretch` each axis separately."""
+    """With `resize=true`: `crop` scales the middle part, `stretch` each axis separately, and `contain`, for a
+    version that does not state its way, the whole picture on the ground."""
     ground: str
     """The colour under transparent pixels: `black` or `white`."""
     levels: int | None
@@ -238,10 +240,15 @@ def _summary(model: LoadedModel) -> dict[str, Any]:
 
 def _facts(model: LoadedModel) -> ModelFacts:
     manifest = model.manifest
+    how = manifest.image.preprocessing
     return ModelFacts(
         **_summary(model),
         image_range=list(manifest.image.range),
-        preprocessing=Preprocessing.model_validate(manifest.image.preprocessing),
+        preprocessing=Preprocessing(
+            fit=usual_fit(how) or how.fit,
+            ground=how.ground,
+            levels=how.levels,
+        ),
         likelihood=manifest.likelihood.model_dump(mode="json"),
         metrics=[Metric.model_validate(metric) for metric in manifest.metrics],
         fitted_prior=_fitted_prior(manifest.fitted_prior),

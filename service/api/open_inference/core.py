@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from service.api.open_inference import inference
-from service.api.open_inference.messages import InferenceRequest, InferenceResponse
+from service.api.open_inference.messages import InferenceRequest, InferenceResponse, InputTensor
 from service.api.open_inference.metadata import (
     ModelConfig,
     ModelMetadata,
@@ -31,6 +31,8 @@ from service.api.open_inference.names import ModelNames, ServedModel
 from service.api.open_inference.parameters import InferenceParameters
 from service.api.open_inference.repository import Repository
 from service.api.open_inference.statistics import Statistics, StatisticsList
+from service.api.open_inference.tensors import BYTES
+from service.api.picture_room import decode_in_thread
 from service.api.readiness import require_ready
 from service.app_state import AppState
 from service.engine import Batch, Call, priority_head_start_s
@@ -138,8 +140,8 @@ class OpenInference:
             model = await self.find(request.model, request.version, trace)
         try:
             plan = self._plan(model, request)
-            work = await self._read(model, plan, request, trace)
             call = self._call(plan.parameters, arrival)
+            work = await self._read(plan, request, call, model, trace)
             try:
                 arrays, facts = await inference.run(
                     model, work, plan, call=call, in_thread=self._app_state.pool.run
@@ -167,16 +169,37 @@ class OpenInference:
         return known
 
     async def _read(
-        self, model: ServedModel, plan: inference.Plan, request: InferenceRequest, trace: Trace
+        self, plan: inference.Plan, request: InferenceRequest, call: Call, model: ServedModel, trace: Trace
     ) -> inference.Work:
         (tensor,) = request.inputs
         with trace.phase("parse"):
-            if inference.is_quick_to_read(tensor):
-                work = inference.read_input(model, plan, tensor)
+            if tensor.datatype == BYTES:
+                work = await self._read_pictures(plan, tensor, call, model)
+            elif inference.is_quick_to_read(tensor):
+                work = inference.read_input(plan, tensor)
             else:
-                work = await self._app_state.pool.run(inference.read_input, model, plan, tensor)
+                work = await self._app_state.pool.run(inference.read_input, plan, tensor)
         trace.images = work.rows
         return work
+
+    async def _read_pictures(
+        self, plan: inference.Plan, tensor: InputTensor, call: Call, model: ServedModel
+    ) -> inference.Work:
+        pool = self._app_state.pool
+        files = await pool.run(inference.read_files, plan, tensor)
+        pixels = inference.pixels_of(files)
+        return await decode_in_thread(
+            pool,
+            self._app_state.picture_room,
+            max(pixels, default=0),
+            call.deadline_s,
+            inference.decode_files,
+            files,
+            pixels,
+            model,
+            plan,
+            call.check_wanted,
+        )
 
     def _call(self, parameters: InferenceParameters, arrival: Arrival) -> Call:
         deadline_s = arrival.deadline_s

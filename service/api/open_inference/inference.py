@@ -27,11 +27,12 @@ from service.api.open_inference.parameters import (
     read_parameters,
 )
 from service.api.open_inference.tensors import TensorSpec, array_from_raw, array_from_values, check_spec
-from service.api.request_images import decode_png
-from service.codecs.errors import CodecError, InvalidValue
+from service.api.request_images import read_pictures
+from service.codecs.errors import InvalidValue
+from service.codecs.picture_reader import stated_pixels
 from service.codecs.ranges import finite_float32, unit_interval
 from service.codecs.shapes import Axes
-from service.engine import Call, LoadedModel
+from service.engine import Call
 from service.http.parameters import Limits
 
 #: Maximum sizes of tensors that are read on the event loop: about half a millisecond of work each.
@@ -64,6 +65,7 @@ class Plan:
     wanted: frozenset[str]
     """Names of the outputs."""
     parameters: InferenceParameters
+    limits: Limits
 
 
 def plan(model: ServedModel, request: InferenceRequest, limits: Limits) -> Plan:
@@ -81,7 +83,7 @@ def plan(model: ServedModel, request: InferenceRequest, limits: Limits) -> Plan:
     axes.check_count(shape[0], max_rows=min(limits.max_images, model.max_batch))
     datatypes = {each.name: each.datatype for each in model.outputs}
     outputs = tuple((name, datatypes[name], own) for name, own in chosen.items())
-    return Plan(spec, shape, outputs, frozenset(chosen), parameters)
+    return Plan(spec, shape, outputs, frozenset(chosen), parameters, limits)
 
 
 def choose_input(model: ServedModel, request: InferenceRequest) -> tuple[TensorSpec, InputTensor]:
@@ -153,63 +155,89 @@ def _check_parameters(where: str, parameters: Mapping[str, object]) -> None:
 
 def is_quick_to_read(tensor: InputTensor) -> bool:
     """Whether `read_input` may run on the event loop."""
-    if tensor.datatype == "BYTES":
-        return False
     if tensor.raw is not None:
         return len(tensor.raw) <= _QUICK_BYTES
     return len(tensor.values if tensor.values is not None else ()) <= _QUICK_VALUES
 
 
-def read_input(model: ServedModel, plan: Plan, tensor: InputTensor) -> Work:
-    """The values of the input as the engine takes them.
+def read_files(plan: Plan, tensor: InputTensor) -> list[bytes]:
+    """The pictures of an input of BYTES, as they came.
+
+    Raises:
+        InvalidValue: Another number of elements, or one of another type.
+        MalformedBody: Bytes that are not the tensor.
+    """
+    files: list[bytes] = _array(plan, tensor).tolist()
+    return files
+
+
+def pixels_of(files: Sequence[bytes]) -> list[int]:
+    """Pixels of each picture, as its header states them."""
+    return [stated_pixels(file) for file in files]
+
+
+def decode_files(
+    files: Sequence[bytes],
+    pixels: Sequence[int],
+    model: ServedModel,
+    plan: Plan,
+    check: Callable[[], None],
+) -> Work:
+    """The images of pictures.
+
+    Args:
+        files: The pictures.
+        pixels: The result of `pixels_of`.
+        model: The model.
+        plan: The meaning of the request.
+        check: Raises if the result is no longer wanted; called before each picture.
+
+    Raises:
+        CodecError: As `service.api.request_images.read_pictures`.
+    """
+    assert isinstance(plan.parameters, PictureParameters), "models that take images have them"
+    images, _ = read_pictures(
+        files,
+        pixels,
+        shape=model.loaded.image_shape,
+        limits=plan.limits,
+        preprocessing=model.loaded.manifest.image.preprocessing,
+        reading=plan.parameters.reading,
+        is_one=False,
+        check=check,
+    )
+    return Work(images, len(images))
+
+
+def read_input(plan: Plan, tensor: InputTensor) -> Work:
+    """The numbers of the input as the engine takes them.
 
     Raises:
         InvalidValue: A value of another type or out of range, or another number of values.
         MalformedBody: Bytes that are not the tensor.
     """
-    spec, shape = plan.spec, plan.shape
-    if tensor.raw is not None:
-        array = array_from_raw(spec.name, tensor.datatype, shape, tensor.raw)
-    else:
-        values = tensor.values if tensor.values is not None else ()
-        array = array_from_values(spec.name, tensor.datatype, shape, values)
-    if spec.name == "x":
-        array = unit_interval(_native(array), where=spec.name)
-    elif spec.name == "z":
-        array = finite_float32(_native(array), where=spec.name)
-    elif spec.name == "image":
-        assert isinstance(plan.parameters, PictureParameters), "models that take images have them"
-        array = _pictures(array, model.loaded, plan.parameters)
+    array, name = _array(plan, tensor), plan.spec.name
+    if name == "x":
+        array = unit_interval(_native(array), where=name)
+    elif name == "z":
+        array = finite_float32(_native(array), where=name)
     else:
         array = _seeds(array)
-    return Work(array, shape[0])
+    return Work(array, plan.shape[0])
+
+
+def _array(plan: Plan, tensor: InputTensor) -> NDArray[Any]:
+    spec, shape = plan.spec, plan.shape
+    if tensor.raw is not None:
+        return array_from_raw(spec.name, tensor.datatype, shape, tensor.raw)
+    values = tensor.values if tensor.values is not None else ()
+    return array_from_values(spec.name, tensor.datatype, shape, values)
 
 
 def _native(array: NDArray[Any]) -> NDArray[Any]:
     if array.dtype.isnative:
         return array
     return array.astype(array.dtype.newbyteorder("="))
-
-
-def _pictures(
-    elements: NDArray[np.object_], model: LoadedModel, parameters: PictureParameters
-) -> NDArray[np.float32]:
-    """Pictures as images; an error names the picture."""
-    images = []
-    for at, data in enumerate(elements.tolist()):
-        try:
-            images.append(
-                decode_png(
-                    data,
-                    shape=model.image_shape,
-                    preprocessing=model.manifest.image.preprocessing,
-                    resize=bool(parameters.resize),
-                    invert=bool(parameters.invert),
-                )
-            )
-        except CodecError as error:
-            raise type(error)(f"image[{at}]", error.expected, error.got, error.remedy) from None
-    return np.concatenate(images)
 
 
 def _seeds(seeds: NDArray[Any]) -> NDArray[np.int64]:

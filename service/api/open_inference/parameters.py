@@ -12,7 +12,10 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from model_store.manifest import MAX_LABEL_CHARACTERS
+from model_store.pictures import Fit
 from service.api.open_inference.names import Part
+from service.api.parameters import Invert
+from service.api.request_images import Reading
 from service.http.parameters import Limits, read_object
 from service.http.parameters import Parameters as StrictParameters
 
@@ -44,9 +47,19 @@ class PictureParameters(InferenceParameters):
     """Parameters of the models that take `x` or `image`."""
 
     resize: Annotated[bool | None, Field(examples=[True])] = None
-    """`image` only: accept any size and scale it to the model's size, as in training."""
-    invert: Annotated[bool | None, Field(examples=[True])] = None
-    """`image` only: the image is black on white."""
+    """`image` only: accept any size, as of /encode."""
+    fit: Annotated[Fit | None, Field(examples=["mnist"])] = None
+    """`image` only: the way to the model's size, as of /encode."""
+    invert: Annotated[Invert | bool | None, Field(examples=["auto"])] = None
+    """`image` only: `yes`, `no` or `auto`, as of /encode."""
+
+    @property
+    def reading(self) -> Reading:
+        """The choices of the client."""
+        invert = self.invert
+        if isinstance(invert, bool):
+            invert = "yes" if invert else "no"
+        return Reading.of(bool(self.resize), self.fit, invert)
 
 
 class SamplerParameters(InferenceParameters):

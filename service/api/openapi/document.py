@@ -44,10 +44,10 @@ _DESCRIPTION: Final = """\
 A variational autoencoder behind HTTP: encode images, decode latents, draw new images, reconstruct, go from
 one image to another and along latent dimensions, score.
 
-A suffix (`.json`, `.png`, `.npy`, `.npz`, `.txt`) or an `Accept` header chooses the form of an answer; the
-suffix wins, and JSON is the default. `?model=` chooses the model. Every error is a problem body (RFC 9457)
-whose `code` is one of those at `/problems`. Nothing is coerced and nothing unknown is ignored;
-only the paths for operators and people ignore a query.
+A suffix (`.json`, `.png`, `.jpg`, `.webp`, `.npy`, `.npz`, `.txt`) or an `Accept` header chooses the form of
+an answer; the suffix wins, and JSON is the default. `?model=` chooses the model. Every error is a problem
+body (RFC 9457) whose `code` is one of those at `/problems`. Nothing is coerced and nothing unknown is
+ignored; only the paths for operators and people ignore a query.
 
 A body without a Content-Type, or with the one that `curl --data` sends by itself, is known by how it begins.
 """

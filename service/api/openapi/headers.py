@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from service.api.native.table import OPERATIONS
+from service.api.request_images import PICTURE_HEADER, WARNING_HEADER
 from service.api.schema import Schema
 
 _BEFORE: Final = {
@@ -21,6 +22,8 @@ _BEFORE: Final = {
 _AFTER: Final = {
     "X-Z": "For one image of at most 128 latents: its z, comma-separated.",
     "Inference-Header-Content-Length": "Bytes of JSON in the body, if tensors as bytes follow it.",
+    PICTURE_HEADER: "For pictures: size before, fit, resampling, and whether it was inverted.",
+    WARNING_HEADER: "For pictures: those that look dark on light to a model of light on dark, or inversely.",
     "Allow": "Methods of the path.",
     "Accept-Post": "Media types that the path accepts.",
     "Retry-After": "Seconds after which to try again.",

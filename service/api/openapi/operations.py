@@ -16,6 +16,8 @@ from service.api.openapi.parameters import path_parameter, query_parameters
 from service.api.openapi.problem_responses import ProblemResponses
 from service.api.openapi.request_bodies import binary, request_body
 from service.api.operation import Operation
+from service.api.parameters import ImagesQuery
+from service.api.request_images import PICTURE_HEADER, WARNING_HEADER
 from service.api.schema import Schema, schema_of
 from service.http.negotiation import Format
 from service.http.parameters import Limits
@@ -23,6 +25,8 @@ from service.http.parameters import Limits
 _FILES: Final[Mapping[Format, str]] = MappingProxyType(
     {
         Format.PNG: "One image, or a contact sheet, row by row.",
+        Format.JPEG: "The picture of `.png` with losses: `quality` sets how many.",
+        Format.WEBP: "The picture of `.png`; without losses unless `quality` is set.",
         Format.NPY: "`images`, float32 (N, C, H, W), as numpy.save writes it.",
     }
 )
@@ -89,6 +93,8 @@ def _response(operation: Operation[Any, Any]) -> Schema:
     if operation.is_seeded:
         headers += ["X-Seed", "X-Z"] if "z" in answer.array_names else ["X-Seed"]
     headers += [header.name for header in answer.headers.values()]
+    if issubclass(operation.query, ImagesQuery):
+        headers += [PICTURE_HEADER, WARNING_HEADER]
     return {
         "description": operation.summary + ".",
         "headers": header_references(headers),

@@ -13,17 +13,13 @@ from service.api.openapi.parameters import parameter_schemas
 from service.api.operation import Operation
 from service.api.request_arrays import ArrayIn
 from service.api.schema import Schema, reference
-from service.codecs.images import MAX_PIXELS_IN
 from service.http.parameters import Limits
 from service.http.request_body import BodyKind
 
 #: Rows of arrays that come with another one, in examples.
 _EXAMPLE_ROWS = 3
-_PNG = (
-    f"One image, of exactly the model's size unless `resize` is true, and then of at most {MAX_PIXELS_IN:,} "
-    "pixels, which is 256 × 256. The orientation of EXIF is applied, and the size is that of the upright "
-    "image."
-)
+#: Names in a schema and in `encoding` of a form's files.
+_PICTURE_TYPES = "image/png, image/jpeg, image/webp"
 
 
 def request_body(operation: Operation[Any, Any], limits: Limits, model: ExampleModel) -> Schema:
@@ -34,17 +30,71 @@ def request_body(operation: Operation[Any, Any], limits: Limits, model: ExampleM
         limits: Bounds from the settings.
         model: The model of the example.
     """
-    content: Schema = {}
-    for kind in operation.bodies:
-        if kind is BodyKind.JSON:
-            content[kind.media_type] = _json(operation, limits, model)
-        elif kind is BodyKind.PNG:
-            content[kind.media_type] = {"schema": binary(kind.media_type, _PNG)}
-        elif kind is BodyKind.NPY:
-            content[kind.media_type] = {"schema": binary(kind.media_type, operation.arrays[0].as_npy)}
-        else:
-            content[kind.media_type] = {"schema": binary(kind.media_type, _as_npz(operation))}
-    return {"required": operation.is_body_required, "content": content}
+    return {
+        "required": operation.is_body_required,
+        "content": {kind.media_type: _of_kind(kind, operation, limits, model) for kind in operation.bodies},
+    }
+
+
+def _of_kind(kind: BodyKind, operation: Operation[Any, Any], limits: Limits, model: ExampleModel) -> Schema:
+    """The media type object."""
+    match kind:
+        case BodyKind.JSON:
+            return _json(operation, limits, model)
+        case BodyKind.FORM:
+            return _form(operation, limits)
+        case BodyKind.NPY:
+            described = operation.arrays[0].as_npy
+        case BodyKind.NPZ:
+            described = _as_npz(operation)
+        case BodyKind.ZIP:
+            described = _as_zip(operation)
+        case _:
+            described = _picture(limits)
+    return {"schema": binary(kind.media_type, described)}
+
+
+def _picture(limits: Limits) -> str:
+    most = limits.max_picture_pixels
+    return (
+        f"One image, of exactly the model's size unless `resize` or `fit` is set, and of at most {most:,} "
+        "pixels (`max_picture_pixels` of GET /limits). The orientation of EXIF is applied, and the size is "
+        "that of the upright image. An animation is rejected."
+    )
+
+
+def _as_zip(operation: Operation[Any, Any]) -> str:
+    company = "".join(f", and `{array.name}.npy`" for array in operation.company)
+    return (
+        f"PNG, JPEG and WebP files{company}, one image for each picture in the order of the archive. Folders "
+        f"and hidden files are ignored. {_as_npz(operation)}"
+    )
+
+
+def _form(operation: Operation[Any, Any], limits: Limits) -> Schema:
+    """A form: pictures under any name, arrays as npy files, parameters as text."""
+    pictures: Schema = {
+        "type": "array",
+        "items": {"type": "string", "format": "binary"},
+        "minItems": operation.rows or 1,
+        "maxItems": operation.rows or limits.max_images,
+        "description": f"One file for each image: PNG, JPEG or WebP. {_picture(limits)} Or one npy file.",
+    }
+    files: dict[str, Schema] = {
+        array.name: {"type": "string", "format": "binary", "description": f"An npy file. {array.as_npy}"}
+        for array in (*operation.arrays[1:], *operation.company)
+    }
+    required = [array.name for array in operation.company]
+    if len(operation.arrays) == 1 and operation.is_body_required:
+        required = [operation.arrays[0].name, *required]
+    properties = {operation.arrays[0].name: pictures, **files, **parameter_schemas(operation.body, limits)}
+    return {
+        "schema": _object(properties, required),
+        "encoding": {
+            operation.arrays[0].name: {"contentType": _PICTURE_TYPES},
+            **{name: {"contentType": BodyKind.NPY.media_type} for name in files},
+        },
+    }
 
 
 def binary(media_type: str, description: str) -> Schema:

@@ -20,7 +20,8 @@ from service.api.native.table import OPERATIONS
 from service.api.open_inference.rest_request import MAX_ID_CHARACTERS, MAX_PARAMETERS, MAX_TENSORS
 from service.api.operation import Operation
 from service.api.parameters import MAX_SEED, Drawing
-from service.codecs.images import MAX_PIXELS_IN
+from service.api.request_images import PICTURES_AT_MOST
+from service.codecs.images import MAX_SIDE_PIXELS
 from service.codecs.strict_json import MAX_LEVELS
 from service.engine import LARGEST_SPAN, LARGEST_TEMPERATURE, LATENT_BOUND
 from service.http.document import Document
@@ -122,12 +123,18 @@ _TABLE: Final[tuple[_Set | FixedLimit, ...]] = (
         "refused, with the time to come back",
         ("too-busy",),
     ),
-    _Set("max_png_pixels", "a PNG that is drawn", "refused", ("invalid-value",)),
+    _Set("max_png_pixels", "a PNG, JPEG or WebP that is drawn", "refused", ("invalid-value",)),
     FixedLimit(
-        "max_png_pixels_in",
-        MAX_PIXELS_IN,
+        "max_side_pixels",
+        MAX_SIDE_PIXELS,
         "pixels",
-        "a PNG that is sent with resize=true",
+        "a side of a JPEG or WebP that is drawn",
+        "refused",
+        ("invalid-value",),
+    ),
+    _Set(
+        "max_picture_pixels",
+        f"a picture that is sent; all of one request together, {PICTURES_AT_MOST} times as many",
         "refused before it is unpacked",
         ("invalid-value",),
     ),

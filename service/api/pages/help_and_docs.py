@@ -40,10 +40,11 @@ Draw
   curl '{url}/sample?n=2&seed=7'
   curl -H 'Content-Type: application/json' -d '{{"n": 2, "seed": 7}}' {url}/sample
 {by_label}
-Send images: JSON, PNG or npy
+Send images: JSON, PNG, JPEG, WebP or npy
   curl -o digit.png '{url}/sample.png?seed=7'
   curl -H 'Content-Type: image/png' --data-binary @digit.png {url}/reconstruct.txt
   curl -H 'Content-Type: image/png' --data-binary @digit.png {url}/encode
+  curl -F images=@digit.png -F images=@digit.png '{url}/encode?fit=mnist&invert=auto'
   curl -o digits.npy '{url}/sample.npy?n=5&seed=7'
   curl -H 'Content-Type: application/x-npy' --data-binary @digits.npy '{url}/reconstruct.txt?sample=true'
 
@@ -71,7 +72,8 @@ Look around
   curl {url}/problems
 
 {url}/docs describes every body, parameter, status and header.
-A suffix (.json .png .npy .npz .txt) or an Accept header chooses the form; ?model= chooses the model.
+A suffix (.json .png .jpg .webp .npy .npz .txt) or an Accept header chooses the form.
+?model= chooses the model.
 """
 
 _ASSETS = {

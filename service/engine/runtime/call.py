@@ -7,9 +7,12 @@ clock of `time.monotonic`.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
+
+from service.engine.errors import CallerDisconnected, DeadlineExceeded
 
 #: Seconds of arrival that one level of priority is worth. Between the first level, 1, and the last, 9, are
 #: eight of them: a request waits at most so much longer than in the order of arrival.
@@ -82,6 +85,18 @@ class Call:
         self.queued_s = 0.0
         self.run_s = 0.0
         self.is_admitted = False
+
+    def check_wanted(self) -> None:
+        """Whether the result is still wanted: for long work outside of a model run.
+
+        Raises:
+            CallerDisconnected: The caller has disconnected.
+            DeadlineExceeded: The deadline has passed.
+        """
+        if self.is_disconnected():
+            raise CallerDisconnected
+        if time.monotonic() > self.deadline_s:
+            raise DeadlineExceeded
 
     def with_deadline(self, *, deadline_s: float) -> Call:
         """The same call with a later deadline, for the next part of a long response."""

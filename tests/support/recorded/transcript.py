@@ -34,6 +34,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from recorded.json_text import lines_of
 
@@ -158,8 +159,8 @@ def _header_value(name: str, value: str, answer: Answer, varying: Varying, is_le
 
 
 def _has_own_length(answer: Answer) -> bool:
-    """A PNG is as long as the library makes it, and metrics are as long as their values."""
-    return answer.header("content-type") == "image/png" or answer.body.startswith(b"# HELP ")
+    """A picture is as long as the library makes it, and metrics are as long as their values."""
+    return answer.header("content-type").startswith("image/") or answer.body.startswith(b"# HELP ")
 
 
 def _body_lines(answer: Answer, body: bytes) -> Iterable[str]:
@@ -241,6 +242,14 @@ def _png_lines(body: bytes) -> Iterator[str]:
         yield from (rows[start : start + stride].hex() for start in range(0, len(rows), stride))
 
 
+def _picture_lines(body: bytes) -> Iterator[str]:
+    """Format, size and, where nothing was lost, the pixels: libraries write other bytes and losses."""
+    with Image.open(io.BytesIO(body)) as picture:
+        yield f"({picture.format}, {picture.width} × {picture.height}, {picture.mode})"
+        if body[12:16] == b"VP8L":
+            yield f"({_digest(picture.tobytes())})"
+
+
 def _npy_lines(data: bytes, name: str) -> Iterator[str]:
     array: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
     yield f"({name} {array.dtype.str} {array.shape}, {len(data)} bytes, {_digest(data)})"
@@ -265,6 +274,7 @@ _LINES_BY_TYPE: Final[dict[str, Callable[[bytes], Iterable[str]]]] = {
     "application/x-npy": lambda body: _npy_lines(body, "npy"),
     "application/x-npz": _npz_lines,
     "image/png": _png_lines,
+    "image/": _picture_lines,
     "text/": _text_lines,
 }
 

@@ -209,8 +209,8 @@ def test_document_tells_how_large_a_picture_may_be(api: Caller) -> None:
     """A photograph is refused, and nothing that could be read before said so."""
     bodies = api.get("/openapi.json").json()["paths"]["/encode"]["post"]["requestBody"]["content"]
     told = bodies["image/png"]["schema"]["description"]
-    assert "65,536 pixels" in told
-    assert "256 × 256" in told
+    assert "4,194,304 pixels" in told
+    assert "max_picture_pixels" in told
 
 
 def test_docs_page_needs_no_other_server(api: Caller) -> None:
