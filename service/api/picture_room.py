@@ -5,6 +5,7 @@ Knows threads, deadlines and the allocator. Knows nothing of codecs or requests.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Final, ParamSpec, TypeVar
 
@@ -46,14 +47,14 @@ async def decode_in_thread(
         return await pool.run(read, *args, **kwargs)
     try:
         async with room.hold(pixels, deadline_s=deadline_s):
-            return await pool.run(_then_return_memory, read, *args, **kwargs)
+            return await pool.run(_then_return_memory, functools.partial(read, *args, **kwargs))
     except TimeoutError:
         raise DeadlineExceeded from None
 
 
-def _then_return_memory(read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+def _then_return_memory(read: Callable[[], R]) -> R:
     """Each thread would keep what its largest picture took."""
     try:
-        return read(*args, **kwargs)
+        return read()
     finally:
         return_memory()
