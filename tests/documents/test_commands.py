@@ -120,6 +120,7 @@ NOT_RUN: Final[dict[str, Check]] = {
     "make bench ARGS=--quick": target_exists,
     'make bench ARGS="--systems vae,bare,tutorial --pairs mlp"': target_exists,
     "make bench ARGS=split": target_exists,
+    "make bench ARGS=grpc": target_exists,
     "make bench-others": target_exists,
     "docker compose up": holds(DOCKER, "compose up "),
     "docker compose --profile monitoring up": holds("docker-compose.yml", "profiles: [monitoring]"),
