@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import stat
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 
@@ -23,15 +25,28 @@ def hang_up(peer: str) -> bool:
     if address is None:
         return False
     for entry in Path("/proc/self/fd").iterdir():
-        # A copy: closing it leaves the socket itself to grpcio, which sees its end.
-        with (
-            contextlib.suppress(OSError, ValueError),
-            socket.socket(fileno=os.dup(int(entry.name))) as found,
-        ):
-            if _plain(found.getpeername()) == address:
-                found.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(entry.stat().st_mode) and _shut_down(int(entry.name), address):
                 return True
     return False
+
+
+def _shut_down(descriptor: int, address: tuple[str, int]) -> bool:
+    """Shut a socket down if its other end has this address.
+
+    A copy of the descriptor is enough: the socket itself stays with grpcio, which sees its end.
+    """
+    copy = os.dup(descriptor)
+    try:
+        found = socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise
+    with found:
+        if found.family not in (socket.AF_INET, socket.AF_INET6) or _plain(found.getpeername()) != address:
+            return False
+        found.shutdown(socket.SHUT_RDWR)
+        return True
 
 
 def address_of(peer: str) -> str | None:
@@ -48,9 +63,7 @@ def _address(peer: str) -> tuple[str, int] | None:
     return _plain((host.strip("[]"), int(port)))
 
 
-def _plain(address: object) -> tuple[str, int]:
+def _plain(address: tuple[Any, ...]) -> tuple[str, int]:
     """Without the prefix of IPv4 within IPv6."""
-    if not isinstance(address, tuple):
-        raise ValueError("no address of IP")
     host, port = address[:2]
     return str(host).removeprefix("::ffff:"), int(port)
