@@ -55,8 +55,11 @@ class Catalogue:
 
     def has_name(self, name: str) -> bool:
         """Whether the store has a model of this name, also one that cannot be served."""
+        if "@" in name or name == WHOLE_STORE:
+            return False
         return (
-            ("@" not in name and (name in self.by_reference or name in self.failed_references))
+            name in self.by_reference
+            or name in self.failed_references
             or name in self.ignored
             or any(failure.model == name for failure in self.failures)
         )

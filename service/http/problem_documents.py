@@ -62,6 +62,7 @@ class OpenInferenceProblem(Document):
     """The fault of this request, and the remedy."""
     code: ProblemCode
     """Stable; made for programs."""
+    status: ProblemStatus
     request_id: str
     """The same as X-Request-Id."""
     errors: Annotated[list[ProblemItem], Field(max_length=MAX_ITEMS)]
@@ -121,6 +122,7 @@ def open_inference_body(error: ProblemError, *, request_id: str, prefix: str = "
     problem = OpenInferenceProblem(
         error=_clip(with_prefix(text, prefix), _MAX_DETAIL_BYTES),
         code=error.kind.code,
+        status=open_inference_status(error.kind),
         request_id=request_id,
         errors=items,
     )

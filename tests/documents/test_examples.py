@@ -94,3 +94,11 @@ def test_nginx_sends_the_headers_that_the_server_reads() -> None:
     assert text.count("{") == text.count("}") == 1
     source = "".join(path.read_text() for path in (REPOSITORY / "service").rglob("*.py"))
     assert all(f'b"{header.lower()}"' in source for header in sent)
+
+
+def test_every_python_example_is_one_that_a_test_runs() -> None:
+    """tests/hard/test_inference_clients.py runs it with the client that it imports."""
+    file = REPOSITORY / "tests/inference_clients/triton/example.py"
+    _, _, example = file.read_text().partition('"""\n\n')
+    found = [text for page in PAGES for text in shown(page, "python")]
+    assert found == [example]

@@ -179,6 +179,22 @@ def check_triton(found: Found, native: Native, png: bytes) -> None:
     assert "Shared memory is not supported" in found["shared memory"][1]
 
 
+def test_example_of_the_documentation_runs(server: tuple[Running, str]) -> None:
+    running, key = server
+    if key:
+        pytest.skip("the example has no key")
+    python = REPOSITORY / ".venv-inference/triton/bin/python"
+    if not python.exists():
+        pytest.skip("the client is not installed: make inference-clients")
+    text = (REPOSITORY / "tests/inference_clients/triton/example.py").read_text()
+    text = text.replace("localhost:8000", f"127.0.0.1:{running.port}")
+    done = subprocess.run(
+        [str(python), "-W", "ignore", "-c", text], capture_output=True, timeout=PATIENCE_S, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    assert done.stdout.startswith(b"[[")
+
+
 def test_kserve_client(server: tuple[Running, str], hazard: Hazard) -> None:
     running, key = server
     native = Native(running, key)

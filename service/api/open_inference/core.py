@@ -28,7 +28,7 @@ from service.api.open_inference.metadata import (
     server_metadata,
 )
 from service.api.open_inference.names import ModelNames, ServedModel
-from service.api.open_inference.parameters import InferenceParameters, read_parameters
+from service.api.open_inference.parameters import InferenceParameters
 from service.api.open_inference.repository import Repository
 from service.api.open_inference.statistics import Statistics, StatisticsList
 from service.api.readiness import require_ready
@@ -136,40 +136,45 @@ class OpenInference:
         """
         if model is None:
             model = await self.find(request.model, request.version, trace)
-        with self.counting(model, trace):
-            chosen = inference.choose_outputs(model, request)
-            parameters = read_parameters(model.part, request.parameters, self._app_state.limits)
-            work = await self._read(model, request, parameters, trace)
-            call = self._call(parameters, arrival)
+        try:
+            plan = self._plan(model, request)
+            work = await self._read(model, plan, request, trace)
+            call = self._call(plan.parameters, arrival)
             try:
                 arrays, facts = await inference.run(
-                    model, work, tuple(chosen), parameters, call=call, in_thread=self._app_state.pool.run
+                    model, work, plan, call=call, in_thread=self._app_state.pool.run
                 )
             finally:
                 trace.ran(call)
             response = InferenceResponse(
-                model=model.name,
-                version=model.version,
-                id=request.id,
-                outputs=inference.output_tensors(model, arrays, chosen),
-                parameters=facts,
+                model.name, model.version, inference.output_tensors(plan, arrays), request.id, facts
             )
             written = await self._write(response, trace, write, quick_values)
+        except BaseException:
+            self.statistics.failed(model, trace)
+            raise
         self.statistics.succeeded(model, trace, rows=work.rows, batches=call.batches or ())
         return written
 
-    async def _read(
-        self, model: ServedModel, request: InferenceRequest, parameters: InferenceParameters, trace: Trace
-    ) -> inference.Work:
-        spec, tensor = inference.choose_input(model, request)
+    def _plan(self, model: ServedModel, request: InferenceRequest) -> inference.Plan:
         limits = self._app_state.limits
+        if request.plans is None:
+            return inference.plan(model, request, limits)
+        key = (limits.max_images, *model.signature)
+        known: inference.Plan | None = request.plans.get(key)
+        if known is None:
+            known = request.plans[key] = inference.plan(model, request, limits)
+        return known
+
+    async def _read(
+        self, model: ServedModel, plan: inference.Plan, request: InferenceRequest, trace: Trace
+    ) -> inference.Work:
+        (tensor,) = request.inputs
         with trace.phase("parse"):
             if inference.is_quick_to_read(tensor):
-                work = inference.read_input(model, spec, tensor, parameters, limits)
+                work = inference.read_input(model, plan, tensor)
             else:
-                work = await self._app_state.pool.run(
-                    inference.read_input, model, spec, tensor, parameters, limits
-                )
+                work = await self._app_state.pool.run(inference.read_input, model, plan, tensor)
         trace.images = work.rows
         return work
 

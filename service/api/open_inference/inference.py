@@ -9,7 +9,6 @@ An output that no one requests is not computed.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,6 +24,7 @@ from service.api.open_inference.parameters import (
     InferenceParameters,
     PictureParameters,
     SamplerParameters,
+    read_parameters,
 )
 from service.api.open_inference.tensors import TensorSpec, array_from_raw, array_from_values, check_spec
 from service.api.request_images import decode_png
@@ -50,6 +50,38 @@ class Work:
     array: NDArray[Any]
     """Images or latents, float32, or seeds, int64."""
     rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the names, shapes and parameters of a request mean for a model: everything but the data."""
+
+    spec: TensorSpec
+    """The input."""
+    shape: tuple[int, ...]
+    outputs: tuple[tuple[str, str, Mapping[str, object]], ...]
+    """Name, data type and parameters of each output, in the requested order."""
+    wanted: frozenset[str]
+    """Names of the outputs."""
+    parameters: InferenceParameters
+
+
+def plan(model: ServedModel, request: InferenceRequest, limits: Limits) -> Plan:
+    """Check everything but the data of a request.
+
+    Raises:
+        InvalidValue: A name, a data type, a shape or a number of rows that the model does not accept.
+        ProblemError: `invalid-value`, about a parameter.
+    """
+    chosen = choose_outputs(model, request)
+    parameters = read_parameters(model.part, request.parameters, limits)
+    spec, tensor = choose_input(model, request)
+    shape = check_spec(spec, datatype=tensor.datatype, shape=tensor.shape)
+    axes = Axes(spec.name, spec.row)
+    axes.check_count(shape[0], max_rows=min(limits.max_images, model.max_batch))
+    datatypes = {each.name: each.datatype for each in model.outputs}
+    outputs = tuple((name, datatypes[name], own) for name, own in chosen.items())
+    return Plan(spec, shape, outputs, frozenset(chosen), parameters)
 
 
 def choose_input(model: ServedModel, request: InferenceRequest) -> tuple[TensorSpec, InputTensor]:
@@ -128,22 +160,14 @@ def is_quick_to_read(tensor: InputTensor) -> bool:
     return len(tensor.values if tensor.values is not None else ()) <= _QUICK_VALUES
 
 
-def read_input(
-    model: ServedModel,
-    spec: TensorSpec,
-    tensor: InputTensor,
-    parameters: InferenceParameters,
-    limits: Limits,
-) -> Work:
+def read_input(model: ServedModel, plan: Plan, tensor: InputTensor) -> Work:
     """The values of the input as the engine takes them.
 
     Raises:
-        InvalidValue: Another data type, shape or number of rows, or a value out of range.
+        InvalidValue: A value of another type or out of range, or another number of values.
         MalformedBody: Bytes that are not the tensor.
     """
-    shape = check_spec(spec, datatype=tensor.datatype, shape=tensor.shape)
-    axes = Axes(spec.name, spec.row)
-    axes.check_count(shape[0], max_rows=min(limits.max_images, model.max_batch))
+    spec, shape = plan.spec, plan.shape
     if tensor.raw is not None:
         array = array_from_raw(spec.name, tensor.datatype, shape, tensor.raw)
     else:
@@ -154,15 +178,17 @@ def read_input(
     elif spec.name == "z":
         array = finite_float32(_native(array), where=spec.name)
     elif spec.name == "image":
-        assert isinstance(parameters, PictureParameters), "models that take images have them"
-        array = _pictures(array, model.loaded, parameters)
+        assert isinstance(plan.parameters, PictureParameters), "models that take images have them"
+        array = _pictures(array, model.loaded, plan.parameters)
     else:
         array = _seeds(array)
     return Work(array, shape[0])
 
 
 def _native(array: NDArray[Any]) -> NDArray[Any]:
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    if array.dtype.isnative:
+        return array
+    return array.astype(array.dtype.newbyteorder("="))
 
 
 def _pictures(
@@ -200,8 +226,7 @@ InThread = Callable[..., Any]
 async def run(
     model: ServedModel,
     work: Work,
-    outputs: Sequence[str],
-    parameters: InferenceParameters,
+    plan: Plan,
     *,
     call: Call,
     in_thread: InThread,
@@ -211,8 +236,7 @@ async def run(
     Args:
         model: The model.
         work: Its checked input.
-        outputs: Names of the requested outputs.
-        parameters: Those of the request.
+        plan: The meaning of the request.
         call: Deadline and connection of the request.
         in_thread: Runs a long computation without a model outside the event loop.
 
@@ -222,11 +246,11 @@ async def run(
     """
     subject, array = model.loaded.queued, work.array
     if model.part is Part.SAMPLER:
-        assert isinstance(parameters, SamplerParameters), "models that draw have them"
-        return await _sample(model, array, outputs, parameters, call=call, in_thread=in_thread)
+        assert isinstance(plan.parameters, SamplerParameters), "models that draw have them"
+        return await _sample(model, array, plan.wanted, plan.parameters, call=call, in_thread=in_thread)
     if model.part is Part.DECODER:
         return {"x_hat": await engine.decode(subject, array, call=call)}, {}
-    if "x_hat" in outputs:
+    if "x_hat" in plan.wanted:
         back = await engine.reconstruct(subject, array, call=call)
         return {"mu": back.mu, "logvar": back.logvar, "x_hat": back.x_hat}, {}
     posterior = await engine.encode(subject, array, call=call)
@@ -236,7 +260,7 @@ async def run(
 async def _sample(
     model: ServedModel,
     seeds: NDArray[np.int64],
-    outputs: Sequence[str],
+    wanted: frozenset[str],
     parameters: SamplerParameters,
     *,
     call: Call,
@@ -259,7 +283,7 @@ async def _sample(
 
     z = latents() if len(seeds) <= _QUICK_SEEDS else await in_thread(latents)
     found = {"z": z}
-    if "x_hat" in outputs:
+    if "x_hat" in wanted:
         found["x_hat"] = await engine.decode(subject, z, call=call)
     facts: dict[str, object] = {"temperature": plan.temperature, "prior": plan.density.prior}
     if plan.density.label is not None:
@@ -267,17 +291,17 @@ async def _sample(
     return found, facts
 
 
-def output_tensors(
-    model: ServedModel, arrays: Mapping[str, NDArray[np.float32]], chosen: Mapping[str, Mapping[str, object]]
-) -> list[OutputTensor]:
+def output_tensors(plan: Plan, arrays: Mapping[str, NDArray[np.float32]]) -> list[OutputTensor]:
     """The tensors of a response, in the requested order."""
-    datatypes = {spec.name: spec.datatype for spec in model.outputs}
     return [
-        OutputTensor(name, datatypes[name], np.ascontiguousarray(arrays[name]), parameters)
-        for name, parameters in chosen.items()
+        OutputTensor(name, datatype, np.ascontiguousarray(arrays[name]), parameters)
+        for name, datatype, parameters in plan.outputs
     ]
 
 
 def values_of(outputs: Sequence[OutputTensor]) -> int:
     """Total number of values."""
-    return sum(math.prod(output.array.shape) for output in outputs)
+    size = 0
+    for output in outputs:
+        size += output.array.size
+    return size

@@ -5,7 +5,7 @@ Knows names, shapes, parameters and arrays. Knows nothing of JSON, of gRPC's mes
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -60,6 +60,8 @@ class InferenceRequest:
     parameters: Parameters = field(default_factory=_none)
     outputs: Sequence[RequestedOutput] = ()
     """Empty: all outputs of the model."""
+    plans: MutableMapping[Any, Any] | None = None
+    """Shared by requests with the same names, shapes and parameters: what is checked once for all of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
@@ -38,22 +37,23 @@ class Part(Enum):
     SAMPLER = "-sampler"
 
 
-@dataclass(frozen=True, slots=True)
 class ServedModel:
-    """One model of the protocol, of one version."""
+    """One model of the protocol, of one version.
 
-    part: Part
-    loaded: LoadedModel
+    Attributes:
+        part: The part of the VAE.
+        loaded: The version.
+        name: Its name in the protocol, such as `mnist-encoder`.
+        version: The number of the version, as text.
+    """
 
-    @property
-    def name(self) -> str:
-        """Its name in the protocol, such as `mnist-encoder`."""
-        return self.loaded.id.name + self.part.value
+    __slots__ = ("loaded", "name", "part", "version")
 
-    @property
-    def version(self) -> str:
-        """The number of the version, as text."""
-        return str(self.loaded.id.version)
+    def __init__(self, part: Part, loaded: LoadedModel) -> None:
+        self.part = part
+        self.loaded = loaded
+        self.name = loaded.id.name + part.value
+        self.version = str(loaded.id.version)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -69,6 +69,12 @@ class ServedModel:
     def outputs(self) -> tuple[TensorSpec, ...]:
         """Its outputs, in the order of a response to a request that names none."""
         return _tensors(self.part, self.loaded.image_shape, self.loaded.latent_size)[1]
+
+    @property
+    def signature(self) -> tuple[object, ...]:
+        """Equal for models that accept the same requests."""
+        queued = self.loaded.queued
+        return self.part.value, queued.image_shape, queued.latent_size, queued.max_batch
 
     @property
     def row_values(self) -> int:

@@ -46,7 +46,8 @@ _INFERENCE: Final = (
     *("malformed-body", "invalid-value", "unknown-label"),
     *("media-type-not-supported", "inference-failed", "too-busy", "deadline-exceeded"),
 )
-_PARAMETERS: Final[Schema] = {"type": "object", "additionalProperties": True}
+#: Some clients send null for what they leave out.
+_PARAMETERS: Final[Schema] = {"type": ["object", "null"], "additionalProperties": True}
 _DATATYPE: Final[Schema] = {"type": "string", "enum": ["FP32", "INT64", "BYTES", "FP16", "BF16"]}
 _SHAPE: Final[Schema] = {
     "type": "array",
@@ -57,7 +58,7 @@ _SHAPE: Final[Schema] = {
 REQUEST: Final[Schema] = {
     "type": "object",
     "properties": {
-        "id": {"type": "string", "maxLength": 1024, "description": "Returned in the response."},
+        "id": {"type": ["string", "null"], "maxLength": 1024, "description": "Returned in the response."},
         "parameters": {
             **_PARAMETERS,
             "description": "`timeout` in microseconds, `priority`, `binary_data_output`; of a sampler "
@@ -85,7 +86,7 @@ REQUEST: Final[Schema] = {
             },
         },
         "outputs": {
-            "type": "array",
+            "type": ["array", "null"],
             "maxItems": 16,
             "items": {
                 "type": "object",

@@ -8,7 +8,6 @@ Knows requests, responses and their headers. Knows nothing of tensors or of the 
 
 from __future__ import annotations
 
-import functools
 import re
 from typing import Final
 
@@ -137,8 +136,11 @@ class OpenInferenceRoutes:
             name: str = request.path_params["model"]
             version: str = request.path_params.get("version") or ""
             model = await core.find(name, version, trace)
-            with core.counting(model, trace):
+            try:
                 parsed = await self._parse(body, length, model, version, trace)
+            except BaseException:
+                core.statistics.failed(model, trace)
+                raise
             asked = parsed.request.version
             if asked not in (version, model.version):
                 model = await self._of_body(name, asked, trace)
@@ -187,17 +189,12 @@ class OpenInferenceRoutes:
         with trace.phase("parse"):
             if length == 0:
                 return read_raw_request(body, model, version=version)
-            read = functools.partial(
-                read_request,
-                body,
-                length=length,
-                model=model.name,
-                version=version,
-                max_values=model.row_values * self._numbers,
-            )
+            most = model.row_values * self._numbers
             if (len(body) if length is None else length) <= _QUICK_JSON_BYTES:
-                return read()
-            return await self._pool.run(read)
+                return read_request(body, length, model=model.name, version=version, max_values=most)
+            return await self._pool.run(
+                read_request, body, length, model=model.name, version=version, max_values=most
+            )
 
     # Facts
 

@@ -13,24 +13,20 @@ is read strictly.
 
 from __future__ import annotations
 
-import base64
-import binascii
+import functools
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
-
-import orjson
 
 from model_store.echo import did_you_mean, echo
 from service.api.open_inference.messages import InferenceRequest, InputTensor, RequestedOutput
 from service.api.open_inference.names import ServedModel
-from service.api.open_inference.tensors import BINARY_ONLY, BYTES, Raw, TensorSpec, check_shape
+from service.api.open_inference.rest_values import json_values
+from service.api.open_inference.tensors import BYTES, Raw, TensorSpec, check_shape
 from service.codecs.describe import describe, shape_text
 from service.codecs.errors import InvalidValue, MalformedBody
-from service.codecs.fast_json import number_list
-from service.codecs.nested_lists import array_from_nested
 from service.codecs.strict_json import parse_json_object
 
 #: First bytes of a picture; read as numbers they are no pixels.
@@ -39,19 +35,14 @@ MAX_TENSORS: Final = 16
 MAX_PARAMETERS: Final = 64
 MAX_ID_CHARACTERS: Final = 1024
 _MOST_VERSION_CHARACTERS: Final = 9
+_MOST_REMEMBERED_BYTES: Final = 1024
 _REQUEST_KEYS: Final = ("id", "model_name", "model_version", "parameters", "inputs", "outputs")
 _INPUT_KEYS: Final = ("name", "shape", "datatype", "parameters", "data")
 _OUTPUT_KEYS: Final = ("name", "parameters", "shape", "datatype")
 _DATA: Final = re.compile(rb'"data"\s*:\s*(?=\[)')
-_END_OF_NUMBERS: Final = re.compile(rb'["{}]')
+#: What comes first after a list of numbers in an object: the next key, or the end of the object.
+_END_OF_NUMBERS: Final = (b'"', b"}")
 _EXAMPLE: Final = '{"inputs": [{"name": "x", "shape": [1, 1, 28, 28], "datatype": "FP32", "data": [...]}]}'
-
-
-@dataclass(frozen=True, slots=True)
-class Numbers:
-    """The text of a list of numbers that was cut out of a body."""
-
-    text: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +86,7 @@ def header_length(stated: str | None, *, body_bytes: int) -> int | None:
 
 
 def read_request(
-    body: bytes | bytearray, *, length: int | None, model: str, version: str, max_values: int
+    body: bytes | bytearray, length: int | None, *, model: str, version: str, max_values: int
 ) -> ParsedRequest:
     """The request in a body that has JSON.
 
@@ -111,23 +102,81 @@ def read_request(
         InvalidValue: A key, a name or a shape that the protocol does not have.
     """
     text = body if length is None else bytes(memoryview(body)[:length])
-    values = _read_json(text, max_values)
-    _check_keys("body", values, _REQUEST_KEYS)
-    _check_same("model_name", values.get("model_name"), model)
-    _check_same("model_version", values.get("model_version"), version)
-    version = version or _text("model_version", values.get("model_version"), most=_MOST_VERSION_CHARACTERS)
-    parameters = _parameters("body", values)
+    cut = _without_numbers(text)
+    rest, numbers = (bytes(text), ()) if cut is None else cut
+    if len(rest) <= _MOST_REMEMBERED_BYTES:
+        head = _remembered_head(rest, cut is not None)
+    else:
+        head = _head(rest, cut is not None, max_values=max_values)
+    _check_same("model_name", head.model, model)
+    _check_same("model_version", head.version, version)
     binary = memoryview(b"") if length is None else memoryview(body)[length:]
     request = InferenceRequest(
         model=model,
-        version=version,
-        id=_text("id", values.get("id"), most=MAX_ID_CHARACTERS),
-        parameters=parameters,
-        inputs=_inputs(values, binary),
-        outputs=_outputs(values),
+        version=version or head.version,
+        id=head.id,
+        parameters=head.parameters,
+        inputs=_inputs(head.slots, numbers, binary),
+        outputs=head.outputs,
+        plans=head.plans,
     )
-    is_binary = _flag("body: parameters", "binary_data_output", parameters)
-    return ParsedRequest(request, is_binary)
+    return ParsedRequest(request, head.is_binary)
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """One input as the JSON describes it, without the data that is elsewhere."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    parameters: Mapping[str, object]
+    size: object
+    """`binary_data_size`; None: its values are in the JSON."""
+    data: object
+    """Its values, or the index of the list that was cut out."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """The JSON of a request, checked, without the numbers of its tensors."""
+
+    id: str
+    model: str
+    version: str
+    parameters: Mapping[str, object]
+    slots: tuple[_Slot, ...]
+    outputs: tuple[RequestedOutput, ...]
+    is_binary: bool
+    is_cut: bool
+    plans: dict[Any, Any] = field(default_factory=dict)
+
+
+def _head(text: bytes, is_cut: bool, *, max_values: int = 0) -> _Head:
+    """The JSON of a request.
+
+    Args:
+        text: The JSON; its lists of numbers are indices if it `is_cut`.
+        is_cut: Whether they are.
+        max_values: Numbers of the largest useful tensor, if they are not.
+    """
+    values = parse_json_object(text, max_values=0 if is_cut else max_values, example=_EXAMPLE)
+    _check_keys("body", values, _REQUEST_KEYS)
+    parameters = _parameters("body", values)
+    return _Head(
+        id=_text("id", values.get("id"), most=MAX_ID_CHARACTERS),
+        model=_text("model_name", values.get("model_name"), most=MAX_ID_CHARACTERS),
+        version=_text("model_version", values.get("model_version"), most=_MOST_VERSION_CHARACTERS),
+        parameters=parameters,
+        slots=_slots(values),
+        outputs=_outputs(values),
+        is_binary=_flag("body: parameters", "binary_data_output", parameters),
+        is_cut=is_cut,
+    )
+
+
+#: Most clients always send the same JSON but for the numbers; it is parsed and checked once.
+_remembered_head = functools.lru_cache(maxsize=256)(_head)
 
 
 def read_raw_request(body: bytes | bytearray, served: ServedModel, *, version: str) -> ParsedRequest:
@@ -158,21 +207,7 @@ def _rows_in(body: bytes | bytearray, spec: TensorSpec) -> tuple[int, ...]:
     return (rows, *spec.row)
 
 
-def _read_json(text: bytes | bytearray, max_values: int) -> dict[str, Any]:
-    """The object of a body; numbers of tensors stay text."""
-    cut = _without_numbers(text)
-    if cut is None:
-        return parse_json_object(text, max_values=max_values, example=_EXAMPLE)
-    rest, numbers = cut
-    values = parse_json_object(rest, max_values=0, example=_EXAMPLE)
-    inputs = values.get("inputs")
-    for tensor in inputs if isinstance(inputs, list) else ():
-        if isinstance(tensor, dict) and type(tensor.get("data")) is int:
-            tensor["data"] = numbers[tensor["data"]]
-    return values
-
-
-def _without_numbers(text: bytes | bytearray) -> tuple[bytes, list[Numbers]] | None:
+def _without_numbers(text: bytes | bytearray) -> tuple[bytes, list[bytes]] | None:
     """The body with an index for each list under `data`, and these lists; None if it is not plain.
 
     In a plain body every text `"data"` is a key with a list of numbers. No other text can imitate that: there
@@ -182,46 +217,59 @@ def _without_numbers(text: bytes | bytearray) -> tuple[bytes, list[Numbers]] | N
     if not places or len(places) > MAX_TENSORS or text.count(b'"data"') != len(places) or b"\\" in text:
         return None
     rest: list[bytes | bytearray] = []
-    numbers: list[Numbers] = []
+    numbers: list[bytes] = []
     at = 0
     for place in places:
         if place < at:
             return None
-        after = _END_OF_NUMBERS.search(text, place)
-        end = text.rfind(b"]", place, after.start() if after else len(text)) + 1
+        ends = [end for sign in _END_OF_NUMBERS if (end := text.find(sign, place)) >= 0]
+        end = text.rfind(b"]", place, min(ends, default=len(text))) + 1
         if not end:
             return None
         rest += [text[at:place], b"%d" % len(numbers)]
-        numbers.append(Numbers(bytes(text[place:end])))
+        numbers.append(bytes(text[place:end]))
         at = end
     rest.append(text[at:])
     return b"".join(rest), numbers
 
 
-def _inputs(values: Mapping[str, Any], binary: memoryview) -> list[InputTensor]:
-    listed = _objects("inputs", values.get("inputs"), is_required=True)
-    tensors: list[InputTensor] = []
-    at = 0
-    for number, each in enumerate(listed):
+def _slots(values: Mapping[str, Any]) -> tuple[_Slot, ...]:
+    found: list[_Slot] = []
+    for number, each in enumerate(_objects("inputs", values.get("inputs"), is_required=True)):
         where = f"inputs[{number}]"
         _check_keys(where, each, _INPUT_KEYS)
         name = _required_text(f"{where}: name", each.get("name"))
-        if any(tensor.name == name for tensor in tensors):
+        if any(slot.name == name for slot in found):
             raise InvalidValue(f"{where}: name", "each input once", echo(name), "Send it once.")
         datatype = _required_text(f"{where}: datatype", each.get("datatype"))
         shape = check_shape(where, each.get("shape"))
         parameters = _parameters(where, each)
         size = parameters.get("binary_data_size")
-        if size is None:
-            data = _values(where, datatype, shape, each)
-            tensors.append(InputTensor(name, datatype, shape, values=data, parameters=parameters))
-            continue
-        if "data" in each:
-            remedy = "Send one of them."
-            raise InvalidValue(where, "data or binary_data_size", "both", remedy)
-        raw = _slice(where, binary, at, size)
-        at += len(raw)
-        tensors.append(InputTensor(name, datatype, shape, raw=raw, parameters=parameters))
+        if size is None and "data" not in each:
+            raise InvalidValue(where, "data or binary_data_size", "neither", "Send the values of the tensor.")
+        if size is not None and "data" in each:
+            raise InvalidValue(where, "data or binary_data_size", "both", "Send one of them.")
+        found.append(_Slot(name, datatype, shape, parameters, size, each.get("data")))
+    return tuple(found)
+
+
+def _inputs(slots: Sequence[_Slot], numbers: Sequence[bytes], binary: memoryview) -> list[InputTensor]:
+    """The inputs with their data."""
+    tensors: list[InputTensor] = []
+    at = 0
+    for number, slot in enumerate(slots):
+        where = f"inputs[{number}]"
+        raw: Raw | None = None
+        values = None
+        if slot.size is None:
+            data = slot.data
+            if numbers and isinstance(data, int) and not isinstance(data, bool):
+                data = numbers[data]
+            values = json_values(where, slot.datatype, slot.shape, data)
+        else:
+            raw = _slice(where, binary, at, slot.size)
+            at += len(raw)
+        tensors.append(InputTensor(slot.name, slot.datatype, slot.shape, raw, values, slot.parameters))
     if at != len(binary):
         raise MalformedBody(
             "body",
@@ -245,65 +293,7 @@ def _slice(where: str, binary: memoryview, at: int, size: object) -> Raw:
     return binary[at : at + size]
 
 
-def _values(where: str, datatype: str, shape: tuple[int, ...], tensor: Mapping[str, Any]) -> Any:
-    """The values of a tensor in JSON, flat; nested lists have its shape."""
-    data = tensor.get("data")
-    if "data" not in tensor:
-        raise InvalidValue(where, "data or binary_data_size", "neither", "Send the values of the tensor.")
-    if datatype in BINARY_ONLY:
-        raise InvalidValue(
-            f"{where}: data", f"binary data for {datatype}", "JSON", "Send binary data, or FP32."
-        )
-    if isinstance(data, Numbers):
-        if datatype in ("FP32", "FP64"):
-            numbers = number_list(data.text, shape)
-            if numbers is not None:
-                return numbers
-        try:
-            data = orjson.loads(data.text)
-        except orjson.JSONDecodeError as error:
-            got = f"not JSON: {error.msg[:120]} at character {error.pos}"
-            raise MalformedBody(f"{where}: data", "a list of numbers", got, "Correct it.") from None
-    if not isinstance(data, list):
-        raise InvalidValue(f"{where}: data", "a list", describe(data), "Send the values, row by row.")
-    if data and isinstance(data[0], list):
-        if datatype in ("FP32", "FP64"):
-            if len(data) != shape[0]:
-                raise InvalidValue(
-                    f"{where}: data", f"{shape[0]} rows", str(len(data)), "Send as many as in shape."
-                )
-            return array_from_nested(data, shape, where=f"{where}: data").ravel()
-        data = _flat(where, data, shape)
-    return (
-        [_element(f"{where}: data[{at}]", each) for at, each in enumerate(data)]
-        if datatype == BYTES
-        else data
-    )
-
-
-def _flat(where: str, data: list[Any], shape: Sequence[int]) -> list[Any]:
-    """Nested lists of other values."""
-    for size in shape[1:]:
-        if any(not isinstance(each, list) or len(each) != size for each in data):
-            raise InvalidValue(
-                f"{where}: data", f"lists nested as {shape_text(tuple(shape))}", "others", "Send a flat list."
-            )
-        data = [value for each in data for value in each]
-    return data
-
-
-def _element(where: str, value: object) -> bytes:
-    """One element of BYTES in JSON: base64."""
-    if not isinstance(value, str):
-        raise InvalidValue(where, "a file in base64", describe(value), "Send text, or binary data.")
-    try:
-        return base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError):
-        got = f"{describe(value)} that is none"
-        raise InvalidValue(where, "a file in base64", got, "Encode it, or send binary data.") from None
-
-
-def _outputs(values: Mapping[str, Any]) -> list[RequestedOutput]:
+def _outputs(values: Mapping[str, Any]) -> tuple[RequestedOutput, ...]:
     outputs = []
     for number, each in enumerate(_objects("outputs", values.get("outputs"), is_required=False)):
         where = f"outputs[{number}]"
@@ -312,7 +302,7 @@ def _outputs(values: Mapping[str, Any]) -> list[RequestedOutput]:
         parameters = _parameters(where, each)
         _flag(f"{where}: parameters", "binary_data", parameters)
         outputs.append(RequestedOutput(name, parameters))
-    return outputs
+    return tuple(outputs)
 
 
 def _objects(where: str, value: object, *, is_required: bool) -> list[Mapping[str, Any]]:
@@ -356,12 +346,11 @@ def _check_keys(where: str, values: Mapping[str, Any], known: Sequence[str]) -> 
             raise InvalidValue(f"{where}: key {at}", expected, echo(key), f"{hint} Leave it out.".strip())
 
 
-def _check_same(name: str, value: object, path: str) -> None:
+def _check_same(name: str, value: str, path: str) -> None:
     """A model in the body too: clients of KServe send it."""
-    if path and value is not None and value not in (path, ""):
-        got = echo(value) if isinstance(value, str) else describe(value)
+    if path and value and value != path:
         raise InvalidValue(
-            f"body: {name}", f"the one of the path, {echo(path)}", got, "Leave it out, or correct it."
+            f"body: {name}", f"the one of the path, {echo(path)}", echo(value), "Leave it out, or correct it."
         )
 
 

@@ -114,6 +114,7 @@ def _open_inference_example(row: ProblemKind, prefix: str) -> Schema:
     return {
         "error": f"{row.title}. {remedy}",
         "code": row.code,
+        "status": open_inference_status(row),
         "request_id": "9f2c1d7a40b3e856",
         "errors": [],
     }
