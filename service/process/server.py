@@ -33,7 +33,13 @@ from service.process.acceptor import Acceptor
 from service.process.again import Again
 from service.process.grpc_port import GrpcPort
 from service.process.sockets import bind
-from service.process.thread_room import family_of, fit_threads, thread_room
+from service.process.thread_room import (
+    GRPC_THREADS,
+    OTHER_THREADS,
+    family_of,
+    fit_threads,
+    thread_room,
+)
 from service.process.worker import WorkerPlace
 from service.settings import Settings
 
@@ -290,7 +296,8 @@ def thread_budget(settings: Settings, place: WorkerPlace | None = None) -> Threa
         why = cores.why if processes == 1 else f"its share among {processes} workers: {cores.why}"
         wanted = ThreadBudget(max(1, cores.threads // processes), why)
     room = thread_room(family_of(None if place is None else place.parent))
-    return fit_threads(wanted, room=room, processes=processes)
+    others = OTHER_THREADS if settings.grpc_port is None else OTHER_THREADS + GRPC_THREADS
+    return fit_threads(wanted, room=room, processes=processes, others=others)
 
 
 def _announce(

@@ -120,6 +120,7 @@ NOT_RUN: Final[dict[str, Check]] = {
     "make bench ARGS=--quick": target_exists,
     'make bench ARGS="--systems vae,bare,tutorial --pairs mlp"': target_exists,
     "make bench ARGS=split": target_exists,
+    "make bench ARGS=grpc": target_exists,
     "make bench-others": target_exists,
     "docker compose up": holds(DOCKER, "compose up "),
     "docker run --detach --log-opt max-size=10m --log-opt max-file=5 -p 127.0.0.1:8000:8000 vae-service": (

@@ -155,6 +155,12 @@ def calls(
     return found
 
 
+def one_after_another(port: int, path: str, messages: Sequence[bytes]) -> list[Done]:
+    """A call for each message, on one channel."""
+    with _channel(port) as channel:
+        return [_one(channel, path, data) for data in messages]
+
+
 def together(
     port: int, path: str, data: bytes, count: int, *, timeout_s: float = PATIENCE_S, options: Options = ()
 ) -> list[Done]:

@@ -55,6 +55,8 @@ ROWS = (
         "schemathesis, all checks, 1,000 examples: 0 failures"),
     Row(EDGE, "grpc-bombs", "messages of gRPC that unpack or parse into large objects",
         "100 MB as 100 kB, 3 million fields: refused, RSS < +64 MB", fast=True),
+    Row(EDGE, "grpc-messages", "messages of gRPC that no client makes",
+        "2,000: no code blames the server, 0 tracebacks", fast=True),
     Row(EDGE, "grpc-clients", "the unchanged clients of Triton and KServe over gRPC",
         "every call, and every field of their definitions: 0 differences"),
     Row(PAYLOAD, "not-numbers", "what is no number, in every numeric field",

@@ -10,26 +10,30 @@ without a key, or while the queue is full, is answered before any of its message
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import grpc
 
 from service.api.open_inference.core import Arrival, OpenInference
 from service.api.open_inference.grpc.exchange import Caller, Exchange, Recorder
+from service.api.open_inference.grpc.peers import hang_up
 from service.api.open_inference.grpc.statuses import metadata_of, status_of, text_of
+from service.api.open_inference.grpc.stream import Stream
 from service.app_state import AppState
 from service.http.middleware import BodyBudget
 from service.http.problems import ProblemError
+from service.log_fields import fields
 from service.observability.request_trace import Trace
 
-#: Messages of one stream that are answered at a time; further ones wait in the client.
-STREAM_WINDOW: Final = 64
+#: A client may take this many receipt deadlines before it reads any more of its answer, as over HTTP.
+_STALL_FACTOR: Final = 2.0
 _EOF: Final = grpc.aio.EOF
-T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -58,33 +62,6 @@ class Method:
     """Whether it needs no key, and is answered beyond the limit of calls: probes."""
 
 
-class _Stream:
-    """One open stream of messages."""
-
-    def __init__(self) -> None:
-        self.ends = asyncio.Event()
-        """The server ends it."""
-        self.answers: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue(STREAM_WINDOW)
-        """In the order of the messages; None after the last one."""
-        self.tasks: set[asyncio.Task[Any]] = set()
-        self.pending = 0
-        self.last_s = time.monotonic()
-
-    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """A task that ends with the stream at the latest."""
-        task = asyncio.create_task(work)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-        return task
-
-    async def close(self) -> None:
-        """End its tasks."""
-        tasks = list(self.tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
 class Door:
     """All calls of one server."""
 
@@ -106,8 +83,11 @@ class Door:
         self._recorder = recorder
         self._most = settings.max_grpc_calls
         self._receipt_s = settings.receipt_timeout_s
+        self._stall_s = _STALL_FACTOR * settings.receipt_timeout_s
+        self._sending: dict[Caller, float] = {}
+        """Callers whose answer is being sent, and since when. Each still counts as a call."""
         self._running: set[asyncio.Task[Any]] = set()
-        self._streams: dict[_Stream, None] = {}
+        self._streams: dict[Stream, None] = {}
         self._calls = 0
         self._stops = False
 
@@ -138,6 +118,7 @@ class Door:
                     with self._held(data):
                         answer = await method.answer(call, data)
                 context.set_trailing_metadata(exchange.metadata())
+                self._count_until_sent(caller, context)
                 return answer
             except asyncio.CancelledError:
                 exchange.gone = True
@@ -147,6 +128,20 @@ class Door:
             except Exception as error:
                 problem = exchange.fail(error)
             return await self._abort(context, problem, exchange)
+
+    def _count_until_sent(self, caller: Caller, context: Any) -> None:
+        self._sending[caller] = time.monotonic()
+        context.add_done_callback(lambda _: self._sending.pop(caller, None))
+
+    def _disconnect_stalled(self) -> None:
+        """At a limit: end the connection whose client has read nothing for longest, if that is too long."""
+        waiting = {
+            **self._sending,
+            **{stream.caller: stream.writes_s for stream in self._streams if stream.writes_s is not None},
+        }
+        caller = min(waiting, key=lambda each: waiting[each], default=None)
+        if caller is not None and waiting[caller] < time.monotonic() - self._stall_s and hang_up(caller.peer):
+            _log.warning("client does not read", extra=fields(client=caller.address))
 
     async def unknown(self, path: str, context: Any) -> bytes:
         """Refuse a call of a method that does not exist."""
@@ -167,7 +162,7 @@ class Door:
         except ProblemError as error:
             with self._exchange(method, caller) as exchange:
                 await self._abort(context, exchange.fail(error), exchange)
-        with self._opened() as stream:
+        with self._opened(caller) as stream:
             try:
                 await self._converse(method, caller, context, stream)
             except asyncio.CancelledError:
@@ -189,19 +184,22 @@ class Door:
         with Exchange(self._recorder, caller, path, route=path, is_probe=True) as exchange:
             try:
                 self._make_room()
-                with self._opened() as stream:
+                with self._opened(caller) as stream:
                     await send(stream.ends)
                 problem = exchange.fail(self._ended())
             except Exception as error:
                 problem = exchange.fail(error)
             await self._abort(context, problem, exchange)
 
-    async def _converse(self, method: Method, caller: Caller, context: Any, stream: _Stream) -> None:
+    async def _converse(self, method: Method, caller: Caller, context: Any, stream: Stream) -> None:
         """Send the answers as they come, until there are no more."""
         reader = stream.start(self._receive(method, caller, context, stream))
         try:
             while (answer := await stream.answers.get()) is not None:
-                await context.write(await answer)
+                data = await answer
+                stream.writes_s = time.monotonic()
+                await context.write(data)
+                stream.writes_s = None
                 stream.pending -= 1
                 stream.last_s = time.monotonic()
             await reader
@@ -209,8 +207,8 @@ class Door:
             await stream.close()
 
     @contextmanager
-    def _opened(self) -> Iterator[_Stream]:
-        stream, task = _Stream(), asyncio.current_task()
+    def _opened(self, caller: Caller) -> Iterator[Stream]:
+        stream, task = Stream(caller), asyncio.current_task()
         assert task is not None, "a call is a task"
         self._streams[stream] = None
         self._running.add(task)
@@ -230,7 +228,7 @@ class Door:
             "too-busy", "The stream was idle, and another needed its place.", headers={"Retry-After": "1"}
         )
 
-    async def _receive(self, method: Method, caller: Caller, context: Any, stream: _Stream) -> None:
+    async def _receive(self, method: Method, caller: Caller, context: Any, stream: Stream) -> None:
         """Start the answer to each message, until the client or the server ends the stream."""
         try:
             await self._start_answers(method, caller, context, stream)
@@ -239,7 +237,7 @@ class Door:
             raise
         await stream.answers.put(None)
 
-    async def _start_answers(self, method: Method, caller: Caller, context: Any, stream: _Stream) -> None:
+    async def _start_answers(self, method: Method, caller: Caller, context: Any, stream: Stream) -> None:
         ends = stream.start(stream.ends.wait())
         while not stream.ends.is_set():
             reading = stream.start(context.read())
@@ -312,7 +310,8 @@ class Door:
         Raises:
             ProblemError: `too-busy`: there are too many.
         """
-        if self._calls >= self._most and not method.is_open:
+        if self._calls + len(self._sending) >= self._most and not method.is_open:
+            self._disconnect_stalled()
             raise ProblemError(
                 "too-busy",
                 f"The server answers {self._most} calls at the moment, as many as it accepts at a time.",
@@ -359,6 +358,7 @@ class Door:
         before_s = time.monotonic() - self._receipt_s
         idle = [each for each in self._streams if not each.pending and each.last_s < before_s]
         if not idle:
+            self._disconnect_stalled()
             raise ProblemError(
                 "too-busy",
                 f"The server has {self._most} open streams, as many as it accepts.",

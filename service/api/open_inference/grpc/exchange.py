@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from contextvars import Token
 from types import TracebackType
 from typing import Final
-from urllib.parse import unquote
 
 from grpc import StatusCode
 
+from service.api.open_inference.grpc.peers import address_of
 from service.api.open_inference.grpc.statuses import status_of
 from service.engine import CallerDisconnected
 from service.http.middleware import API_KEY
@@ -43,7 +43,7 @@ class Caller:
             path: Of the method.
         """
         self.metadata = metadata
-        self._peer = peer
+        self.peer = peer
         # As `Access` reads it. Metadata has no host: a page of a browser cannot make such a call.
         self.scope: dict[str, object] = {"type": "http", "path": path, "headers": ()}
 
@@ -88,10 +88,7 @@ class Caller:
     @property
     def address(self) -> str | None:
         """Its address without the port."""
-        kind, _, rest = self._peer.partition(":")
-        if kind not in ("ipv4", "ipv6"):
-            return None
-        return unquote(rest.rpartition(":")[0]).strip("[]")
+        return address_of(self.peer)
 
 
 #: What the access log takes for success.

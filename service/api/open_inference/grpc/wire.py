@@ -2,7 +2,7 @@
 
 Knows the wire format of protobuf and descriptors. Knows nothing of the meaning of fields. A field of two
 bytes becomes an object of up to a hundred: 8 MiB of empty fields took 336 MB and held the event loop for 0.3
-s (test_hostile_messages bounds it). Ordinary messages have about twenty fields; most of their bytes are one
+s (the hazard grpc-bombs bounds it). Ordinary messages have about twenty fields; most of their bytes are one
 of them, which the count skips.
 """
 

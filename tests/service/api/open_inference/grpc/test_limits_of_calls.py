@@ -134,6 +134,25 @@ def test_silent_connection_is_closed(small: Any) -> None:
             pass
 
 
+def test_client_that_reads_no_answer_loses_its_place(grpc_client: Client, small: Any) -> None:
+    """It allows no byte of answers, so each would stay in the memory of the server."""
+    running, port = small
+    no_window = b"\x00\x04" + bytes(4)  # SETTINGS_INITIAL_WINDOW_SIZE = 0
+    data = request()
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as unread:
+        unread.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, no_window))
+        for stream in (1, 3):
+            unread.sendall(frame(1, 4, stream, headers()))
+            unread.sendall(frame(0, 1, stream, b"\x00" + len(data).to_bytes(4, "big") + data))
+        eventually(
+            lambda: grpc_client.call(port, INFER, request()).code == "RESOURCE_EXHAUSTED", lambda: running.log
+        )
+        eventually(lambda: grpc_client.call(port, INFER, request()).code == "OK", lambda: running.log)
+        assert running.lines("client does not read")
+        while unread.recv(4096):
+            pass
+
+
 def test_text_of_another_protocol_is_closed(small: Any) -> None:
     _, port = small
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as wrong:
