@@ -142,8 +142,8 @@ def narrowed(document: Document) -> Document:
     for path in document["paths"].values():
         for operation in path.values():
             content = operation.get("requestBody", {}).get("content", {})
-            for media_type in ("image/png", "application/x-npy", "application/x-npz"):
-                content.pop(media_type, None)  # "binary" is all that the schema can say of them
+            for media_type in set(content) - {"application/json"}:
+                del content[media_type]  # "binary" is all that the schema can say of files
             schema = content.get("application/json", {}).get("schema", {})
             in_body: Document = {}
             for way in schema.get("anyOf", [schema]):
