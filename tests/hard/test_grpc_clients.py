@@ -183,7 +183,6 @@ def test_triton_client_passes_every_call(served: tuple[Running, int], hazard: An
         **dict.fromkeys(("shared_memory", "register", "cuda", "trace", "log"), refused),
         "unknown": "StatusCode.NOT_FOUND",
         "wrong": "StatusCode.INVALID_ARGUMENT",
-        "late": "StatusCode.DEADLINE_EXCEEDED",
     }
     assert aio == {
         "live": True,
