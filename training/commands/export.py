@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from model_store import ModelStore, default_store_root
+from training.commands.progress import say
 from training.publishing.export import export_run
 
 
@@ -17,5 +18,6 @@ def run(arguments: argparse.Namespace) -> int:
         data_dir=arguments.data,
         allow_collapsed=arguments.allow_collapsed,
         store=ModelStore(arguments.store or default_store_root()),
+        tell=say,
     )
     return 0
