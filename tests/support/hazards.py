@@ -122,6 +122,8 @@ ROWS = (
         "threads follow affinity and quota", fast=True),
     Row(PROCESS, "training-killed", "training that is killed",
         "20 × kill -9: ends bit-identical"),
+    Row(PROCESS, "ctrl-c", "Ctrl-C at any moment of any command",
+        "12 moments of each: one line, exit 130, 0 tracebacks"),
     Row(PROCESS, "clock-jumps", "a wall clock that jumps",
         "nothing is late, early or negative", fast=True),
     Row(PROCESS, "cold-start", "a start that takes long",
