@@ -60,7 +60,8 @@ INTERPOLATE: Final = Operation(
     bodies=MappingProxyType({BodyKind.JSON: "-d @ends.json", BodyKind.NPY: "--data-binary @images.npy"}),
     arrays=(IMAGES, Z),
     rows=2,
-    example=MappingProxyType({"steps": 8}),
+    example=MappingProxyType({"steps": 3, "method": "slerp"}),
+    example_rows=3,
 )
 
 

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from service.api.openapi.components import component_schemas
+from service.api.openapi.components import add_arrays
 from service.api.openapi.examples import ExampleModel
 from service.api.openapi.headers import header_components
 from service.api.openapi.operations import OperationPaths
@@ -34,9 +34,10 @@ from service.api.openapi.problem_responses import EVERYWHERE, ProblemResponses
 from service.api.openapi.resources import ResourcePaths
 from service.api.operation import Operation
 from service.api.resource import Resource
-from service.api.schema import Schema
+from service.api.schema import Components, Schema
 from service.http.document import Document
 from service.http.parameters import Limits
+from service.http.problem_documents import Problem
 from service.security.access import is_open
 
 _DESCRIPTION: Final = """\
@@ -44,9 +45,11 @@ A variational autoencoder behind HTTP: encode images, decode latents, draw new i
 one image to another and along latent dimensions, score.
 
 A suffix (`.json`, `.png`, `.npy`, `.npz`, `.txt`) or an `Accept` header chooses the form of an answer; the
-suffix wins, and JSON is the default. `?model=` chooses the model. Every error is a problem body (RFC 9457)
-whose `code` is one of those at `/problems`. Nothing is coerced and nothing unknown is ignored;
-only the paths for operators and people ignore a query.
+suffix wins, and JSON is the default. This document describes the JSON at the path without a suffix, and every
+other form at a path of its own, so that each path has one media type. `?model=` chooses the model.
+
+Every error is a problem body (RFC 9457) whose `code` is one of those at `/problems`. Nothing is coerced and
+nothing unknown is ignored; only the paths for operators and people ignore a query.
 
 A body without a Content-Type, or with the one that `curl --data` sends by itself, is known by how it begins.
 """
@@ -90,9 +93,12 @@ def openapi_document(
     """
     model = model or ExampleModel()
     everywhere = (*EVERYWHERE, "host-not-allowed") if hosts_restricted else EVERYWHERE
-    problems = ProblemResponses(prefix=prefix)
-    of_operations = OperationPaths(limits, model, problems, everywhere)
-    of_resources = ResourcePaths(model, problems, everywhere)
+    components = Components()
+    add_arrays(components, limits, model)
+    components.of(Problem)
+    problems = ProblemResponses(components, prefix=prefix)
+    of_operations = OperationPaths(limits, model, problems, everywhere, components)
+    of_resources = ResourcePaths(model, problems, everywhere, components)
     paths: Schema = {}
     for operation in operations:
         paths |= of_operations.of(operation)
@@ -114,9 +120,12 @@ def openapi_document(
         "tags": list(_TAGS),
         "paths": paths,
         "components": {
-            "schemas": component_schemas(limits, model),
+            "schemas": components.parts("schemas"),
+            "parameters": components.parts("parameters"),
             "headers": header_components(),
-            "responses": problems.components,
+            "requestBodies": components.parts("requestBodies"),
+            "responses": components.parts("responses"),
+            "examples": components.parts("examples"),
             "securitySchemes": {"key": _KEY_SCHEME},
         },
     }

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from service.api.openapi.headers import ALWAYS, header_references
-from service.api.schema import Schema, reference
+from service.api.schema import Components, Schema, reference
 from service.http.problems import MEDIA_TYPE, ProblemKind, statuses, with_prefix
 
 #: Problems of every path.
@@ -42,38 +42,38 @@ _HEADERS_BY_STATUS: Final = {
 
 
 class ProblemResponses:
-    """Collects the responses that paths refer to."""
+    """Refers to the responses of problems, which paths share, and to the examples, which responses share."""
 
-    def __init__(self, *, prefix: str) -> None:
+    def __init__(self, components: Components, *, prefix: str) -> None:
         """`prefix` is the path that a proxy puts before every path here."""
+        self._components = components
         self._prefix = prefix
-        self.components: dict[str, Schema] = {}
-        """Everything under `components.responses`."""
 
     def of(self, codes: Iterable[str]) -> Schema:
         """One response for each status of some problems."""
-        references: Schema = {}
-        for status, rows in sorted(statuses(codes).items()):
-            name = f"{status}_" + "_or_".join(row.code for row in rows)
-            self.components.setdefault(name, _problem_response(status, rows, self._prefix))
-            references[str(status)] = {"$ref": f"#/components/responses/{name}"}
-        return references
+        return {str(status): self._response(status, rows) for status, rows in sorted(statuses(codes).items())}
 
+    def _response(self, status: int, rows: tuple[ProblemKind, ...]) -> Schema:
+        headers = [*ALWAYS, *_HEADERS_BY_STATUS.get(status, ())]
+        if any(row.code in _AFTER_THE_CHOICE for row in rows):
+            headers += ["X-Model", "X-Seed"]
+        response = {
+            # The remedy of each is in its example.
+            "description": "\n\n".join(f"`{row.code}`: {row.title}." for row in rows),
+            "headers": header_references(headers),
+            "content": {
+                MEDIA_TYPE: {
+                    "schema": reference("Problem"),
+                    "examples": {row.code: self._example(row) for row in rows},
+                }
+            },
+        }
+        name = f"{status}_" + "_or_".join(row.code for row in rows)
+        return self._components.add("responses", name, response)
 
-def _problem_response(status: int, rows: tuple[ProblemKind, ...], prefix: str) -> Schema:
-    headers = [*ALWAYS, *_HEADERS_BY_STATUS.get(status, ())]
-    if any(row.code in _AFTER_THE_CHOICE for row in rows):
-        headers += ["X-Model", "X-Seed"]
-    return {
-        "description": "\n\n".join(f"`{row.code}`: {row.title}. {row.remedy}" for row in rows),
-        "headers": header_references(headers),
-        "content": {
-            MEDIA_TYPE: {
-                "schema": reference("Problem"),
-                "examples": {row.code: {"value": _problem_example(row, prefix)} for row in rows},
-            }
-        },
-    }
+    def _example(self, row: ProblemKind) -> Schema:
+        value = _problem_example(row, self._prefix)
+        return self._components.add("examples", row.code, {"summary": row.title, "value": value})
 
 
 def _problem_example(row: ProblemKind, prefix: str) -> Schema:

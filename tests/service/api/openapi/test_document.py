@@ -6,13 +6,24 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from html.parser import HTMLParser
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import numpy as np
+import orjson
 import pytest
 from http_calls import Caller
-from openapi_checks import Document, assert_documented, defects, operations, resolve
+from openapi_checks import (
+    Document,
+    assert_documented,
+    content_of,
+    defects,
+    operations,
+    parameters_of,
+    resolve,
+)
 from patience import PATIENCE_S
 
 from service.api.native.table import OPERATIONS
@@ -30,7 +41,8 @@ def document(api: Caller) -> Document:
 
 def test_the_validator_finds_defects(document: Document) -> None:
     """The twin: a validator that finds nothing proves nothing."""
-    schema = document["paths"]["/sample"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    content = content_of(document, document["paths"]["/sample"]["get"]["responses"]["200"])
+    schema = content["application/json"]["schema"]
     good = {
         "model": "m@1",
         "prior": "standard",
@@ -51,31 +63,175 @@ def test_the_validator_finds_defects(document: Document) -> None:
 
 def test_references_resolve_and_operations_are_named_once(document: Document) -> None:
     text = json.dumps(document)
-    for reference in set(re.findall(r'"\$ref": "([^"]+)"', text)):
+    used = set(re.findall(r'"\$ref": "([^"]+)"', text))
+    for reference in used:
         assert resolve(document, {"$ref": reference})
+    for kind, parts in document["components"].items():
+        unused = {name for name in parts if f"#/components/{kind}/{name}" not in used}
+        assert unused <= {"key"}, kind
     names = [operation["operationId"] for _, _, operation in operations(document)]
     assert len(names) == len(set(names))
     assert document["openapi"] == "3.1.0"
 
 
+def test_operations_have_short_names_that_stay(document: Document) -> None:
+    """Generated clients call their functions by them."""
+    names = {f"{method} {path}": operation["operationId"] for method, path, operation in operations(document)}
+    for operation in OPERATIONS:
+        first, *others = operation.methods
+        for form in operation.formats:
+            is_json = form is operation.formats[0]
+            path = operation.path if is_json else f"{operation.path}.{form.suffix}"
+            name = operation.name if is_json else f"{operation.name}_{form.suffix}"
+            assert names.pop(f"{first} {path}") == name
+            for method in others:
+                assert names.pop(f"{method} {path}") == f"{name}_{method.lower()}"
+    assert names == {
+        "GET /models": "list_models",
+        "GET /models/{name}": "get_model",
+        "POST /models/{name}/reload": "reload",
+        "GET /livez": "livez",
+        "GET /readyz": "readyz",
+        "GET /metrics": "metrics",
+        "GET /limits": "limits",
+        "GET /": "help",
+        "GET /docs": "docs",
+        "GET /openapi.json": "openapi",
+        "GET /problems": "problems",
+        "GET /problems/{code}": "problem",
+    }
+
+
+def test_every_body_and_document_has_a_name(document: Document) -> None:
+    """An object without a name is one more type of a generated client, with a name that it makes up."""
+    for method, path, operation in operations(document):
+        bodies = [operation["requestBody"]] if "requestBody" in operation else []
+        for body in (*bodies, *operation["responses"].values()):
+            for media_type, content in content_of(document, body).items():
+                if media_type.endswith("json"):
+                    assert list(content["schema"]) == ["$ref"], (method, path)
+    unnamed: list[str] = []
+
+    def look(schema: Any, where: str, *, is_named: bool) -> None:
+        is_object = schema.get("type") == "object" and "properties" in schema
+        if not is_named and (is_object or len(schema.get("enum", ())) > 1):
+            unnamed.append(where)
+        for name, each in schema.get("properties", {}).items():
+            look(each, f"{where}.{name}", is_named=False)
+        items = [schema["items"]] if "items" in schema else []
+        for each in (*schema.get("anyOf", ()), *schema.get("oneOf", ()), *items):
+            look(each, where, is_named=False)
+
+    for name, schema in document["components"]["schemas"].items():
+        assert schema["title"] == name
+        look(schema, name, is_named=True)
+    for name, parameter in document["components"]["parameters"].items():
+        look(parameter["schema"], name, is_named=False)
+    assert unnamed == []
+
+
+def test_each_path_answers_in_one_media_type(document: Document) -> None:
+    """Several of them have no common type in a generated client."""
+    for method, path, operation in operations(document):
+        assert len(content_of(document, operation["responses"]["200"])) == 1, (method, path)
+    for operation in OPERATIONS:
+        json_alone = document["paths"][operation.path][operation.methods[0].lower()]
+        assert list(content_of(document, json_alone["responses"]["200"])) == ["application/json"]
+        for form in operation.formats[1:]:
+            assert f"`{operation.path}.{form.suffix}`" in json_alone["description"]
+        assert "`Accept` header" in json_alone["description"]
+
+
+def test_a_file_of_any_kind_is_the_last_media_type(document: Document) -> None:
+    """openapi-python-client has one type for all files, and labels each by the last media type."""
+    for _, path, operation in operations(document):
+        kinds = list(content_of(document, operation.get("requestBody", {"content": {}})))
+        assert kinds[:1] in ([], ["application/json"])
+        if len(kinds) > 1:
+            assert kinds[-1] == "application/octet-stream", path
+
+
+def test_numbers_that_need_64_bits_say_so(document: Document) -> None:
+    """A seed of up to 2^53 does not fit Java's Integer, which is the type without a format."""
+    schemas, parameters = document["components"]["schemas"], document["components"]["parameters"]
+    assert schemas["SampleResponse"]["properties"]["seed"]["format"] == "int64"
+    assert parameters["sample_seed"]["schema"]["format"] == "int64"
+    assert "format" not in parameters["sample_n"]["schema"]
+    assert schemas["Provenance"]["properties"]["seed"]["format"] == "int64"
+
+
+def test_document_is_small(document: Document) -> None:
+    """Every problem, parameter and body is written once, so one more operation is a list of references."""
+    count = sum(1 for _ in operations(document))
+    assert len(orjson.dumps(document)) / count < 4_500
+    assert all(
+        len(orjson.dumps(operation)) < 3_000
+        for _, path, operation in operations(document)
+        if path != "/limits"
+    )
+
+
+def test_examples_of_answers_are_real(api: Caller, document: Document) -> None:
+    """The answer to the example of the body has the keys, facts and shapes of the example of the answer."""
+    for operation in OPERATIONS:
+        described = document["paths"][operation.path]["post"]
+        body = content_of(document, described["requestBody"])["application/json"]["example"]
+        documented = content_of(document, described["responses"]["200"])["application/json"]["example"]
+        answered = api.post_json(operation.path, body).json()
+        assert list(documented) == list(answered)
+        for name, value in answered.items():
+            if name in operation.answer.array_names:
+                assert np.shape(documented[name]) == np.shape(value), (operation.path, name)
+            elif name not in ("prior", "seed", "likelihood"):
+                assert documented[name] == value, (operation.path, name)
+
+
+def test_every_example_fits_its_schema(document: Document) -> None:
+    tried = 0
+    for _, path, operation in operations(document):
+        bodies = [operation["requestBody"]] if "requestBody" in operation else []
+        for body in (*bodies, *operation["responses"].values()):
+            for media_type, content in content_of(document, body).items():
+                examples = [
+                    each["value"] for each in map(_resolver(document), content.get("examples", {}).values())
+                ]
+                examples += [content["example"]] if "example" in content else []
+                if not media_type.endswith(("json", "plain", "html")):
+                    assert examples == [], path
+                    continue
+                assert examples, (path, media_type)
+                for example in examples:
+                    tried += 1
+                    assert defects(document, content["schema"], example) == [], path
+                    text = example if isinstance(example, str) else json.dumps(example)
+                    assert text.strip('"') not in ("", "string"), path
+                    assert ': ""' not in text or path == "/limits", path  # a plain number has no unit
+    assert tried > 500
+
+
+def _resolver(document: Document) -> Callable[[Any], Any]:
+    return lambda node: resolve(document, node)
+
+
 def test_every_route_is_in_the_document_and_every_path_is_a_route(api: Caller, document: Document) -> None:
     routes = {route.path for route in api.app.router.routes}
+    forms = {f"{o.path}.{form.suffix}": f"{o.path}.{{suffix}}" for o in OPERATIONS for form in o.formats[1:]}
     # The files of the page itself are no interface.
-    assert routes - {"/docs/{asset}"} == set(document["paths"])
+    assert routes - {"/docs/{asset}"} == {forms.get(path, path) for path in document["paths"]}
+    assert set(forms) <= set(document["paths"])
     for path in document["paths"]:
-        methods = {m for route in api.app.router.routes if route.path == path for m in route.methods} - {
-            "HEAD"
-        }
-        assert methods == {method.upper() for method in document["paths"][path]}
+        template = forms.get(path, path)
+        methods = {m for route in api.app.router.routes if route.path == template for m in route.methods}
+        assert methods - {"HEAD"} == {method.upper() for method in document["paths"][path]}
 
 
 def test_every_parameter_and_problem_is_described(document: Document) -> None:
     for method, path, operation in operations(document):
         assert operation["summary"]
         assert {"200", "400", "405", "500", "503"} <= set(operation["responses"]), (method, path)
-        for parameter in operation["parameters"]:
-            assert parameter["description"], (path, parameter["name"])
-            assert parameter["schema"]["type"]
+        for name, parameter in parameters_of(document, operation).items():
+            assert parameter["description"], (path, name)
+            assert resolve(document, parameter["schema"])["type"]
         for status, response in operation["responses"].items():
             resolved = resolve(document, response)
             assert resolved["description"]
@@ -85,33 +241,32 @@ def test_every_parameter_and_problem_is_described(document: Document) -> None:
     for code in PROBLEMS:
         assert f"`{code}`" in text, f"no operation documents {code}"
     for operation in OPERATIONS:
-        listed = {
-            p["name"] for p in document["paths"][operation.path][operation.methods[0].lower()]["parameters"]
-        }
-        assert set(operation.query.model_fields) <= listed
-    (n,) = (p for p in document["paths"]["/sample"]["get"]["parameters"] if p["name"] == "n")
+        listed = parameters_of(document, document["paths"][operation.path][operation.methods[0].lower()])
+        assert set(operation.query.model_fields) <= set(listed)
+    n = parameters_of(document, document["paths"]["/sample"]["get"])["n"]
     assert (n["schema"]["minimum"], n["schema"]["maximum"]) == (1, 65_536)
 
 
 def test_examples_of_bodies_work_as_they_stand(api: Caller, document: Document) -> None:
     tried = 0
     for method, path, operation in operations(document):
-        body = operation.get("requestBody", {}).get("content", {}).get("application/json")
-        if method != "POST" or body is None:
+        if method != "POST" or "requestBody" not in operation:
             continue
+        body = content_of(document, operation["requestBody"])["application/json"]
         assert defects(document, body["schema"], body["example"]) == []
-        answer = api.post_json(path.replace("{suffix}", "json"), body["example"])
+        answer = api.post_json(path, body["example"])
         assert answer.status == 200, (path, answer.body[:300])
         assert_documented(document, method, path, answer)
         tried += 1
-    assert tried == sum(2 for operation in OPERATIONS if "POST" in operation.methods)
+    assert tried == sum(len(operation.formats) for operation in OPERATIONS if "POST" in operation.methods)
 
 
 def test_answers_to_get_are_as_documented(api: Caller, document: Document) -> None:
     for method, path, operation in operations(document):
         if method != "GET":
             continue
-        values = {p["name"]: p["example"] for p in operation["parameters"] if p["in"] == "path"}
+        parameters = parameters_of(document, operation)
+        values = {name: p["example"] for name, p in parameters.items() if p["in"] == "path"}
         answer = api.get(path.format(**values))
         assert answer.status == 200, path
         assert_documented(document, method, path, answer)
@@ -124,29 +279,29 @@ def test_every_form_and_refusal_is_as_documented(api: Caller, document: Document
     images = {"images": np.zeros((2, 28, 28)).tolist()}
     latents = {"z": np.zeros((2, 8)).tolist()}
     for method, path, target, body, status in (
-        ("GET", "/sample.{suffix}", "/sample.png", None, 200),
-        ("GET", "/sample.{suffix}", "/sample.npz?n=2", None, 200),
-        ("GET", "/sample.{suffix}", "/sample.txt", None, 200),
-        ("GET", "/sample.{suffix}", "/sample.gif", None, 406),
-        ("GET", "/sample.{suffix}", "/sample.png?scale=64&n=256", None, 422),
+        ("GET", "/sample.png", "/sample.png", None, 200),
+        ("GET", "/sample.npz", "/sample.npz?n=2", None, 200),
+        ("GET", "/sample.txt", "/sample.txt", None, 200),
+        ("GET", "/sample", "/sample.gif", None, 406),
+        ("GET", "/sample.png", "/sample.png?scale=64&n=256", None, 422),
         ("GET", "/sample", "/sample?model=none", None, 404),
         ("GET", "/sample", "/sample?model=plain", None, 422),
         ("POST", "/reconstruct", "/reconstruct?sample=true", images, 200),
-        ("POST", "/reconstruct.{suffix}", "/reconstruct.npy", images, 200),
+        ("POST", "/reconstruct.npy", "/reconstruct.npy", images, 200),
         ("POST", "/interpolate", "/interpolate", images, 200),
         ("POST", "/interpolate", "/interpolate", latents, 200),
         ("POST", "/interpolate", "/interpolate", {**images, **latents}, 422),
-        ("POST", "/interpolate.{suffix}", "/interpolate.png", latents, 200),
+        ("POST", "/interpolate.png", "/interpolate.png", latents, 200),
         ("GET", "/traverse", "/traverse?dims=1", None, 200),
         ("GET", "/traverse", "/traverse?dims=8", None, 422),
-        ("GET", "/traverse.{suffix}", "/traverse.txt", None, 200),
+        ("GET", "/traverse.txt", "/traverse.txt", None, 200),
         ("POST", "/traverse", "/traverse", {"dims": [1]}, 200),
         ("POST", "/score", "/score", images, 200),
         ("POST", "/score", "/score?importance_samples=2", images, 200),
         ("POST", "/score", "/score?model=plain", images, 422),
-        ("POST", "/score.{suffix}", "/score.npz", images, 200),
-        ("POST", "/score.{suffix}", "/score.txt", images, 200),
-        ("POST", "/score.{suffix}", "/score.png", images, 406),
+        ("POST", "/score.npz", "/score.npz", images, 200),
+        ("POST", "/score.txt", "/score.txt", images, 200),
+        ("POST", "/score", "/score.png", images, 406),
         ("POST", "/encode", "/encode", images, 200),
         ("POST", "/encode", "/encode", [], 400),
         ("POST", "/encode", "/encode", {"images": 3}, 422),
@@ -204,7 +359,8 @@ def test_document_tells_the_bounds_of_what_comes_in(api: Caller) -> None:
 
 def test_document_tells_how_large_a_picture_may_be(api: Caller) -> None:
     """A photograph is refused, and nothing that could be read before said so."""
-    bodies = api.get("/openapi.json").json()["paths"]["/encode"]["post"]["requestBody"]["content"]
+    document = api.get("/openapi.json").json()
+    bodies = content_of(document, document["paths"]["/encode"]["post"]["requestBody"])
     told = bodies["image/png"]["schema"]["description"]
     assert "65,536 pixels" in told
     assert "256 × 256" in told

@@ -6,7 +6,7 @@ import struct
 
 from recorded.models import steps
 from recorded.notebook import Notebook
-from recorded.payloads import Payload, bits, json_of, npy, png, ramp
+from recorded.payloads import Payload, bits, json_of, npy, npz, png, ramp
 
 _GREY = (1, 4, 6)
 
@@ -116,6 +116,18 @@ def media_types(notebook: Notebook) -> None:
         ask.ask("POST", "/encode", [], document, host=None)
         ask.ask("POST", "/encode", [("content-type", "text/csv")], document, host='evil host"><script>')
         ask.ask("POST", "/encode", [("content-type", "text/csv")], document, host="vae.example:8080")
+    with notebook.application("files whose first bytes determine their kind") as ask:
+        one, two, z = (npy(array) for array in (steps(1, _GREY), steps(2, _GREY), steps(2, (3,))))
+        stored = npz(images=steps(1, _GREY), latents=steps(4, (3,)))
+        for target, file in (
+            ("/decode", z),
+            ("/reconstruct", one),
+            ("/interpolate", two),
+            ("/traverse?dims=0&steps=2", one),
+            ("/score?model=binary&seed=1", npy(steps(1, _GREY).round())),
+            ("/nearest", stored),
+        ):
+            ask.post(target, Payload(file.data, "application/octet-stream", file.shown))
 
 
 def _pictures() -> list[Payload]:
