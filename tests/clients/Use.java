@@ -3,6 +3,7 @@ import java.nio.file.Files;
 import java.util.List;
 import vae.ApiClient;
 import vae.ApiException;
+import vae.api.FormatsApi;
 import vae.api.ModelApi;
 import vae.model.EncodeRequest;
 import vae.model.EncodeResponse;
@@ -29,6 +30,7 @@ public final class Use {
     ApiClient client = new ApiClient();
     client.updateBaseUri(arguments[0]);
     ModelApi vae = new ModelApi(client);
+    FormatsApi formats = new FormatsApi(client);
 
     SampleResponse drawn = vae.sample(2, 9007199254740991L, null, Prior.STANDARD, null, null, null, null);
     check(drawn.getSeed() == 9007199254740991L, "a seed of 53 bits");
@@ -52,11 +54,11 @@ public final class Use {
         vae.nearest(new NearestRequest(search), null, null, null).getIndices().equals(List.of(List.of(0), List.of(1))),
         "each is its own neighbour");
 
-    File png = vae.samplePng(1, 7L, null, null, null, null, null, null);
+    File png = formats.samplePng(1, 7L, null, null, null, null, null, null);
     check(new String(Files.readAllBytes(png.toPath()), 1, 3, "US-ASCII").equals("PNG"), "a picture");
-    File npy = vae.sampleNpy(2, 7L, null, null, null, null, null, null);
+    File npy = formats.sampleNpy(2, 7L, null, null, null, null, null, null);
     check(new String(Files.readAllBytes(npy.toPath()), 1, 5, "US-ASCII").equals("NUMPY"), "an array");
-    check(!vae.sampleTxt(1, 7L, null, null, null, null, null, null).isBlank(), "a text");
+    check(!formats.sampleTxt(1, 7L, null, null, null, null, null, null).isBlank(), "a text");
 
     try {
       vae.sample(1, null, null, null, null, "nobody", null, null);

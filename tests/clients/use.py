@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 from vae_client import Client
+from vae_client.api.formats import sample_npy, sample_png, sample_txt
 from vae_client.api.model import (
     encode,
     get_model,
@@ -15,10 +16,7 @@ from vae_client.api.model import (
     list_models,
     nearest,
     sample,
-    sample_npy,
-    sample_png,
     sample_post,
-    sample_txt,
     score,
 )
 from vae_client.models.bernoulli_likelihood import BernoulliLikelihood

@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.hard, pytest.mark.hazard_row("documented")]
 #: (C, H, W) and latent of the model; small, so that whole bodies are found by chance.
 SHAPE, LATENT = (1, 3, 2), 2
 #: For each operation, beside the several dozen of its coverage phase: more than 1,000 in all.
-EXAMPLES = 50
+EXAMPLES = 30
 Document = dict[str, Any]
 
 

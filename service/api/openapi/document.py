@@ -60,6 +60,7 @@ _KEY_SCHEME: Final[Schema] = {
 }
 _TAGS: Final = (
     {"name": "model", "description": "The operations of a variational autoencoder."},
+    {"name": "formats", "description": "The same operations with PNG, npy, npz and text as their answers."},
     {"name": "operation", "description": "For the operator of the server."},
     {"name": "administration", "description": "Changes of a running server."},
     {"name": "people", "description": "Help and documentation."},

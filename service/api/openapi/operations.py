@@ -72,7 +72,7 @@ class OperationPaths:
             problems = tuple(code for code in problems if code != _ONLY_BY_ACCEPT)
         described: Schema = {
             "operationId": name if is_first else f"{name}_{method.lower()}",
-            "tags": ["model"],
+            "tags": ["model" if chosen is Format.JSON else "formats"],
             "summary": _summary(operation, chosen),
             "description": _description(operation, chosen),
             "parameters": query_parameters(operation, self._limits, self._components),

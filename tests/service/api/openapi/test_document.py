@@ -137,8 +137,11 @@ def test_each_path_answers_in_one_media_type(document: Document) -> None:
     for operation in OPERATIONS:
         json_alone = document["paths"][operation.path][operation.methods[0].lower()]
         assert list(content_of(document, json_alone["responses"]["200"])) == ["application/json"]
+        assert json_alone["tags"] == ["model"]
         for form in operation.formats[1:]:
-            assert f"`{operation.path}.{form.suffix}`" in json_alone["description"]
+            path = f"{operation.path}.{form.suffix}"
+            assert f"`{path}`" in json_alone["description"]
+            assert all(each["tags"] == ["formats"] for each in document["paths"][path].values())
         assert "`Accept` header" in json_alone["description"]
 
 
