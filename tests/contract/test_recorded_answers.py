@@ -18,6 +18,8 @@ from recorded.models import publish_all
 from recorded.notebook import Notebook
 from recorded.topics import TOPICS
 
+from service.http.negotiation import Format
+
 RECORDED = Path(__file__).parent / "recorded"
 #: Lines of a difference that are shown.
 MOST_SHOWN = 120
@@ -143,7 +145,7 @@ def test_every_operation_is_recorded_with_each_body_form_and_parameter(
 def _stem(path: str) -> str:
     """The path of an operation, whatever the format: forms are recorded for one or another of them."""
     stem, _, suffix = path.rpartition(".")
-    return stem if suffix in ("png", "npy", "npz", "txt") else path
+    return stem if suffix in {form.suffix for form in Format} - {"json"} else path
 
 
 def _keys(document: dict, schema: dict) -> set[str]:

@@ -7,8 +7,6 @@ nothing of requests.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -25,17 +23,10 @@ from service.codecs.text_table import table
 from service.http.negotiation import Format
 from service.http.parameters import Limits
 
-_FILES: Final[Mapping[Format, str]] = MappingProxyType(
-    {
-        Format.PNG: "One image, or a contact sheet, row by row.",
-        Format.NPY: "`images`, float32 (N, C, H, W), as numpy.save writes it.",
-    }
-)
+_PICTURE: Final = "One image, or a contact sheet, row by row."
+_NPY: Final = "`images`, float32 (N, C, H, W), as numpy.save writes it."
 _DRAWN_TEXT: Final = "Braille, at most 14 × 7 characters per image."
 _TABLE: Final = "A table with a line for each image, for people."
-_WORDS: Final[Mapping[Format, str]] = MappingProxyType(
-    {Format.PNG: "PNG", Format.NPY: "npy", Format.NPZ: "npz", Format.TEXT: "text"}
-)
 #: The suffix chooses the format, so no header can ask for an unavailable one.
 _ONLY_BY_ACCEPT: Final = "form-not-available"
 
@@ -137,7 +128,10 @@ def _name(operation: Operation[Any, Any], chosen: Format) -> str:
 
 
 def _summary(operation: Operation[Any, Any], chosen: Format) -> str:
-    return operation.summary if chosen is Format.JSON else f"{operation.summary}, as {_WORDS[chosen]}"
+    if chosen is Format.JSON:
+        return operation.summary
+    name = chosen.suffix.upper() if _is_picture(chosen) else chosen.suffix
+    return f"{operation.summary}, as {'text' if chosen is Format.TEXT else name}"
 
 
 def _description(operation: Operation[Any, Any], chosen: Format) -> str:
@@ -154,4 +148,11 @@ def _contents(operation: Operation[Any, Any], chosen: Format) -> str:
     """The contents of a response that is not JSON."""
     if chosen is Format.TEXT:
         return _DRAWN_TEXT if "images" in operation.answer.array_names else _TABLE
-    return operation.answer.as_npz if chosen is Format.NPZ else _FILES[chosen]
+    if chosen is Format.NPZ:
+        as_npz: str = operation.answer.as_npz
+        return as_npz
+    return _PICTURE if _is_picture(chosen) else _NPY
+
+
+def _is_picture(chosen: Format) -> bool:
+    return chosen.media_type.startswith("image/")

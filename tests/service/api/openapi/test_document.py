@@ -6,13 +6,10 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from html.parser import HTMLParser
-from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import numpy as np
-import orjson
 import pytest
 from http_calls import Caller
 from openapi_checks import (
@@ -72,148 +69,6 @@ def test_references_resolve_and_operations_are_named_once(document: Document) ->
     names = [operation["operationId"] for _, _, operation in operations(document)]
     assert len(names) == len(set(names))
     assert document["openapi"] == "3.1.0"
-
-
-def test_operations_have_short_names_that_stay(document: Document) -> None:
-    """Generated clients call their functions by them."""
-    names = {f"{method} {path}": operation["operationId"] for method, path, operation in operations(document)}
-    for operation in OPERATIONS:
-        first, *others = operation.methods
-        for form in operation.formats:
-            is_json = form is operation.formats[0]
-            path = operation.path if is_json else f"{operation.path}.{form.suffix}"
-            name = operation.name if is_json else f"{operation.name}_{form.suffix}"
-            assert names.pop(f"{first} {path}") == name
-            for method in others:
-                assert names.pop(f"{method} {path}") == f"{name}_{method.lower()}"
-    assert names == {
-        "GET /models": "list_models",
-        "GET /models/{name}": "get_model",
-        "POST /models/{name}/reload": "reload",
-        "GET /livez": "livez",
-        "GET /readyz": "readyz",
-        "GET /metrics": "metrics",
-        "GET /limits": "limits",
-        "GET /": "help",
-        "GET /docs": "docs",
-        "GET /openapi.json": "openapi",
-        "GET /problems": "problems",
-        "GET /problems/{code}": "problem",
-    }
-
-
-def test_every_body_and_document_has_a_name(document: Document) -> None:
-    """An object without a name is one more type of a generated client, with a name that it makes up."""
-    for method, path, operation in operations(document):
-        bodies = [operation["requestBody"]] if "requestBody" in operation else []
-        for body in (*bodies, *operation["responses"].values()):
-            for media_type, content in content_of(document, body).items():
-                if media_type.endswith("json"):
-                    assert list(content["schema"]) == ["$ref"], (method, path)
-    unnamed: list[str] = []
-
-    def look(schema: Any, where: str, *, is_named: bool) -> None:
-        is_object = schema.get("type") == "object" and "properties" in schema
-        if not is_named and (is_object or len(schema.get("enum", ())) > 1):
-            unnamed.append(where)
-        for name, each in schema.get("properties", {}).items():
-            look(each, f"{where}.{name}", is_named=False)
-        items = [schema["items"]] if "items" in schema else []
-        for each in (*schema.get("anyOf", ()), *schema.get("oneOf", ()), *items):
-            look(each, where, is_named=False)
-
-    for name, schema in document["components"]["schemas"].items():
-        assert schema["title"] == name
-        look(schema, name, is_named=True)
-    for name, parameter in document["components"]["parameters"].items():
-        look(parameter["schema"], name, is_named=False)
-    assert unnamed == []
-
-
-def test_each_path_answers_in_one_media_type(document: Document) -> None:
-    """Several of them have no common type in a generated client."""
-    for method, path, operation in operations(document):
-        assert len(content_of(document, operation["responses"]["200"])) == 1, (method, path)
-    for operation in OPERATIONS:
-        json_alone = document["paths"][operation.path][operation.methods[0].lower()]
-        assert list(content_of(document, json_alone["responses"]["200"])) == ["application/json"]
-        assert json_alone["tags"] == ["model"]
-        for form in operation.formats[1:]:
-            path = f"{operation.path}.{form.suffix}"
-            assert f"`{path}`" in json_alone["description"]
-            assert all(each["tags"] == ["formats"] for each in document["paths"][path].values())
-        assert "`Accept` header" in json_alone["description"]
-
-
-def test_a_file_of_any_kind_is_the_last_media_type(document: Document) -> None:
-    """openapi-python-client has one type for all files, and labels each by the last media type."""
-    for _, path, operation in operations(document):
-        kinds = list(content_of(document, operation.get("requestBody", {"content": {}})))
-        assert kinds[:1] in ([], ["application/json"])
-        if len(kinds) > 1:
-            assert kinds[-1] == "application/octet-stream", path
-
-
-def test_numbers_that_need_64_bits_say_so(document: Document) -> None:
-    """A seed of up to 2^53 does not fit Java's Integer, which is the type without a format."""
-    schemas, parameters = document["components"]["schemas"], document["components"]["parameters"]
-    assert schemas["SampleResponse"]["properties"]["seed"]["format"] == "int64"
-    assert parameters["sample_seed"]["schema"]["format"] == "int64"
-    assert "format" not in parameters["sample_n"]["schema"]
-    assert schemas["Provenance"]["properties"]["seed"]["format"] == "int64"
-
-
-def test_document_is_small(document: Document) -> None:
-    """Every problem, parameter and body is written once, so one more operation is a list of references."""
-    count = sum(1 for _ in operations(document))
-    assert len(orjson.dumps(document)) / count < 4_500
-    assert all(
-        len(orjson.dumps(operation)) < 3_000
-        for _, path, operation in operations(document)
-        if path != "/limits"
-    )
-
-
-def test_examples_of_answers_are_real(api: Caller, document: Document) -> None:
-    """The answer to the example of the body has the keys, facts and shapes of the example of the answer."""
-    for operation in OPERATIONS:
-        described = document["paths"][operation.path]["post"]
-        body = content_of(document, described["requestBody"])["application/json"]["example"]
-        documented = content_of(document, described["responses"]["200"])["application/json"]["example"]
-        answered = api.post_json(operation.path, body).json()
-        assert list(documented) == list(answered)
-        for name, value in answered.items():
-            if name in operation.answer.array_names:
-                assert np.shape(documented[name]) == np.shape(value), (operation.path, name)
-            elif name not in ("prior", "seed", "likelihood"):
-                assert documented[name] == value, (operation.path, name)
-
-
-def test_every_example_fits_its_schema(document: Document) -> None:
-    tried = 0
-    for _, path, operation in operations(document):
-        bodies = [operation["requestBody"]] if "requestBody" in operation else []
-        for body in (*bodies, *operation["responses"].values()):
-            for media_type, content in content_of(document, body).items():
-                examples = [
-                    each["value"] for each in map(_resolver(document), content.get("examples", {}).values())
-                ]
-                examples += [content["example"]] if "example" in content else []
-                if not media_type.endswith(("json", "plain", "html")):
-                    assert examples == [], path
-                    continue
-                assert examples, (path, media_type)
-                for example in examples:
-                    tried += 1
-                    assert defects(document, content["schema"], example) == [], path
-                    text = example if isinstance(example, str) else json.dumps(example)
-                    assert text.strip('"') not in ("", "string"), path
-                    assert ': ""' not in text or path == "/limits", path  # a plain number has no unit
-    assert tried > 500
-
-
-def _resolver(document: Document) -> Callable[[Any], Any]:
-    return lambda node: resolve(document, node)
 
 
 def test_every_route_is_in_the_document_and_every_path_is_a_route(api: Caller, document: Document) -> None:
@@ -443,7 +298,8 @@ def test_openapi_command_prints_the_same_document(api: Caller, document: Documen
         timeout=PATIENCE_S,
         check=True,
     )
-    assert json.loads(done.stdout) == document
+    # In the same order as well: another process hashes strings in another way.
+    assert done.stdout.decode() == json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     assert done.stderr == b""
 
 
