@@ -33,7 +33,8 @@ LABEL org.opencontainers.image.title="vae-service" \
       org.opencontainers.image.description="Serves variational autoencoders over HTTP" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=build /opt/vae /opt/vae
-# A new named volume mounted at /models starts as a copy of this directory, its owner included.
+# A new named volume mounted at /models starts as a copy of this directory, its owner included. The package in
+# /opt/vae keeps the bundled models too, so that `vae-store add bundled` brings those of a newer image into an old volume.
 COPY --from=build --chown=10001:10001 /models /models
 ENV PATH=/opt/vae/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -17,7 +17,7 @@ SERVER_READY := $(VENV)/.server-installed
 DEV_READY    := $(VENV)/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install-dev test coverage test-hard test-docker client-tools bench bench-pictures bench-others docs lock clean
+.PHONY: help serve install-dev test coverage test-hard client-tools inference-clients test-docker bench bench-pictures bench-others docs lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,7 +41,7 @@ test: test-tools $(DEV_READY) ## install everything, then ruff, mypy, import con
 coverage: ARGS += --cov --cov-report=term
 coverage: test ## as test, and measure which lines and branches the tests run (a third slower)
 
-test-hard: test-tools client-tools $(DEV_READY) ## the long suites: fuzz, overload, soak, kill; prints the hazard table (15 minutes)
+test-hard: test-tools client-tools $(DEV_READY) inference-clients ## the long suites: fuzz, overload, soak, kill; prints the hazard table (15 minutes)
 	@echo "test-hard: alone on the machine, or its figures mean little"
 	@$(BIN)/python -m pytest -m "hard or hazard_row" --hazard-table --timeout 600 --durations 12 --durations-min 5 $(ARGS)
 
@@ -58,6 +58,16 @@ client-tools: .venv-clients/.installed ## install client generators and linters 
 	else \
 	    echo "setup: no npm, so no TypeScript client and no linters; on Debian: apt-get install npm" >&2; \
 	fi
+	@touch $@
+
+INFERENCE_CLIENTS := triton kserve
+
+inference-clients: $(INFERENCE_CLIENTS:%=.venv-inference/%/.installed) ## install clients of the Open Inference Protocol for test-hard, each into an environment of its own
+
+.venv-inference/%/.installed: tests/inference_clients/%/requirements.txt
+	@echo "setup: installing the client $* into .venv-inference/$*"
+	@$(PYTHON) -m venv .venv-inference/$*
+	@.venv-inference/$*/bin/python -m pip --disable-pip-version-check --quiet install --requirement $<
 	@touch $@
 
 BENCH_OTHERS := litserve mosec mlserver bentoml ray
@@ -106,8 +116,8 @@ lock: $(DEV_READY) ## write constraints.txt anew from what is installed in .venv
 
 install-dev: $(DEV_READY) ## install server, trainer and development tools into .venv
 
-clean: ## remove .venv, .venv-bench, .venv-clients and every cache
-	rm -rf $(VENV) .venv-bench .venv-clients .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## remove .venv, .venv-bench, .venv-clients, .venv-inference and every cache
+	rm -rf $(VENV) .venv-bench .venv-clients .venv-inference .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -138,5 +148,5 @@ test-tools:
 $(DEV_READY): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "setup: installing server, trainer and development tools into $(VENV) (torch is large: a minute or more)"
 	@$(PIP) install pip==$(PIP_VERSION)
-	@$(PIP) install --constraint constraints.txt --group dev --editable '.[fast,train,telemetry,s3]'
+	@$(PIP) install --constraint constraints.txt --group dev --editable '.[fast,train,telemetry,s3,grpc]'
 	@touch $@ $(SERVER_READY)

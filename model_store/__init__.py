@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from model_store.aliases import LATEST, STABLE
+    from model_store.default_store import DefaultStore, open_store
     from model_store.errors import (
         CorruptAliases,
         CorruptVersion,
@@ -36,10 +37,13 @@ if TYPE_CHECKING:
         StoreWriteFailed,
         UnreadableFile,
         UnsafeFile,
+        VersionInUse,
+        VersionTaken,
     )
     from model_store.garbage import CollectionReport
     from model_store.golden import GoldenVectors
     from model_store.integrity import SizeLimits
+    from model_store.location import BUNDLED_STORE, STORE_VARIABLE, default_store_root, own_store_root
     from model_store.manifest import (
         BernoulliLikelihood,
         FileEntry,
@@ -59,7 +63,7 @@ if TYPE_CHECKING:
     )
     from model_store.prior import GaussianMixture, PriorMixtures
     from model_store.reference import ModelReference
-    from model_store.store import BUNDLED_STORE, STORE_VARIABLE, ModelStore, default_store_root
+    from model_store.store import ModelStore
     from model_store.verification import Examination, PublishedModel
     from model_store.version_id import VersionId
 
@@ -72,6 +76,7 @@ __all__ = [
     "CollectionReport",
     "CorruptAliases",
     "CorruptVersion",
+    "DefaultStore",
     "DigestMismatch",
     "Examination",
     "ExtraFile",
@@ -113,13 +118,18 @@ __all__ = [
     "UnreadableFile",
     "UnsafeFile",
     "VersionId",
+    "VersionInUse",
+    "VersionTaken",
     "default_store_root",
     "graph_specs",
+    "open_store",
+    "own_store_root",
 ]
 
 #: The modules of the public names, those with the fewest imports first.
 _MODULES: Final = (
     "errors",
+    "location",
     "version_id",
     "reference",
     "aliases",
@@ -130,6 +140,7 @@ _MODULES: Final = (
     "garbage",
     "verification",
     "store",
+    "default_store",
 )
 
 

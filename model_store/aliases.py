@@ -6,6 +6,7 @@ the replacement of the file. A table is a value: moving an alias returns another
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field, ValidationError
@@ -93,6 +94,27 @@ class AliasTable(StrictModel):
         """The table with `latest` on `version`; it needs no history, because it is always the highest."""
         entry = AliasEntry(version=version)
         return self.model_copy(update={"aliases": {**self.aliases, LATEST: entry}})
+
+    def with_highest(self, version: int) -> AliasTable:
+        """The table with `latest` on the highest existing version.
+
+        A higher number that was used before stays in the history of `latest`, so that no publisher uses it
+        again.
+        """
+        used = max(self.highest(), version)
+        entry = AliasEntry(version=version, history=(used,) if used > version else ())
+        return self.model_copy(update={"aliases": {**self.aliases, LATEST: entry}})
+
+    def without(self, version: int, remaining: Sequence[int]) -> AliasTable:
+        """The table after the removal of a version: no alias points to it, and its number stays known.
+
+        Args:
+            version: The removed version.
+            remaining: The other versions. Without any, `latest` keeps the number of the removed one.
+        """
+        kept = {name: entry for name, entry in self.aliases.items() if entry.version != version}
+        known = self.with_highest(max(remaining, default=max(self.highest(), version)))
+        return known.model_copy(update={"aliases": {**kept, LATEST: known.aliases[LATEST]}})
 
     def rolled_back(self, alias: str, existing: frozenset[int], *, model: str) -> AliasTable:
         """The table with `alias` on its most recent earlier target that still exists.

@@ -1,4 +1,4 @@
-"""`vae-store`: inspect a model store and move its aliases, from a terminal or a script.
+"""`vae-store`: inspect a model store, add and remove versions, and move aliases.
 
 Knows arguments, streams and exit codes; the table below lists all of these. `cli_output.py` formats the
 output, `store.py` does the work.
@@ -14,8 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from model_store import cli_output
-from model_store.aliases import STABLE
+from model_store.adding import add_versions
+from model_store.aliases import STABLE, AliasTable
 from model_store.cli_output import Answer
+from model_store.default_store import open_store
 from model_store.errors import (
     CorruptVersion,
     InvalidReference,
@@ -23,19 +25,24 @@ from model_store.errors import (
     StoreError,
     StoreWriteFailed,
     UnreadableFile,
+    VersionInUse,
+    VersionTaken,
     quoted,
 )
 from model_store.garbage import DEFAULT_OLDER_THAN_S
+from model_store.location import BUNDLED, STORE_VARIABLE
 from model_store.reference import ModelReference
 from model_store.release import add_version_flag
+from model_store.sources import Fetch, open_source
 from model_store.standard_streams import OutputError, run_command
-from model_store.store import STORE_VARIABLE, ModelStore, default_store_root
+from model_store.store import ModelStore
 from model_store.version_id import VersionId
 
 EXIT_OK = 0
 EXIT_USAGE = 2
 EXIT_CORRUPT = 65
 EXIT_NOT_FOUND = 66
+EXIT_REFUSED = 73
 EXIT_INPUT_OUTPUT = 74
 
 _EXIT_CODES = """\
@@ -44,6 +51,7 @@ exit codes:
   2   the command line is wrong, or a name is no reference
   65  corrupt: a version or its aliases do not verify; nothing was changed
   66  no such store, model, version or alias
+  73  refused: an alias points to the version, or its number belongs to another version
   74  read or write failed: disk full, read-only, permissions, input/output error
   130 stopped by Ctrl-C
   141 the reader of standard output closed it, as head does
@@ -51,21 +59,32 @@ exit codes:
 A reference is NAME, NAME@VERSION or NAME@ALIAS; NAME alone means NAME@stable if that is set, otherwise the
 highest version. With --json, one document goes to standard output, and an error to standard error as
 {"error": CLASS, "message": TEXT, "exit_code": N}.
+
+Without --store and VAE_MODEL_STORE the store is your own: vae-service/models in $XDG_DATA_HOME or in
+~/.local/share. Until it exists, commands read the bundled store, and the first change copies it there.
 """
 
 Command = Callable[[ModelStore, argparse.Namespace], tuple[Answer, int]]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
-    return run_command("vae-store", lambda: _run(argv))
+def main(argv: Sequence[str] | None = None, *, fetch: Fetch | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        argv: The command line without the name of the program.
+        fetch: Copies a store on object storage; None without a library for it.
+    """
+    return run_command("vae-store", lambda: _run(argv, fetch))
 
 
-def _run(argv: Sequence[str] | None) -> int:
+def _run(argv: Sequence[str] | None, fetch: Fetch | None) -> int:
     arguments = _parser().parse_args(argv)
+    arguments.fetch = fetch
     as_json: bool = arguments.json
     try:
-        store = _store(arguments.store)
+        store = open_store(arguments.store, tell=_tell)
+        if arguments.command is not _add:
+            _refuse_absent(store)
         command: Command = arguments.command
         answer, exit_code = command(store, arguments)
         _say(json.dumps(answer.document, indent=2) if as_json else answer.text)
@@ -91,6 +110,8 @@ def _exit_code(error: StoreError) -> int:
     for kind, code in (
         (InvalidReference, EXIT_USAGE),
         (ModelNotFound, EXIT_NOT_FOUND),
+        (VersionInUse, EXIT_REFUSED),
+        (VersionTaken, EXIT_REFUSED),
         (StoreWriteFailed, EXIT_INPUT_OUTPUT),
         (UnreadableFile, EXIT_INPUT_OUTPUT),
     ):
@@ -99,18 +120,22 @@ def _exit_code(error: StoreError) -> int:
     return EXIT_CORRUPT
 
 
-def _store(root: Path | None) -> ModelStore:
-    chosen = root or default_store_root()
+def _tell(line: str) -> None:
+    """A line for the person, on standard error: standard output may be a document."""
+    print(f"vae-store: {line}", file=sys.stderr, flush=True)
+
+
+def _refuse_absent(store: ModelStore) -> None:
     try:
-        chosen.stat()
+        store.root.stat()
     except FileNotFoundError as error:
         raise ModelNotFound(
-            f"{chosen}: expected a model store, found none. Check --store and {STORE_VARIABLE}; the first "
-            "'vae-train export' into it creates it."
+            f"{store.root}: expected a model store, found none. Check --store and {STORE_VARIABLE}; the "
+            f"first 'vae-train export' into it creates it, and 'vae-store add {BUNDLED}' fills it with the "
+            "bundled models."
         ) from error
     except OSError:
         pass  # reading it raises the error with the reason
-    return ModelStore(chosen)
 
 
 def _list(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
@@ -178,6 +203,36 @@ def _rollback(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer,
     return cli_output.moved(reference.name, alias, version), EXIT_OK
 
 
+def _add(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
+    with open_source(arguments.source, fetch=arguments.fetch, limits=store.limits) as source:
+        result = add_versions(store, source, alias=arguments.alias, renumber=arguments.renumber)
+    codes = {_exit_code(error) for _, error in result.refused}
+    # Damage outranks a number that is taken: only the latter has a flag.
+    code = next((code for code in (EXIT_CORRUPT, EXIT_INPUT_OUTPUT, EXIT_REFUSED) if code in codes), EXIT_OK)
+    return cli_output.addition(result, store), code or (EXIT_NOT_FOUND if codes else EXIT_OK)
+
+
+def _remove(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
+    reference = ModelReference.parse(arguments.reference)
+    if reference.version is None:
+        raise InvalidReference(
+            f"remove: expected NAME@VERSION, got {quoted(str(reference))}: an alias may point to another "
+            f"version soon. 'vae-store list {reference.name}' shows the numbers."
+        )
+    lost = store.remove(reference.name, reference.version, with_aliases=arguments.force)
+    return cli_output.removed(VersionId(reference.name, reference.version), lost), EXIT_OK
+
+
+def _history(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
+    name = arguments.name
+    record = store.record(name)
+    try:
+        table, numbers = store.alias_table(name), store.versions(name)
+    except ModelNotFound:
+        table, numbers = AliasTable(), ()  # removed; its record is left
+    return cli_output.history(store, name, record, table, numbers), EXIT_OK
+
+
 def _gc(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
     report = store.gc(
         keep=arguments.keep,
@@ -193,7 +248,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_common(common, store=argparse.SUPPRESS, as_json=argparse.SUPPRESS)
     parser = argparse.ArgumentParser(
         prog="vae-store",
-        description="List published models, verify them, and move their aliases.",
+        description="List published models, verify them, add and remove versions, and move aliases.",
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -224,6 +279,34 @@ def _parser() -> argparse.ArgumentParser:
     promote.add_argument("alias", help="such as stable; 'latest' moves automatically")
     rollback = add("rollback", _rollback, "point an alias to its previous version")
     rollback.add_argument("reference", metavar="NAME@ALIAS", help="NAME alone means NAME@stable")
+    adding = add("add", _add, "copy versions of another store, or the bundled ones, under their own numbers")
+    adding.add_argument(
+        "source",
+        metavar="SOURCE",
+        help=(
+            f"{BUNDLED}, a store's directory, or an address such as s3://bucket/prefix; followed by /NAME, "
+            "/NAME@VERSION or /NAME@ALIAS for some of it; or one version's directory"
+        ),
+    )
+    adding.add_argument(
+        "--alias",
+        metavar="ALIAS",
+        help="then point ALIAS to the version that it names in the source; without it no alias moves",
+    )
+    adding.add_argument(
+        "--renumber",
+        action="store_true",
+        help="use the next free number for a version whose own number belongs to another version here",
+    )
+    removing = add("remove", _remove, "remove one version; its number is never used again")
+    removing.add_argument("reference", metavar="NAME@VERSION", help="the version")
+    removing.add_argument(
+        "--force", action="store_true", help="also if aliases point to it, and remove these aliases"
+    )
+    history = add(
+        "history", _history, "publications, additions, promotions, rollbacks and removals with time"
+    )
+    history.add_argument("name", metavar="NAME", help="the model")
     collect = add(
         "gc", _gc, "remove leftovers of crashed publishers; with --keep, also old versions without an alias"
     )
@@ -251,7 +334,7 @@ def _add_common(parser: argparse.ArgumentParser, *, store: object, as_json: obje
         type=Path,
         default=store,
         metavar="DIR",
-        help=f"the store's directory (default: {STORE_VARIABLE}, or else the bundled one)",
+        help=f"the store's directory (default: {STORE_VARIABLE}, or else your own; see 'vae-store --help')",
     )
     parser.add_argument(
         "--json", action="store_true", default=as_json, help="print one JSON document instead of text"

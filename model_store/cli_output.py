@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any
 
+from model_store.adding import Addition, AliasMove
+from model_store.aliases import LATEST, AliasTable
 from model_store.errors import CorruptVersion, ModelNotFound, StoreError
 from model_store.garbage import CollectionReport
+from model_store.history import HistoryEntry, Record
 from model_store.manifest import Manifest
 from model_store.store import ModelStore
 from model_store.verification import PublishedModel
@@ -131,9 +135,109 @@ def collection(report: CollectionReport) -> Answer:
     )
 
 
+def addition(result: Addition, store: ModelStore) -> Answer:
+    """The versions that were added, were here, or were refused, and the aliases."""
+    lines = [
+        f"added {here}" + ("" if here == of else f", which is {of} in {result.source}")
+        for of, here in result.added
+    ]
+    lines += [f"refused {of}: {error}" for of, error in result.refused]
+    lines += [f"{move.name}@{move.alias} is now version {move.version}." for move in result.moved]
+    lines += [
+        f"{move.name}@{move.alias} stays at version {move.before}; the source has it on the one added as "
+        f"{move.version}: vae-store promote {move.name}@{move.version} {move.alias}"
+        for move in result.stayed
+    ]
+    if result.present and not result.added:
+        count = len(result.present)
+        one = f"{result.present[0][1]} is already in {store.root}."
+        lines.append(one if count == 1 else f"{count} versions are already in {store.root}.")
+    return Answer(
+        {
+            "source": result.source,
+            "store": str(store.root),
+            "added": [_pair(of, here) for of, here in result.added],
+            "present": [_pair(of, here) for of, here in result.present],
+            "refused": [problem(str(of), error) for of, error in result.refused],
+            "aliases": [_move(move) for move in result.moved],
+            "stayed": [_move(move) for move in result.stayed],
+        },
+        "\n".join(lines),
+    )
+
+
+def removed(identity: VersionId, aliases: Sequence[str]) -> Answer:
+    """A version is gone, and perhaps aliases with it."""
+    lines = [f"removed {identity}", *(f"removed {identity.name}@{alias}" for alias in aliases)]
+    return Answer({"version": str(identity), "aliases": list(aliases)}, "\n".join(lines))
+
+
+def history(
+    store: ModelStore, name: str, record: Record, table: AliasTable, numbers: Sequence[int]
+) -> Answer:
+    """The recorded changes of a model, the versions without a record, and the aliases of today."""
+    events = [_event(entry) for entry in record.entries]
+    arrived = {entry.version for entry in record.entries if entry.event in ("published", "added")}
+    events = [*_unrecorded(store, name, [n for n in numbers if n not in arrived]), *events]
+    columns = ("time", "event", "version", "alias", "before", "source")
+    rows = [[("" if event[column] is None else str(event[column])) for column in columns] for event in events]
+    lines = [_table(columns, rows)]
+    if any(not event["recorded"] for event in events):
+        lines.append("created: the time in the manifest; this store has no record of the publication.")
+    if record.unreadable:
+        lines.append(f"{record.unreadable} lines of the record cannot be read by this release.")
+    aliases = {
+        alias: {"version": entry.version, "earlier": list(entry.history)}
+        for alias, entry in sorted(table.aliases.items())
+        if alias != LATEST
+    }
+    for alias, entry in aliases.items():
+        earlier = ", ".join(map(str, reversed(table.aliases[alias].history))) or "none"
+        lines.append(
+            f"{name}@{alias} is version {entry['version']}; earlier, the most recent first: {earlier}."
+        )
+    return Answer(
+        {"name": name, "events": events, "aliases": aliases, "unreadable": record.unreadable},
+        "\n".join(lines),
+    )
+
+
 def problem(of: str, error: StoreError) -> Document:
     """An error for machines: its class is its code."""
     return {"of": of, "error": type(error).__name__, "message": str(error)}
+
+
+def _pair(of: VersionId, here: VersionId) -> Document:
+    return {"version": str(here), "from": str(of)}
+
+
+def _move(move: AliasMove) -> Document:
+    return {"name": move.name, "alias": move.alias, "version": move.version, "before": move.before}
+
+
+def _event(entry: HistoryEntry) -> Document:
+    return {
+        "time": entry.time.isoformat(),
+        "event": entry.event,
+        "version": entry.version,
+        "alias": entry.alias,
+        "before": entry.before,
+        "source": entry.source,
+        "recorded": True,
+    }
+
+
+def _unrecorded(store: ModelStore, name: str, numbers: Sequence[int]) -> list[Document]:
+    """Versions from before the record, with the time in their manifests."""
+    events = []
+    for number in numbers:
+        try:
+            time = store.manifest(VersionId(name, number)).provenance.created_at.astimezone(UTC).isoformat()
+        except (CorruptVersion, ModelNotFound):
+            time = None
+        empty: Document = dict.fromkeys(("alias", "before", "source"))
+        events.append({"time": time, "event": "created", "version": number, **empty, "recorded": False})
+    return events
 
 
 def _rows(store: ModelStore, name: str, problems: list[Document]) -> list[Document]:

@@ -4,6 +4,8 @@
     ├── InvalidReference        not "name", "name@3" or "name@alias"; an alias that may not be set
     ├── InvalidDraft            a draft that may not be published
     ├── ModelNotFound           well-formed, but no such name, version, alias or earlier version
+    ├── VersionTaken            the number of a version to add belongs to another version here
+    ├── VersionInUse            an alias points to the version to remove
     ├── CorruptVersion          the version exists and did not pass verification
     │   ├── MissingFile         a required file is absent
     │   ├── ExtraFile           the version contains a file that does not belong there
@@ -48,6 +50,14 @@ class InvalidDraft(StoreError):
 
 class ModelNotFound(StoreError):
     """No such name, version or alias; the message lists the existing ones."""
+
+
+class VersionTaken(StoreError):
+    """The number of the version to add belongs, or belonged, to another version here; nothing was added."""
+
+
+class VersionInUse(StoreError):
+    """An alias points to the version to remove; nothing was removed."""
 
 
 class CorruptVersion(StoreError):

@@ -26,6 +26,7 @@ from model_store.durable_io import (
     writing,
 )
 from model_store.errors import CorruptAliases, CorruptVersion, StoreError, StoreLocked, StoreWriteFailed
+from model_store.history import note, removal
 from model_store.integrity import OpenDirectory, SizeLimits
 from model_store.version_id import VersionId
 
@@ -134,7 +135,7 @@ def _collect_versions(
         for number in free[: max(0, len(free) - keep)]:
             try:
                 if not rules.dry_run:
-                    _remove_version(model, number)
+                    remove_version(store, model, VersionId(name, number))
                 findings.versions.append(VersionId(name, number))
             except StoreWriteFailed as error:
                 findings.failed.append(error)
@@ -166,10 +167,18 @@ def _all_failures(failed: list[StoreWriteFailed]) -> StoreWriteFailed:
     )
 
 
-def _remove_version(model: OpenDirectory, number: int) -> None:
+def remove_version(store: OpenDirectory, model: OpenDirectory, identity: VersionId) -> None:
+    """Let a version disappear by one rename, record that, and remove its files.
+
+    The caller holds the store's lock, and no alias points to the version.
+
+    Raises:
+        StoreWriteFailed: The version is still there, or some of its files are, under a temporary name.
+    """
     doomed = temporary_name()
-    rename(model, str(number), doomed)
+    rename(model, str(identity.version), doomed)
     sync_directory(model)
+    note(store, [removal(identity)])
     _remove(model, doomed)
 
 

@@ -2,7 +2,7 @@
 
 Knows NumPy, the steps and their order. Knows nothing of file formats, models or HTTP. Training and serving
 both use this module, so that the same file yields the same pixels in both. `SPEC.md` (section 13) states the
-same in MUST.
+same in MUST. A client may choose another way to the size of the model, which training does not have.
 
 Sums of whole numbers are exact in float64, and resampled values are far from the points where rounding to
 levels could differ between processors.
@@ -10,16 +10,22 @@ levels could differ between processors.
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model_store.drawing import LONGEST_SIDE, contained, is_light_on_dark, like_mnist
 from model_store.manifest import Preprocessing
+from model_store.resampling import scaled
+
+#: How a picture of another size comes to the size of the model: all of it on a ground; its middle, as the
+#: manifest's `crop`; each axis separately; its figure, boxed and centred as in MNIST.
+Fit = Literal["contain", "cover", "stretch", "mnist"]
 
 #: ITU-R BT.601 luma, in thousandths.
 _LUMA: Final = (299, 587, 114)
@@ -27,9 +33,6 @@ _ORIENTATION_TAG: Final = 0x0112
 _UNSIGNED_SHORT: Final = 3
 #: Orientations of EXIF in which the upright image's width is the stored height.
 _ON_THEIR_SIDE: Final = frozenset({5, 6, 7, 8})
-#: Number of samples in float64 at a time during scaling: a quarter of a megabyte.
-_CHUNK_SAMPLES: Final = 32_768
-_CHUNK_ROWS: Final = 256
 #: In levels. A value between two levels is rounded up on every processor.
 _NUDGE: Final = 1e-6
 
@@ -78,6 +81,29 @@ def upright_size(width: int, height: int, orientation: int) -> tuple[int, int]:
     return (height, width) if orientation in _ON_THEIR_SIDE else (width, height)
 
 
+class Treatment(NamedTuple):
+    """What was done to a picture."""
+
+    size: tuple[int, int]
+    """(width, height) of the upright file, in pixels."""
+    orientation: int
+    """Of the file, by EXIF; 1 is upright."""
+    fit: Fit | None
+    """How it was brought to H × W; None: it had that size."""
+    is_inverted: bool
+    """Whether v became 1 - v."""
+    looks_inverted: bool
+    """Whether its ground is now on the other side than that of the preprocessing."""
+
+
+class Prepared(NamedTuple):
+    """One image of a model, and what was done to the file."""
+
+    image: NDArray[np.float32]
+    """(C, H, W) in [0, 1], contiguous."""
+    treatment: Treatment
+
+
 def prepared_levels(picture: Picture, shape: Sequence[int], how: Preprocessing) -> NDArray[np.uint8]:
     """One image of a model in levels 0 to 255, as training stores it.
 
@@ -89,57 +115,143 @@ def prepared_levels(picture: Picture, shape: Sequence[int], how: Preprocessing) 
     Returns:
         uint8, shape (C, H, W).
     """
-    values, most = _prepared(picture, shape, how, invert=False)
+    values, most = _prepared(_Composite(picture, how), shape, _fit_of(how), how)
     return _to_shape(_levels(values, most), shape)
 
 
 def prepared_image(
-    picture: Picture, shape: Sequence[int], how: Preprocessing, *, invert: bool = False
-) -> NDArray[np.float32]:
+    picture: Picture,
+    shape: Sequence[int],
+    how: Preprocessing,
+    *,
+    fit: Fit | None = None,
+    invert: bool | None = False,
+) -> Prepared:
     """One image of a model in [0, 1], as an encoder requires it.
 
     Args:
         picture: The unpacked file.
         shape: (C, H, W) of the result, C 1 or 3; the image is scaled to H × W.
         how: The manifest's preprocessing.
-        invert: Dark on light becomes light on dark, before the ground is applied: v → 1 - v.
+        fit: Another way to H × W than that of the manifest.
+        invert: Dark on light becomes light on dark, before the ground is applied: v → 1 - v. None: only if
+            the picture's ground is not that of the manifest.
 
-    Returns:
-        float32, shape (C, H, W), contiguous.
+    Raises:
+        NoFigure: `mnist` of a picture of one level.
     """
-    values, most = _prepared(picture, shape, how, invert=invert)
+    fit = fit or _fit_of(how)
+    composite = _Composite(picture, how)
+    rows, columns, _ = composite.shape
+    is_other_way_round = composite.is_light_on_dark() != (how.ground == "black")
+    composite.is_inverted = is_other_way_round if invert is None else invert
+    values, most = _prepared(composite, shape, fit, how)
     if how.levels is not None and not (values.dtype == np.uint8 and most == 255):
         values, most = _levels(values, most), 255
     if values.dtype == np.float64:
         unit = np.clip(values / most, 0.0, 1.0).astype(np.float32)
     else:
         unit = values.astype(np.float32) / np.float32(most)
-    return _to_shape(unit, shape)
+    treatment = Treatment(
+        size=(columns, rows),
+        orientation=picture.orientation,
+        fit=None if (rows, columns) == (shape[1], shape[2]) and fit != "mnist" else fit,
+        is_inverted=composite.is_inverted,
+        looks_inverted=is_other_way_round != composite.is_inverted,
+    )
+    return Prepared(_to_shape(unit, shape), treatment)
+
+
+def _fit_of(how: Preprocessing) -> Fit:
+    return "cover" if how.fit == "crop" else "stretch"
+
+
+class _Composite:
+    """The upright picture, inverted or not, on its ground: whole numbers (H, W, 1 or 3), row by row.
+
+    A picture of four megapixels needs hundreds of megabytes if each step keeps all of its pixels.
+    """
+
+    def __init__(self, picture: Picture, how: Preprocessing) -> None:
+        samples = _upright(picture.samples, picture.orientation)
+        has_alpha = samples.shape[2] in (2, 4)
+        self._values = samples[:, :, :-1] if has_alpha else samples
+        self._alpha = samples[:, :, -1:] if has_alpha else None
+        self._key = None if has_alpha else picture.transparent
+        self._how = how
+        self._most = picture.most
+        self.is_inverted = False
+        self.shape: tuple[int, ...] = self._values.shape
+        self.is_coloured = self._values.shape[2] == 3
+        self.most = picture.most
+        """The value that means 1."""
+        if has_alpha or self._key is not None:
+            self.most = picture.most * picture.most
+
+    def transpose(self, *axes: int) -> _Composite:
+        """The same with columns as rows; only (1, 0, 2)."""
+        turned = copy(self)
+        turned._values = self._values.transpose(*axes)
+        turned._alpha = None if self._alpha is None else self._alpha.transpose(*axes)
+        turned.shape = turned._values.shape
+        return turned
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        values = self._values[rows]
+        alpha = self._alpha_of(values) if self._alpha is None else self._alpha[rows]
+        if self.is_inverted:
+            values = values.dtype.type(self._most) - values
+        return values if alpha is None else _on_ground(values, alpha, self._most, self._how)
+
+    def is_light_on_dark(self) -> bool:
+        """Whether the file shows something light on a dark ground."""
+        alpha = self._alpha_of(self._values) if self._alpha is None else self._alpha
+        return is_light_on_dark(self._values, alpha, self._most)
+
+    def _alpha_of(self, values: NDArray[Any]) -> NDArray[Any] | None:
+        """Alpha of samples whose transparent colour is stated."""
+        if self._key is None:
+            return None
+        shown = (values != np.array(self._key)).any(axis=2, keepdims=True)
+        alpha: NDArray[Any] = shown.astype(values.dtype) * values.dtype.type(self._most)
+        return alpha
 
 
 def _prepared(
-    picture: Picture, shape: Sequence[int], how: Preprocessing, *, invert: bool
+    composite: _Composite, shape: Sequence[int], fit: Fit, how: Preprocessing
 ) -> tuple[NDArray[Any], int]:
-    """Values (H, W, 1 or 3) and the value that means 1: orientation, inversion, ground, scaling, grey."""
+    """Values (H, W, 1 or 3) and the value that means 1: inversion, ground, scaling, grey."""
     channels, height, width = shape
-    samples, most = _upright(picture.samples, picture.orientation), picture.most
-    bands = samples.shape[2]
-    coloured = bands >= 3
-    values, alpha = (samples[:, :, :-1], samples[:, :, -1:]) if bands in (2, 4) else (samples, None)
-    if alpha is None and picture.transparent is not None:
-        shown = (values != np.array(picture.transparent)).any(axis=2, keepdims=True)
-        alpha = shown.astype(values.dtype) * values.dtype.type(most)
-    if invert:
-        values = values.dtype.type(most) - values
-    if alpha is not None:
-        values = _on_ground(values, alpha, most, how)
-        most = most * most
-    if values.shape[:2] != (height, width):
-        values = _scaled(values, width=width, height=height, crop=how.fit == "crop")
-    if channels == 1 and coloured:
+    most = composite.most
+    if fit == "mnist":
+        return _as_mnist(composite, height, width, how), 1
+    if composite.shape[:2] == (height, width):
+        values: NDArray[Any] = composite[:]
+    elif fit == "contain":
+        ground = most if how.ground == "white" else 0
+        values = contained(composite, height=height, width=width, ground=ground)
+    else:
+        values = scaled(composite, width=width, height=height, crop=fit == "cover")
+    if channels == 1 and composite.is_coloured:
         values = (values @ np.array(_LUMA, np.float64))[:, :, np.newaxis]
         most = most * sum(_LUMA)
     return values, most
+
+
+def _as_mnist(composite: _Composite, height: int, width: int, how: Preprocessing) -> NDArray[np.float64]:
+    """(H, W, 1) in [0, 1]."""
+    rows, columns, _ = composite.shape
+    share = min(1.0, LONGEST_SIDE / max(rows, columns))
+    values = (
+        composite[:].astype(np.float64)
+        if share == 1.0
+        else scaled(composite, height=max(1, round(share * rows)), width=max(1, round(share * columns)))
+    )
+    luma = np.array(_LUMA, np.float64) / sum(_LUMA) if composite.is_coloured else np.ones(1)
+    grey = (values @ luma) / composite.most
+    if how.ground == "white":
+        return 1.0 - like_mnist(1.0 - grey, height=height, width=width)[:, :, np.newaxis]
+    return like_mnist(grey, height=height, width=width)[:, :, np.newaxis]
 
 
 def _upright(samples: NDArray[Any], orientation: int) -> NDArray[Any]:
@@ -164,56 +276,6 @@ def _on_ground(
     if how.ground == "white":
         over += (wide.type(most) - share) * wide.type(most)
     return over
-
-
-def _scaled(values: NDArray[Any], *, width: int, height: int, crop: bool) -> NDArray[Any]:
-    """The whole image, or its largest middle part with the target's proportions, at another size."""
-    rows, columns = values.shape[:2]
-    top = left = 0.0
-    tall, wide = float(rows), float(columns)
-    if crop and columns * height > rows * width:
-        wide = rows * width / height
-        left = (columns - wide) / 2
-    elif crop:
-        tall = columns * height / width
-        top = (rows - tall) / 2
-    steps = [(top, tall, height), (left, wide, width)]
-    # The smaller array in between: a line of 65,536 pixels would need gigabytes otherwise.
-    axes = (0, 1) if height * columns <= rows * width else (1, 0)
-    for axis in axes:
-        start, length, size = steps[axis]
-        turned = values if axis == 0 else values.transpose(1, 0, 2)
-        scaled = _along_rows(turned, start=start, length=length, size=size)
-        values = scaled if axis == 0 else scaled.transpose(1, 0, 2)
-    return values
-
-
-def _along_rows(values: NDArray[Any], *, start: float, length: float, size: int) -> NDArray[np.float64]:
-    """`size` rows from those at `start`: weighted means by a triangle, which is wider for downscaling.
-
-    The triangle averages instead of skipping, and never leaves the range of the samples. Rows outside of the
-    scaled part contribute to its edges; rows outside of the image do not.
-    """
-    rows, *rest = values.shape
-    across = math.prod(rest)
-    step = length / size
-    reach = max(step, 1.0)
-    middles = start + (np.arange(size) + 0.5) * step
-    firsts = np.maximum(0, (middles - reach + 0.5).astype(np.int64))
-    lasts = np.minimum(rows, (middles + reach + 0.5).astype(np.int64))
-    sums = np.zeros((size, across))
-    totals = np.zeros((size, 1))
-    at_once = min(_CHUNK_ROWS, max(1, _CHUNK_SAMPLES // across))
-    for begin in range(int(firsts[0]), int(lasts[-1]), at_once):
-        end = min(begin + at_once, int(lasts[-1]))
-        touched = slice(int(np.searchsorted(lasts, begin, "right")), int(np.searchsorted(firsts, end)))
-        places = np.arange(begin, end)
-        weights = 1.0 - np.abs((places + 0.5 - middles[touched, np.newaxis]) / reach)
-        within = (places >= firsts[touched, np.newaxis]) & (places < lasts[touched, np.newaxis])
-        weights = np.where(within, np.maximum(0.0, weights), 0.0)
-        sums[touched] += weights @ values[begin:end].astype(np.float64).reshape(end - begin, across)
-        totals[touched] += weights.sum(axis=1, keepdims=True)
-    return (sums / totals).reshape(size, *rest)
 
 
 def _levels(values: NDArray[Any], most: int) -> NDArray[np.uint8]:

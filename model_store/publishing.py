@@ -5,7 +5,7 @@ versions.
 
     check the candidate ─▶ .tmp-…/ with graphs, golden vectors and priors, each synced
         ─▶ lock ─▶ next number ─▶ card, manifest ─▶ sync ─▶ verify ─▶ new aliases as a temporary file
-        ─▶ rename to the number ─▶ sync ─▶ rename aliases.json ─▶ sync ─▶ unlock
+        ─▶ record ─▶ rename to the number ─▶ sync ─▶ rename aliases.json ─▶ sync ─▶ unlock
 
 A reader never sees an incomplete version, and a crash leaves at most a `.tmp-…` for the collector. All writes
 that need space precede the first rename.
@@ -46,6 +46,7 @@ from model_store.errors import (
     quoted,
 )
 from model_store.golden import GoldenVectors
+from model_store.history import arrival, moves, recorded
 from model_store.integrity import UNSEALED, OpenDirectory, SizeLimits, file_entries, seal
 from model_store.manifest import (
     CARD_FILE,
@@ -83,6 +84,8 @@ class Candidate:
     """Graphs, golden vectors and any fitted prior by file name; the card and the manifest need the number."""
     card: Card
     aliases: tuple[str, ...]
+    source: str | None = None
+    """Origin of a version that another store published before."""
 
 
 def check_candidate(
@@ -95,6 +98,7 @@ def check_candidate(
     card: Card,
     aliases: Iterable[str],
     limits: SizeLimits,
+    source: str | None = None,
 ) -> Candidate:
     """Check everything that can be checked before any write.
 
@@ -125,7 +129,7 @@ def check_candidate(
             _check_size(CARD_FILE, _card_bytes(card), limits)
     except (InvalidDraft, CorruptVersion) as error:
         raise InvalidDraft(f"{where}: {error} Nothing was published.") from error
-    return Candidate(checked, payload, card, wanted)
+    return Candidate(checked, payload, card, wanted, source)
 
 
 def publish(root: Path, candidate: Candidate, limits: SizeLimits) -> VersionId:
@@ -187,21 +191,26 @@ class _Publication:
                 for name, data in self._candidate.payload.items():
                     write_file(version, name, data)
                 with lock(store, LOCK_FILE):
-                    return self._commit(model, version)
+                    return self._commit(store, model, version)
         finally:
             self._clean(store)
 
-    def _commit(self, model: OpenDirectory, version: OpenDirectory) -> VersionId:
-        """Under the lock: number, card, manifest, verification, and the two renames."""
+    def _commit(self, store: OpenDirectory, model: OpenDirectory, version: OpenDirectory) -> VersionId:
+        """Under the lock: number, card, manifest, verification, record, and the two renames."""
         for _ in range(_MAX_ATTEMPTS):
             table = read_aliases(model, self._limits)
             identity = VersionId(self._name, 1 + max(highest_number(model), table.highest()))
             if version_number(str(identity.version)) is None:
                 raise StoreWriteFailed(f"{model.path}: no version number is left", path=str(model.path))
-            self._write_description(version, identity)
-            self._write_aliases(model, table, identity)
+            digest = self._write_description(version, identity)
+            new_table = self._write_aliases(model, table, identity)
+            changes = (
+                arrival(identity, manifest_sha256=digest, source=self._candidate.source),
+                *moves(self._name, table, new_table),
+            )
             try:
-                rename(model, self._temporary, str(identity.version))
+                with recorded(store, changes):
+                    rename(model, self._temporary, str(identity.version))
             except FileExistsError:
                 # A process without the lock was faster: the rename decides, and this one takes the next
                 # number.
@@ -217,8 +226,11 @@ class _Publication:
             path=str(model.path),
         )
 
-    def _write_description(self, version: OpenDirectory, identity: VersionId) -> None:
-        """Write card and manifest for this number, then read everything back and verify it."""
+    def _write_description(self, version: OpenDirectory, identity: VersionId) -> str:
+        """Write card and manifest for this number, then read everything back and verify it.
+
+        Returns the manifest's digest.
+        """
         files = {**file_entries(self._candidate.payload), CARD_FILE: _CARD_PLACEHOLDER}
         card = render_card(self._candidate.card, _manifest(self._candidate.draft, identity, files))
         _check_size(CARD_FILE, card, self._limits)
@@ -234,7 +246,7 @@ class _Publication:
             write_file(version, name, content)
         sync_directory(version)
         try:
-            examine(version, identity, self._limits).verified()
+            return examine(version, identity, self._limits).verified().manifest.manifest_sha256
         except CorruptVersion as error:
             cause = error.__cause__
             raise StoreWriteFailed(
@@ -243,11 +255,13 @@ class _Publication:
                 path=str(version.path),
             ) from error
 
-    def _write_aliases(self, model: OpenDirectory, table: AliasTable, identity: VersionId) -> None:
+    def _write_aliases(self, model: OpenDirectory, table: AliasTable, identity: VersionId) -> AliasTable:
         for alias in self._candidate.aliases:
             table = table.moved(alias, identity.version)
+        table = table.with_latest(identity.version)
         remove(model, self._temporary_aliases)
-        write_file(model, self._temporary_aliases, table.with_latest(identity.version).to_bytes())
+        write_file(model, self._temporary_aliases, table.to_bytes())
+        return table
 
     def _clean(self, store: OpenDirectory) -> None:
         """Remove temporary entries, and an empty directory of a model that never had a version."""

@@ -38,5 +38,9 @@ class _PrintVersion(argparse.Action):
         option_string: str | None = None,  # noqa: ARG002
     ) -> None:
         """Prints and ends the program."""
+        from model_store.ownership import warning_of_shared_packages  # noqa: PLC0415  (it imports this module)
+
         sys.stdout.write(f"{parser.prog} {release()}\n")
+        if warning := warning_of_shared_packages():
+            sys.stderr.write(f"{parser.prog}: warning: {warning}\n")
         parser.exit()

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from model_store import ModelStore, default_store_root
+from model_store import ModelStore, open_store
 from model_store.release import release
 from service.api.endpoint import Endpoints
 from service.api.native.models import ModelRoutes
 from service.api.native.table import OPERATIONS
+from service.api.open_inference.core import OpenInference
+from service.api.open_inference.rest import OpenInferenceRoutes
 from service.api.openapi.document import openapi_document
 from service.api.openapi.examples import ExampleModel
 from service.api.openapi.headers import EXPOSED_HEADERS
@@ -29,27 +32,36 @@ from service.api.operators.admin import AdministrationRoutes
 from service.api.operators.health import HealthRoutes
 from service.api.operators.limits import LIMITS, LimitRoutes
 from service.api.operators.limits_table import limit_table
+from service.api.pages.browser_files import BrowserFileRoutes
 from service.api.pages.help_and_docs import HelpAndDocsRoutes
 from service.api.resource import ResourceRoutes
 from service.app_state import AppState, Lifecycle
-from service.engine import ModelRegistry, WorkerPool, allowed_threads
+from service.engine import ModelRegistry, UnloadedNames, WorkerPool, allowed_threads
 from service.http.addresses import TrustedProxies
+from service.http.compression import Compression
 from service.http.cross_origin import CrossOrigin
 from service.http.exception_handlers import EXCEPTION_HANDLERS
-from service.http.fast_routes import FastPaths
+from service.http.fast_routes import FastPaths, no_path
 from service.http.forwarded import ForwardedHeaders
 from service.http.middleware import BodyBudget, BodyCeiling, Envelope
 from service.http.parameters import Limits
 from service.http.public_address import PublicAddress, PublicPaths
 from service.lifespan import run_services
+from service.observability.access_log import AccessLog
+from service.observability.inference_metrics import SHARED_DIRECTORY
 from service.observability.metrics import Metrics
 from service.observability.telemetry import SpanFacts, sending, telemetry_config
 from service.security.access import Access, AccessGuard
 from service.security.cors import Preflight
 from service.security.hosts import HostGuard
-from service.settings import Settings, SettingsError
+from service.settings import ExtraNotInstalled, Settings, SettingsError
 from service.store_mirror import MirrorError, StoreMirror, cache_directory
-from service.thread_pool import WorkPool
+from service.thread_pool import Room, WorkPool
+
+if TYPE_CHECKING:
+    from fastapi.telemetry import TelemetryConfig
+
+    from service.api.open_inference.grpc.server import GrpcServer
 
 __all__ = ["create_app"]
 
@@ -72,17 +84,19 @@ def create_app(
 
     Raises:
         SettingsError: The key file of the settings is unusable, a trusted proxy is no address, or the
-            libraries for telemetry or for the store's address are not installed.
+            libraries for telemetry, for gRPC or for the store's address are not installed.
     """
     trusted = _trusted_proxies(settings)
     telemetry = telemetry_config(settings)
     mirror = _mirror(settings)
-    store = ModelStore(mirror.directory if mirror else Path(settings.model_store or default_store_root()))
+    store = ModelStore(mirror.directory) if mirror else open_store(settings.model_store)
     threads = settings.threads or allowed_threads().threads
     limits = Limits(
         max_images=settings.max_images,
         max_stream_images=settings.max_stream_images,
         max_score_draws=settings.max_score_draws,
+        max_picture_pixels=settings.max_picture_pixels,
+        max_body_bytes=settings.max_body_bytes,
     )
     worker_pool = WorkerPool(threads, max_waiting=settings.max_queue_images)
     metrics = Metrics()
@@ -100,8 +114,10 @@ def create_app(
             max_batch=settings.max_images,
             worker_pool=worker_pool,
             observer=metrics.engine,
+            unloaded=UnloadedNames(_shared_directory() if reload_siblings is not None else None),
         ),
         pool=WorkPool(max(2, threads)),
+        picture_room=Room(settings.max_picture_pixels),
         metrics=metrics,
         lifecycle=Lifecycle(),
         access=Access.of(settings),
@@ -116,6 +132,9 @@ def create_app(
             yield
 
     endpoints = Endpoints(operations, app_state)
+    budget = BodyBudget(settings.max_buffered_bytes)
+    open_inference = OpenInference(app_state) if settings.open_inference else None
+    open_inference_routes = [OpenInferenceRoutes(app_state, open_inference)] if open_inference else []
     table = limit_table(settings, operations)
     app = _Application(
         title="vae-service",
@@ -148,35 +167,41 @@ def create_app(
 
     resources: tuple[ResourceRoutes, ...] = (
         ModelRoutes(app_state),
+        *open_inference_routes,
         HealthRoutes(app_state),
         AdministrationRoutes(app_state),
         LimitRoutes(table),
         HelpAndDocsRoutes(app_state, document),
+        BrowserFileRoutes(),
     )
 
     app.openapi = document  # type: ignore[method-assign]
     app.state.app_state = app_state
     app.state.telemetry = telemetry
+    app.state.grpc = _grpc_server(app_state, open_inference, budget, telemetry)
     app.edge = (
         *_behind_proxies(settings, app_state.address, trusted),
         *([Middleware(SpanFacts)] if settings.telemetry else []),
         Middleware(
             Envelope,
             metrics=app_state.metrics,
-            access_log=settings.access_log,
+            access_log=AccessLog(settings.access_log),
             is_draining=lambda: app_state.lifecycle.draining,
             cross_origin=app_state.cross_origin,
+            open_inference=settings.open_inference,
         ),
+        *([Middleware(Compression, run_in_thread=app_state.pool.run)] if settings.compression else []),
         *_doors(app_state),
         Middleware(
             BodyCeiling,
             max_bytes=settings.max_body_bytes,
-            budget=BodyBudget(settings.max_buffered_bytes),
+            budget=budget,
         ),
         Middleware(
             FastPaths,
             paths=endpoints.fast_paths(),
             exception_handlers=EXCEPTION_HANDLERS,
+            find=open_inference_routes[0].fast_path if open_inference_routes else no_path,
         ),
     )
     app.router.routes.extend(endpoints.routes())
@@ -184,6 +209,44 @@ def create_app(
         app.router.routes.extend(part.routes())
     _refuse_own_path(settings.root_path, app)
     return app
+
+
+def _grpc_server(
+    app_state: AppState, core: OpenInference | None, budget: BodyBudget, telemetry: TelemetryConfig
+) -> GrpcServer | None:
+    """The server of the gRPC port, which `service.process` opens; None without such a port."""
+    if app_state.settings.grpc_port is None:
+        return None
+    if core is None:
+        raise SettingsError(
+            "--grpc-port or VAE_GRPC_PORT: expected the Open Inference Protocol to be on, which this port "
+            "speaks, got VAE_OPEN_INFERENCE=false. Leave out one of the two."
+        )
+    try:
+        import grpc  # noqa: F401, PLC0415
+        from google.protobuf.message import Message  # noqa: F401, PLC0415
+    except ImportError as error:
+        raise ExtraNotInstalled(
+            "--grpc-port or VAE_GRPC_PORT: expected the extra to be installed, but Python finds no "
+            f"{error.name}. Install vae-service[grpc], or leave out the port."
+        ) from None
+    from service.api.open_inference.grpc.server import GrpcServer  # noqa: PLC0415  (60 ms)
+    from service.observability.rpc_metrics import RpcMetrics  # noqa: PLC0415
+    from service.observability.rpc_spans import RpcSpans  # noqa: PLC0415
+
+    return GrpcServer(
+        app_state,
+        core,
+        budget=budget,
+        metrics=RpcMetrics(app_state.metrics),
+        spans=RpcSpans(telemetry) if app_state.settings.telemetry else None,
+    )
+
+
+def _shared_directory() -> Path | None:
+    """The directory of unloaded names, if several workers share one."""
+    shared = os.environ.get(SHARED_DIRECTORY)
+    return Path(shared) / "unloaded" if shared else None
 
 
 def _mirror(settings: Settings) -> StoreMirror | None:

@@ -18,7 +18,7 @@ from service.observability.metrics import Metrics
 from service.security.access import Access
 from service.settings import Settings
 from service.store_mirror import StoreMirror
-from service.thread_pool import WorkPool
+from service.thread_pool import Room, WorkPool
 
 
 @dataclass
@@ -41,6 +41,8 @@ class AppState:
     worker_pool: WorkerPool
     registry: ModelRegistry
     pool: WorkPool
+    picture_room: Room
+    """Pixels of large pictures that are decoded at the same time."""
     metrics: Metrics
     lifecycle: Lifecycle
     access: Access

@@ -4,10 +4,10 @@ Knows flags, exit codes and output for people. Other modules do the work, and ar
 needs them.
 
 Exit codes: 0 done; 1 not healthy, or a request of bench failed; 2 wrong usage; 65 the store is corrupt; 66
-the store has no model to serve; 69 the server cannot listen on the address, or bench reaches no server; 74
-the output cannot be written; 75 the figures of bench never agreed; 78 a setting is invalid, or several
-workers have no directory to share; 130 Ctrl-C, except in a running server; 141 the reader of the output
-closed it.
+the store has no model to serve; 69 the server cannot listen on the address, or bench reaches no server; 72
+the extra for gRPC is not installed; 74 the output cannot be written; 75 the figures of bench never agreed; 78
+a setting is invalid, or several workers have no directory to share; 130 Ctrl-C, except in a running server;
+141 the reader of the output closed it.
 """
 
 from __future__ import annotations
@@ -30,13 +30,21 @@ from model_store.release import add_version_flag
 from model_store.standard_streams import OutputError, run_command
 from service.process.worker import WorkerPlace
 from service.security.api_keys import LABEL_RULE, SCOPES, Scope, new_key
-from service.settings import Settings, SettingsError, describe_settings, ignored_variables, load_settings
+from service.settings import (
+    ExtraNotInstalled,
+    Settings,
+    SettingsError,
+    describe_settings,
+    ignored_variables,
+    load_settings,
+)
 
 EXIT_NOT_HEALTHY = 1
 EXIT_USAGE = 2
 EXIT_CORRUPT_STORE = 65
 EXIT_NO_MODEL = 66
 EXIT_ADDRESS = 69
+EXIT_NO_EXTRA = 72
 EXIT_SETTINGS = 78
 
 _log = logging.getLogger(__name__)
@@ -93,6 +101,9 @@ def _with_settings(
         if arguments.command == "healthcheck":
             return _healthcheck(settings, timeout_s=arguments.timeout_s)
         return {"check": _check, "openapi": _openapi, "limits": _limits}[arguments.command](settings)
+    except ExtraNotInstalled as error:
+        print(f"vae-serve: {error}", file=sys.stderr)
+        return EXIT_NO_EXTRA
     except SettingsError as error:
         print(f"vae-serve: {error}", file=sys.stderr)
         return EXIT_SETTINGS
@@ -115,6 +126,7 @@ def _supervise(settings: Settings, given: Sequence[str]) -> int:
 
     configure_logging(log_format=settings.log_format, level=settings.log_level)
     _log_ignored_variables()
+    _log_shared_packages()
     try:
         return Supervisor(settings, given).run()
     except AddressError as error:
@@ -138,6 +150,7 @@ def _run(settings: Settings, started_s: float, place: WorkerPlace | None) -> int
     configure_logging(log_format=settings.log_format, level=settings.log_level, worker=worker)
     if place is None:
         _log_ignored_variables()
+        _log_shared_packages()
     budget = thread_budget(settings, place)
     settings = settings.model_copy(update={"threads": budget.threads})
     if worker is not None:
@@ -169,15 +182,27 @@ def _log_ignored_variables() -> None:
         )
 
 
+def _log_shared_packages() -> None:
+    """Log the distributions that overwrite files of this one, in an environment that is not its own."""
+    from model_store.ownership import warning_of_shared_packages  # noqa: PLC0415
+    from service.log_fields import fields  # noqa: PLC0415
+
+    if warning := warning_of_shared_packages():
+        _log.warning("packages of another distribution", extra=fields(reason=warning))
+
+
 def _check(settings: Settings) -> int:
     """Verify every version in the store and run its golden vectors, as a start does, without serving."""
     from model_store import ModelNotFound, StoreError  # noqa: PLC0415
+    from model_store.ownership import warning_of_shared_packages  # noqa: PLC0415
     from service.app import create_app  # noqa: PLC0415
     from service.app_state import AppState  # noqa: PLC0415
     from service.engine import EngineError  # noqa: PLC0415
     from service.observability.logs import configure_logging  # noqa: PLC0415
 
     configure_logging(log_format="text", level="critical")
+    if warning := warning_of_shared_packages():
+        print(f"warning: {warning}", file=sys.stderr)
     app_state: AppState = create_app(settings).state.app_state
     registry, store = app_state.registry, app_state.store
     print(f"store {app_state.store_root}")
@@ -211,6 +236,8 @@ def _check(settings: Settings) -> int:
         else:
             aliases = f" ({', '.join(model.aliases)})" if model.aliases else ""
             print(f"ok {label}{aliases}: digests and golden vectors agree")
+    if settings.grpc_port is not None:
+        print(f"gRPC: ready to listen on {settings.host}:{settings.grpc_port}")
     readiness = registry.readiness()
     print(f"{'ready' if readiness.ready else 'not ready'}: {readiness.reason} {readiness.remedy}".rstrip())
     if corrupt:

@@ -37,6 +37,7 @@ from service.references import REFERENCE_PATTERN
 from service.service_links import service_links
 
 ENV_PREFIX = "VAE_"
+AccessLogMode = Literal["all", "no-probes", "errors", "none"]
 #: A path prefix: segments that need no escaping, none of dots alone, no slash at the end.
 ROOT_PATH = r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+"
 #: Settings whose value may contain a password or a key by mistake.
@@ -50,6 +51,10 @@ _HOST = re.compile(r"\*|(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?")
 
 class SettingsError(Exception):
     """An unusable setting. The message names the place, expected and actual value, and the remedy."""
+
+
+class ExtraNotInstalled(SettingsError):
+    """A setting needs an extra that is not installed."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,12 @@ def _store(value: object) -> object:
     return value
 
 
+def _access_log(value: object) -> object:
+    """Accept the two values of earlier versions."""
+    text = str(value).lower()
+    return {"true": "all", "false": "none"}.get(text, text)
+
+
 def split_origins(text: str) -> tuple[str, ...]:
     """`a, b` → `("a", "b")`."""
     return tuple(origin.strip() for origin in text.split(","))
@@ -134,7 +145,8 @@ class Settings(BaseSettings):
 
     model_store: Annotated[Path | str | None, BeforeValidator(_store), Unit("directory | address")] = None
     """Location of the published models: a directory, or an address such as `s3://bucket/prefix`, which the
-    server copies to `store_cache` (extra `s3`). Left out: the store inside the package."""
+    server copies to `store_cache` (extra `s3`). Left out: your own store, `vae-service/models` in
+    `$XDG_DATA_HOME` or in `~/.local/share`; while it does not exist, the store inside the package."""
 
     store_cache: Annotated[Path | None, Unit("directory")] = None
     """Directory of the local copy of a store with an address. Left out: `vae-service` in the user's cache
@@ -161,6 +173,13 @@ class Settings(BaseSettings):
 
     port: Annotated[int, Field(ge=0, le=65_535), Unit("TCP port")] = 8000
     """Port to listen on. With 0 the system chooses a port, and the server prints it."""
+
+    grpc_port: Annotated[int | None, Field(ge=0, le=65_535), Unit("TCP port")] = None
+    """Port for the Open Inference Protocol over gRPC, on the same address. Requires the extra `grpc`. With 0
+    the system chooses a port. Left out: no gRPC."""
+
+    max_grpc_calls: Annotated[int, Field(ge=1, le=1 << 16), Unit("calls")] = 256
+    """Maximum number of gRPC calls, and of streams, in one process. Health checks are answered beyond it."""
 
     workers: Annotated[int, Field(ge=1, le=256), Unit("processes")] = 1
     """Number of server processes that share the address. JSON and HTTP need more processor time than a small
@@ -204,8 +223,21 @@ class Settings(BaseSettings):
     JSON."""
 
     max_png_pixels: Annotated[int, Field(ge=1024, le=1 << 28), Unit("pixels")] = 4_194_304
-    """Maximum number of pixels of a PNG response: it grows with the square of `scale`, and compression takes
-    time."""
+    """Maximum number of pixels of a PNG, JPEG or WebP response: it grows with the square of `scale`, and
+    compression takes time."""
+
+    max_picture_pixels: Annotated[int, Field(ge=1024, le=1 << 26), Unit("pixels")] = 4_194_304
+    """Maximum number of pixels of a picture in a request: PNG, JPEG or WebP. Each worker decodes as many at
+    the same time, and no more, and needs up to 60 bytes of memory for each: 250 MB by default. A phone's
+    photograph of 12 megapixels needs 12,582,912."""
+
+    compression: Annotated[bool, Unit("true | false")] = True
+    """Compress JSON and text with gzip for clients that accept it. Switch it off if a proxy compresses, or if
+    processor time is scarcer than bandwidth: 1 MB of JSON takes 8 ms and becomes a third."""
+
+    open_inference: Annotated[bool, Unit("true | false")] = True
+    """Serve the Open Inference Protocol under /v2, for clients of Triton and KServe, with the same models,
+    limits and keys."""
 
     log_format: Annotated[Literal["auto", "text", "json"], Unit("auto | text | json")] = "auto"
     """`auto` writes text to a terminal and one JSON object per line to anything else."""
@@ -213,8 +245,13 @@ class Settings(BaseSettings):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Unit("level")] = "info"
     """Lowest level of events in the log. Info is one line per request and one per change."""
 
-    access_log: Annotated[bool, Unit("true | false")] = True
-    """Write one line per request. Switch it off if /metrics is enough."""
+    access_log: Annotated[
+        AccessLogMode, BeforeValidator(_access_log), Unit("all | no-probes | errors | none")
+    ] = "no-probes"
+    """Requests that get a line in the log. `no-probes`: all except successful probes (/livez, /readyz,
+    /metrics): Docker, Kubernetes and Prometheus send 10,000 to 60,000 of these a day, and /metrics counts
+    them. `errors`: those that failed, with a status of 400 or more. `none`: no request. `true` and `false`,
+    the values of earlier versions, mean `all` and `none`."""
 
     telemetry: Annotated[bool, Unit("true | false")] = False
     """Send OpenTelemetry spans and metrics of each request to OTEL_EXPORTER_OTLP_ENDPOINT. Requires the extra
@@ -271,7 +308,8 @@ class Settings(BaseSettings):
 
     cors_origins: Annotated[Annotated[str, AfterValidator(_origins)] | None, Unit("origins | *")] = None
     """Origins of pages that may call this server from a browser, such as
-    `https://a.example,http://localhost:3000`, or `*` for all. Left out: only the server's own."""
+    `https://a.example,http://localhost:3000`, or `*` for all. If set, every page may show images of this
+    server. Left out: only the server's own pages."""
 
     @classmethod
     def settings_customise_sources(  # the names are pydantic's

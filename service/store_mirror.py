@@ -25,7 +25,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from model_store import ModelStore, StoreError
+from model_store import ModelReference, ModelStore, StoreError
 from model_store.aliases import ALIASES_FILE, AliasTable
 from model_store.integrity import SizeLimits
 from model_store.manifest import MANIFEST_FILE, OPTIONAL_FILES, REQUIRED_FILES
@@ -140,6 +140,27 @@ class StoreMirror:
             changed = tuple(failures) != self._failures
             self._failures = tuple(failures)
             return changed
+
+    def fetch(self, reference: ModelReference | None) -> tuple[LoadFailure, ...]:
+        """Copy once: everything, the versions of one model, or one version. It raises nothing, as `sync`.
+
+        Returns:
+            The models and versions that could not be copied, and the reasons.
+        """
+        if reference is None:
+            self.sync(again=True)
+            return (*self._failures, *self._ignored)
+        label = str(reference)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            if reference.version is None:
+                return tuple(self._sync_name(reference.name))
+            reason = self._fetch_version(reference.name, reference.version)
+            if reason is None and not (self.directory / reference.name / str(reference.version)).is_dir():
+                reason = "it is incomplete, or still being uploaded."
+        except Exception as error:  # as in `sync`
+            reason = f"{self.address} cannot be read: {_one_line(error)}"
+        return () if reason is None else (LoadFailure(label, reason),)
 
     def _copy(self) -> list[LoadFailure]:
         try:

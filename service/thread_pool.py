@@ -1,7 +1,7 @@
 """Threads for work that would block the event loop: long bodies, large responses, images, loading.
 
 Knows callables and threads. Knows nothing of their work. The number of threads is bounded; one request is one
-call, so it enters a thread once and returns once.
+call, so it enters a thread once and returns once; `Room` bounds what calls need besides threads.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import contextlib
 import contextvars
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
@@ -52,6 +53,65 @@ def started_executor(threads: int, *, name: str) -> tuple[ThreadPoolExecutor, in
             return executor, started
         executor.shutdown()
         threads = max(1, started)
+
+
+class Room:
+    """Bounds an amount that calls hold at the same time, first come, first served; on one event loop.
+
+    A call that waits here occupies no thread.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.held = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @contextlib.asynccontextmanager
+    async def hold(self, amount: int, *, deadline_s: float) -> AsyncIterator[None]:
+        """Wait until `amount` more fits, and hold it; more than `most` is held alone.
+
+        Args:
+            amount: What the call needs.
+            deadline_s: When it is no longer wanted, on the monotonic clock.
+
+        Raises:
+            TimeoutError: It did not fit before.
+        """
+        amount = min(amount, self.most)
+        if self._waiting or self.held + amount > self.most:
+            await self._wait(amount, deadline_s)
+        else:
+            self.held += amount
+        try:
+            yield
+        finally:
+            self._give_back(amount)
+
+    async def _wait(self, amount: int, deadline_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        turn: tuple[int, asyncio.Future[None]] = (amount, loop.create_future())
+        self._waiting.append(turn)
+        try:
+            async with asyncio.timeout(max(0.0, deadline_s - time.monotonic())):
+                await turn[1]
+        except BaseException:
+            if turn in self._waiting:
+                self._waiting.remove(turn)
+                self._admit()
+            else:  # admitted in the moment of its end
+                self._give_back(amount)
+            raise
+
+    def _give_back(self, amount: int) -> None:
+        self.held -= amount
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._waiting and self.held + self._waiting[0][0] <= self.most:
+            amount, turn = self._waiting.popleft()
+            self.held += amount
+            if not turn.done():
+                turn.set_result(None)
 
 
 class WorkPool:

@@ -6,8 +6,13 @@ table, because its rows are measured in every folder.
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+
 import hypothesis
 import jaxtyping
+import pytest
 
 pytest_plugins = ("hazard_plugin", "leftovers_plugin", "order_plugin", "recorded.plugin")
 
@@ -47,3 +52,16 @@ SHAPED = (
 )
 
 jaxtyping.install_import_hook(list(SHAPED), "beartype.beartype")
+
+_DATA_HOME = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """No test reads or changes the model store of the person who runs the tests."""
+    config.stash[_DATA_HOME] = tempfile.mkdtemp(prefix="vae-tests-data-")
+    os.environ["XDG_DATA_HOME"] = config.stash[_DATA_HOME]
+    os.environ.pop("VAE_MODEL_STORE", None)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(config.stash[_DATA_HOME], ignore_errors=True)

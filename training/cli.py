@@ -331,14 +331,14 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 def _add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--store", metavar="DIR", type=Path, help="replaces VAE_MODEL_STORE or the bundled store"
+        "--store", metavar="DIR", type=Path, help="replaces VAE_MODEL_STORE or your own store"
     )
 
 
 def _add_measuring(command: argparse.ArgumentParser) -> None:
     """The options that `evaluate` and `compare` share."""
     command.add_argument(
-        "--store", metavar="DIR", type=Path, help="replaces VAE_MODEL_STORE or the bundled store"
+        "--store", metavar="DIR", type=Path, help="replaces VAE_MODEL_STORE or your own store"
     )
     command.add_argument(
         "--judge",

@@ -107,9 +107,9 @@ def _is_per_image(annotation: Any, metadata: list[Any]) -> bool:
 
 
 def _formats(answer: type[Answer]) -> tuple[Format, ...]:
-    """Images allow PNG and npy; one number for each image allows a table; arrays allow JSON and npz."""
+    """Images allow pictures and npy; one number for each image allows a table; arrays allow JSON and npz."""
     if "images" in answer.array_names:
-        return (Format.JSON, Format.PNG, Format.NPY, Format.NPZ, Format.TEXT)
+        return (Format.JSON, Format.PNG, Format.JPEG, Format.WEBP, Format.NPY, Format.NPZ, Format.TEXT)
     fields = (answer.model_fields[name] for name in answer.array_names)
     if all(_is_per_image(field.annotation, field.metadata) for field in fields):
         return (Format.JSON, Format.NPZ, Format.TEXT)

@@ -10,21 +10,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, cast
+from typing import Any, Final, Generic, cast
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from model_store.reference import version_number
 from service.api.call import Call, Floats, Q
 from service.api.operation import A, Operation
-from service.api.parameters import Drawing
-from service.api.request_arrays import BodyReader, is_quick_to_read, read_parameters
-from service.api.responses import HeadersAlone, NpyInParts, is_quick, respond
+from service.api.parameters import Drawing, ImagesQuery, ModelChoice
+from service.api.picture_room import decode_in_thread
+from service.api.request_arrays import BodyReader, Read, is_of_numbers, is_quick_to_open, read_parameters
+from service.api.request_images import picture_headers
+from service.api.responses import HeadersAlone, NpyInParts, WholeResponse, is_quick, respond
 from service.api.routing import fast_paths, route
 from service.app_state import AppState
 from service.engine import Call as EngineCall
 from service.engine import LoadedModel, Parts
+from service.http.caching import Reuse
 from service.http.connection import connection_of
 from service.http.fast_routes import FastPath
 from service.http.headers import joined_header
@@ -33,6 +37,9 @@ from service.http.parameters import Parameters, read_query
 from service.http.problems import Item, ProblemError
 from service.http.request_body import Body, read_body
 from service.observability.request_trace import Trace, current_trace
+
+#: Formats that a person saves. Browsers show the others, or a script reads them.
+_FILES: Final = frozenset({Format.PNG, Format.JPEG, Format.WEBP, Format.NPY, Format.NPZ})
 
 
 class Endpoint(Generic[Q, A]):
@@ -48,6 +55,7 @@ class Endpoint(Generic[Q, A]):
         self._is_seeded = operation.is_seeded
         self._is_drawn = issubclass(operation.query, Drawing)
         self._has_arrays = bool(operation.arrays)
+        self._by_key = app_state.access.keys_required
         self._reader = BodyReader(
             operation.arrays,
             operation.body,
@@ -69,8 +77,12 @@ class Endpoint(Generic[Q, A]):
             parameters = self._parse_parameters(body, trace)  # these require no model
         model = await self._model(query.model, trace)
         arrays: Mapping[str, Floats] = {}
+        headers: tuple[tuple[bytes, bytes], ...] = ()
         if body is not None and self._has_arrays:
-            arrays, parameters = await self._parse(body, model, query, trace)
+            read = await self._parse(body, model, query, engine_call)
+            arrays, parameters = read.arrays, read.parameters
+            if read.treatments:
+                headers = picture_headers(read.treatments, ground=_expected_ground(model, query))
         if parameters is not self._none_in_body:
             query = _one_source(query, parameters)
         call = Call(
@@ -84,9 +96,23 @@ class Endpoint(Generic[Q, A]):
             self._timeout_s,
             trace,
         )
+        if request.scope["method"] == "POST":
+            response = await self._answer(call, await self._run(call))
+            if headers:
+                response.raw_headers += headers
+            return response
         if request.scope["method"] == "HEAD":
-            return self._headers_alone(call)
-        return await self._answer(call, await self._run(call))
+            response = self._headers_alone(call)
+        else:
+            response = await self._answer(call, await self._run(call))
+        response.may_be_kept(
+            self._reuse(call.parameters),
+            by_key=self._by_key,
+            by_accept="suffix" not in request.scope["path_params"],
+        )
+        if call.format in _FILES and not (self._is_seeded and call.trace.seed is None):
+            response.named(self._file_name(call))
+        return response
 
     def _admit(self, request: Request) -> tuple[Trace, EngineCall]:
         """Reject the request while the queue is full, before any of it is read.
@@ -126,17 +152,43 @@ class Endpoint(Generic[Q, A]):
         with trace.phase("parse"):
             return read_parameters(body, self._operation.body, self._limits)
 
-    async def _parse(
-        self, body: Body, model: LoadedModel, query: Q, trace: Trace
-    ) -> tuple[Mapping[str, Floats], Parameters]:
-        """Arrays and parameters of a body. A short body is parsed here, others in a thread."""
+    async def _parse(self, body: Body, model: LoadedModel, query: Q, engine_call: EngineCall) -> Read:
+        """The content of a body. A short body is read here, others in a thread."""
+        trace = current_trace()
         with trace.phase("parse"):
-            if is_quick_to_read(body):
-                arrays, parameters = self._reader.read(body, model, query)
+            if not is_of_numbers(body):
+                read = await self._parse_files(body, model, query, engine_call)
+            elif is_quick_to_open(body):
+                read = self._reader.read(body, model)
             else:
-                arrays, parameters = await self._app_state.pool.run(self._reader.read, body, model, query)
-        trace.images = len(next(iter(arrays.values()), ()))
-        return arrays, parameters
+                read = await self._app_state.pool.run(self._reader.read, body, model)
+        trace.images = len(next(iter(read.arrays.values()), ()))
+        return read
+
+    async def _parse_files(self, body: Body, model: LoadedModel, query: Q, engine_call: EngineCall) -> Read:
+        """The content of a picture, a form or an archive.
+
+        Raises:
+            DeadlineExceeded: The deadline came before all pictures were decoded.
+            CallerDisconnected: The client left before.
+        """
+        reader, pool = self._reader, self._app_state.pool
+
+        is_quick = is_quick_to_open(body)
+        contents = reader.open(body, model) if is_quick else await pool.run(reader.open, body, model)
+        if (is_quick and not contents.pictures) or contents.is_quick:
+            return reader.read_contents(contents, model, query, engine_call.check_wanted)
+        return await decode_in_thread(
+            pool,
+            self._app_state.picture_room,
+            max(contents.pixels, default=0),
+            engine_call.deadline_s,
+            reader.read_contents,
+            contents,
+            model,
+            query,
+            engine_call.check_wanted,
+        )
 
     async def _run(self, call: Call[Q]) -> A | NpyInParts:
         """Run the handler, and record its measurements."""
@@ -162,7 +214,7 @@ class Endpoint(Generic[Q, A]):
             trace.seed = done.seed  # type: ignore[attr-defined]
         return done
 
-    async def _answer(self, call: Call[Q], done: A | NpyInParts) -> Response:
+    async def _answer(self, call: Call[Q], done: A | NpyInParts) -> WholeResponse:
         """Write the response here if that is quick, otherwise in a thread."""
         if isinstance(done, NpyInParts):
             return done
@@ -174,7 +226,19 @@ class Endpoint(Generic[Q, A]):
             respond, call.format, done, drawing=drawing, max_png_pixels=most
         )
 
-    def _headers_alone(self, call: Call[Q]) -> Response:
+    def _file_name(self, call: Call[Q]) -> str:
+        """Such as `sample-mnist@4-seed-7.png`."""
+        seed = "" if call.trace.seed is None else f"-seed-{call.trace.seed}"
+        return f"{self._operation.name}-{call.model.label}{seed}.{call.format.suffix}"
+
+    def _reuse(self, asked: Q) -> Reuse:
+        """Whether the same request receives the same response again: without chance, from one version."""
+        if self._is_seeded and getattr(asked, "seed", None) is None:
+            return Reuse.NEVER
+        _, _, version = (asked.model or "").partition("@")
+        return Reuse.ASKING if version_number(version) is None else Reuse.FIXED
+
+    def _headers_alone(self, call: Call[Q]) -> WholeResponse:
         """The response to HEAD."""
         outline = self._operation.outlined(call)
         call.trace.seed = outline.seed
@@ -197,6 +261,13 @@ class Endpoint(Generic[Q, A]):
         if call.columns is None or asked.columns:
             return asked
         return asked.model_copy(update={"columns": call.columns})
+
+
+def _expected_ground(model: LoadedModel, query: ModelChoice) -> str | None:
+    """The ground of the model's training, if pictures of another one deserve a warning."""
+    if not isinstance(query, ImagesQuery) or query.invert is not None or model.image_shape[0] != 1:
+        return None
+    return model.manifest.image.preprocessing.ground
 
 
 def _one_source(query: Q, body: Parameters) -> Q:

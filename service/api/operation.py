@@ -35,7 +35,12 @@ IMAGE_BODIES: Final[Mapping[BodyKind, str]] = MappingProxyType(
     {
         BodyKind.JSON: "-d @images.json",
         BodyKind.PNG: "--data-binary @digit.png",
+        BodyKind.JPEG: "--data-binary @photo.jpg",
+        BodyKind.WEBP: "--data-binary @photo.webp",
+        BodyKind.FORM: "-F images=@one.png -F images=@two.jpg",
+        BodyKind.ZIP: "--data-binary @pictures.zip",
         BodyKind.NPY: "--data-binary @images.npy",
+        BodyKind.NPZ: "--data-binary @images.npz",
     }
 )
 

@@ -6,15 +6,17 @@ Knows kinds of body, codecs and the sizes of a model. Knows nothing of the work 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model_store.pictures import Treatment
 from service.api.parameters import ImagesQuery
-from service.api.request_images import decode_png
+from service.api.request_contents import Contents, contents_of
+from service.api.request_images import Reading, read_pictures
 from service.codecs.tensors import (
     decode_npy,
     images_from_json,
@@ -24,21 +26,25 @@ from service.codecs.tensors import (
     plain_latents,
     read_npz,
 )
+from service.codecs.zip_reader import names_in_zip
 from service.engine import LoadedModel
-from service.http.parameters import Limits, Parameters, read_object
+from service.http.parameters import Limits, Parameters, read_fields, read_object
 from service.http.problems import Item, ProblemError
 from service.http.request_body import Body, BodyKind
 
 Floats = NDArray[np.float32]
 
-#: Maximum sizes of bodies that are read on the event loop, in bytes: about half a millisecond of work each. A
-#: PNG is short and has many pixels.
+#: Maximum sizes of bodies that are read on the event loop, in bytes: about half a millisecond of work each.
+#: Pictures are short and have many pixels: `Contents.is_quick` decides about them.
 _QUICK_BODY_BYTES: Final = {
     BodyKind.JSON: 65_536,
     BodyKind.NPY: 1_048_576,
     BodyKind.NPZ: 1_048_576,
-    BodyKind.PNG: 2_048,
+    BodyKind.FORM: 65_536,
+    BodyKind.ZIP: 16_384,
 }
+_ARCHIVES: Final = (BodyKind.NPZ, BodyKind.ZIP)
+_NUMBERS: Final = (BodyKind.JSON, BodyKind.NPY)
 #: Maximum size of an npy file without its numbers.
 _NPY_HEAD_BYTES: Final = 8_192
 _LONGEST_NUMBER_BYTES: Final = 8
@@ -82,9 +88,27 @@ Z: Final = ArrayIn(
 )
 
 
-def is_quick_to_read(body: Body) -> bool:
-    """Whether a body may be read on the event loop."""
-    return len(body.data) <= _QUICK_BODY_BYTES[body.kind]
+@dataclass(frozen=True, slots=True)
+class Read:
+    """The content of a body, checked."""
+
+    arrays: Mapping[str, Floats]
+    """By name, none if they may be left out: first the one of which there is one, then those that come with
+    it. `images` are float32 (N, C, H, W) in [0, 1], everything else float32 (N, latent)."""
+    parameters: Parameters
+    """Those of a JSON body or of a form."""
+    treatments: tuple[Treatment, ...] = ()
+    """What was done to each picture."""
+
+
+def is_quick_to_open(body: Body) -> bool:
+    """Whether a body may be taken apart on the event loop, or read if it contains numbers alone."""
+    return len(body.data) <= _QUICK_BODY_BYTES.get(body.kind, len(body.data))
+
+
+def is_of_numbers(body: Body) -> bool:
+    """Whether a body has one part, of numbers."""
+    return body.kind in _NUMBERS
 
 
 def read_parameters(body: Body, parameters: type[Parameters], limits: Limits) -> Parameters:
@@ -122,48 +146,76 @@ class BodyReader:
         #: The meaning of a body without parameters.
         self.none_in_body = read_object({}, parameters, limits)
 
-    def read(self, body: Body, model: LoadedModel, query: object) -> tuple[Mapping[str, Floats], Parameters]:
-        """The arrays of a body by name, none if they may be left out, and the parameters of a JSON body.
-
-        First the one of which there is one, then those that come with it.
-
-        `images` are float32 (N, C, H, W) in [0, 1], everything else float32 (N, latent).
+    def read(self, body: Body, model: LoadedModel) -> Read:
+        """Arrays and parameters of a body of numbers alone, JSON or npy.
 
         Args:
             body: A body of an accepted kind.
             model: The model that determines the sizes of the arrays.
-            query: Parameters for reading a PNG, if PNG is accepted.
         """
         if body.kind is BodyKind.JSON:
-            return self._read_json(body, model)
-        if body.kind is BodyKind.NPZ:
-            return self._read_npz(body, model), self.none_in_body
-        if body.kind is BodyKind.PNG:
-            assert isinstance(query, ImagesQuery), "paths that accept a PNG have parameters for reading it"
-            x = decode_png(
-                bytes(body.data),
-                shape=model.image_shape,
-                preprocessing=model.manifest.image.preprocessing,
-                resize=query.resize,
-                invert=query.invert,
-            )
-            return {IMAGES.name: x}, self.none_in_body
+            return Read(*self._read_json(body, model))
         array = self._arrays[0]
         most = self._limits.max_images
         if not array.is_images:
             most = max(most, self._limits.max_stream_images)
-        return {array.name: decode_npy(body.data, array.row(model), max_images=most)}, self.none_in_body
+        return Read({array.name: decode_npy(body.data, array.row(model), max_images=most)}, self.none_in_body)
 
-    def _read_npz(self, body: Body, model: LoadedModel) -> Mapping[str, Floats]:
-        """Each array under its name, as numpy.savez writes them."""
-        most_bytes = _LONGEST_NUMBER_BYTES * self._most_numbers(model) + _NPY_HEAD_BYTES * len(self._by_name)
-        files = read_npz(body.data, self._by_name, max_bytes=most_bytes)
-        return {
-            array.name: decode_npy(
-                files[array.name], array.row(model), max_images=self._most(array), where=array.name
-            )
-            for array in self._chosen(files)
-        }
+    def open(self, body: Body, model: LoadedModel) -> Contents:
+        """The files and fields of any other body, not decoded yet."""
+        limits = self._limits
+        if body.kind in _ARCHIVES and self._is_of_arrays(body):
+            names = self._by_name
+            most_bytes = _LONGEST_NUMBER_BYTES * self._most_numbers(model) + _NPY_HEAD_BYTES * len(names)
+            return Contents(arrays=read_npz(body.data, names, max_bytes=most_bytes))
+        return contents_of(body, self._by_name, limits)
+
+    def _is_of_arrays(self, body: Body) -> bool:
+        """Whether the names in an archive are those of npz: words, with or without `.npy`."""
+        names = names_in_zip(body.data, max_files=self._limits.max_images)
+        if names is None:
+            return body.kind is BodyKind.NPZ
+        return all("." not in name.removesuffix(".npy") for name in names)
+
+    def read_contents(
+        self, contents: Contents, model: LoadedModel, query: object, check: Callable[[], None]
+    ) -> Read:
+        """Arrays, pictures and parameters of an opened body.
+
+        Args:
+            contents: The files and fields.
+            model: The model that determines the sizes of the arrays.
+            query: Parameters for reading pictures, if there are any.
+            check: Raises if the result is no longer wanted; called before each picture.
+        """
+        parameters = read_fields(contents.fields, self._parameters, self._limits, also=self._by_name)
+        there = [*contents.arrays, *([IMAGES.name] if contents.pictures else [])]
+        chosen = self._chosen(there)
+        arrays: dict[str, Floats] = {}
+        treatments: tuple[Treatment, ...] = ()
+        for array in chosen:
+            if array.name not in contents.arrays:
+                arrays[array.name], treatments = self._read_pictures(contents, model, query, check)
+                continue
+            data, most = contents.arrays[array.name], self._most(array)
+            arrays[array.name] = decode_npy(data, array.row(model), max_images=most, where=array.name)
+        return Read(arrays, parameters, treatments)
+
+    def _read_pictures(
+        self, contents: Contents, model: LoadedModel, query: object, check: Callable[[], None]
+    ) -> tuple[Floats, tuple[Treatment, ...]]:
+        """One image for each picture."""
+        assert isinstance(query, ImagesQuery), "paths that accept pictures have parameters for reading them"
+        return read_pictures(
+            contents.pictures,
+            contents.pixels,
+            shape=model.image_shape,
+            limits=self._limits,
+            preprocessing=model.manifest.image.preprocessing,
+            reading=Reading.of(query.resize, query.fit, query.invert),
+            is_one=contents.is_one_picture,
+            check=check,
+        )
 
     def _read_json(self, body: Body, model: LoadedModel) -> tuple[Mapping[str, Floats], Parameters]:
         """Every key is known."""
@@ -208,6 +260,8 @@ class BodyReader:
             ProblemError: The body contains no array although it is required, or more than one.
         """
         chosen = [array for array in self._arrays if array.name in there]
+        if len(there) > len(set(there)):
+            raise _not_one(chosen, got="pictures and an array")
         if len(chosen) != 1 and (chosen or not self._is_optional):
             raise _not_one(self._arrays, got="both" if chosen else "nothing")
         for array in self._company:

@@ -7,7 +7,7 @@ its handler. Knows nothing of requests.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from starlette.routing import Route
@@ -32,7 +32,8 @@ class PathParameter:
     description: str
     schema: Schema
     example: str | None = None
-    """Left out: the name of the default model."""
+    """Left out: the name of the default model, and `example_suffix`."""
+    example_suffix: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,13 @@ class Resource:
     parameters: tuple[PathParameter, ...] = ()
     headers: tuple[str, ...] = ()
     """Headers of the response, in addition to those of every response."""
+    body: Mapping[str, Schema] = field(default_factory=dict)
+    """Its request body, by media type; empty: it has none."""
+    body_example: Mapping[str, object] | None = None
+    """An example of its JSON body."""
+    is_body_optional: bool = False
+    is_open_inference: bool = False
+    """Whether it belongs to the Open Inference Protocol, whose errors have another form."""
 
 
 class ResourceRoutes(Protocol):

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from urllib.parse import quote
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -18,12 +17,13 @@ from starlette.types import Receive, Scope, Send
 
 from service.api.answer import Answer
 from service.api.parameters import Drawing
-from service.codecs.images import encode_png, plan_png
+from service.codecs.images import MAX_SIDE_PIXELS, encode_lossy, encode_png, plan_sheet
 from service.codecs.tensors import encode_npy, encode_npz, npy_header
 from service.codecs.text_art import braille
 from service.codecs.text_table import table
 from service.engine import CallerDisconnected, Parts
-from service.http.document import Document
+from service.http.caching import Reuse, cache_control, vary_by
+from service.http.document import Document, json_bytes
 from service.http.negotiation import Format
 from service.observability.request_trace import current_trace
 
@@ -38,6 +38,9 @@ _QUICK_VALUES = 20_000
 _QUICK_PIXELS = 10_000
 _QUICK_TEXTS = 20
 _QUICK_COPIES = 500_000
+
+#: Pictures whose formats limit their sides.
+_LIMITED_SIDES = (Format.JPEG, Format.WEBP)
 
 _CONTENT_TYPES = {form: (b"content-type", form.content_type.encode("ascii")) for form in Format}
 #: A format chosen by Accept may not be reused for a request with another Accept.
@@ -55,6 +58,28 @@ class WholeResponse(Response):
         self.background = None
         size = len(body) if length is None else length
         self.raw_headers = [_CONTENT_TYPES[form], (b"content-length", b"%d" % size), _VARY, *headers]
+
+    def may_be_kept(self, reuse: Reuse, *, by_key: bool, by_accept: bool) -> None:
+        """Add the headers for caches of a response to GET or HEAD; to POST, no cache keeps any.
+
+        Args:
+            reuse: Whether the same request receives the same response again.
+            by_key: Whether the request required an API key.
+            by_accept: Whether the Accept header chose the format, and not the path.
+        """
+        if not by_accept:
+            self.raw_headers.remove(_VARY)
+        self.raw_headers.append(cache_control(reuse, by_key=by_key))
+        if by_key:
+            vary_by(self.raw_headers, b"Authorization")
+
+    def named(self, file_name: str) -> None:
+        """Propose a name to a client that saves the response; a browser still shows it.
+
+        Args:
+            file_name: Letters, digits and `@ . -`, which need no escape.
+        """
+        self.raw_headers.append((b"content-disposition", f'inline; filename="{file_name}"'.encode("ascii")))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Send the head and the body in two messages."""
@@ -89,7 +114,7 @@ def _size(answer: Answer) -> int:
 
 def respond(
     chosen: Format, answer: Answer, *, drawing: Drawing | None = None, max_png_pixels: int = 0
-) -> Response:
+) -> WholeResponse:
     """One response.
 
     Args:
@@ -98,10 +123,10 @@ def respond(
             and the facts that are headers. `images` (N, C, H, W) in [0, 1] are drawn or sent as npy; without
             images, text is a table.
         drawing: Parameters for formats that draw images.
-        max_png_pixels: Maximum number of pixels of a PNG.
+        max_png_pixels: Maximum number of pixels of a picture.
 
     Raises:
-        PictureTooLarge: The PNG would exceed that.
+        PictureTooLarge: The picture would exceed that.
     """
     with current_trace().phase("encode"):
         body = _encode(chosen, answer, drawing, max_png_pixels)
@@ -134,7 +159,7 @@ def _encode(chosen: Format, answer: Answer, drawing: Drawing | None, max_png_pix
                 del whole[name]
             elif not array.flags.c_contiguous:
                 whole[name] = np.ascontiguousarray(array)
-        return orjson.dumps(whole, option=orjson.OPT_SERIALIZE_NUMPY)
+        return json_bytes(whole)
     if chosen is Format.NPZ:
         return encode_npz({**answer.arrays, **_facts_as_arrays(answer)})
     images = answer.__dict__.get("images")
@@ -143,9 +168,22 @@ def _encode(chosen: Format, answer: Answer, drawing: Drawing | None, max_png_pix
     if chosen is Format.NPY:
         return encode_npy(images)
     assert drawing is not None, "only paths with images have formats that draw"
+    return _draw(chosen, images, drawing, max_png_pixels)
+
+
+def _draw(chosen: Format, images: NDArray[np.float32], drawing: Drawing, max_pixels: int) -> bytes:
     if chosen is Format.TEXT:
         return (braille(images, columns=drawing.columns or TEXT_COLUMNS) + "\n").encode()
-    return encode_png(images, scale=drawing.scale, columns=drawing.columns, max_pixels=max_png_pixels)
+    if chosen is Format.PNG:
+        return encode_png(images, scale=drawing.scale, columns=drawing.columns, max_pixels=max_pixels)
+    return encode_lossy(
+        images,
+        kind="JPEG" if chosen is Format.JPEG else "WebP",
+        scale=drawing.scale,
+        columns=drawing.columns,
+        quality=drawing.quality,
+        max_pixels=max_pixels,
+    )
 
 
 def _facts_as_arrays(answer: Answer) -> dict[str, NDArray[np.generic]]:
@@ -158,9 +196,29 @@ def _facts_as_arrays(answer: Answer) -> dict[str, NDArray[np.generic]]:
     }
 
 
-def document_response(document: Document, *, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON document, status 200."""
-    return Response(document.to_json(), media_type=Format.JSON.media_type, headers=headers)
+def document_response(
+    document: Document | bytes,
+    media_type: str = Format.JSON.media_type,
+    *,
+    reuse: Reuse = Reuse.NEVER,
+    by_key: bool = False,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """A document or a page, status 200.
+
+    Args:
+        document: The document, or its bytes.
+        media_type: Its media type.
+        reuse: What a cache may do with it.
+        by_key: Whether the request required an API key.
+        headers: Further headers.
+    """
+    body = document if isinstance(document, bytes) else document.to_json()
+    response = Response(body, media_type=media_type, headers=headers)
+    response.raw_headers.append(cache_control(reuse, by_key=by_key))
+    if by_key:
+        vary_by(response.raw_headers, b"Authorization")
+    return response
 
 
 class HeadersAlone(WholeResponse):
@@ -188,13 +246,19 @@ class HeadersAlone(WholeResponse):
             answer: The class that names these headers.
             shape: Shape of the images, (N, C, H, W).
             drawing: Parameters of GET for drawing them.
-            max_png_pixels: Maximum number of pixels of a PNG.
+            max_png_pixels: Maximum number of pixels of a picture.
 
         Raises:
-            PictureTooLarge: The PNG would exceed that.
+            PictureTooLarge: The picture would exceed that.
         """
-        if chosen is Format.PNG:
-            plan_png(shape, scale=drawing.scale, columns=drawing.columns, max_pixels=max_png_pixels)
+        if chosen in (Format.PNG, *_LIMITED_SIDES):
+            plan_sheet(
+                shape,
+                scale=drawing.scale,
+                columns=drawing.columns,
+                max_pixels=max_png_pixels,
+                max_side=MAX_SIDE_PIXELS if chosen in _LIMITED_SIDES else None,
+            )
         length = _npy_length(shape) if chosen is Format.NPY else None
         super().__init__(b"", chosen, *_headers_of(answer, facts), length=length)
         if length is None:

@@ -16,14 +16,35 @@ from service.http.negotiation import Format
 
 
 def route(
-    path: str, handler: Handler, *, methods: Sequence[str] = ("GET",), suffixes: bool = False
+    path: str,
+    handler: Handler,
+    *,
+    methods: Sequence[str] = ("GET",),
+    suffixes: bool = False,
+    is_documented: bool = True,
 ) -> list[Route]:
     """Routes for a path and, with `suffixes`, for the path with a dot and anything after it.
 
     The template of both is `path`: labels stay bounded for any suffix.
+
+    Args:
+        path: The path, with its parameters in braces.
+        handler: Answers its requests.
+        methods: Accepted methods; GET includes HEAD.
+        suffixes: Whether it also takes a suffix.
+        is_documented: False for paths that are no interface, and are only refused clearly.
     """
     paths = [path, path + ".{suffix}"] if suffixes else [path]
-    return [Route(each, _endpoint(handler, path), methods=list(methods), name=each) for each in paths]
+    return [
+        Route(
+            each,
+            _endpoint(handler, path),
+            methods=list(methods),
+            name=each,
+            include_in_schema=is_documented,
+        )
+        for each in paths
+    ]
 
 
 def fast_paths(

@@ -46,6 +46,7 @@ class Components:
 
     def __init__(self) -> None:
         self._parts: dict[Kind, dict[str, Schema]] = {}
+        self._classes: dict[tuple[type[BaseModel], str], Schema] = {}
 
     def add(self, kind: Kind, name: str, part: Schema) -> Schema:
         """A reference to a part, which is added if it is new."""
@@ -60,10 +61,25 @@ class Components:
             model: A class whose fields have descriptions.
             name: Its name for clients; left out, that of the class.
         """
-        whole = model.model_json_schema(mode="serialization", ref_template="{model}")
-        return _Writer(whole.pop("$defs", {}), self).component(
-            name or model.__name__, {**whole, "description": inspect.getdoc(model) or ""}
-        )
+        name = name or model.__name__
+        if (model, name) not in self._classes:
+            whole = model.model_json_schema(mode="serialization", ref_template="{model}")
+            writer = _Writer(whole.pop("$defs", {}), self)
+            described = {**whole, "description": inspect.getdoc(model) or ""}
+            self._classes[model, name] = writer.component(name, described)
+        return dict(self._classes[model, name])
+
+    def named(self, schema: Any) -> Any:
+        """A schema that is written by hand, with references to its parts that have a name or are classes."""
+        if isinstance(schema, type):
+            return self.of(schema)
+        if isinstance(schema, list):
+            return [self.named(each) for each in schema]
+        if not isinstance(schema, dict):
+            return schema
+        written = {key: self.named(value) for key, value in schema.items() if key != COMPONENT}
+        name = schema.get(COMPONENT)
+        return written if name is None else self.add("schemas", name, {"title": name, **written})
 
     def words(self, field: str, words: Sequence[str]) -> Schema:
         """A reference to the words that a field accepts; the type has the name of the field."""

@@ -1,4 +1,4 @@
-"""Bytes to arrays and back: PNG, JSON, npy, text art. Knows no model and no HTTP."""
+"""Bytes to arrays and back: PNG, JPEG, WebP, JSON, npy, text art. Knows no model and no HTTP."""
 
 from service.codecs.errors import CodecError, Defect, InvalidValue, MalformedBody, PictureTooLarge
 from service.codecs.images import encode_png

@@ -56,6 +56,27 @@ def plain_rows(
         return None
 
 
+def number_list(text: bytes, shape: tuple[int, ...]) -> NDArray[np.float64] | None:
+    """The numbers of one list, flat, or None if the text is anything else.
+
+    Args:
+        text: A JSON list of numbers, or of lists nested as `shape`.
+        shape: The shape of the array; a flat list may have any length.
+    """
+    if Parser is None or len(text) > MAX_BYTES:
+        return None
+    parser = _kept_parser() if len(text) <= _KEPT_BYTES else Parser()
+    lists = _lists_in(text)
+    try:
+        found: Any = parser.parse(text)
+        if lists == 1:
+            return np.frombuffer(found.as_buffer(of_type="d")) if len(found) else None
+        rows = _rows(found, lists, (shape[1:],), max_rows=shape[0])
+    except (ValueError, TypeError, KeyError, RuntimeError, IndexError):
+        return None
+    return rows.ravel() if rows is not None and len(rows) == shape[0] else None
+
+
 def _kept_parser() -> Any:
     try:
         return _local.parser

@@ -1,7 +1,7 @@
-"""From PNG to its samples, and from images of a model to one PNG.
+"""From images of a model to one picture: PNG, JPEG or WebP.
 
-Knows Pillow and pixels. Knows nothing of models or HTTP; `service.api.request_images` turns samples into an
-image of a model. Images are float32 (N, C, H, W) in [0, 1].
+Knows sheets, pixels and Pillow's writers. Knows nothing of models or HTTP. Images are float32 (N, C, H, W) in
+[0, 1].
 """
 
 from __future__ import annotations
@@ -10,51 +10,25 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.codecs.errors import InvalidValue, MalformedBody, PictureTooLarge
-from service.codecs.png_chunks import MinimalPng
-from service.codecs.png_depth import byte_planes
+from service.codecs.errors import InvalidValue, PictureTooLarge
 from service.codecs.png_writer import png_file
 
-#: Maximum number of pixels of a PNG to read: 256 × 256, at least nine times the size of a model's images
-#: here.
-MAX_PIXELS_IN: Final = 65_536
-#: Maximum number of pixels of a PNG to draw: 4096 × 4096.
+#: Maximum number of pixels of a picture to draw: 4096 × 4096.
 MAX_PIXELS_OUT: Final = 16_777_216
+#: Maximum width and height of a WebP, by its format, and here of a JPEG as well.
+MAX_SIDE_PIXELS: Final = 16_383
+#: Quality of a JPEG: digits have sharp edges, which Pillow's own 75 blurs.
+_JPEG_QUALITY: Final = 90
+#: Effort of a WebP without losses: 0 is the fastest, and needs the least memory.
+_WEBP_EFFORT: Final = 0
 #: Background pixels between the images of a contact sheet, before scaling.
 PADDING_PIXELS: Final = 1
-#: Pillow keeps 8 of 16 bits, so files of this depth are read as two of 8.
-_DEEPEST_BITS: Final = 16
-
-
-@dataclass(frozen=True, slots=True)
-class PngSamples:
-    """The pixels of a PNG as stored in the file."""
-
-    samples: NDArray[np.integer[Any]]
-    """Whole numbers (H, W, bands) from 0 to `most`; bands are grey or RGB, with an optional alpha last."""
-    most: int
-    """The sample that means 1."""
-    transparent: tuple[int, ...] | None
-    """The one transparent grey level or RGB colour; only without an alpha band."""
-
-
-def read_samples(png: MinimalPng) -> PngSamples:
-    """Decode a PNG of any colour type and depth whose chunks are sound.
-
-    Raises:
-        MalformedBody: Its pixels are unreadable.
-    """
-    samples, most = _samples(png)
-    if png.transparent is None or samples.shape[2] in (2, 4):
-        return PngSamples(samples, most, None)
-    factor = most // ((1 << png.header.bit_depth) - 1)
-    return PngSamples(samples, most, tuple(sample * factor for sample in png.transparent))
 
 
 def encode_png(
@@ -64,7 +38,7 @@ def encode_png(
     columns: int | None = None,
     max_pixels: int = MAX_PIXELS_OUT,
 ) -> bytes:
-    """One image itself, or several as a contact sheet, row by row.
+    """One image itself, or several as a contact sheet, row by row, as PNG.
 
     Args:
         images: float32 (N, C, H, W) in [0, 1], N at least 1, C 1 or 3.
@@ -79,7 +53,51 @@ def encode_png(
         InvalidValue: C other than 1 or 3, or a scale or number of columns below 1.
         PictureTooLarge: More than `max_pixels`.
     """
-    sheet_of = plan_png(images.shape, scale=scale, columns=columns, max_pixels=max_pixels)
+    return png_file(
+        _drawn(images, plan_sheet(images.shape, scale=scale, columns=columns, max_pixels=max_pixels), scale)
+    )
+
+
+def encode_lossy(
+    images: NDArray[np.float32],
+    *,
+    kind: Literal["JPEG", "WebP"],
+    scale: int = 1,
+    columns: int | None = None,
+    quality: int | None = None,
+    max_pixels: int = MAX_PIXELS_OUT,
+) -> bytes:
+    """The picture of `encode_png` as JPEG, or as WebP, which has no losses without `quality`.
+
+    Args:
+        images: As of `encode_png`.
+        kind: The format.
+        scale: As of `encode_png`.
+        columns: As of `encode_png`.
+        quality: 1 to 100; None: 90 for JPEG.
+        max_pixels: As of `encode_png`.
+
+    Raises:
+        InvalidValue: As `encode_png`.
+        PictureTooLarge: More than `max_pixels`, or a side longer than `MAX_SIDE_PIXELS`.
+    """
+    plan = plan_sheet(
+        images.shape, scale=scale, columns=columns, max_pixels=max_pixels, max_side=MAX_SIDE_PIXELS
+    )
+    sheet = _drawn(images, plan, scale)
+    picture = Image.fromarray(sheet[:, :, 0] if sheet.shape[2] == 1 else sheet)
+    out = io.BytesIO()
+    if kind == "JPEG":
+        picture.save(out, "JPEG", quality=quality or _JPEG_QUALITY, subsampling=0)
+    elif quality is None:
+        picture.save(out, "WEBP", lossless=True, quality=0, method=_WEBP_EFFORT)
+    else:
+        picture.save(out, "WEBP", quality=quality)
+    return out.getvalue()
+
+
+def _drawn(images: NDArray[np.float32], sheet_of: Sheet, scale: int) -> NDArray[np.uint8]:
+    """The pixels (height, width, channels) of a planned sheet."""
     _, channels, height, width = images.shape
     sheet = np.zeros((sheet_of.height, sheet_of.width, channels), np.uint8)
     gap, columns = sheet_of.gap, sheet_of.columns
@@ -87,14 +105,12 @@ def encode_png(
         top = gap + (index // columns) * (height + gap)
         left = gap + (index % columns) * (width + gap)
         sheet[top : top + height, left : left + width] = image.transpose(1, 2, 0)
-    if scale > 1:
-        sheet = sheet.repeat(scale, axis=0).repeat(scale, axis=1)
-    return png_file(sheet)
+    return sheet.repeat(scale, axis=0).repeat(scale, axis=1) if scale > 1 else sheet
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """The layout of images in a PNG, in pixels before scaling."""
+    """The layout of images in a picture, in pixels before scaling."""
 
     height: int
     width: int
@@ -102,24 +118,25 @@ class Sheet:
     gap: int
 
 
-def plan_png(
+def plan_sheet(
     shape: Sequence[int],
     *,
     scale: int = 1,
     columns: int | None = None,
     max_pixels: int = MAX_PIXELS_OUT,
+    max_side: int | None = None,
 ) -> Sheet:
     """The layout of `encode_png` for images of (N, C, H, W), without drawing them.
 
     Raises:
         InvalidValue: C other than 1 or 3, or a scale or number of columns below 1.
-        PictureTooLarge: More than `max_pixels`.
+        PictureTooLarge: More than `max_pixels`, or a side longer than `max_side`.
     """
     count, channels, height, width = shape
     if channels not in (1, 3):
         raise InvalidValue(
             "images",
-            "1 or 3 channels, because a PNG has no other number",
+            "1 or 3 channels, because a picture has no other number",
             str(channels),
             "Request .npy or JSON instead.",
         )
@@ -139,6 +156,14 @@ def plan_png(
             f"{sheet_width * scale} × {sheet_height * scale}",
             "Request fewer images or a smaller scale.",
         )
+    longer = max(sheet_height, sheet_width) * scale
+    if max_side is not None and longer > max_side:
+        raise PictureTooLarge(
+            "scale",
+            f"sides of at most {max_side} pixels in this format",
+            f"{sheet_width * scale} × {sheet_height * scale}",
+            "Request .png, fewer images, or other columns.",
+        )
     return Sheet(sheet_height, sheet_width, columns, gap)
 
 
@@ -146,35 +171,3 @@ def to_uint8(images: NDArray[np.float32]) -> NDArray[np.uint8]:
     """[0, 1] to 0 … 255, rounded to the nearest."""
     levels: NDArray[np.uint8] = np.rint(np.clip(images, 0.0, 1.0) * np.float32(255.0)).astype(np.uint8)
     return levels
-
-
-def _samples(png: MinimalPng) -> tuple[NDArray[np.integer[Any]], int]:
-    """Whole numbers (H, W, bands), and the number that means 1; bands are grey or RGB and any alpha."""
-    if png.header.bit_depth == _DEEPEST_BITS:
-        high, low = (_pixels(_open(plane)) for plane in byte_planes(png))
-        return high.astype(np.uint16) << 8 | low, 65535
-    picture = _open(png.file)
-    if picture.mode == "P":
-        picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
-    elif picture.mode == "1":
-        picture = picture.convert("L")
-    return _pixels(picture), 255
-
-
-def _pixels(picture: Image.Image) -> NDArray[np.uint8]:
-    pixels = np.asarray(picture)
-    return pixels[:, :, np.newaxis] if pixels.ndim == 2 else pixels
-
-
-def _open(still: bytes) -> Image.Image:
-    """Decode an image whose size is harmless; every exception of Pillow becomes one error."""
-    try:
-        picture = Image.open(io.BytesIO(still), formats=["PNG"])
-        picture.load()
-    except Exception as error:
-        # OSError, ValueError, SyntaxError, UnidentifiedImageError, DecompressionBombError, struct.error,
-        # zlib.error …
-        raise MalformedBody(
-            "body", "a PNG with readable pixels", type(error).__name__, "Save the image again as PNG."
-        ) from error
-    return picture

@@ -9,7 +9,6 @@ scaled to 8 bits.
 
 from __future__ import annotations
 
-import math
 import struct
 import zlib
 from dataclasses import dataclass
@@ -17,11 +16,13 @@ from typing import Final
 
 from service.codecs.describe import shape_text
 from service.codecs.errors import InvalidValue, MalformedBody, PictureTooLarge
+from service.codecs.picture_bounds import scaled_down
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _KEPT: Final = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
-#: An image of 65,536 pixels of 64 bits has 64 chunks of 8 kB; more chunks are made to waste time.
+#: Encoders write chunks of 8 kB or more; more chunks are made to waste time.
 _MAX_CHUNKS: Final = 2_000
+_BYTES_PER_CHUNK: Final = 4_096
 _GREY: Final = 0
 _COLOUR: Final = 2
 _INDEXED: Final = 3
@@ -50,8 +51,8 @@ class MinimalPng:
     header: PngHeader
     file: bytes
     """A PNG of the chunks for the pixels, with tRNS only if it belongs to a palette."""
-    pixel_data: bytes
-    """The compressed rows: the content of all IDAT chunks."""
+    pixel_data: tuple[bytes, ...]
+    """The compressed rows: the content of each IDAT chunk."""
     transparent: tuple[int, ...] | None
     """The one transparent grey level or RGB colour, in samples of `header.bit_depth` bits."""
     exif: bytes
@@ -76,15 +77,15 @@ def minimal_png(data: bytes, *, max_pixels: int) -> MinimalPng:
             "body",
             f"at most {max_pixels} pixels",
             f"{header.width} × {header.height}",
-            "Scale the image down before sending it, in both directions alike, to "
-            f"{_scaled_down(header.width, header.height, max_pixels)} or less.",
+            scaled_down(header.width, header.height, max_pixels),
         )
     kept = [SIGNATURE]
     pixel_data: list[bytes] = []
     transparency: bytes | None = None
     exif = b""
     position = len(SIGNATURE)
-    for _ in range(_MAX_CHUNKS):
+    max_chunks = _MAX_CHUNKS + len(data) // _BYTES_PER_CHUNK
+    for _ in range(max_chunks):
         kind, end = _checked_chunk(data, position)
         body = data[position + 8 : end - 4]
         if kind == b"acTL":
@@ -104,9 +105,9 @@ def minimal_png(data: bytes, *, max_pixels: int) -> MinimalPng:
         if kind == b"IEND":
             _check_palette(header, kept)
             transparent = _transparent_colour(header, transparency)
-            return MinimalPng(header, b"".join(kept), b"".join(pixel_data), transparent, exif)
+            return MinimalPng(header, b"".join(kept), tuple(pixel_data), transparent, exif)
         position = end
-    raise MalformedBody("body", f"a PNG of at most {_MAX_CHUNKS} chunks", "more", _REMEDY)
+    raise MalformedBody("body", f"a PNG of at most {max_chunks} chunks", "more", _REMEDY)
 
 
 def read_header(data: bytes) -> PngHeader:
@@ -130,12 +131,6 @@ def read_header(data: bytes) -> PngHeader:
         got = ", ".join(map(str, methods))
         raise MalformedBody("body", "compression 0, filter method 0 and interlace 0 or 1", got, _REMEDY)
     return PngHeader(width, height, bit_depth, colour_type, interlaced=methods[2] == 1)
-
-
-def _scaled_down(width: int, height: int, max_pixels: int) -> str:
-    """The largest size of nearly the same proportions: a crop to the model's shape shows the same part."""
-    narrower = max(1, min(max_pixels, int(width * math.sqrt(max_pixels / (width * height)))))
-    return f"{narrower} × {max(1, min(max_pixels // narrower, round(narrower * height / width)))}"
 
 
 def _transparent_colour(header: PngHeader, transparency: bytes | None) -> tuple[int, ...] | None:

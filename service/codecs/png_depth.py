@@ -9,10 +9,11 @@ and a reader of 8-bit files undoes them.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.codecs.errors import MalformedBody
 from service.codecs.png_chunks import MinimalPng, PngHeader
@@ -29,12 +30,14 @@ _ADAM7: Final = (
     (1, 0, 2, 2),
     (0, 1, 1, 2),
 )
+#: Unpacked at a time: zlib's own piece and ours are both in memory for a moment.
+_STEP_BYTES: Final = 4_194_304
 #: Pillow decodes it a moment later.
 _STORED: Final = 0
 
 
-def byte_planes(png: MinimalPng) -> tuple[bytes, bytes]:
-    """Two PNG files of 8 bits, of the high and of the low byte of each sample.
+def byte_planes(png: MinimalPng) -> Iterator[bytes]:
+    """Two PNG files of 8 bits, first of the high and then of the low byte of each sample.
 
     Args:
         png: A picture of 16 bits a sample.
@@ -45,18 +48,27 @@ def byte_planes(png: MinimalPng) -> tuple[bytes, bytes]:
     header = png.header
     channels = _CHANNELS[header.colour_type]
     sizes = list(_pass_sizes(header))
-    data = _unpacked(png.pixel_data, sum(rows * (1 + columns * channels * 2) for columns, rows in sizes))
-    high: list[bytes] = []
-    low: list[bytes] = []
-    start = 0
-    for columns, rows in sizes:
-        length = rows * (1 + columns * channels * 2)
+    lengths = [rows * (1 + columns * channels * 2) for columns, rows in sizes]
+    data = _unpacked(png.pixel_data, sum(lengths))
+    for first in (1, 2):
+        yield _eight_bits(header, _plane(data, sizes, lengths, first))
+
+
+def _plane(
+    data: bytearray, sizes: list[tuple[int, int]], lengths: list[int], first: int
+) -> NDArray[np.uint8]:
+    """Every second byte of all rows, each after the number of its filter, one pass after another."""
+    halves = [(length - rows) // 2 + rows for (_, rows), length in zip(sizes, lengths, strict=True)]
+    plane = np.empty(sum(halves), np.uint8)
+    start = begin = 0
+    for (_, rows), length, half in zip(sizes, lengths, halves, strict=True):
         block = np.frombuffer(data, np.uint8, length, start).reshape(rows, -1)
+        part = plane[begin : begin + half].reshape(rows, -1)
+        part[:, 0] = block[:, 0]
+        part[:, 1:] = block[:, first::2]
         start += length
-        # The number of the row's filter, then every second byte.
-        high.append(np.concatenate((block[:, :1], block[:, 1::2]), axis=1).tobytes())
-        low.append(np.concatenate((block[:, :1], block[:, 2::2]), axis=1).tobytes())
-    return _eight_bits(header, b"".join(high)), _eight_bits(header, b"".join(low))
+        begin += half
+    return plane
 
 
 def _pass_sizes(header: PngHeader) -> Iterator[tuple[int, int]]:
@@ -69,9 +81,15 @@ def _pass_sizes(header: PngHeader) -> Iterator[tuple[int, int]]:
             yield columns, rows
 
 
-def _unpacked(pixel_data: bytes, wanted_bytes: int) -> bytes:
+def _unpacked(pixel_data: Iterable[bytes], wanted_bytes: int) -> bytearray:
+    data = bytearray()
+    unpacker = zlib.decompressobj()
     try:
-        data = zlib.decompressobj().decompress(pixel_data, wanted_bytes)
+        for part in pixel_data:
+            packed = part
+            while packed and len(data) < wanted_bytes:
+                data += unpacker.decompress(packed, min(_STEP_BYTES, wanted_bytes - len(data)))
+                packed = unpacker.unconsumed_tail
     except zlib.error as error:
         raise _unreadable(type(error).__name__) from error
     if len(data) < wanted_bytes:
@@ -79,9 +97,9 @@ def _unpacked(pixel_data: bytes, wanted_bytes: int) -> bytes:
     return data
 
 
-def _eight_bits(header: PngHeader, rows: bytes) -> bytes:
+def _eight_bits(header: PngHeader, rows: NDArray[np.uint8]) -> bytes:
     return png_of_rows(
-        rows,
+        rows.data,
         width=header.width,
         height=header.height,
         colour_type=header.colour_type,

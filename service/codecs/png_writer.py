@@ -43,7 +43,7 @@ def png_file(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def png_of_rows(
-    rows: bytes,
+    rows: bytes | memoryview,
     *,
     width: int,
     height: int,

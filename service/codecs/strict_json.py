@@ -20,11 +20,12 @@ from service.codecs.errors import InvalidValue, MalformedBody
 #: Levels of lists and objects that orjson parses; it is compiled into it.
 MAX_LEVELS: Final = 1_024
 _EXPECTED = "one JSON object in UTF-8"
+_EXAMPLE = '{"images": [...]}'
 _SPARE_VALUES = 10_000
 _MOST_OBJECTS = 500
 
 
-def parse_json_object(body: bytes | bytearray, *, max_values: int) -> dict[str, Any]:
+def parse_json_object(body: bytes | bytearray, *, max_values: int, example: str = _EXAMPLE) -> dict[str, Any]:
     """The object in a body, with plain Python values.
 
     Args:
@@ -32,6 +33,7 @@ def parse_json_object(body: bytes | bytearray, *, max_values: int) -> dict[str, 
         max_values: Maximum useful number of numbers. There may be as many lists and texts plus some
             thousands, and four times as many numbers, because an error about a wrong shape or too many images
             is more useful than one about the amount. There may be some hundreds of objects.
+        example: An object to send instead, for messages.
 
     Raises:
         InvalidValue: More than that, counted in the bytes.
@@ -50,9 +52,9 @@ def parse_json_object(body: bytes | bytearray, *, max_values: int) -> dict[str, 
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise MalformedBody("body", _EXPECTED, _explain(error), _remedy(error)) from None
+        raise MalformedBody("body", _EXPECTED, _explain(error), _remedy(error, example)) from None
     if type(value) is not dict:
-        raise MalformedBody("body", _EXPECTED, describe(value), 'Send an object such as {"images": [...]}.')
+        raise MalformedBody("body", _EXPECTED, describe(value), f"Send an object such as {example}.")
     # Every key has two quotation marks, so an object with exactly that many has no key twice and no text.
     if body.count(b'"') != 2 * len(value):
         _refuse_duplicate_keys(body)
@@ -108,10 +110,10 @@ def _explain(error: orjson.JSONDecodeError) -> str:
     return f"not JSON: {error.msg[:120]} at character {error.pos}"
 
 
-def _remedy(error: orjson.JSONDecodeError) -> str:
+def _remedy(error: orjson.JSONDecodeError, example: str) -> str:
     text = error.msg
     if "empty" in text:
-        return 'Send an object such as {"images": [...]}.'
+        return f"Send an object such as {example}."
     if "infinity" in text:
         return "Send numbers within the range of a 64-bit float."
     if "depth" in text:

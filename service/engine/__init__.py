@@ -45,7 +45,14 @@ from service.engine.operations.interpolate import Interpolation, interpolate
 from service.engine.operations.noise import LARGEST_SEED, new_seed
 from service.engine.operations.parts import Parts
 from service.engine.operations.reconstruct import Reconstruction, reconstruct
-from service.engine.operations.sample import SamplePlan, Samples, plan_sample, sample, sample_in_parts
+from service.engine.operations.sample import (
+    SamplePlan,
+    Samples,
+    latents_of_seeds,
+    plan_sample,
+    sample,
+    sample_in_parts,
+)
 from service.engine.operations.score import Scores, score
 from service.engine.operations.traverse import Traversal, TraversalPlan, plan_traverse, traverse
 from service.engine.operations.validation import (
@@ -56,9 +63,10 @@ from service.engine.operations.validation import (
     SMALLEST_SPAN,
 )
 from service.engine.registry import ModelRegistry
-from service.engine.runtime.call import Call
+from service.engine.runtime.call import Batch, Call, priority_head_start_s
 from service.engine.runtime.cpu_quota import ThreadBudget, allowed_threads
 from service.engine.runtime.worker_pool import WorkerPool
+from service.engine.unloaded_names import UnloadedNames
 
 __all__ = [
     "BINARISE",
@@ -72,6 +80,7 @@ __all__ = [
     "MOST_DIMS",
     "SMALLEST_SPAN",
     "SPACINGS",
+    "Batch",
     "Binarise",
     "Call",
     "CallerDisconnected",
@@ -109,16 +118,19 @@ __all__ = [
     "TraversalPlan",
     "UnknownLabel",
     "UnknownModel",
+    "UnloadedNames",
     "WorkerPool",
     "allowed_threads",
     "decode",
     "decode_in_parts",
     "encode",
     "interpolate",
+    "latents_of_seeds",
     "load_model",
     "new_seed",
     "plan_sample",
     "plan_traverse",
+    "priority_head_start_s",
     "reconstruct",
     "sample",
     "sample_in_parts",

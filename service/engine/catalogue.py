@@ -5,7 +5,8 @@ Knows references, loaded models and reasons. Knows nothing of how the store is r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from model_store import VersionId
@@ -52,6 +53,22 @@ class Catalogue:
     """Reason by name of each entry that may belong to someone else."""
     refused: Mapping[VersionId, Refusal] = field(default_factory=dict)
 
+    def has_name(self, name: str) -> bool:
+        """Whether the store has a model of this name, also one that cannot be served."""
+        if "@" in name or name == WHOLE_STORE:
+            return False
+        return (
+            name in self.by_reference
+            or name in self.failed_references
+            or name in self.ignored
+            or any(failure.model == name for failure in self.failures)
+        )
+
+    def without(self, names: Collection[str]) -> Catalogue:
+        """The same without the models of some names."""
+        kept = {text: model for text, model in self.by_reference.items() if model.id.name not in names}
+        return dataclasses.replace(self, by_reference=kept)
+
     @property
     def models(self) -> Mapping[VersionId, LoadedModel]:
         """Every model in service, once."""
@@ -86,6 +103,6 @@ class Catalogue:
         return Readiness(
             False,
             f"The default model '{default}' is not in the store.",
-            "Publish it (vae-train export), point to a store that has it (VAE_MODEL_STORE), or choose "
-            "another default model (VAE_DEFAULT_MODEL).",
+            "Publish it (vae-train export), add the bundled models (vae-store add bundled), point to a store "
+            "that has it (VAE_MODEL_STORE), or choose another default model (VAE_DEFAULT_MODEL).",
         )

@@ -32,8 +32,9 @@ from service.engine.observer import EngineObserver, Unobserved
 from service.engine.runtime.allocator import return_memory
 from service.engine.runtime.worker_pool import WorkerPool
 from service.engine.store_listing import parse_reference, reason_of
-from service.engine.store_reader import StoreReader
+from service.engine.store_reader import UNLOADED, StoreReader
 from service.engine.store_snapshot import StoreSnapshot
+from service.engine.unloaded_names import UnloadedNames
 from service.engine.version_loader import VersionLoader
 from service.log_fields import fields
 
@@ -53,6 +54,7 @@ class ModelRegistry:
         worker_pool: WorkerPool,
         max_batch: int = DEFAULT_MAX_BATCH,
         observer: EngineObserver | None = None,
+        unloaded: UnloadedNames | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Nothing is read yet; see `load_all`.
@@ -65,6 +67,7 @@ class ModelRegistry:
             worker_pool: Runs what waits in the models' queues.
             max_batch: Maximum number of rows per call.
             observer: Counts loads and runs.
+            unloaded: Names that are not served, shared by several workers.
             clock: Monotonic seconds.
 
         Raises:
@@ -83,6 +86,7 @@ class ModelRegistry:
         self._cache = ModelCache(loader.load, limit=max_loaded, clock=clock)
         self._reader = StoreReader(store, default=default, loader=loader, cache=self._cache)
         self._catalogue: Catalogue | None = None
+        self._unloaded = unloaded or UnloadedNames()
         self._reading = threading.Lock()  # one reading of the store at a time
 
     @property
@@ -148,6 +152,8 @@ class ModelRegistry:
             readiness = self.readiness()
             raise ModelUnavailable(self._default, f"{readiness.reason} {readiness.remedy}")
         parsed = parse_reference(reference)
+        if parsed.name in self._unloaded.names:
+            raise ModelUnavailable(reference, UNLOADED)
         catalogue = self._current()
         if reference in catalogue.failed_references:
             raise ModelUnavailable(reference, catalogue.failed_references[reference])
@@ -160,6 +166,26 @@ class ModelRegistry:
         if catalogue is None:
             return None
         return catalogue.by_reference.get(self._default if reference is None else reference)
+
+    def has_name(self, name: str) -> bool:
+        """Whether the store had a model of this name at its last reading, also one that cannot be served."""
+        return self._current().has_name(name)
+
+    def unload(self, name: str) -> None:
+        """Release every version of a name, and serve none until `allow`. The store does not change.
+
+        Callers keep the model they have until they are done with it.
+        """
+        self._unloaded.add(name)
+        self._read_store(again=False)
+
+    def allow(self, name: str) -> None:
+        """Serve a name again that was unloaded; `load_all` loads it."""
+        self._unloaded.remove(name)
+
+    def unloaded(self) -> tuple[str, ...]:
+        """Names that `unload` took out of service."""
+        return tuple(sorted(self._unloaded.names))
 
     def loaded(self) -> tuple[LoadedModel, ...]:
         """Every model in memory, by name and version."""
@@ -190,11 +216,13 @@ class ModelRegistry:
     def _read_store(self, *, again: bool) -> bool:
         """Swap the catalogue; whether another content is served or refused now."""
         with self._reading:
+            self._unloaded.refresh()
+            unloaded = self._unloaded.names
             previous = self._current()
-            self._catalogue = current = self._reader.read(previous, again=again)
+            self._catalogue = current = self._reader.read(previous, again=again, unloaded=unloaded)
             self._cache.forget_refusals()
             for version, model in self._cache.models().items():
-                if self._reader.is_replaced(model):
+                if version.name in unloaded or self._reader.is_replaced(model):
                     self._cache.take(version)
             gone = previous.models.keys() - current.models.keys()
             for version in sorted(gone):

@@ -6,6 +6,7 @@ and looked up; it is never joined into a path here.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -43,6 +44,11 @@ class StoreListing:
     def could_not_read(self, name: str) -> bool:
         """Whether the aliases of a name are unknown: its own, or those of the whole store."""
         return name in self.unreadable or WHOLE_STORE in self.unreadable
+
+    def without(self, names: Collection[str]) -> StoreListing:
+        """The same without the references of some names."""
+        kept = {text: version for text, version in self.references.items() if version.name not in names}
+        return dataclasses.replace(self, references=kept)
 
     def aliases_of(self, version: VersionId) -> tuple[str, ...]:
         """The aliases that point to a version, sorted, without the model's own name."""

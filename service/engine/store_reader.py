@@ -26,6 +26,8 @@ _GONE = (
     "It is no longer in the store; the loaded version continues to be served. Publish it again, or choose "
     "another default model (VAE_DEFAULT_MODEL)."
 )
+#: The reason why an unloaded model is not served.
+UNLOADED = "It was unloaded; load it again (POST /v2/repository/models/NAME/load)."
 _log = logging.getLogger(__name__)
 
 
@@ -46,7 +48,7 @@ class StoreReader:
         self._loader = loader
         self._cache = cache
 
-    def read(self, previous: Catalogue, *, again: bool) -> Catalogue:
+    def read(self, previous: Catalogue, *, again: bool, unloaded: frozenset[str] = frozenset()) -> Catalogue:
         """The next catalogue.
 
         Never raises for what is in the store: each failure is recorded and logged, and the model that had
@@ -56,9 +58,13 @@ class StoreReader:
             previous: The catalogue in service.
             again: Whether to load versions again that were refused and whose files have not changed, and to
                 log known ignored entries again.
+            unloaded: Names that are not served, whatever the store has.
         """
         served = {model.id.name for model in previous.by_reference.values()}
         listing = list_store(self._store, default=self._default, served=served)
+        off = {text: UNLOADED for text, version in listing.references.items() if version.name in unloaded}
+        if unloaded:
+            previous, listing = previous.without(unloaded), listing.without(unloaded)
         for name, reason in listing.ignored.items():
             if again or previous.ignored.get(name) != reason:
                 _log.warning("store entry ignored", extra=fields(model=name, reason=reason))
@@ -78,7 +84,7 @@ class StoreReader:
             by_reference[self._default] = lost
             failures.append(LoadFailure(self._default, _GONE))
         by_reference |= {model.label: model for model in by_reference.values()}
-        failed = {text: reasons[v] for text, v in listing.references.items() if v in reasons}
+        failed = off | {text: reasons[v] for text, v in listing.references.items() if v in reasons}
         failed |= {str(version): reason for version, reason in reasons.items()}
         return Catalogue(
             by_reference=MappingProxyType(by_reference),
@@ -90,7 +96,8 @@ class StoreReader:
 
     def snapshot(self, catalogue: Catalogue) -> StoreSnapshot:
         """The directories of the store, and the files of refused versions."""
-        files = set(take_snapshot(self._store.root, root=self._store.root, depth=2))
+        root = self._store.root
+        files = set(take_snapshot(root, root=root, depth=2))
         for version in catalogue.refused:
             files |= self._files_of(version)
         return frozenset(files)

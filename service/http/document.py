@@ -15,6 +15,11 @@ from pydantic import BaseModel, ConfigDict
 COMPONENT: Final = "x-component"
 
 
+def json_bytes(value: object) -> bytes:
+    """Compact JSON and a newline, as every JSON response ends: a terminal's next prompt has its own line."""
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
+
+
 class Document(BaseModel):
     """Parent of every JSON document in a response.
 
@@ -31,5 +36,5 @@ class Document(BaseModel):
     )
 
     def to_json(self) -> bytes:
-        """The document as compact JSON, keys in the order of the class."""
-        return orjson.dumps(self.model_dump(mode="json"))
+        """The document as compact JSON and a newline, keys in the order of the class."""
+        return json_bytes(self.model_dump(mode="json"))

@@ -30,19 +30,32 @@ class FastPath:
     path_params: Mapping[str, str]
 
 
+def no_path(_: str) -> None:
+    """Finds nothing."""
+
+
 class FastPaths:
     """Innermost middleware: answers its own paths, and passes the rest on."""
 
     def __init__(
-        self, app: ASGIApp, *, paths: Mapping[str, FastPath], exception_handlers: ExceptionHandlers
+        self,
+        app: ASGIApp,
+        *,
+        paths: Mapping[str, FastPath],
+        exception_handlers: ExceptionHandlers,
+        find: Callable[[str], FastPath | None] = no_path,
     ) -> None:
+        """`find` finds paths that contain a name, if `paths` does not have them."""
         self._app = app
         self._paths = paths
+        self._find = find
         self._exception_handlers = exception_handlers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the paths of the table directly; pass every other request on."""
-        path = self._paths.get(scope["path"]) if scope["type"] == "http" else None
+        path = None
+        if scope["type"] == "http":
+            path = self._paths.get(scope["path"]) or self._find(scope["path"])
         if path is None or scope["method"] not in path.methods:
             await self._app(scope, receive, send)
             return

@@ -17,13 +17,15 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.http import caching
 from service.http.connection import connection_of
 from service.http.cross_origin import CrossOrigin
 from service.http.headers import first_header
-from service.http.problem_documents import problem_body
+from service.http.problem_documents import open_inference_body, open_inference_status, problem_body
 from service.http.problems import MEDIA_TYPE, Item, ProblemError, problem_headers
 from service.http.public_address import prefix_of
 from service.log_fields import fields
+from service.observability.access_log import AccessLog
 from service.observability.metrics import Metrics
 from service.observability.probes import PROBES
 from service.observability.request_trace import Trace, begin_trace, current_trace, end_trace
@@ -41,6 +43,13 @@ def problem_response(error: ProblemError) -> Response:
     """The response for one problem, with the id of the current request."""
     trace = current_trace()
     trace.code = error.kind.code
+    if trace.is_open_inference:
+        return Response(
+            open_inference_body(error, request_id=trace.request_id, prefix=trace.prefix),
+            status_code=open_inference_status(error.kind),
+            media_type="application/json",
+            headers=problem_headers(error),
+        )
     return Response(
         problem_body(error, request_id=trace.request_id, prefix=trace.prefix),
         status_code=error.kind.status,
@@ -62,15 +71,17 @@ class Envelope:
         app: ASGIApp,
         *,
         metrics: Metrics,
-        access_log: bool,
+        access_log: AccessLog,
         is_draining: Callable[[], bool],
         cross_origin: CrossOrigin,
+        open_inference: bool = False,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._access_log = access_log
         self._is_draining = is_draining
         self._cross_origin = cross_origin
+        self._open_inference = open_inference
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request with its id and timing, and count and log it once."""
@@ -78,7 +89,7 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         trace, token = begin_trace(first_header(scope, b"x-request-id"))
-        trace.prefix = prefix_of(scope)
+        trace.prefix, trace.is_open_inference = prefix_of(scope), self._is_open_inference(scope["path"])
         status = 0
         in_parts = False
 
@@ -132,11 +143,14 @@ class Envelope:
             self._record(scope, trace, status, in_parts=in_parts)
             end_trace(token)
 
+    def _is_open_inference(self, path: str) -> bool:
+        """Whether a path belongs to the Open Inference Protocol."""
+        return self._open_inference and path.startswith("/v2") and path[3:4] in ("", "/")
+
     def _complete(self, headers: list[tuple[bytes, bytes]], scope: Scope, trace: Trace) -> None:
         """Add the headers of every response, including those for pages of allowed origins."""
         _add_headers(headers, trace, self._cross_origin.resource_policy)
-        if self._cross_origin.is_on:
-            self._cross_origin.permit(scope["headers"], headers)
+        self._cross_origin.permit(scope["headers"], headers)
 
     def _record(self, scope: Scope, trace: Trace, status: int, *, in_parts: bool) -> None:
         """One line and one count per request.
@@ -159,7 +173,7 @@ class Envelope:
             images=trace.images,
             body_bytes=trace.body_bytes,
         )
-        if not self._access_log:
+        if not self._access_log.includes(is_probe=trace.route in PROBES, status=status, code=trace.code):
             return
         values: dict[str, object] = {
             "method": scope["method"][:16],
@@ -183,7 +197,7 @@ class Envelope:
 
 
 def _add_headers(headers: list[tuple[bytes, bytes]], trace: Trace, resource_policy: bytes) -> None:
-    """Append to the raw headers of a response. No other code adds any of these, except Cache-Control."""
+    """Append to the raw headers of a response. No other code adds any of these, except for caches."""
     headers.append((b"x-request-id", trace.request_id.encode("ascii")))
     headers.append((b"server-timing", trace.server_timing().encode("ascii")))
     if trace.model is not None:
@@ -192,8 +206,7 @@ def _add_headers(headers: list[tuple[bytes, bytes]], trace: Trace, resource_poli
         headers.append((b"x-seed", b"%d" % trace.seed))
     headers.append((b"x-content-type-options", b"nosniff"))
     headers.append((b"cross-origin-resource-policy", resource_policy))
-    if not any(name == b"cache-control" for name, _ in headers):
-        headers.append((b"cache-control", b"no-store"))
+    caching.complete(headers)
 
 
 class BodyBudget:

@@ -20,6 +20,8 @@ _MAX_ACCEPT_RANGES = 64
 _LEAST_WEIGHT = 1e-6
 #: Parameters of a media range that do not make it narrower than its type.
 _NEUTRAL = {"q", "charset"}
+#: Other spellings of a suffix.
+_SYNONYMS = {"jpeg": "jpg"}
 #: Every browser requests it when it opens an address. Java's default header has `text/html`, but not this.
 _OF_BROWSERS = ("application", "xhtml+xml")
 
@@ -29,6 +31,8 @@ class Format(Enum):
 
     JSON = ("json", "application/json")
     PNG = ("png", "image/png")
+    JPEG = ("jpg", "image/jpeg")
+    WEBP = ("webp", "image/webp")
     NPY = ("npy", "application/x-npy")
     NPZ = ("npz", "application/x-npz")
     TEXT = ("txt", "text/plain")
@@ -43,6 +47,11 @@ class Format(Enum):
         return "text/plain; charset=utf-8" if self is Format.TEXT else self.media_type
 
 
+#: A client that takes a PNG as gladly receives one. Java's client, and a browser that opens an address, list
+#: these next to pages, and mean neither.
+_PNG_COMES_FIRST = (Format.JPEG, Format.WEBP)
+
+
 @dataclass(frozen=True)
 class _Range:
     """One element of an Accept header."""
@@ -50,6 +59,11 @@ class _Range:
     kind: str
     subtype: str
     quality: float
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is the type of a page, which only a browser or Java's own client requests."""
+        return (self.kind, self.subtype) == ("text", "html")
 
     def precision(self, form: Format) -> int:
         """How exactly it names the format: 3 exactly, 2 by `type/*`, 1 by `*/*`, 0 not at all."""
@@ -75,8 +89,9 @@ def choose_format(*, suffix: str | None, accept: str | None, forms: Sequence[For
         ProblemError: `form-not-available`, listing the available formats.
     """
     if suffix is not None:
+        stated = _SYNONYMS.get(suffix, suffix)
         for form in forms:
-            if form.suffix == suffix:
+            if form.suffix == stated:
                 return form
         raise _no_such_form("suffix", echo(suffix), forms)
     if accept is None or not accept.strip() or accept.strip() == "*/*":
@@ -104,9 +119,14 @@ def _by_accept(accept: str, forms: tuple[Format, ...]) -> Format:
 def _best(ranges: Sequence[_Range], forms: Sequence[Format]) -> tuple[Format, int] | None:
     """The acceptable format of highest quality, then precision, then order; with its precision."""
     ranked: list[tuple[float, int, int]] = []
+    as_png = 0.0
     for order, form in enumerate(forms):
         # The most exact range determines the quality of a format, not the most favourable one.
         precision, quality = max(((r.precision(form), r.quality) for r in ranges), default=(0, 0.0))
+        if form is Format.PNG and precision > 1:
+            as_png = quality
+        if form in _PNG_COMES_FIRST and (quality <= as_png or any(r.is_page for r in ranges)):
+            continue
         if precision and quality > 0:
             ranked.append((quality, precision, -order))
     if not ranked:

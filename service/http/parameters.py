@@ -44,6 +44,10 @@ class Limits:
     """Maximum number of images of a response that is sent part by part."""
     max_score_draws: int
     """Maximum number of importance draws of one /score, all its images together."""
+    max_picture_pixels: int = 4_194_304
+    """Maximum number of pixels of a picture that is read."""
+    max_body_bytes: int = 8 * 1024 * 1024
+    """Maximum size of a body, and of the files in an archive together."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,34 @@ def read_object(
     items = [_unknown(f"body: key {at}", name, known) for at, name in islice(unknown, MAX_ITEMS)]
     own = {name: value for name, value in values.items() if name in model.model_fields}
     return _validated(own, model, limits, code="invalid-value", where="body: ", items=items)
+
+
+def read_fields(
+    pairs: Iterable[tuple[str, str]], model: type[S], limits: Limits, *, also: Iterable[str] = ()
+) -> S:
+    """The parameters in the fields of a form, as a query would state them.
+
+    Args:
+        pairs: Name and text of each field.
+        model: The parameters.
+        limits: Bounds from the settings.
+        also: Names that a form may have for something else.
+
+    Raises:
+        ProblemError: `invalid-value`, naming up to ten defects.
+    """
+    values: dict[str, object] = {}
+    items: list[Item] = []
+    for position, (name, text) in enumerate(pairs, start=1):
+        if name not in model.model_fields:
+            items.append(_unknown(f"body: field {position}", name, (*also, *model.model_fields)))
+        elif name in values:
+            items.append(Item(f"body: {name}", "one value", "more than one", f"Send {name} once."))
+        else:
+            values[name] = _from_text(text, model.model_fields[name])
+    if not values and not items:
+        return _defaults(model)
+    return _validated(values, model, limits, code="invalid-value", where="body: ", items=items[:MAX_ITEMS])
 
 
 def _defaults(model: type[S]) -> S:

@@ -16,6 +16,8 @@ from service.http.problems import MAX_ITEMS, PROBLEMS, ProblemError, ProblemKind
 MAX_BODY_BYTES: Final = 8_000
 _MAX_DETAIL_BYTES: Final = 1_200
 _MAX_PART_BYTES: Final = 240
+_BAD_REQUEST: Final = 400
+_UNPROCESSABLE: Final = 422
 
 ProblemCode = Annotated[str, Field(json_schema_extra={COMPONENT: "ProblemCode", "enum": list(PROBLEMS)})]
 ProblemStatus = Annotated[int, Field(ge=400, le=599)]
@@ -53,6 +55,19 @@ class Problem(Document):
     errors: Annotated[list[ProblemItem], Field(max_length=MAX_ITEMS)]
 
 
+class OpenInferenceProblem(Document):
+    """The form of an error in the Open Inference Protocol, and what a program needs to handle it."""
+
+    error: str
+    """The fault of this request, and the remedy."""
+    code: ProblemCode
+    """Stable; made for programs."""
+    status: ProblemStatus
+    request_id: str
+    """The same as X-Request-Id."""
+    errors: Annotated[list[ProblemItem], Field(max_length=MAX_ITEMS)]
+
+
 class ProblemRow(Document):
     """One row of the table of problems."""
 
@@ -79,15 +94,7 @@ def problem_body(error: ProblemError, *, request_id: str, prefix: str = "") -> b
         prefix: Prefix of every link: the path that a proxy puts before this server's own.
     """
     kind = error.kind
-    items = [
-        ProblemItem(
-            where=_clip(item.where),
-            expected=_clip(item.expected),
-            got=_clip(item.got),
-            remedy=_clip(with_prefix(item.remedy, prefix)),
-        )
-        for item in error.items[:MAX_ITEMS]
-    ]
+    items = _items(error, prefix)
     problem = Problem(
         type=f"{prefix}/problems/{kind.code}",
         title=kind.title,
@@ -98,6 +105,49 @@ def problem_body(error: ProblemError, *, request_id: str, prefix: str = "") -> b
         request_id=request_id,
         errors=items,
     )
+    return _bounded(problem, items)
+
+
+def open_inference_body(error: ProblemError, *, request_id: str, prefix: str = "") -> bytes:
+    """The same problem for a client of the Open Inference Protocol: its sentence is the value of `error`.
+
+    Args:
+        error: The problem.
+        request_id: Id of the request in the log.
+        prefix: Prefix of every link.
+    """
+    # The sentence of an item has its remedy; any other detail needs that of the code.
+    text = error.detail if error.items else f"{error.detail} {error.kind.remedy}"
+    items = _items(error, prefix)
+    problem = OpenInferenceProblem(
+        error=_clip(with_prefix(text, prefix), _MAX_DETAIL_BYTES),
+        code=error.kind.code,
+        status=open_inference_status(error.kind),
+        request_id=request_id,
+        errors=items,
+    )
+    return _bounded(problem, items)
+
+
+def open_inference_status(kind: ProblemKind) -> int:
+    """The status of a problem for such a client: every fault of a request is 400."""
+    return _BAD_REQUEST if kind.status == _UNPROCESSABLE else kind.status
+
+
+def _items(error: ProblemError, prefix: str) -> list[ProblemItem]:
+    return [
+        ProblemItem(
+            where=_clip(item.where),
+            expected=_clip(item.expected),
+            got=_clip(item.got),
+            remedy=_clip(with_prefix(item.remedy, prefix)),
+        )
+        for item in error.items[:MAX_ITEMS]
+    ]
+
+
+def _bounded(problem: Problem | OpenInferenceProblem, items: list[ProblemItem]) -> bytes:
+    """The JSON, with as many items as fit."""
     body = problem.to_json()
     while len(body) > MAX_BODY_BYTES and items:
         items.pop()

@@ -68,6 +68,12 @@ PROBLEMS: Mapping[str, ProblemKind] = _table(
         "fault.",
     ),
     ProblemKind(
+        "not-supported",
+        400,
+        "This server does not have this part of the Open Inference Protocol",
+        "Use the calls that GET /docs lists under open-inference.",
+    ),
+    ProblemKind(
         "missing-key",
         401,
         "This server requires an API key, and the request has none",
@@ -145,7 +151,7 @@ PROBLEMS: Mapping[str, ProblemKind] = _table(
         "media-type-not-supported",
         415,
         "This endpoint does not accept the format of the body",
-        "Send one of the formats that errors[] lists, uncompressed and not as multipart.",
+        "Send one of the formats that errors[] lists, uncompressed.",
     ),
     ProblemKind(
         "invalid-parameter",

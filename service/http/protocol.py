@@ -12,6 +12,7 @@ import logging
 import math
 import time
 from dataclasses import dataclass
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import ClassVar, Final
 
@@ -361,6 +362,7 @@ class ProblemProtocol(HttpToolsProtocol):
         body = problem_body(error, request_id=trace.request_id, prefix=prefix)
         head = (
             f"HTTP/1.1 {status} {status.phrase}\r\n"
+            f"date: {formatdate(usegmt=True)}\r\n"
             f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
             f"x-request-id: {trace.request_id}\r\nserver-timing: {trace.server_timing()}\r\n"
             "x-content-type-options: nosniff\r\ncache-control: no-store\r\nconnection: close\r\n"

@@ -42,6 +42,9 @@ _ASCII_AND_MORE = re.compile(
     r"|euc-(?:jp|kr)"
 )
 _MOST_REMEMBERED_CHARACTERS = 128
+#: `curl -d @file` sends a file without these; every file of those kinds has one of them near its beginning.
+_REMOVED_BY_CURL = b"\0\r\n"
+_FIELDS = re.compile(rb"[A-Za-z][A-Za-z0-9_.%\[\]-]{0,63}=[^\0-\x1f]*\Z")
 
 
 class BodyKind(Enum):
@@ -49,13 +52,27 @@ class BodyKind(Enum):
 
     JSON = ("application/json", rb"[ \t\r\n]*\{", ("text/json", "text/x-json", "application/x-json"))
     PNG = ("image/png", rb"\x89PNG\r\n\x1a\n", ("image/x-png",))
+    JPEG = ("image/jpeg", rb"\xff\xd8\xff", ("image/jpg", "image/pjpeg"))
+    WEBP = ("image/webp", rb"(?s:RIFF.{4}WEBP)", ())
+    FORM = ("multipart/form-data", rb"(?!)", ())
+    ZIP = ("application/zip", rb"PK\x03\x04", ("application/x-zip-compressed",))
     NPY = ("application/x-npy", rb"\x93NUMPY", ())
-    NPZ = ("application/x-npz", rb"PK\x03\x04", ("application/zip",))
+    NPZ = ("application/x-npz", rb"PK\x03\x04", ("application/zip", "application/x-zip-compressed"))
 
     def __init__(self, media_type: str, beginning: bytes, synonyms: tuple[str, ...]) -> None:
         self.media_type = media_type
         self.beginning = re.compile(beginning)
         self.media_types = frozenset((media_type, *synonyms))
+
+
+#: The first bytes of files, without those that `curl -d` removes.
+_BY_BEGINNING = {
+    b"\x89PNG": BodyKind.PNG,
+    b"\xff\xd8\xff": BodyKind.JPEG,
+    b"RIFF": BodyKind.WEBP,
+    b"\x93NUMPY": BodyKind.NPY,
+    b"PK": BodyKind.ZIP,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +81,8 @@ class Body:
 
     kind: BodyKind
     data: bytes | bytearray
+    boundary: str = ""
+    """Of a form."""
 
     @property
     def is_blank(self) -> bool:
@@ -94,23 +113,36 @@ async def read_body(request: Request, *, path: str, kinds: Mapping[BodyKind, str
         ClientDisconnect: The client disconnected before the end.
     """
     refuse = _Refusal(request, path=path, kinds=kinds)
-    declared, charset = _declared_kind(request, refuse)
+    declared, parameter = _declared_kind(request, refuse)
     with current_trace().phase("read"):
-        data = await _read_all(request)
+        data = await read_all(request)
+    if declared is BodyKind.FORM:
+        return Body(declared, data, parameter)
     if declared is not None:
-        if charset not in _UTF_8 and not data.isascii():
-            raise refuse.because_of_charset(charset)
+        if parameter not in _UTF_8 and not data.isascii():
+            raise refuse.because_of_charset(parameter)
         return Body(declared, data)
     if not data:
         return Body(next(iter(kinds)), data)
+    if data.startswith(tuple(_BY_BEGINNING)) and not any(byte in data for byte in _REMOVED_BY_CURL):
+        file = next(kind for beginning, kind in _BY_BEGINNING.items() if data.startswith(beginning))
+        raise refuse.because("a file without its line breaks, which curl -d removes", like=file)
     for kind in kinds:
         if kind.beginning.match(data):
             return Body(kind, data)
+    if _FIELDS.match(data):
+        # `curl -d image=@digit.png` sends the name of the file.
+        like = BodyKind.FORM if b"@" in data or b"%40" in data else None
+        raise refuse.because("fields of a form, name=value", like=like)
     raise refuse.because("a body of no known type")
 
 
-async def _read_all(request: Request) -> bytes | bytearray:
-    """The whole body; most come in one piece, which is not copied."""
+async def read_all(request: Request) -> bytes | bytearray:
+    """The whole body; most come in one piece, which is not copied.
+
+    Raises:
+        ClientDisconnect: The client disconnected before the end.
+    """
     parts: list[bytes] = []
     while True:
         message = await request.receive()
@@ -148,21 +180,19 @@ class _Refusal:
         self._path = path
         self.kinds = kinds
 
-    def because(self, got: str) -> ProblemError:
+    def because(self, got: str, *, like: BodyKind | None = None) -> ProblemError:
+        """The problem; its detail has the command for a kind like that of the body, if it is accepted."""
         url = f"{base_url(self._request)}{self._path}"
         listed = " or ".join(kind.media_type for kind in self.kinds)
         items = [
-            Item(
-                "Content-Type",
-                kind.media_type,
-                got,
-                f"curl -H 'Content-Type: {kind.media_type}' {argument} {url}",
-            )
+            Item("Content-Type", kind.media_type, got, _command(kind, argument, url))
             for kind, argument in self.kinds.items()
         ]
+        example = next((i.remedy for i in items if like and i.expected == like.media_type), items[0].remedy)
         return ProblemError(
             "media-type-not-supported",
-            f"Content-Type: expected {listed}, got {got}. errors[] contains a command for each.",
+            f"Content-Type: expected {listed}, got {got}. "
+            f"errors[] contains a command for each, such as: {example}",
             items=items,
             headers=self._accept_post,
         )
@@ -183,23 +213,33 @@ class _Refusal:
         return {"Accept-Post": ", ".join(kind.media_type for kind in self.kinds)}
 
 
+def _command(kind: BodyKind, argument: str, url: str) -> str:
+    """curl writes the type of a form itself, with its boundary."""
+    header = "" if kind is BodyKind.FORM else f"-H 'Content-Type: {kind.media_type}' "
+    return f"curl {header}{argument} {url}"
+
+
 def _declared_kind(request: Request, refuse: _Refusal) -> tuple[BodyKind | None, str]:
-    """The kind in the headers, or None if the body determines it; and the charset of JSON."""
+    """The kind in the headers, or None if the body determines it; and JSON's charset or a form's boundary."""
     if (first_header(request.scope, b"content-encoding") or "").strip().lower() not in ("", "identity"):
         raise refuse.because("a compressed body")
     stated = first_header(request.scope, b"content-type") or ""
-    read = _remembered if len(stated) <= _MOST_REMEMBERED_CHARACTERS else _media_type
-    media_type, charset = read(stated)
+    # Every form has its own boundary, and would push the others out.
+    is_remembered = len(stated) <= _MOST_REMEMBERED_CHARACTERS and "boundary" not in stated
+    media_type, charset = (_remembered if is_remembered else _media_type)(stated)
     if media_type in _SAYS_NOTHING:
         return None, ""
     for kind in refuse.kinds:
         if media_type in kind.media_types:
+            if kind is BodyKind.FORM:
+                return kind, _boundary(stated)
             if kind is not BodyKind.JSON:
                 return kind, ""
             if charset not in _UTF_8 and not _ASCII_AND_MORE.fullmatch(charset):
                 raise refuse.because_of_charset(charset)
             return kind, charset
-    raise refuse.because(echo(media_type))
+    like = BodyKind.PNG if media_type.startswith("image/") else None
+    raise refuse.because(echo(media_type), like=like)
 
 
 def _media_type(header: str) -> tuple[str, str]:
@@ -207,6 +247,10 @@ def _media_type(header: str) -> tuple[str, str]:
     for element in elements(header, most=1):
         return element.value.lower(), element.parameters.get("charset", "").lower()
     return "", ""
+
+
+def _boundary(header: str) -> str:
+    return next((each.parameters.get("boundary", "") for each in elements(header, most=1)), "")
 
 
 _remembered = functools.lru_cache(maxsize=64)(_media_type)

@@ -9,26 +9,25 @@ from __future__ import annotations
 
 import os
 import threading
-from bisect import bisect_left
+from collections.abc import Callable
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     generate_latest,
 )
 from prometheus_client import values as shared_values
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from service.observability.inference_metrics import SHARED_DIRECTORY, InferenceMetrics
 from service.observability.process_metrics import ProcessMetrics
+from service.observability.tallies import BulkHistogram, Tallies
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-#: Directory in which prometheus_client shares the values of several workers. The supervisor sets it.
-SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
-_DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 #: A reader may take as long as it needs while it continues to read.
 _STREAM_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _PHASE_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -38,6 +37,9 @@ _IMAGE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 class Metrics:
     """All metrics of one application. The docstring under each is the question it answers."""
 
+    flushed_too: list[Callable[[], None]]
+    """Called by `flush`, for counts that other modules keep."""
+
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
 
@@ -46,17 +48,17 @@ class Metrics:
         )
         """How many requests does each endpoint receive, and what share of them fails?"""
 
-        self.duration = _BulkHistogram(
+        self.duration = BulkHistogram(
             "vae_http_request_duration_seconds",
             "From the request's headers to the response's headers, or to the client's disconnection, in "
             "seconds.",
             ["route", "method"],
-            buckets=_DURATION_BUCKETS_S,
+            buckets=DURATION_BUCKETS_S,
             registry=registry,
         )
         """How long do callers wait at each endpoint until their response begins?"""
 
-        self.stream = _BulkHistogram(
+        self.stream = BulkHistogram(
             "vae_http_response_stream_seconds",
             "From the response's headers to its end, of responses that are sent in parts, in seconds.",
             ["route", "method"],
@@ -65,7 +67,7 @@ class Metrics:
         )
         """How long do streamed responses take after their beginning?"""
 
-        self.phase = _BulkHistogram(
+        self.phase = BulkHistogram(
             "vae_request_phase_seconds",
             "Part of a request spent reading, waiting, parsing, running the model and encoding, in seconds.",
             ["phase"],
@@ -95,7 +97,7 @@ class Metrics:
         )
         """How many connections are opened and not used: by browsers, balancers, checks of the port?"""
 
-        self.images = _BulkHistogram(
+        self.images = BulkHistogram(
             "vae_request_images",
             "Images in one successful request.",
             ["model", "route"],
@@ -155,7 +157,7 @@ class Metrics:
         )
         """How much of the cores goes into the models?"""
 
-        self.batch_images = _BulkHistogram(
+        self.batch_images = BulkHistogram(
             "vae_model_batch_images",
             "Images in one batch.",
             ["model", "graph"],
@@ -200,19 +202,19 @@ class Metrics:
         )
         """What does a reload cost?"""
 
-        self._process = ProcessMetrics(registry)
+        self._process, self.inferences = ProcessMetrics(registry), InferenceMetrics(registry)
         self._known_models: set[tuple[str, str]] = set()
         self.engine = EngineMetrics(self)
 
         # State of `observe_request`. Only the event loop touches these.
         self._requests: dict[tuple[str, str, str], int] = {}
         self._problems: dict[str, int] = {}
-        self._body_bytes = 0
+        self._body_bytes, self.flushed_too = 0, []
         self._durations, self._streams, self._phases, self._images = (
-            _Tallies(self.duration, _DURATION_BUCKETS_S),
-            _Tallies(self.stream, _STREAM_BUCKETS_S),
-            _Tallies(self.phase, _PHASE_BUCKETS_S),
-            _Tallies(self.images, _IMAGE_BUCKETS),
+            Tallies(self.duration, DURATION_BUCKETS_S),
+            Tallies(self.stream, _STREAM_BUCKETS_S),
+            Tallies(self.phase, _PHASE_BUCKETS_S),
+            Tallies(self.images, _IMAGE_BUCKETS),
         )
 
     def observe_models(
@@ -259,12 +261,38 @@ class Metrics:
         self._durations.add((template, known_method), duration_s)
         if stream_s is not None:
             self._streams.add((template, known_method), stream_s)
+        self.observe_work(
+            phases=phases,
+            code=code,
+            image_labels=(model, template) if model is not None and status < 400 else None,
+            images=images,
+            body_bytes=body_bytes,
+        )
+
+    def observe_work(
+        self,
+        *,
+        phases: dict[str, float],
+        code: str | None,
+        image_labels: tuple[str, str] | None,
+        images: int,
+        body_bytes: int,
+    ) -> None:
+        """The part of a request that does not depend on its protocol.
+
+        Args:
+            phases: Seconds by name.
+            code: Code of the problem.
+            image_labels: Model and route of a successful request that had a model.
+            images: Number of images.
+            body_bytes: Received bytes.
+        """
         for name, seconds in phases.items():
             self._phases.add((name,), seconds)
         if code is not None:
             self._problems[code] = self._problems.get(code, 0) + 1
-        if images and model is not None and status < 400:
-            self._images.add((model, template), images)
+        if images and image_labels is not None:
+            self._images.add(image_labels, images)
         self._body_bytes += body_bytes
 
     def flush(self) -> None:
@@ -280,6 +308,9 @@ class Metrics:
         for tallies in (self._durations, self._streams, self._phases, self._images):
             tallies.flush()
         self.engine.flush()
+        for flush in self.flushed_too:
+            flush()
+        self.inferences.flush()
 
     def render(self) -> bytes:
         """Prometheus text, format 0.0.4.
@@ -312,7 +343,7 @@ class EngineMetrics:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._lock = threading.Lock()
-        self._batches = _Tallies(metrics.batch_images, _IMAGE_BUCKETS)
+        self._batches = Tallies(metrics.batch_images, _IMAGE_BUCKETS)
         self._counts: dict[tuple[Counter, tuple[str, ...]], float] = {}
 
     def queued(self, model: str, graph: str, images: int) -> None:
@@ -350,40 +381,3 @@ class EngineMetrics:
     def _add(self, counter: Counter, labels: tuple[str, ...], amount: float) -> None:
         key = (counter, labels)
         self._counts[key] = self._counts.get(key, 0.0) + amount
-
-
-class _BulkHistogram(Histogram):
-    """A histogram that accepts many observations at once, already sorted into its buckets."""
-
-    def add(self, counts: list[int], total: float) -> None:
-        """`counts[i]` observations in bucket i, the last one beyond every bound; `total` is their sum."""
-        self._sum.inc(total)
-        for bucket, count in zip(self._buckets, counts, strict=True):
-            if count:
-                bucket.inc(count)
-
-
-class _Tallies:
-    """Observations of one histogram, as plain numbers by label values until they are added in bulk.
-
-    prometheus_client takes 3 us for an observation, most of it to find the labels and to lock; a request
-    makes eight of them.
-    """
-
-    def __init__(self, histogram: _BulkHistogram, bounds: tuple[float, ...]) -> None:
-        self._histogram = histogram
-        self._bounds = bounds
-        self._kept: dict[tuple[str, ...], list[float]] = {}
-        """Count of each bucket, then the sum."""
-
-    def add(self, labels: tuple[str, ...], value: float) -> None:
-        kept = self._kept.get(labels)
-        if kept is None:
-            kept = self._kept[labels] = [0] * (len(self._bounds) + 2)
-        kept[bisect_left(self._bounds, value)] += 1
-        kept[-1] += value
-
-    def flush(self) -> None:
-        for labels, (*counts, total) in self._kept.items():
-            self._histogram.labels(*labels).add([int(count) for count in counts], total)
-        self._kept.clear()

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from typing import Final
 
-PROBES: Final = ("/livez", "/readyz", "/metrics")
+PROBES: Final = ("/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready")

@@ -63,6 +63,8 @@ class Trace:
     """Received bytes of the request body."""
     phases: dict[str, float] = field(default_factory=dict)
     """Seconds per phase: `read`, `parse`, `queue`, `run`, `encode`, and `pool`, which is part of `parse`."""
+    is_open_inference: bool = False
+    """Whether the path belongs to the Open Inference Protocol, whose errors have another form."""
     prefix: str = ""
     """Prefix of every link in the response: the path that a proxy puts before this server's own."""
 

@@ -31,8 +31,15 @@ from service.log_fields import fields
 from service.process import draining, early
 from service.process.acceptor import Acceptor
 from service.process.again import Again
+from service.process.grpc_port import GrpcPort
 from service.process.sockets import bind
-from service.process.thread_room import family_of, fit_threads, thread_room
+from service.process.thread_room import (
+    GRPC_THREADS,
+    OTHER_THREADS,
+    family_of,
+    fit_threads,
+    thread_room,
+)
 from service.process.worker import WorkerPlace
 from service.settings import Settings
 
@@ -57,8 +64,10 @@ class Server(uvicorn.Server):
         budget: ThreadBudget,
         started_s: float,
         place: WorkerPlace | None,
+        grpc: GrpcPort | None = None,
     ) -> None:
         super().__init__(config)
+        self._grpc = grpc
         self._budget = budget
         self._app_state = app_state
         self._closing = closing
@@ -74,6 +83,7 @@ class Server(uvicorn.Server):
         self._acceptors = (
             [] if self._place is None else [Acceptor(*self._place.listeners, make_protocol=self._protocol)]
         )
+        await self._open_grpc()
         self._sweeper = asyncio.create_task(self._sweep())
         self._rereading = Again(self._read_again)
         self._listen_for_hangups(asyncio.get_running_loop())
@@ -110,6 +120,10 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finish all accepted requests, in the order that loses none; see `draining.py`."""
+        finishing = asyncio.create_task(self._finish_grpc())
+        # uvicorn waits for these tasks before it ends the lifespan, which ends the threads.
+        self.server_state.tasks.add(finishing)
+        finishing.add_done_callback(self.server_state.tasks.discard)
         await draining.linger(
             self._protocols,
             # Several workers share one socket. The supervisor makes it refuse when all of them stop.
@@ -120,11 +134,26 @@ class Server(uvicorn.Server):
             is_forced=lambda: self.force_exit,
         )
         await super().shutdown(sockets)
+        await asyncio.wait({finishing})
         self._sweeper.cancel()
         for protocol in self._protocols():
             if protocol.transport.get_write_buffer_size():
                 protocol.reset()  # the grace time is over; the kernel would keep half a response for minutes
         self._closing.release()
+
+    async def _open_grpc(self) -> None:
+        if self._grpc is None:
+            return
+        try:
+            await self._grpc.open()
+        except BaseException:
+            await self.lifespan.shutdown()
+            raise
+
+    async def _finish_grpc(self) -> None:
+        """Finish all accepted calls of gRPC, at the same time as HTTP's requests."""
+        if self._grpc is not None:
+            await self._grpc.finish(delay_s=self._delay_s, is_forced=lambda: self.force_exit)
 
     def _protocol(self) -> asyncio.Protocol:
         """Create the protocol of a connection, as uvicorn does for connections that it accepts."""
@@ -175,6 +204,7 @@ def serve(
     """
     app_state: AppState = app.state.app_state
     listeners = list(place.listeners) if place else [bind(settings.host, settings.port)]
+    grpc = None if app.state.grpc is None else GrpcPort(app.state.grpc, settings, place)
     for listener in listeners:
         limit_unsent(listener)  # connections inherit it
     protocol = ProblemProtocol.bounded(
@@ -207,6 +237,7 @@ def serve(
         budget=budget,
         started_s=started_s,
         place=place,
+        grpc=grpc,
     )
     try:
         server.run(sockets=listeners)
@@ -215,6 +246,8 @@ def serve(
     finally:
         for listener in listeners:
             listener.close()
+        if grpc is not None:
+            grpc.release()
         _log.info("stopped")
 
 
@@ -263,7 +296,8 @@ def thread_budget(settings: Settings, place: WorkerPlace | None = None) -> Threa
         why = cores.why if processes == 1 else f"its share among {processes} workers: {cores.why}"
         wanted = ThreadBudget(max(1, cores.threads // processes), why)
     room = thread_room(family_of(None if place is None else place.parent))
-    return fit_threads(wanted, room=room, processes=processes)
+    others = OTHER_THREADS if settings.grpc_port is None else OTHER_THREADS + GRPC_THREADS
+    return fit_threads(wanted, room=room, processes=processes, others=others)
 
 
 def _announce(

@@ -13,6 +13,8 @@ import socket
 import struct
 from typing import Final
 
+from service.settings import ENV_PREFIX, flag_of
+
 #: Linux: a classic BPF program that sees each segment from its TCP header on. The flags are byte 13. It drops
 #: SYN without ACK (0x02 of 0x12) and passes everything else.
 _SO_ATTACH_FILTER: Final = 26
@@ -29,8 +31,13 @@ class AddressError(Exception):
     """The server cannot listen on the address; the message names the reason and the remedy."""
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, *, setting: str = "port") -> socket.socket:
     """A socket that is bound to the address and does not listen yet.
+
+    Args:
+        host: Its address or name.
+        port: 0: the system chooses.
+        setting: The name of the setting behind `port`, for messages.
 
     Raises:
         AddressError: In use, not permitted, or no address of this machine.
@@ -50,18 +57,55 @@ def bind(host: str, port: int) -> socket.socket:
             raise
     except OSError as error:
         raise AddressError(
-            f"--host {host} --port {port}: cannot listen there: {error.strerror or error}. {_remedy(error)}"
+            f"--host {host} {flag_of(setting)} {port}: cannot listen there: {error.strerror or error}. "
+            f"{_remedy(error, setting)}"
         ) from None
     listener.setblocking(False)
     return listener
 
 
-def _remedy(error: OSError) -> str:
+def _remedy(error: OSError, setting: str) -> str:
     if isinstance(error, socket.gaierror) or error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
         return "Choose an address of this machine, or 0.0.0.0 for all, with --host or VAE_HOST."
     if error.errno == errno.EACCES:
-        return "This user may not use that port. Choose one from 1024 on with --port or VAE_PORT."
-    return "Stop what uses the port, or choose another with --port or VAE_PORT."
+        return f"This user may not use that port. Choose one from 1024 on with {_names(setting)}."
+    return f"Stop what uses the port, or choose another with {_names(setting)}."
+
+
+def _names(setting: str) -> str:
+    return f"{flag_of(setting)} or {ENV_PREFIX}{setting.upper()}"
+
+
+def reserve(host: str, port: int, *, setting: str) -> socket.socket:
+    """A socket that keeps other programs off an address until a library listens there by itself.
+
+    It never listens, so it gets no connection. Sockets of the same user with SO_REUSEPORT may listen there;
+    other servers of this kind find the address taken, because their `bind` is without it.
+
+    Raises:
+        AddressError: As `bind`.
+    """
+    first = bind(host, port, setting=setting)
+    family, address = first.family, first.getsockname()
+    first.close()
+    reserved = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # Without SO_REUSEADDR, which would let others in while no socket listens there.
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind(address)
+    except OSError as error:
+        reserved.close()
+        raise AddressError(
+            f"--host {host} {flag_of(setting)} {port}: cannot listen there: {error.strerror or error}. "
+            f"{_remedy(error, setting)}"
+        ) from None
+    return reserved
+
+
+def address_text(bound: socket.socket) -> str:
+    """The address of a socket, such as `127.0.0.1:8001` or `[::1]:8001`."""
+    host, port = bound.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def bind_shared(host: str, port: int, count: int) -> list[socket.socket]:

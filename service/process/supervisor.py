@@ -36,7 +36,7 @@ from typing import Final
 from service.log_fields import fields
 from service.process.shared_files import VARIABLE as METRICS_VARIABLE
 from service.process.shared_files import shared_directory
-from service.process.sockets import bind_shared, refuse_new_connections
+from service.process.sockets import address_text, bind_shared, refuse_new_connections, reserve
 from service.process.watch import AwakeClock, Silence, Verdict, innermost_frames
 from service.process.worker import ASK_SIGNAL, RELOAD_ALL, WORKER_VARIABLE, Handover
 from service.settings import Settings
@@ -102,6 +102,7 @@ class Supervisor:
         self._exit_code: int | None = None  # set when it shall end
         self._refuse_at_s: float | None = None  # on the monotonic clock; set when all workers shall stop
         self._announced = False
+        self._grpc_address: str | None = None
         self._started_s = time.monotonic()
         self._clock = AwakeClock(look_s=_LOOK_S, longest_s=_ASLEEP_S)
 
@@ -118,6 +119,10 @@ class Supervisor:
             listeners = bind_shared(self._settings.host, self._settings.port, self._settings.workers)
             for listener in listeners:
                 stack.callback(listener.close)
+            if self._settings.grpc_port is not None:
+                reserved = reserve(self._settings.host, self._settings.grpc_port, setting="grpc_port")
+                stack.callback(reserved.close)
+                self._grpc_address = address_text(reserved)
             metrics = stack.enter_context(shared_directory(self._settings.workers))
             self._selector.register(pending, selectors.EVENT_READ)
             while self._exit_code is None or any(slot.worker for slot in self._slots):
@@ -222,6 +227,7 @@ class Supervisor:
             heartbeat=their_heartbeat,
             stack=their_stack,
             listeners=[listener.fileno() for listener in own_first],
+            grpc_address=self._grpc_address,
         )
         environment = {
             **os.environ,

@@ -21,6 +21,8 @@ from service.engine.runtime.cpu_quota import groups
 
 #: Threads of one server process outside the pools: main, store, log, telemetry, copy of a store, and a few.
 OTHER_THREADS: Final = 12
+#: Threads of grpcio in a server with a gRPC port: 4 to 16 by the cores of the host, and four more.
+GRPC_THREADS: Final = 20
 #: Reserved for other processes in the same container: its health check, a shell, the supervisor.
 OTHER_PROCESSES: Final = 10
 _V2_MOUNTS: Final = ("sys/fs/cgroup", "sys/fs/cgroup/unified")
@@ -52,7 +54,9 @@ def thread_room(family: Iterable[int], *, root: Path = Path("/")) -> ThreadRoom 
     return min(rooms, key=lambda room: room.threads, default=None)
 
 
-def fit_threads(wanted: ThreadBudget, *, room: ThreadRoom | None, processes: int) -> ThreadBudget:
+def fit_threads(
+    wanted: ThreadBudget, *, room: ThreadRoom | None, processes: int, others: int = OTHER_THREADS
+) -> ThreadBudget:
     """Threads of one pool: as many as wanted, or as the room allows.
 
     A process has two pools of that size: one runs models, the other reads and writes.
@@ -61,10 +65,11 @@ def fit_threads(wanted: ThreadBudget, *, room: ThreadRoom | None, processes: int
         wanted: The wish of the operator, or the number of cores.
         room: The limit of the system.
         processes: Number of server processes that share the room.
+        others: Threads of one process outside of the two pools.
     """
     if room is None:
         return wanted
-    fits = max(1, ((room.threads - OTHER_PROCESSES) // processes - OTHER_THREADS) // 2)
+    fits = max(1, ((room.threads - OTHER_PROCESSES) // processes - others) // 2)
     if fits >= wanted.threads:
         return wanted
     return ThreadBudget(fits, f"{fits} because of {room.why}; wanted: {wanted.why}")

@@ -42,6 +42,8 @@ class Handover:
     """The file for the worker's answer to a question: its stack."""
     listeners: list[int]
     """Its own socket first, then those of the other workers."""
+    grpc_address: str | None = None
+    """Address for gRPC, which the supervisor keeps for the workers."""
 
     def to_text(self) -> str:
         """The text that `from_text` reads."""
@@ -62,6 +64,7 @@ class WorkerPlace:
     number: int
     parent: int
     heartbeat: int
+    grpc_address: str | None = None
 
     @property
     def of(self) -> int:
@@ -117,4 +120,10 @@ def place_from(text: str) -> WorkerPlace:
         # The supervisor had ended before this call; the new parent is no supervisor.
         sys.exit(f"vae-serve: worker {given.number}: its supervisor, process {given.parent}, is gone; ending")
     listeners = tuple(socket.socket(fileno=each) for each in given.listeners)
-    return WorkerPlace(listeners, number=given.number, parent=given.parent, heartbeat=given.heartbeat)
+    return WorkerPlace(
+        listeners,
+        number=given.number,
+        parent=given.parent,
+        heartbeat=given.heartbeat,
+        grpc_address=given.grpc_address,
+    )

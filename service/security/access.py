@@ -27,7 +27,13 @@ from service.settings import Settings
 
 #: Probes, and pages that describe the server without its state: `/docs` must show a page before a person can
 #: enter a key. /metrics requires a key; Prometheus can send one.
-OPEN_PATHS: Final = frozenset({"/", "/livez", "/readyz", "/docs", "/openapi.json", "/problems", "/limits"})
+OPEN_PATHS: Final = frozenset(
+    {
+        *("/", "/livez", "/readyz", "/docs", "/openapi.json", "/problems", "/limits"),
+        *("/v2/health/live", "/v2/health/ready"),
+        *("/favicon.ico", "/robots.txt"),  # of browsers and crawlers, which have no key
+    }
+)
 _OPEN_BELOW: Final = ("/docs/", "/problems/")
 #: RFC 6750, section 2.1: the characters of a bearer token.
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9._~+/-]+=*")

@@ -1,8 +1,8 @@
 """CORS: requests from pages of other origins, for the allowed origins.
 
-Knows the headers of CORS and the problem table. Knows nothing of routes. Without the setting `cors_origins`
-no response contains a permission, and browsers reject the requests of other pages themselves. Keys travel in
-`Authorization`, which a page sets itself, so cookies and other credentials are never allowed.
+Knows the headers of CORS. Knows nothing of routes. Without the setting `cors_origins` no response contains a
+permission, and browsers reject the requests of other pages themselves. Keys travel in `Authorization`, which
+a page sets itself, so cookies and other credentials are never allowed.
 
 `Preflight` answers the browser's preflight request; `service.http.cross_origin` adds the headers to every
 response.
@@ -10,22 +10,26 @@ response.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.http.cross_origin import CrossOrigin
+from model_store.echo import echo
+from service.http.cross_origin import PREFLIGHT_VARY, CrossOrigin, is_preflight, preflight_refusal
 from service.http.headers import first_header, joined_header
-from service.http.problems import ProblemError
 
 ALLOWED_METHODS: Final = ("GET", "HEAD", "POST")
-#: Headers that every page may send come first; OpenTelemetry adds the last three in a browser.
+#: Headers that every page may send come first; two are of the Open Inference Protocol; OpenTelemetry adds
+#: the last three in a browser.
 ALLOWED_HEADERS: Final = (
     "Accept",
     "Accept-Language",
     "Content-Language",
     "Content-Type",
+    "Content-Encoding",
+    "Inference-Header-Content-Length",
     "Authorization",
     "X-Request-Id",
     "traceparent",
@@ -50,34 +54,27 @@ class Preflight:
         Raises:
             ProblemError: `origin-not-allowed`.
         """
-        if scope["type"] == "http" and scope["method"] == "OPTIONS":
-            origin = first_header(scope, b"origin")
-            method = first_header(scope, b"access-control-request-method")
-            if origin is not None and method is not None:
-                await self._answer(scope, origin, method)(scope, receive, send)
-                return
+        if scope["type"] == "http" and is_preflight(scope):
+            await self._answer(scope)(scope, receive, send)
+            return
         await self._app(scope, receive, send)
 
-    def _answer(self, scope: Scope, origin: str, method: str) -> Response:
+    def _answer(self, scope: Scope) -> Response:
+        page = (first_header(scope, b"origin") or "").encode("latin-1")
+        method = first_header(scope, b"access-control-request-method") or ""
         asked = joined_header(scope, b"access-control-request-headers") or ""
-        names = {name.strip().lower() for name in asked.split(",")} - {""}
-        if (
-            method not in ALLOWED_METHODS
-            or not names <= _ALLOWED_NAMES
-            or not self._cross_origin.allows(origin.encode("latin-1"))
-        ):
-            raise ProblemError(
-                "origin-not-allowed",
-                "The browser asked whether a page may send this request. Allowed are the server's "
-                f"cors_origins, the methods {', '.join(ALLOWED_METHODS)} and the headers "
-                f"{', '.join(ALLOWED_HEADERS)}.",
-                headers={"Vary": _PREFLIGHT_VARY},
-            )
+        others = {name.strip().lower() for name in asked.split(",")} - {""} - _ALLOWED_NAMES
+        why = self._cross_origin.why_refused(page)
+        if why is None and (method not in ALLOWED_METHODS or others):
+            why = _why_not(method, others)
+            self._cross_origin.report(page, reason=why)
+        if why is not None:
+            raise preflight_refusal(why)
         headers = {
             "Access-Control-Allow-Methods": ", ".join(ALLOWED_METHODS),
             "Access-Control-Allow-Headers": ", ".join(ALLOWED_HEADERS),
             "Access-Control-Max-Age": str(_MAX_AGE_S),
-            "Vary": _PREFLIGHT_VARY,
+            "Vary": PREFLIGHT_VARY,
         }
         private = first_header(scope, b"access-control-request-private-network")
         if private is not None and not self._cross_origin.takes_all:
@@ -87,7 +84,11 @@ class Preflight:
         return Response(status_code=204, headers=headers)
 
 
-_PREFLIGHT_VARY: Final = (
-    "Origin, Access-Control-Request-Method, Access-Control-Request-Headers, "
-    "Access-Control-Request-Private-Network"
-)
+def _why_not(method: str, others: Collection[str]) -> str:
+    """The reason why a page of an allowed origin may not send its request."""
+    if method not in ALLOWED_METHODS:
+        return f"Pages of other origins may send {', '.join(ALLOWED_METHODS)}, but not {echo(method)}."
+    return (
+        f"Pages of other origins may send the headers {', '.join(ALLOWED_HEADERS)}, but not "
+        f"{echo(min(others))}."
+    )

@@ -13,16 +13,14 @@ A browser sets these headers itself, and a page cannot forge them. They reveal t
 from __future__ import annotations
 
 import ipaddress
-from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from model_store.echo import echo
 from service.http.middleware import problem_response
+from service.http.origins import is_same_host, split_authority
 from service.http.problems import ProblemError
 from service.observability.probes import PROBES
-
-_DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 
 
 class KnownHosts:
@@ -59,7 +57,7 @@ class KnownHosts:
             ProblemError: `host-not-allowed`.
         """
         values = _values(scope, b"host")
-        if values and not (len(values) == 1 and self.knows(_split(values[0])[0])):
+        if values and not (len(values) == 1 and self.knows(split_authority(values[0])[0])):
             raise ProblemError(
                 "host-not-allowed",
                 f"The Host header contains {', '.join(map(echo, values[:2]))}. This server accepts "
@@ -84,9 +82,7 @@ class KnownHosts:
                 )
             return
         hosts = _values(scope, b"host")
-        if not all(
-            any(_is_same_host(origin, host) for host in hosts) for origin in _values(scope, b"origin")
-        ):
+        if not all(any(is_same_host(origin, host) for host in hosts) for origin in _values(scope, b"origin")):
             raise ProblemError(
                 "origin-not-allowed",
                 "A page sent an administration request, and its Origin differs from the host in the Host "
@@ -117,27 +113,9 @@ def _values(scope: Scope, name: bytes) -> list[str]:
     return [str(value, "latin-1") for found, value in scope["headers"] if found == name]
 
 
-def _split(authority: str) -> tuple[str, str]:
-    """`host:port` → host without brackets, port or nothing."""
-    host, _, port = authority.rpartition(":")
-    if not host or "]" in port:
-        host, port = authority, ""
-    return host.removeprefix("[").removesuffix("]"), port
-
-
 def _is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
     except ValueError:
         return False
     return True
-
-
-def _is_same_host(origin: str, host: str) -> bool:
-    """Whether a page's origin is on the requested host; a proxy may have removed the TLS."""
-    scheme, separator, authority = origin.lower().partition("://")
-    default = _DEFAULT_PORTS.get(scheme)
-    if not separator or default is None:
-        return False  # "null": a file, or a frame without rights
-    (theirs, their_port), (ours, our_port) = _split(authority), _split(host.lower())
-    return (theirs, their_port or default) == (ours, our_port or default)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from comparison.pair import Pair, expected_mu, mlp_pair
 from comparison.raw import run_raw
-from comparison.rounds import AS_SHOWN, BATCHES, RAW, SAMPLE, Figures, encode_at
+from comparison.rounds import AS_SHOWN, BATCHES, RAW, SAMPLE, V2_BATCHES, V2_ONE, Figures, encode_at
 from comparison.systems import ASGI, OURS, TUTORIAL, mu_of, others
 from comparison.table import BARS, BEGIN, END, PAGE, judged, markdown, misses, write_between_markers
 from comparison.wrk import read_result
@@ -37,6 +37,8 @@ def figures_of_a_good_day() -> Figures:
     add("mlp", OURS, encode_at(1), per_s=4000, p50_ms=0.3)
     add("mlp", OURS, SAMPLE, per_s=4000, p50_ms=0.4)
     add("mlp", OURS, BATCHES, per_s=1250)
+    add("mlp", OURS, V2_BATCHES, per_s=1250)
+    add("mlp", OURS, V2_ONE, per_s=5400)
     add("mlp", OURS, "process", ready_s=1.5, rss_mb=120, idle_percent=0.4)
     add("mlp", ASGI, encode_at(1), p50_ms=0.1)
     add("mlp", ASGI, SAMPLE, p50_ms=0.1)
@@ -54,6 +56,8 @@ def test_figures_are_ratios_of_medians_to_the_best_of_the_others() -> None:
         "tutorial": pytest.approx(6),
         "as_shown": pytest.approx(12),
         "others": pytest.approx(3),
+        "v2_batches": pytest.approx(1.0),
+        "v2_json": pytest.approx(0.9),
         "alone": pytest.approx(0.18),
         "alone_png": pytest.approx(0.27),
         "tail": 2,

@@ -14,6 +14,7 @@ import vae.model.Method;
 import vae.model.ModelFacts;
 import vae.model.NearestLatentsRequest;
 import vae.model.NearestRequest;
+import vae.model.NearestResponse;
 import vae.model.Prior;
 import vae.model.Problem;
 import vae.model.ProblemCode;
@@ -32,36 +33,36 @@ public final class Use {
     ModelApi vae = new ModelApi(client);
     FormatsApi formats = new FormatsApi(client);
 
-    SampleResponse drawn = vae.sample(2, 9007199254740991L, null, Prior.STANDARD, null, null, null, null);
+    SampleResponse drawn = vae.sample(2, 9007199254740991L, null, Prior.STANDARD, null, null, null, null, null);
     check(drawn.getSeed() == 9007199254740991L, "a seed of 53 bits");
     check(drawn.getLabel() == null, "no label");
     SampleRequest same = new SampleRequest().n(2).seed(9007199254740991L).prior(Prior.STANDARD);
-    check(vae.samplePost(null, null, null, null, null, null, null, null, same).getZ().equals(drawn.getZ()), "the same");
+    SampleResponse again = vae.samplePost(null, null, null, null, null, null, null, null, null, same);
+    check(again.getZ().equals(drawn.getZ()), "the same");
 
-    EncodeResponse posterior = vae.encode(new EncodeRequest().images(drawn.getImages()), null, null, null);
+    EncodeResponse posterior = vae.encode(new EncodeRequest().images(drawn.getImages()), null, null, null, null);
     check(posterior.getMu().size() == 2, "one mu for each image");
 
     InterpolateLatentsRequest ends = new InterpolateLatentsRequest().z(drawn.getZ()).steps(3).method(Method.SLERP);
-    InterpolateResponse walk = vae.interpolate(new InterpolateRequest(ends), null, null, null, null, null);
+    InterpolateResponse walk = vae.interpolate(new InterpolateRequest(ends), null, null, null, null, null, null, null, null, null);
     check(walk.getImages().size() == 3, "three images");
 
     ScoreRequest ofImages = new ScoreRequest().images(drawn.getImages()).importanceSamples(4).seed(1L);
-    ScoreResponse scores = vae.score(ofImages, null, null, null, null, null, null);
+    ScoreResponse scores = vae.score(ofImages, null, null, null, null, null, null, null);
     check(scores.getLogPx().size() == 2 && scores.getElbo().get(0) < 0, "one bound for each image");
 
     NearestLatentsRequest search = new NearestLatentsRequest().z(posterior.getMu()).latents(posterior.getMu()).k(1);
-    check(
-        vae.nearest(new NearestRequest(search), null, null, null).getIndices().equals(List.of(List.of(0), List.of(1))),
-        "each is its own neighbour");
+    NearestResponse found = vae.nearest(new NearestRequest(search), null, null, null, null, null, null);
+    check(found.getIndices().equals(List.of(List.of(0), List.of(1))), "each is its own neighbour");
 
-    File png = formats.samplePng(1, 7L, null, null, null, null, null, null);
+    File png = formats.samplePng(1, 7L, null, null, null, null, null, null, null);
     check(new String(Files.readAllBytes(png.toPath()), 1, 3, "US-ASCII").equals("PNG"), "a picture");
-    File npy = formats.sampleNpy(2, 7L, null, null, null, null, null, null);
+    File npy = formats.sampleNpy(2, 7L, null, null, null, null, null, null, null);
     check(new String(Files.readAllBytes(npy.toPath()), 1, 5, "US-ASCII").equals("NUMPY"), "an array");
-    check(!formats.sampleTxt(1, 7L, null, null, null, null, null, null).isBlank(), "a text");
+    check(!formats.sampleTxt(1, 7L, null, null, null, null, null, null, null).isBlank(), "a text");
 
     try {
-      vae.sample(1, null, null, null, null, "nobody", null, null);
+      vae.sample(1, null, null, null, null, "nobody", null, null, null);
       throw new AssertionError("an unknown model was accepted");
     } catch (ApiException error) {
       Problem problem = client.getObjectMapper().readValue(error.getResponseBody(), Problem.class);

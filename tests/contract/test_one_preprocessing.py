@@ -12,11 +12,11 @@ from random import Random
 import numpy as np
 import png_reference
 import pytest
+from pictures_in import decode_png
 from PIL import Image
 from png_reference import CHANNELS, KINDS, Picture
 
 from model_store.manifest import Preprocessing
-from service.api.request_images import decode_png
 from training.data.image_files import Conversion, read_header, read_pixels
 
 ORIENTATION = 0x0112
@@ -117,7 +117,7 @@ def test_the_middle_is_cut_out_in_both_and_stretched_only_where_the_manifest_say
     Image.fromarray(wide).save(buffer, "PNG")
     trained, _ = both(tmp_path / "a.png", buffer.getvalue(), (1, 10, 10), "black")
     assert trained[0, :, 1:-1].max() == 20
-    stretch = Preprocessing(fit="stretch", ground="black", levels=None)
+    stretch = Preprocessing(fit="stretch", ground="black", levels=256)
     stretched = decode_png(buffer.getvalue(), shape=(1, 10, 10), preprocessing=stretch, resize=True)
     assert stretched[0, 0, 0, 0] == pytest.approx(200 / 255)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import re
@@ -69,6 +70,8 @@ def test_other_text_is_not_broken_into_lines_as_json(text: str) -> None:
         (b'{"a":0.1}', b'{"a":0.10}'),
         (b'{"a":1,"b":2}', b'{"b":2,"a":1}'),
         (b'{"a":1}', b'{"a": 1}'),
+        (b'{"a":1}', b'{"a":1}\n'),
+        (b'{"a":1}\n', b'{"a":1}\n\n'),
         (b'{"a":"1"}', b'{"a":"1 "}'),
         ('{"a":"é"}'.encode(), b'{"a":"\\u00e9"}'),
         (b"[]", b"{}"),
@@ -118,6 +121,19 @@ def test_picture_is_shown_by_its_chunks_and_pixels_however_it_was_compressed() -
     assert "content-length: 1" in shown(png(6, 4, ramp(24)).data, kind, ("content-length", "1"))
 
 
+def test_packed_body_is_shown_unpacked_without_its_length() -> None:
+    body = b'{"n":[' + b"1,2," * 200 + b"3]}\n"
+    quick, small = (gzip.compress(body, level, mtime=0) for level in (1, 9))
+    assert len(quick) != len(small)
+    texts = {
+        shown(packed, _JSON, ("content-encoding", "gzip"), ("content-length", str(len(packed))))
+        for packed in (quick, small)
+    }
+    (text,) = texts
+    assert "content-encoding: gzip" in text
+    assert text.split("<\n")[1] == shown(body, _JSON).split("<\n")[1]
+
+
 def test_what_differs_from_run_to_run_has_a_name() -> None:
     headers = (
         ("x-request-id", "0123456789abcdef"),
@@ -164,7 +180,7 @@ def test_second_problem_of_a_code_still_shows_every_difference(tmp_path: Path) -
     for change in changes:
         notebook = Notebook(tmp_path, tmp_path)
         for each in (problem, {**problem, **change}):
-            body = json.dumps(each, separators=(",", ":")).encode()
+            body = json.dumps(each, separators=(",", ":")).encode() + b"\n"
             answer = Answer(422, (("content-type", "application/problem+json"),), body)
             notebook.note([], answer_lines(answer))
         texts.append(notebook.text)

@@ -39,7 +39,7 @@ PAGES: Final = {
     name_of(page): fences(page.read_text()) for page in pages() if not PUBLISHED.fullmatch(name_of(page))
 }
 WITH_COMMANDS: Final = sorted(name for name, blocks in PAGES.items() if any(map(session.is_run, blocks)))
-LANGUAGES: Final = {"sh", "text", "json", "yaml", "toml", "nginx", ""}
+LANGUAGES: Final = {"sh", "text", "json", "yaml", "toml", "nginx", "python", ""}
 MARKS: Final = re.compile(r"|answer|server(: s3)?|expect: [45]\d\d|not-run: .+")
 #: What begins a line that a reader would type.
 COMMAND: Final = re.compile(
@@ -134,15 +134,22 @@ NOT_RUN: Final[dict[str, Check]] = {
     "make bench ARGS=--quick": target_exists,
     'make bench ARGS="--systems vae,bare,tutorial --pairs mlp"': target_exists,
     "make bench ARGS=split": target_exists,
+    "make bench ARGS=grpc": target_exists,
     "make bench-others": target_exists,
     "openapi-python-client generate --path openapi.json --config client.yaml": generates_a_client,
     "npx openapi-typescript openapi.json -o schema.d.ts": generates_a_client,
     "openapi-generator-cli generate -i openapi.json -g java -o client --library native "
     "--additional-properties openApiNullable=false": generates_a_client,
     "docker compose up": holds(DOCKER, "compose up "),
+    "docker run --detach --log-opt max-size=10m --log-opt max-file=5 -p 127.0.0.1:8000:8000 vae-service": (
+        holds(DOCKER, "docker run --detach --log-opt max-size=10m --log-opt max-file=5 ")
+    ),
     "docker compose --profile monitoring up": holds("docker-compose.yml", "profiles: [monitoring]"),
     "EXTRAS=telemetry docker compose build": holds("docker-compose.yml", "EXTRAS: ${EXTRAS:-}"),
     "docker compose run --rm server vae-store list": holds(DOCKER, "run --rm server vae-store list"),
+    "docker compose run --rm server vae-store add bundled": holds(
+        DOCKER, "run --rm server vae-store add bundled"
+    ),
     "TRAINING_DATA=$PWD/data/mnist docker compose --profile train run --rm train fit --recipe quick "
     "--data /data --out quick": holds(DOCKER, "\ntrain fit --recipe quick --data /data"),
     "docker compose --profile train run --rm train export quick --name mnist --alias stable": holds(
@@ -150,6 +157,7 @@ NOT_RUN: Final[dict[str, Check]] = {
     ),
     "pip install 'vae-service[s3]'": extra_exists,
     'pip install "vae-service[telemetry]"': extra_exists,
+    'pip install "vae-service[grpc]"': extra_exists,
     "kubectl create secret generic vae-api-keys --from-file=api-keys": names_what_the_page_applies,
     "kubectl apply -f vae.yaml": names_what_the_page_applies,
     "kubectl rollout status deployment/vae-service": names_what_the_page_applies,

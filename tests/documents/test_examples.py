@@ -54,6 +54,16 @@ def test_compose_override_sets_what_the_server_of_compose_takes() -> None:
         assert set(service["secrets"]) == set(override["secrets"])
 
 
+def test_every_container_of_compose_has_a_log_that_ends() -> None:
+    """Docker's own default grows until the disk is full."""
+    services = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
+    options = {"max-size": "10m", "max-file": "5"}
+    for name, service in services.items():
+        assert service["logging"] == {"driver": "json-file", "options": options}, name
+    page = PAGES["docs/how-to/deploy.md"]
+    assert "--log-opt max-size=10m --log-opt max-file=5" in page
+
+
 def containers() -> Iterator[dict[str, Any]]:
     (text,) = shown("docs/how-to/kubernetes.md", "yaml")
     for document in yaml.safe_load_all(text):
@@ -88,9 +98,17 @@ def test_kubernetes_manifest_names_settings_probes_and_times_that_fit() -> None:
 
 
 def test_nginx_sends_the_headers_that_the_server_reads() -> None:
-    (text,) = shown("docs/how-to/proxy.md", "nginx")
-    sent = set(re.findall(r"proxy_set_header (\S+) ", text))
-    assert sent == {"Host", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Prefix"}
-    assert text.count("{") == text.count("}") == 1
     source = "".join(path.read_text() for path in (REPOSITORY / "service").rglob("*.py"))
-    assert all(f'b"{header.lower()}"' in source for header in sent)
+    for text in shown("docs/how-to/proxy.md", "nginx"):
+        sent = set(re.findall(r"proxy_set_header (\S+) ", text))
+        assert sent == {"Host", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Prefix"}
+        assert text.count("{") == text.count("}") == 1
+        assert all(f'b"{header.lower()}"' in source for header in sent)
+
+
+def test_every_python_example_is_one_that_a_test_runs() -> None:
+    """tests/hard/test_inference_clients.py runs it with the client that it imports."""
+    file = REPOSITORY / "tests/inference_clients/triton/example.py"
+    _, _, example = file.read_text().partition('"""\n\n')
+    found = [text for page in PAGES for text in shown(page, "python")]
+    assert found == [example]

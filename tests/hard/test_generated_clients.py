@@ -125,10 +125,14 @@ def test_client_of_openapi_typescript(document: Path, address: str, tmp_path: Pa
 def test_client_of_openapi_generator_for_java(
     document: Path, address: str, tmp_path: Path, hazard: Hazard
 ) -> None:
-    """Its warnings are about 3.1 itself and about examples, which it leaves out."""
+    """Its warnings are about 3.1 itself and about examples, which it leaves out.
+
+    It imports the classes of forms in every file, and writes them only if it is told to.
+    """
     libraries, java, javac = jar(), program("java"), program("javac")
     packages = ("--invoker-package", "vae", "--api-package", "vae.api", "--model-package", "vae.model")
-    options = ("--library", "native", "--additional-properties", "openApiNullable=false", *packages)
+    forms = ("--global-property", "skipFormModel=false")
+    options = ("--library", "native", "--additional-properties", "openApiNullable=false", *forms, *packages)
     generate = ("generate", "-i", document, "-g", "java", "-o", "client", *options)
     printed = run(java, "-jar", libraries, *generate, cwd=tmp_path)
     assert " ERROR " not in printed, printed

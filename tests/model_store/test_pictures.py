@@ -36,13 +36,13 @@ def test_stretching_is_what_versions_without_a_word_for_it_were_served_with(size
     plane = Image.fromarray(pixels[:, :, 0].astype(np.float32) / 255)
     before = np.asarray(plane.resize(wanted[::-1], Image.Resampling.BILINEAR))
     np.testing.assert_allclose(
-        prepared_image(Picture(pixels, 255), (1, *wanted), STRETCH)[0], before, atol=2e-7
+        prepared_image(Picture(pixels, 255), (1, *wanted), STRETCH).image[0], before, atol=2e-7
     )
 
 
 def test_a_line_of_pixels_takes_no_gigabytes():
     for size in ((65_536, 1), (1, 65_536)):
-        image = prepared_image(Picture(np.full((*size, 1), 9, np.uint8), 255), (1, 1024, 1024), STRETCH)
+        image = prepared_image(Picture(np.full((*size, 1), 9, np.uint8), 255), (1, 1024, 1024), STRETCH).image
         np.testing.assert_allclose(image, 9 / 255, atol=1e-7)
 
 

@@ -42,7 +42,12 @@ def test_numbers_ascend_and_aliases_move(store: ModelStore, tiny: TinyModel) -> 
 def test_a_version_is_the_five_files_and_nothing_else(store: ModelStore, version_path: Path) -> None:
     files = ["MODEL_CARD.md", "decoder.onnx", "encoder.onnx", "golden.npz", "manifest.json"]
     assert sorted(path.name for path in version_path.iterdir()) == files
-    assert sorted(path.name for path in store.root.iterdir()) == [".lock", ".publishers", "tiny"]
+    assert sorted(path.name for path in store.root.iterdir()) == [
+        ".history.jsonl",
+        ".lock",
+        ".publishers",
+        "tiny",
+    ]
     assert sorted(path.name for path in (store.root / "tiny").iterdir()) == ["1", "aliases.json"]
     assert leftovers(store) == []
 

@@ -272,6 +272,8 @@ def test_everything_is_synced_before_it_becomes_visible(
         "fsync .tmp",  # the version's directory
         "write .tmp",  # the new aliases, still under a temporary name
         "fsync .tmp",
+        "write .history.jsonl",
+        "fsync .history.jsonl",
         "rename 2",
         "fsync tiny",
         "rename aliases.json",

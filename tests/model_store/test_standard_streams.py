@@ -154,7 +154,10 @@ def test_streams_of_a_caller_are_left_alone(capsys: pytest.CaptureFixture[str]) 
 
 COMMANDS = {
     "vae-serve": ("service.cli", ["run", "check", "openapi", "limits", "healthcheck", "key", "bench"]),
-    "vae-store": ("model_store.cli", ["list", "show", "verify", "promote", "rollback", "gc"]),
+    "vae-store": (
+        "model_store.cli",
+        ["list", "show", "verify", "promote", "rollback", "add", "remove", "history", "gc"],
+    ),
     "vae-train": ("training.cli", ["fit", "evaluate", "compare", "judge", "fit-prior", "export"]),
 }
 

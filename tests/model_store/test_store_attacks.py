@@ -29,9 +29,10 @@ from model_store import (
     UnreadableFile,
     UnsafeFile,
     VersionId,
+    location,
+    reading,
     verification,
 )
-from model_store import store as store_module
 from model_store.integrity import OpenDirectory, seal
 
 FILES = ("encoder.onnx", "decoder.onnx", "golden.npz", "MODEL_CARD.md", "manifest.json")
@@ -197,7 +198,7 @@ def test_hard_links_of_an_installer_are_accepted_in_the_bundled_store_and_nowher
         os.link(version_path / name, store.root / f"cache-{name}")
     with pytest.raises(UnsafeFile, match="expected a file with one name, got 2 hard links"):
         store.open("tiny")
-    monkeypatch.setattr(store_module, "BUNDLED_STORE", store.root)
+    monkeypatch.setattr(location, "BUNDLED_STORE", store.root)
     assert store.open("tiny").id.version == 1
     data = bytearray((version_path / "decoder.onnx").read_bytes())
     data[-1] ^= 1
@@ -346,7 +347,7 @@ def test_a_version_that_is_collected_while_it_is_read_is_gone_and_not_corrupt(
         shutil.rmtree(version_path)
         return examine(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(store_module, "examine", after_the_collector)
+    monkeypatch.setattr(reading, "examine", after_the_collector)
     with pytest.raises(ModelNotFound, match="has no version 1"):
         store.open("tiny@1")
 

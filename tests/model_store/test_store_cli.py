@@ -247,7 +247,7 @@ def test_a_store_that_does_not_exist_is_a_mistake_and_not_made(cli: Cli, tmp_pat
 def test_help_and_the_specification_list_the_same_exit_codes(cli: Cli) -> None:
     spec = (Path(model_store.__file__).parent / "SPEC.md").read_text(encoding="utf-8")
     assert cli("--help") == 0
-    for command in ("list", "show", "verify", "promote", "rollback", "gc"):
+    for command in ("list", "show", "verify", "promote", "rollback", "add", "remove", "history", "gc"):
         assert f"    {command} " in cli.out
         assert f"`{command}`" in spec
     listed = {
@@ -260,7 +260,7 @@ def test_help_and_the_specification_list_the_same_exit_codes(cli: Cli) -> None:
         for cells in (line.split("|") for line in spec.splitlines() if line.startswith("|"))
         if cells[1].strip().isdigit()
     }
-    assert set(listed) == set(rows) == {"0", "2", "65", "66", "74", "130", "141"}
+    assert set(listed) == set(rows) == {"0", "2", "65", "66", "73", "74", "130", "141"}
     assert listed == rows
 
 
@@ -300,8 +300,14 @@ def test_names_on_disk_that_no_terminal_can_print_do_not_stop_a_listing(store: M
 
 def test_listing_needs_no_write_access(cli: Cli, store: ModelStore, published: VersionId) -> None:
     """A read-only volume: no lock file is made or touched by a reader."""
-    for name in (".lock", ".publishers"):
+    for name in (".lock", ".publishers", ".history.jsonl"):
         (store.root / name).unlink()
-    for arguments in (["list"], ["show", "tiny"], ["verify"], ["gc", "--dry-run", "--keep", "0"]):
+    for arguments in (
+        ["list"],
+        ["show", "tiny"],
+        ["verify"],
+        ["history", "tiny"],
+        ["gc", "--dry-run", "--keep", "0"],
+    ):
         assert cli(*arguments) == 0
     assert sorted(path.name for path in store.root.iterdir()) == ["tiny"]

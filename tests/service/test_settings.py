@@ -27,8 +27,32 @@ def test_environment_of_the_process_is_read(monkeypatch: pytest.MonkeyPatch) -> 
     assert (settings.max_images, settings.model_store, settings.access_log) == (
         17,
         Path("/srv/models"),
-        False,
+        "none",
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "mode"),
+    [
+        ("", "no-probes"),
+        ("all", "all"),
+        ("errors", "errors"),
+        ("none", "none"),
+        ("true", "all"),
+        ("False", "none"),
+    ],
+)
+def test_access_log_is_one_of_four_or_one_of_the_former_two(value: str, mode: str) -> None:
+    assert load_settings({}, environ={"VAE_ACCESS_LOG": value}).access_log == mode
+    if value:
+        assert load_settings({"access_log": value}, environ={}).access_log == mode
+
+
+def test_access_log_that_is_none_of_them_is_refused_with_all_four() -> None:
+    with pytest.raises(
+        SettingsError, match=r"VAE_ACCESS_LOG: .*'all', 'no-probes', 'errors' or 'none', got `probes`"
+    ):
+        load_settings({}, environ={"VAE_ACCESS_LOG": "probes"})
 
 
 def test_empty_variable_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:

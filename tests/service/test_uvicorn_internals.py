@@ -51,9 +51,9 @@ USED: dict[str, set[str]] = {
         *("config", "force_exit", "handle_exit", "lifespan", "server_state", "servers"),
         *("shutdown", "startup"),
     },
-    "server_state": {"connections"},
+    "server_state": {"connections", "tasks"},
     "config": {"http_protocol_class"},
-    "lifespan": {"state"},
+    "lifespan": {"shutdown", "state"},
 }
 #: Our classes that inherit from uvicorn's: file, class, and which of the above they are.
 INHERIT = (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from model_store import ModelStore, VersionId
 
-SYSTEM_FILES = {".lock", ".publishers"}
+SYSTEM_FILES = {".lock", ".publishers", ".history.jsonl"}
 
 
 def leftovers(store: ModelStore) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from model_store import ModelStore, default_store_root
+from model_store import open_store
 from training.commands.progress import progress_of_evaluation, warn
 from training.compute.allocator import keep_freed_memory
 from training.compute.threads import use_allowed_threads
@@ -59,7 +59,7 @@ def _figures_only(arguments: argparse.Namespace) -> int:
 def wanted(arguments: argparse.Namespace) -> Wanted:
     """The settings that `evaluate` and `compare` share."""
     return Wanted(
-        store=ModelStore(arguments.store or default_store_root()),
+        store=open_store(arguments.store, tell=warn),
         data_dir=arguments.data,
         judge_dir=arguments.judge,
         importance_samples=arguments.importance_samples,

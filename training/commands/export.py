@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from model_store import ModelStore, default_store_root
+from model_store import open_store
+from training.commands.progress import warn
 from training.publishing.export import export_run
 
 
@@ -16,6 +17,6 @@ def run(arguments: argparse.Namespace) -> int:
         aliases=[arguments.alias] if arguments.alias is not None else [],
         data_dir=arguments.data,
         allow_collapsed=arguments.allow_collapsed,
-        store=ModelStore(arguments.store or default_store_root()),
+        store=open_store(arguments.store, tell=warn),
     )
     return 0

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-from model_store import ModelReference, ModelStore, default_store_root
-from training.commands.progress import progress_of_evaluation, say
+from model_store import ModelReference, ModelStore, open_store
+from training.commands.progress import progress_of_evaluation, say, warn
 from training.compute.allocator import keep_freed_memory
 from training.compute.child_processes import end_with_the_starter
 from training.compute.processes import Processes, find_processes
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     keep_freed_memory()
     if not processes.leads:
         return _assist(arguments, processes)
-    store = ModelStore(arguments.store or default_store_root())
+    store = open_store(arguments.store, tell=warn)
     config = _configuration(arguments, store)
     data = load_images(arguments.data, config.data, tell=say)
     console = Console(say=say, progress_bar=sys.stdout.isatty())

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from threadpoolctl import threadpool_limits
 
-from model_store import ModelStore, default_store_root
-from training.commands.progress import progress_of_evaluation, say
+from model_store import open_store
+from training.commands.progress import progress_of_evaluation, say, warn
 from training.compute.threads import allowed_threads
 from training.errors import ConfigError
 from training.evaluation.figures import format_value, read_evaluation
@@ -70,7 +70,7 @@ def _of_run(arguments: argparse.Namespace, request: PriorRequest) -> int:
 def _of_version(arguments: argparse.Namespace, request: PriorRequest) -> int:
     aliases = [arguments.alias] if arguments.alias is not None else []
     check_aliases(aliases)
-    store = ModelStore(arguments.store or default_store_root())
+    store = open_store(arguments.store, tell=warn)
     version = fit_prior_of_version(arguments.model, request, store=store, aliases=aliases)
     fitted = store.manifest(version).fitted_prior
     assert fitted is not None

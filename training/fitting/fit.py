@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from model_store import ModelStore, default_store_root
+from model_store import ModelStore, open_store
 from training.compute.processes import ALONE, Processes, from_first_process, joined
 from training.config.recipe import DataConfig, RunConfig
 from training.data import ImageData, ImageSet, describe_split, fitting_parts
@@ -113,7 +113,7 @@ def fit(
         provenance = _check_resumable(directory, config, provenance, console, steps_per_epoch=len(batches))
     start = None
     if config.trainer.start_from and not (resume and directory.checkpoint.is_file()):
-        start = StartingWeights.read(config.trainer.start_from, store or ModelStore(default_store_root()))
+        start = StartingWeights.read(config.trainer.start_from, store or open_store())
         start.load_into(_new_model(config, data.image_shape))
     first_weights = partial(begin_at, moments=PixelMoments.of(train)) if start is None else start.load_into
     with writing_into(out):

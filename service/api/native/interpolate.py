@@ -12,7 +12,7 @@ from service.api.answer import Answer, Images, Latents
 from service.api.call import Call
 from service.api.native.steps import Steps, chosen_steps
 from service.api.operation import Operation
-from service.api.parameters import Drawing
+from service.api.parameters import Drawing, ImagesQuery
 from service.api.request_arrays import IMAGES, Z
 from service.engine import Method
 from service.http.parameters import Parameters
@@ -32,7 +32,7 @@ class InterpolateParameters(Parameters):
     which has no Gaussian prior, `lerp`."""
 
 
-class InterpolateQuery(Drawing, InterpolateParameters):
+class InterpolateQuery(Drawing, ImagesQuery, InterpolateParameters):
     """Query of /interpolate."""
 
 
@@ -51,13 +51,21 @@ INTERPOLATE: Final = Operation(
     description=(
         "Decodes latents on the path from one end to the other: between two images, from mu to "
         "mu, or between two rows of `z`. The first and the last image equal those of /decode for "
-        "the ends, byte for byte. It involves no randomness. A PNG shows all images in one row, "
+        "the ends, byte for byte. It involves no randomness. A picture shows all images in one row, "
         "unless `columns` is set."
     ),
     query=InterpolateQuery,
     body=InterpolateParameters,
     answer=InterpolateAnswer,
-    bodies=MappingProxyType({BodyKind.JSON: "-d @ends.json", BodyKind.NPY: "--data-binary @images.npy"}),
+    bodies=MappingProxyType(
+        {
+            BodyKind.JSON: "-d @ends.json",
+            BodyKind.FORM: "-F images=@from.png -F images=@to.jpg",
+            BodyKind.ZIP: "--data-binary @pictures.zip",
+            BodyKind.NPY: "--data-binary @images.npy",
+            BodyKind.NPZ: "--data-binary @images.npz",
+        }
+    ),
     arrays=(IMAGES, Z),
     rows=2,
     example=MappingProxyType({"steps": 3, "method": "slerp"}),

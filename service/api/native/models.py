@@ -13,11 +13,13 @@ from starlette.routing import Route
 from model_store import FittedPrior
 from model_store.manifest import Likelihood
 from service.api.parameters import NoParameters
+from service.api.request_images import usual_fit
 from service.api.resource import JSON, Resource, named_model
 from service.api.responses import document_response
 from service.api.routing import route
 from service.app_state import AppState
 from service.engine import LoadedModel
+from service.http.caching import Reuse
 from service.http.document import Document
 from service.http.headers import joined_header
 from service.http.negotiation import Format, choose_format
@@ -83,7 +85,8 @@ class Preprocessing(Document):
     """The conversion of an image file into an image."""
 
     fit: Annotated[str, Field(examples=["crop"])]
-    """With `resize=true`: `crop` scales the middle part, `stretch` each axis separately."""
+    """With `resize=true`: `crop` scales the middle part, `stretch` each axis separately, and `contain`, for a
+    version that does not state its way, the whole picture on the ground."""
     ground: Annotated[str, Field(examples=["black"])]
     """The colour under transparent pixels: `black` or `white`."""
     levels: Annotated[int | None, Field(examples=[256])]
@@ -216,7 +219,7 @@ class ModelRoutes:
         """Every loaded version, and every one that was refused."""
         self._check(request)
         app_state = self._app_state
-        return document_response(
+        return self._response(
             ModelList(
                 default=app_state.settings.default_model,
                 models=[ModelSummary(**_summary(model)) for model in app_state.registry.loaded()],
@@ -229,7 +232,10 @@ class ModelRoutes:
         self._check(request)
         model = await self._app_state.pool.run(self._app_state.registry.get, request.path_params["name"])
         current_trace().model = model.label
-        return document_response(_facts(model))
+        return self._response(_facts(model))
+
+    def _response(self, document: Document) -> Response:
+        return document_response(document, reuse=Reuse.ASKING, by_key=self._app_state.access.keys_required)
 
     def _check(self, request: Request) -> None:
         """Accept only JSON and no parameter."""
@@ -256,10 +262,15 @@ def _summary(model: LoadedModel) -> dict[str, Any]:
 
 def _facts(model: LoadedModel) -> ModelFacts:
     manifest = model.manifest
+    how = manifest.image.preprocessing
     return ModelFacts(
         **_summary(model),
         image_range=list(manifest.image.range),
-        preprocessing=Preprocessing.model_validate(manifest.image.preprocessing),
+        preprocessing=Preprocessing(
+            fit=usual_fit(how) or how.fit,
+            ground=how.ground,
+            levels=how.levels,
+        ),
         likelihood=_likelihood(manifest.likelihood),
         metrics=[Metric.model_validate(metric) for metric in manifest.metrics],
         fitted_prior=_fitted_prior(manifest.fitted_prior),

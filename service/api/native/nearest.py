@@ -13,7 +13,7 @@ from service.api.answer import Answer
 from service.api.call import Call
 from service.api.limit import FixedLimit
 from service.api.operation import Operation
-from service.api.parameters import ModelChoice
+from service.api.parameters import ImagesQuery
 from service.api.request_arrays import IMAGES, ArrayIn, Z
 from service.engine.operations.nearest import MAX_STORED_LATENTS, Distance, nearest_queries
 from service.engine.operations.nearest import nearest as search
@@ -61,7 +61,7 @@ class NearestParameters(Parameters):
     not for an autoencoder, which has no posterior. Left out: `euclidean`."""
 
 
-class NearestQuery(ModelChoice, NearestParameters):
+class NearestQuery(ImagesQuery, NearestParameters):
     """Query of /nearest."""
 
 
@@ -84,11 +84,19 @@ NEAREST: Final = Operation(
     description="For each image, or each row of `z`, the `k` nearest of the `latents` in the same request, "
     "such as an application has stored from earlier answers of /encode. Every distance is computed, in "
     "float64. Of equally distant latents, the one with the lower index comes first. No randomness is "
-    "involved. A JSON object contains `latents` and either `images` or `z`; so does an npz file.",
+    "involved. A JSON object contains `latents` and either `images` or `z`; so do an npz file, a form and a "
+    "zip archive, in which images may be pictures.",
     query=NearestQuery,
     body=NearestParameters,
     answer=NearestAnswer,
-    bodies=MappingProxyType({BodyKind.JSON: "-d @search.json", BodyKind.NPZ: "--data-binary @search.npz"}),
+    bodies=MappingProxyType(
+        {
+            BodyKind.JSON: "-d @search.json",
+            BodyKind.FORM: "-F images=@digit.png -F latents=@latents.npy",
+            BodyKind.ZIP: "--data-binary @search.zip",
+            BodyKind.NPZ: "--data-binary @search.npz",
+        }
+    ),
     arrays=(IMAGES, Z),
     company=(STORED,),
     limits=(

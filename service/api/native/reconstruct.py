@@ -35,7 +35,7 @@ class ReconstructAnswer(Answer):
     sample: bool
     """Whether z was drawn rather than set to mu."""
     seed: Annotated[SeedFact | None, Field(examples=[None])]
-    """Send it again to get the same bytes. Null if nothing was drawn."""
+    """Send it again to get the same z and pixels. Null if nothing was drawn."""
     z: Latents
     images: Images
 

@@ -33,8 +33,8 @@ class SampleParameters(Parameters):
     """Number of images. Left out: 1, or 10 as text, which is two rows on a terminal. More than `max_images`
     of GET /limits only as npy, which is sent part by part."""
     seed: Seed = None
-    """Seed of all randomness: the same seed yields the same bytes, and image *i* does not depend on `n`. Left
-    out: a random one, which the response and `X-Seed` contain."""
+    """Seed of all randomness: the same seed of the same version yields the same z and pixels, and image *i*
+    does not depend on `n`. Left out: a random one, which the response and `X-Seed` contain."""
     temperature: Annotated[float | None, Field(ge=0.0, le=10.0, allow_inf_nan=False, examples=[0.8])] = None
     """Factor on the noise: with `prior=standard` the standard deviation of z, with `prior=fitted` the spread
     around each Gaussian's mean. Left out: 1, the prior itself; smaller values yield more typical images,
@@ -67,7 +67,7 @@ class SampleAnswer(Answer):
     label: Annotated[str | None, Field(examples=[None])]
     """The requested label."""
     seed: SeedFact
-    """Send it again to get the same bytes."""
+    """Send it again to get the same z and pixels."""
     temperature: Annotated[float, Field(examples=[1.0])]
     """Factor on the noise."""
     z: Latents
@@ -81,10 +81,11 @@ SAMPLE: Final = Operation(
     description=(
         "Draws z from a prior and decodes it. `standard` is N(0, temperature² I). `fitted` is a "
         "mixture of Gaussians that was fitted to the training images; the temperature scales its "
-        "spread. With a `label`, z comes from the mixture of its images alone. The same seed "
-        "always yields the same bytes: image *i* of a seed does not depend on `n`, on other "
-        "requests or on a restart. Parameters are in the query, or, with POST, in a JSON object; "
-        "one in both places is rejected."
+        "spread. With a `label`, z comes from the mixture of its images alone. The same seed of the "
+        "same version always yields the same z and pixels: image *i* of a seed does not depend on "
+        "`n`, on other requests or on a restart. The bytes of the file around them are the same "
+        "within a release. Parameters are in the query, or, with POST, in a JSON object; one in "
+        "both places is rejected."
     ),
     query=SampleQuery,
     body=SampleParameters,

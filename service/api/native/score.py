@@ -44,7 +44,7 @@ class ScoreAnswer(Answer):
     )
 
     seed: SeedFact
-    """Send it again to get the same bytes."""
+    """Send it again to get the same figures."""
     likelihood: Literal["bernoulli", "gaussian"]
     """The domain of the figures: binary images, or a density of grey ones."""
     binarise: Binarise

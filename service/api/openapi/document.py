@@ -37,16 +37,16 @@ from service.api.resource import Resource
 from service.api.schema import Components, Schema
 from service.http.document import Document
 from service.http.parameters import Limits
-from service.http.problem_documents import Problem
 from service.security.access import is_open
 
 _DESCRIPTION: Final = """\
 A variational autoencoder behind HTTP: encode images, decode latents, draw new images, reconstruct, go from
 one image to another and along latent dimensions, score.
 
-A suffix (`.json`, `.png`, `.npy`, `.npz`, `.txt`) or an `Accept` header chooses the form of an answer; the
-suffix wins, and JSON is the default. This document describes the JSON at the path without a suffix, and every
-other form at a path of its own, so that each path has one media type. `?model=` chooses the model.
+A suffix (`.json`, `.png`, `.jpg`, `.webp`, `.npy`, `.npz`, `.txt`) or an `Accept` header chooses the form of
+an answer; the suffix wins, and JSON is the default. This document describes the JSON at the path without a
+suffix, and every other form at a path of its own, so that each path has one media type. `?model=` chooses the
+model.
 
 Every error is a problem body (RFC 9457) whose `code` is one of those at `/problems`. Nothing is coerced and
 nothing unknown is ignored; only the paths for operators and people ignore a query.
@@ -60,7 +60,18 @@ _KEY_SCHEME: Final[Schema] = {
 }
 _TAGS: Final = (
     {"name": "model", "description": "The operations of a variational autoencoder."},
-    {"name": "formats", "description": "The same operations with PNG, npy, npz and text as their answers."},
+    {
+        "name": "formats",
+        "description": "The same operations with pictures, npy, npz and text as their answers.",
+    },
+    {
+        "name": "open-inference",
+        "description": "The Open Inference Protocol, version 2, for clients of Triton and KServe. Each model "
+        "NAME of the store is four models here: NAME takes `x` and returns `mu`, `logvar` and `x_hat`, "
+        "NAME-encoder and NAME-decoder are its halves, and NAME-sampler takes `seed` and returns `z` and "
+        '`x_hat`. Its errors are `{"error": ...}` with the code of the problem. Shared memory, and settings '
+        "of traces and of the log, are refused with `not-supported`.",
+    },
     {"name": "operation", "description": "For the operator of the server."},
     {"name": "administration", "description": "Changes of a running server."},
     {"name": "people", "description": "Help and documentation."},
@@ -96,7 +107,6 @@ def openapi_document(
     everywhere = (*EVERYWHERE, "host-not-allowed") if hosts_restricted else EVERYWHERE
     components = Components()
     add_arrays(components, limits, model)
-    components.of(Problem)
     problems = ProblemResponses(components, prefix=prefix)
     of_operations = OperationPaths(limits, model, problems, everywhere, components)
     of_resources = ResourcePaths(model, problems, everywhere, components)
@@ -139,7 +149,8 @@ def _add_access(paths: Schema, problems: ProblemResponses, *, keys_required: boo
             if is_open(path):
                 operation["security"] = []
                 continue
-            refused = problems.of(("missing-key", "unknown-key"))
+            is_v2 = path.startswith("/v2")
+            refused = problems.of(("missing-key", "unknown-key"), open_inference=is_v2)
             operation["responses"] = dict(sorted({**operation["responses"], **refused}.items()))
             if keys_required and "administration" in operation["tags"]:
                 operation["security"] = [{"key": ["admin"]}]

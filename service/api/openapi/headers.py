@@ -9,16 +9,21 @@ from collections.abc import Iterable
 from typing import Final
 
 from service.api.native.table import OPERATIONS
+from service.api.request_images import PICTURE_HEADER, WARNING_HEADER
 from service.api.schema import Schema
 
 _BEFORE: Final = {
     "X-Request-Id": "Id in the server's log: the client's own if that is 1 to 64 of A-Z a-z 0-9 . _ : -",
     "Server-Timing": "Milliseconds spent reading, waiting, parsing, running and encoding, and in total.",
     "X-Model": "Label of the version that answered, `name@version`. On errors: if known by then.",
-    "X-Seed": "The seed of the response; sent again, it yields the same bytes. On errors: if known by then.",
+    "X-Seed": "The seed of the response; sent again, it yields the same z, pixels and figures. On errors: if "
+    "known by then.",
 }
 _AFTER: Final = {
     "X-Z": "For one image of at most 128 latents: its z, comma-separated.",
+    "Inference-Header-Content-Length": "Bytes of JSON in the body, if tensors as bytes follow it.",
+    PICTURE_HEADER: "For pictures: size before, fit, resampling, and whether it was inverted.",
+    WARNING_HEADER: "For pictures: those that look dark on light to a model of light on dark, or inversely.",
     "Allow": "Methods of the path.",
     "Accept-Post": "Media types that the path accepts.",
     "Retry-After": "Seconds after which to try again.",

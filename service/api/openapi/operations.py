@@ -7,6 +7,8 @@ nothing of requests.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -17,14 +19,26 @@ from service.api.openapi.parameters import query_parameters
 from service.api.openapi.problem_responses import ProblemResponses
 from service.api.openapi.request_bodies import binary, request_body
 from service.api.operation import Operation
+from service.api.parameters import ImagesQuery
+from service.api.request_images import PICTURE_HEADER, WARNING_HEADER
 from service.api.schema import Components, Schema, pascal
 from service.codecs.text_art import braille
 from service.codecs.text_table import table
 from service.http.negotiation import Format
 from service.http.parameters import Limits
 
-_PICTURE: Final = "One image, or a contact sheet, row by row."
-_NPY: Final = "`images`, float32 (N, C, H, W), as numpy.save writes it."
+_FILES: Final[Mapping[Format, str]] = MappingProxyType(
+    {
+        Format.PNG: "One image, or a contact sheet, row by row.",
+        Format.JPEG: "The picture of `.png` with losses: `quality` sets how many.",
+        Format.WEBP: "The picture of `.png`; without losses unless `quality` is set.",
+        Format.NPY: "`images`, float32 (N, C, H, W), as numpy.save writes it.",
+    }
+)
+#: Names of formats in summaries, where they differ from the suffix.
+_NAMES: Final[Mapping[Format, str]] = MappingProxyType(
+    {Format.PNG: "PNG", Format.JPEG: "JPEG", Format.WEBP: "WebP", Format.TEXT: "text"}
+)
 _DRAWN_TEXT: Final = "Braille, at most 14 × 7 characters per image."
 _TABLE: Final = "A table with a line for each image, for people."
 #: The suffix chooses the format, so no header can ask for an unavailable one.
@@ -80,6 +94,8 @@ class OperationPaths:
         if operation.is_seeded:
             headers += ["X-Seed", "X-Z"] if "z" in answer.array_names else ["X-Seed"]
         headers += [header.name for header in answer.headers.values()]
+        if issubclass(operation.query, ImagesQuery):
+            headers += [PICTURE_HEADER, WARNING_HEADER]
         response = {
             "description": _summary(operation, chosen) + ".",
             "headers": header_references(headers),
@@ -130,8 +146,7 @@ def _name(operation: Operation[Any, Any], chosen: Format) -> str:
 def _summary(operation: Operation[Any, Any], chosen: Format) -> str:
     if chosen is Format.JSON:
         return operation.summary
-    name = chosen.suffix.upper() if _is_picture(chosen) else chosen.suffix
-    return f"{operation.summary}, as {'text' if chosen is Format.TEXT else name}"
+    return f"{operation.summary}, as {_NAMES.get(chosen, chosen.suffix)}"
 
 
 def _description(operation: Operation[Any, Any], chosen: Format) -> str:
@@ -151,8 +166,4 @@ def _contents(operation: Operation[Any, Any], chosen: Format) -> str:
     if chosen is Format.NPZ:
         as_npz: str = operation.answer.as_npz
         return as_npz
-    return _PICTURE if _is_picture(chosen) else _NPY
-
-
-def _is_picture(chosen: Format) -> bool:
-    return chosen.media_type.startswith("image/")
+    return _FILES[chosen]

@@ -14,7 +14,6 @@ from service.api.openapi.parameters import parameter_schemas
 from service.api.operation import Operation
 from service.api.request_arrays import ArrayIn
 from service.api.schema import Components, Schema, pascal, reference
-from service.codecs.images import MAX_PIXELS_IN
 from service.http.parameters import Limits
 from service.http.request_body import BodyKind
 
@@ -22,12 +21,9 @@ from service.http.request_body import BodyKind
 _EXAMPLE_ROWS = 3
 #: The media type of a body whose first bytes determine its kind.
 ANY_FILE = "application/octet-stream"
-_ANY_FILE = "Any of the others; the first bytes determine which."
-_PNG = (
-    f"One image, of exactly the model's size unless `resize` is true, and then of at most {MAX_PIXELS_IN:,} "
-    "pixels, which is 256 × 256. The orientation of EXIF is applied, and the size is that of the upright "
-    "image."
-)
+_ANY_FILE = "A file of any of the other types; the first bytes determine which."
+#: Names in a schema and in `encoding` of a form's files.
+_PICTURE_TYPES = "image/png, image/jpeg, image/webp"
 
 
 def request_body(
@@ -41,21 +37,83 @@ def request_body(
         model: The model of the example.
         components: Receives the body and its schemas.
     """
-    content: Schema = {}
-    for kind in operation.bodies:
-        if kind is BodyKind.JSON:
-            content[kind.media_type] = _json(operation, limits, model, components)
-        elif kind is BodyKind.PNG:
-            content[kind.media_type] = {"schema": binary(kind.media_type, _PNG)}
-        elif kind is BodyKind.NPY:
-            content[kind.media_type] = {"schema": binary(kind.media_type, operation.arrays[0].as_npy)}
-        else:
-            content[kind.media_type] = {"schema": binary(kind.media_type, _as_npz(operation))}
-    if any(kind is not BodyKind.JSON for kind in operation.bodies):
+    content: Schema = {
+        kind.media_type: _of_kind(kind, operation, limits, model, components) for kind in operation.bodies
+    }
+    if any(kind not in (BodyKind.JSON, BodyKind.FORM) for kind in operation.bodies):
         # Last, because some generators have one type for all files, and send the last media type for it.
         content[ANY_FILE] = {"schema": binary(ANY_FILE, _ANY_FILE)}
     body = {"required": operation.is_body_required, "content": content}
     return components.add("requestBodies", operation.name, body)
+
+
+def _of_kind(
+    kind: BodyKind,
+    operation: Operation[Any, Any],
+    limits: Limits,
+    model: ExampleModel,
+    components: Components,
+) -> Schema:
+    """The media type object."""
+    match kind:
+        case BodyKind.JSON:
+            return _json(operation, limits, model, components)
+        case BodyKind.FORM:
+            return _form(operation, limits, components)
+        case BodyKind.NPY:
+            described = operation.arrays[0].as_npy
+        case BodyKind.NPZ:
+            described = _as_npz(operation)
+        case BodyKind.ZIP:
+            described = _as_zip(operation)
+        case _:
+            described = _picture(limits)
+    return {"schema": binary(kind.media_type, described)}
+
+
+def _picture(limits: Limits) -> str:
+    most = limits.max_picture_pixels
+    return (
+        f"One image, of exactly the model's size unless `resize` or `fit` is set, and of at most {most:,} "
+        "pixels (`max_picture_pixels` of GET /limits). The orientation of EXIF is applied, and the size is "
+        "that of the upright image. An animation is rejected."
+    )
+
+
+def _as_zip(operation: Operation[Any, Any]) -> str:
+    company = "".join(f", and `{array.name}.npy`" for array in operation.company)
+    return (
+        f"PNG, JPEG and WebP files{company}, one image for each picture in the order of the archive. Folders "
+        f"and hidden files are ignored. {_as_npz(operation)}"
+    )
+
+
+def _form(operation: Operation[Any, Any], limits: Limits, components: Components) -> Schema:
+    """A form: pictures under any name, arrays as npy files, parameters as text."""
+    pictures: Schema = {
+        "type": "array",
+        "items": {"type": "string", "format": "binary"},
+        "minItems": operation.rows or 1,
+        "maxItems": operation.rows or limits.max_images,
+        "description": f"One file for each image: PNG, JPEG or WebP. {_picture(limits)} Or one npy file.",
+    }
+    files: dict[str, Schema] = {
+        array.name: {"type": "string", "format": "binary", "description": f"An npy file. {array.as_npy}"}
+        for array in (*operation.arrays[1:], *operation.company)
+    }
+    required = [array.name for array in operation.company]
+    if len(operation.arrays) == 1 and operation.is_body_required:
+        required = [operation.arrays[0].name, *required]
+    parameters = parameter_schemas(operation.body, limits, components)
+    properties = {operation.arrays[0].name: pictures, **files, **parameters}
+    name = f"{pascal(operation.name)}Form"
+    return {
+        "schema": components.add("schemas", name, {"title": name, **_object(properties, required)}),
+        "encoding": {
+            operation.arrays[0].name: {"contentType": _PICTURE_TYPES},
+            **{name: {"contentType": BodyKind.NPY.media_type} for name in files},
+        },
+    }
 
 
 def binary(media_type: str, description: str) -> Schema:

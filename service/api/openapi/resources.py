@@ -11,9 +11,9 @@ from service.api.openapi.examples import ExampleModel, example_document
 from service.api.openapi.headers import ALWAYS, header_references
 from service.api.openapi.parameters import path_parameter
 from service.api.openapi.problem_responses import EVERYWHERE, ProblemResponses
-from service.api.resource import PathParameter, Resource
+from service.api.resource import JSON, PathParameter, Resource
 from service.api.schema import Components, Schema
-from service.http.document import COMPONENT, Document
+from service.http.document import Document
 
 #: Probes accept any host.
 _OF_PROBES = "operation"
@@ -35,7 +35,7 @@ class ResourcePaths:
         self._components = components
 
     def of(self, resource: Resource, *, example: Document | None = None) -> Schema:
-        """The path, without a body.
+        """The path.
 
         Args:
             resource: The resource.
@@ -49,13 +49,16 @@ class ResourcePaths:
             "summary": resource.summary,
             **({"description": resource.description} if resource.description else {}),
             "parameters": [self._parameter(each) for each in resource.parameters],
+            **({"requestBody": self._body(resource)} if resource.body else {}),
             "responses": {
                 "200": {
                     "description": _sentence(resource.summary),
                     "headers": header_references((*ALWAYS, *resource.headers)),
                     "content": content,
                 },
-                **self._problems.of((*resource.problems, *everywhere)),
+                **self._problems.of(
+                    (*resource.problems, *everywhere), open_inference=resource.is_open_inference
+                ),
             },
             **({"description": resource.note} if resource.note else {}),
         }
@@ -64,16 +67,24 @@ class ResourcePaths:
     def _content(self, answer: type[Document] | Schema, example: Document | None) -> Schema:
         """The media type object."""
         if isinstance(answer, dict):
-            schema = {key: value for key, value in answer.items() if key not in (COMPONENT, "examples")}
-            if (name := answer.get(COMPONENT)) is not None:
-                schema = self._components.add("schemas", name, {"title": name, **schema})
-            return {"schema": schema, "example": answer["examples"][0]}
+            schema = {key: value for key, value in answer.items() if key != "examples"}
+            return {"schema": self._components.named(schema), "example": answer["examples"][0]}
         schema = self._components.of(answer)
         value: Any = example_document(self._components.parts("schemas"), schema)
         return {"schema": schema, "example": example.model_dump(mode="json") if example else value}
 
+    def _body(self, resource: Resource) -> Schema:
+        content: Schema = {
+            media: {"schema": self._components.named(schema)} for media, schema in resource.body.items()
+        }
+        if resource.body_example is not None:
+            content[JSON]["example"] = resource.body_example
+        return {"required": not resource.is_body_optional, "content": content}
+
     def _parameter(self, parameter: PathParameter) -> Schema:
-        example = self._model.name if parameter.example is None else parameter.example
+        example = parameter.example
+        if example is None:
+            example = self._model.name + parameter.example_suffix
         return path_parameter(parameter.name, parameter.description, parameter.schema, example)
 
 

@@ -108,6 +108,7 @@ def _reload(app_state: AppState, name: str) -> ReloadReport:
     """The store's versions of one name, loaded in this process; previously loaded ones stay."""
     registry = app_state.registry
     before = _labels(registry, name)
+    registry.allow(name)
     app_state.load_all()
     after = _labels(registry, name)
     refused = (*app_state.failures(), *app_state.ignored())

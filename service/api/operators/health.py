@@ -13,12 +13,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.api.readiness import require_ready
 from service.api.resource import JSON, Resource, text
 from service.api.responses import document_response
 from service.api.routing import route
 from service.app_state import AppState
 from service.http.document import Document
-from service.http.problems import ProblemError
 from service.observability.metrics import CONTENT_TYPE
 
 
@@ -85,16 +85,7 @@ class HealthRoutes:
 
     async def readyz(self, _: Request) -> Response:
         """Evidence, not a constant: the golden vectors of the default model agreed when it was loaded."""
-        lifecycle = self._app_state.lifecycle
-        if lifecycle.draining:
-            raise ProblemError(
-                "shutting-down", "The server received the signal to stop and accepts no new work."
-            )
-        if not lifecycle.loaded:
-            raise ProblemError("not-ready", "The models are being loaded and checked. Try again in a second.")
-        readiness = self._app_state.registry.readiness()
-        if not readiness.ready:
-            raise ProblemError("not-ready", f"{readiness.reason} {readiness.remedy}")
+        readiness = require_ready(self._app_state)
         return document_response(Ready(status="ready", reason=readiness.reason))
 
     async def metrics(self, _: Request) -> Response:

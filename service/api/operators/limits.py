@@ -10,7 +10,9 @@ from starlette.routing import Route
 
 from service.api.operators.limits_table import LimitTable
 from service.api.resource import JSON, Resource
+from service.api.responses import document_response
 from service.api.routing import route
+from service.http.caching import Reuse
 
 LIMITS: Final = Resource(
     path="/limits",
@@ -36,4 +38,4 @@ class LimitRoutes:
 
     async def limits(self, _: Request) -> Response:
         """Every limit with its value and unit."""
-        return Response(self._body, media_type=JSON)
+        return document_response(self._body, reuse=Reuse.ASKING)

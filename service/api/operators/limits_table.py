@@ -17,9 +17,11 @@ from pydantic import WithJsonSchema
 from model_store.manifest import MAX_LABEL_CHARACTERS
 from service.api.limit import FixedLimit, Number
 from service.api.native.table import OPERATIONS
+from service.api.open_inference.rest_request import MAX_ID_CHARACTERS, MAX_PARAMETERS, MAX_TENSORS
 from service.api.operation import Operation
 from service.api.parameters import MAX_SEED, Drawing
-from service.codecs.images import MAX_PIXELS_IN
+from service.api.request_images import PICTURES_AT_MOST
+from service.codecs.images import MAX_SIDE_PIXELS
 from service.codecs.strict_json import MAX_LEVELS
 from service.engine import LARGEST_SPAN, LARGEST_TEMPERATURE, LATENT_BOUND
 from service.http.document import Document
@@ -109,19 +111,30 @@ _TABLE: Final[tuple[_Set | FixedLimit, ...]] = (
         "not run any more",
         ("deadline-exceeded",),
     ),
-    _Set("max_body_bytes", "a request body, declared or counted", "refused", ("body-too-large",)),
+    _Set(
+        "max_body_bytes",
+        "a request body, declared or counted; under /v2 also after decompression",
+        "refused",
+        ("body-too-large",),
+    ),
     _Set(
         "max_buffered_bytes",
         "all request bodies together",
         "refused, with the time to come back",
         ("too-busy",),
     ),
-    _Set("max_png_pixels", "a PNG that is drawn", "refused", ("invalid-value",)),
+    _Set("max_png_pixels", "a PNG, JPEG or WebP that is drawn", "refused", ("invalid-value",)),
     FixedLimit(
-        "max_png_pixels_in",
-        MAX_PIXELS_IN,
+        "max_side_pixels",
+        MAX_SIDE_PIXELS,
         "pixels",
-        "a PNG that is sent with resize=true",
+        "a side of a JPEG or WebP that is drawn",
+        "refused",
+        ("invalid-value",),
+    ),
+    _Set(
+        "max_picture_pixels",
+        f"a picture that is sent; all of one request together, {PICTURES_AT_MOST} times as many",
         "refused before it is unpacked",
         ("invalid-value",),
     ),
@@ -153,6 +166,23 @@ _TABLE: Final[tuple[_Set | FixedLimit, ...]] = (
         "lists and objects within one another in a JSON body",
         "refused",
         ("malformed-body",),
+    ),
+    FixedLimit(
+        "max_inference_tensors",
+        MAX_TENSORS,
+        "tensors",
+        "inputs, and outputs, of a request under /v2",
+        "refused",
+    ),
+    FixedLimit(
+        "max_inference_parameters",
+        MAX_PARAMETERS,
+        "parameters",
+        "parameters of a request under /v2",
+        "refused",
+    ),
+    FixedLimit(
+        "max_inference_id_characters", MAX_ID_CHARACTERS, "characters", "id of a request under /v2", "refused"
     ),
     FixedLimit("max_query_bytes", MAX_QUERY_BYTES, "bytes", "a query", "refused", ("invalid-parameter",)),
     FixedLimit(
@@ -194,6 +224,12 @@ _TABLE: Final[tuple[_Set | FixedLimit, ...]] = (
         "connections open at a time; those beyond get only probes and metrics",
         "refused, and closed",
         ("too-many-connections",),
+    ),
+    _Set(
+        "max_grpc_calls",
+        "gRPC calls answered at a time, and open streams, without health checks",
+        "refused, with the time to come back",
+        ("too-busy",),
     ),
     _Set("shutdown_grace_s", "running requests after SIGTERM", "ended", ("shutting-down",)),
     _Set(

@@ -6,25 +6,24 @@ and a query is ignored, because links collect them (`/?utm_source=…`).
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.api.pages.docs_page import CONTENT_SECURITY_POLICY, PAGE
 from service.api.resource import JSON, PathParameter, Resource, text
 from service.api.responses import document_response
 from service.api.routing import route
 from service.api.schema import reference
 from service.app_state import AppState
-from service.http.document import COMPONENT
+from service.http.caching import Reuse
+from service.http.document import COMPONENT, json_bytes
 from service.http.headers import joined_header
 from service.http.negotiation import Format, choose_format
 from service.http.problem_documents import ProblemRow, problem_row, problem_table
@@ -42,10 +41,11 @@ Draw
   curl '{url}/sample?n=2&seed=7'
   curl -H 'Content-Type: application/json' -d '{{"n": 2, "seed": 7}}' {url}/sample
 {by_label}
-Send images: JSON, PNG or npy
+Send images: JSON, PNG, JPEG, WebP or npy
   curl -o digit.png '{url}/sample.png?seed=7'
   curl -H 'Content-Type: image/png' --data-binary @digit.png {url}/reconstruct.txt
   curl -H 'Content-Type: image/png' --data-binary @digit.png {url}/encode
+  curl -F images=@digit.png -F images=@digit.png '{url}/encode?fit=mnist&invert=auto'
   curl -o digits.npy '{url}/sample.npy?n=5&seed=7'
   curl -H 'Content-Type: application/x-npy' --data-binary @digits.npy '{url}/reconstruct.txt?sample=true'
 
@@ -73,45 +73,10 @@ Look around
   curl {url}/problems
 
 {url}/docs describes every body, parameter, status and header.
-A suffix (.json .png .npy .npz .txt) or an Accept header chooses the form; ?model= chooses the model.
+A suffix (.json .png .jpg .webp .npy .npz .txt) or an Accept header chooses the form.
+?model= chooses the model.
 """
 
-_PAGE = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>vae-service</title>
-<link rel="stylesheet" href="docs/swagger-ui.css">
-<link rel="icon" href="data:,">
-</head>
-<body>
-<div id="swagger-ui"></div>
-<script src="docs/swagger-ui-bundle.js"></script>
-<script>{script}</script>
-</body>
-</html>
-"""
-_SCRIPT = (
-    "SwaggerUIBundle({url:'openapi.json',dom_id:'#swagger-ui',deepLinking:true,"
-    "presets:[SwaggerUIBundle.presets.apis],layout:'BaseLayout',validatorUrl:null});"
-)
-_SCRIPT_HASH = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
-#: Scripts from here only, the inline one by its digest; the interface sets styles inline and draws its icons
-#: from data: addresses; requests and everything else go only to this server.
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        f"script-src 'self' 'sha256-{_SCRIPT_HASH}'",
-        "style-src 'self' 'unsafe-inline'",
-        "img-src 'self' data: blob:",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    )
-)
 _ASSETS = {
     "swagger-ui.css": "text/css; charset=utf-8",
     "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
@@ -124,7 +89,7 @@ HELP_PAGE: Final = Resource(
     tag="people",
     summary="Working commands.",
     description="Commands to paste, for the address of the request.",
-    answer={"text/plain": text("A variational autoencoder behind HTTP. Default model: mnist\n")},
+    answer={"text/plain": text(HELP.partition("{model}")[0] + "mnist\n\nDraw\n  curl …")},
 )
 DOCS: Final = Resource(
     path="/docs",
@@ -132,7 +97,7 @@ DOCS: Final = Resource(
     tag="people",
     summary="This page.",
     description="The document as a page, which loads nothing from other servers.",
-    answer={"text/html": text("<!DOCTYPE html>\n")},
+    answer={"text/html": text("<!DOCTYPE html>…")},
 )
 OPENAPI: Final = Resource(
     path="/openapi.json",
@@ -156,7 +121,7 @@ PROBLEM_TABLE: Final = Resource(
     summary="Every problem.",
     description="Status, code, meaning and remedy, as text. With `Accept: application/json`, the same as "
     "JSON: an object whose `problems` are the documents of `/problems/{code}`.",
-    answer={"text/plain": text("404  unknown-path              No endpoint has this path.\n")},
+    answer={"text/plain": text("\n".join(table_text().splitlines()[:2]) + "\n")},
     problems=("form-not-available",),
 )
 PROBLEM: Final = Resource(
@@ -187,6 +152,7 @@ class HelpAndDocsRoutes:
         return [
             *route(HELP_PAGE.path, self.help),
             *route(DOCS.path, self.docs),
+            *route("/docs/", self.docs_without_slash),
             *route("/docs/{asset}", self.asset),  # part of a page, and of no interface
             *route(OPENAPI.path, self.openapi),
             *route(PROBLEM_TABLE.path, self.problems),
@@ -195,6 +161,7 @@ class HelpAndDocsRoutes:
 
     async def help(self, request: Request) -> Response:
         """Text with working commands, for the address that the client used."""
+        self._app_state.address.report_ignored(request.scope)
         model = self._app_state.registry.peek(None)
         text = HELP.format(
             url=base_url(request),
@@ -203,15 +170,21 @@ class HelpAndDocsRoutes:
             zeros=[0] * (model.latent_size if model else 1),
             by_label=_by_label(base_url(request), model.labels) if model else "",
         )
-        return Response(text, media_type="text/plain")
+        return document_response(text.encode(), "text/plain", reuse=Reuse.ASKING)
 
-    async def docs(self, _: Request) -> Response:
+    async def docs(self, request: Request) -> Response:
         """The page of Swagger UI, whose script this server provides."""
-        return Response(
-            _PAGE.format(script=_SCRIPT),
-            media_type="text/html",
+        self._app_state.address.report_ignored(request.scope)
+        return document_response(
+            PAGE.encode(),
+            "text/html",
+            reuse=Reuse.ASKING,
             headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Referrer-Policy": "no-referrer"},
         )
+
+    async def docs_without_slash(self, _: Request) -> Response:
+        """To /docs. The address is relative, so that it stays behind the prefix of any proxy."""
+        return Response(status_code=307, headers={"Location": "../docs"})
 
     async def asset(self, request: Request) -> Response:
         """Two files, looked up by name: a path never leads to the disk.
@@ -223,30 +196,31 @@ class HelpAndDocsRoutes:
         if name not in _ASSETS:
             raise ProblemError("unknown-path", "Only the files of GET /docs are here.")
         data = await self._app_state.pool.run((self._assets / name).read_bytes)
-        return Response(
-            data, headers={"Content-Type": _ASSETS[name], "Cache-Control": "public, max-age=86400"}
-        )
+        return document_response(data, _ASSETS[name], reuse=Reuse.FILE)
 
     async def openapi(self, request: Request) -> Response:
         """The OpenAPI document."""
         document = self._document(prefix_of(request.scope))
-        return Response(orjson.dumps(document), media_type=JSON)
+        return document_response(json_bytes(document), reuse=Reuse.ASKING)
 
     async def problems(self, request: Request) -> Response:
         """The table of problems, as text for people and as JSON for programs that request it."""
         accept = joined_header(request.scope, b"accept")
         if choose_format(suffix=None, accept=accept, forms=(Format.TEXT, Format.JSON)) is Format.TEXT:
             text = table_text(prefix_of(request.scope))
-            return Response(text, media_type="text/plain", headers={"Vary": "Accept"})
+            return document_response(
+                text.encode(), "text/plain", reuse=Reuse.ASKING, headers={"Vary": "Accept"}
+            )
         table = problem_table(prefix=prefix_of(request.scope))
-        return document_response(table, headers={"Vary": "Accept"})
+        return document_response(table, reuse=Reuse.ASKING, headers={"Vary": "Accept"})
 
     async def problem(self, request: Request) -> Response:
         """The document behind the `type` of a problem body."""
         kind = PROBLEMS.get(request.path_params["code"])
         if kind is None:
             raise ProblemError("unknown-path", "No problem has that code; GET /problems lists them.")
-        return document_response(problem_row(kind, prefix=prefix_of(request.scope)))
+        row = problem_row(kind, prefix=prefix_of(request.scope))
+        return document_response(row, reuse=Reuse.ASKING)
 
 
 def _by_label(url: str, labels: Sequence[str]) -> str:

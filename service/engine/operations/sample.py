@@ -10,7 +10,10 @@ Sample i of a seed is the same for every n, in every process and after every res
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from service.engine.operations.arrays import Float32Array
 from service.engine.operations.encoder_decoder import EncoderDecoder, decode_valid
@@ -77,6 +80,21 @@ def plan_sample(
     validate_count(n, max_batch=max_images)
     chosen = new_seed() if seed is None else validate_seed(seed)
     return SamplePlan(density, chosen, validate_temperature(temperature))
+
+
+def latents_of_seeds(plan: SamplePlan, seeds: Sequence[int]) -> Float32Array:
+    """Row i is row 0 of the draw with seed `seeds[i]`: the z of `sample(n=1, seed=seeds[i])`.
+
+    Args:
+        plan: Density and temperature; its own seed has no effect.
+        seeds: At least one, each 0 … 2⁵³ - 1.
+
+    Raises:
+        InvalidInput: A seed is out of its range.
+    """
+    return np.concatenate(
+        [replace(plan, seed=validate_seed(seed)).latents(first_row=0, rows=1) for seed in seeds]
+    )
 
 
 async def sample(

@@ -14,6 +14,10 @@ rows runs in slices, and returns to the end of the queue after each. So it delay
 quantum per worker, and they cannot delay it for ever. Its slices may run on several workers at once. A slice
 never joins a run of small requests, which would wait for its rows too; the last rows of a large request, if
 few enough, do.
+
+A priority moves the arrival of a request by some tenths of a second (`call.priority_head_start_s`), so it
+cannot starve others. It applies until the first rows of a request run. Later rows take their turn like any
+other's: a large request of the highest priority delays small ones by no more than a large one without any.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ from numpy.typing import NDArray
 from service.engine.errors import CallerDisconnected, DeadlineExceeded, EngineStopped, InferenceFailed
 from service.engine.observer import EngineObserver
 from service.engine.runtime.batch_invariance import FULL, BatchInvariantGraph
-from service.engine.runtime.call import Call
+from service.engine.runtime.call import Batch, Call
 from service.engine.runtime.worker_pool import WorkerPool
 
 #: Longest estimated run that may occupy the event loop.
@@ -47,8 +51,8 @@ Arrays = tuple[NDArray[np.float32], ...]
 class _Job:
     """The rows of one call, and the outputs so far."""
 
-    __slots__ = ("call", "count", "finished", "future", "loop", "outputs", "rows", "run_s", "submitted_s",
-                 "taken", "waited_s")  # fmt: skip
+    __slots__ = ("call", "count", "finished", "future", "loop", "outputs", "rank_s", "rows", "run_s",
+                 "submitted_s", "taken", "waited_s")  # fmt: skip
 
     def __init__(self, rows: NDArray[np.float32], call: Call, submitted_s: float) -> None:
         self.rows = rows
@@ -57,6 +61,7 @@ class _Job:
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Arrays] = self.loop.create_future()
         self.submitted_s = submitted_s
+        self.rank_s = submitted_s - call.head_start_s
         self.taken = 0  # rows; this and the next two are guarded by the pool's lock
         self.finished = 0
         self.outputs: Arrays = ()
@@ -111,7 +116,8 @@ class GraphQueue:
         jobs, self._arrived = self._arrived, []
         worker_pool = self._worker_pool
         with worker_pool.lock:
-            self._waiting.extend(jobs)
+            for job in jobs:
+                self._enqueue(job)
             self._rows_waiting += sum(job.count for job in jobs)
             estimate_s = self._graph.seconds(self._rows_waiting)
             is_quick = estimate_s <= INLINE_S and (
@@ -133,6 +139,17 @@ class GraphQueue:
                 worker_pool.running -= 1
             batch.hand_out()
 
+    def _enqueue(self, job: _Job) -> None:
+        """Add a job behind all that rank before it, which is the end if no request has a priority."""
+        waiting = self._waiting
+        at = len(waiting)
+        while at and waiting[at - 1].rank_s > job.rank_s:
+            at -= 1
+        if at == len(waiting):
+            waiting.append(job)
+        else:
+            waiting.insert(at, job)
+
     # Called by the workers, with the pool's lock held.
 
     def is_empty(self) -> bool:
@@ -144,7 +161,7 @@ class GraphQueue:
         return self._graph.seconds(self._rows_waiting)
 
     def take(self) -> _Batch | None:
-        """Up to a quantum of wanted rows, in the order of arrival.
+        """Up to a quantum of wanted rows, by rank: in the order of arrival, but for priorities.
 
         A call with more rows than a quantum begins a batch, or waits for the next one.
         """
@@ -163,7 +180,8 @@ class GraphQueue:
                 room -= size
                 batch.add(job, size, now_s)
                 if job.taken < job.count:
-                    self._waiting.append(job)
+                    job.rank_s = now_s
+                    self._enqueue(job)
             else:
                 batch.failed.append((job, error))
             self._rows_waiting -= size
@@ -293,6 +311,8 @@ class _Batch:
         at = 0
         for job, first, last in slices:
             size = last - first
+            if job.call.batches is not None:
+                job.call.batches.append(Batch(rows=len(outputs[0]), calls=len(slices), run_s=run_s))
             self._store(job, first, tuple(output[at : at + size] for output in outputs), run_s)
             at += size
         queue._observer.run(

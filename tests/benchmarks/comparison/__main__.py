@@ -4,6 +4,7 @@
     make bench ARGS=--quick             everything once, briefly; its figures mean little
     make bench ARGS=--write-readme      and into tests/benchmarks/README.md
     make bench ARGS=split               intra-op threads against parallel runs
+    make bench ARGS=grpc                server CPU of calls of gRPC, beside npy over HTTP
 
 Exit codes: 0 all that was measured met its bar; 1 something did not; 2 wrong usage; 69 wrk is missing.
 """
@@ -19,6 +20,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+from comparison.grpc_cost import measure_grpc
 from comparison.pair import bundled_pair, mlp_pair
 from comparison.rounds import Figures, Plan, capture_answers, find_best, measure_rounds
 from comparison.split import measure_split
@@ -43,6 +45,10 @@ def main() -> int:
         if given.what == "split":
             print(measure_split(pairs, rounds=given.rounds or 3, window_s=given.window_s or 1.0, say=_say))
             return 0
+        if given.what == "grpc":
+            text, met = measure_grpc(pairs, rounds=given.rounds or 5, requests=400, say=_say)
+            print(text)
+            return 0 if met else 1
         plan = _plan(given)
         figures = Figures()
         systems = _systems(given.systems, figures)
@@ -71,7 +77,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", nargs="?", choices=("compare", "split"), default="compare")
+    parser.add_argument("what", nargs="?", choices=("compare", "split", "grpc"), default="compare")
     parser.add_argument("--quick", action="store_true", help="one short round; says only whether it works")
     parser.add_argument("--rounds", type=int, help=f"default {Plan.rounds}")
     parser.add_argument("--window-s", type=float, help=f"of one figure, default {Plan.window_s:g}")

@@ -22,6 +22,20 @@ from model_store import ModelStore
 REPOSITORY = Path(__file__).resolve().parents[3]
 BATCH = 64
 _HIDDEN, _LATENTS = 500, 20
+#: The JSON of a batch in the binary extension; the outputs are bytes as well.
+MANY_V2 = json.dumps(
+    {
+        "inputs": [
+            {
+                "name": "x",
+                "shape": [BATCH, 1, 28, 28],
+                "datatype": "FP32",
+                "parameters": {"binary_data_size": BATCH * 784 * 4},
+            }
+        ],
+        "parameters": {"binary_data_output": True},
+    }
+).encode()
 
 
 @dataclass(frozen=True)
@@ -50,6 +64,11 @@ class Pair:
     @property
     def many(self) -> Path:
         return self.home / "many.npy"
+
+    @property
+    def many_v2(self) -> Path:
+        """The same as a request of the Open Inference Protocol: `MANY_V2`, and then the bytes."""
+        return self.home / "many-v2.bin"
 
 
 def pixels(count: int) -> NDArray[np.float32]:
@@ -104,6 +123,7 @@ def _pair(name: str, title: str, store: Path, home: Path, *, latent_size: int | 
     out = io.BytesIO()
     np.save(out, pixels(BATCH))
     pair.many.write_bytes(out.getvalue())
+    pair.many_v2.write_bytes(MANY_V2 + pixels(BATCH).tobytes())
     return pair
 
 

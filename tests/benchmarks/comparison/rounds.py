@@ -16,12 +16,26 @@ from dataclasses import dataclass, field
 from comparison.pair import BATCH, Pair
 from comparison.processes import Started
 from comparison.raw import run_raw
-from comparison.systems import ASGI, ONE_THREAD, OURS, TUTORIAL, System, Variant, ask, npy_batch, sample_png
+from comparison.systems import (
+    ASGI,
+    ONE_THREAD,
+    OURS,
+    TUTORIAL,
+    System,
+    Variant,
+    ask,
+    npy_batch,
+    sample_png,
+    v2_batch,
+    v2_one,
+)
 from comparison.wrk import Question, run_wrk
 
 RAW = "raw onnxruntime"
 SAMPLE = "sample png 1"
 BATCHES = "encode npy 64"
+V2_ONE = "v2 json 32"
+V2_BATCHES = "v2 binary 64"
 AS_SHOWN = "encode json in one process"
 #: Purpose of what is measured with one process and one thread for the model, whatever else would be faster.
 ONE = "one thread"
@@ -88,6 +102,9 @@ def _measures(system: System, pair: Pair, plan: Plan) -> list[_Measure]:
     if system.name in (OURS, ASGI):
         found.append(_Measure(SAMPLE, "alone", sample_png(), 1))
         found.append(_Measure(BATCHES, ONE, npy_batch(pair), _BATCH_CONCURRENCY))
+    if system.name == OURS:
+        found.append(_Measure(V2_BATCHES, ONE, v2_batch(pair), _BATCH_CONCURRENCY))
+        found.append(_Measure(V2_ONE, "many", v2_one(pair), 32))
     if system.name == TUTORIAL:
         found.append(_Measure(AS_SHOWN, ONE, system.encode(pair), 32))
     return found

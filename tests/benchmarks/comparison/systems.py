@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from comparison.pair import REPOSITORY, Pair, expected_mu
+from comparison.pair import MANY_V2, REPOSITORY, Pair, expected_mu
 from comparison.processes import Started, free_ports, started
 from comparison.wrk import Question
 
@@ -118,6 +118,8 @@ def ask(port: int, question: Question) -> tuple[int, bytes]:
     headers = {"Accept": question.accept}
     if question.content_type:
         headers["Content-Type"] = question.content_type
+    if question.json_bytes is not None:
+        headers["Inference-Header-Content-Length"] = str(question.json_bytes)
     body = None if question.body is None else question.body.read_bytes()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
@@ -150,6 +152,20 @@ def npy_batch(pair: Pair) -> Question:
         accept="application/x-npz",
         content_type="application/x-npy",
         body=pair.many,
+    )
+
+
+def v2_one(pair: Pair) -> Question:
+    """One image as JSON, by the Open Inference Protocol."""
+    path = "/v2/models/mnist-encoder/infer"
+    return Question("POST", path, content_type="application/json", body=pair.one_v2)
+
+
+def v2_batch(pair: Pair) -> Question:
+    """A batch as bytes, by the Open Inference Protocol."""
+    path = "/v2/models/mnist-encoder/infer"
+    return Question(
+        "POST", path, content_type="application/octet-stream", body=pair.many_v2, json_bytes=len(MANY_V2)
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from comparison.rounds import AS_SHOWN, BATCHES, RAW, SAMPLE, Figures, encode_at
+from comparison.rounds import AS_SHOWN, BATCHES, RAW, SAMPLE, V2_BATCHES, V2_ONE, Figures, encode_at
 from comparison.systems import ASGI, OURS, TUTORIAL
 
 BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
@@ -49,6 +49,13 @@ BARS = {
         "One image as JSON, 32 connections, requests/s ÷ the best other model server's", "≥", {"mlp": 2,
         "bundled": 1.5}, "×"
     ),
+    "v2_batches": Bar(
+        "Batches of 64 under /v2 as bytes, requests/s ÷ as npy", "≥", {"mlp": 0.97, "bundled": 0.97}
+    ),
+    "v2_json": Bar(
+        "One image as JSON under /v2, 32 connections, requests/s ÷ native JSON's", "≥",
+        {"mlp": 0.85, "bundled": 0.85},
+    ),
     "alone": Bar(
         "One connection, JSON `/encode`: p50 − (bare ASGI app's + raw session's)", "≤",
         {"mlp": 0.35, "bundled": 0.35}, " ms",
@@ -86,6 +93,8 @@ def judged(figures: Figures, pair: str) -> dict[str, float | None]:
         "tutorial": _ratio(our_json, [median(TUTORIAL, json_32, "per_s")]),
         "as_shown": _ratio(our_json, [median(TUTORIAL, AS_SHOWN, "per_s")]),
         "others": _ratio(our_json, [median(name, json_32, "per_s") for name in _others(figures, pair)]),
+        "v2_batches": _ratio(median(OURS, V2_BATCHES, "per_s"), [batches]),
+        "v2_json": _ratio(median(OURS, V2_ONE, "per_s"), [our_json]),
         "alone": above_the_floor(encode_at(1)),
         "alone_png": above_the_floor(SAMPLE),
         "tail": median(OURS, json_32, "tail"),

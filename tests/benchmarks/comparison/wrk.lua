@@ -1,11 +1,13 @@
 -- One request over and over, and the result as one line of JSON.
--- Arguments: method, path, Content-Type or "-", Accept, file of the body or "-".
+-- Arguments: method, path, Content-Type or "-", Accept, file of the body or "-",
+-- Inference-Header-Content-Length or "-".
 local data
 
 function init(args)
   local headers = { ["Accept"] = args[4] }
   local body = nil
   if args[3] ~= "-" then headers["Content-Type"] = args[3] end
+  if args[6] ~= "-" then headers["Inference-Header-Content-Length"] = args[6] end
   if args[5] ~= "-" then
     local file = assert(io.open(args[5], "rb"))
     body = file:read("*a")

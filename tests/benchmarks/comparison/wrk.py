@@ -24,6 +24,8 @@ class Question:
     accept: str = "application/json"
     content_type: str | None = None
     body: Path | None = None
+    json_bytes: int | None = None
+    """Length of the JSON before the tensors of the Open Inference Protocol."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ def run_wrk(question: Question, port: int, *, concurrency: int, window_s: float)
         "--timeout", "10s", "--script", str(_SCRIPT), f"http://127.0.0.1:{port}{question.path}", "--",
         question.method, question.path, question.content_type or _NONE, question.accept,
         _NONE if question.body is None else str(question.body),
+        _NONE if question.json_bytes is None else str(question.json_bytes),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=window_s + 60, check=False)
     return read_result(done.stdout, done.stderr)

@@ -130,4 +130,4 @@ def test_connection_goes_on_after_head(server: Running, target: bytes) -> None:
     assert first.startswith(b"HTTP/1.1 404 " if target == b"/nowhere" else b"HTTP/1.1 200 ")
     assert b"\r\ntransfer-encoding:" not in first
     assert rest.startswith(b"HTTP/1.1 200 ")
-    assert rest.endswith(b'{"status":"alive"}')
+    assert rest.endswith(b'{"status":"alive"}\n')

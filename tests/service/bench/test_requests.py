@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 import pytest
+from pictures_in import decode_png
 
-from service.api.request_images import decode_png
 from service.bench.requests import (
     ModelFacts,
     Target,

@@ -6,9 +6,9 @@ import io
 
 import numpy as np
 import pytest
+from pictures_in import decode_png
 from PIL import Image
 
-from service.api.request_images import decode_png
 from service.codecs import InvalidValue, PictureTooLarge, braille, encode_png
 
 EMPTY = "\u2800"

@@ -9,9 +9,9 @@ from random import Random
 import numpy as np
 import png_reference
 import pytest
+from pictures_in import decode_png
 from png_reference import CHANNELS, KINDS, Picture
 
-from service.api.request_images import decode_png
 from service.codecs import MalformedBody
 
 #: No multiple of 8, so that rows end within a byte and the passes of Adam7 differ in size.

@@ -22,8 +22,10 @@ from service.engine import InferenceFailed, ModelRegistry
 from service.engine.runtime.batch_invariance import BatchInvariantGraph
 from service.http.connection import SCOPE_KEY, Connection
 from service.log_fields import fields
+from service.observability.access_log import AccessLog
 from service.observability.logs import JsonFormatter, TextFormatter
-from service.settings import Settings
+from service.observability.probes import PROBES
+from service.settings import AccessLogMode, Settings
 
 
 class Lines(logging.Handler):
@@ -243,12 +245,58 @@ def test_request_cancelled_while_the_server_stops_gets_503_and_otherwise_nothing
         assert api.run(cancelled(api)) == 503
 
 
-def test_access_log_can_be_turned_off(tiny_store: Path, log: Lines) -> None:
-    settings = Settings(model_store=tiny_store, threads=1, access_log=False)
-    with Caller(create_app(settings)) as api:
+@pytest.mark.parametrize(
+    ("mode", "logged"),
+    [
+        ("all", ["/livez", "/readyz", "/metrics", "/sample", "/nowhere", "/readyz 503"]),
+        ("no-probes", ["/sample", "/nowhere", "/readyz 503"]),
+        ("errors", ["/nowhere", "/readyz 503"]),
+        ("none", []),
+    ],
+)
+def test_access_log_has_the_requests_that_the_setting_chooses(
+    tiny_store: Path, log: Lines, mode: AccessLogMode, logged: list[str]
+) -> None:
+    """Probes came every two seconds and buried all other requests; a failed one explains a restart."""
+    with Caller(create_app(Settings(model_store=tiny_store, threads=1, access_log=mode))) as api:
         log.lines.clear()
-        api.get("/sample")
-    assert not [d for d in log.documents if d["event"] == "request"]
+        for target in ("/livez", "/readyz", "/metrics", "/sample", "/nowhere"):
+            api.get(target)
+        api.app.state.app_state.lifecycle.draining = True
+        assert api.get("/readyz").status == 503
+    found = [
+        f"{line['path']} 503" if line["status"] == 503 else line["path"]
+        for line in log.documents
+        if line["event"] == "request"
+    ]
+    assert found == logged
+
+
+def test_client_that_leaves_is_an_error_for_the_access_log(tiny_store: Path, log: Lines) -> None:
+    for mode, events in (("errors", ["client left"]), ("none", [])):
+        settings = Settings(model_store=tiny_store, threads=1, access_log=mode)
+        with Caller(create_app(settings)) as api:
+            log.lines.clear()
+            api.run(api.acall("POST", "/encode", body=[b'{"ima', b"ges"], leave_after=1))
+            assert [line["event"] for line in log.documents] == events
+
+
+@pytest.mark.parametrize(
+    ("route", "status", "code", "included"),
+    [
+        ("/sample", 200, None, False),
+        ("/sample", 400, "malformed-body", True),
+        ("/sample", 200, "shutting-down", True),  # half a response
+        ("/encode", 0, None, True),  # no response at all
+        ("/livez", 200, None, False),
+        (None, 204, None, False),
+    ],
+)
+def test_access_log_of_errors_has_everything_that_failed(
+    route: str | None, status: int, code: str | None, included: bool
+) -> None:
+    is_probe = route in PROBES
+    assert AccessLog("errors").includes(is_probe=is_probe, status=status, code=code) is included
 
 
 def test_traceback_is_one_json_line() -> None:

@@ -12,7 +12,13 @@ from service.http.media_types import elements
 from service.http.negotiation import Format, choose_format
 from service.http.problems import ProblemError
 
-IMAGES = (Format.JSON, Format.PNG, Format.NPY, Format.NPZ, Format.TEXT)
+IMAGES = (
+    *(Format.JSON, Format.PNG, Format.JPEG, Format.WEBP),
+    *(Format.NPY, Format.NPZ, Format.TEXT),
+)
+SAFARI_IMG = (
+    "image/webp,image/avif,image/jxl,image/heic,video/*;q=0.8,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5"
+)
 CHROME = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8"
 CHROME_IMG = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"
 JAVA = "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"

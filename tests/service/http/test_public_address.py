@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-import shutil
-import subprocess
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 import pytest
 from http_calls import Answer, Caller
-from server_process import free_port, raw_answer, serving
+from server_process import raw_answer, serving
 
 from service.app import create_app
 from service.http.addresses import TrustedProxies
@@ -195,104 +189,6 @@ def test_root_path_that_may_be_one_of_ours_is_refused(tiny_store: Path, value: s
         create_app(Settings(model_store=tiny_store, threads=1, root_path=value))
 
 
-NGINX = """\
-pid {home}/pid;
-daemon off;
-worker_processes 1;
-error_log stderr;
-events {{}}
-http {{
-    access_log off;
-    proxy_max_temp_file_size 0;
-    client_body_temp_path {home}/body;
-    proxy_temp_path {home}/proxy;
-    fastcgi_temp_path {home}/fastcgi;
-    uwsgi_temp_path {home}/uwsgi;
-    scgi_temp_path {home}/scgi;
-    server {{
-        listen 127.0.0.1:{port};
-        location /silent/ {{ proxy_pass http://127.0.0.1:{backend}/; }}
-        location /told/ {{
-            proxy_pass http://127.0.0.1:{backend}/;
-            proxy_set_header Host $http_host;
-            proxy_set_header X-Forwarded-Prefix /told;
-        }}
-        location /vae/ {{ proxy_pass http://127.0.0.1:{backend}; proxy_set_header Host $http_host; }}
-    }}
-}}
-"""
-
-
-@contextlib.contextmanager
-def nginx(home: Path, *, backend: int) -> Iterator[str]:
-    """nginx before a server, and its address."""
-    port = free_port()
-    (home / "conf").write_text(NGINX.format(home=home, port=port, backend=backend))
-    with (home / "nginx.log").open("wb") as log:
-        process = subprocess.Popen(
-            ["nginx", "-p", str(home), "-c", str(home / "conf"), "-e", "stderr"], stdout=log, stderr=log
-        )
-    try:
-        begun = time.monotonic()
-        while True:
-            with contextlib.suppress(OSError):
-                fetch(f"http://127.0.0.1:{port}/vae/livez")
-                break
-            assert process.poll() is None, (home / "nginx.log").read_text()
-            assert time.monotonic() - begun < 60, (home / "nginx.log").read_text()
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
-
-
-def fetch(url: str) -> tuple[int, bytes]:
-    try:
-        with urllib.request.urlopen(url, timeout=30) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as refusal:
-        with refusal:
-            return refusal.code, refusal.read()
-
-
-@pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx (Debian: nginx-light)")
-def test_links_lead_back_through_a_real_nginx(tiny_store: Path, tmp_path: Path) -> None:
-    """It strips and says nothing, strips and says what, or passes the prefix on."""
-    arguments = ("--trusted-proxies", "127.0.0.1", "--root-path", "/vae")
-    with (
-        serving(tiny_store, tmp_path / "log", *arguments) as running,
-        nginx(tmp_path, backend=running.port) as public,
-    ):
-        for place in ("/told", "/vae"):
-            status, text = fetch(f"{public}{place}/")
-            commands = re.findall(r"curl '?(http://\S+?)'?$", text.decode(), re.MULTILINE)
-            assert (status, len(commands) > 5) == (200, True)
-            for url in commands:
-                assert url.startswith(f"{public}{place}/")
-                assert fetch(url)[0] == 200, url
-            _, refusal = fetch(f"{public}{place}/models/none")
-            assert fetch(urljoin(public, json.loads(refusal)["type"]))[0] == 200
-        for place in ("/told", "/vae", "/silent"):
-            location = f"{public}{place}/openapi.json"
-            (server,) = json.loads(fetch(location)[1])["servers"]
-            if place != "/silent":
-                assert fetch(urljoin(location, server["url"]).rstrip("/") + "/sample")[0] == 200
-            _, page = fetch(f"{public}{place}/docs")
-            for link in re.findall(r'(?:src|href)="(docs/[^"]+)"', page.decode()):
-                assert fetch(urljoin(f"{public}{place}/docs", link))[0] == 200
-        assert running.stop() == 0
-
-
-@pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx (Debian: nginx-light)")
-def test_document_works_behind_a_proxy_that_says_nothing(tiny_store: Path, tmp_path: Path) -> None:
-    with serving(tiny_store, tmp_path / "log") as running, nginx(tmp_path, backend=running.port) as public:
-        location = f"{public}/silent/openapi.json"
-        (server,) = json.loads(fetch(location)[1])["servers"]
-        assert fetch(urljoin(location, server["url"]).rstrip("/") + "/sample")[0] == 200
-        assert running.stop() == 0
-
-
 def test_what_never_became_a_request_has_the_prefix_too(tiny_store: Path, tmp_path: Path) -> None:
     arguments = ("--trusted-proxies", "127.0.0.1", "--root-path", "/vae")
     with serving(tiny_store, tmp_path / "log", *arguments) as running:
@@ -302,3 +198,62 @@ def test_what_never_became_a_request_has_the_prefix_too(tiny_store: Path, tmp_pa
             assert head.startswith(b"HTTP/1.1 400 ")
             assert json.loads(body)["type"] == f"{prefix}/problems/malformed-request"
         assert running.stop() == 0
+
+
+BROKEN = (b"/vae\r\n evil: 1", b"/vae\n evil: 1", b"/vae\revil: 1", b"/vae\x00evil", b"/vae\tevil")
+
+
+def test_line_break_in_the_header_begins_no_other_header(tiny_store: Path, tmp_path: Path) -> None:
+    with serving(tiny_store, tmp_path / "log", "--trusted-proxies", "127.0.0.1") as running:
+        for value in (
+            b"/vae\r\n evil: 1",
+            b"/vae\n evil: 1",
+            b"/vae\revil: 1",
+            b"/vae\x00evil",
+            b"/vae\tevil",
+        ):
+            for path in (b"/docs/", b"/nowhere", b"/"):
+                request = b"GET %b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n" % path
+                head, body = raw_answer(running, request + b"X-Forwarded-Prefix: " + value + b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 ")
+                assert b"evil" not in head.lower() + body, value
+        assert running.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("/models/", "Leave out the slash at the end: GET /models."),
+        ("/models/mnist/", "Leave out the slash at the end: GET /models/mnist."),
+        ("/sample.png/", "Leave out the slash at the end: GET /sample.png."),
+        ("/vae/sample", "If a proxy added /vae, the operator of the server sets VAE_ROOT_PATH=/vae."),
+        ("/a/b/models/mnist", "If a proxy added /a/b, the operator of the server sets VAE_ROOT_PATH=/a/b."),
+        ("/nowhere", ""),
+        ("/sample/more", ""),
+        ("/models/mnist/sample", ""),
+        ("/a/b/c/d/sample", ""),
+        ("//sample", ""),
+        ("/a b/sample", ""),
+        ("/<script>/sample", ""),
+        ("/" + "a" * 200 + "/sample", ""),
+    ],
+)
+def test_unknown_path_has_the_likely_reason(api: Caller, path: str, hint: str) -> None:
+    answer = api.get(quote(path))
+    assert (answer.status, answer.code) == (404, "unknown-path")
+    assert answer.json()["detail"] == f"No endpoint has this path. {hint}".rstrip()
+
+
+def test_slash_at_the_end_is_named_with_the_method_and_the_prefix(api: Caller, rooted: Caller) -> None:
+    refused = api.post("/encode/", b"{}").json()
+    assert refused["detail"].endswith("Leave out the slash at the end: POST /encode.")
+    refused = rooted.get("/vae/models/").json()
+    assert refused["detail"].endswith("Leave out the slash at the end: GET /vae/models.")
+    assert "ROOT_PATH" not in rooted.get("/vae/vae/sample").json()["detail"], "it is set"
+
+
+def test_docs_with_a_slash_lead_to_the_docs(api: Caller, rooted: Caller) -> None:
+    for caller, path in ((api, "/docs/"), (rooted, "/docs/"), (rooted, "/vae/docs/")):
+        answer = caller.get(path)
+        assert (answer.status, answer.headers["location"], answer.body) == (307, "../docs", b"")
+        assert caller.get(urljoin(path, answer.headers["location"])).status == 200

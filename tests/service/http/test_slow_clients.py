@@ -270,7 +270,7 @@ def test_stopping_server_answers_what_is_on_its_way_and_says_so(tiny_store: Path
 
 
 def test_forwarded_address_is_believed_of_trusted_proxies_only(tiny_store: Path, tmp_path: Path) -> None:
-    request = b"GET /livez HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 9.9.9.9\r\nConnection: close\r\n\r\n"
+    request = b"GET /models HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 9.9.9.9\r\nConnection: close\r\n\r\n"
     hosts = ["127.0.0.1"]
     with contextlib.suppress(OSError), socket.create_server(("::", 0), family=socket.AF_INET6):
         hosts.append("::")  # there, this client is ::ffff:127.0.0.1
@@ -286,5 +286,5 @@ def test_forwarded_address_is_believed_of_trusted_proxies_only(tiny_store: Path,
                 raw.sendall(request)
                 everything(raw)
             assert server.stop() == 0
-            line = next(line for line in reversed(server.log.splitlines()) if "/livez" in line)
+            line = next(line for line in reversed(server.log.splitlines()) if '"path":"/models"' in line)
             assert json.loads(line)["client"] == address

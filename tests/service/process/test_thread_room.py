@@ -13,7 +13,14 @@ from server_process import serving
 
 from model_store import default_store_root
 from service.engine import ThreadBudget, WorkerPool
-from service.process.thread_room import ThreadRoom, family_of, fit_threads, thread_room
+from service.process.thread_room import (
+    GRPC_THREADS,
+    OTHER_THREADS,
+    ThreadRoom,
+    family_of,
+    fit_threads,
+    thread_room,
+)
 from service.thread_pool import WorkPool, startable_now, started_executor
 
 CORES = ThreadBudget(128, "128 by CPU affinity; no cgroup quota")
@@ -101,6 +108,13 @@ def test_two_pools_in_each_process_fit_into_the_room(room: int, processes: int, 
         assert processes * 2 * budget.threads < room
     assert ("/pids.max" in budget.why) == (budget.threads < 128)
     assert fit_threads(CORES, room=None, processes=processes) == CORES
+
+
+def test_threads_of_grpc_leave_less_room_for_the_pools() -> None:
+    room = ThreadRoom(128, "1 of 128 by /pids.max")
+    without = fit_threads(CORES, room=room, processes=1).threads
+    with_grpc = fit_threads(CORES, room=room, processes=1, others=OTHER_THREADS + GRPC_THREADS).threads
+    assert with_grpc == without - GRPC_THREADS // 2
 
 
 @pytest.fixture

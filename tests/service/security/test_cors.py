@@ -53,8 +53,11 @@ def test_no_page_is_let_in_unless_it_is_set(api: Caller) -> None:
     assert answer.status == 200
     assert not [name for name in answer.headers if name.startswith("access-control")]
     refused = ask(api, PAGE)
-    assert refused.status == 204
+    assert (refused.status, refused.code) == (403, "origin-not-allowed")
+    assert refused.json()["detail"].startswith("VAE_CORS_ORIGINS is not set")
     assert not [name for name in refused.headers if name.startswith("access-control")]
+    assert "Origin" in refused.headers["vary"]
+    assert api.call("OPTIONS", "/encode", headers={"origin": PAGE}).status == 204, "asks for methods only"
 
 
 def test_allowed_page_may_ask_without_a_key_and_learns_what_it_may_send(shared: Caller) -> None:
@@ -67,25 +70,29 @@ def test_allowed_page_may_ask_without_a_key_and_learns_what_it_may_send(shared: 
     assert "access-control-allow-credentials" not in answer.headers
 
 
+NOT_LISTED = "VAE_CORS_ORIGINS does not contain the page's origin."
+
+
 @pytest.mark.parametrize(
-    ("origin", "method", "headers"),
+    ("origin", "method", "headers", "told"),
     [
-        ("https://other.example", "POST", "content-type"),
-        ("https://page.example.evil", "POST", "content-type"),
-        ("http://page.example", "POST", "content-type"),
-        ("null", "POST", "content-type"),
-        (PAGE, "DELETE", "content-type"),
-        (PAGE, "POST", "x-other"),
-        (PAGE, "POST", "content-type,x-other"),
-        (PAGE, "POST", "\xff" * 100),
+        ("https://other.example", "POST", "content-type", NOT_LISTED),
+        ("https://page.example.evil", "POST", "content-type", NOT_LISTED),
+        ("http://page.example", "POST", "content-type", NOT_LISTED),
+        ("null", "POST", "content-type", NOT_LISTED),
+        (PAGE, "DELETE", "content-type", "may send GET, HEAD, POST, but not `DELETE`."),
+        (PAGE, "POST", "x-other", "but not `x-other`."),
+        (PAGE, "POST", "content-type,x-other", "but not `x-other`."),
+        (PAGE, "POST", "\xff" * 100, "but not `"),
     ],
 )
 def test_what_is_not_allowed_is_a_problem_without_permission(
-    shared: Caller, origin: str, method: str, headers: str
+    shared: Caller, origin: str, method: str, headers: str, told: str
 ) -> None:
     """A browser makes no call after a refusal; a page that is allowed may read it."""
     answer = ask(shared, origin, method, headers)
     assert (answer.status, answer.code) == (403, "origin-not-allowed")
+    assert told in answer.json()["detail"]
     assert ("access-control-allow-origin" in answer.headers) is (origin == PAGE)
     assert "access-control-allow-methods" not in answer.headers
     assert "access-control-allow-headers" not in answer.headers
@@ -260,7 +267,7 @@ def test_page_may_read_what_never_became_a_request(tiny_store: Path, tmp_path: P
             line, *lines = head.decode().lower().split("\r\n")
             assert line.split()[1] == str(status)
             assert readable(dict(text.split(": ", 1) for text in lines)), head
-            assert "cross-origin-resource-policy: same-site" in lines
+            assert "cross-origin-resource-policy: cross-origin" in lines
         head, _ = raw_answer(running, start + b"Origin: https://other.example\r\nno header\r\n\r\n")
         assert b"access-control" not in head.lower()
         assert running.stop() == 0
@@ -317,13 +324,24 @@ def test_every_answer_says_that_it_is_what_it_says_and_for_whom(api: Caller) -> 
         assert headers["cross-origin-resource-policy"] == "same-site"
 
 
+@pytest.mark.parametrize("origins", [PAGE, f"{PAGE},http://localhost:3000", "*"])
+def test_pictures_can_be_embedded_where_other_origins_are_allowed(tiny_store: Path, origins: str) -> None:
+    """The request of an <img> names no origin, and the policy none either: the image was blocked."""
+    with Caller(create_app(Settings(model_store=tiny_store, threads=1, cors_origins=origins))) as api:
+        for path in ("/sample.png", "/sample", "/nowhere", "/livez"):
+            headers = api.get(path, {"sec-fetch-mode": "no-cors", "sec-fetch-site": "cross-site"}).headers
+            assert headers["cross-origin-resource-policy"] == "cross-origin"
+            assert headers["x-content-type-options"] == "nosniff"
+            assert not [name for name in headers if name.startswith("access-control")]
+
+
 def test_every_page_of_html_has_a_policy_and_cannot_be_framed(api: Caller) -> None:
     pages = 0
     for route in api.app.router.routes:
         if "GET" not in route.methods or "{" in route.path:
             continue
         answer = api.get(route.path)
-        if "html" not in answer.headers["content-type"]:
+        if "html" not in answer.headers.get("content-type", ""):
             continue
         pages += 1
         policy = answer.headers["content-security-policy"]

@@ -19,6 +19,8 @@ _METHODS: Final = ("get", "post")
 _SUFFIXES: Final = {
     "application/json": ".json",
     "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/webp": ".webp",
     "application/x-npy": ".npy",
     "application/x-npz": ".npz",
     "application/zip": ".npz",

@@ -22,6 +22,7 @@ from service.api.native.table import OPERATIONS
 from service.api.operators.limits_table import limit_table, table_markdown
 from service.http.problems import PROBLEMS
 from service.observability.metrics import Metrics
+from service.observability.rpc_metrics import RpcMetrics
 from service.settings import Settings, describe_settings
 from training.config.recipe import RunConfig
 
@@ -56,7 +57,7 @@ def metrics() -> str:
     """Every metric with its labels and the question that it answers."""
     own = Metrics()
     rows = []
-    for owner in (own, own._process):
+    for owner in (own, own._process, own.inferences, RpcMetrics(own)):
         for name, question in _questions(type(owner)).items():
             metric: Any = getattr(owner, name)
             kind = next(

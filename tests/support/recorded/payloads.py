@@ -5,6 +5,7 @@ Knows file layouts. Knows nothing of what is done with them.
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import struct
@@ -105,6 +106,51 @@ def png(
     kind = {0: "grey", 2: "RGB", 3: "palette", 4: "grey and alpha", 6: "RGB and alpha"}[colour]
     shown = f"(PNG {width} × {height}, {kind}, {depth} bits{', ' if told else ''}{told})"
     return Payload(b"".join(parts), "image/png", shown)
+
+
+_JPEG = (
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAIBAQEBAQIBAQECAgICAgQDAgICAgUEBAMEBgUGBgYFBgYGBwkIBgcJBwYGCAsICQoKCgoKBggLDAsK"
+    "DAkKCgr/wAALCAAIAAgBAREA/8QAHwAAAQUBAQEBAQEAAAAAAAAAAAECAwQFBgcICQoL/8QAtRAAAgEDAwIEAwUFBAQAAAF9AQIDAAQRBRIhMUEG"
+    "E1FhByJxFDKBkaEII0KxwRVS0fAkM2JyggkKFhcYGRolJicoKSo0NTY3ODk6Q0RFRkdISUpTVFVWV1hZWmNkZWZnaGlqc3R1dnd4eXqDhIWGh4iJ"
+    "ipKTlJWWl5iZmqKjpKWmp6ipqrKztLW2t7i5usLDxMXGx8jJytLT1NXW19jZ2uHi4+Tl5ufo6erx8vP09fb3+Pn6/9oACAEBAAA/AP0gr//Z"
+)
+_WEBP = "UklGRh4AAABXRUJQVlA4TBEAAAAvB8ABAAdQ5CIXuf+BiOh/AAA="
+
+
+def jpeg() -> Payload:
+    """8 × 8 grey pixels of one level, as a library once wrote them."""
+    return Payload(base64.b64decode(_JPEG), "image/jpeg", "(JPEG 8 × 8, grey)")
+
+
+def webp() -> Payload:
+    """8 × 8 grey pixels of one level without losses, as a library once wrote them."""
+    return Payload(base64.b64decode(_WEBP), "image/webp", "(WebP 8 × 8, without losses)")
+
+
+def form(*parts: tuple[str, Payload | str]) -> Payload:
+    """A multipart form: files under their names, fields as text."""
+    out, shown = b"", []
+    for name, part in parts:
+        text = isinstance(part, str)
+        data = part.encode() if isinstance(part, str) else part.data
+        shown.append(f"{name}={part}" if isinstance(part, str) else f"{name}={part.shown}")
+        file = "" if text else f'; filename="{name}"'
+        head = f'--boundary\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n'
+        out += head.encode() + data + b"\r\n"
+    shown_parts = ", ".join(shown)
+    return Payload(
+        out + b"--boundary--\r\n", "multipart/form-data; boundary=boundary", f"(form: {shown_parts})"
+    )
+
+
+def archive(*files: tuple[str, Payload]) -> Payload:
+    """A zip archive, stored."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as writer:
+        for name, file in files:
+            writer.writestr(zipfile.ZipInfo(name), file.data)
+    listed = ", ".join(f"{name} {file.shown}" for name, file in files)
+    return Payload(buffer.getvalue(), "application/zip", f"(zip: {listed})")
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

@@ -12,6 +12,7 @@ by a name in angle brackets; everything else is kept to the byte, or stands as d
     <
     < (npz of 612 bytes, …)         the body
 
+A body in gzip is shown unpacked; how long it was depends on the library.
 An answer whose headers are, but for its length, those of the last one of the same status and type says so:
 `< 200 as above, content-type: …, content-length: …`. A problem shows its type, title, status and remedy once.
 `errors` is `[the parts of detail]` where it holds one item and `detail` is the sentence of its four parts.
@@ -20,6 +21,7 @@ An answer whose headers are, but for its length, those of the last one of the sa
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import io
 import re
@@ -32,6 +34,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from recorded.json_text import lines_of
 
@@ -40,6 +43,7 @@ Headers = Sequence[tuple[str, str]]
 #: The server's own request ids.
 _ID: Final = re.compile(r"[0-9a-f]{16}")
 _DURATION: Final = re.compile(r";dur=[0-9]+\.[0-9]{3}(?=,|$)")
+_SEED_IN_NAME: Final = re.compile(r"-seed-[0-9]+")
 #: Longest text of a request that is shown whole.
 _SHOWN_CHARACTERS: Final = 1_600
 #: Most lines of a request as bytes.
@@ -50,6 +54,7 @@ _SHOWN_NUMBERS: Final = 400
 _SAFE: Final = "< x-content-type-options: nosniff\n< cross-origin-resource-policy: same-site"
 _OF_EVERY_ANSWER: Final = {f"{_SAFE}\n< cache-control: no-store": "< (safe, no-store)", _SAFE: "< (safe)"}
 _OF_THE_BODY: Final = "<length of the body>"
+_NO_NEWLINE: Final = "(no newline at the end)"
 
 
 @dataclass(frozen=True)
@@ -104,12 +109,15 @@ def answer_lines(
     answer: Answer, varying: Varying = NOTHING_VARIES, *, line: str | None = None
 ) -> Iterator[str]:
     """The lines of an answer; `line` is its first one, where it came over a connection."""
+    packed = answer.header("content-encoding") == "gzip"
     own_id = answer.header("x-request-id")
     texts = dict(varying.texts)
     if _ID.fullmatch(own_id):
         texts[own_id] = "<id>"
-    body, is_length_kept = _with_names(answer, texts)
-    is_length_kept = is_length_kept and not (varying.body or varying.seed or _has_own_length(answer))
+    body, is_length_kept = _with_names(gzip.decompress(answer.body) if packed else answer.body, texts)
+    is_length_kept = is_length_kept and not (
+        varying.body or varying.seed or packed or _has_own_length(answer)
+    )
     yield f"< {answer.status if line is None else line}"
     headers = [
         f"< {name}: {_header_value(name.lower(), value, answer, varying, is_length_kept)}"
@@ -126,9 +134,9 @@ def answer_lines(
         yield from (f"< {line}" if line else "<" for line in _body_lines(answer, body))
 
 
-def _with_names(answer: Answer, texts: dict[str, str]) -> tuple[bytes, bool]:
+def _with_names(body: bytes, texts: dict[str, str]) -> tuple[bytes, bool]:
     """The body with its names in place of what varies, and whether its length is always the same."""
-    body, is_length_kept = answer.body, True
+    is_length_kept = True
     for text, name in texts.items():
         if text.encode() in body:
             body = body.replace(text.encode(), name.encode())
@@ -145,14 +153,14 @@ def _header_value(name: str, value: str, answer: Answer, varying: Varying, is_le
         return "<date>"
     if name == "content-length" and not is_length_kept:
         return _OF_THE_BODY if value == str(len(answer.body)) else value
-    if name in ("x-seed", "x-z") and varying.seed:
-        return "<drawn>"
+    if varying.seed and name in ("x-seed", "x-z", "content-disposition"):
+        return _SEED_IN_NAME.sub("-seed-<drawn>", value) if name.startswith("content") else "<drawn>"
     return value
 
 
 def _has_own_length(answer: Answer) -> bool:
-    """A PNG is as long as the library makes it, and metrics are as long as their values."""
-    return answer.header("content-type") == "image/png" or answer.body.startswith(b"# HELP ")
+    """A picture is as long as the library makes it, and metrics are as long as their values."""
+    return answer.header("content-type").startswith("image/") or answer.body.startswith(b"# HELP ")
 
 
 def _body_lines(answer: Answer, body: bytes) -> Iterable[str]:
@@ -170,13 +178,16 @@ def _body_lines(answer: Answer, body: bytes) -> Iterable[str]:
 
 
 def _json_lines(body: bytes) -> list[str]:
-    lines = lines_of(body.decode())
-    return ["(JSON that is not compact)", *_text_lines(body)] if lines is None else lines
+    text = body.decode()
+    lines = lines_of(text.removesuffix("\n"))
+    if lines is None:
+        return ["(JSON that is not compact)", *_text_lines(body)]
+    return lines if text.endswith("\n") else [*lines, _NO_NEWLINE]
 
 
 def _text_lines(body: bytes) -> list[str]:
     lines = body.decode().split("\n")
-    return lines[:-1] if not lines[-1] else [*lines, "(no newline at the end)"]
+    return lines[:-1] if not lines[-1] else [*lines, _NO_NEWLINE]
 
 
 def _names_of_metrics(text: str) -> Iterator[str]:
@@ -231,6 +242,14 @@ def _png_lines(body: bytes) -> Iterator[str]:
         yield from (rows[start : start + stride].hex() for start in range(0, len(rows), stride))
 
 
+def _picture_lines(body: bytes) -> Iterator[str]:
+    """Format, size and, where nothing was lost, the pixels: libraries write other bytes and losses."""
+    with Image.open(io.BytesIO(body)) as picture:
+        yield f"({picture.format}, {picture.width} × {picture.height}, {picture.mode})"
+        if body[12:16] == b"VP8L":
+            yield f"({_digest(picture.tobytes())})"
+
+
 def _npy_lines(data: bytes, name: str) -> Iterator[str]:
     array: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
     yield f"({name} {array.dtype.str} {array.shape}, {len(data)} bytes, {_digest(data)})"
@@ -255,6 +274,7 @@ _LINES_BY_TYPE: Final[dict[str, Callable[[bytes], Iterable[str]]]] = {
     "application/x-npy": lambda body: _npy_lines(body, "npy"),
     "application/x-npz": _npz_lines,
     "image/png": _png_lines,
+    "image/": _picture_lines,
     "text/": _text_lines,
 }
 

@@ -11,8 +11,9 @@ import torch
 from finished_runs import export_once, make_finished_run
 from onnx import numpy_helper
 
-from model_store import ModelStore
+from model_store import BUNDLED_STORE, ModelStore, open_store
 from model_store.errors import StoreError
+from training.cli import main
 from training.data import load_mnist, to_unit_interval
 from training.errors import ConfigError, ExportError, RunDirectoryError
 from training.evaluation.figures import weights_sha256
@@ -71,6 +72,25 @@ def test_exported_run_is_published_verified_and_aliased(make_run, export, store,
     assert [prior.name for prior in published.manifest.priors] == ["standard"]
     assert said[-2] == f"published digits@1 in {store.root} (latest, stable)"
     assert said[-1] == f"serve it: vae-serve run --store {store.root} --default-model digits@1"
+
+
+def test_export_without_a_store_makes_one_s_own_and_leaves_the_package_alone(
+    make_run, mnist_folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    own = tmp_path / "data" / "vae-service" / "models"
+    before = sorted(BUNDLED_STORE.rglob("*"))
+    command = ["export", str(make_run()), "--name", "digits", "--data", str(mnist_folder)]
+    assert main([*command, "--allow-collapsed"]) == 0
+    told = capsys.readouterr()
+    assert told.err == (
+        f"copied the bundled models to {own}; all commands and the server use that store now\n"
+    )
+    assert f"published digits@1 in {own} (latest)" in told.out
+    assert open_store().names() == ("digits", "mnist", "mnist-2d", "mnist-ae")
+    assert sorted(BUNDLED_STORE.rglob("*")) == before
+    assert main(["evaluate", "digits@9", "--data", str(mnist_folder)]) == 1
+    assert "no version 9" in capsys.readouterr().err, "every command reads that store"
 
 
 def test_published_graphs_answer_as_the_run_s_model(make_run, export, store, digits):

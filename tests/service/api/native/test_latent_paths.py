@@ -228,7 +228,8 @@ def test_remedies_can_be_pasted(api: Caller) -> None:
 def test_a_png_is_one_image_and_no_two_ends(api: Caller) -> None:
     answer = api.post("/interpolate", png(np.zeros((28, 28), np.uint8)), "image/png")
     assert (answer.status, answer.code) == (415, "media-type-not-supported")
-    assert answer.headers["accept-post"] == "application/json, application/x-npy"
+    accepted = "application/json, multipart/form-data, application/zip, application/x-npy, application/x-npz"
+    assert answer.headers["accept-post"] == accepted
 
 
 def test_only_traverse_can_be_opened_in_a_browser(api: Caller) -> None:

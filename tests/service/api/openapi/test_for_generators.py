@@ -33,6 +33,11 @@ def test_operations_have_short_names_that_stay(document: Document) -> None:
             assert names.pop(f"{first} {path}") == name
             for method in others:
                 assert names.pop(f"{method} {path}") == f"{name}_{method.lower()}"
+    protocol = {name: names.pop(name) for name in list(names) if name.split()[1].startswith("/v2")}
+    assert len(protocol) == 18
+    assert all(name.startswith("v2_") for name in protocol.values())
+    assert protocol["POST /v2/models/{model}/infer"] == "v2_infer"
+    assert protocol["POST /v2/models/{model}/versions/{version}/infer"] == "v2_infer_of_version"
     assert names == {
         "GET /models": "list_models",
         "GET /models/{name}": "get_model",
@@ -55,7 +60,7 @@ def test_every_body_and_document_has_a_name(document: Document) -> None:
         bodies = [operation["requestBody"]] if "requestBody" in operation else []
         for body in (*bodies, *operation["responses"].values()):
             for media_type, content in content_of(document, body).items():
-                if media_type.endswith("json"):
+                if media_type.endswith("json") or media_type == "multipart/form-data":
                     assert list(content["schema"]) == ["$ref"], (method, path)
     unnamed: list[str] = []
 
@@ -134,6 +139,14 @@ def test_examples_of_answers_are_real(api: Caller, document: Document) -> None:
                 assert np.shape(documented[name]) == np.shape(value), (operation.path, name)
             elif name not in ("prior", "seed", "likelihood"):
                 assert documented[name] == value, (operation.path, name)
+
+
+def test_example_of_a_drawing_is_the_drawing_of_the_example_image(document: Document) -> None:
+    drawing = content_of(document, document["paths"]["/sample.txt"]["get"]["responses"]["200"])["text/plain"]
+    lines = drawing["example"].splitlines()
+    assert (len(lines), {len(line) for line in lines}) == (7, {14})
+    scores = content_of(document, document["paths"]["/score.txt"]["post"]["responses"]["200"])["text/plain"]
+    assert scores["example"].split()[:3] == ["image", "reconstruction_nll", "kl"]
 
 
 def test_every_example_fits_its_schema(document: Document) -> None:

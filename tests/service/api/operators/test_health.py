@@ -67,6 +67,7 @@ def test_empty_store_starts_and_becomes_ready_when_a_model_appears(tmp_path: Pat
         not_ready = api.get("/readyz")
         assert (not_ready.status, not_ready.code) == (503, "not-ready")
         assert "vae-train export" in not_ready.json()["detail"]
+        assert "vae-store add bundled" in not_ready.json()["detail"]
         assert not_ready.headers["retry-after"] == "5"
         assert api.get("/livez").status == 200
         refused = api.get("/sample")

@@ -88,7 +88,7 @@ def test_document_tells_the_same_bounds(api: Caller, told: Mapping[str, Any]) ->
     assert schemas["LatentsIn"]["items"]["items"]["maximum"] == value["max_latent"]
     body = document["paths"]["/encode"]["post"]["requestBody"]
     png = content_of(document, body)["image/png"]["schema"]
-    assert f"{value['max_png_pixels_in']:,} pixels" in png["description"]
+    assert f"{value['max_picture_pixels']:,} pixels" in png["description"]
 
 
 def nested(levels: int) -> bytes:
@@ -135,7 +135,7 @@ ASK: dict[str, Callable[[Caller, Any], Answer]] = {
     "max_query_parameters": lambda api, n: api.get("/models?" + "&".join(f"a{i}=1" for i in range(n))),
     "max_reference_characters": lambda api, n: api.get(f"/sample?model={reference(n)}"),
     "max_body_bytes": lambda api, n: api.post("/sample", b" " * n),
-    "max_png_pixels_in": lambda api, n: api.post("/encode?resize=true", png(n), "image/png"),
+    "max_picture_pixels": lambda api, n: api.post("/encode?resize=true", png(n), "image/png"),
 }
 
 

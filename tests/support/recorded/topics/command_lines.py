@@ -13,7 +13,7 @@ from recorded.notebook import Notebook
 _LONG_SECTION = 10
 _COMMANDS = {
     "vae-serve": ("run", "check", "openapi", "limits", "healthcheck", "key", "bench"),
-    "vae-store": ("list", "show", "verify", "promote", "rollback", "gc"),
+    "vae-store": ("list", "show", "verify", "promote", "rollback", "add", "remove", "history", "gc"),
     "vae-train": ("fit", "evaluate", "compare", "judge", "fit-prior", "export"),
 }
 _REFUSED = {
@@ -32,6 +32,9 @@ _REFUSED = {
         ("list", "nobody"),
         ("verify", "nobody@1"),
         ("show", "Not/A-name"),
+        ("add", "/nowhere"),
+        ("remove", "mnist"),
+        ("history", "nobody"),
         ("gc", "--keep", "-1"),
     ),
     "vae-train": ((), ("fit",), ("export", "run"), ("fit", "--out", "/tmp/x", "--unknown")),

@@ -6,7 +6,7 @@ import struct
 
 from recorded.models import steps
 from recorded.notebook import Notebook
-from recorded.payloads import Payload, bits, json_of, npy, npz, png, ramp
+from recorded.payloads import Payload, archive, bits, form, jpeg, json_of, npy, npz, png, ramp, webp
 
 _GREY = (1, 4, 6)
 
@@ -63,6 +63,16 @@ def negotiation(notebook: Notebook) -> None:
             ask.post(target, {"images": steps(1, _GREY)})
         ask.get("/models.json")
         ask.get("/models/mnist.json")
+    with notebook.application("by Accept-Encoding") as ask:
+        for coding in ("gzip", "br, gzip;q=0.5", "gzip;q=0, *", "identity, gzip;q=0.5", "br", ""):
+            ask.get("/sample?seed=7&n=9", accept_encoding=coding)
+        for target in ("/sample.txt?seed=7&n=40", "/sample.png?seed=7&n=40", "/sample.npy?seed=7&n=40"):
+            ask.get(target, accept_encoding="gzip")
+        ask.ask("HEAD", "/sample?seed=7&n=9", [("accept-encoding", "gzip")])
+        ask.get("/livez", accept_encoding="gzip")
+        ask.get("/livez", accept_encoding="gzip, identity;q=0")
+    with notebook.application("without compression", compression=False) as ask:
+        ask.get("/sample?seed=7&n=9", accept_encoding="gzip")
 
 
 def media_types(notebook: Notebook) -> None:
@@ -175,3 +185,62 @@ def pictures(notebook: Notebook) -> None:
         ask.post("/encode?resize=true", png(8, 8, ramp(64)))
         ask.post("/encode?resize=true", png(16, 4, ramp(64)))
         ask.post("/reconstruct.png?resize=true&scale=2", png(8, 4, ramp(96), colour=2))
+    with notebook.application("pictures as people have them") as ask:
+        large, ink = png(12, 8, ramp(96)), png(6, 4, b"\0" * 8 + b"\xff\xff\0\0\xff\xff" + b"\0" * 10)
+        light = png(6, 4, b"\xff" * 8 + b"\0\0\xff\xff\0\0" + b"\xff" * 10)
+        for query in ("fit=contain", "fit=cover", "fit=stretch", "fit=mnist", "resize=true&fit=cover"):
+            ask.post(f"/encode?{query}", png(16, 4, ramp(64)))
+        for invert in ("no", "yes", "auto", "true", "false"):
+            ask.post(f"/encode?invert={invert}", light)
+        ask.post("/encode", light)
+        ask.post("/encode?invert=auto", ink)
+        ask.post("/encode?fit=mnist", png(6, 4, b"\x09" * 24))
+        ask.post("/encode?fit=fill&invert=maybe", ink)
+        for path in ("/encode", "/reconstruct", "/score", "/traverse"):
+            query = "?fit=contain&seed=1" if path in ("/reconstruct", "/score") else "?fit=contain"
+            for picture in (jpeg(), webp()):
+                ask.post(f"{path}{query}", picture)
+            ask.post(f"{path}{query}", form(("images", large)))
+            ask.post(f"{path}{query}", archive(("large.png", large)))
+            ask.post(f"{path}?{query[1:]}", npz(images=steps(1, _GREY)))
+        ask.post("/encode?resize=true", form(("a", large), ("b", jpeg()), ("c", webp())))
+        ask.post("/encode?resize=true", archive(("b/large.png", large), ("a.webp", webp()), (".hidden", ink)))
+        ask.post("/reconstruct?resize=true", form(("file", jpeg()), ("sample", "true"), ("seed", "3")))
+        two = (("images", jpeg()), ("images", large))
+        ask.post("/interpolate?resize=true&invert=auto", form(*two, ("steps", "3")))
+        ask.post("/interpolate?fit=contain&steps=3", archive(("1.jpg", jpeg()), ("2.png", large)))
+        ask.post("/interpolate?steps=3", npz(images=steps(2, _GREY)))
+        latents = npy(steps(3, (3,)))
+        ask.post("/nearest?resize=true&k=2", form(("images", jpeg()), ("latents", latents)))
+        ask.post("/nearest?fit=cover&invert=auto", archive(("1.jpg", jpeg()), ("latents.npy", latents)))
+        ask.post("/encode", form(("images", ink), ("images", large)))
+        ask.post(
+            "/encode?resize=true", form(("images", ink), ("images", Payload(jpeg().data[:-9], None, "(cut)")))
+        )
+        ask.post("/encode", form())
+        ask.post("/encode", form(("images", ink), ("sed", "7")))
+        ask.post(
+            "/encode", Payload(form(("images", ink)).data, "multipart/form-data", "(form without a boundary)")
+        )
+        ask.post("/encode", Payload(b"\0\0\0\x18ftypheic" + bytes(20), "image/jpeg", "(HEIC)"))
+        curl = "application/x-www-form-urlencoded"
+        ask.post("/encode", Payload(ink.data.translate(None, b"\r\n\0"), curl, "(PNG as curl -d sends it)"))
+        ask.post("/sample", Payload(b"n=4&seed=7", curl))
+    with notebook.application("pictures out") as ask:
+        for suffix in ("jpg", "jpeg", "webp"):
+            ask.get(f"/sample.{suffix}?seed=7")
+            ask.get(f"/sample.{suffix}?seed=7&n=3&scale=2&columns=2&quality=50&model=colour")
+            ask.ask("HEAD", f"/sample.{suffix}?seed=7", [])
+        for accept in ("image/jpeg", "image/webp", "image/webp, image/png", "image/webp, image/png;q=0.8"):
+            ask.get("/sample?seed=7", accept=accept)
+        for path, body in (("/sample", {"seed": 7}), ("/traverse", {})):
+            for suffix in ("jpg", "webp"):
+                seed = "&seed=7" if body else ""
+                ask.get(f"{path}.{suffix}?quality=80&model=colour{seed}")
+                ask.post(f"{path}.{suffix}?quality=80", body)
+        two_rows = {"z": [[0, 0, 0], [1, 0, 0]]}
+        for suffix in ("jpg", "webp"):
+            ask.post(f"/decode.{suffix}?quality=80", two_rows)
+            ask.post(f"/interpolate.{suffix}?quality=80&steps=2", two_rows)
+            ask.post(f"/reconstruct.{suffix}?quality=80", png(6, 4, ramp(24)))
+        ask.get("/sample.jpg?quality=0")

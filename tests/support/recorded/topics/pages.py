@@ -108,6 +108,7 @@ def people(notebook: Notebook) -> None:
             "/sample/",
             "/SAMPLE",
             "/favicon.ico",
+            "/robots.txt",
         ):
             ask.get(target)
         ask.ask("GET", "/", host="vae.example:8443")
@@ -145,7 +146,7 @@ def operation(notebook: Notebook) -> None:
         ask.get("/nothing")
         ask.ask("BREW", "/sample")
         ask.get("/metrics")
-    with notebook.application("without a line for each request", access_log=False) as ask:
+    with notebook.application("without a line for each request", access_log="none") as ask:
         ask.get("/livez")
 
 

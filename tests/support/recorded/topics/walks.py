@@ -98,6 +98,7 @@ def traverse(notebook: Notebook) -> None:
         ask.get("/traverse.txt")
         ask.get("/traverse.png?steps=3&scale=2&columns=2")
         ask.get("/traverse?steps=2&resize=true&invert=true")
+        ask.get("/traverse?steps=2&fit=contain")
         ask.post(
             "/traverse.png?scale=2&columns=2&model=plain&spacing=linear&span=1", {"steps": 3, "dims": [0]}
         )

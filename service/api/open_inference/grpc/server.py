@@ -1,0 +1,182 @@
+"""The gRPC server: its port, its limits, its start and its stop, on the event loop of the HTTP server.
+
+Knows grpcio and the settings. Knows nothing of models or of what a method does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import grpc
+
+from service.api.open_inference.core import OpenInference
+from service.api.open_inference.grpc.definitions import HEALTH
+from service.api.open_inference.grpc.door import Door, Method
+from service.api.open_inference.grpc.exchange import Recorder
+from service.api.open_inference.grpc.health import HealthMethods
+from service.api.open_inference.grpc.methods import InferenceMethods
+from service.api.open_inference.grpc.reflection import reflection_methods
+from service.app_state import AppState
+from service.http.middleware import BodyBudget
+from service.observability.access_log import AccessLog
+from service.observability.rpc_metrics import RpcMetrics
+from service.observability.rpc_spans import RpcSpans
+from service.settings import Settings
+
+#: Streams of one connection: each is a call.
+_STREAMS_PER_CONNECTION: Final = 128
+#: A client that pings more often than this is disconnected (`too_many_pings`).
+SHORTEST_PING_S: Final = 10
+#: How long after its last sign of life a client is asked for one, and how long it has to answer.
+_KEEPALIVE_S: Final = 60
+#: How long cancelled calls may take to send their status.
+_LAST_S: Final = 1.0
+_LOOK_S: Final = 0.05
+_log = logging.getLogger(__name__)
+
+
+class GrpcServer:
+    """The services of one application on one port."""
+
+    def __init__(
+        self,
+        app_state: AppState,
+        core: OpenInference,
+        *,
+        budget: BodyBudget,
+        metrics: RpcMetrics,
+        spans: RpcSpans | None,
+    ) -> None:
+        """It does not listen yet.
+
+        Args:
+            app_state: Settings, keys and limits.
+            core: The protocol.
+            budget: Bytes of all messages and bodies in memory, HTTP's included.
+            metrics: Counts of calls.
+            spans: Spans of calls, if telemetry is on.
+        """
+        self._settings = app_state.settings
+        self._app_state = app_state
+        recorder = Recorder(metrics, spans, access_log=AccessLog(app_state.settings.access_log))
+        self._door = Door(app_state, core, budget=budget, recorder=recorder)
+        self._health = HealthMethods(lambda: core.is_ready)
+        self._handler = _Handler(
+            self._door,
+            [*InferenceMethods(app_state, core).methods(), *self._health.methods(), *reflection_methods()],
+            self._health,
+        )
+        self._server: Any = None
+
+    async def start(self, address: str) -> None:
+        """Listen.
+
+        Args:
+            address: As gRPC writes it, such as `127.0.0.1:8001`. The port is shared with sockets that this
+                program holds.
+
+        Raises:
+            OSError: It is not possible there.
+        """
+        self._server = grpc.aio.server(handlers=[self._handler], options=options_of(self._settings))
+        try:
+            self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(str(error)) from None
+        await self._server.start()
+
+    async def stop(self, *, delay_s: float, grace_s: float, is_forced: Callable[[], bool]) -> None:
+        """Finish all accepted calls.
+
+        For `delay_s` the server continues as before, while its health is NOT_SERVING. Then clients get
+        GOAWAY, streams end after the messages that they have sent, and running calls have `grace_s`.
+
+        Args:
+            delay_s: See above.
+            grace_s: See above.
+            is_forced: Returns whether the operator wants an immediate end.
+        """
+        if self._server is None:
+            return
+        await _waited(delay_s, is_forced)
+        self._door.drain()
+        stopping = asyncio.create_task(self._server.stop(grace_s + _LAST_S))
+        await _waited(grace_s, lambda: stopping.done() or is_forced())
+        if not stopping.done():
+            self._door.cancel()
+            await asyncio.wait({stopping}, timeout=_LAST_S)
+        await self._server.stop(None)
+        await stopping
+        self._server = None
+
+
+class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Finds the handler of a call by its path."""
+
+    def __init__(self, door: Door, methods: list[Method], health: HealthMethods) -> None:
+        self._door = door
+        self._known = {
+            method.path: (
+                grpc.stream_unary_rpc_method_handler(functools.partial(_unary, door, method))
+                if method.answer_error is None
+                else grpc.stream_stream_rpc_method_handler(functools.partial(_stream, door, method))
+            )
+            for method in methods
+        }
+        self._known[f"/{HEALTH}/Watch"] = grpc.unary_stream_rpc_method_handler(
+            functools.partial(_watch, door, health)
+        )
+
+    def service(self, handler_call_details: Any) -> Any:
+        """The handler of a call; unknown methods have one too, so that they are counted and logged."""
+        path = handler_call_details.method
+        return self._known.get(path) or grpc.stream_unary_rpc_method_handler(
+            functools.partial(_unknown, self._door, path)
+        )
+
+
+async def _unary(door: Door, method: Method, _messages: Any, context: Any) -> bytes:
+    return await door.unary(method, context)
+
+
+async def _stream(door: Door, method: Method, _messages: Any, context: Any) -> None:
+    await door.stream(method, context)
+
+
+async def _watch(door: Door, health: HealthMethods, data: bytes, context: Any) -> None:
+    await door.watch(f"/{HEALTH}/Watch", context, functools.partial(health.watch, context, data))
+
+
+async def _unknown(door: Door, path: str, _messages: Any, context: Any) -> bytes:
+    return await door.unknown(path, context)
+
+
+def options_of(settings: Settings) -> list[tuple[str, int]]:
+    """The options of the port."""
+    receipt_ms = round(1e3 * settings.receipt_timeout_s)
+    return [
+        ("grpc.max_receive_message_length", settings.max_body_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_concurrent_streams", min(_STREAMS_PER_CONNECTION, settings.max_grpc_calls)),
+        ("grpc.max_allowed_incoming_connections", settings.max_connections),
+        ("grpc.server_handshake_timeout_ms", receipt_ms),
+        ("grpc.keepalive_time_ms", 1000 * _KEEPALIVE_S),
+        ("grpc.keepalive_timeout_ms", receipt_ms),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 1000 * SHORTEST_PING_S),
+        ("grpc.max_connection_idle_ms", 1000 * settings.keep_alive_s),
+        # The socket that reserves the port has the same; a second server finds it taken.
+        ("grpc.so_reuseport", 1),
+    ]
+
+
+async def _waited(seconds: float, is_over: Callable[[], bool]) -> None:
+    until_s = time.monotonic() + seconds
+    # Polled: a signal handler sets the condition, and a signal handler can set no event.
+    while time.monotonic() < until_s and not is_over():  # noqa: ASYNC110
+        await asyncio.sleep(_LOOK_S)

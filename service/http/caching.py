@@ -1,0 +1,77 @@
+"""Headers for caches: whether a response may be used again, and for which requests.
+
+Knows Cache-Control and Vary (RFC 9111; RFC 9110, section 12.5.5). Knows nothing of models or routes: they
+choose a row of the table, `Reuse`. There are no validators yet, so a cache that must ask again receives the
+whole response.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+from service.http.compression import is_text
+
+Headers = list[tuple[bytes, bytes]]
+
+_CACHE_CONTROL: Final = b"cache-control"
+_VARY: Final = b"vary"
+
+
+class Reuse(Enum):
+    """The table: what a cache may do with a response. A response without a row is `NEVER` used again."""
+
+    NEVER = (b"no-store", b"no-store")
+    """A problem, the response to POST, a random draw, the state of the moment."""
+    ASKING = (b"no-cache", b"private, no-cache")
+    """The same until a model, an alias, a setting or the release changes."""
+    FIXED = (b"max-age=3600", b"private, max-age=3600")
+    """One version by its number, and a seed: z and pixels never change. A release may write the same numbers
+    as other bytes, so an hour bounds how long two releases mix."""
+    FILE = (b"public, max-age=86400", b"public, max-age=86400")
+    """A file of this release, the same for all."""
+
+    def __init__(self, for_all: bytes, by_key: bytes) -> None:
+        self.for_all = for_all
+        self.by_key = by_key
+
+
+def cache_control(reuse: Reuse, *, by_key: bool = False) -> tuple[bytes, bytes]:
+    """The header Cache-Control of a response.
+
+    Never `public` for a response that a key may decide: a proxy may ask its users for keys of its own, and a
+    cache in front of it keeps their responses apart only while no header permits more (RFC 9111, section
+    3.5).
+
+    Args:
+        reuse: The row of the table.
+        by_key: Whether an API key decides who receives the response.
+    """
+    return (_CACHE_CONTROL, reuse.by_key if by_key else reuse.for_all)
+
+
+def complete(headers: Headers) -> None:
+    """Add what every response has for caches: Cache-Control, and for text Vary.
+
+    Text may be compressed, so a cache must compare Accept-Encoding, also if this response is not compressed.
+    """
+    may_be_packed = is_decided = False
+    for name, value in headers:
+        if name == b"content-type":
+            may_be_packed = is_text(value)
+        elif name == _CACHE_CONTROL:
+            is_decided = True
+    if not is_decided:
+        headers.append(cache_control(Reuse.NEVER))
+    if may_be_packed:
+        vary_by(headers, b"Accept-Encoding")
+
+
+def vary_by(headers: Headers, name: bytes) -> None:
+    """Declare to caches that requests with another value of the header `name` receive another response."""
+    for place, (found, value) in enumerate(headers):
+        if found == _VARY:
+            if name.lower() not in value.lower().replace(b" ", b"").split(b","):
+                headers[place] = (found, value + b", " + name)
+            return
+    headers.append((_VARY, name))

@@ -1,0 +1,193 @@
+"""Messages to requests of the protocol, and its responses to messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.api.open_inference.grpc import conversions
+from service.api.open_inference.grpc.definitions import inference, message
+from service.api.open_inference.messages import InferenceResponse, OutputTensor
+from service.codecs.errors import CodecError, InvalidValue, MalformedBody
+
+X = np.arange(8, dtype=np.float32).reshape(2, 4) / 8
+
+
+def request(**kwargs: Any) -> Any:
+    return inference("ModelInferRequest", model_name="mnist", **kwargs)
+
+
+def raw_request() -> Any:
+    made = request(id="seven", model_version="3", raw_input_contents=[X.tobytes()])
+    made.inputs.add(name="x", datatype="FP32", shape=X.shape)
+    made.outputs.add(name="mu")
+    made.parameters["timeout"].int64_param = 5
+    made.parameters["temperature"].double_param = 0.5
+    made.parameters["prior"].string_param = "standard"
+    made.parameters["resize"].bool_param = True
+    made.parameters["nothing"].SetInParent()
+    return made
+
+
+def test_request_keeps_names_tensors_and_parameters() -> None:
+    found = conversions.read_request(raw_request().SerializeToString())
+    assert (found.model, found.version, found.id) == ("mnist", "3", "seven")
+    assert dict(found.parameters) == {
+        "timeout": 5, "temperature": 0.5, "prior": "standard", "resize": True,
+    }  # fmt: skip
+    assert [output.name for output in found.outputs] == ["mu"]
+    (tensor,) = found.inputs
+    assert (tensor.name, tensor.datatype, tensor.shape, tensor.raw) == ("x", "FP32", (2, 4), X.tobytes())
+
+
+@pytest.mark.parametrize(
+    ("datatype", "field", "values"),
+    [
+        ("FP32", "fp32_contents", [0.25, -0.0, 3e38, 1e-45]),
+        ("FP64", "fp64_contents", [0.1, -1e300]),
+        ("INT64", "int64_contents", [0, -1, 2**63 - 1]),
+        ("BYTES", "bytes_contents", [b"", b"\x89PNG"]),
+        ("INT8", "int_contents", [1, -2]),
+        ("UINT64", "uint64_contents", [2**64 - 1]),
+        ("BOOL", "bool_contents", [True, False]),
+    ],
+)
+def test_typed_contents_are_the_values_that_were_put_in(datatype: str, field: str, values: list[Any]) -> None:
+    made = request()
+    tensor = made.inputs.add(name="x", datatype=datatype, shape=[len(values)])
+    getattr(tensor.contents, field).extend(values)
+    (found,) = conversions.read_request(made.SerializeToString()).inputs
+    assert found.raw is None
+    assert list(found.values) == list(getattr(tensor.contents, field))
+
+
+def test_many_floats_are_read_whole() -> None:
+    """The length of the field takes one to four bytes, and the values begin after it."""
+    for count in (1, 31, 32, 4095, 4096, 600_000):
+        values = np.random.default_rng(count).random(count, dtype=np.float32)
+        made = request()
+        made.inputs.add(name="x", datatype="FP32", shape=[count]).contents.fp32_contents.extend(values)
+        (found,) = conversions.read_request(made.SerializeToString()).inputs
+        assert isinstance(found.values, np.ndarray)
+        assert found.values.dtype == np.float32
+        np.testing.assert_array_equal(found.values, values)
+
+
+def with_raw(count: int, *, contents: bool = False) -> bytes:
+    made = request(raw_input_contents=[b"1234"] * count)
+    tensor = made.inputs.add(name="x", datatype="FP32", shape=[1])
+    if contents:
+        tensor.contents.fp32_contents.append(1.0)
+    return bytes(made.SerializeToString())
+
+
+def with_input(**kwargs: Any) -> bytes:
+    made = request()
+    made.inputs.add(name="x", **kwargs)
+    return bytes(made.SerializeToString())
+
+
+def with_many(part: str) -> bytes:
+    made = request()
+    for at in range(100):
+        if part == "parameters":
+            made.parameters[str(at)].bool_param = True
+        else:
+            getattr(made, part).add(name=str(at))
+    return bytes(made.SerializeToString())
+
+
+def wrong_contents() -> bytes:
+    made = request()
+    tensor = made.inputs.add(name="x", datatype="FP32", shape=[1])
+    tensor.contents.int_contents.append(1)
+    return bytes(made.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "told"),
+    [
+        pytest.param(b"\xff", MalformedBody, "ModelInferRequest", id="no message"),
+        pytest.param(with_raw(2), MalformedBody, "raw_input_contents: expected 1 entries", id="two for one"),
+        pytest.param(with_raw(1, contents=True), MalformedBody, "raw_input_contents or contents", id="both"),
+        pytest.param(with_input(datatype="FP32", shape=[-1]), InvalidValue, r"inputs\[0\]: shape", id="-1"),
+        pytest.param(with_input(datatype="FP32", shape=[1] * 99), InvalidValue, "shape", id="rank"),
+        pytest.param(with_input(datatype="FP32"), InvalidValue, "shape", id="no shape"),
+        pytest.param(wrong_contents(), InvalidValue, "fp32_contents for FP32, got int_contents", id="field"),
+        pytest.param(with_many("inputs"), InvalidValue, "inputs: expected at most 16", id="inputs"),
+        pytest.param(with_many("outputs"), InvalidValue, "outputs: expected at most 16", id="outputs"),
+        pytest.param(with_many("parameters"), InvalidValue, "at most 64", id="parameters"),
+        pytest.param(
+            request(id="a" * 5000).SerializeToString(), InvalidValue, "id: expected at most", id="id"
+        ),
+    ],
+)
+def test_faulty_message_is_refused_with_its_place(data: bytes, kind: type[CodecError], told: str) -> None:
+    with pytest.raises(kind, match=told):
+        conversions.read_request(data)
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_raise_anything_but_an_error_of_the_request(data: bytes) -> None:
+    try:
+        conversions.read_request(data)
+    except CodecError:
+        return
+
+
+def response() -> InferenceResponse:
+    return InferenceResponse(
+        model="mnist",
+        version="3",
+        id="seven",
+        outputs=[
+            OutputTensor("mu", "FP32", X),
+            OutputTensor("large", "FP32", np.zeros((70_000,), np.float32), {"binary_data": True}),
+        ],
+        parameters={"temperature": 0.5, "drawn": True, "rows": 2, "prior": "standard"},
+    )
+
+
+def checked(found: Any) -> None:
+    assert (found.model_name, found.model_version, found.id) == ("mnist", "3", "seven")
+    assert [(each.name, each.datatype, list(each.shape)) for each in found.outputs] == [
+        ("mu", "FP32", [2, 4]),
+        ("large", "FP32", [70_000]),
+    ]
+    assert found.outputs[1].parameters["binary_data"].bool_param is True
+    assert [bytes(raw) for raw in found.raw_output_contents] == [X.tobytes(), bytes(280_000)]
+    assert found.parameters["temperature"].double_param == 0.5
+    assert found.parameters["drawn"].bool_param is True
+    assert found.parameters["rows"].int64_param == 2
+    assert found.parameters["prior"].string_param == "standard"
+
+
+def test_response_is_the_message_that_protobuf_reads() -> None:
+    checked(message("inference.ModelInferResponse").FromString(conversions.write_response(response())))
+
+
+def test_response_in_a_stream_is_marked_as_the_last_of_its_request() -> None:
+    kind: Any = message("inference.ModelStreamInferResponse")
+    found = kind.FromString(conversions.write_streamed(response()))
+    assert found.error_message == ""
+    checked(found.infer_response)
+    assert found.infer_response.parameters["triton_final_response"].bool_param is True
+
+
+def test_error_in_a_stream_names_its_request() -> None:
+    kind: Any = message("inference.ModelStreamInferResponse")
+    data = conversions.write_streamed_error("no", code="invalid-value", request_id="seven")
+    found = kind.FromString(data)
+    assert found.error_message == "no"
+    assert found.infer_response.id == "seven"
+    assert found.infer_response.parameters["problem"].string_param == "invalid-value"
+
+
+def test_reader_of_these_tests_refuses_garbage() -> None:
+    with pytest.raises(DecodeError):
+        message("inference.ModelInferResponse").FromString(b"\xff")

@@ -1,0 +1,228 @@
+"""What a client can send and hold open is bounded, and says so with a status and a time to retry."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from grpc_client import Client, Done, cancelled, together
+from patience import PATIENCE_S, eventually
+from server_process import Running, free_port, serving
+from slow_models import publish_slow
+
+from model_store import ModelStore
+from service.api.open_inference.grpc.definitions import inference as make
+
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+LIVE = "/inference.GRPCInferenceService/ServerLive"
+CHECK = "/grpc.health.v1.Health/Check"
+Server = Any
+
+
+def request(rows: int = 1, *, side: int = 28) -> bytes:
+    x = np.zeros((rows, 1, side, side), np.float32)
+    made = make("ModelInferRequest", model_name="mnist-encoder", raw_input_contents=[x.tobytes()])
+    made.inputs.add(name="x", datatype="FP32", shape=x.shape)
+    return bytes(made.SerializeToString())
+
+
+def resident_mb(running: Running) -> float:
+    text = Path(f"/proc/{running.process.pid}/status").read_text()
+    return int(text.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+def test_message_over_the_limit_is_refused(grpc_client: Client, grpc_server: Server) -> None:
+    made = make("ModelInferRequest", model_name="mnist", raw_input_contents=[bytes(9 << 20)])
+    done = grpc_client.call(grpc_server.port, INFER, made.SerializeToString())
+    assert done.code == "RESOURCE_EXHAUSTED"
+    assert grpc_client.call(grpc_server.port, LIVE, b"").code == "OK"
+
+
+@pytest.mark.hazard_row("grpc-bombs")
+def test_small_message_that_becomes_a_large_object_is_refused(
+    grpc_client: Client, grpc_server: Server, hazard: Any
+) -> None:
+    """100 MB of zeros are 100 kB as gzip, and 3 million empty fields would be 250 MB of objects."""
+    port = grpc_server.port
+    grpc_client.call(port, INFER, request(200))
+    before = resident_mb(grpc_server.running)
+    made = make("ModelInferRequest", model_name="mnist", raw_input_contents=[bytes(100 << 20)])
+    for compression in ("gzip", "deflate"):
+        done = grpc_client.call(port, INFER, made.SerializeToString(), compression=compression)
+        assert done.code == "RESOURCE_EXHAUSTED", done
+    done = grpc_client.call(port, INFER, b"\x2a\x00" * (3 << 20))
+    assert (done.code, done.problem) == ("INVALID_ARGUMENT", "malformed-body")
+    assert "at most 65536 fields" in done.details
+    growth = resident_mb(grpc_server.running) - before
+    assert grpc_client.call(port, LIVE, b"").code == "OK"
+    hazard("grpc-bombs", figure=f"+{growth:.0f} MB", bar="< +64 MB", met=growth < 64)
+
+
+@pytest.fixture(scope="module")
+def small(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A server with small limits."""
+    home, port = tmp_path_factory.mktemp("small"), free_port()
+    limits = ("--max-grpc-calls", "2", "--receipt-timeout-s", "1", "--request-timeout-s", "120")
+    with serving(tiny_store, home / "log", "--grpc-port", str(port), *limits) as running:
+        yield running, port
+
+
+class Holder:
+    """Calls that send no message: each holds its place until the receipt timeout."""
+
+    def __init__(self, port: int, count: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
+        self._socket.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b""))
+        for at in range(count):
+            self._socket.sendall(frame(1, 4, 2 * at + 1, headers()))
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def headers() -> bytes:
+    """HPACK without compression: each header as a literal that is never indexed."""
+    pairs = {
+        ":method": "POST", ":scheme": "http", ":path": INFER, ":authority": "a",
+        "content-type": "application/grpc", "te": "trailers",
+    }  # fmt: skip
+    return b"".join(
+        b"\x10" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+        for name, value in pairs.items()
+    )
+
+
+def test_calls_beyond_the_limit_are_refused_and_probes_are_not(grpc_client: Client, small: Any) -> None:
+    running, port = small
+    holder = Holder(port, 2)
+    try:
+        found: list[Done] = []
+
+        def refused() -> bool:
+            found.append(grpc_client.call(port, INFER, request()))
+            return found[-1].code == "RESOURCE_EXHAUSTED"
+
+        eventually(refused, lambda: found[-1])
+        assert found[-1].problem == "too-busy"
+        assert found[-1].trailing["retry-after"] == "1"
+        assert found[-1].trailing["grpc-retry-pushback-ms"] == "1000"
+        assert grpc_client.call(port, LIVE, b"").code == "OK"
+        assert grpc_client.call(port, CHECK, b"").code == "OK"
+        # A call whose message does not come gives its place back after the receipt timeout.
+        eventually(lambda: grpc_client.call(port, INFER, request()).code == "OK", lambda: running.log)
+        eventually(lambda: len(late(running)) == 2, lambda: running.log)
+        assert {line["status"] for line in late(running)} == {"DEADLINE_EXCEEDED"}
+    finally:
+        holder.close()
+
+
+def late(running: Running) -> list[dict[str, Any]]:
+    return [line for line in running.lines("request") if line.get("code") == "receipt-timeout"]
+
+
+def test_silent_connection_is_closed(small: Any) -> None:
+    _, port = small
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as silent:
+        while silent.recv(4096):
+            pass
+
+
+def test_client_that_reads_no_answer_loses_its_place(grpc_client: Client, small: Any) -> None:
+    """It allows no byte of answers, so each would stay in the memory of the server."""
+    running, port = small
+    no_window = b"\x00\x04" + bytes(4)  # SETTINGS_INITIAL_WINDOW_SIZE = 0
+    data = request()
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as unread:
+        unread.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, no_window))
+        for stream in (1, 3):
+            unread.sendall(frame(1, 4, stream, headers()))
+            unread.sendall(frame(0, 1, stream, b"\x00" + len(data).to_bytes(4, "big") + data))
+        eventually(
+            lambda: grpc_client.call(port, INFER, request()).code == "RESOURCE_EXHAUSTED", lambda: running.log
+        )
+        eventually(lambda: grpc_client.call(port, INFER, request()).code == "OK", lambda: running.log)
+        assert running.lines("client does not read")
+        while unread.recv(4096):
+            pass
+
+
+def test_text_of_another_protocol_is_closed(small: Any) -> None:
+    _, port = small
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as wrong:
+        wrong.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        while wrong.recv(4096):
+            pass
+
+
+def test_client_that_pings_too_often_is_disconnected(grpc_client: Client, small: Any) -> None:
+    """Keepalive is answered; a flood of pings is GOAWAY with `too_many_pings`."""
+    _, port = small
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as flood:
+        flood.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b""))
+        received = b""
+        try:
+            for _ in range(10):
+                flood.sendall(frame(6, 0, 0, bytes(8)))
+                received += flood.recv(4096)  # a reset throws away what was not read
+            while part := flood.recv(4096):
+                received += part
+        except ConnectionError:
+            pass
+    assert b"too_many_pings" in received
+
+
+def test_deadline_of_the_call_shortens_ours(grpc_client: Client, slow: Any) -> None:
+    _running, port = slow
+    done = grpc_client.call(port, INFER, request(64, side=4), timeout_s=0.3)
+    assert done.code == "DEADLINE_EXCEEDED"
+    assert done.seconds < 30
+
+
+def test_cancelled_calls_are_dropped_before_they_run(grpc_client: Client, slow: Any) -> None:
+    """Of many waiting calls only those run that had begun when the client left."""
+    running, port = slow
+    before = runs(running)
+    codes = grpc_client.run(cancelled, port, INFER, request(8, side=4), 100, after_s=0.5)
+    assert codes.count("CANCELLED") > 80
+    eventually(
+        lambda: len(running.lines("client left")) >= codes.count("CANCELLED") - 5,
+        lambda: running.log[-2000:],
+    )
+    assert grpc_client.call(port, INFER, request(side=4)).code == "OK"
+    assert runs(running) - before < 60
+
+
+def runs(running: Running) -> float:
+    text = running.get("/metrics")[2].decode()
+    return sum(
+        float(line.rpartition(" ")[2])
+        for line in text.splitlines()
+        if line.startswith("vae_model_batched_requests_total")
+    )
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A server whose model takes tens of milliseconds for an image."""
+    home, port = tmp_path_factory.mktemp("slow"), free_port()
+    store = ModelStore(home / "models")
+    publish_slow(store, products=300)
+    with serving(store.root, home / "log", "--grpc-port", str(port), "--threads", "1") as running:
+        yield running, port
+
+
+def test_full_queue_refuses_with_the_time_to_retry(grpc_client: Client, slow: Any) -> None:
+    _running, port = slow
+    done = grpc_client.run(together, port, INFER, request(200, side=4), 30, timeout_s=3.0)
+    busy = [each for each in done if each.code == "RESOURCE_EXHAUSTED"]
+    assert busy, [each.code for each in done]
+    assert {each.problem for each in busy} == {"too-busy"}
+    assert all(int(each.trailing["retry-after"]) >= 1 for each in busy)
+    assert {each.code for each in done} <= {"OK", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"}
