@@ -49,7 +49,7 @@ USED: dict[str, set[str]] = {
     "flow": {"drain", "pause_reading", "resume_reading", "write_paused"},
     "server": {
         *("config", "force_exit", "handle_exit", "lifespan", "server_state", "servers"),
-        *("shutdown", "startup"),
+        *("shutdown", "started", "startup"),
     },
     "server_state": {"connections", "tasks"},
     "config": {"http_protocol_class"},

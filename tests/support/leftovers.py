@@ -87,7 +87,7 @@ class OpenThings:
 
 def libraries_with_pools() -> frozenset[str]:
     """Those that are imported. OpenBLAS (scipy) starts its threads by itself, when it is imported."""
-    return frozenset({"uvloop", "torch", "scipy.linalg"} & sys.modules.keys())
+    return frozenset({"uvloop", "torch", "scipy.linalg", "sklearn.cluster"} & sys.modules.keys())
 
 
 def native_threads() -> OpenThings:
@@ -107,6 +107,9 @@ def start_pools() -> None:
         (weights @ weights).exp().sum().backward()
         torch.set_num_threads(torch.get_num_threads())  # which starts a second pool
         torch.distributed.TCPStore("127.0.0.1", 0, world_size=1, is_master=True)
+    if "sklearn.cluster" in sys.modules:  # an OpenMP of its own
+        points = [[float(row % 7), float(row % 5)] for row in range(512)]
+        sys.modules["sklearn.cluster"].KMeans(2, n_init=1).fit(points)
 
 
 async def _look_a_name_up() -> None:

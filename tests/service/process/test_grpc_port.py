@@ -224,7 +224,8 @@ def test_workers_share_the_port_and_one_that_dies_is_replaced(
     client: Client, store: Path, tmp_path: Path
 ) -> None:
     port = free_port()
-    with serving(store, tmp_path / "log", "--grpc-port", str(port), "--workers", "2") as running:
+    flags = ("--grpc-port", str(port), "--workers", "2", "--access-log", "all")  # with the lines of probes
+    with serving(store, tmp_path / "log", *flags) as running:
         eventually(lambda: bool(running.lines("workers serve")), lambda: running.log)
 
         def answered() -> set[int]:
