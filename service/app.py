@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 
 __all__ = ["create_app"]
 
-#: Documents to keep, one for each prefix and default model: making one takes 0.1 s of the event loop.
+#: Documents to keep, one for each prefix and default model: making one takes 0.2 s of the event loop.
 _DOCUMENTS = 4
 
 

@@ -173,7 +173,6 @@ class Endpoint(Generic[Q, A]):
             CallerDisconnected: The client left before.
         """
         reader, pool = self._reader, self._app_state.pool
-
         is_quick = is_quick_to_open(body)
         contents = reader.open(body, model) if is_quick else await pool.run(reader.open, body, model)
         if (is_quick and not contents.pictures) or contents.is_quick:

@@ -48,7 +48,7 @@ _NEVER: Final = frozenset({"text/event-stream"})
 _NO_BODY: Final = (204, 205, 206, 304)
 #: These answers are packed by their own rules: the asynchronous Triton client accepts gzip by default, and
 #: unpacks only the results of inference.
-_OPEN_INFERENCE: Final = ("/v2", "/v2/")
+_OPEN_INFERENCE: Final = "/v2"
 
 
 class Accepted(NamedTuple):
@@ -155,7 +155,7 @@ class _Compressor:
         await self._send({**message, "body": packed})
 
     async def _next(self, part: bytes, *, more: bool) -> bytes:
-        """A part of a response in parts. What it holds can be unpacked as soon as it arrives."""
+        """A part of a response in parts, which a client can unpack as soon as it arrives."""
         assert self._stream is not None
         return await self._run(functools.partial(_packed_part, self._stream, part, more), size=len(part))
 
@@ -165,7 +165,7 @@ class _Compressor:
     def _may_compress(self, start: Message) -> bool:
         if start["status"] in _NO_BODY:
             return False
-        if self._path.startswith(_OPEN_INFERENCE[1]) or self._path == _OPEN_INFERENCE[0]:
+        if f"{self._path}/".startswith(f"{_OPEN_INFERENCE}/"):
             return False
         content_type = b""
         for name, value in start["headers"]:

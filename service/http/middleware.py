@@ -34,6 +34,7 @@ _log = logging.getLogger(__name__)
 
 #: Status in the log and the metrics for a request whose client disconnected before the response.
 CLIENT_LEFT = 499
+_LOWEST_ERROR = 400
 #: Key in a scope for the entry of the request's API key, from `service.security.access`; the log contains its
 #: label.
 API_KEY = "vae.api_key"
@@ -173,7 +174,8 @@ class Envelope:
             images=trace.images,
             body_bytes=trace.body_bytes,
         )
-        if not self._access_log.includes(is_probe=trace.route in PROBES, status=status, code=trace.code):
+        has_failed = has_failed_with(status, trace.code)
+        if not self._access_log.includes(is_probe=trace.route in PROBES, has_failed=has_failed):
             return
         values: dict[str, object] = {
             "method": scope["method"][:16],
@@ -194,6 +196,16 @@ class Envelope:
         if scope.get("client"):
             values["client"] = scope["client"][0]
         _log.info("client left" if status == CLIENT_LEFT else "request", extra=fields(**values))
+
+
+def has_failed_with(status: int, code: str | None) -> bool:
+    """Whether a request has failed, for the access log.
+
+    Args:
+        status: Status of its response; 499 if the client left, 0 if there was no response.
+        code: Code of its problem, also if it arose after a status of success.
+    """
+    return status >= _LOWEST_ERROR or status == 0 or code is not None
 
 
 def _add_headers(headers: list[tuple[bytes, bytes]], trace: Trace, resource_policy: bytes) -> None:

@@ -1,6 +1,6 @@
 """Which requests get a line in the log.
 
-Knows the setting `access_log` and statuses. Knows nothing of paths, protocols or the contents of a line.
+Knows the setting `access_log`. Knows nothing of paths, statuses, protocols or the contents of a line.
 
                 probe, succeeded    other, succeeded    failed
     all         yes                 yes                 yes
@@ -13,11 +13,7 @@ A probe that fails gets its line: it comes before a restart, and explains it.
 
 from __future__ import annotations
 
-from typing import Final
-
 from service.settings import AccessLogMode
-
-_LOWEST_ERROR: Final = 400
 
 
 class AccessLog:
@@ -28,14 +24,13 @@ class AccessLog:
         self._others = mode in ("all", "no-probes")
         self._failures = mode != "none"
 
-    def includes(self, *, is_probe: bool, status: int, code: str | None) -> bool:
+    def includes(self, *, is_probe: bool, has_failed: bool) -> bool:
         """Whether a request gets a line.
 
         Args:
             is_probe: Whether an orchestrator or Prometheus asks.
-            status: HTTP status of its response; 499 if the client left, 0 if there was no response.
-            code: Code of its problem, also if it arose after a status of success.
+            has_failed: Whether it has a problem, its client left, or it has no response.
         """
-        if status >= _LOWEST_ERROR or status == 0 or code is not None:
+        if has_failed:
             return self._failures
         return self._probes if is_probe else self._others

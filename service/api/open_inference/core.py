@@ -138,7 +138,7 @@ class OpenInference:
         """
         if model is None:
             model = await self.find(request.model, request.version, trace)
-        try:
+        with self.counting(model, trace):
             plan = self._plan(model, request)
             call = self._call(plan.parameters, arrival)
             work = await self._read(plan, request, call, model, trace)
@@ -152,9 +152,6 @@ class OpenInference:
                 model.name, model.version, inference.output_tensors(plan, arrays), request.id, facts
             )
             written = await self._write(response, trace, write, quick_values)
-        except BaseException:
-            self.statistics.failed(model, trace)
-            raise
         self.statistics.succeeded(model, trace, rows=work.rows, batches=call.batches or ())
         return written
 

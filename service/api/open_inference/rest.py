@@ -136,11 +136,8 @@ class OpenInferenceRoutes:
             name: str = request.path_params["model"]
             version: str = request.path_params.get("version") or ""
             model = await core.find(name, version, trace)
-            try:
+            with core.counting(model, trace):
                 parsed = await self._parse(body, length, model, version, trace)
-            except BaseException:
-                core.statistics.failed(model, trace)
-                raise
             asked = parsed.request.version
             if asked not in (version, model.version):
                 model = await self._of_body(name, asked, trace)

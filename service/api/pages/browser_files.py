@@ -1,4 +1,4 @@
-"""Files that browsers and crawlers request without being told: /favicon.ico and /robots.txt.
+"""Files that browsers and crawlers request by themselves: /favicon.ico and /robots.txt.
 
 Knows two small files. Knows nothing of models. They are part of no interface, so the OpenAPI document does
 not have them. Both are open without a key, like the pages.

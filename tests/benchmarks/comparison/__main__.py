@@ -4,7 +4,7 @@
     make bench ARGS=--quick             everything once, briefly; its figures mean little
     make bench ARGS=--write-readme      and into tests/benchmarks/README.md
     make bench ARGS=split               intra-op threads against parallel runs
-    make bench ARGS=grpc                server CPU of calls of gRPC, beside npy over HTTP
+    make bench ARGS=grpc                server CPU of calls of gRPC and of npy over HTTP
 
 Exit codes: 0 all that was measured met its bar; 1 something did not; 2 wrong usage; 69 wrk is missing.
 """

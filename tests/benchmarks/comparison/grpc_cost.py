@@ -1,4 +1,4 @@
-"""`make bench ARGS=grpc`: what a call of gRPC costs the server, beside the same work as npy over HTTP.
+"""`make bench ARGS=grpc`: server CPU of a call of gRPC, and of the same work as npy over HTTP.
 
 Knows both protocols and /proc. Server CPU for each request, because client and server share the cores; every
 figure is the median of interleaved rounds against one server.

@@ -1,4 +1,4 @@
-"""What browsers, crawlers and people at a terminal ask for without being told."""
+"""What browsers, crawlers and people at a terminal ask for by habit."""
 
 from __future__ import annotations
 

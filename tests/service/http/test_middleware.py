@@ -21,6 +21,7 @@ from service.app import create_app
 from service.engine import InferenceFailed, ModelRegistry
 from service.engine.runtime.batch_invariance import BatchInvariantGraph
 from service.http.connection import SCOPE_KEY, Connection
+from service.http.middleware import has_failed_with
 from service.log_fields import fields
 from service.observability.access_log import AccessLog
 from service.observability.logs import JsonFormatter, TextFormatter
@@ -296,7 +297,9 @@ def test_access_log_of_errors_has_everything_that_failed(
     route: str | None, status: int, code: str | None, included: bool
 ) -> None:
     is_probe = route in PROBES
-    assert AccessLog("errors").includes(is_probe=is_probe, status=status, code=code) is included
+    assert (
+        AccessLog("errors").includes(is_probe=is_probe, has_failed=has_failed_with(status, code)) is included
+    )
 
 
 def test_traceback_is_one_json_line() -> None:

@@ -91,10 +91,6 @@ class Caller:
         return address_of(self.peer)
 
 
-#: What the access log takes for success.
-_HTTP_OK = 200
-
-
 class Recorder:
     """The receivers of all exchanges: log, metrics, spans."""
 
@@ -194,8 +190,8 @@ class Exchange:
         recorder.metrics.observe(trace, status=status, duration_s=duration_s)
         if self._span is not None and self._spans is not None:
             self._spans.end(self._span, trace, code=self.status.value[0])
-        succeeded = _HTTP_OK if self.status is StatusCode.OK else 0
-        if not recorder.access_log.includes(is_probe=self._is_probe, status=succeeded, code=trace.code):
+        has_failed = self.status is not StatusCode.OK or trace.code is not None
+        if not recorder.access_log.includes(is_probe=self._is_probe, has_failed=has_failed):
             return
         values: dict[str, object] = {
             "method": METHOD,
