@@ -115,10 +115,18 @@ def test_nothing_that_is_closed_or_about_to_end_fails(tmp_path: Path) -> None:
 
         def test_descriptor_that_is_closed_before_its_number_is_used_again(careful):
             os.close(os.dup(careful[0]))
+
+        def test_threads_of_a_library_that_a_fork_ended_and_that_it_starts_again():
+            import numpy
+            if (child := os.fork()) == 0: os._exit(0)
+            os.waitpid(child, 0)
+            before = len(os.listdir("/proc/self/task"))
+            numpy.ones((600, 600)) @ numpy.ones((600, 600))
+            assert len(os.listdir("/proc/self/task")) > before or len(os.sched_getaffinity(0)) == 1
         """),
         patience_s=PATIENCE_S,
     )
-    assert "10 passed" in said
+    assert "11 passed" in said
     assert "error" not in said, said
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import random
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from watched_paths import watched_paths
 
 from model_store import CorruptVersion, InvalidReference, ModelNotFound, ModelReference, ModelStore, VersionId
 
@@ -52,31 +51,6 @@ def odd_names(count: int) -> list[str]:
         names.pop("tiny", None)
         names.pop("tiny@1", None)
     return list(names)[:count]
-
-
-_watchers: list[Callable[[str, tuple[object, ...]], None]] = []
-
-
-@contextmanager
-def watched_paths() -> Iterator[list[str]]:
-    """Every path that the interpreter hands to the operating system, told by its own audit events."""
-    seen: list[str] = []
-
-    def watch(event: str, arguments: tuple[object, ...]) -> None:
-        if event == "open" or event.startswith(("os.", "shutil.", "pathlib.")):
-            seen.extend(
-                os.fsdecode(item) for item in arguments if isinstance(item, (str, bytes, os.PathLike))
-            )
-
-    if not _watchers:
-        sys.addaudithook(
-            lambda event, arguments: [watcher(event, arguments) for watcher in _watchers] and None
-        )
-    _watchers[:] = [watch]
-    try:
-        yield seen
-    finally:
-        _watchers[:] = [lambda event, arguments: None]
 
 
 def test_the_watch_sees_a_path_that_is_opened(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import os
 import socket
@@ -25,6 +26,8 @@ PATIENCE_S: Final = 60.0
 _THREADS_OF_LIBRARIES: Final = ("tqdm_monitor",)
 #: Files that a library keeps open for the process: matplotlib caches the fonts that it has read.
 _FILES_OF_LIBRARIES: Final = (".ttf", ".afm", ".pfb")
+#: OpenBLAS's own function, which it calls at each fork too. It starts its threads again at its next use.
+_ENDS_THREADS_OF_OPENBLAS: Final = "blas_thread_shutdown_"
 _TASKS: Final = "/proc/self/task"
 _DESCRIPTORS: Final = "/proc/self/fd"
 
@@ -86,8 +89,8 @@ class OpenThings:
 
 
 def libraries_with_pools() -> frozenset[str]:
-    """Those that are imported. OpenBLAS (scipy) starts its threads by itself, when it is imported."""
-    return frozenset({"uvloop", "torch", "scipy.linalg", "sklearn.cluster"} & sys.modules.keys())
+    """Those that are imported."""
+    return frozenset({"uvloop", "torch", "sklearn.cluster"} & sys.modules.keys())
 
 
 def native_threads() -> OpenThings:
@@ -110,6 +113,14 @@ def start_pools() -> None:
     if "sklearn.cluster" in sys.modules:  # an OpenMP of its own
         points = [[float(row % 7), float(row % 5)] for row in range(512)]
         sys.modules["sklearn.cluster"].KMeans(2, n_init=1).fit(points)
+
+
+def end_threads_of_openblas() -> None:
+    """NumPy and scipy carry one OpenBLAS each. A fork ends its threads, so any test may start them again."""
+    loaded = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines()}
+    for library in sorted(path for path in loaded if "openblas" in path):
+        with contextlib.suppress(AttributeError):
+            getattr(ctypes.CDLL(library), _ENDS_THREADS_OF_OPENBLAS)()
 
 
 async def _look_a_name_up() -> None:
@@ -154,6 +165,7 @@ def left_since(
     if not _of_tests(now - before):
         return now, OpenThings()
     gc.collect()
+    end_threads_of_openblas()
     deadline = time.monotonic() + patience_s
     pause_s = 0.0005
     while (left := _of_tests((now := look()) - before)) and time.monotonic() < deadline:

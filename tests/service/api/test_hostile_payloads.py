@@ -8,7 +8,6 @@ import io
 import json
 import random
 import struct
-import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from hazard_plugin import Hazard
 from http_calls import Answer, Caller
 from patience import slowness
 from tiny_models import publish_tiny
+from watched_paths import watched_paths
 
 from model_store import ModelStore
 from service.app import create_app
@@ -375,26 +375,14 @@ def test_two_thousand_odd_model_names_open_nothing_outside_the_store(tmp_path: P
     root = tmp_path / "inside" / "models"
     publish_tiny(ModelStore(root), name="mnist")
     (tmp_path / "inside" / "secret").mkdir()
-    opened: list[str] = []
-    watching = False
-
-    def audit(event: str, arguments: tuple[object, ...]) -> None:
-        if watching and event in ("open", "os.open", "os.listdir", "os.scandir"):
-            opened.append(str(arguments[0]))
-
-    sys.addaudithook(audit)
     names = list(odd_names())
     assert len(names) >= 2_000
-    with Caller(create_app(Settings(model_store=root, threads=1))) as api:
-        watching = True
-        try:
-            for name in names:
-                for target in (f"/models/{name}", f"/sample?model={name}"):
-                    answer = api.get(target)
-                    assert answer.status in (404, 422), (answer.status, name[:80], answer.body[:300])
-                    assert len(answer.body) <= MAX_BODY_BYTES
-        finally:
-            watching = False
+    with Caller(create_app(Settings(model_store=root, threads=1))) as api, watched_paths() as opened:
+        for name in names:
+            for target in (f"/models/{name}", f"/sample?model={name}"):
+                answer = api.get(target)
+                assert answer.status in (404, 422), (answer.status, name[:80], answer.body[:300])
+                assert len(answer.body) <= MAX_BODY_BYTES
     # Relative names are opened below an open directory of the store; a name may not lead out of it.
     outside = [
         path
