@@ -17,7 +17,7 @@ SERVER_READY := $(VENV)/.server-installed
 DEV_READY    := $(VENV)/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install-dev test coverage test-hard inference-clients test-docker bench bench-pictures bench-others docs lock clean
+.PHONY: help serve install-dev test coverage test-hard client-tools inference-clients test-docker bench bench-pictures bench-others docs lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,9 +41,24 @@ test: test-tools $(DEV_READY) ## install everything, then ruff, mypy, import con
 coverage: ARGS += --cov --cov-report=term
 coverage: test ## as test, and measure which lines and branches the tests run (a third slower)
 
-test-hard: test-tools $(DEV_READY) inference-clients ## the long suites: fuzz, overload, soak, kill; prints the hazard table (15 minutes)
+test-hard: test-tools client-tools $(DEV_READY) inference-clients ## the long suites: fuzz, overload, soak, kill; prints the hazard table (15 minutes)
 	@echo "test-hard: alone on the machine, or its figures mean little"
 	@$(BIN)/python -m pytest -m "hard or hazard_row" --hazard-table --timeout 600 --durations 12 --durations-min 5 $(ARGS)
+
+client-tools: .venv-clients/.installed ## install client generators and linters of the OpenAPI document for `make test-hard`
+
+# Each of its own version and with whatever it wants; `make test-hard` skips those of a missing npm or Java.
+.venv-clients/.installed: tests/clients/requirements.txt tests/clients/package.json
+	@echo "setup: installing client generators into .venv-clients"
+	@$(PYTHON) -m venv .venv-clients
+	@.venv-clients/bin/python -m pip --disable-pip-version-check --quiet install --requirement tests/clients/requirements.txt
+	@if command -v npm >/dev/null; then \
+	    cp tests/clients/package.json .venv-clients/ \
+	        && npm install --prefix .venv-clients --no-package-lock --no-audit --no-fund --loglevel error >/dev/null; \
+	else \
+	    echo "setup: no npm, so no TypeScript client and no linters; on Debian: apt-get install npm" >&2; \
+	fi
+	@touch $@
 
 INFERENCE_CLIENTS := triton kserve
 
@@ -101,8 +116,8 @@ lock: $(DEV_READY) ## write constraints.txt anew from what is installed in .venv
 
 install-dev: $(DEV_READY) ## install server, trainer and development tools into .venv
 
-clean: ## remove .venv, .venv-bench, .venv-inference and every cache
-	rm -rf $(VENV) .venv-bench .venv-inference .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## remove .venv, .venv-bench, .venv-clients, .venv-inference and every cache
+	rm -rf $(VENV) .venv-bench .venv-clients .venv-inference .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

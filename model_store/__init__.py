@@ -10,8 +10,8 @@ A name is imported on first use, so that a command line that needs one small mod
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Final
 
+TYPE_CHECKING = False  # importing `typing` takes longer than all the rest here, before handlers for signals
 if TYPE_CHECKING:
     from model_store.aliases import LATEST, STABLE
     from model_store.default_store import DefaultStore, open_store
@@ -127,7 +127,7 @@ __all__ = [
 ]
 
 #: The modules of the public names, those with the fewest imports first.
-_MODULES: Final = (
+_MODULES = (
     "errors",
     "location",
     "version_id",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from model_store import cli_output
+from model_store import cli_output, interrupts
 from model_store.adding import add_versions
 from model_store.aliases import STABLE, AliasTable
 from model_store.cli_output import Answer
@@ -30,6 +30,7 @@ from model_store.errors import (
     quoted,
 )
 from model_store.garbage import DEFAULT_OLDER_THAN_S
+from model_store.help_format import Help
 from model_store.location import BUNDLED, STORE_VARIABLE
 from model_store.reference import ModelReference
 from model_store.release import add_version_flag
@@ -47,22 +48,44 @@ EXIT_INPUT_OUTPUT = 74
 
 _EXIT_CODES = """\
 exit codes:
-  0   done; for verify: everything is sound
-  2   the command line is wrong, or a name is no reference
-  65  corrupt: a version or its aliases do not verify; nothing was changed
-  66  no such store, model, version or alias
-  73  refused: an alias points to the version, or its number belongs to another version
-  74  read or write failed: disk full, read-only, permissions, input/output error
-  130 stopped by Ctrl-C
-  141 the reader of standard output closed it, as head does
-
-A reference is NAME, NAME@VERSION or NAME@ALIAS; NAME alone means NAME@stable if that is set, otherwise the
-highest version. With --json, one document goes to standard output, and an error to standard error as
-{"error": CLASS, "message": TEXT, "exit_code": N}.
-
-Without --store and VAE_MODEL_STORE the store is your own: vae-service/models in $XDG_DATA_HOME or in
-~/.local/share. Until it exists, commands read the bundled store, and the first change copies it there.
+    0  done; for verify: everything is sound
+    2  the command line is wrong, or a name is no reference
+   65  corrupt: a version or its aliases do not verify; nothing was changed
+   66  no such store, model, version or alias
+   73  refused: an alias points to the version, or its number belongs to another version
+   74  read or write failed: disk full, read-only, permissions, input/output error
+  130  stopped by Ctrl-C
+  141  the reader of standard output closed it, as head does
+  143  stopped by SIGTERM
 """
+_REFERENCES = (
+    "A reference is NAME, NAME@VERSION or NAME@ALIAS; NAME alone means NAME@stable if that is set, otherwise "
+    "the highest version."
+)
+_JSON = (
+    "With --json, one document goes to standard output, and an error to standard error as "
+    '{"error": CLASS, "message": TEXT, "exit_code": N}.'
+)
+
+_OWN_STORE = (
+    "Without --store and VAE_MODEL_STORE the store is your own: vae-service/models in $XDG_DATA_HOME or in "
+    "~/.local/share. Until it exists, commands read the bundled store, and the first change copies it there."
+)
+
+_EXAMPLES = {
+    "list": ("vae-store list mnist --json",),
+    "show": ("vae-store show mnist@stable",),
+    "verify": ("vae-store verify mnist@3 mine@stable",),
+    "promote": ("vae-store promote mine@2 stable",),
+    "rollback": ("vae-store rollback mine@stable",),
+    "add": (
+        f"vae-store add {BUNDLED} --store models",
+        "vae-store add s3://bucket/models/mine@stable --alias stable",
+    ),
+    "remove": ("vae-store remove mine@1",),
+    "history": ("vae-store history mine",),
+    "gc": ("vae-store gc --keep 3 --dry-run",),
+}
 
 Command = Callable[[ModelStore, argparse.Namespace], tuple[Answer, int]]
 
@@ -81,6 +104,7 @@ def _run(argv: Sequence[str] | None, fetch: Fetch | None) -> int:
     arguments = _parser().parse_args(argv)
     arguments.fetch = fetch
     as_json: bool = arguments.json
+    interrupts.raise_errors()
     try:
         store = open_store(arguments.store, tell=_tell)
         if arguments.command is not _add:
@@ -249,34 +273,37 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vae-store",
         description="List published models, verify them, add and remove versions, and move aliases.",
-        epilog=_EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=(
+            f"{_EXIT_CODES}\n{_REFERENCES}\n\n{_JSON}\n\n{_OWN_STORE}\n\n"
+            "`vae-store COMMAND --help` describes a command."
+        ),
+        formatter_class=Help,
     )
     _add_common(parser, store=None, as_json=False)
     add_version_flag(parser)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(
             name,
             help=text,
-            description=text,
+            description=f"{text[0].upper()}{text[1:]}.",
             parents=[common],
-            epilog=_EXIT_CODES,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            epilog=f"{_REFERENCES} Exit codes: see `vae-store --help`.{_example(name)}",
+            formatter_class=Help,
         )
         added.set_defaults(command=command)
         return added
 
     listing = add("list", _list, "every version with its aliases, from the manifests alone")
-    listing.add_argument("name", nargs="?", help="only this model")
+    listing.add_argument("name", metavar="NAME", nargs="?", help="only this model")
     show = add("show", _show, "description, figures and origin of one version, after verification")
-    show.add_argument("reference", help="NAME, NAME@VERSION or NAME@ALIAS")
+    show.add_argument("reference", metavar="REFERENCE", help="NAME, NAME@VERSION or NAME@ALIAS")
     verify = add("verify", _verify, "check every byte and report every failure, not only the first")
     verify.add_argument("references", nargs="*", metavar="REFERENCE", help="default: the whole store")
     promote = add("promote", _promote, "verify a version and point an alias to it")
-    promote.add_argument("reference", help="the version: NAME@VERSION or NAME@ALIAS")
-    promote.add_argument("alias", help="such as stable; 'latest' moves automatically")
+    promote.add_argument("reference", metavar="REFERENCE", help="the version: NAME@VERSION or NAME@ALIAS")
+    promote.add_argument("alias", metavar="ALIAS", help="such as stable; 'latest' moves automatically")
     rollback = add("rollback", _rollback, "point an alias to its previous version")
     rollback.add_argument("reference", metavar="NAME@ALIAS", help="NAME alone means NAME@stable")
     adding = add("add", _add, "copy versions of another store, or the bundled ones, under their own numbers")
@@ -314,18 +341,24 @@ def _parser() -> argparse.ArgumentParser:
         "--keep",
         type=_count,
         metavar="N",
-        help="remove versions without an alias, except the newest N of each model",
+        help="remove versions without an alias, except the newest N of each model (default: remove none)",
     )
     collect.add_argument(
         "--older-than",
         type=_seconds,
         default=DEFAULT_OLDER_THAN_S,
-        metavar="S",
-        help="keep leftovers younger than this many seconds (default %(default)g)",
+        metavar="SECONDS",
+        help="keep leftovers younger than this (default %(default)g)",
     )
     collect.add_argument("--all", action="store_true", help="remove leftovers of any age")
     collect.add_argument("--dry-run", action="store_true", help="report, and remove nothing")
     return parser
+
+
+def _example(command: str) -> str:
+    examples = _EXAMPLES[command]
+    lines = "".join(f"\n  $ {example}" for example in examples)
+    return f"\n\nexample{'s' if len(examples) > 1 else ''}:{lines}"
 
 
 def _add_common(parser: argparse.ArgumentParser, *, store: object, as_json: object) -> None:

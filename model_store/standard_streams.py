@@ -18,11 +18,12 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Final
 
+from model_store import interrupts
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 EXIT_INPUT_OUTPUT: Final = 74
-EXIT_INTERRUPTED: Final = 130
 EXIT_BROKEN_PIPE: Final = 141
 #: The error handler that writes `\u00d7` for a character outside the encoding: valid inside JSON too, unlike
 #: Python's own `\xd7`.
@@ -57,10 +58,11 @@ def run_command(program: str, command: Callable[[], int]) -> int:
 
     Returns:
         The command's exit code; 74 if standard output is not writable, 141 if its reader ended, 130 after
-        Ctrl-C.
+        Ctrl-C, 143 after SIGTERM.
 
     Raises:
         SystemExit: From the command, unless its output failed.
+        Exception: From the command, unless a signal caused it.
     """
     _open_closed_descriptors()
     with _lenient_streams() as output:
@@ -70,14 +72,18 @@ def run_command(program: str, command: Callable[[], int]) -> int:
             _flush()
         except OutputError:
             pass
-        except KeyboardInterrupt:
-            print(f"{program}: stopped", file=sys.stderr)  # noqa: T201
-            return EXIT_INTERRUPTED
+        except KeyboardInterrupt as stop:
+            return interrupts.report(program, stop)
         except SystemExit:
             with contextlib.suppress(OutputError):
                 _flush()
             if output is None or output.failure is None:
                 raise
+        except Exception as error:
+            cause = interrupts.stop_behind(error)
+            if cause is None:
+                raise
+            return interrupts.report(program, cause)
         failure = None if output is None else output.failure
         if code is not None and (code or failure is None or not failure.matters):
             return code

@@ -7,21 +7,27 @@ from __future__ import annotations
 
 import sys
 
-from service.process import early
-
 
 def main() -> int:
     """Run the command of `sys.argv` and return its exit code."""
     serves = sys.argv[1:2] == ["run"]
-    if serves:
-        early.prepare()
-    from service.process import worker  # noqa: PLC0415  (handlers first)
-
-    place = worker.inherited_place() if serves else None
-    from service import cli  # noqa: PLC0415  (takes a second, during which signals come)
-
     try:
-        return cli.main(sys.argv[1:], place=place)
+        from model_store import interrupts  # noqa: PLC0415  # within the try
+        from service.process import early  # noqa: PLC0415  # as above
+
+        if serves:
+            early.prepare()
+        else:
+            interrupts.end_at_once("vae-serve")
+        from service.process import worker  # noqa: PLC0415  # handlers first
+
+        place = worker.inherited_place() if serves else None
+        from service import cli  # noqa: PLC0415  # takes a second, during which signals come
+    except KeyboardInterrupt:
+        sys.stderr.write("vae-serve: stopped\n")
+        return 130
+    try:
+        return interrupts.run("vae-serve", lambda: cli.main(sys.argv[1:], place=place))
     finally:
         if serves:
             early.ignore_hangups()

@@ -1,13 +1,7 @@
 """`vae-serve run | check | openapi | limits | healthcheck | key | bench`.
 
-Knows flags, exit codes and output for people. Other modules do the work, and are imported when a command
-needs them.
-
-Exit codes: 0 done; 1 not healthy, or a request of bench failed; 2 wrong usage; 65 the store is corrupt; 66
-the store has no model to serve; 69 the server cannot listen on the address, or bench reaches no server; 72
-the extra for gRPC is not installed; 74 the output cannot be written; 75 the figures of bench never agreed; 78
-a setting is invalid, or several workers have no directory to share; 130 Ctrl-C, except in a running server;
-141 the reader of the output closed it.
+Knows exit codes and output for people; the table `_EXIT_CODES` lists all codes. `flags.py` knows the flags.
+Other modules do the work, and are imported when a command needs them.
 """
 
 from __future__ import annotations
@@ -20,16 +14,18 @@ import json
 import logging
 import os
 import sys
-import textwrap
 import time
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from model_store import interrupts
 from model_store.echo import did_you_mean, echo
+from model_store.help_format import Help
 from model_store.release import add_version_flag
 from model_store.standard_streams import OutputError, run_command
+from service.flags import add_server_commands
 from service.process.worker import WorkerPlace
-from service.security.api_keys import LABEL_RULE, SCOPES, Scope, new_key
+from service.security.api_keys import Scope, new_key
 from service.settings import (
     ExtraNotInstalled,
     Settings,
@@ -52,7 +48,28 @@ _NO_BENCH = (
     "vae-serve bench: not part of the server's image. Install it where the load is to come from "
     "(pip install vae-service), and run it there."
 )
-_EXIT_CODES = "exit codes: " + __doc__.partition("Exit codes: ")[2].replace("\n", " ").strip()
+_EXIT_CODES = """\
+exit codes:
+    0  done
+    1  not healthy, or a request of bench failed
+    2  wrong usage
+   65  the store is corrupt
+   66  the store has no model to serve
+   69  the server cannot listen on the address, or bench reaches no server
+   72  the extra for gRPC is not installed
+   74  the output cannot be written
+   75  the figures of bench never agreed
+   78  a setting is invalid, or several workers have no directory to share
+  130  Ctrl-C, except in a server that serves: it ends with 0
+  141  the reader of the output closed it
+  143  SIGTERM, except in a server: it ends with 0
+
+`vae-serve COMMAND --help` describes a command.
+
+examples:
+  $ vae-serve run
+  $ curl http://127.0.0.1:8000/sample.txt
+"""
 
 
 def main(argv: Sequence[str] | None = None, *, place: WorkerPlace | None = None) -> int:
@@ -128,13 +145,16 @@ def _supervise(settings: Settings, given: Sequence[str]) -> int:
     _log_ignored_variables()
     _log_shared_packages()
     try:
-        return Supervisor(settings, given).run()
+        code = Supervisor(settings, given).run()
     except AddressError as error:
         print(f"vae-serve: {error}", file=sys.stderr)
         return EXIT_ADDRESS
     except NoDirectoryError as error:
         print(f"vae-serve: {error}", file=sys.stderr)
         return EXIT_SETTINGS
+    if code == interrupts.EXIT_INTERRUPTED:
+        raise KeyboardInterrupt
+    return code
 
 
 def _run(settings: Settings, started_s: float, place: WorkerPlace | None) -> int:
@@ -200,6 +220,7 @@ def _check(settings: Settings) -> int:
     from service.engine import EngineError  # noqa: PLC0415
     from service.observability.logs import configure_logging  # noqa: PLC0415
 
+    interrupts.raise_errors()
     configure_logging(log_format="text", level="critical")
     if warning := warning_of_shared_packages():
         print(f"warning: {warning}", file=sys.stderr)
@@ -250,6 +271,7 @@ def _openapi(settings: Settings) -> int:
     from service.app import create_app  # noqa: PLC0415
     from service.observability.logs import configure_logging  # noqa: PLC0415
 
+    interrupts.raise_errors()
     configure_logging(log_format="text", level="critical")
     app = create_app(settings)
     app.state.app_state.load_all()
@@ -292,6 +314,7 @@ def _bench(arguments: argparse.Namespace) -> int:
     """Send load to a server. It reads no settings, because any server may be measured."""
     from service.bench.cli import run_bench  # noqa: PLC0415
 
+    interrupts.raise_errors()
     return run_bench(arguments)
 
 
@@ -320,75 +343,20 @@ def _healthcheck(settings: Settings, *, timeout_s: float) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    settings = _settings_parser()
     parser = argparse.ArgumentParser(
         prog="vae-serve",
         description="Serve variational autoencoders over HTTP.",
-        epilog=textwrap.fill(_EXIT_CODES, 100),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_EXIT_CODES,
+        formatter_class=Help,
         allow_abbrev=False,
     )
     add_version_flag(parser)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, summary in (
-        ("run", "serve until SIGTERM or Ctrl-C"),
-        ("check", "verify the store and run every model's golden vectors, without serving"),
-        ("openapi", "print the OpenAPI document"),
-        ("limits", "print every limit with its value, as a table"),
-        ("healthcheck", "check /readyz of the server on this machine"),
-    ):
-        command = commands.add_parser(
-            name,
-            help=summary,
-            description=f"{summary[0].upper()}{summary[1:]}. A flag wins over its environment variable.",
-            epilog=textwrap.fill(_EXIT_CODES, 100),
-            formatter_class=argparse.RawTextHelpFormatter,
-            parents=[settings],
-            allow_abbrev=False,
-        )
-        if name == "healthcheck":
-            command.add_argument(
-                "--timeout-s", type=float, default=3.0, metavar="SECONDS", help="how long to wait; default 3"
-            )
-    _add_key_command(commands)
+    commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
+    add_server_commands(commands)
     if _has_bench():
         from service.bench.flags import add_bench_command  # noqa: PLC0415
 
         add_bench_command(commands)
-    return parser
-
-
-def _add_key_command(commands: Any) -> None:
-    command = commands.add_parser(
-        "key",
-        help="make an API key and the line for the key file",
-        description="Make an API key: the line for the file on standard output, the key on standard error.",
-        epilog="Such as: (umask 077; vae-serve key --label phone-app >> api-keys)",
-        allow_abbrev=False,
-    )
-    command.add_argument(
-        "--scope",
-        choices=SCOPES,
-        default="use",
-        help="use: everything except administration; admin: everything; default use",
-    )
-    command.add_argument("--label", metavar="NAME", help=f"owner of the key, for the log: {LABEL_RULE}")
-
-
-def _settings_parser() -> argparse.ArgumentParser:
-    """One flag per setting. Values stay text: the settings class alone validates them."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    group = parser.add_argument_group("settings (flag, environment variable, unit, default, reason)")
-    for setting in describe_settings():
-        head = f"{setting.variable}   unit: {setting.unit}   default: {setting.default}"
-        group.add_argument(
-            setting.flag,
-            dest=setting.field,
-            metavar=setting.unit.upper() if setting.unit.isidentifier() else "VALUE",
-            help="\n".join([head, *textwrap.wrap(setting.reason, 76, break_on_hyphens=False), ""]).replace(
-                "%", "%%"
-            ),
-        )
     return parser
 
 

@@ -36,7 +36,9 @@ def planned(*arguments: str, **environment: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("target", ["serve", "test", "test-hard", "bench", "bench-others", "docs", "lock"])
+@pytest.mark.parametrize(
+    "target", ["serve", "test", "test-hard", "bench", "bench-others", "client-tools", "docs", "lock"]
+)
 def test_environment_of_other_tools_changes_no_target(target: str) -> None:
     """conda sets HOST, and `make serve` then listened on x86_64-conda-linux-gnu."""
     ours = dict.fromkeys(TAKEN, "")

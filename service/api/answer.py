@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from service.api.parameters import MAX_SEED
-from service.api.schema import COMPONENT, OF_EACH
+from service.api.schema import OF_EACH
+from service.http.document import COMPONENT
 from service.http.negotiation import Format
 
 #: Images, float32 (N, C, H, W) in [0, 1].
@@ -30,7 +31,7 @@ PerImage = Annotated[
     NDArray[np.float64], WithJsonSchema({"type": "array", "items": {"type": "number"}, OF_EACH: True})
 ]
 #: The seed of a response.
-SeedFact = Annotated[int, Field(ge=0, le=MAX_SEED)]
+SeedFact = Annotated[int, Field(ge=0, le=MAX_SEED, examples=[7])]
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Answer(BaseModel):
     formats: ClassVar[tuple[Format, ...]] = ()
     """Formats of such an answer, the default first."""
 
-    model: str
+    model: Annotated[str, Field(examples=["mnist@4"])]
     """Label of the version that answered."""
 
     @classmethod

@@ -74,6 +74,8 @@ class Operation(Generic[Q, A]):
     """Its own, for GET /limits."""
     example: Mapping[str, object] = field(default_factory=dict)
     """Parameters in the document's example of a JSON body."""
+    example_rows: int = 1
+    """Rows of the arrays in the response to that example."""
     run: Callable[[Call[Q]], Awaitable[A | Parts]] = field(init=False, repr=False)
     """The handler; `handler` sets it."""
     outlined: Callable[[Call[Q]], Outline] = field(init=False, repr=False)

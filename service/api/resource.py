@@ -17,7 +17,11 @@ from service.http.document import Document
 from service.references import REFERENCE_PATTERN
 
 JSON: Final = "application/json"
-TEXT: Final[Schema] = {"type": "string"}
+
+
+def text(example: str) -> Schema:
+    """The schema of a text, with an example of it."""
+    return {"type": "string", "examples": [example]}
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,28 @@
 """Pydantic classes as JSON Schema (2020-12, as in OpenAPI 3.1), in the order in which people read it.
 
-Knows pydantic's own schema and the parts that the document omits: titles, which repeat the names, and the
-docstrings of classes, which are for readers of the code. Knows nothing of paths or models.
+Every class and every list of words becomes a component with a name, so that generated clients have one type
+for each. Knows pydantic's own schema. Knows nothing of paths or models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+import inspect
+from collections.abc import Sequence
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel
 
-Schema = dict[str, Any]
+from service.http.document import COMPONENT
 
-#: Our own keyword: the schema has this name in `components.schemas`.
-COMPONENT: Final = "x-component"
-#: Our own keyword: the description applies to each element of the list.
+Schema = dict[str, Any]
+#: Parts of `components` that are collected; others are constant.
+Kind = Literal["schemas", "responses", "parameters", "examples", "requestBodies"]
+
+#: Our own keyword: description and examples apply to each element of the list.
 OF_EACH: Final = "x-of-each"
 
+#: Above it, clients need 64 bits: Java's `Integer` cannot hold a seed.
+_LARGEST_INT32: Final = 2**31 - 1
 _ORDER: Final = (
     "type",
     "format",
@@ -36,16 +41,54 @@ _ORDER: Final = (
 _NULL: Final = {"type": "null"}
 
 
-def schema_of(model: type[BaseModel], *, components: Mapping[str, type[BaseModel]] | None = None) -> Schema:
-    """The schema of a class's serialised form.
+class Components:
+    """Parts of the document that others refer to. Each is written once."""
 
-    Args:
-        model: A class whose fields have descriptions.
-        components: Classes that are referred to by their name in `components.schemas`; every other one is
-            inlined.
-    """
-    whole = model.model_json_schema(mode="serialization", ref_template="{model}")
-    return _Writer(whole.pop("$defs", {}), frozenset(components or ())).written(whole, of_class=True)
+    def __init__(self) -> None:
+        self._parts: dict[Kind, dict[str, Schema]] = {}
+        self._classes: dict[tuple[type[BaseModel], str], Schema] = {}
+
+    def add(self, kind: Kind, name: str, part: Schema) -> Schema:
+        """A reference to a part, which is added if it is new."""
+        known = self._parts.setdefault(kind, {}).setdefault(name, part)
+        assert known == part, f"components.{kind}: two parts are named {name}"
+        return {"$ref": f"#/components/{kind}/{name}"}
+
+    def of(self, model: type[BaseModel], *, name: str | None = None) -> Schema:
+        """A reference to the schema of a class's serialised form.
+
+        Args:
+            model: A class whose fields have descriptions.
+            name: Its name for clients; left out, that of the class.
+        """
+        name = name or model.__name__
+        if (model, name) not in self._classes:
+            whole = model.model_json_schema(mode="serialization", ref_template="{model}")
+            writer = _Writer(whole.pop("$defs", {}), self)
+            described = {**whole, "description": inspect.getdoc(model) or ""}
+            self._classes[model, name] = writer.component(name, described)
+        return dict(self._classes[model, name])
+
+    def named(self, schema: Any) -> Any:
+        """A schema that is written by hand, with references to its parts that have a name or are classes."""
+        if isinstance(schema, type):
+            return self.of(schema)
+        if isinstance(schema, list):
+            return [self.named(each) for each in schema]
+        if not isinstance(schema, dict):
+            return schema
+        written = {key: self.named(value) for key, value in schema.items() if key != COMPONENT}
+        name = schema.get(COMPONENT)
+        return written if name is None else self.add("schemas", name, {"title": name, **written})
+
+    def words(self, field: str, words: Sequence[str]) -> Schema:
+        """A reference to the words that a field accepts; the type has the name of the field."""
+        name = pascal(field)
+        return self.add("schemas", name, {"title": name, "type": "string", "enum": list(words)})
+
+    def parts(self, kind: Kind) -> dict[str, Schema]:
+        """All parts of one kind, by name."""
+        return dict(sorted(self._parts.get(kind, {}).items()))
 
 
 def reference(name: str) -> Schema:
@@ -53,61 +96,95 @@ def reference(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+def pascal(name: str) -> str:
+    """`importance_samples` → `ImportanceSamples`."""
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+def with_width(schema: Schema) -> Schema:
+    """A number with the width that a client needs for it: `int64` or `double`."""
+    if schema.get("type") == "integer" and schema.get("maximum", 0) > _LARGEST_INT32:
+        return {"type": "integer", "format": "int64", **schema}
+    return {"type": "number", "format": "double", **schema} if schema.get("type") == "number" else schema
+
+
 class _Writer:
     """Rewrites pydantic's schema of one class."""
 
-    def __init__(self, definitions: Schema, components: frozenset[str]) -> None:
+    def __init__(self, definitions: Schema, components: Components) -> None:
         self._definitions = definitions
         self._components = components
 
-    def written(self, schema: Schema, *, of_class: bool = False, is_required: bool = True) -> Schema:
+    def component(self, name: str, schema: Schema) -> Schema:
+        """A reference to the schema of a class."""
+        written = self._written(schema, field=name)
+        return self._components.add("schemas", name, {"title": name, **written})
+
+    def _written(self, schema: Schema, *, field: str, is_required: bool = True) -> Schema:
         """One schema.
 
         Args:
             schema: As pydantic has it.
-            of_class: Whether it is the schema of a class, whose docstring is left out.
+            field: Name of the field or class.
             is_required: Whether its value is always present. An optional value is left out rather than null.
         """
         if (name := schema.get(COMPONENT)) is not None:
-            return reference(name)
+            return self._named(name, schema)
         if (name := schema.get("$ref")) is not None:
-            if name in self._components:
-                return reference(name)
-            rest = {key: value for key, value in schema.items() if key != "$ref"}
-            return _ordered({**self.written(self._definitions[name], of_class=True), **rest})
-        found = {key: value for key, value in schema.items() if key not in ("title", "default", "const")}
+            rest = {key: _in_one_line(key, value) for key, value in schema.items() if key != "$ref"}
+            return {**self.component(name, self._definitions[name]), **rest}
+        found = {
+            key: _in_one_line(key, value)
+            for key, value in schema.items()
+            if key not in ("title", "default", "const")
+        }
         if "const" in schema:
             found["enum"] = [schema["const"]]
-        if of_class:
-            found.pop("description", None)
-        if "description" in found:
-            found["description"] = " ".join(found["description"].split())
+        if found.get("type") == "string" and len(found.get("enum", ())) > 1:
+            words = self._components.words(field, found.pop("enum"))
+            found.pop("type")
+            return {**words, **found}
         if "items" in found:
-            found["items"] = self.written(found["items"])
+            found["items"] = self._written(found["items"], field=field)
         if "properties" in found:
             required = found.get("required", [])
             found["properties"] = {
-                name: self.written(each, is_required=name in required)
+                name: self._written(each, field=name, is_required=name in required)
                 for name, each in found["properties"].items()
             }
         if "anyOf" in found:
-            found = self._without_null(found) if not is_required else self._nullable(found)
+            found = self._any_of(found, field=field, is_required=is_required)
         if found.pop(OF_EACH, False):
-            found["items"] = {**found["items"], "description": found.pop("description")}
-        return _ordered(found)
+            of_each = {key: found.pop(key) for key in ("description", "examples") if key in found}
+            found["items"] = {**found["items"], **of_each}
+        return _ordered(with_width(found))
 
-    def _without_null(self, schema: Schema) -> Schema:
-        (value,) = (each for each in schema["anyOf"] if each != _NULL)
-        rest = {key: each for key, each in schema.items() if key != "anyOf"}
-        return {**value, **rest}
+    def _named(self, name: str, schema: Schema) -> Schema:
+        """A reference to a schema that has a name without being a class; the description stays here."""
+        here: Schema = {
+            key: _in_one_line(key, schema[key]) for key in ("description", "examples") if key in schema
+        }
+        rest = {key: value for key, value in schema.items() if key not in (COMPONENT, "title", *here)}
+        if rest:
+            self._components.add("schemas", name, {"title": name, **_ordered(rest)})
+        return {**reference(name), **here}
 
-    def _nullable(self, schema: Schema) -> Schema:
-        """`["integer", "null"]` instead of two schemas, if the value is no object."""
-        values = [self.written(each) for each in schema["anyOf"] if each != _NULL]
+    def _any_of(self, schema: Schema, *, field: str, is_required: bool) -> Schema:
+        """`["integer", "null"]` instead of two schemas, if the value is no component."""
         rest = {key: each for key, each in schema.items() if key != "anyOf"}
-        if len(values) == 1 and values[0].get("type") not in (None, "object"):
+        values = [self._written(each, field=field) for each in schema["anyOf"] if each != _NULL]
+        if len(values) == len(schema["anyOf"]):
+            return {"anyOf": values, **rest}
+        if not is_required:
+            (value,) = (each for each in schema["anyOf"] if each != _NULL)
+            return self._written({**value, **rest}, field=field)
+        if len(values) == 1 and "type" in values[0]:
             return {**values[0], **rest, "type": [values[0]["type"], "null"]}
         return {"anyOf": [*values, _NULL], **rest}
+
+
+def _in_one_line(key: str, value: Any) -> Any:
+    return " ".join(value.split()) if key == "description" else value
 
 
 def _ordered(schema: Schema) -> Schema:

@@ -1,6 +1,6 @@
 """The flags of `vae-serve bench`.
 
-Knows argparse alone: the command line's help must not import the measurement.
+Knows argparse and the layout of help. Imports nothing of the measurement, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -10,25 +10,40 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
+from model_store.help_format import Help
+
 OPERATIONS: Final = ("encode", "decode", "sample", "reconstruct")
 FORMS: Final = ("json", "npy", "png", "txt")
 #: Preferred to the flag, because every user of the machine can see flags.
 API_KEY_VARIABLE: Final = "VAE_BENCH_API_KEY"
 
-_DESCRIPTION = """\
-Put load on a running server and say what it did with it.
-
-Windows of --window-s follow one another without a pause until throughput and p99 of three in a row agree
-within 10 %, and these three are reported. Without --rate, each of --concurrency connections sends its next
-request when it has its answer (closed loop). With --rate, requests are due by the clock, as from independent
-users, and latency counts from when each was due, so that a server that stalls cannot hide it (open loop).
-"""
+_DESCRIPTION = (
+    "Put load on a running server, and print throughput and latencies.\n"
+    "\n"
+    "Windows of --window-s follow one another without a pause until throughput and p99 of three in a row "
+    "agree within 10 %; the command reports these three. Without --rate, each of --concurrency connections "
+    "sends its next request after its response (closed loop). With --rate, requests are due by the clock, as "
+    "from independent users, and a latency starts when its request was due, so that a stalled server cannot "
+    "hide it (open loop)."
+)
 _EPILOG = f"""\
-A server with API keys: the key comes from the environment variable {API_KEY_VARIABLE}, or from
---api-key, which everybody on the machine can see while it runs.
+A server with API keys: set the environment variable {API_KEY_VARIABLE}. Every user of the machine can see \
+the value of --api-key.
 
-Exit codes of bench: 0 measured; 1 a request was not answered 2xx; 2 wrong usage; 69 nothing answers there;
-74 the output cannot be written; 75 the windows never agreed; 130 Ctrl-C; 141 the reader of the output left.
+exit codes of bench:
+    0  measured
+    1  the response of a request was not 2xx
+    2  wrong usage
+   69  no server answers at URL
+   74  the output cannot be written
+   75  the windows never agreed
+  130  Ctrl-C
+  141  the reader of the output closed it
+  143  SIGTERM
+
+examples:
+  $ vae-serve bench http://127.0.0.1:8000
+  $ vae-serve bench --operation decode --rate 200 http://127.0.0.1:8000
 """
 
 
@@ -39,40 +54,40 @@ def add_bench_command(commands: Any) -> None:
         help="put load on a running server and plot its latencies",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
         allow_abbrev=False,
     )
     command.add_argument("url", metavar="URL", help="address of the server, such as http://127.0.0.1:8000")
-    asked = command.add_argument_group("operation to request")
+    asked = command.add_argument_group("what to request")
     asked.add_argument("--operation", choices=OPERATIONS, default="encode", help="default encode")
     asked.add_argument(
         "--form",
         choices=FORMS,
         default="json",
         help=(
-            "format of body and response, default json; encode answers npy with npz and png with json, "
-            "decode takes json for png and txt"
+            "format of body and response (default json); the response of encode is npz for npy and json for "
+            "png; the body of decode is json for png and txt"
         ),
     )
     asked.add_argument(
-        "--images", type=_whole(1), default=1, metavar="N", help="images in each request, default 1"
+        "--images", type=_whole(1), default=1, metavar="N", help="images in each request (default 1)"
     )
     asked.add_argument(
         "--model",
-        metavar="NAME",
-        help=("name, name@version or name@alias; default: the server's default model"),
+        metavar="MODEL",
+        help="NAME, NAME@VERSION or NAME@ALIAS (default: the server's default model)",
     )
     asked.add_argument(
         "--seed",
         type=_whole(0),
         default=0,
         metavar="N",
-        help=("seed of the random images or latents, default 0"),
+        help="seed of the random images or latents (default 0)",
     )
     asked.add_argument(
         "--api-key",
         metavar="KEY",
-        help=f"every user of the machine can see it; prefer {API_KEY_VARIABLE}",
+        help=f"the key to send; prefer {API_KEY_VARIABLE}, which other users cannot see",
     )
     load = command.add_argument_group("how much")
     load.add_argument(
@@ -80,7 +95,7 @@ def add_bench_command(commands: Any) -> None:
         type=_whole(1),
         default=32,
         metavar="N",
-        help="connections of a closed loop, default 32",
+        help="connections of a closed loop (default 32)",
     )
     load.add_argument(
         "--rate",
@@ -90,7 +105,7 @@ def add_bench_command(commands: Any) -> None:
         help="requests per second of an open loop, instead of --concurrency",
     )
     load.add_argument(
-        "--constant", action="store_true", help="equal gaps between the requests of --rate; default: Poisson"
+        "--constant", action="store_true", help="equal gaps between the requests of --rate (default: Poisson)"
     )
     load.add_argument(
         "--max-connections",
@@ -98,8 +113,8 @@ def add_bench_command(commands: Any) -> None:
         default=512,
         metavar="N",
         help=(
-            "maximum number of connections of an open loop, default 512; further due requests wait, and "
-            "their wait counts"
+            "maximum number of connections of an open loop (default 512); further due requests wait, "
+            "and their wait counts"
         ),
     )
     load.add_argument(
@@ -107,14 +122,22 @@ def add_bench_command(commands: Any) -> None:
         type=_positive,
         default=30.0,
         metavar="SECONDS",
-        help="longest wait for a response, default 30",
+        help="longest wait for a response (default 30)",
     )
     span = command.add_argument_group("how long")
     span.add_argument(
-        "--window-s", type=_positive, default=2.0, metavar="SECONDS", help="duration of one window, default 2"
+        "--window-s",
+        type=_positive,
+        default=2.0,
+        metavar="SECONDS",
+        help="length of one window (default 2)",
     )
     span.add_argument(
-        "--max-windows", type=_whole(1), default=10, metavar="N", help="maximum number of windows, default 10"
+        "--max-windows",
+        type=_whole(1),
+        default=10,
+        metavar="N",
+        help="most windows to measure (default 10)",
     )
     span.add_argument(
         "--duration-s",
@@ -127,7 +150,7 @@ def add_bench_command(commands: Any) -> None:
         type=_not_negative,
         default=1.0,
         metavar="SECONDS",
-        help="load before the first window, default 1",
+        help="load before the first window (default 1)",
     )
     command.add_argument("--json", action="store_true", help="print the result as one JSON object")
 

@@ -6,8 +6,13 @@ through orjson and NumPy (`service.api.answer`).
 
 from __future__ import annotations
 
+from typing import Final
+
 import orjson
 from pydantic import BaseModel, ConfigDict
+
+#: Keyword of our own in a schema: its name in `components.schemas` of the OpenAPI document.
+COMPONENT: Final = "x-component"
 
 
 def json_bytes(value: object) -> bytes:

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from service.http.document import Document
+from service.http.document import COMPONENT, Document
 from service.http.problems import MAX_ITEMS, PROBLEMS, ProblemError, ProblemKind, with_prefix
 
 MAX_BODY_BYTES: Final = 8_000
@@ -19,7 +19,7 @@ _MAX_PART_BYTES: Final = 240
 _BAD_REQUEST: Final = 400
 _UNPROCESSABLE: Final = 422
 
-ProblemCode = Annotated[str, Field(json_schema_extra={"enum": list(PROBLEMS)})]
+ProblemCode = Annotated[str, Field(json_schema_extra={COMPONENT: "ProblemCode", "enum": list(PROBLEMS)})]
 ProblemStatus = Annotated[int, Field(ge=400, le=599)]
 
 
@@ -71,11 +71,11 @@ class OpenInferenceProblem(Document):
 class ProblemRow(Document):
     """One row of the table of problems."""
 
-    code: ProblemCode
-    status: ProblemStatus
-    title: str
+    code: Annotated[ProblemCode, Field(examples=["not-ready"])]
+    status: Annotated[ProblemStatus, Field(examples=[PROBLEMS["not-ready"].status])]
+    title: Annotated[str, Field(examples=[PROBLEMS["not-ready"].title])]
     """Its meaning."""
-    remedy: str
+    remedy: Annotated[str, Field(examples=[PROBLEMS["not-ready"].remedy])]
     """Its remedy."""
 
 

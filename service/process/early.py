@@ -4,8 +4,9 @@ Knows signals and one environment variable. Imports nothing heavy. Before a hand
 ends the process. In process number 1 of a PID namespace, such as a container without an init, the system
 ignores it instead.
 
-    SIGHUP            remembered; `hangup_was_held` returns it once, when the store can be read again
-    SIGTERM, SIGINT   end the process at once with exit code 0: no request is running yet
+    SIGHUP    remembered; `hangup_was_held` returns it once, when the store can be read again
+    SIGTERM   ends the process at once with exit code 0: no request is running yet
+    SIGINT    the same in a worker; otherwise it ends the process with one line and exit code 130
 """
 
 from __future__ import annotations
@@ -14,14 +15,20 @@ import os
 import signal
 from types import FrameType
 
+from model_store import interrupts
+
+#: Environment of a worker: a `service.process.worker.Handover`.
+WORKER_VARIABLE = "_VAE_SERVE_WORKER"
 _held: set[int] = set()
 
 
 def prepare() -> None:
     """Install the first handlers and limit BLAS to one thread. Only entry points call it."""
+    interrupts.end_at_once("vae-serve")
     signal.signal(signal.SIGHUP, _hold)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _end)
+    signal.signal(signal.SIGTERM, _end)
+    if WORKER_VARIABLE in os.environ:
+        signal.signal(signal.SIGINT, _end)  # the supervisor received it too, and reports it
     # A supervisor starts its workers with SIGHUP blocked, so that an early SIGHUP waits until here.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     # NumPy's BLAS starts a thread for each core at its import, and no run of a model uses them.

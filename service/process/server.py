@@ -74,6 +74,8 @@ class Server(uvicorn.Server):
         self._started_s = started_s
         self._delay_s = 0.0
         self._place = place
+        self.interrupted_early = False
+        """Whether Ctrl-C came before the server served."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, start the sweep of slow connections, and handle SIGHUP."""
@@ -114,6 +116,7 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain: not ready at once, and stop after the drain delay on SIGTERM."""
+        self.interrupted_early |= sig == signal.SIGINT and not self.started
         self._app_state.lifecycle.draining = True
         self._delay_s = self._app_state.settings.drain_delay_s if sig == signal.SIGTERM else 0.0
         super().handle_exit(sig, frame)
@@ -201,6 +204,7 @@ def serve(
 
     Raises:
         AddressError: Before any model was loaded.
+        KeyboardInterrupt: Ctrl-C before the server served, except in a worker, whose supervisor reports it.
     """
     app_state: AppState = app.state.app_state
     listeners = list(place.listeners) if place else [bind(settings.host, settings.port)]
@@ -242,7 +246,8 @@ def serve(
     try:
         server.run(sockets=listeners)
     except KeyboardInterrupt:
-        pass
+        if place is None and (server.interrupted_early or not server.started):
+            raise
     finally:
         for listener in listeners:
             listener.close()

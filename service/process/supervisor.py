@@ -33,6 +33,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from model_store.interrupts import EXIT_INTERRUPTED
 from service.log_fields import fields
 from service.process.shared_files import VARIABLE as METRICS_VARIABLE
 from service.process.shared_files import shared_directory
@@ -109,6 +110,8 @@ class Supervisor:
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT, and return the exit code.
 
+        It is 130 if SIGINT came before all workers served.
+
         Raises:
             AddressError: Before any worker was started.
             NoDirectoryError: Before any worker was started: no directory can hold the shared metrics.
@@ -160,7 +163,9 @@ class Supervisor:
             if number == signal.SIGCHLD:
                 continue  # the loop below notices ended workers
             if number in (signal.SIGTERM, signal.SIGINT):
-                self._exit_code = 0 if self._exit_code is None else self._exit_code
+                if self._exit_code is None:
+                    early = number == signal.SIGINT and not self._announced
+                    self._exit_code = EXIT_INTERRUPTED if early else 0
                 delay_s = self._settings.drain_delay_s if number == signal.SIGTERM else 0.0
                 self._refuse_at_s = time.monotonic() + delay_s
                 self._refuse_if_due(listeners)

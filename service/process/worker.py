@@ -16,8 +16,9 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Final
 
-#: Environment of a worker: a `Handover`.
-WORKER_VARIABLE: Final = "_VAE_SERVE_WORKER"
+from service.process import early
+
+WORKER_VARIABLE: Final = early.WORKER_VARIABLE
 _PR_SET_PDEATHSIG = 1
 #: Bytes from a worker to its supervisor: it lives; all workers shall read the store again.
 ALIVE: Final = b"."

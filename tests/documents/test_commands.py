@@ -126,6 +126,20 @@ def names_what_the_page_applies(command: str) -> bool:
     return "Save it as `vae.yaml`" in text and any(name in command for name in known)
 
 
+def generates_a_client(command: str) -> bool:
+    """The long suite runs the generator, with the configuration of the page."""
+    text = (REPOSITORY / "docs/how-to/generate-clients.md").read_text()
+    (shown,) = (fence.text for fence in fences(text) if fence.language == "yaml")
+    configuration = yaml.safe_load((REPOSITORY / "tests/clients/openapi-python-client.yaml").read_text())
+    suite = (REPOSITORY / "tests/hard/test_generated_clients.py").read_text()
+    words = command.removeprefix("npx ").split()
+    return (
+        yaml.safe_load(shown) == configuration
+        and f'tool("{words[0]}")' in suite
+        and all(f'"{word}"' in suite for word in words if word.startswith("--") or "=" in word)
+    )
+
+
 DOCKER: Final = "tests/docker/test-docker"
 #: Every command that no test runs as it stands → what checks it instead.
 NOT_RUN: Final[dict[str, Check]] = {
@@ -136,6 +150,10 @@ NOT_RUN: Final[dict[str, Check]] = {
     "make bench ARGS=split": target_exists,
     "make bench ARGS=grpc": target_exists,
     "make bench-others": target_exists,
+    "openapi-python-client generate --path openapi.json --config client.yaml": generates_a_client,
+    "npx openapi-typescript openapi.json -o schema.d.ts": generates_a_client,
+    "openapi-generator-cli generate -i openapi.json -g java -o client --library native "
+    "--additional-properties openApiNullable=false": generates_a_client,
     "docker compose up": holds(DOCKER, "compose up "),
     "docker run --detach --log-opt max-size=10m --log-opt max-file=5 -p 127.0.0.1:8000:8000 vae-service": (
         holds(DOCKER, "docker run --detach --log-opt max-size=10m --log-opt max-file=5 ")

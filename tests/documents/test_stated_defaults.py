@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from documents.markdown import REPOSITORY
 from http_calls import Answer, Caller
+from openapi_checks import parameters_of
 
 from service.app import create_app
 from service.settings import Settings
@@ -59,7 +60,7 @@ def test_parameter_s_own_description_states_the_same(bundled: Caller, path: str)
     (stated,) = STATED.findall(section(path))
     document = bundled.get("/openapi.json").json()
     operation = document["paths"][path]["post"]
-    (text,) = (each["description"] for each in operation["parameters"] if each["name"] == name)
+    text = parameters_of(document, operation)[name]["description"]
     assert re.search(rf"Left out: {stated[0]}, or {stated[1]} as text", text)
 
 

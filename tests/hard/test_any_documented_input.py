@@ -11,7 +11,6 @@ never wider.
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 import subprocess
@@ -23,6 +22,7 @@ from typing import Any
 
 import pytest
 from hazard_plugin import Hazard
+from openapi_checks import content_of, resolve
 from server_process import Running, serving
 from tiny_models import publish_tiny
 from tiny_priors import fitted_prior
@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.hard, pytest.mark.hazard_row("documented")]
 #: (C, H, W) and latent of the model; small, so that whole bodies are found by chance.
 SHAPE, LATENT = (1, 3, 2), 2
 #: For each operation, beside the several dozen of its coverage phase: more than 1,000 in all.
-EXAMPLES = 100
+EXAMPLES = 30
 #: The paths of the Open Inference Protocol.
 PROTOCOL = "^/v2(/|$)"
 Document = dict[str, Any]
@@ -128,10 +128,8 @@ def narrowed(document: Document) -> Document:
         path: item for path, item in document["paths"].items() if not re.match(PROTOCOL, path)
     }
     schemas = document["components"]["schemas"]
-    planes, grey = copy.deepcopy(schemas["Images"]), schemas["ImagesIn"]["anyOf"][1]
-    schemas["ImagesIn"]["anyOf"][0] = planes
-    for outermost, sizes in ((planes, SHAPE), (grey, SHAPE[1:]), (schemas["LatentsIn"], (LATENT,))):
-        array = outermost
+    for name, sizes in (("ImagesIn", SHAPE), ("LatentsIn", (LATENT,)), ("NearestLatents", (LATENT,))):
+        array = schemas[name]
         array["maxItems"] = 4
         for size in sizes:
             array = array["items"]
@@ -139,22 +137,27 @@ def narrowed(document: Document) -> Document:
     # slerp bounds the length of its ends, which two numbers at the bound would exceed.
     number = schemas["LatentsIn"]["items"]["items"]
     number["minimum"], number["maximum"] = 0.7 * number["minimum"], 0.7 * number["maximum"]
+    for name, schema in schemas.items():
+        if name.endswith("Request"):
+            settle(schema.get("properties", {}))
+    for body in document["components"]["requestBodies"].values():
+        # "binary" is all that the schema can say of a file.
+        body["content"] = {"application/json": body["content"]["application/json"]}
+    settle({one["name"]: one["schema"] for one in document["components"]["parameters"].values()})
     for path in document["paths"].values():
         for operation in path.values():
-            content = operation.get("requestBody", {}).get("content", {})
-            for media_type in set(content) - {"application/json"}:
-                del content[media_type]  # "binary" is all that the schema can say of files
-            schema = content.get("application/json", {}).get("schema", {})
-            in_body: Document = {}
-            for way in schema.get("anyOf", [schema]):
-                settle(way.get("properties", {}))
-                in_body |= way.get("properties", {})
-            in_query = {one["name"]: one["schema"] for one in operation.get("parameters", [])}
-            settle(in_query)
+            in_body = keys_of(document, operation["requestBody"]) if "requestBody" in operation else set()
             operation["parameters"] = [
-                one for one in operation.get("parameters", []) if one["name"] not in in_body
+                one for one in operation["parameters"] if resolve(document, one)["name"] not in in_body
             ]
     return document
+
+
+def keys_of(document: Document, body: Document) -> set[str]:
+    """The keys that a JSON body may have."""
+    whole = resolve(document, content_of(document, body)["application/json"]["schema"])
+    ways = [resolve(document, way) for way in whole.get("oneOf", [whole])]
+    return {name for way in ways for name in way["properties"]}
 
 
 def settle(schemas: dict[str, Document]) -> None:
@@ -176,6 +179,3 @@ def settle(schemas: dict[str, Document]) -> None:
     for name, schema in schemas.items():
         if name in values:
             schema["enum"] = values[name]
-        if name == "latents":
-            schema["maxItems"] = 4
-            schema["items"]["minItems"] = schema["items"]["maxItems"] = LATENT

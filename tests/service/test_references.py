@@ -7,6 +7,7 @@ import re
 
 import pytest
 from http_calls import Caller
+from openapi_checks import parameters_of
 
 from model_store import InvalidReference, ModelReference
 from model_store.reference import MAX_REFERENCE_CHARACTERS as LONGEST_PARSED
@@ -42,6 +43,7 @@ def test_pattern_and_parser_agree() -> None:
 
 @pytest.mark.parametrize("path", ["/sample", "/models/{name}"])
 def test_document_says_what_a_reference_is(api: Caller, path: str) -> None:
-    operation = api.get("/openapi.json").json()["paths"][path]["get"]
-    (schema,) = (p["schema"] for p in operation["parameters"] if p["name"] in ("model", "name"))
+    document = api.get("/openapi.json").json()
+    parameters = parameters_of(document, document["paths"][path]["get"])
+    (schema,) = (parameters[name]["schema"] for name in ("model", "name") if name in parameters)
     assert schema["pattern"] == REFERENCE_PATTERN

@@ -175,7 +175,7 @@ def test_help_lists_every_setting_with_flag_variable_unit_default_and_reason(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit) as done:
-        main(["run", "--help"])
+        main(["run", "--help-all"])
     assert done.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
     described = describe_settings()

@@ -18,7 +18,8 @@ from patience import PATIENCE_S
 from tiny_models import publish_tiny
 
 from model_store import ModelStore
-from service import store_command
+from model_store.cli import main
+from service.object_storage import fetched
 
 PUBLISH: dict[str, Any] = {"image_shape": (1, 4, 4), "latent_size": 2}
 
@@ -44,7 +45,7 @@ def add(
 
     def run(source: str, code: int = 0) -> Any:
         store = tmp_path / "own"
-        assert store_command.main(["--store", str(store), "add", source, "--json"]) == code
+        assert main(["--store", str(store), "add", source, "--json"], fetch=fetched) == code
         captured = capsys.readouterr()
         assert list((tmp_path / "cache").glob("*")) == []
         return json.loads(captured.out or captured.err)

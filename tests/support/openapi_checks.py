@@ -20,6 +20,16 @@ def resolve(document: Document, node: Any) -> Any:
     return node
 
 
+def parameters_of(document: Document, operation: Any) -> dict[str, Any]:
+    """Its parameters by name."""
+    return {p["name"]: p for p in (resolve(document, each) for each in operation["parameters"])}
+
+
+def content_of(document: Document, body_or_response: Any) -> Any:
+    """The media types of a request body, or of a response."""
+    return resolve(document, body_or_response)["content"]
+
+
 def operations(document: Document) -> Iterator[tuple[str, str, Any]]:
     """Method, path and declaration of every operation."""
     for path, item in document["paths"].items():
@@ -29,11 +39,13 @@ def operations(document: Document) -> Iterator[tuple[str, str, Any]]:
 
 def defects(document: Document, schema: Any, value: Any, where: str = "$") -> list[str]:
     """A small JSON schema validator: the words that this document uses, and no others."""
-    schema = resolve(document, schema)
+    if "$ref" in schema:
+        beside = {word: value for word, value in schema.items() if word != "$ref"}
+        schema = {**resolve(document, schema), **beside}
     known = {
         "type", "properties", "required", "additionalProperties", "items", "minItems", "maxItems", "minimum",
-        "maximum", "enum", "anyOf", "description", "title", "format", "default", "examples", "maxLength",
-        "contentMediaType", "uniqueItems",
+        "maximum", "enum", "anyOf", "oneOf", "description", "title", "format", "default", "examples",
+        "maxLength", "contentMediaType", "uniqueItems",
     }  # fmt: skip
     assert set(schema) <= known, set(schema) - known
     found: list[str] = []
@@ -44,6 +56,10 @@ def defects(document: Document, schema: Any, value: Any, where: str = "$") -> li
     if "anyOf" in schema:
         ways = [defects(document, way, value, where) for way in schema["anyOf"]]
         return [] if any(not way for way in ways) else ways[0]
+    if "oneOf" in schema:
+        ways = [defects(document, way, value, where) for way in schema["oneOf"]]
+        fitting = [way for way in ways if not way]
+        return [] if len(fitting) == 1 else [f"{where}: fits {len(fitting)} of {len(ways)}", *ways[0]]
     if "type" in schema:
         types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
         fits = any(

@@ -78,7 +78,7 @@ def heard() -> list[str]:
 @pytest.fixture
 def console(heard: list[str]) -> Console:
     """Collects instead of printing."""
-    return Console(say=heard.append, progress_bar=False)
+    return Console(say=heard.append)
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import argparse
 
 from training.commands.evaluate import wanted
 from training.commands.progress import progress_of_evaluation, warn
+from training.commands.tables import print_comparison
 from training.compute.allocator import keep_freed_memory
 from training.compute.threads import use_allowed_threads
 from training.evaluation.evaluate import make_comparison
-from training.evaluation.report.comparison import comparison_markdown
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -20,5 +20,5 @@ def run(arguments: argparse.Namespace) -> int:
         comparison = make_comparison(
             arguments.models, wanted(arguments), out=arguments.out, progress=progress, tell=warn
         )
-    print(comparison_markdown(comparison.reports), end="")  # noqa: T201  # this is what the command is for
+    print_comparison(comparison.reports)
     return 0

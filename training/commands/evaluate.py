@@ -6,12 +6,16 @@ import argparse
 from pathlib import Path
 
 from model_store import open_store
-from training.commands.progress import progress_of_evaluation, warn
+from training.commands.progress import progress_of_evaluation, say, warn
+from training.commands.tables import print_evaluation, print_report
 from training.compute.allocator import keep_freed_memory
 from training.compute.threads import use_allowed_threads
 from training.errors import ConfigError
 from training.evaluation.evaluate import Wanted, make_report
 from training.evaluation.figures import evaluate_run
+from training.evaluation.report.section_results import Report
+from training.evaluation.verdict import reason_against_publishing
+from training.runs.run_directory import RunDirectory
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -30,8 +34,20 @@ def run(arguments: argparse.Namespace) -> int:
             progress=progress,
             tell=warn,
         )
-    print(report.to_markdown(), end="")  # noqa: T201  # this is what the command is for
+    print_report(report)
+    _advise(Path(arguments.model), report)
     return 0
+
+
+def _advise(run: Path, report: Report) -> None:
+    """The last line, if the model has a grave fault: what to change, in place of the next command."""
+    is_run = run.is_dir()
+    values = report.evaluation.values
+    if (baseline := report.figure("nll_of_mean_image")) is not None:
+        values[baseline.name] = baseline.value
+    reason = reason_against_publishing(values, steps=RunDirectory(run).steps() if is_run else None)
+    if reason:
+        say(f"\nnot worth {'publishing' if is_run else 'serving'}: {reason}")
 
 
 def _figures_only(arguments: argparse.Namespace) -> int:
@@ -52,7 +68,8 @@ def _figures_only(arguments: argparse.Namespace) -> int:
             progress=progress,
             tell=warn,
         )
-    print(evaluation.to_markdown(), end="")  # noqa: T201  # as above
+    print_evaluation(evaluation)
+    warn(f"wrote {arguments.model}/evaluation.json, and evaluation.md with the protocol of each figure")
     return 0
 
 

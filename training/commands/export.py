@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from model_store import open_store
-from training.commands.progress import warn
+from training.commands.progress import say, warn
 from training.publishing.export import export_run
 
 
@@ -18,5 +18,6 @@ def run(arguments: argparse.Namespace) -> int:
         data_dir=arguments.data,
         allow_collapsed=arguments.allow_collapsed,
         store=open_store(arguments.store, tell=warn),
+        tell=say,
     )
     return 0

@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 
 from model_store import ModelReference, ModelStore, open_store
-from training.commands.progress import progress_of_evaluation, say, warn
+from model_store.echo import listed
+from training.commands.progress import is_terminal, progress_of_evaluation, say, warn, width_of
 from training.compute.allocator import keep_freed_memory
 from training.compute.child_processes import end_with_the_starter
 from training.compute.processes import Processes, find_processes
@@ -24,17 +25,24 @@ from training.config.recipe import Expectation, RunConfig, load_recipe, with_ove
 from training.data import ImageData, count_fitting_parts, load_images
 from training.errors import ConfigError, TrainingInterrupted
 from training.evaluation.figures import Evaluation, evaluate, format_value, write_evaluation
+from training.evaluation.verdict import reason_against_publishing
 from training.fitting.batches import steps_per_epoch
 from training.fitting.console import Console
-from training.fitting.divergence import divergence
 from training.fitting.fit import fit, join
+from training.fitting.resuming import changes
 from training.fitting.trainer import resolve_precision
 from training.models import build_model
-from training.objectives.posterior_collapse import STEPS_TO_LEARN
 from training.runs.run_directory import RunDirectory
 
 #: 200 images in batches of 64 make 120 steps in 60 epochs of one pass, and end above the error of PCA.
 _FEW_STEPS = 1_000
+#: Keys, or sections, whose values change neither the time of a run nor its figures by much.
+_CHANGES_NOTHING = (
+    "trainer.seed",
+    "trainer.checkpoint_minutes",
+    "trainer.pictures_every_epochs",
+    "evaluation.",
+)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,20 +58,27 @@ def run(arguments: argparse.Namespace) -> int:
         return _assist(arguments, processes)
     store = open_store(arguments.store, tell=warn)
     config = _configuration(arguments, store)
+    expected = _expected(config, _unchanged(arguments))
     data = load_images(arguments.data, config.data, tell=say)
-    console = Console(say=say, progress_bar=sys.stdout.isatty())
-    fitted = fit(
-        config,
-        data,
-        out,
-        resume=arguments.resume,
-        console=console,
-        before_training=lambda: say(_plan(config, data, out, resume=arguments.resume, processes=processes)),
-        processes=processes,
-        helper=_helper(arguments, processes),
-        store=store,
-        on_collapse=arguments.on_collapse,
-    )
+    with progress_of_evaluation() as progress:
+        fitted = fit(
+            config,
+            data,
+            out,
+            resume=arguments.resume,
+            console=Console(
+                say=say,
+                progress=progress,
+                width=width_of(sys.stdout) if is_terminal(sys.stdout) else None,
+            ),
+            before_training=lambda: say(
+                _plan(config, data, out, expected=expected, resume=arguments.resume, processes=processes)
+            ),
+            processes=processes,
+            helper=_helper(arguments, processes),
+            store=store,
+            on_collapse=arguments.on_collapse,
+        )
     if processes.devices > 1:
         use_allowed_threads()  # the other processes have ended
 
@@ -157,7 +172,9 @@ def _start(arguments: argparse.Namespace, store: ModelStore) -> str:
     return str(store.resolve(arguments.start_from))
 
 
-def _plan(config: RunConfig, data: ImageData, out: Path, *, resume: bool, processes: Processes) -> str:
+def _plan(
+    config: RunConfig, data: ImageData, out: Path, *, expected: str, resume: bool, processes: Processes
+) -> str:
     """Print the configuration, the expected time and figures, and the files to watch."""
     trainer = config.trainer
     model = build_model(config.model, data.image_shape)
@@ -170,7 +187,6 @@ def _plan(config: RunConfig, data: ImageData, out: Path, *, resume: bool, proces
     steps = steps_per_epoch(images, batch_size=trainer.batch_size, at_least=trainer.min_steps_per_epoch)
     precision = resolve_precision(trainer, processes.accelerator)
     pictures = "samples.png, curves.png" if config.model.kind == "vae" else "curves.png"
-    expected = "unknown for this configuration" if config.expect is None else _expected(config.expect)
     return "\n".join(
         [
             f"recipe {config.name}: {config.description}",
@@ -215,14 +231,41 @@ def _computes(processes: Processes) -> str:
     return what if processes.count == 1 else f"{processes.count} processes of {what}"
 
 
-def _expected(expect: Expectation) -> str:
-    figures = [
+def _unchanged(arguments: argparse.Namespace) -> RunConfig:
+    """The recipe without the options of this command; for `--resume` without `--recipe`, the run's own."""
+    if arguments.recipe is None:
+        return RunDirectory(arguments.out).read_config()
+    return load_recipe(arguments.recipe)
+
+
+def _expected(config: RunConfig, unchanged: RunConfig) -> str:
+    """Time and figures to expect; after a change of epochs only the time is known."""
+    expect = unchanged.expect
+    if expect is None:
+        return "unknown for this recipe; the line of each epoch contains the time left"
+    keys = [
+        change.key for change in changes(unchanged, config) if not change.key.startswith(_CHANGES_NOTHING)
+    ]
+    of_the_recipe = f"{_figures(expect)} on the test images ({expect.measured_on})"
+    if not keys:
+        return f"about {expect.minutes:g} minutes and {of_the_recipe}"
+    if keys == ["trainer.epochs"]:
+        epochs, before = config.trainer.epochs, unchanged.trainer.epochs
+        return (
+            f"about {expect.minutes * epochs / before:.2g} minutes for {epochs} epoch{'s' * (epochs > 1)}; "
+            f"with the {before} of the recipe about {expect.minutes:g} minutes and {of_the_recipe}"
+        )
+    return (
+        f"unknown with another {listed(keys, most=3)}; the recipe without changes takes about "
+        f"{expect.minutes:g} minutes and reaches {of_the_recipe}"
+    )
+
+
+def _figures(expect: Expectation) -> str:
+    return ", ".join(
         f"{name} {value:g} nats"
         for name, value in (("-ELBO", expect.negative_elbo), ("reconstruction", expect.reconstruction_nll))
         if value is not None
-    ]
-    return (
-        f"about {expect.minutes:g} minutes and {', '.join(figures)} on the test images ({expect.measured_on})"
     )
 
 
@@ -237,19 +280,9 @@ def _what_is_measured(config: RunConfig, test_images: int) -> str:
 
 
 def _next_step(evaluation: Evaluation, out: Path, config: RunConfig, data: ImageData, *, steps: int) -> str:
-    diverged = divergence(evaluation["kl"], data.image_shape) if "kl" in evaluation else ""
-    if diverged:
-        return f"not worth publishing: {diverged}, and train in another --out."
-    if evaluation.collapsed and steps < STEPS_TO_LEARN:
-        return (
-            f"not worth publishing: the latents carry no information about the images yet, after {steps} "
-            "steps. Train for at least some hundred steps: --resume --set trainer.epochs=N"
-        )
-    if evaluation.collapsed:
-        return (
-            "not worth publishing: the latents carry no information about the images. Follow the warning, "
-            "and train in another --out"
-        )
+    reason = reason_against_publishing(evaluation.values, image_shape=data.image_shape, steps=steps)
+    if reason:
+        return f"not worth publishing: {reason}"
     return f"publish it: vae-train export {shlex.quote(str(out))} --name {config.name} --alias stable"
 
 

@@ -14,10 +14,10 @@ from training.commands.progress import progress_of_evaluation, say, warn
 from training.compute.threads import allowed_threads
 from training.errors import ConfigError
 from training.evaluation.figures import format_value, read_evaluation
-from training.objectives.posterior_collapse import STEPS_TO_LEARN
-from training.publishing.export import check_aliases, serve_command
+from training.evaluation.verdict import reason_against_publishing
+from training.publishing.export import check_aliases, how_to_serve
 from training.publishing.fit_prior import PriorRequest, fit_prior_of_run, fit_prior_of_version
-from training.runs.run_directory import RunDirectory
+from training.runs.run_directory import RunDirectory, load_run
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -55,16 +55,21 @@ def _of_run(arguments: argparse.Namespace, request: PriorRequest) -> int:
     fit = fit_prior_of_run(Path(arguments.model), request)
     for metric in fit.entry.metrics:
         say(f"  {metric.name:<27} {format_value(metric):>10}  {metric.unit}")
-    run, figures = shlex.quote(arguments.model), read_evaluation(Path(arguments.model))
-    learned = RunDirectory(Path(arguments.model)).steps() >= STEPS_TO_LEARN
-    if figures is not None and figures.collapsed and learned:
-        say(
-            f"wrote {arguments.model}/prior.npz; not worth publishing: the latents carry no information "
-            "about the images"
-        )
+    wrote = f"wrote {arguments.model}/prior.npz"
+    if reason := _reason_against(Path(arguments.model)):
+        say(f"{wrote}; not worth publishing: {reason}")
     else:
-        say(f"wrote {arguments.model}/prior.npz; publish it: vae-train export {run} --name NAME")
+        say(f"{wrote}; publish it: vae-train export {shlex.quote(arguments.model)} --name NAME")
     return 0
+
+
+def _reason_against(run_dir: Path) -> str:
+    """The fault that the run's own figures show, if it was evaluated."""
+    figures = read_evaluation(run_dir)
+    if figures is None:
+        return ""
+    shape, steps = load_run(run_dir).model.image_shape, RunDirectory(run_dir).steps()
+    return reason_against_publishing(figures.values, image_shape=shape, steps=steps)
 
 
 def _of_version(arguments: argparse.Namespace, request: PriorRequest) -> int:
@@ -78,5 +83,5 @@ def _of_version(arguments: argparse.Namespace, request: PriorRequest) -> int:
         say(f"  {metric.name:<27} {format_value(metric):>10}  {metric.unit}")
     moved = ", ".join(sorted({*aliases, "latest"}))
     say(f"published {version} in {store.root} ({moved})")
-    say(f"serve it: {serve_command(version, store)}")
+    say(how_to_serve(version, store))
     return 0

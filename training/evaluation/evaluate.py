@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,11 +21,16 @@ from training.errors import ConfigError, DataError, RunDirectoryError
 from training.evaluation.evaluation_context import EvaluationContext
 from training.evaluation.figures import write_evaluation
 from training.evaluation.report.assemble import Request, measure
-from training.evaluation.report.comparison import Comparison, Measured, comparison_page
+from training.evaluation.report.comparison import (
+    Comparison,
+    Measured,
+    comparison_markdown,
+    comparison_page,
+)
 from training.evaluation.report.page import page_of
 from training.evaluation.report.section_results import Report
 from training.evaluation.subject import Subject, open_subject
-from training.judge.classifier import load_judge, save_judge
+from training.judge.classifier import Judge, load_judge, save_judge
 from training.judge.fitting import fit_judge
 from training.objectives.progress import Progress
 from training.randomness.seeds import MAX_TORCH_SEED, check_seed
@@ -56,7 +62,7 @@ def make_report(
     progress: Progress | None = None,
     tell: Tell = lambda _: None,
 ) -> Report:
-    """Measure a run or a published version and write `report.json` and `report.html`.
+    """Measure a run or a published version and write `report.json`, `report.md` and `report.html`.
 
     A run's directory also receives `evaluation.json` and `evaluation.md`, from which an export takes its
     figures.
@@ -82,6 +88,7 @@ def make_report(
     second = None
     if second_data is not None:
         second = _second_images(second_data, second_subject or subject, data.test, tell)
+    progress = _after(partial(tell, f"measuring {subject.label} on {_count(data)}"), progress)
     report, findings = _measure(subject, data, wanted, progress, second=second, second_subject=second_subject)
     folder = out or subject.folder
     with writing(folder):
@@ -89,8 +96,9 @@ def make_report(
     if subject.run is not None:
         write_evaluation(subject.run, report.evaluation)
     write_text(folder / "report.json", report.model_dump_json(indent=2) + "\n")
+    write_text(folder / "report.md", report.to_markdown())
     write_text(folder / "report.html", page_of(report, findings))
-    tell(f"wrote {folder}/report.html and report.json")
+    tell(f"wrote {folder}/report.html, report.json, and report.md with the protocol of each figure")
     return report
 
 
@@ -102,7 +110,7 @@ def make_comparison(
     progress: Progress | None = None,
     tell: Tell = lambda _: None,
 ) -> Comparison:
-    """Measure several runs or versions on the same images and write `compare.json` and `compare.html`.
+    """Measure several runs or versions on the same images and write `compare.json`, `.md` and `.html`.
 
     Raises:
         ConfigError: Fewer than two models.
@@ -123,14 +131,15 @@ def make_comparison(
             )
     measured: list[Measured] = []
     for subject in subjects:
-        tell(f"measuring {subject.label}")
+        tell(f"measuring {subject.label} on {_count(data)}")
         measured.append(_measure(subject, data, wanted, progress))
     comparison = Comparison(reports=tuple(report for report, _ in measured))
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
     write_text(out / "compare.json", comparison.model_dump_json(indent=2) + "\n")
+    write_text(out / "compare.md", comparison_markdown(comparison.reports))
     write_text(out / "compare.html", comparison_page(measured))
-    tell(f"wrote {out}/compare.html and compare.json")
+    tell(f"wrote {out}/compare.html, compare.json and compare.md")
     return comparison
 
 
@@ -140,6 +149,7 @@ def make_judge(
     data_dir: Path | None,
     seed: int = 0,
     epochs: int,
+    progress: Progress | None = None,
     tell: Tell = lambda _: None,
 ) -> None:
     """Fit a judge and write it into a new or empty directory.
@@ -157,12 +167,26 @@ def make_judge(
         raise ConfigError(f"--epochs: expected 1 to 1,000, got {epochs:,}.")
     check_seed(seed, most=MAX_TORCH_SEED)
     data = load_images(data_dir, DataConfig(), tell=tell)
-    judge = fit_judge(data, seed=seed, epochs=epochs, tell=tell)
+    tell(f"fitting a judge on {len(data.train):,} images of {data.train.name}, {epochs} epochs")
+    judge = fit_judge(data, seed=seed, epochs=epochs, progress=progress, tell=tell)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
     save_judge(out, judge)
     tell(f"the judge classifies {100.0 * judge.facts.accuracy:.2f} % correctly ({judge.facts.protocol})")
-    tell(f"use it: vae-train evaluate RUN --judge {shlex.quote(str(out))}")
+    tell(_use_of(judge, data, out))
+
+
+def _use_of(judge: Judge, data: ImageData, out: Path) -> str:
+    """The command that uses the judge, unless its verdicts are mostly guesses."""
+    labels = data.test.labels
+    assert labels is not None
+    commonest = (labels == labels.mode().values).double().mean().item()
+    if judge.facts.accuracy >= (1.0 + commonest) / 2.0:
+        return f"use it: vae-train evaluate RUN --judge {shlex.quote(str(out))}"
+    return (
+        f"not worth using: the most common label alone is right for {100.0 * commonest:.2f} %, so that its "
+        "verdicts are mostly guesses. Add images, raise --epochs, and fit it into another --out"
+    )
 
 
 def _check_out(out: Path | None) -> None:
@@ -220,6 +244,25 @@ def _measure(
         second_subject=second_subject,
     )
     return measure(bench, request)
+
+
+def _after(first: Callable[[], None], progress: Progress | None) -> Progress:
+    """The same progress after a first call: when all checks have passed, and the work has begun."""
+    begun = False
+
+    def report(what: str, done: int, total: int) -> None:
+        nonlocal begun
+        if not begun:
+            begun = True
+            first()
+        if progress is not None:
+            progress(what, done, total)
+
+    return report
+
+
+def _count(data: ImageData) -> str:
+    return f"{len(data.test):,} images of {data.test.name}"
 
 
 def _or(asked: int | None, stated: int) -> int:

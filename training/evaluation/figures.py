@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from model_store.numbers import told_apart
 from training.data import Binarisation, ImageSet, load_images
 from training.errors import ConfigError, DataError, NonFiniteTraining, RunDirectoryError
 from training.evaluation.measures.principal_components import PrincipalComponents
+from training.evaluation.verdict import has_collapsed, is_worse_than_lines
 from training.models import LatentImageModel
 from training.objectives.estimators import (
     ElboParts,
@@ -33,8 +34,6 @@ from training.objectives.estimators import (
 )
 from training.objectives.posterior_collapse import (
     COLLAPSED_KL_NATS,
-    is_collapsed,
-    reconstructs_the_mean_image,
 )
 from training.objectives.progress import Progress
 from training.randomness.seeds import MAX_TORCH_SEED
@@ -69,9 +68,14 @@ class Evaluation(BaseModel):
         return any(metric.name == name for metric in self.metrics)
 
     @property
+    def values(self) -> dict[str, float]:
+        """The figures by name."""
+        return {metric.name: metric.value for metric in self.metrics}
+
+    @property
     def collapsed(self) -> bool:
         """Whether the latents carry no information about the image, or the decoder ignores them."""
-        return _has_collapsed({metric.name: metric.value for metric in self.metrics})
+        return has_collapsed(self.values)
 
     def to_markdown(self) -> str:
         """The figures as a table, each with its protocol, and any warnings below it."""
@@ -312,19 +316,9 @@ def _finite(name: str, value: Float64[Tensor, ""]) -> float:
     return number
 
 
-def _has_collapsed(values: Mapping[str, float]) -> bool:
-    if "kl" in values:
-        return is_collapsed(values["kl"])
-    if "mean_image_rmse" not in values:  # measured by an earlier version
-        return False
-    return reconstructs_the_mean_image(
-        rmse=values["reconstruction_rmse"], mean_image_rmse=values["mean_image_rmse"]
-    )
-
-
 def _warnings(model: LatentImageModel, metrics: list[Metric]) -> Iterator[str]:
     values = {metric.name: metric.value for metric in metrics}
-    collapsed = _has_collapsed(values)
+    collapsed = has_collapsed(values)
     if collapsed and "kl" in values:
         kl = told_apart(values["kl"], COLLAPSED_KL_NATS, digits=3)
         yield (
@@ -343,7 +337,7 @@ def _warnings(model: LatentImageModel, metrics: list[Metric]) -> Iterator[str]:
             f"dead units: {dead} of {model.latent_size} latents hardly depend on the image and are useless. "
             "Warm beta up for longer, or train with fewer latents."
         )
-    if values["reconstruction_rmse"] > values.get("pca_rmse", math.inf):
+    if is_worse_than_lines(values):
         yield (
             "no better than straight lines: the error of reconstructions is "
             f"{values['reconstruction_rmse']:.4f}, and that of as many principal components "

@@ -13,26 +13,10 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from training.errors import NonFiniteTraining
+from training.objectives.exploding_codes import REMEDY, divergence
 
 #: Consecutive steps before a warning: one batch may be unusual.
 PATIENCE_STEPS = 10
-REMEDY = "Raise objective.beta (1 is the ELBO itself), or lower optimiser.learning_rate"
-
-
-def most_kl_nats(image_shape: tuple[int, int, int]) -> float:
-    """Above this, the code of an image costs more than its pixels as bytes: D · ln 256."""
-    return math.prod(image_shape) * math.log(256.0)
-
-
-def divergence(kl: float, image_shape: tuple[int, int, int]) -> str:
-    """A message about a KL, in nats per image, that exploded; empty for any other KL."""
-    most = most_kl_nats(image_shape)
-    if not kl > most:
-        return ""
-    return (
-        f"the codes diverge: KL {kl:,.0f} nats per image, more than the {most:,.0f} of its pixels as bytes. "
-        f"Samples from the prior are meaningless. {REMEDY}"
-    )
 
 
 class DivergenceAlarm(Callback):

@@ -22,7 +22,7 @@ from training.errors import ConfigError, DataError, PosteriorCollapse, RunDirect
 from training.fitting.batches import OrderedBatches, ShuffledBatches
 from training.fitting.callbacks import EpochLog, PositionOfBatches, RunCheckpoint, StopOnSignals
 from training.fitting.collapse import CollapseWatch, OnCollapse, remedy_for
-from training.fitting.console import Console, announcer
+from training.fitting.console import Console, RunProgress
 from training.fitting.data_checks import objections
 from training.fitting.divergence import DivergenceAlarm
 from training.fitting.lightning_module import FittingModule
@@ -268,7 +268,7 @@ def join(
                 f"others ({describe_split(data)}). Start every process with the same --data."
             )
         _, validation, batches = _parts(config, data, processes)
-        silent = Console(say=lambda _: None, progress_bar=False)
+        silent = Console(say=lambda _: None)
         _train(config, RunDirectory(out), batches, validation, task=task, console=silent, processes=processes)
 
 
@@ -329,7 +329,8 @@ def _train(
     module = FittingModule(model, config, steps_per_epoch=len(batches), share=processes.share)
 
     every_steps = min(50, len(batches))
-    epoch_log = EpochLog(directory, every_steps=every_steps, announce=announcer(config, console))
+    progress = RunProgress(config, console, steps_per_epoch=len(batches))
+    epoch_log = EpochLog(directory, every_steps=every_steps, announce=progress.announce)
     watch = CollapseWatch(
         validation, lambda: epoch_log.rows, say=console.say, end_on_collapse=task.end_on_collapse
     )
@@ -342,7 +343,7 @@ def _train(
         seed=config.evaluation.seed,
     )
     if processes.leads:
-        callbacks += [DivergenceAlarm(validation.image_shape, console.say), pictures]
+        callbacks += [progress, DivergenceAlarm(validation.image_shape, console.say), pictures]
     checkpoint = RunCheckpoint(directory, epoch_log, minutes=config.trainer.checkpoint_minutes)
     with quiet_lightning(), StopOnSignals(checkpoint, console.say) as stopping:
         trainer = make_trainer(
@@ -350,7 +351,6 @@ def _train(
             directory,
             precision=task.precision,
             callbacks=[*callbacks, stopping, checkpoint],
-            progress_bar=console.progress_bar,
             every_steps=every_steps,
             processes=processes,
         )

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, RichProgressBar
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
@@ -46,7 +46,6 @@ def make_trainer(
     *,
     precision: Precision,
     callbacks: list[Callback],
-    progress_bar: bool,
     every_steps: int,
     processes: Processes,
 ) -> Trainer:
@@ -57,8 +56,6 @@ def make_trainer(
         callbacks = [RunningMeanOfWeights(chosen.ema_decay), *callbacks]
     if chosen.early_stopping_epochs > 0:
         callbacks = [*callbacks, StopWhenNoBetter(epochs=chosen.early_stopping_epochs)]
-    if progress_bar:
-        callbacks = [*callbacks, EpochsFromOne()]
     return Trainer(
         accelerator="cuda" if processes.accelerator == "gpu" else "cpu",
         devices=processes.devices,
@@ -74,7 +71,7 @@ def make_trainer(
         # As requested, for any cluster that this machine may belong to.
         plugins=[DurableCheckpoints(), PlaceOfProcess(processes)],
         log_every_n_steps=every_steps,
-        enable_progress_bar=progress_bar,
+        enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
@@ -108,13 +105,6 @@ class JoinedProcesses(DDPStrategy):
     def _configure_launcher(self) -> None:
         # Its launcher would also change the number of threads, and the recorded number would be wrong.
         pass
-
-
-class EpochsFromOne(RichProgressBar):
-    """Lightning's bar, with epochs counted as in the log; its own would begin with "Epoch 0/4" for five."""
-
-    def _get_train_description(self, current_epoch: int) -> str:
-        return f"epoch {current_epoch + 1}/{self.trainer.max_epochs}"
 
 
 @contextmanager

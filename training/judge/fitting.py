@@ -17,7 +17,9 @@ from torch.optim.swa_utils import AveragedModel
 from training.data import ImageData, ImageSet, to_unit_interval
 from training.errors import DataError, NonFiniteTraining
 from training.fitting.ema import decay_after
+from training.fitting.pace import Pace, in_words
 from training.judge.classifier import Judge, JudgeFacts, JudgeNetwork, labels_fingerprint, look
+from training.objectives.progress import Progress
 from training.randomness.seeding import generator_for
 
 #: Passes over the training images; more hardly raise the accuracy.
@@ -35,6 +37,7 @@ def fit_judge(
     *,
     seed: int = 0,
     epochs: int = EPOCHS,
+    progress: Progress | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Judge:
     """Fit a judge; equal seeds and threads yield equal bits.
@@ -47,6 +50,7 @@ def fit_judge(
         data: Labelled training and test images.
         seed: Seed of initial weights, order and shifts.
         epochs: Passes over the training images.
+        progress: Called after each step with the images of the epoch so far.
         tell: Called with a line for people after each epoch.
 
     Raises:
@@ -64,6 +68,7 @@ def fit_judge(
     steps = len(labels) // batch
     optimiser = torch.optim.AdamW(network.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
     schedule = OneCycleLR(optimiser, max_lr=_LEARNING_RATE, total_steps=epochs * steps)
+    pace = Pace(epochs * steps)
     for epoch in range(epochs):
         order = torch.randperm(len(labels), generator=generator_for(seed, "order", epoch))
         total = 0.0
@@ -78,8 +83,14 @@ def fit_judge(
             schedule.step()
             averaged.update_parameters(network)
             total += loss.item()
+            if progress is not None:
+                progress(f"epoch {epoch + 1}/{epochs}", (step + 1) * batch, steps * batch)
         _check_finite(total, epoch)
-        tell(f"epoch {epoch + 1}/{epochs}  cross-entropy {total / steps:.4f}")
+        times = f"{in_words(pace.lap_s())} this epoch, {in_words(pace.so_far_s)} so far"
+        left_s = pace.left_s((epoch + 1) * steps)
+        if left_s:
+            times += f", {in_words(left_s)} left"
+        tell(f"epoch {epoch + 1}/{epochs}  cross-entropy {total / steps:.4f}  {times}")
     kept = averaged.module.eval()
     assert isinstance(kept, JudgeNetwork)
     seen = look(kept, to_unit_interval(data.test.whole())).labels

@@ -35,6 +35,7 @@ from training.data.image_files import Conversion
 from training.data.mnist_download import cached_mnist
 from training.errors import ConfigError, ExportError
 from training.evaluation.figures import Evaluation, read_evaluation, weights_sha256
+from training.evaluation.verdict import reason_against_publishing
 from training.graphs.export import OPSET, export_graphs
 from training.graphs.parity import BATCH_SIZES, GOLDEN_EXAMPLES, OnnxPair, check_parity, record_golden_vectors
 from training.models import LatentImageModel
@@ -108,6 +109,7 @@ def export_run(
             f"{run_dir}: expected a model whose latents describe the image, got a collapsed one: "
             f"{evaluation.warnings[0]} Train again, or publish it anyway with --allow-collapsed."
         )
+    tell(f"exporting {run_dir}")
     probes = make_probes(run.model, _test_images(run, data_dir, cache_dir))
     graphs = export_graphs(run.model)
     runtime = OnnxPair(graphs)
@@ -129,8 +131,18 @@ def export_run(
     )
     moved = ", ".join(sorted({*aliases, "latest"}))
     tell(f"published {version} in {store.root} ({moved})")
-    tell(f"serve it: {serve_command(version, store)}")
+    tell(how_to_serve(version, store))
     return version
+
+
+def how_to_serve(version: VersionId, store: ModelStore) -> str:
+    """The next command; a warning first if the figures show a grave fault of the model."""
+    manifest = store.manifest(version)
+    values = {metric.name: metric.value for metric in manifest.metrics}
+    reason = reason_against_publishing(values, image_shape=manifest.image.shape)
+    if reason:
+        return f"warning: not worth serving: {reason}\nlook at it: {serve_command(version, store)}"
+    return f"serve it: {serve_command(version, store)}"
 
 
 def serve_command(version: VersionId, store: ModelStore) -> str:

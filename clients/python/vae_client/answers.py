@@ -6,14 +6,14 @@ from typing import Literal, TypedDict
 
 
 class LimitSetting(TypedDict):
-    """`LimitSetting` of an answer."""
+    """The setting behind a limit."""
 
     flag: str
     variable: str
 
 
 class Limit(TypedDict):
-    """`Limit` of an answer."""
+    """One limit, for one server."""
 
     name: str
     value: float
@@ -26,7 +26,7 @@ class Limit(TypedDict):
 
 
 class ModelSummary(TypedDict):
-    """`ModelSummary` of an answer."""
+    """One loaded version."""
 
     model: str
     name: str

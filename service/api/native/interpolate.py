@@ -68,7 +68,8 @@ INTERPOLATE: Final = Operation(
     ),
     arrays=(IMAGES, Z),
     rows=2,
-    example=MappingProxyType({"steps": 8}),
+    example=MappingProxyType({"steps": 3, "method": "slerp"}),
+    example_rows=3,
 )
 
 

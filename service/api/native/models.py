@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from model_store import FittedPrior
+from model_store.manifest import Likelihood
 from service.api.parameters import NoParameters
 from service.api.request_images import usual_fit
 from service.api.resource import JSON, Resource, named_model
@@ -35,41 +36,45 @@ Moment = Annotated[
 ]
 
 
+_ALIAS: Final = "Names that point to this version, such as `stable`."
+_PRIOR: Final = "Densities over z to sample from, the best one last."
+
+
 class ModelSummary(Document):
     """One loaded version."""
 
-    model: str
+    model: Annotated[str, Field(examples=["mnist@4"])]
     """Label of the version, `name@version`."""
-    name: str
+    name: Annotated[str, Field(examples=["mnist"])]
     """Name of the model."""
-    version: Size
+    version: Annotated[Size, Field(examples=[4])]
     """Number of the version."""
-    aliases: list[Annotated[str, Field(description="Names that point to this version, such as `stable`.")]]
+    aliases: list[Annotated[str, Field(description=_ALIAS, examples=["stable"])]]
     kind: Literal["vae", "ae"]
     """An `ae` can be sampled only if it has a fitted prior."""
-    image_shape: list[Size]
+    image_shape: Annotated[list[Size], Field(examples=[[1, 28, 28]])]
     """(channels, height, width)."""
-    latent_size: Size
+    latent_size: Annotated[Size, Field(examples=[32])]
     """Length of one z."""
-    priors: list[Annotated[str, Field(description="Densities over z to sample from, the best one last.")]]
-    labels: list[Annotated[str, Field(description="Labels that /sample accepts.")]]
-    description: str
+    priors: list[Annotated[str, Field(description=_PRIOR, examples=["standard"])]]
+    labels: list[Annotated[str, Field(description="Labels that /sample accepts.", examples=["7"])]]
+    description: Annotated[str, Field(examples=["Variational autoencoder of 28 × 28 grey images."])]
     """The publisher's description."""
 
 
 class LoadFailure(Document):
     """One version that was refused."""
 
-    model: str
+    model: Annotated[str, Field(examples=["mnist@3"])]
     """Name or label."""
-    reason: str
+    reason: Annotated[str, Field(examples=["decoder.onnx: its SHA-256 is not the one in the manifest."])]
     """The fault, with the name of its file."""
 
 
 class ModelList(Document):
     """The loaded and the refused versions."""
 
-    default: str
+    default: Annotated[str, Field(examples=["mnist"])]
     """Reference of the default model."""
     models: list[ModelSummary]
     failures: list[LoadFailure]
@@ -79,46 +84,48 @@ class ModelList(Document):
 class Preprocessing(Document):
     """The conversion of an image file into an image."""
 
-    fit: str
+    fit: Annotated[str, Field(examples=["crop"])]
     """With `resize=true`: `crop` scales the middle part, `stretch` each axis separately, and `contain`, for a
     version that does not state its way, the whole picture on the ground."""
-    ground: str
+    ground: Annotated[str, Field(examples=["black"])]
     """The colour under transparent pixels: `black` or `white`."""
-    levels: int | None
+    levels: Annotated[int | None, Field(examples=[256])]
     """Pixels are rounded to so many levels; null: they are not rounded."""
 
 
 class Metric(Document):
     """One figure and its protocol."""
 
-    name: str
+    name: Annotated[str, Field(examples=["negative_elbo"])]
     """Such as `negative_elbo`."""
-    value: float
-    unit: str
+    value: Annotated[float, Field(examples=[84.27])]
+    unit: Annotated[str, Field(examples=["nats per image"])]
     """Such as `nats per image`."""
-    protocol: str
+    protocol: Annotated[
+        str, Field(examples=["all 10,000 images of mnist test, dynamic binarisation, seed 0"])
+    ]
     """Data, number of images, binarisation, samples, seed."""
 
 
 class LabelPrior(Document):
     """The mixture of one label."""
 
-    label: str
+    label: Annotated[str, Field(examples=["7"])]
     """The value for `label`."""
-    components: Size
+    components: Annotated[Size, Field(examples=[16])]
     """Gaussians of the mixture."""
-    share: float
+    share: Annotated[float, Field(examples=[0.1046])]
     """Share of the fitted images."""
 
 
 class FittedPriorFacts(Document):
     """The origin of a prior, and its quality on other images. Its file is internal to the server."""
 
-    components: Size
+    components: Annotated[Size, Field(examples=[16])]
     """Gaussians of the mixture."""
     labels: list[LabelPrior]
     """One mixture for the images of each label."""
-    protocol: str
+    protocol: Annotated[str, Field(examples=["all 58,000 images of mnist train, seed 0"])]
     """Its data and protocol."""
     metrics: list[Metric]
     """Figures on images that it was not fitted to."""
@@ -127,40 +134,55 @@ class FittedPriorFacts(Document):
 class Provenance(Document):
     """Origin of a version."""
 
-    data: str
+    data: Annotated[str, Field(examples=["mnist: 58,000 images to train on"])]
     """Name and size of the training data."""
-    data_fingerprint: str
+    data_fingerprint: Annotated[
+        str, Field(examples=["f035de44535e00d0555e27516e803b8a8449e7b62d247ad69db05679be7c4c83"])
+    ]
     """SHA-256 over the training images."""
-    epochs: Count
-    seed: Count
-    git_revision: str
+    epochs: Annotated[Count, Field(examples=[125])]
+    seed: Annotated[Count, Field(json_schema_extra={"format": "int64"}, examples=[0])]
+    git_revision: Annotated[str, Field(examples=["adf9198db96471b396481149cb77e78d25807f35"])]
     """Revision of the training code."""
-    created_at: Moment
-    libraries: dict[str, str]
+    created_at: Annotated[Moment, Field(examples=["2026-11-28T14:53:36+00:00"])]
+    libraries: Annotated[dict[str, str], Field(examples=[{"torch": "2.13.0"}])]
+
+
+class BernoulliLikelihood(Document):
+    """p(x|z) is a Bernoulli of each pixel."""
+
+    name: Literal["bernoulli"]
+
+
+class GaussianLikelihood(Document):
+    """p(x|z) is N(x_hat, sigma² I)."""
+
+    name: Literal["gaussian"]
+    sigma: Annotated[float, Field(examples=[0.25])]
+    """Standard deviation of a pixel, in units of the pixel range."""
+    learned: bool
+    """Whether sigma was fitted with the weights."""
 
 
 class ModelFacts(ModelSummary):
     """The summary, and the other parts of the manifest that are useful to a client."""
 
-    image_range: list[float]
+    image_range: Annotated[list[float], Field(examples=[[0.0, 1.0]])]
     """Smallest and largest pixel value."""
     preprocessing: Preprocessing
     """The conversion of an image file into an image of this model."""
-    likelihood: Annotated[
-        dict[str, Any],
-        WithJsonSchema({"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}}),
-    ]
+    likelihood: BernoulliLikelihood | GaussianLikelihood
     metrics: list[Metric]
     fitted_prior: FittedPriorFacts | None
     """Mixtures of Gaussians, fitted after training."""
-    licence: str
+    licence: Annotated[str, Field(examples=["MIT"])]
     """SPDX expression for the weights."""
     provenance: Provenance
 
 
 MODELS: Final = Resource(
     path="/models",
-    operation_id="models_get",
+    operation_id="list_models",
     tag="model",
     summary="The loaded versions, and those that failed to load",
     description="Every loaded version with its aliases, and every refused version with the reason.",
@@ -170,7 +192,7 @@ MODELS: Final = Resource(
 
 MODEL: Final = Resource(
     path="/models/{name}",
-    operation_id="models_by_name_get",
+    operation_id="get_model",
     tag="model",
     summary="One model: its description and metrics",
     description="`name` is a name, `name@version` or `name@alias`. Each metric has its protocol.",
@@ -249,12 +271,18 @@ def _facts(model: LoadedModel) -> ModelFacts:
             ground=how.ground,
             levels=how.levels,
         ),
-        likelihood=manifest.likelihood.model_dump(mode="json"),
+        likelihood=_likelihood(manifest.likelihood),
         metrics=[Metric.model_validate(metric) for metric in manifest.metrics],
         fitted_prior=_fitted_prior(manifest.fitted_prior),
         licence=manifest.licence,
         provenance=Provenance.model_validate(manifest.provenance),
     )
+
+
+def _likelihood(stated: Likelihood) -> BernoulliLikelihood | GaussianLikelihood:
+    if stated.name == "gaussian":
+        return GaussianLikelihood.model_validate(stated)
+    return BernoulliLikelihood.model_validate(stated)
 
 
 def _fitted_prior(fitted: FittedPrior | None) -> FittedPriorFacts | None:

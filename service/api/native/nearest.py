@@ -72,9 +72,9 @@ class NearestAnswer(Answer):
 
     distance: Distance
     """The distance that was measured."""
-    indices: Indices
+    indices: Annotated[Indices, Field(examples=[[[0, 2]]])]
     """(N, k): rows of `latents`, counted from 0."""
-    distances: Distances
+    distances: Annotated[Distances, Field(examples=[[[0.0, 0.0]]])]
     """(N, k): how far each of them lies."""
 
 

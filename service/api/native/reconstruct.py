@@ -34,7 +34,7 @@ class ReconstructAnswer(Answer):
 
     sample: bool
     """Whether z was drawn rather than set to mu."""
-    seed: SeedFact | None
+    seed: Annotated[SeedFact | None, Field(examples=[None])]
     """Send it again to get the same z and pixels. Null if nothing was drawn."""
     z: Latents
     images: Images

@@ -64,11 +64,11 @@ class SampleAnswer(Answer):
 
     prior: Prior
     """The prior of z."""
-    label: str | None
+    label: Annotated[str | None, Field(examples=[None])]
     """The requested label."""
     seed: SeedFact
     """Send it again to get the same z and pixels."""
-    temperature: float
+    temperature: Annotated[float, Field(examples=[1.0])]
     """Factor on the noise."""
     z: Latents
     images: Images
@@ -92,7 +92,7 @@ SAMPLE: Final = Operation(
     answer=SampleAnswer,
     bodies=MappingProxyType({BodyKind.JSON: '-d \'{"n": 4, "seed": 7}\''}),
     problems=("no-prior", "unknown-label"),
-    example=MappingProxyType({"n": 4, "seed": 7}),
+    example=MappingProxyType({"n": 1, "seed": 7}),
 )
 
 

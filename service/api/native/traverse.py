@@ -52,13 +52,13 @@ class TraverseQuery(Drawing, ImagesQuery, TraverseParameters):
 class TraverseAnswer(Answer):
     """The latents of the grid and their images."""
 
-    dims: tuple[Annotated[int, Field(ge=0)], ...]
+    dims: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(examples=[[0]])]
     """The latent indices that change, the slowest first."""
     steps: Annotated[int, Field(ge=2)]
     """Points along each of them."""
     spacing: Spacing
     """Their spacing."""
-    span: float
+    span: Annotated[float, Field(examples=[DEFAULT_SPAN])]
     """Their extent to either side of 0."""
     z: Latents
     images: Images
@@ -81,7 +81,8 @@ TRAVERSE: Final = Operation(
     arrays=(IMAGES, Z),
     is_array_optional=True,
     rows=1,
-    example=MappingProxyType({"steps": 5}),
+    example=MappingProxyType({"dims": (0,), "steps": 3}),
+    example_rows=3,
 )
 
 

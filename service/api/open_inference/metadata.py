@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import WithJsonSchema
+from pydantic import Field, WithJsonSchema
 
 from model_store.release import release
 from service.api.open_inference.names import ServedModel
@@ -36,29 +36,29 @@ _Object = Annotated[dict[str, Any], WithJsonSchema({"type": "object"})]
 class ServerMetadata(Document):
     """The server."""
 
-    name: str
-    version: str
-    extensions: list[str]
+    name: Annotated[str, Field(examples=[SERVER_NAME])]
+    version: Annotated[str, Field(examples=["1.0.0"])]
+    extensions: Annotated[list[str], Field(examples=[list(EXTENSIONS)])]
     """Extensions of the protocol, by Triton's names."""
 
 
 class TensorMetadata(Document):
     """One input or output."""
 
-    name: str
-    datatype: str
+    name: Annotated[str, Field(examples=["x"])]
+    datatype: Annotated[str, Field(examples=["FP32"])]
     """Such as `FP32`."""
-    shape: list[int]
+    shape: Annotated[list[int], Field(examples=[[-1, 1, 28, 28]])]
     """-1 is the number of rows."""
 
 
 class ModelMetadata(Document):
     """One model: its versions and tensors."""
 
-    name: str
-    versions: list[str]
+    name: Annotated[str, Field(examples=["mnist-encoder"])]
+    versions: Annotated[list[str], Field(examples=[["4"]])]
     """Versions in the store."""
-    platform: str
+    platform: Annotated[str, Field(examples=[PLATFORM])]
     inputs: list[TensorMetadata]
     """`x` may be replaced by `image`, BYTES [-1]: picture files."""
     outputs: list[TensorMetadata]
@@ -67,33 +67,33 @@ class ModelMetadata(Document):
 class ConfigTensor(Document):
     """One input or output, in the words of a configuration."""
 
-    name: str
-    data_type: str
+    name: Annotated[str, Field(examples=["x"])]
+    data_type: Annotated[str, Field(examples=["TYPE_FP32"])]
     """Such as `TYPE_FP32`."""
-    dims: list[int]
+    dims: Annotated[list[int], Field(examples=[[1, 28, 28]])]
     """Shape of one row."""
 
 
 class ModelConfig(Document):
     """The configuration of one model, as Triton describes one."""
 
-    name: str
-    platform: str
-    backend: str
-    max_batch_size: int
+    name: Annotated[str, Field(examples=["mnist-encoder"])]
+    platform: Annotated[str, Field(examples=[PLATFORM])]
+    backend: Annotated[str, Field(examples=[BACKEND])]
+    max_batch_size: Annotated[int, Field(examples=[256])]
     """Maximum number of rows of a request."""
-    version_policy: _Object
+    version_policy: Annotated[_Object, Field(examples=[{"specific": {"versions": [4]}}])]
     """The version that answers."""
     input: list[ConfigTensor]
     output: list[ConfigTensor]
-    dynamic_batching: _Object
+    dynamic_batching: Annotated[_Object, Field(examples=[{}])]
     """Rows of several requests share runs; the server chooses the sizes."""
 
 
 class ModelNameList(Document):
     """The models of the protocol."""
 
-    models: list[str]
+    models: Annotated[list[str], Field(examples=[["mnist", "mnist-encoder"]])]
 
 
 class IndexEntry(Document):
@@ -106,23 +106,23 @@ class IndexEntry(Document):
     """Why it is unavailable; empty if it is ready."""
 
 
-class Live(Document):
+class ServerLive(Document):
     """The process runs."""
 
-    live: bool
+    live: Annotated[bool, Field(examples=[True])]
 
 
-class Ready(Document):
+class ServerReady(Document):
     """The server can answer."""
 
-    ready: bool
+    ready: Annotated[bool, Field(examples=[True])]
 
 
 class ModelReady(Document):
     """A model can answer."""
 
-    name: str
-    ready: bool
+    name: Annotated[str, Field(examples=["mnist-encoder"])]
+    ready: Annotated[bool, Field(examples=[True])]
 
 
 def server_metadata() -> ServerMetadata:

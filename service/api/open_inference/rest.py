@@ -21,7 +21,7 @@ from service.api.open_inference import resources
 from service.api.open_inference.compression import decompressed, request_encoding
 from service.api.open_inference.core import QUICK_VALUES_AS_BYTES, QUICK_VALUES_AS_TEXT, OpenInference
 from service.api.open_inference.messages import InferenceResponse
-from service.api.open_inference.metadata import Live, ModelNameList, ModelReady, Ready
+from service.api.open_inference.metadata import ModelNameList, ModelReady, ServerLive, ServerReady
 from service.api.open_inference.names import ServedModel
 from service.api.open_inference.rest_request import (
     ParsedRequest,
@@ -204,12 +204,12 @@ class OpenInferenceRoutes:
 
     async def live(self, _: Request) -> Response:
         """The event loop turns: reaching this line is the evidence."""
-        return document_response(Live(live=True))
+        return document_response(ServerLive(live=True))
 
     async def ready(self, _: Request) -> Response:
         """As /readyz: the default model reproduced its golden vectors."""
         self._core.require_ready()
-        return document_response(Ready(ready=True))
+        return document_response(ServerReady(ready=True))
 
     async def models(self, _: Request) -> Response:
         """Names of all models in memory."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import Field
 
 from service.api.open_inference.names import ServedModel
 from service.engine import Batch
@@ -25,9 +27,9 @@ _PARTS: Final = (("queue", "queue"), ("parse", "input"), ("run", "infer"), ("enc
 class Duration(Document):
     """A number of requests, or of runs, and their time together."""
 
-    count: int
+    count: Annotated[int, Field(examples=[12])]
     """How many."""
-    ns: int
+    ns: Annotated[int, Field(examples=[5_250_000])]
     """Nanoseconds, all together."""
 
 
@@ -55,7 +57,7 @@ class InferenceStatistics(Document):
 class BatchStatistics(Document):
     """Runs of one size. A run that several requests share counts once."""
 
-    batch_size: int
+    batch_size: Annotated[int, Field(examples=[8])]
     """Rows of the run."""
     compute_input: Duration
     compute_infer: Duration
@@ -65,13 +67,13 @@ class BatchStatistics(Document):
 class ModelStatistics(Document):
     """One model of the protocol."""
 
-    name: str
-    version: str
-    last_inference: int
+    name: Annotated[str, Field(examples=["mnist-encoder"])]
+    version: Annotated[str, Field(examples=["4"])]
+    last_inference: Annotated[int, Field(examples=[1_764_000_000_000])]
     """Milliseconds since 1970 of the last answered request; 0: none."""
-    inference_count: int
+    inference_count: Annotated[int, Field(examples=[96])]
     """Rows of answered requests."""
-    execution_count: int
+    execution_count: Annotated[int, Field(examples=[12])]
     """Runs for them."""
     inference_stats: InferenceStatistics
     batch_stats: list[BatchStatistics]

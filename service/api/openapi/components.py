@@ -1,4 +1,4 @@
-"""Everything under `components.schemas`: arrays, and the documents that several paths share.
+"""The schemas of arrays in `components.schemas`, which several operations share.
 
 Arrays are described here and parsed elsewhere: their numbers go through orjson and NumPy. Knows shapes as
 numbers. Knows nothing of requests or models.
@@ -6,90 +6,63 @@ numbers. Knows nothing of requests or models.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Final
-
-from pydantic import BaseModel
-
-from service.api.native.models import LoadFailure, Metric, ModelSummary
 from service.api.openapi.examples import ExampleModel
-from service.api.schema import Schema, reference, schema_of
+from service.api.schema import Components, Schema
 from service.engine import LATENT_BOUND
 from service.http.parameters import Limits
-from service.http.problem_documents import OpenInferenceProblem, Problem
 
-#: Documents that others refer to by name.
-SHARED: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
-    {"ModelSummary": ModelSummary, "Metric": Metric, "LoadFailure": LoadFailure}
-)
+#: The server computes with 32 bits; a client needs no more for a pixel.
+_PIXEL: Schema = {"type": "number", "format": "float", "minimum": 0, "maximum": 1}
+_LATENT: Schema = {"type": "number", "format": "float"}
 
 
-def component_schemas(limits: Limits, model: ExampleModel) -> dict[str, Schema]:
-    """Everything under `components.schemas` that does not depend on a path.
+def add_arrays(components: Components, limits: Limits, model: ExampleModel) -> None:
+    """Add the arrays of requests and responses.
 
     Lengths that differ between models are described in words, for the default one, and not as bounds.
     """
-    return {
-        "Images": _array(
-            ("image", limits.max_images),
-            ("channel", None),
-            ("row", None),
-            ("pixel", None),
-            leaf={"type": "number", "minimum": 0, "maximum": 1},
-            description="(N, C, H, W), each pixel in [0, 1].",
-        ),
-        "ImagesIn": {
-            "description": "(N, C, H, W), or (N, H, W) for one channel; each pixel a number in [0, 1]. "
-            f"(C, H, W) of {model.name} is {model.image_shape}.",
-            "anyOf": [
-                reference("Images"),
-                _array(
-                    ("image", limits.max_images),
-                    ("row", None),
-                    ("pixel", None),
-                    leaf={"type": "number", "minimum": 0, "maximum": 1},
-                    description="(N, H, W) for a model of one channel.",
-                ),
-            ],
-        },
-        "Latents": _array(
-            ("latent", limits.max_images),
-            ("dimension", None),
-            leaf={"type": "number"},
-            description="(N, latent), one row per image.",
-        ),
-        "LatentsIn": latents_schema(
-            limits.max_images,
-            description=(
-                f"(N, latent), one row per image. A row of {model.name} has {model.latent_size} numbers."
-            ),
-        ),
-        "Problem": {**schema_of(Problem), "description": inspect.getdoc(Problem)},
-        "OpenInferenceProblem": {
-            **schema_of(OpenInferenceProblem),
-            "description": inspect.getdoc(OpenInferenceProblem),
-        },
-        **{name: schema_of(document, components=SHARED) for name, document in SHARED.items()},
-    }
+    axes = (("image", limits.max_images), ("channel", None), ("row", None), ("pixel", None))
+    images = _array("Images", *axes, leaf=_PIXEL, description="(N, C, H, W), each pixel in [0, 1].")
+    # (N, H, W) is no second schema: a choice between arrays is no type in Java, and a poor one elsewhere.
+    images_in = _array(
+        "ImagesIn",
+        *axes,
+        leaf=_PIXEL,
+        description="(N, C, H, W), each pixel a number in [0, 1]. "
+        f"(C, H, W) of {model.name} is {model.image_shape}. With one channel, (N, H, W) works too.",
+    )
+    latents = _array(
+        "Latents",
+        ("latent", limits.max_images),
+        ("dimension", None),
+        leaf=_LATENT,
+        description="(N, latent), one row per image.",
+    )
+    latents_in = latents_schema(
+        "LatentsIn",
+        limits.max_images,
+        description=f"(N, latent), one row per image. A row of {model.name} has {model.latent_size} numbers.",
+    )
+    for schema in (images, images_in, latents, latents_in):
+        components.add("schemas", schema["title"], schema)
 
 
-def latents_schema(most: int, *, description: str) -> Schema:
+def latents_schema(title: str, most: int, *, description: str) -> Schema:
     """Latents that a body holds, at most `most` of them."""
     return _array(
+        title,
         ("latent", most),
         ("dimension", None),
-        leaf={"type": "number", "minimum": -LATENT_BOUND, "maximum": LATENT_BOUND},
+        leaf={**_LATENT, "minimum": -LATENT_BOUND, "maximum": LATENT_BOUND},
         description=description,
     )
 
 
-def _array(*axes: tuple[str, int | None], leaf: Schema, description: str) -> Schema:
+def _array(title: str, *axes: tuple[str, int | None], leaf: Schema, description: str) -> Schema:
     """Nested arrays, outermost axis first; None is a length that the model fixes."""
     schema = leaf
     for name, most in reversed(axes):
         schema = {"type": "array", "items": schema, "minItems": 1, "title": f"{name}s"}
         if most is not None:
             schema["maxItems"] = most
-    return {**schema, "description": description}
+    return {**schema, "title": title, "description": description}

@@ -26,8 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from service.api.openapi.answer_examples import add_answer_examples
-from service.api.openapi.components import component_schemas
+from service.api.openapi.components import add_arrays
 from service.api.openapi.examples import ExampleModel
 from service.api.openapi.headers import header_components
 from service.api.openapi.operations import OperationPaths
@@ -35,7 +34,7 @@ from service.api.openapi.problem_responses import EVERYWHERE, ProblemResponses
 from service.api.openapi.resources import ResourcePaths
 from service.api.operation import Operation
 from service.api.resource import Resource
-from service.api.schema import Schema
+from service.api.schema import Components, Schema
 from service.http.document import Document
 from service.http.parameters import Limits
 from service.security.access import is_open
@@ -45,9 +44,12 @@ A variational autoencoder behind HTTP: encode images, decode latents, draw new i
 one image to another and along latent dimensions, score.
 
 A suffix (`.json`, `.png`, `.jpg`, `.webp`, `.npy`, `.npz`, `.txt`) or an `Accept` header chooses the form of
-an answer; the suffix wins, and JSON is the default. `?model=` chooses the model. Every error is a problem
-body (RFC 9457) whose `code` is one of those at `/problems`. Nothing is coerced and nothing unknown is
-ignored; only the paths for operators and people ignore a query.
+an answer; the suffix wins, and JSON is the default. This document describes the JSON at the path without a
+suffix, and every other form at a path of its own, so that each path has one media type. `?model=` chooses the
+model.
+
+Every error is a problem body (RFC 9457) whose `code` is one of those at `/problems`. Nothing is coerced and
+nothing unknown is ignored; only the paths for operators and people ignore a query.
 
 A body without a Content-Type, or with the one that `curl --data` sends by itself, is known by how it begins.
 """
@@ -58,6 +60,10 @@ _KEY_SCHEME: Final[Schema] = {
 }
 _TAGS: Final = (
     {"name": "model", "description": "The operations of a variational autoencoder."},
+    {
+        "name": "formats",
+        "description": "The same operations with pictures, npy, npz and text as their answers.",
+    },
     {
         "name": "open-inference",
         "description": "The Open Inference Protocol, version 2, for clients of Triton and KServe. Each model "
@@ -99,17 +105,17 @@ def openapi_document(
     """
     model = model or ExampleModel()
     everywhere = (*EVERYWHERE, "host-not-allowed") if hosts_restricted else EVERYWHERE
-    problems = ProblemResponses(prefix=prefix)
-    of_operations = OperationPaths(limits, model, problems, everywhere)
-    of_resources = ResourcePaths(model, problems, everywhere)
+    components = Components()
+    add_arrays(components, limits, model)
+    problems = ProblemResponses(components, prefix=prefix)
+    of_operations = OperationPaths(limits, model, problems, everywhere, components)
+    of_resources = ResourcePaths(model, problems, everywhere, components)
     paths: Schema = {}
     for operation in operations:
         paths |= of_operations.of(operation)
     for resource in resources:
         paths |= of_resources.of(resource, example=examples.get(resource.path))
     _add_access(paths, problems, keys_required=keys_required)
-    schemas = component_schemas(limits, model)
-    add_answer_examples(paths, schemas, model)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -125,9 +131,12 @@ def openapi_document(
         "tags": list(_TAGS),
         "paths": paths,
         "components": {
-            "schemas": schemas,
+            "schemas": components.parts("schemas"),
+            "parameters": components.parts("parameters"),
             "headers": header_components(),
-            "responses": problems.components,
+            "requestBodies": components.parts("requestBodies"),
+            "responses": components.parts("responses"),
+            "examples": components.parts("examples"),
             "securitySchemes": {"key": _KEY_SCHEME},
         },
     }

@@ -1,13 +1,16 @@
 """Schemas of parameters, from the classes that parse them.
 
-Knows bounds and words of fields. Knows nothing of requests.
+Knows bounds and words of fields, and which parameters are an operation's own. Knows nothing of requests.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic.fields import FieldInfo
 
-from service.api.schema import Schema
+from service.api.operation import Operation
+from service.api.schema import Components, Schema, with_width
 from service.http.parameters import (
     Limits,
     Parameters,
@@ -20,22 +23,22 @@ from service.http.parameters import (
 )
 
 
-def parameter_schemas(model: type[Parameters], limits: Limits) -> dict[str, Schema]:
-    """One schema per field, in the order of the class."""
+def parameter_schemas(model: type[Parameters], limits: Limits, components: Components) -> dict[str, Schema]:
+    """One schema per field, in the order of the class; lists of words become components."""
     names = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array"}
     schemas: dict[str, Schema] = {}
     for name, field in model.model_fields.items():
-        schema: Schema = {
-            "type": names[scalar_type(field)],
-            "description": " ".join((field.description or "").split()),
-        }
+        description = " ".join((field.description or "").split())
+        schema: Schema = {"type": names[scalar_type(field)], "description": description}
         if schema["type"] == "array":
             low, high = bounds(element_of(field), limits)
             fewest, most = list_lengths(field)
             schema["items"] = {"type": "integer", "minimum": low, "maximum": high}
             schema |= {"minItems": fewest, "maxItems": most, "uniqueItems": True}
+        elif words := words_of(field):
+            schema = {**components.words(name, words), "description": description}
         else:
-            schema |= _bounds(field, limits)
+            schema = with_width(schema | _bounds(field, limits))
         if isinstance(field.json_schema_extra, dict):
             schema |= field.json_schema_extra
         if field.default is not None:
@@ -52,27 +55,28 @@ def _bounds(field: FieldInfo, limits: Limits) -> Schema:
         "minimum": low,
         "maximum": high,
         "maxLength": longest_text(field),
-        "enum": list(words_of(field)) or None,
     }
     return {name: value for name, value in stated.items() if value is not None}
 
 
-def query_parameters(model: type[Parameters], limits: Limits) -> list[Schema]:
-    """The parameter objects of a query."""
-    parameters = []
-    for name, schema in parameter_schemas(model, limits).items():
+def query_parameters(operation: Operation[Any, Any], limits: Limits, components: Components) -> list[Schema]:
+    """References to the parameters of a query; operations share those that are not their own."""
+    references = []
+    for name, schema in parameter_schemas(operation.query, limits, components).items():
         rest = {key: value for key, value in schema.items() if key not in ("description", "examples")}
-        parameters.append(
-            {
-                "name": name,
-                "in": "query",
-                "required": False,
-                "description": schema["description"],
-                "schema": rest,
-                **({"style": "form", "explode": False} if rest["type"] == "array" else {}),
-            }
+        parameter = {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": schema["description"],
+            "schema": rest,
+            **({"style": "form", "explode": False} if rest.get("type") == "array" else {}),
+        }
+        is_own = name in operation.body.model_fields
+        references.append(
+            components.add("parameters", f"{operation.name}_{name}" if is_own else name, parameter)
         )
-    return parameters
+    return references
 
 
 def path_parameter(name: str, description: str, schema: Schema, example: str) -> Schema:

@@ -10,8 +10,8 @@ from typing import Final
 
 from service.api.openapi.headers import ALWAYS, header_references
 from service.api.resource import JSON
-from service.api.schema import Schema, reference
-from service.http.problem_documents import open_inference_status
+from service.api.schema import Components, Schema
+from service.http.problem_documents import OpenInferenceProblem, Problem, open_inference_status
 from service.http.problems import MEDIA_TYPE, ProblemKind, statuses, with_prefix
 
 #: Problems of every path.
@@ -46,13 +46,12 @@ _HEADERS_BY_STATUS: Final = {
 
 
 class ProblemResponses:
-    """Collects the responses that paths refer to."""
+    """Refers to the responses of problems, which paths share, and to the examples, which responses share."""
 
-    def __init__(self, *, prefix: str) -> None:
+    def __init__(self, components: Components, *, prefix: str) -> None:
         """`prefix` is the path that a proxy puts before every path here."""
+        self._components = components
         self._prefix = prefix
-        self.components: dict[str, Schema] = {}
-        """Everything under `components.responses`."""
 
     def of(self, codes: Iterable[str], *, open_inference: bool = False) -> Schema:
         """One response for each status of some problems.
@@ -61,18 +60,61 @@ class ProblemResponses:
             codes: Codes of the problems.
             open_inference: Whether the path belongs to the Open Inference Protocol.
         """
-        references: Schema = {}
         found = statuses(codes)
+        response = self._response
         if open_inference:
-            found = _as_open_inference(found)
-        for status, rows in sorted(found.items()):
-            name = f"{status}_" + "_or_".join(row.code for row in rows)
-            if open_inference:
-                name = f"v2_{name}"
-            response = _problem_response(status, rows, self._prefix, open_inference=open_inference)
-            self.components.setdefault(name, response)
-            references[str(status)] = {"$ref": f"#/components/responses/{name}"}
-        return references
+            found, response = _as_open_inference(found), self._open_inference_response
+        return {str(status): response(status, rows) for status, rows in sorted(found.items())}
+
+    def _response(self, status: int, rows: tuple[ProblemKind, ...]) -> Schema:
+        response = _around(status, rows, {MEDIA_TYPE: self._problem(rows)})
+        return self._components.add("responses", _name(status, rows), response)
+
+    def _open_inference_response(self, status: int, rows: tuple[ProblemKind, ...]) -> Schema:
+        content: Schema = {
+            JSON: {
+                "schema": self._components.of(OpenInferenceProblem),
+                "examples": {row.code: self._open_inference_example(row) for row in rows},
+            }
+        }
+        # The server cannot know the path of a request that it cannot read.
+        unreadable = tuple(row for row in rows if row.code in _UNREADABLE)
+        if unreadable:
+            content[MEDIA_TYPE] = self._problem(unreadable)
+        name = f"v2_{_name(status, rows)}"
+        return self._components.add("responses", name, _around(status, rows, content))
+
+    def _problem(self, rows: Iterable[ProblemKind]) -> Schema:
+        """The media type object."""
+        return {
+            "schema": self._components.of(Problem),
+            "examples": {row.code: self._example(row) for row in rows},
+        }
+
+    def _example(self, row: ProblemKind) -> Schema:
+        value = _problem_example(row, self._prefix)
+        return self._components.add("examples", row.code, {"summary": row.title, "value": value})
+
+    def _open_inference_example(self, row: ProblemKind) -> Schema:
+        value = _open_inference_example(row, self._prefix)
+        return self._components.add("examples", f"v2_{row.code}", {"summary": row.title, "value": value})
+
+
+def _name(status: int, rows: Iterable[ProblemKind]) -> str:
+    return f"{status}_" + "_or_".join(row.code for row in rows)
+
+
+def _around(status: int, rows: Iterable[ProblemKind], content: Schema) -> Schema:
+    """A response with this content."""
+    headers = [*ALWAYS, *_HEADERS_BY_STATUS.get(status, ())]
+    if any(row.code in _AFTER_THE_CHOICE for row in rows):
+        headers += ["X-Model", "X-Seed"]
+    return {
+        # The remedy of each is in its example.
+        "description": "\n\n".join(f"`{row.code}`: {row.title}." for row in rows),
+        "headers": header_references(headers),
+        "content": content,
+    }
 
 
 def _as_open_inference(
@@ -83,30 +125,6 @@ def _as_open_inference(
         for row in rows:
             grouped.setdefault(open_inference_status(row), []).append(row)
     return {status: tuple(rows) for status, rows in grouped.items()}
-
-
-def _problem_response(
-    status: int, rows: tuple[ProblemKind, ...], prefix: str, *, open_inference: bool
-) -> Schema:
-    headers = [*ALWAYS, *_HEADERS_BY_STATUS.get(status, ())]
-    if any(row.code in _AFTER_THE_CHOICE for row in rows):
-        headers += ["X-Model", "X-Seed"]
-    content: Schema = {
-        MEDIA_TYPE: {
-            "schema": reference("Problem"),
-            "examples": {row.code: {"value": _problem_example(row, prefix)} for row in rows},
-        }
-    }
-    if open_inference:
-        # The server cannot know the path of a request that it cannot read.
-        unreadable = {MEDIA_TYPE: content[MEDIA_TYPE]} if any(row.code in _UNREADABLE for row in rows) else {}
-        examples = {row.code: {"value": _open_inference_example(row, prefix)} for row in rows}
-        content = {JSON: {"schema": reference("OpenInferenceProblem"), "examples": examples}, **unreadable}
-    return {
-        "description": "\n\n".join(f"`{row.code}`: {row.title}. {row.remedy}" for row in rows),
-        "headers": header_references(headers),
-        "content": content,
-    }
 
 
 def _open_inference_example(row: ProblemKind, prefix: str) -> Schema:

@@ -5,6 +5,7 @@ Knows the arrays and parameters of a body. Knows nothing of requests or models.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from service.api.openapi.components import latents_schema
@@ -12,37 +13,53 @@ from service.api.openapi.examples import ExampleModel, example_rows
 from service.api.openapi.parameters import parameter_schemas
 from service.api.operation import Operation
 from service.api.request_arrays import ArrayIn
-from service.api.schema import Schema, reference
+from service.api.schema import Components, Schema, pascal, reference
 from service.http.parameters import Limits
 from service.http.request_body import BodyKind
 
 #: Rows of arrays that come with another one, in examples.
 _EXAMPLE_ROWS = 3
+#: The media type of a body whose first bytes determine its kind.
+ANY_FILE = "application/octet-stream"
+_ANY_FILE = "A file of any of the other types; the first bytes determine which."
 #: Names in a schema and in `encoding` of a form's files.
 _PICTURE_TYPES = "image/png, image/jpeg, image/webp"
 
 
-def request_body(operation: Operation[Any, Any], limits: Limits, model: ExampleModel) -> Schema:
-    """The request body object.
+def request_body(
+    operation: Operation[Any, Any], limits: Limits, model: ExampleModel, components: Components
+) -> Schema:
+    """A reference to the request body, which every path and method of an operation shares.
 
     Args:
         operation: The operation.
         limits: Bounds from the settings.
         model: The model of the example.
+        components: Receives the body and its schemas.
     """
-    return {
-        "required": operation.is_body_required,
-        "content": {kind.media_type: _of_kind(kind, operation, limits, model) for kind in operation.bodies},
+    content: Schema = {
+        kind.media_type: _of_kind(kind, operation, limits, model, components) for kind in operation.bodies
     }
+    if any(kind not in (BodyKind.JSON, BodyKind.FORM) for kind in operation.bodies):
+        # Last, because some generators have one type for all files, and send the last media type for it.
+        content[ANY_FILE] = {"schema": binary(ANY_FILE, _ANY_FILE)}
+    body = {"required": operation.is_body_required, "content": content}
+    return components.add("requestBodies", operation.name, body)
 
 
-def _of_kind(kind: BodyKind, operation: Operation[Any, Any], limits: Limits, model: ExampleModel) -> Schema:
+def _of_kind(
+    kind: BodyKind,
+    operation: Operation[Any, Any],
+    limits: Limits,
+    model: ExampleModel,
+    components: Components,
+) -> Schema:
     """The media type object."""
     match kind:
         case BodyKind.JSON:
-            return _json(operation, limits, model)
+            return _json(operation, limits, model, components)
         case BodyKind.FORM:
-            return _form(operation, limits)
+            return _form(operation, limits, components)
         case BodyKind.NPY:
             described = operation.arrays[0].as_npy
         case BodyKind.NPZ:
@@ -71,7 +88,7 @@ def _as_zip(operation: Operation[Any, Any]) -> str:
     )
 
 
-def _form(operation: Operation[Any, Any], limits: Limits) -> Schema:
+def _form(operation: Operation[Any, Any], limits: Limits, components: Components) -> Schema:
     """A form: pictures under any name, arrays as npy files, parameters as text."""
     pictures: Schema = {
         "type": "array",
@@ -87,9 +104,11 @@ def _form(operation: Operation[Any, Any], limits: Limits) -> Schema:
     required = [array.name for array in operation.company]
     if len(operation.arrays) == 1 and operation.is_body_required:
         required = [operation.arrays[0].name, *required]
-    properties = {operation.arrays[0].name: pictures, **files, **parameter_schemas(operation.body, limits)}
+    parameters = parameter_schemas(operation.body, limits, components)
+    properties = {operation.arrays[0].name: pictures, **files, **parameters}
+    name = f"{pascal(operation.name)}Form"
     return {
-        "schema": _object(properties, required),
+        "schema": components.add("schemas", name, {"title": name, **_object(properties, required)}),
         "encoding": {
             operation.arrays[0].name: {"contentType": _PICTURE_TYPES},
             **{name: {"contentType": BodyKind.NPY.media_type} for name in files},
@@ -109,18 +128,24 @@ def _as_npz(operation: Operation[Any, Any]) -> str:
     return f"{ways}{company}, as numpy.savez writes them. {contents}"
 
 
-def _json(operation: Operation[Any, Any], limits: Limits, model: ExampleModel) -> Schema:
+def _json(
+    operation: Operation[Any, Any], limits: Limits, model: ExampleModel, components: Components
+) -> Schema:
     """The media type object of JSON: one schema for each possible array, and one without an array."""
-    parameters = parameter_schemas(operation.body, limits)
-    company = {array.name: _array(array, limits) for array in operation.company}
-    ways = []
+    name = pascal(operation.name)
+    parameters = parameter_schemas(operation.body, limits, components)
+    company = {array.name: _array(operation, array, limits, components) for array in operation.company}
+    ways: dict[str, Schema] = {}
     for array in operation.arrays:
-        schema = _array(array, limits)
+        schema = _array(operation, array, limits, components)
         if operation.rows is not None:
             schema |= {"minItems": operation.rows, "maxItems": operation.rows}
-        ways.append(_object({array.name: schema, **company, **parameters}, [array.name, *company]))
+        kind = "Images" if array.is_images else "Latents"
+        ways[f"{name}{kind}Request"] = _object(
+            {array.name: schema, **company, **parameters}, [array.name, *company]
+        )
     if not operation.is_body_required:
-        ways.append(_object(parameters, []))
+        ways[f"{name}ParametersRequest"] = _object(parameters, [])
     # The last array is the shorter one.
     arrays = {
         array.name: example_rows(operation.rows or 1, model, is_images=array.is_images)
@@ -129,16 +154,26 @@ def _json(operation: Operation[Any, Any], limits: Limits, model: ExampleModel) -
     for array in operation.company:
         arrays[array.name] = example_rows(_EXAMPLE_ROWS, model, is_images=array.is_images)
     return {
-        "schema": ways[0] if len(ways) == 1 else {"anyOf": ways},
+        "schema": _one_of(f"{name}Request", ways, components),
         "example": {**arrays, **operation.example},
     }
 
 
-def _array(array: ArrayIn, limits: Limits) -> Schema:
+def _one_of(name: str, ways: Mapping[str, Schema], components: Components) -> Schema:
+    """The only way under the name of the whole, or a reference to each."""
+    if len(ways) == 1:
+        (only,) = ways.values()
+        return components.add("schemas", name, {"title": name, **only})
+    each = [components.add("schemas", way, {"title": way, **schema}) for way, schema in ways.items()]
+    return components.add("schemas", name, {"title": name, "oneOf": each})
+
+
+def _array(operation: Operation[Any, Any], array: ArrayIn, limits: Limits, components: Components) -> Schema:
     if array.component is not None:
         return reference(array.component)
     most = limits.max_images if array.max_rows is None else array.max_rows
-    return latents_schema(most, description=array.as_npy)
+    name = pascal(operation.name) + pascal(array.name)
+    return components.add("schemas", name, latents_schema(name, most, description=array.as_npy))
 
 
 def _object(properties: dict[str, Schema], required: list[str]) -> Schema:

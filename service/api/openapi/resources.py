@@ -5,13 +5,14 @@ Knows the declarations of resources, and none of them by name. Knows nothing of 
 
 from __future__ import annotations
 
-from service.api.openapi.components import SHARED
-from service.api.openapi.examples import ExampleModel
+from typing import Any
+
+from service.api.openapi.examples import ExampleModel, example_document
 from service.api.openapi.headers import ALWAYS, header_references
 from service.api.openapi.parameters import path_parameter
 from service.api.openapi.problem_responses import EVERYWHERE, ProblemResponses
-from service.api.resource import PathParameter, Resource
-from service.api.schema import Schema, schema_of
+from service.api.resource import JSON, PathParameter, Resource
+from service.api.schema import Components, Schema
 from service.http.document import Document
 
 #: Probes accept any host.
@@ -21,22 +22,27 @@ _OF_PROBES = "operation"
 class ResourcePaths:
     """Generates the path items of resources."""
 
-    def __init__(self, model: ExampleModel, problems: ProblemResponses, everywhere: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        model: ExampleModel,
+        problems: ProblemResponses,
+        everywhere: tuple[str, ...],
+        components: Components,
+    ) -> None:
         self._model = model
         self._problems = problems
         self._everywhere = everywhere
+        self._components = components
 
     def of(self, resource: Resource, *, example: Document | None = None) -> Schema:
-        """The path, without a body.
+        """The path.
 
         Args:
             resource: The resource.
             example: Example of its JSON, if one is true for this server.
         """
         everywhere = EVERYWHERE if resource.tag == _OF_PROBES else self._everywhere
-        content = {media: {"schema": _schema(answer)} for media, answer in resource.answer.items()}
-        if example is not None:
-            content["application/json"]["example"] = example.model_dump(mode="json")
+        content = {media: self._content(answer, example) for media, answer in resource.answer.items()}
         described: Schema = {
             "operationId": resource.operation_id,
             "tags": [resource.tag],
@@ -58,10 +64,21 @@ class ResourcePaths:
         }
         return {resource.path: {resource.method.lower(): described}}
 
+    def _content(self, answer: type[Document] | Schema, example: Document | None) -> Schema:
+        """The media type object."""
+        if isinstance(answer, dict):
+            schema = {key: value for key, value in answer.items() if key != "examples"}
+            return {"schema": self._components.named(schema), "example": answer["examples"][0]}
+        schema = self._components.of(answer)
+        value: Any = example_document(self._components.parts("schemas"), schema)
+        return {"schema": schema, "example": example.model_dump(mode="json") if example else value}
+
     def _body(self, resource: Resource) -> Schema:
-        content: Schema = {media: {"schema": schema} for media, schema in resource.body.items()}
+        content: Schema = {
+            media: {"schema": self._components.named(schema)} for media, schema in resource.body.items()
+        }
         if resource.body_example is not None:
-            content["application/json"]["example"] = resource.body_example
+            content[JSON]["example"] = resource.body_example
         return {"required": not resource.is_body_optional, "content": content}
 
     def _parameter(self, parameter: PathParameter) -> Schema:
@@ -73,7 +90,3 @@ class ResourcePaths:
 
 def _sentence(summary: str) -> str:
     return summary if summary.endswith((".", "?")) else summary + "."
-
-
-def _schema(answer: type[Document] | Schema) -> Schema:
-    return answer if isinstance(answer, dict) else schema_of(answer, components=SHARED)

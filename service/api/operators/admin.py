@@ -28,13 +28,13 @@ from service.log_fields import fields
 _log = logging.getLogger(__name__)
 
 
-Label = Annotated[str, Field(description="Label of a version, `name@version`.")]
+Label = Annotated[str, Field(description="Label of a version, `name@version`.", examples=["mnist@4"])]
 
 
 class ReloadReport(Document):
     """The result of one reload, and its failures."""
 
-    name: str
+    name: Annotated[str, Field(examples=["mnist"])]
     """The requested name."""
     loaded: list[Label]
     """Versions that were loaded now."""

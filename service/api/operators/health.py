@@ -6,14 +6,15 @@ query is ignored, because balancers and monitors append their own (`/readyz?verb
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from service.api.readiness import require_ready
-from service.api.resource import JSON, TEXT, Resource
+from service.api.resource import JSON, Resource, text
 from service.api.responses import document_response
 from service.api.routing import route
 from service.app_state import AppState
@@ -31,7 +32,7 @@ class Ready(Document):
     """The default model answers."""
 
     status: Literal["ready"]
-    reason: str
+    reason: Annotated[str, Field(examples=["mnist@4 reproduced its golden vectors."])]
     """The evidence."""
 
 
@@ -40,6 +41,7 @@ LIVEZ: Final = Resource(
     operation_id="livez",
     tag="operation",
     summary="Is the process alive?",
+    description="Answers while the process runs and its event loop turns. It checks nothing else.",
     answer={JSON: Alive},
 )
 READYZ: Final = Resource(
@@ -47,6 +49,7 @@ READYZ: Final = Resource(
     operation_id="readyz",
     tag="operation",
     summary="Can it answer? The default model reproduced its golden vectors.",
+    description="Answers 503 until the default model is loaded, and while the server stops.",
     answer={JSON: Ready},
     problems=("not-ready",),
 )
@@ -55,7 +58,8 @@ METRICS: Final = Resource(
     operation_id="metrics",
     tag="operation",
     summary="Prometheus text, format 0.0.4.",
-    answer={"text/plain": {**TEXT, "examples": ["vae_ready 1.0\n"]}},
+    description="Counters, gauges and histograms of requests, batches, models and the process.",
+    answer={"text/plain": text("vae_ready 1.0\n")},
 )
 
 

@@ -19,6 +19,7 @@ LIMITS: Final = Resource(
     operation_id="limits",
     tag="people",
     summary="Every limit: its value, the reaction beyond it, and the setting that changes it.",
+    description="Settings and constants in one table, with the problem beyond each of them.",
     answer={JSON: LimitTable},
 )
 

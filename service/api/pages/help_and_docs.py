@@ -17,15 +17,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.api.pages.docs_page import CONTENT_SECURITY_POLICY, PAGE
-from service.api.resource import JSON, TEXT, PathParameter, Resource
+from service.api.resource import JSON, PathParameter, Resource, text
 from service.api.responses import document_response
 from service.api.routing import route
+from service.api.schema import reference
 from service.app_state import AppState
 from service.http.caching import Reuse
-from service.http.document import json_bytes
+from service.http.document import COMPONENT, json_bytes
 from service.http.headers import joined_header
 from service.http.negotiation import Format, choose_format
-from service.http.problem_documents import ProblemRow, ProblemTable, problem_row, problem_table
+from service.http.problem_documents import ProblemRow, problem_row, problem_table
 from service.http.problems import PROBLEMS, ProblemError, table_text
 from service.http.public_address import prefix_of
 from service.http.request_body import base_url
@@ -87,31 +88,40 @@ HELP_PAGE: Final = Resource(
     operation_id="help",
     tag="people",
     summary="Working commands.",
-    answer={"text/plain": {**TEXT, "examples": [HELP.partition("{model}")[0] + "mnist\n\nDraw\n  curl …"]}},
+    description="Commands to paste, for the address of the request.",
+    answer={"text/plain": text(HELP.partition("{model}")[0] + "mnist\n\nDraw\n  curl …")},
 )
 DOCS: Final = Resource(
     path="/docs",
     operation_id="docs",
     tag="people",
     summary="This page.",
-    answer={"text/html": {**TEXT, "examples": ["<!DOCTYPE html>…"]}},
+    description="The document as a page, which loads nothing from other servers.",
+    answer={"text/html": text("<!DOCTYPE html>…")},
 )
 OPENAPI: Final = Resource(
     path="/openapi.json",
     operation_id="openapi",
     tag="people",
     summary="This document.",
-    answer={JSON: {"type": "object"}},
+    description="OpenAPI 3.1. Paths are relative to its address, or begin with the prefix of a proxy.",
+    answer={
+        JSON: {
+            COMPONENT: "OpenApiDocument",
+            "type": "object",
+            "additionalProperties": True,
+            "examples": [{"openapi": "3.1.0"}],
+        }
+    },
 )
 PROBLEM_TABLE: Final = Resource(
     path="/problems",
     operation_id="problems",
     tag="people",
     summary="Every problem.",
-    answer={
-        JSON: ProblemTable,
-        "text/plain": {**TEXT, "examples": ["\n".join(table_text().splitlines()[:2]) + "\n"]},
-    },
+    description="Status, code, meaning and remedy, as text. With `Accept: application/json`, the same as "
+    "JSON: an object whose `problems` are the documents of `/problems/{code}`.",
+    answer={"text/plain": text("\n".join(table_text().splitlines()[:2]) + "\n")},
     problems=("form-not-available",),
 )
 PROBLEM: Final = Resource(
@@ -119,11 +129,10 @@ PROBLEM: Final = Resource(
     operation_id="problem",
     tag="people",
     summary="One problem.",
+    description="The document behind the `type` of a problem body.",
     answer={JSON: ProblemRow},
     problems=("unknown-path",),
-    parameters=(
-        PathParameter("code", "Code of a problem.", {"type": "string", "enum": list(PROBLEMS)}, "not-ready"),
-    ),
+    parameters=(PathParameter("code", "Code of a problem.", reference("ProblemCode"), "not-ready"),),
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from http_calls import Caller
-from openapi_checks import Document, assert_documented, defects
+from openapi_checks import Document, assert_documented, content_of, defects, resolve
 
 from service.api.answer import Answer, PerImage, SeedFact
 from service.api.call import Call
@@ -198,10 +198,13 @@ def test_work_in_a_thread_is_left_where_nobody_waits_for_it(tiny_store: Path) ->
 
 
 def test_document_describes_company_and_its_example_works(with_one_more: Caller, document: Document) -> None:
-    content = document["paths"]["/count"]["post"]["requestBody"]["content"]
+    content = content_of(document, document["paths"]["/count"]["post"]["requestBody"])
     assert "`images` or `z`, and `gallery`" in content["application/x-npz"]["schema"]["description"]
+    assert list(content)[-1] == "application/octet-stream"
     body = content["application/json"]
-    assert [each["required"] for each in body["schema"]["anyOf"]] == [["images", "gallery"], ["z", "gallery"]]
+    ways = [resolve(document, each) for each in resolve(document, body["schema"])["oneOf"]]
+    assert [each["title"] for each in ways] == ["CountImagesRequest", "CountLatentsRequest"]
+    assert [each["required"] for each in ways] == [["images", "gallery"], ["z", "gallery"]]
     assert defects(document, body["schema"], body["example"]) == []
     assert defects(document, body["schema"], {**body["example"], "gallery": [[0] * 8] * 6}) != []
     answer = with_one_more.post_json("/count", body["example"])
@@ -211,21 +214,29 @@ def test_document_describes_company_and_its_example_works(with_one_more: Caller,
 
 def test_document_describes_it_without_knowing_it(with_one_more: Caller, document: Document) -> None:
     described = document["paths"]["/brightness"]["post"]
-    assert described["operationId"] == "brightness_post"
-    assert {"X-Seed", "X-Model"} <= set(described["responses"]["200"]["headers"])
+    assert described["operationId"] == "brightness"
+    assert {"X-Seed", "X-Model"} <= set(resolve(document, described["responses"]["200"])["headers"])
     assert "`no-density`" in _text_of(document, described["responses"]["422"])
-    body = described["requestBody"]["content"]["application/json"]
+    body = content_of(document, described["requestBody"])["application/json"]
     assert body["example"]["seed"] == 3
     assert defects(document, body["schema"], body["example"]) == []
     answer = with_one_more.post_json("/brightness", body["example"])
     assert_documented(document, "POST", "/brightness", answer)
-    assert list(document["paths"]["/brightness.{suffix}"]) == ["post"]
+    assert list(document["paths"]["/brightness.txt"]) == ["post"]
+    (text,) = content_of(document, document["paths"]["/brightness.txt"]["post"]["responses"]["200"]).values()
+    assert [line.split() for line in text["example"].splitlines()] == [["image", "mean"], ["0", "0.500"]]
 
 
 def test_other_paths_are_described_as_before(api: Caller, document: Document) -> None:
     before = api.get("/openapi.json").json()
-    added = {path + suffix for path in ("/brightness", "/count") for suffix in ("", ".{suffix}")}
+    added = {"/brightness", "/brightness.npz", "/brightness.txt", "/count", "/count.npz", "/count.txt"}
     assert set(document["paths"]) - set(before["paths"]) == added
+    table = "/limits"  # of all operations
+    assert all(document["paths"][path] == before["paths"][path] for path in set(before["paths"]) - {table})
+    for kind in ("responses", "examples"):  # the others have the limits of the server
+        parts = before["components"][kind]
+        changed = [name for name, part in parts.items() if document["components"][kind][name] != part]
+        assert changed == [], kind
 
 
 def _text_of(document: Document, response: dict[str, Any]) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from http_calls import Caller
+from openapi_checks import content_of, resolve
 from pictures_made import canvas, mu, photograph, post_form, saved
 from PIL import Image
 
@@ -198,19 +198,22 @@ def test_late_picture_is_not_decoded(tiny_store: Path) -> None:
 
 def test_document_states_the_bound_and_every_body(api: Caller) -> None:
     document = api.get("/openapi.json").json()
-    content = document["paths"]["/encode"]["post"]["requestBody"]["content"]
+    content = content_of(document, document["paths"]["/encode"]["post"]["requestBody"])
     assert list(content) == [
         *("application/json", "image/png", "image/jpeg", "image/webp"),
         *("multipart/form-data", "application/zip", "application/x-npy", "application/x-npz"),
+        "application/octet-stream",
     ]
     for kind in ("image/png", "image/jpeg", "image/webp"):
         assert "4,194,304 pixels" in content[kind]["schema"]["description"]
-    schema = content["multipart/form-data"]["schema"]
+    assert content["multipart/form-data"]["schema"] == {"$ref": "#/components/schemas/EncodeForm"}
+    schema = document["components"]["schemas"]["EncodeForm"]
     assert schema["required"] == ["images"]
     assert schema["properties"]["images"]["items"] == {"type": "string", "format": "binary"}
-    answered = document["paths"]["/reconstruct"]["post"]["responses"]["200"]
-    assert {"X-Picture", "X-Warning"} <= set(answered["headers"])
-    assert {"image/png", "image/jpeg", "image/webp"} <= set(answered["content"])
-    nearest = document["paths"]["/nearest"]["post"]["requestBody"]["content"]["multipart/form-data"]
-    assert nearest["schema"]["required"] == ["latents"]
-    assert re.search("npy", nearest["encoding"]["latents"]["contentType"])
+    for path, kind in (("jpg", "image/jpeg"), ("webp", "image/webp"), ("png", "image/png")):
+        answered = resolve(document, document["paths"][f"/reconstruct.{path}"]["post"]["responses"]["200"])
+        assert {"X-Picture", "X-Warning"} <= set(answered["headers"])
+        assert list(answered["content"]) == [kind]
+    bodies = content_of(document, document["paths"]["/nearest"]["post"]["requestBody"])
+    assert document["components"]["schemas"]["NearestForm"]["required"] == ["latents"]
+    assert "npy" in bodies["multipart/form-data"]["encoding"]["latents"]["contentType"]

@@ -6,16 +6,23 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pytest
-from pydantic import Field, WithJsonSchema
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from service.api.answer import Answer, Images, Latents, PerImage
-from service.api.schema import schema_of
-from service.http.document import Document
+from service.api.schema import Components, Schema
+from service.http.document import COMPONENT, Document
 from service.http.negotiation import Format
 
 
+def schemas_of(model: type[BaseModel], *, name: str | None = None) -> dict[str, Schema]:
+    """The schema of a class, and of everything that it refers to."""
+    components = Components()
+    assert components.of(model, name=name) == {"$ref": f"#/components/schemas/{name or model.__name__}"}
+    return components.parts("schemas")
+
+
 class Part(Document):
-    """Text for readers of the code."""
+    """One part."""
 
     kind: Literal["part"]
 
@@ -29,19 +36,32 @@ class Whole(Document):
     part: Part | None
     """The one part."""
     parts: list[Part]
+    colour: Literal["grey", "blue"]
+    """The colour."""
+    other_colour: Annotated[str, Field(json_schema_extra={COMPONENT: "Colour", "enum": ["grey", "blue"]})]
+    """Another one."""
+    seed: Annotated[int, Field(le=2**31, examples=[7])]
+    share: float
     words: list[Annotated[str, Field(description="Each of them.")]]
     open: Annotated[dict[str, Any], WithJsonSchema({"type": "object", "required": ["a"], "properties": {}})]
 
 
-def test_fields_carry_types_bounds_and_descriptions_and_classes_none() -> None:
-    part = {
+def test_classes_and_words_are_components_with_types_bounds_and_descriptions() -> None:
+    schemas = schemas_of(Whole)
+    assert list(schemas) == ["Colour", "Part", "Whole"]
+    assert schemas["Part"] == {
+        "title": "Part",
         "type": "object",
         "properties": {"kind": {"type": "string", "enum": ["part"]}},
         "required": ["kind"],
         "additionalProperties": False,
+        "description": "One part.",
     }
-    schema = schema_of(Whole)
+    assert schemas["Colour"] == {"title": "Colour", "type": "string", "enum": ["grey", "blue"]}
+    part, colour = ({"$ref": f"#/components/schemas/{name}"} for name in ("Part", "Colour"))
+    schema = schemas["Whole"]
     assert schema == {
+        "title": "Whole",
         "type": "object",
         "properties": {
             "count": {
@@ -52,19 +72,26 @@ def test_fields_carry_types_bounds_and_descriptions_and_classes_none() -> None:
             },
             "part": {"anyOf": [part, {"type": "null"}], "description": "The one part."},
             "parts": {"type": "array", "items": part},
+            "colour": {**colour, "description": "The colour."},
+            "other_colour": {**colour, "description": "Another one."},
+            "seed": {"type": "integer", "format": "int64", "maximum": 2**31, "examples": [7]},
+            "share": {"type": "number", "format": "double"},
             "words": {"type": "array", "items": {"type": "string", "description": "Each of them."}},
             "open": {"type": "object", "required": ["a"], "properties": {}},
         },
-        "required": ["count", "part", "parts", "words", "open"],
+        "required": ["count", "part", "parts", "colour", "other_colour", "seed", "share", "words", "open"],
         "additionalProperties": False,
+        "description": "More of it.",
     }
     assert list(schema["properties"]["count"]) == ["type", "minimum", "maximum", "description"]
 
 
-def test_shared_classes_are_referred_to_by_name() -> None:
-    properties = schema_of(Whole, components={"Part": Part})["properties"]
-    assert properties["part"]["anyOf"][0] == {"$ref": "#/components/schemas/Part"}
-    assert properties["parts"]["items"] == {"$ref": "#/components/schemas/Part"}
+def test_two_parts_of_one_name_are_a_mistake() -> None:
+    components = Components()
+    components.words("prior", ["standard", "fitted"])
+    components.words("prior", ["standard", "fitted"])
+    with pytest.raises(AssertionError, match="two parts are named Prior"):
+        components.words("prior", ["standard"])
 
 
 class Figures(Answer):
@@ -72,7 +99,7 @@ class Figures(Answer):
 
     elbo: PerImage
     """In nats."""
-    log_px: PerImage | None = None
+    log_px: Annotated[PerImage | None, Field(examples=[-84.5])] = None
     """Sometimes."""
 
 
@@ -91,11 +118,12 @@ class Arrays(Answer):
 
 
 def test_arrays_are_components_or_lists_and_may_be_left_out() -> None:
-    schema = schema_of(Figures)
-    assert schema["required"] == ["model", "elbo"]
-    number = {"type": "number", "description": "Sometimes."}
+    (schema,) = schemas_of(Figures, name="FiguresResponse").values()
+    assert (schema["title"], schema["required"]) == ("FiguresResponse", ["model", "elbo"])
+    number = {"type": "number", "format": "double", "description": "Sometimes.", "examples": [-84.5]}
     assert schema["properties"]["log_px"] == {"type": "array", "items": number}
-    assert schema_of(Pictures)["properties"]["images"] == {"$ref": "#/components/schemas/Images"}
+    pictures = schemas_of(Pictures)["Pictures"]
+    assert pictures["properties"]["images"] == {"$ref": "#/components/schemas/Images"}
 
 
 @pytest.mark.parametrize(

@@ -92,10 +92,9 @@ def test_no_text_for_people_names_a_path_that_no_prefix_reaches(rooted: Caller) 
         row["remedy"] for row in rooted.get("/problems", {"accept": "application/json"}).json()["problems"]
     ]
     document = rooted.get("/openapi.json").json()
-    for response in document["components"]["responses"].values():
-        for example in response["content"]["application/problem+json"]["examples"].values():
-            assert example["value"]["type"].startswith("/vae/problems/")
-            texts.append(example["value"]["remedy"])
+    for example in document["components"]["examples"].values():
+        assert example["value"]["type"].startswith("/vae/problems/")
+        texts.append(example["value"]["remedy"])
     own = "|".join(sorted({path.split("/")[1].partition(".")[0] for path in document["paths"]} - {""}))
     for text in texts:
         assert not re.search(rf"(?<![a-z])/(?:{own})\b", text.replace("/vae/", "")), text

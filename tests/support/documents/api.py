@@ -48,12 +48,13 @@ def endpoint(path: str) -> str:
     """One endpoint: its parameters, body, answer and problems."""
     operations = document()["paths"][path]
     operation = operations.get("get") or operations["post"]
+    parameters = map(_resolved, operation["parameters"])
     parts = [
         table(
             ("parameter", "values", "meaning"),
             [
                 (f"`{p['name']}`", _values(p["schema"]), p["description"])
-                for p in operation["parameters"]
+                for p in parameters
                 if p["in"] == "query"
             ],
         )
@@ -62,11 +63,11 @@ def endpoint(path: str) -> str:
     fields = list(_fields(answer["application/json"]["schema"]))
     parts.append(table(("in the JSON answer", "meaning"), fields))
     lines = []
-    if body := operations.get("post", {}).get("requestBody"):
+    if "requestBody" in operations.get("post", {}):
+        body = _resolved(operations["post"]["requestBody"])
         kinds = ", ".join(f"`{kind}`" for kind in body["content"])
         lines.append(f"- Body of `POST`: {kinds}{'' if body.get('required') else ', or none'}.")
-    forms = list(dict.fromkeys(f"`{_SUFFIXES[kind]}`" for kind in answer))
-    lines.append(f"- Forms of the answer: {', '.join(forms)}.")
+    lines.append(f"- Forms of the answer: {', '.join(f'`{suffix}`' for suffix in _forms(path))}.")
     codes = dict.fromkeys(
         code
         for each in operations.values()
@@ -76,6 +77,12 @@ def endpoint(path: str) -> str:
     )
     lines.append("- [Problems](problems.md): " + ", ".join(f"`{code}`" for code in codes) + ".")
     return "\n".join([*parts, "\n".join(lines) + "\n"])
+
+
+def _forms(path: str) -> list[str]:
+    """Suffixes of an endpoint: that of JSON, and those that have a path of their own."""
+    suffixes = dict.fromkeys(_SUFFIXES.values())
+    return [suffix for suffix in suffixes if suffix == ".json" or path + suffix in document()["paths"]]
 
 
 def _summary(operations: Mapping[str, Any]) -> str:
@@ -103,7 +110,8 @@ def _fields(schema: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     schema = _resolved(schema)
     required = set(schema.get("required", ()))
     for name, inner in schema["properties"].items():
-        description = inner.get("description") or _resolved(inner).get("description", "")
+        described = (inner, _resolved(inner), inner.get("items", {}))
+        description = next((each["description"] for each in described if "description" in each), "")
         yield f"`{name}`{'' if name in required else ', not always'}", description
 
 

@@ -16,6 +16,7 @@ from service.cli import _parser as serve_parser
 from service.settings import describe_settings
 from training.cli import build_parser as train_parser
 
+_SETTINGS: Final = {setting.field for setting in describe_settings()}
 _PARSERS: Final = {"vae-serve": serve_parser, "vae-store": store_parser, "vae-train": train_parser}
 
 
@@ -37,6 +38,8 @@ def program(name: str) -> str:
         parts.append(f"### `{name} {command}`\n\n{_sentence(summary)}\n")
         if arguments := _arguments(inner, common):
             parts.append(arguments)
+        if acting := _settings(inner):
+            parts.append(acting)
     return "\n".join(parts)
 
 
@@ -66,7 +69,7 @@ def _commands(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str, argpa
 
 def _arguments(parser: argparse.ArgumentParser, known: set[str]) -> str:
     """The arguments of a parser, without the server's settings and those of `known`."""
-    known = known | {setting.field for setting in describe_settings()} - {"model_store"}
+    known = known | (_SETTINGS if _is_of_server(parser) else set())
     rows = [
         (f"`{_shown(action)}`", _sentence(parser._get_formatter()._expand_help(action)))
         for action in parser._actions
@@ -75,6 +78,26 @@ def _arguments(parser: argparse.ArgumentParser, known: set[str]) -> str:
         and action.dest not in known
     ]
     return table(("argument", "meaning"), rows)
+
+
+def _is_of_server(parser: argparse.ArgumentParser) -> bool:
+    """`bench` has a flag of the name of a setting, and no settings."""
+    return any(action.dest == "cors_origins" for action in parser._actions)
+
+
+def _settings(parser: argparse.ArgumentParser) -> str:
+    """The settings that act on a command of the server, in one line."""
+    shown = [
+        action.option_strings[0]
+        for action in parser._actions
+        if action.dest in _SETTINGS and action.option_strings and action.help != argparse.SUPPRESS
+    ]
+    if not _is_of_server(parser):
+        return ""
+    if len(shown) == len(_SETTINGS):
+        return "Every [setting](settings.md) is a flag of this command.\n"
+    flags = ", ".join(f"`{flag}`" for flag in shown)
+    return f"Of the [settings](settings.md), these change the result: {flags}. All others are accepted too.\n"
 
 
 def _shown(action: argparse.Action) -> str:

@@ -70,7 +70,7 @@ RESIDUAL = (
     "optimiser.name=muon",
     "trainer.epochs=1",
 )
-SILENT = Console(say=lambda _: None, progress_bar=False)
+SILENT = Console(say=lambda _: None)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from model_store import ModelStore
-from training.commands.fit import _plan
+from training.commands.fit import _expected, _plan
 from training.compute.processes import ALONE
 from training.config.messages import _models
 from training.config.recipe import RunConfig, parse_config
@@ -40,7 +40,7 @@ STATED = {**GREY, "model": {**MLP, "likelihood": {"name": "gaussian", "sigma": 0
 LEARNED = {**GREY, "model": {**MLP, "likelihood": {"name": "gaussian", "sigma": 0.02, "learned": True}}}
 BINARY: dict[str, Any] = {}
 
-SILENT = Console(say=lambda line: None, progress_bar=False)
+SILENT = Console(say=lambda line: None)
 DISTORTED = {"data": {"distorted_fraction": 0.5}}
 
 #: key → (what the base run is given besides, the other value). Every key of the schema is here.
@@ -190,7 +190,7 @@ def run_of(digits, store, tmp_path_factory):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(RunCheckpoint, "_save", save)
             patch.setattr("training.fitting.snapshots.Pictures.draw", draw)
-            console = Console(say=lambda line: said.append(line.split("beta")[0]), progress_bar=False)
+            console = Console(say=lambda line: said.append(line.split("beta")[0]))
             fitted = fit(config, digits, tmp_path_factory.mktemp("key") / "run", console=console, store=store)
         outcome = (weights_sha256(fitted.model), saves, drawings, tuple(said), frozenset(layouts))
         return known.setdefault(config.to_json(), outcome)
@@ -260,10 +260,11 @@ def test_changing_a_key_of_the_evaluation_changes_the_figures(key, digits, tiny)
 
 @pytest.mark.parametrize("key", WORDS)
 def test_changing_a_word_changes_what_is_told_at_the_start(key, digits):
-    expected = {"minutes": 1.0, "negative_elbo": 100.0, "measured_on": "here"}
-    raw = {**base(BINARY), "description": "said", "expect": expected}
+    expect = {"minutes": 1.0, "negative_elbo": 100.0, "measured_on": "here"}
+    raw = {**base(BINARY), "description": "said", "expect": expect}
     plans = []
     for variant in (raw, changed(raw, key, WORDS[key])):
         config = parse_config({k: v for k, v in variant.items() if v is not None}, where="x")
-        plans.append(_plan(config, digits, Path("out"), resume=False, processes=ALONE))
+        expected = _expected(config, config)
+        plans.append(_plan(config, digits, Path("out"), expected=expected, resume=False, processes=ALONE))
     assert plans[0] != plans[1]

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from training.errors import NonFiniteTraining
-from training.fitting.divergence import divergence, most_kl_nats
 from training.fitting.fit import fit
 from training.fitting.lightning_module import FittingModule
+from training.objectives.exploding_codes import divergence, most_kl_nats
 from training.runs.run_directory import load_run
 
 

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
+from itertools import count
 
 import pytest
 import torch
@@ -137,17 +139,19 @@ def test_a_gaussian_likelihood_trains_on_grey_pixels(
     assert sigma < 0.49 if learned else sigma == 0.5
 
 
-def test_the_progress_bar_counts_epochs_as_the_log_does(
-    tiny, digits, tmp_path, capsys, no_pictures, monkeypatch
+def test_the_progress_counts_epochs_as_the_log_does_and_names_the_time_left(
+    tiny, digits, tmp_path, no_pictures, monkeypatch
 ):
-    monkeypatch.setenv("FORCE_COLOR", "1")  # rich draws its bar although this is no terminal
-    console = Console(say=lambda line: None, progress_bar=True)
+    every_look_is_a_second_later = count(step=1.0)
+    monkeypatch.setattr("training.fitting.console.monotonic", lambda: next(every_look_is_a_second_later))
+    shown = []
+    console = Console(say=lambda line: None, progress=lambda *state: shown.append(state))
     fit(tiny(), digits, tmp_path / "run", console=console)
-    drawn = capsys.readouterr().out
-    assert "epoch 1/2" in drawn
-    assert "epoch 2/2" in drawn
-    assert "epoch 0" not in drawn
-    assert "loss" in drawn
+    epochs = [what.partition(",")[0] for what, _, _ in shown]
+    assert list(dict.fromkeys(epochs)) == ["epoch 1/2", "epoch 2/2"]
+    what, done, total = shown[0]
+    assert re.fullmatch(r"epoch 1/2, loss \d+\.\d\d, \d+ s left", what)
+    assert 0 < done <= total
 
 
 def test_bfloat16_trains_as_well_as_float32(tiny, digits, tmp_path, console, no_pictures, log_of, weights_of):

@@ -18,7 +18,7 @@ from training.models import Gaussian, build_model
 
 RESIDUAL = ResidualTrunk(encoder_channels=(8, 16), decoder_channels=(16, 32), decoder_blocks=1)
 MLP = MLPTrunk(encoder_hidden=(16,), decoder_hidden=(16,))
-SILENT = Console(say=lambda line: None, progress_bar=False)
+SILENT = Console(say=lambda line: None)
 
 
 def discs_on_white(count: int, *, side: int = 16) -> torch.Tensor:

@@ -48,7 +48,7 @@ def uninterrupted(tiny, digits, tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("uninterrupted") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("training.fitting.snapshots.Pictures.draw", lambda self, model: None)
-        fit(tiny(**OFTEN), digits, directory, console=Console(say=lambda text: None, progress_bar=False))
+        fit(tiny(**OFTEN), digits, directory, console=Console(say=lambda text: None))
     return directory
 
 
@@ -375,7 +375,7 @@ def run_killing(folder: Path, mnist_folder: Path, *, kills: int, rng: random.Ran
 def one_way_and_the_other(tmp_path, mnist_folder, same_weights, log_of, *, seeds) -> None:
     recipe = tmp_path / "killed.toml"
     recipe.write_text(RECIPE)
-    silent = Console(say=lambda text: None, progress_bar=False)
+    silent = Console(say=lambda text: None)
     fit(load_recipe(recipe), load_mnist(mnist_folder), tmp_path / "whole", console=silent)
 
     def kill(seed: int) -> None:

@@ -23,7 +23,7 @@ from training.models import Gaussian, build_model
 from training.publishing.export import export_run
 from training.runs.run_directory import load_run
 
-SILENT = Console(say=lambda line: None, progress_bar=False)
+SILENT = Console(say=lambda line: None)
 SHAPE = (1, 28, 28)
 RESIDUAL = {
     "trunk": {

@@ -71,6 +71,16 @@ def test_exported_run_is_published_verified_and_aliased(make_run, export, store,
     assert (published.manifest.image.shape, published.manifest.latent_size) == ((1, 28, 28), 4)
     assert [prior.name for prior in published.manifest.priors] == ["standard"]
     assert said[-2] == f"published digits@1 in {store.root} (latest, stable)"
+    assert said[0] == f"exporting {run_dir}"
+    command = f"vae-serve run --store {store.root} --default-model digits@1"
+    warning, look = said[-1].splitlines()
+    assert warning.startswith("warning: not worth serving: the latents carry no information")
+    assert look == f"look at it: {command}"
+
+
+def test_sound_version_ends_with_the_command_that_serves_it(make_run, export, store, said, monkeypatch):
+    monkeypatch.setattr(export_module, "reason_against_publishing", lambda *_, **__: "")
+    export(make_run())
     assert said[-1] == f"serve it: vae-serve run --store {store.root} --default-model digits@1"
 
 

@@ -82,7 +82,8 @@ def test_a_prior_fitted_to_a_run_is_published_by_its_export(make_run, export, st
     said = capsys.readouterr().out
     assert "label 7: " in said
     assert "prior_log_density" in said
-    assert said.rstrip().endswith(f"publish it: vae-train export {run_dir} --name NAME")
+    assert "publish it" not in said, "its latents carry no information about the images yet"
+    assert f"wrote {run_dir}/prior.npz; not worth publishing: the latents carry no information" in said
     model = store.open(export(run_dir))
     fitted = model.manifest.fitted_prior
     assert fitted is not None
@@ -93,6 +94,14 @@ def test_a_prior_fitted_to_a_run_is_published_by_its_export(make_run, export, st
     assert stored["fitted"] == fitted.model_dump(mode="json")
     figures = json.loads((run_dir / "evaluation.json").read_text())["metrics"]
     assert [metric.model_dump() for metric in model.manifest.metrics] == figures
+
+
+def test_the_prior_of_a_sound_run_ends_with_the_next_command(make_run, mnist_folder, capsys, monkeypatch):
+    run_dir = make_run()
+    monkeypatch.setattr("training.commands.fit_prior.reason_against_publishing", lambda *_, **__: "")
+    assert fit_prior(run_dir, mnist_folder, "--no-labels") == 0
+    said = capsys.readouterr().out.rstrip()
+    assert said.endswith(f"publish it: vae-train export {run_dir} --name NAME")
 
 
 def test_latents_are_those_of_the_run_s_model(make_run, mnist_folder, all_digits):
@@ -184,7 +193,8 @@ def test_the_next_version_has_the_same_graphs_figures_and_golden_vectors(
     assert cli.main([*arguments, "--store", str(store.root)]) == 0
     said = capsys.readouterr().out
     assert f"published digits@2 in {store.root} (latest, stable)" in said
-    assert f"serve it: vae-serve run --store {store.root} --default-model digits@2" in said
+    assert "warning: not worth serving: the latents carry no information" in said
+    assert f"look at it: vae-serve run --store {store.root} --default-model digits@2" in said
     assert store.aliases("digits") == {"latest": 2, "stable": 2}
     old, new = store.open("digits@1"), store.open("digits@2")
     assert (new.encoder, new.decoder) == (old.encoder, old.decoder)

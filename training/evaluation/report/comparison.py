@@ -102,16 +102,20 @@ def comparison_page(measured: Sequence[Measured]) -> str:
 def comparison_markdown(reports: Sequence[Report]) -> str:
     """The figures of every complaint as tables, a column for each model."""
     lines: list[str] = []
-    for complaint in COMPLAINTS:
-        rows = list(_rows(complaint, reports))
-        if rows:
-            lines += [f"\n## {complaint.title}\n", f"| figure | {' | '.join(r.subject for r in reports)} | |"]
-            lines.append(f"| --- |{' ---: |' * len(reports)} --- |")
-            lines += [
-                f"| {name} | {' | '.join(_cells(figures))} | {_better(figures)} |" for name, figures in rows
-            ]
+    for complaint, rows in compared(reports):
+        lines += [f"\n## {complaint.title}\n", f"| figure | {' | '.join(r.subject for r in reports)} | |"]
+        lines.append(f"| --- |{' ---: |' * len(reports)} --- |")
+        lines += [f"| {name} | {' | '.join(cells)} | {unit} |" for name, cells, unit in rows]
     lines += [f"\n**Warning**, {report.subject}: {alarm}" for report in reports for alarm in report.alarms]
     return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def compared(reports: Sequence[Report]) -> Iterator[tuple[Complaint, list[tuple[str, list[str], str]]]]:
+    """Each complaint with its figures: name, value of each model, unit and better direction."""
+    for complaint in COMPLAINTS:
+        rows = [(name, _cells(figures), _better(figures)) for name, figures in _rows(complaint, reports)]
+        if rows:
+            yield complaint, rows
 
 
 def _body(measured: Sequence[Measured]) -> Iterator[str]:

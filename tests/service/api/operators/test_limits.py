@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from http_calls import Answer, Caller
+from openapi_checks import content_of, parameters_of
 from PIL import Image
 
 from service.api.operators.limits_table import limit_table, table_markdown
@@ -69,7 +70,10 @@ def test_values_are_those_of_the_settings(tiny_store: Path) -> None:
 
 def test_document_tells_the_same_bounds(api: Caller, told: Mapping[str, Any]) -> None:
     document = api.get("/openapi.json").json()
-    query = {p["name"]: p["schema"] for p in document["paths"]["/sample"]["get"]["parameters"]}
+    query = {
+        name: parameter["schema"]
+        for name, parameter in parameters_of(document, document["paths"]["/sample"]["get"]).items()
+    }
     schemas = document["components"]["schemas"]
     value = {name: row["value"] for name, row in told.items()}
     most_drawn = "max_stream_images" if "max_stream_images" in value else "max_images"
@@ -80,9 +84,10 @@ def test_document_tells_the_same_bounds(api: Caller, told: Mapping[str, Any]) ->
     assert query["scale"]["maximum"] == value["max_scale"]
     assert query["columns"]["maximum"] == value["max_columns"]
     assert query["model"]["maxLength"] == value["max_reference_characters"]
-    assert schemas["ImagesIn"]["anyOf"][1]["maxItems"] == value["max_images"]
+    assert schemas["Images"]["maxItems"] == schemas["ImagesIn"]["maxItems"] == value["max_images"]
     assert schemas["LatentsIn"]["items"]["items"]["maximum"] == value["max_latent"]
-    png = document["paths"]["/encode"]["post"]["requestBody"]["content"]["image/png"]["schema"]
+    body = document["paths"]["/encode"]["post"]["requestBody"]
+    png = content_of(document, body)["image/png"]["schema"]
     assert f"{value['max_picture_pixels']:,} pixels" in png["description"]
 
 

@@ -63,7 +63,7 @@ def test_execute_stays_behind_the_prefix(browser: Browser, public: str, page: st
 
 def test_operation_shows_its_answer_and_one_line_of_problems(browser: Browser, public: str) -> None:
     """Fourteen problems, each with headers and an example, made 9,000 pixels of one operation."""
-    browser.go(f"{public}/told/docs#/model/sample_get")
+    browser.go(f"{public}/told/docs#/model/sample")
     summary = browser.wait_for(f"{OPEN} details.problems summary")
     assert re.fullmatch(r"Problems: 400, 401, 404, .*, 504", summary)
     table = f"{OPEN} details.problems tr"

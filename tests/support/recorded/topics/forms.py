@@ -126,6 +126,18 @@ def media_types(notebook: Notebook) -> None:
         ask.ask("POST", "/encode", [], document, host=None)
         ask.ask("POST", "/encode", [("content-type", "text/csv")], document, host='evil host"><script>')
         ask.ask("POST", "/encode", [("content-type", "text/csv")], document, host="vae.example:8080")
+    with notebook.application("files whose first bytes determine their kind") as ask:
+        one, two, z = (npy(array) for array in (steps(1, _GREY), steps(2, _GREY), steps(2, (3,))))
+        stored = npz(images=steps(1, _GREY), latents=steps(4, (3,)))
+        for target, file in (
+            ("/decode", z),
+            ("/reconstruct", one),
+            ("/interpolate", two),
+            ("/traverse?dims=0&steps=2", one),
+            ("/score?model=binary&seed=1", npy(steps(1, _GREY).round())),
+            ("/nearest", stored),
+        ):
+            ask.post(target, Payload(file.data, "application/octet-stream", file.shown))
 
 
 def _pictures() -> list[Payload]:
@@ -221,10 +233,11 @@ def pictures(notebook: Notebook) -> None:
             ask.ask("HEAD", f"/sample.{suffix}?seed=7", [])
         for accept in ("image/jpeg", "image/webp", "image/webp, image/png", "image/webp, image/png;q=0.8"):
             ask.get("/sample?seed=7", accept=accept)
-        for path in ("/sample", "/traverse"):
+        for path, body in (("/sample", {"seed": 7}), ("/traverse", {})):
             for suffix in ("jpg", "webp"):
-                ask.get(f"{path}.{suffix}?quality=80&model=colour")
-                ask.post(f"{path}.{suffix}?quality=80", {})
+                seed = "&seed=7" if body else ""
+                ask.get(f"{path}.{suffix}?quality=80&model=colour{seed}")
+                ask.post(f"{path}.{suffix}?quality=80", body)
         two_rows = {"z": [[0, 0, 0], [1, 0, 0]]}
         for suffix in ("jpg", "webp"):
             ask.post(f"/decode.{suffix}?quality=80", two_rows)

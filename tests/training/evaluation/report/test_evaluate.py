@@ -3,6 +3,7 @@
 # ruff: noqa: PLR0917  # a test asks for as many fixtures as it needs
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -52,12 +53,20 @@ def test_run_gets_its_figures_and_its_report_into_its_own_directory(run, mnist_f
     printed, told = capsys.readouterr()
     report = Report.model_validate_json((run / "report.json").read_bytes())
     assert read_evaluation(run) == report.evaluation
-    assert printed == report.to_markdown()
+    assert (run / "report.md").read_text() == report.to_markdown()
+    for section in report.sections.values():
+        for figure in section.figures:
+            assert re.search(rf"^{figure.name} +{re.escape(str(figure))}(  |$)", printed, re.MULTILINE)
+    assert "|" not in printed, "no Markdown"
+    assert "\x1b" not in printed, "no colours in a pipe"
     assert "K = 3 " in report.figure("nll_iw").protocol
     assert "a random 20 of the 400 images" in report.figure("nll_iw").protocol
     assert report.judge == str(load_judge(judge_dir))
     assert (run / "report.html").read_text().startswith("<!doctype html>")
-    assert told == f"wrote {run}/report.html and report.json\n"
+    assert told.splitlines() == [
+        f"measuring {run} on 400 images of idx test",
+        f"wrote {run}/report.html, report.json, and report.md with the protocol of each figure",
+    ]
 
 
 SAMPLES_BY_PRIOR = ["samples_standard", "samples_fitted", "samples_fitted_by_label"]
@@ -93,7 +102,7 @@ def test_prior_of_other_weights_is_told_and_not_used(run, mnist_folder, capsys):
     assert samples_sections(report) == SAMPLES_BY_PRIOR[:1]
     told = f"a stale prior: {run}/prior.npz was fitted to other weights"
     assert sum(alarm.startswith(told) for alarm in report.alarms) == 1
-    assert f"**Warning:** {told}" in capsys.readouterr().out
+    assert f"\nWarning: {told}" in capsys.readouterr().out
     assert told in (run / "report.html").read_text()
 
 
@@ -188,7 +197,9 @@ def test_judge_is_fitted_and_written_by_its_command(mnist_folder, tmp_path, caps
     judge = load_judge(out)
     assert judge.facts.protocol.endswith("1 epochs, seed 3")
     said = capsys.readouterr().out
-    assert said.startswith("epoch 1/1  cross-entropy ")
+    assert said.startswith(
+        "fitting a judge on 1,600 images of idx train, 1 epochs\nepoch 1/1  cross-entropy "
+    )
     assert f"the judge classifies {100 * judge.facts.accuracy:.2f} % correctly" in said
     assert said.rstrip().endswith(f"use it: vae-train evaluate RUN --judge {out}")
 
@@ -202,11 +213,12 @@ def test_comparison_is_written_for_machines_and_for_people(run, store, mnist_fol
     assert "tiny@1" in (tmp_path / "c/compare.html").read_text()
     assert samples_sections(comparison.reports[0]) == SAMPLES_BY_PRIOR
     printed, told = capsys.readouterr()
-    assert f"| figure | {run} | tiny@1 | |" in printed
+    assert f"| figure | {run} | tiny@1 | |" in (tmp_path / "c/compare.md").read_text()
+    assert re.search(rf"^figure +{re.escape(str(run))} +tiny@1 +unit$", printed, re.MULTILINE)
     assert told.splitlines() == [
-        f"measuring {run}",
-        "measuring tiny@1",
-        f"wrote {tmp_path / 'c'}/compare.html and compare.json",
+        f"measuring {run} on 400 images of idx test",
+        "measuring tiny@1 on 400 images of idx test",
+        f"wrote {tmp_path / 'c'}/compare.html, compare.json and compare.md",
     ]
 
 

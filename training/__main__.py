@@ -1,0 +1,25 @@
+"""`vae-train` and `python -m training`: handlers for signals first, then the command line.
+
+Knows the order of the start. Knows nothing of the commands.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> int:
+    """Run the command of `sys.argv` and return its exit code."""
+    try:
+        from model_store import interrupts  # noqa: PLC0415  # within the try
+
+        interrupts.end_at_once("vae-train")
+        from training import cli  # noqa: PLC0415  # handlers first
+    except KeyboardInterrupt:
+        sys.stderr.write("vae-train: stopped\n")
+        return 130
+    return interrupts.run("vae-train", cli.main)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
