@@ -13,7 +13,16 @@ from patience import PATIENCE_S
 from scripted_server import Say, ok, scripted_server
 from server_process import Running, serving
 from slow_models import publish_slow
-from vae_client import AsyncClient, Client, Overloaded, Refused, Retry, TimedOut, VersionMismatch
+from vae_client import (
+    AsyncClient,
+    Client,
+    InvalidInput,
+    Overloaded,
+    Refused,
+    Retry,
+    TimedOut,
+    VersionMismatch,
+)
 
 from model_store import ModelStore
 
@@ -75,6 +84,22 @@ def test_many_tasks_share_connections(url: str, bundled: Running) -> None:
             assert [each.seed for each in drawn] == list(range(30))
 
     asyncio.run(calls())
+
+
+def test_client_of_another_event_loop_is_refused_with_the_remedy(url: str) -> None:
+    client = AsyncClient(url)
+
+    async def first() -> None:
+        await client.sample()
+        await client.close()
+
+    asyncio.run(first())
+    with pytest.raises(InvalidInput, match="a client for each loop"):
+        asyncio.run(client.sample())
+
+
+def test_callers_wait_for_a_free_connection_without_a_limit() -> None:
+    assert AsyncClient(timeout_s=3)._http.timeout == httpx2.Timeout(3, pool=None)
 
 
 def test_one_connection_is_used_again() -> None:

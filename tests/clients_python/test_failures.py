@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,6 +37,7 @@ from vae_client.arrays import to_npy, to_npz
 from model_store import ModelStore
 
 BUNDLED = Path(__file__).resolve().parents[2] / "model_store/models"
+CLIENT = Path(__file__).resolve().parents[2] / "clients/python"
 #: Repeats at once, and until the test itself fails.
 PATIENT = Retry(tries=100_000, budget_s=PATIENCE_S, first_delay_s=0.01, longest_delay_s=0.05)
 AT_ONCE = Retry(tries=4, first_delay_s=0.0)
@@ -158,7 +161,9 @@ def test_answers_of_other_servers_are_named() -> None:
         client.sample()
 
 
-@pytest.mark.parametrize("url", ["localhost:8000", "ftp://host", "http://", ""])
+@pytest.mark.parametrize(
+    "url", ["localhost:8000", "ftp://host", "http://", "", "http://host:99999", "http://[::1"]
+)
 def test_address_is_checked(url: str) -> None:
     with pytest.raises(InvalidInput, match="http://HOST:PORT"):
         Client(url)
@@ -349,3 +354,75 @@ def test_refused_image_is_named(tmp_path: Path, vae: Client) -> None:
     half.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InvalidRequest, match=r"images\[1\]"):
         vae.encode([tmp_path / "whole.png", half], fit="contain")
+
+
+@pytest.mark.parametrize("header", ["inf", "nan", "soon", "-1e400"])
+def test_retry_after_that_is_no_time_is_ignored(header: str) -> None:
+    client, _ = scripted(problem(429, "too-busy", retry_after=header), sampled())
+    with client:
+        assert client.sample().timing.tries == 2
+
+
+def test_answer_that_cannot_be_unpacked_is_an_error_of_the_package() -> None:
+    client, script = scripted(
+        httpx2.Response(200, headers={"content-encoding": "gzip"}, stream=Pieces(b"no gzip"))
+    )
+    with client, pytest.raises(ConnectionFailed):
+        client.limits()
+    assert len(script.requests) == 1
+
+
+class Pieces(httpx2.SyncByteStream):
+    """A body in pieces."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self._pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._pieces
+
+
+def test_long_stream_needs_the_memory_of_one_part() -> None:
+    rows, shape = 65_536, (1, 8, 8)
+    head = to_npy(np.zeros((0, *shape), np.float32)).replace(b"(0, 1, 8, 8), }    ", b"(65536, 1, 8, 8), }")
+    piece = bytes(65_536)
+    body = Pieces(head, *[piece] * (rows * 256 // len(piece)))
+    limits = [{"name": "max_stream_images", "value": rows}]
+    client, _ = scripted(
+        httpx2.Response(200, json={"limits": limits}),
+        httpx2.Response(200, headers={**SAMPLED, "content-type": "application/x-npy"}, stream=body),
+    )
+    tracemalloc.start()
+    try:
+        with client:
+            assert sum(len(part) for part in client.sample_many(rows, seed=1)) == rows
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2_000_000, "the stream has 16.8 million bytes"
+
+
+def test_forked_process_has_connections_of_its_own(url: str) -> None:
+    """Two processes that read from one connection would each get answers of the other."""
+    code = (
+        "import os, sys\n"
+        "from vae_client import Client\n"
+        f"client = Client({url!r})\n"
+        "client.sample(seed=1)\n"
+        "child = os.fork()\n"
+        "seeds = range(100, 160) if child else range(200, 260)\n"
+        "wrong = [seed for seed in seeds if client.sample(seed=seed).seed != seed]\n"
+        "client.close()\n"
+        "if child:\n"
+        "    assert os.waitpid(child, 0)[1] == 0\n"
+        "os._exit(bool(wrong))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(CLIENT)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -18,7 +18,7 @@ from vae_client import operations, searching
 from vae_client.answers import Limit, ModelSummary
 from vae_client.client import RETRY, delay_of
 from vae_client.context import Context
-from vae_client.errors import Refused, VaeError
+from vae_client.errors import InvalidInput, Refused, VaeError
 from vae_client.images_in import ImagesLike
 from vae_client.latents import Latents
 from vae_client.operations import Fit, Invert, LatentsLike, Plan, Prior
@@ -75,7 +75,9 @@ class AsyncClient:
         self._retry = retry
         self._context = Context(model)
         self._is_owner = True
-        self._http = httpx2.AsyncClient(transport=transport, **arguments(url, api_key, timeout_s))
+        self._arguments = {"transport": transport, **arguments(url, api_key, timeout_s)}
+        self._http = httpx2.AsyncClient(**self._arguments)
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -390,9 +392,10 @@ class AsyncClient:
         """The answer to a request, which is repeated as the policy allows."""
         tries = self._retry.begin()
         while True:
+            request = self._request(call)
             try:
-                response = await self._http.send(self._request(call))
-            except httpx2.TransportError as error:
+                response = await self._http.send(request)
+            except httpx2.RequestError as error:
                 await self._wait(tries, failure(error, self._url, self._timeout_s, tries.count), error)
                 continue
             if response.status_code < 300:
@@ -411,7 +414,7 @@ class AsyncClient:
                     async with contextlib.aclosing(self._stream(block, tries)) as parts:
                         async for part in parts:
                             yield part
-                except httpx2.TransportError as error:
+                except httpx2.RequestError as error:
                     problem_ = failure(error, self._url, self._timeout_s, tries.count)
                     if block.delivered > before:
                         tries = self._retry.begin()
@@ -443,4 +446,16 @@ class AsyncClient:
         await asyncio.sleep(delay_s)
 
     def _request(self, call: Call) -> httpx2.Request:
+        self._stay()
         return self._http.build_request(url=call.path, **call.arguments())
+
+    def _stay(self) -> None:
+        """Connections belong to the event loop that opened them."""
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        if self._loop is not loop:
+            raise InvalidInput(
+                "AsyncClient: its connections belong to another event loop, such as that of an earlier "
+                "asyncio.run. Make a client for each loop."
+            )

@@ -6,6 +6,7 @@ Knows connections, time and the retry policy. Knows nothing of bodies or limits:
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Generator, Iterator, Sequence
 from types import TracebackType
@@ -41,7 +42,7 @@ RETRY = Retry()
 
 
 class Client:
-    """A client of one server. Its connections are kept open and may be used by several threads.
+    """A client of one server. Its connections are kept open, for several threads; a fork opens its own.
 
     Every method raises `vae_client.Refused` if the server answers with a problem, and
     `vae_client.ConnectionFailed` if it does not answer.
@@ -75,7 +76,9 @@ class Client:
         self._retry = retry
         self._context = Context(model)
         self._is_owner = True
-        self._http = httpx2.Client(transport=transport, **arguments(url, api_key, timeout_s))
+        self._arguments = {"transport": transport, **arguments(url, api_key, timeout_s)}
+        self._http = httpx2.Client(**self._arguments)
+        self._process = os.getpid()
 
     def __enter__(self) -> Client:
         return self
@@ -388,9 +391,10 @@ class Client:
         """The answer to a request, which is repeated as the policy allows."""
         tries = self._retry.begin()
         while True:
+            request = self._request(call)
             try:
-                response = self._http.send(self._request(call))
-            except httpx2.TransportError as error:
+                response = self._http.send(request)
+            except httpx2.RequestError as error:
                 self._wait(tries, failure(error, self._url, self._timeout_s, tries.count), error)
                 continue
             if response.status_code < 300:
@@ -407,7 +411,7 @@ class Client:
                 before = block.delivered
                 try:
                     yield from self._stream(block, tries)
-                except httpx2.TransportError as error:
+                except httpx2.RequestError as error:
                     problem_ = failure(error, self._url, self._timeout_s, tries.count)
                     if block.delivered > before:
                         tries = self._retry.begin()
@@ -438,7 +442,17 @@ class Client:
         time.sleep(delay_s)
 
     def _request(self, call: Call) -> httpx2.Request:
+        self._separate()
         return self._http.build_request(url=call.path, **call.arguments())
+
+    def _separate(self) -> None:
+        """Open connections of its own in a fork: on shared ones, answers reach the wrong process."""
+        if self._process == os.getpid():
+            return
+        self._inherited = self._http  # kept, because closing it would end the connections of the parent
+        self._http = httpx2.Client(**self._arguments)
+        self._process = os.getpid()
+        self._is_owner = True
 
 
 def delay_of(tries: Tries, failed: VaeError, cause: Exception | None) -> float | None:
@@ -449,7 +463,7 @@ def delay_of(tries: Tries, failed: VaeError, cause: Exception | None) -> float |
         failed: The failure of the present one.
         cause: The error of the HTTP library behind it; None for an answer of the server.
     """
-    if isinstance(cause, httpx2.TransportError):
+    if isinstance(cause, httpx2.RequestError):
         may_repeat = is_repeatable(cause)
     else:
         may_repeat = isinstance(failed, Refused) and failed.status in REPEATED_STATUSES

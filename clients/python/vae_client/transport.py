@@ -6,7 +6,6 @@ Knows httpx2. Knows nothing of the API.
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
 
@@ -26,18 +25,23 @@ def arguments(url: str, api_key: str | None, timeout_s: float) -> dict[str, Any]
     Raises:
         InvalidInput: The address or the key cannot be sent.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        address = httpx2.URL(url)
+    except httpx2.InvalidURL as error:
+        raise InvalidInput(f"url: expected http://HOST:PORT or https://HOST, got {url!r}: {error}") from error
+    if address.scheme not in ("http", "https") or not address.host or (address.port or 0) > 65_535:
         raise InvalidInput(f"url: expected http://HOST:PORT or https://HOST, got {url!r}.")
     headers = {"Accept": "application/json", "User-Agent": f"vae-client/{__version__}"}
     if api_key is not None:
         if not api_key or not api_key.isascii() or not api_key.isprintable() or " " in api_key:
             raise InvalidInput("api_key: expected a key of printable ASCII without spaces.")
         headers["Authorization"] = f"Bearer {api_key}"
-    return {"base_url": url, "headers": headers, "timeout": timeout_s, "follow_redirects": False}
+    # Callers that wait for a free connection of the pool are not slow answers, so they wait without a limit.
+    timeout = httpx2.Timeout(timeout_s, pool=None)
+    return {"base_url": url, "headers": headers, "timeout": timeout, "follow_redirects": False}
 
 
-def failure(error: httpx2.TransportError, url: str, timeout_s: float, tries: int) -> ConnectionFailed:
+def failure(error: httpx2.RequestError, url: str, timeout_s: float, tries: int) -> ConnectionFailed:
     """The error for a caller.
 
     Args:
@@ -56,6 +60,6 @@ def failure(error: httpx2.TransportError, url: str, timeout_s: float, tries: int
     return ConnectionFailed(f"No answer of {url}{sent}: {reason}. Check the address; is the server running?")
 
 
-def is_repeatable(error: httpx2.TransportError) -> bool:
+def is_repeatable(error: httpx2.RequestError) -> bool:
     """Whether the connection could not be made, or broke."""
     return isinstance(error, (httpx2.ConnectTimeout, httpx2.NetworkError, httpx2.RemoteProtocolError))
