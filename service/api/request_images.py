@@ -68,6 +68,7 @@ def read_pictures(
     preprocessing: Preprocessing,
     reading: Reading,
     is_one: bool,
+    name: str = "images",
     check: Callable[[], None],
 ) -> tuple[NDArray[np.float32], tuple[Treatment, ...]]:
     """One image for each picture.
@@ -80,6 +81,7 @@ def read_pictures(
         preprocessing: The preprocessing in the model's manifest.
         reading: The choices of the client.
         is_one: The body is the picture itself: errors do not name its place.
+        name: Of the array, for messages.
         check: Called before each picture; it raises if the result is no longer wanted.
 
     Returns:
@@ -104,7 +106,7 @@ def read_pictures(
                 reading=reading,
             )
         except CodecError as error:
-            raise error if is_one else at_image(error, index) from None
+            raise error if is_one else at_image(error, index, name) from None
         images[index] = done.image
         treatments.append(done.treatment)
     return images, tuple(treatments)
@@ -200,11 +202,11 @@ def usual_fit(how: Preprocessing) -> Fit | None:
     return "contain" if how == UNSTATED_PREPROCESSING else None
 
 
-def at_image(error: CodecError, index: int) -> CodecError:
+def at_image(error: CodecError, index: int, name: str) -> CodecError:
     """The error of one of several pictures, which names it."""
     defects = [
         Defect(
-            f"images[{index}]" if each.where == "body" else each.where, each.expected, each.got, each.remedy
+            f"{name}[{index}]" if each.where == "body" else each.where, each.expected, each.got, each.remedy
         )
         for each in error.defects
     ]

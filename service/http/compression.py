@@ -46,7 +46,8 @@ _TEXTS: Final = frozenset({"application/json", "application/javascript", "applic
 #: Events must arrive one by one, also through proxies that unpack.
 _NEVER: Final = frozenset({"text/event-stream"})
 _NO_BODY: Final = (204, 205, 206, 304)
-#: The asynchronous Triton client accepts gzip by default and unpacks only the results of inference.
+#: These answers are packed by their own rules: the asynchronous Triton client accepts gzip by default, and
+#: unpacks only the results of inference.
 _OPEN_INFERENCE: Final = ("/v2", "/v2/")
 
 
@@ -165,7 +166,7 @@ class _Compressor:
         if start["status"] in _NO_BODY:
             return False
         if self._path.startswith(_OPEN_INFERENCE[1]) or self._path == _OPEN_INFERENCE[0]:
-            return start["status"] == 200 and self._path.endswith("/infer")
+            return False
         content_type = b""
         for name, value in start["headers"]:
             if name == b"content-type":

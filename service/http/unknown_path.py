@@ -23,20 +23,13 @@ _MOST_PARTS: Final = 3
 
 
 def unknown_path(request: Request) -> ProblemError:
-    """The problem, with a hint for a slash at the end and for the prefix of a proxy."""
+    """The problem, with a hint at the prefix of a proxy."""
     path = request.scope["path"]
     hint = ""
     if _PLAIN.fullmatch(path):
         routes = [route for route in request.app.router.routes if isinstance(route, Route)]
-        hint = _without_slash(path, request.method, routes) or _without_prefix(request, path, routes)
+        hint = _without_prefix(request, path, routes)
     return ProblemError("unknown-path", f"{_TEXT} {hint}".rstrip())
-
-
-def _without_slash(path: str, method: str, routes: list[Route]) -> str:
-    shorter = path.rstrip("/")
-    if shorter == path or not _exists(shorter, routes):
-        return ""
-    return f"Leave out the slash at the end: {'POST' if method == 'POST' else 'GET'} {shorter}."
 
 
 def _without_prefix(request: Request, path: str, routes: list[Route]) -> str:

@@ -19,8 +19,14 @@ from vae_client.api.model import (
     sample_post,
     score,
 )
+from vae_client.api.open_inference import v2_infer
 from vae_client.models.bernoulli_likelihood import BernoulliLikelihood
+from vae_client.models.datatype import Datatype
+from vae_client.models.encode_form import EncodeForm
 from vae_client.models.encode_request import EncodeRequest
+from vae_client.models.inference_input import InferenceInput
+from vae_client.models.inference_request import InferenceRequest
+from vae_client.models.inference_response import InferenceResponse
 from vae_client.models.interpolate_latents_request import InterpolateLatentsRequest
 from vae_client.models.method import Method
 from vae_client.models.nearest_latents_request import NearestLatentsRequest
@@ -74,7 +80,14 @@ def main(address: str) -> None:
     assert data.startswith(b"\x89PNG")
     of_picture = answered(encode.sync(client=vae, body=File(payload=io.BytesIO(data))))
     assert len(of_picture.mu) == 1
+    pictures = [File(payload=io.BytesIO(data), file_name=f"{name}.png") for name in ("a", "b")]
+    assert answered(encode.sync(client=vae, body=EncodeForm(images=pictures))).mu == of_picture.mu * 2
     assert "⣿" in answered(sample_txt.sync(client=vae, n=5, seed=7))
+
+    seeds = InferenceInput(name="seed", shape=[2], datatype=Datatype.INT64, data=[7, 8])
+    inferred = v2_infer.sync("mnist-sampler", client=vae, body=InferenceRequest(inputs=[seeds]))
+    assert isinstance(inferred, InferenceResponse)
+    assert {output.name: output.shape[0] for output in inferred.outputs} == {"z": 2, "x_hat": 2}
 
     missing = sample.sync(client=vae, model="nobody")
     assert isinstance(missing, Problem)

@@ -204,6 +204,7 @@ def decode_files(
         preprocessing=model.loaded.manifest.image.preprocessing,
         reading=plan.parameters.reading,
         is_one=False,
+        name="image",
         check=check,
     )
     return Work(images, len(images))

@@ -45,7 +45,7 @@ Send images: JSON, PNG, JPEG, WebP or npy
   curl -o digit.png '{url}/sample.png?seed=7'
   curl -H 'Content-Type: image/png' --data-binary @digit.png {url}/reconstruct.txt
   curl -H 'Content-Type: image/png' --data-binary @digit.png {url}/encode
-  curl -F images=@digit.png -F images=@digit.png '{url}/encode?fit=mnist&invert=auto'
+  curl -F images=@digit.png -F images=@digit.png '{url}/encode?fit=contain&invert=auto'
   curl -o digits.npy '{url}/sample.npy?n=5&seed=7'
   curl -H 'Content-Type: application/x-npy' --data-binary @digits.npy '{url}/reconstruct.txt?sample=true'
 
@@ -152,7 +152,6 @@ class HelpAndDocsRoutes:
         return [
             *route(HELP_PAGE.path, self.help),
             *route(DOCS.path, self.docs),
-            *route("/docs/", self.docs_without_slash),
             *route("/docs/{asset}", self.asset),  # part of a page, and of no interface
             *route(OPENAPI.path, self.openapi),
             *route(PROBLEM_TABLE.path, self.problems),
@@ -181,10 +180,6 @@ class HelpAndDocsRoutes:
             reuse=Reuse.ASKING,
             headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Referrer-Policy": "no-referrer"},
         )
-
-    async def docs_without_slash(self, _: Request) -> Response:
-        """To /docs. The address is relative, so that it stays behind the prefix of any proxy."""
-        return Response(status_code=307, headers={"Location": "../docs"})
 
     async def asset(self, request: Request) -> Response:
         """Two files, looked up by name: a path never leads to the disk.

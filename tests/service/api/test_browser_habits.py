@@ -27,7 +27,8 @@ PATHS = [
 
 def test_paths_here_are_all_paths_of_get(api: Caller) -> None:
     for route in api.app.router.routes:
-        if "GET" in route.methods and route.path != "/":
+        # Clients of the Open Inference Protocol have habits of their own, and tests.
+        if "GET" in route.methods and route.path != "/" and not route.path.startswith("/v2"):
             assert any(re.fullmatch(route.path_regex, path) for path in PATHS), route.path
 
 

@@ -92,7 +92,9 @@ def test_no_text_for_people_names_a_path_that_no_prefix_reaches(rooted: Caller) 
         row["remedy"] for row in rooted.get("/problems", {"accept": "application/json"}).json()["problems"]
     ]
     document = rooted.get("/openapi.json").json()
-    for example in document["components"]["examples"].values():
+    problems = [one for one in document["components"]["examples"].values() if "remedy" in one["value"]]
+    assert len(problems) > 20
+    for example in problems:
         assert example["value"]["type"].startswith("/vae/problems/")
         texts.append(example["value"]["remedy"])
     own = "|".join(sorted({path.split("/")[1].partition(".")[0] for path in document["paths"]} - {""}))
@@ -223,9 +225,6 @@ def test_line_break_in_the_header_begins_no_other_header(tiny_store: Path, tmp_p
 @pytest.mark.parametrize(
     ("path", "hint"),
     [
-        ("/models/", "Leave out the slash at the end: GET /models."),
-        ("/models/mnist/", "Leave out the slash at the end: GET /models/mnist."),
-        ("/sample.png/", "Leave out the slash at the end: GET /sample.png."),
         ("/vae/sample", "If a proxy added /vae, the operator of the server sets VAE_ROOT_PATH=/vae."),
         ("/a/b/models/mnist", "If a proxy added /a/b, the operator of the server sets VAE_ROOT_PATH=/a/b."),
         ("/nowhere", ""),
@@ -244,16 +243,12 @@ def test_unknown_path_has_the_likely_reason(api: Caller, path: str, hint: str) -
     assert answer.json()["detail"] == f"No endpoint has this path. {hint}".rstrip()
 
 
-def test_slash_at_the_end_is_named_with_the_method_and_the_prefix(api: Caller, rooted: Caller) -> None:
-    refused = api.post("/encode/", b"{}").json()
-    assert refused["detail"].endswith("Leave out the slash at the end: POST /encode.")
-    refused = rooted.get("/vae/models/").json()
-    assert refused["detail"].endswith("Leave out the slash at the end: GET /vae/models.")
-    assert "ROOT_PATH" not in rooted.get("/vae/vae/sample").json()["detail"], "it is set"
+def test_reason_is_no_setting_that_is_set(rooted: Caller) -> None:
+    assert "ROOT_PATH" not in rooted.get("/vae/vae/sample").json()["detail"]
 
 
 def test_docs_with_a_slash_lead_to_the_docs(api: Caller, rooted: Caller) -> None:
     for caller, path in ((api, "/docs/"), (rooted, "/docs/"), (rooted, "/vae/docs/")):
         answer = caller.get(path)
-        assert (answer.status, answer.headers["location"], answer.body) == (307, "../docs", b"")
+        assert (answer.status, answer.headers["location"]) == (307, "../docs")
         assert caller.get(urljoin(path, answer.headers["location"])).status == 200

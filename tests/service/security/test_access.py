@@ -108,7 +108,7 @@ def test_open_paths_open_nothing_else(keyed: Caller) -> None:
     routes = {route.path for route in keyed.app.router.routes}
     opened = {path for path in routes if is_open(path)}
     assert opened == {
-        "/", "/livez", "/readyz", "/docs", "/docs/", "/docs/{asset}", "/openapi.json", "/problems",
+        "/", "/livez", "/readyz", "/docs", "/docs/{asset}", "/openapi.json", "/problems",
         "/problems/{code}", "/limits", "/favicon.ico", "/robots.txt", "/v2/health/live", "/v2/health/ready",
     }  # fmt: skip
 

@@ -75,7 +75,7 @@ def test_every_route_is_in_the_document_and_every_path_is_a_route(api: Caller, d
     routes = {route.path for route in api.app.router.routes if route.include_in_schema}
     forms = {f"{o.path}.{form.suffix}": f"{o.path}.{{suffix}}" for o in OPERATIONS for form in o.formats[1:]}
     # The files of the page itself and those that only browsers request are no interface.
-    own = {"/docs/", "/docs/{asset}", "/favicon.ico", "/robots.txt"}
+    own = {"/docs/{asset}", "/favicon.ico", "/robots.txt"}
     assert routes - own == {forms.get(path, path) for path in document["paths"]}
     assert set(forms) <= set(document["paths"])
     for path in document["paths"]:
