@@ -122,6 +122,19 @@ def test_client_of_openapi_typescript(document: Path, address: str, tmp_path: Pa
     hazard("generated-clients", figure="openapi-typescript: " + used.strip(), bar=BAR, met="ok " in used)
 
 
+def test_client_of_clients_typescript(document: Path, address: str, tmp_path: Path, hazard: Hazard) -> None:
+    """It is written by hand, over generated types, in at most 200 lines."""
+    generator, compiler, node = tool("openapi-typescript"), tool("tsc"), program("node")
+    (tmp_path / "node_modules").symlink_to(TOOLS / "node_modules")
+    for file in (ROOT / "clients/typescript").iterdir():
+        shutil.copy(file, tmp_path)
+    assert len((tmp_path / "client.ts").read_text().splitlines()) <= 200
+    run(generator, document, "-o", "schema.d.ts", cwd=tmp_path)
+    assert run(compiler, "-p", ".", cwd=tmp_path) == ""
+    used = run(node, "use.js", address, cwd=tmp_path)
+    hazard("generated-clients", figure="clients/typescript: " + used.strip(), bar=BAR, met="ok " in used)
+
+
 def test_client_of_openapi_generator_for_java(
     document: Path, address: str, tmp_path: Path, hazard: Hazard
 ) -> None:
