@@ -11,7 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 from server_process import Running
-from vae_client import Client, InvalidInput, InvalidRequest, Latents, NotFound, NotSplittable, VersionMismatch
+from vae_client import (
+    Client,
+    InvalidInput,
+    InvalidRequest,
+    Latents,
+    NotFound,
+    NotSplittable,
+    Refused,
+    VersionMismatch,
+)
 from vae_client.picture_sizes import pixels_of
 from vae_client.streaming import BLOCK, seed_of_block
 
@@ -57,6 +66,7 @@ def test_draw_above_the_limit_has_the_same_rows(vae: Client) -> None:
 def test_stream_is_the_same_draw_in_parts_of_the_requested_size(vae: Client) -> None:
     parts = list(vae.sample_many(300, seed=7, batch=128))
     assert [(len(part), part.first_row) for part in parts] == [(128, 0), (128, 128), (44, 256)]
+    parts[0].images[:] = parts[0].images * 1.0  # may be written to
     np.testing.assert_array_equal(
         np.concatenate([part.images for part in parts]), vae.sample(n=300, seed=7).images
     )
@@ -191,7 +201,8 @@ def test_paths_of_latents_begin_and_end_at_their_ends(vae: Client) -> None:
     mixed = vae.interpolate(mu[0], digits[1].images, steps=5)
     np.testing.assert_array_equal(from_images.images, vae.interpolate(mu[0], mu[1], steps=5).images)
     np.testing.assert_array_equal(mixed.images, from_images.images)
-    assert vae.traverse(digits[0], dims=[1, 2], steps=3).images.shape == (9, 1, 28, 28)
+    for dims in ([1, 2], (1, 2), range(1, 3), np.array([1, 2])):
+        assert vae.traverse(digits[0], dims=dims, steps=3).images.shape == (9, 1, 28, 28)
     assert vae.traverse(steps=3, dims=0).z.shape == (3, 32)
     np.testing.assert_array_equal(vae.traverse(digits[0].images, dims=0, steps=3).z[:, 1:], mu[[0] * 3, 1:])
 
@@ -271,8 +282,15 @@ def test_refusal_has_code_place_remedy_and_request_id(vae: Client, url: str, bun
     assert refusal.items[0].where == "label"
     assert refusal.request_id in bundled.log
     assert refusal.request_id in str(refusal)
-    with Client(url, model="nothing") as other, pytest.raises(NotFound, match="unknown-model"):
-        other.sample()
+    with Client(url, model="nothing") as other:
+        for call in (other.sample, other.pinned):
+            with pytest.raises(NotFound, match="unknown-model"):
+                call()
+    with Client(url, model="no/such?name") as other:
+        with pytest.raises(InvalidRequest, match="no/such"):
+            other.sample()
+        with pytest.raises(Refused):
+            other.pinned()
     with pytest.raises(InvalidRequest, match=r"images\[0\]: picture|PNG"):
         vae.encode(b"\x89PNG\r\n\x1a\n broken")
 

@@ -87,7 +87,7 @@ class NpyStream:
             rows = min(self._rows_at_a_time, self._rows_left)
             if len(self._waiting) < rows * row_bytes:
                 return
-            part = bytes(self._waiting[: rows * row_bytes])
+            part = self._waiting[: rows * row_bytes]  # a copy that can be written to
             del self._waiting[: rows * row_bytes]
             self._rows_left -= rows
             yield np.frombuffer(part, self._dtype).reshape(rows, *self._row_shape)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable
 from types import TracebackType
 from typing import Literal, TypeVar
 
@@ -262,7 +262,7 @@ class AsyncClient:
         self,
         start: ImagesLike | LatentsLike | None = None,
         *,
-        dims: int | Sequence[int] | None = None,
+        dims: int | Iterable[int] | None = None,
         steps: int | None = None,
         spacing: Literal["quantile", "linear"] | None = None,
         span: float | None = None,

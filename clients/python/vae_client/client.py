@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from types import TracebackType
 from typing import Literal, TypeVar
 
@@ -261,7 +261,7 @@ class Client:
         self,
         start: ImagesLike | LatentsLike | None = None,
         *,
-        dims: int | Sequence[int] | None = None,
+        dims: int | Iterable[int] | None = None,
         steps: int | None = None,
         spacing: Literal["quantile", "linear"] | None = None,
         span: float | None = None,

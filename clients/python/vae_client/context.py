@@ -67,6 +67,6 @@ class Context:
 def _text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, Iterable) and not isinstance(value, str):
         return ",".join(map(str, value))
     return repr(float(value)) if isinstance(value, float) else str(value)

@@ -6,8 +6,9 @@ Knows the API, limits and versions. Knows nothing of connections: `Client` and `
 from __future__ import annotations
 
 import secrets
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import Any, Literal, TypeVar
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +85,7 @@ def label_of(context: Context, to: Result | Latents | str | None) -> Plan[str]:
     if reference is None:
         answer = yield Call("GET", "/models")
         reference = str(answer.json()["default"])
-    answer = yield Call("GET", f"/models/{reference}")
+    answer = yield Call("GET", f"/models/{quote(reference, safe='@')}")
     return context.note(answer)
 
 
@@ -283,7 +284,7 @@ def traverse(
     context: Context,
     start: Any,
     *,
-    dims: int | Sequence[int] | None,
+    dims: int | Iterable[int] | None,
     steps: int | None,
     spacing: Literal["quantile", "linear"] | None,
     span: float | None,
