@@ -40,7 +40,7 @@ PAGES: Final = {
     name_of(page): fences(page.read_text()) for page in pages() if not PUBLISHED.fullmatch(name_of(page))
 }
 WITH_COMMANDS: Final = sorted(name for name, blocks in PAGES.items() if any(map(session.is_run, blocks)))
-LANGUAGES: Final = {"sh", "text", "json", "yaml", "toml", "nginx", "python", ""}
+LANGUAGES: Final = {"sh", "text", "json", "yaml", "toml", "nginx", "python", "js", ""}
 MARKS: Final = re.compile(r"|answer|server(: s3)?|expect: [45]\d\d|not-run: .+")
 #: What begins a line that a reader would type.
 COMMAND: Final = re.compile(
@@ -153,7 +153,7 @@ NOT_RUN: Final[dict[str, Check]] = {
     "openapi-python-client generate --path openapi.json --config client.yaml": generates_a_client,
     "npx openapi-typescript openapi.json -o schema.d.ts": generates_a_client,
     "openapi-generator-cli generate -i openapi.json -g java -o client --library native "
-    "--additional-properties openApiNullable=false": generates_a_client,
+    "--additional-properties openApiNullable=false --global-property skipFormModel=false": generates_a_client,
     "docker compose up": holds(DOCKER, "compose up "),
     "docker run --detach --log-opt max-size=10m --log-opt max-file=5 -p 127.0.0.1:8000:8000 vae-service": (
         holds(DOCKER, "docker run --detach --log-opt max-size=10m --log-opt max-file=5 ")
@@ -218,6 +218,14 @@ def test_every_block_has_a_known_language_and_mark() -> None:
         assert MARKS.fullmatch(fence.note), f"{where}: no test knows the mark `{fence.note}`"
         shell = fence.language == "sh"
         assert shell != (fence.note == "answer") or not fence.note, f"{where}: {fence.note}"
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+def test_scripts_for_a_page_are_javascript() -> None:
+    scripts = [fence.text for _, fence in blocks() if fence.language == "js"]
+    assert scripts
+    for script in scripts:
+        subprocess.run(["node", "--check", "-"], input=script.encode(), check=True, timeout=PATIENCE_S)
 
 
 def test_commands_stand_in_shell_blocks_alone() -> None:
