@@ -101,11 +101,11 @@ def test_client_of_openapi_python_client(
 ) -> None:
     generator, python = tool("openapi-python-client"), tool("python")
     config = SOURCES / "openapi-python-client.yaml"
-    options = ("--path", document, "--config", config, "--meta", "none", "--output-path", "vae_client")
+    options = ("--path", document, "--config", config, "--meta", "none", "--output-path", "vae_api")
     printed = run(generator, "generate", *options, "--fail-on-warning", cwd=tmp_path)
     assert "arning" not in printed, printed
     shutil.copy(SOURCES / "use.py", tmp_path)
-    run(python, "-m", "mypy", "--config-file", SOURCES / "mypy.ini", "use.py", "vae_client", cwd=tmp_path)
+    run(python, "-m", "mypy", "--config-file", SOURCES / "mypy.ini", "use.py", "vae_api", cwd=tmp_path)
     used = run(python, "use.py", address, cwd=tmp_path)
     hazard("generated-clients", figure="openapi-python-client: " + used.strip(), bar=BAR, met="ok " in used)
 
