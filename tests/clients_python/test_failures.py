@@ -33,6 +33,7 @@ from vae_client import (
     UnexpectedAnswer,
 )
 from vae_client.arrays import to_npy, to_npz
+from vae_client.streaming import seed_of_block
 
 from model_store import ModelStore
 
@@ -227,6 +228,26 @@ def test_stream_that_ends_early_is_an_error() -> None:
     )
     with client, pytest.raises(ConnectionFailed, match="after 8 of 10"):
         list(client.sample_many(10, batch=4))
+
+
+def test_long_draw_goes_on_with_a_derived_seed() -> None:
+    def block(rows: int, seed: int) -> httpx2.Response:
+        headers = {**SAMPLED, "x-seed": str(seed), "content-type": "application/x-npy"}
+        return httpx2.Response(200, headers=headers, content=to_npy(np.zeros((rows, 1, 1, 1), np.float32)))
+
+    derived = seed_of_block(1, 1)
+    limits = httpx2.Response(200, json={"limits": [{"name": "max_stream_images", "value": 65_536}]})
+    client, script = scripted(limits, block(65_536, 1), block(5, derived))
+    with client:
+        parts = list(client.sample_many(65_541, seed=1, batch=65_530))
+    assert [(len(each), each.seed, each.first_row) for each in parts] == [
+        (65_530, 1, 0), (6, 1, 65_530), (5, derived, 0),
+    ]  # fmt: skip
+    asked = [dict(request.url.params) for request in script.requests[1:]]
+    assert asked == [
+        {"n": "65536", "seed": "1"},
+        {"n": "5", "seed": str(derived), "model": "mnist@4"},
+    ]
 
 
 def test_low_stream_limit_is_refused_with_the_reason() -> None:

@@ -120,8 +120,8 @@ def _refuse_above_one_seed(context: Context, n: int) -> Plan[None]:
     if n > most:
         raise NotSplittable(
             f"n: expected at most {most} (max_stream_images of the server), got {n}. Every request begins at "
-            "row 0 of its seed, so several requests are not the draw of one seed. sample_many draws any "
-            "number, with a seed for each block of 65,536."
+            "row 0 of its seed, so several requests are not the draw of one seed. sample_many takes "
+            "another seed for each block of 65,536."
         )
 
 
