@@ -7,9 +7,9 @@ import sys
 from typing import TypeVar
 
 import numpy as np
-from vae_client import Client
-from vae_client.api.formats import sample_npy, sample_png, sample_txt
-from vae_client.api.model import (
+from vae_api import Client
+from vae_api.api.formats import sample_npy, sample_png, sample_txt
+from vae_api.api.model import (
     encode,
     get_model,
     interpolate,
@@ -19,23 +19,23 @@ from vae_client.api.model import (
     sample_post,
     score,
 )
-from vae_client.api.open_inference import v2_infer
-from vae_client.models.bernoulli_likelihood import BernoulliLikelihood
-from vae_client.models.datatype import Datatype
-from vae_client.models.encode_form import EncodeForm
-from vae_client.models.encode_request import EncodeRequest
-from vae_client.models.inference_input import InferenceInput
-from vae_client.models.inference_request import InferenceRequest
-from vae_client.models.inference_response import InferenceResponse
-from vae_client.models.interpolate_latents_request import InterpolateLatentsRequest
-from vae_client.models.method import Method
-from vae_client.models.nearest_latents_request import NearestLatentsRequest
-from vae_client.models.prior import Prior
-from vae_client.models.problem import Problem
-from vae_client.models.problem_code import ProblemCode
-from vae_client.models.sample_request import SampleRequest
-from vae_client.models.score_request import ScoreRequest
-from vae_client.types import File
+from vae_api.api.open_inference import v2_infer
+from vae_api.models.bernoulli_likelihood import BernoulliLikelihood
+from vae_api.models.datatype import Datatype
+from vae_api.models.encode_form import EncodeForm
+from vae_api.models.encode_request import EncodeRequest
+from vae_api.models.inference_input import InferenceInput
+from vae_api.models.inference_request import InferenceRequest
+from vae_api.models.inference_response import InferenceResponse
+from vae_api.models.interpolate_latents_request import InterpolateLatentsRequest
+from vae_api.models.method import Method
+from vae_api.models.nearest_latents_request import NearestLatentsRequest
+from vae_api.models.prior import Prior
+from vae_api.models.problem import Problem
+from vae_api.models.problem_code import ProblemCode
+from vae_api.models.sample_request import SampleRequest
+from vae_api.models.score_request import ScoreRequest
+from vae_api.types import File
 
 T = TypeVar("T")
 

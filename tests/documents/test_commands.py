@@ -30,6 +30,7 @@ from object_storage import make_bucket, serving_s3
 from patience import PATIENCE_S
 from PIL import Image
 from server_process import free_port
+from vae_client.__main__ import parser as client_parser
 
 from training.data.idx import read_idx, write_idx
 
@@ -102,6 +103,19 @@ def extra_exists(command: str) -> bool:
     return extra in project["optional-dependencies"]
 
 
+def client_extra_exists(command: str) -> bool:
+    """`pip install` of the client from its folder; tests/clients_python/test_package.py builds its wheel."""
+    project = tomllib.loads((REPOSITORY / "clients/python/pyproject.toml").read_text())["project"]
+    return set(re.findall(r"\[(\w+)\]", command)) <= set(project["optional-dependencies"])
+
+
+def client_reads(command: str) -> bool:
+    """tests/clients_python/test_package.py runs it; here its flags are read."""
+    words = shlex.split(command)
+    client_parser().parse_args(words[words.index("vae_client") + 1 :])
+    return True
+
+
 def names_what_the_page_applies(command: str) -> bool:
     """kubectl: the file that the page shows, and what is in it."""
     text = (REPOSITORY / "docs/how-to/kubernetes.md").read_text()
@@ -158,6 +172,18 @@ NOT_RUN: Final[dict[str, Check]] = {
     "pip install 'vae-service[s3]'": extra_exists,
     'pip install "vae-service[telemetry]"': extra_exists,
     'pip install "vae-service[grpc]"': extra_exists,
+    "pip install ./clients/python": client_extra_exists,
+    'pip install "./clients/python[pictures]"': client_extra_exists,
+    **{
+        f"python -m vae_client {arguments}": client_reads
+        for arguments in (
+            "sample -n 16 --seed 7 --label 3 -o threes.png --scale 4",
+            "encode threes.png --fit mnist -o posterior.npz",
+            "decode posterior.npz -o back.png",
+            "score threes.png --fit contain --seed 1",
+            "models",
+        )
+    },
     "kubectl create secret generic vae-api-keys --from-file=api-keys": names_what_the_page_applies,
     "kubectl apply -f vae.yaml": names_what_the_page_applies,
     "kubectl rollout status deployment/vae-service": names_what_the_page_applies,

@@ -101,11 +101,11 @@ def test_client_of_openapi_python_client(
 ) -> None:
     generator, python = tool("openapi-python-client"), tool("python")
     config = SOURCES / "openapi-python-client.yaml"
-    options = ("--path", document, "--config", config, "--meta", "none", "--output-path", "vae_client")
+    options = ("--path", document, "--config", config, "--meta", "none", "--output-path", "vae_api")
     printed = run(generator, "generate", *options, "--fail-on-warning", cwd=tmp_path)
     assert "arning" not in printed, printed
     shutil.copy(SOURCES / "use.py", tmp_path)
-    run(python, "-m", "mypy", "--config-file", SOURCES / "mypy.ini", "use.py", "vae_client", cwd=tmp_path)
+    run(python, "-m", "mypy", "--config-file", SOURCES / "mypy.ini", "use.py", "vae_api", cwd=tmp_path)
     used = run(python, "use.py", address, cwd=tmp_path)
     hazard("generated-clients", figure="openapi-python-client: " + used.strip(), bar=BAR, met="ok " in used)
 
@@ -120,6 +120,19 @@ def test_client_of_openapi_typescript(document: Path, address: str, tmp_path: Pa
     assert run(compiler, "-p", ".", cwd=tmp_path) == ""
     used = run(node, "use.js", address, cwd=tmp_path)
     hazard("generated-clients", figure="openapi-typescript: " + used.strip(), bar=BAR, met="ok " in used)
+
+
+def test_client_of_clients_typescript(document: Path, address: str, tmp_path: Path, hazard: Hazard) -> None:
+    """It is written by hand, over generated types, in at most 200 lines."""
+    generator, compiler, node = tool("openapi-typescript"), tool("tsc"), program("node")
+    (tmp_path / "node_modules").symlink_to(TOOLS / "node_modules")
+    for file in (ROOT / "clients/typescript").iterdir():
+        shutil.copy(file, tmp_path)
+    assert len((tmp_path / "client.ts").read_text().splitlines()) <= 200
+    run(generator, document, "-o", "schema.d.ts", cwd=tmp_path)
+    assert run(compiler, "-p", ".", cwd=tmp_path) == ""
+    used = run(node, "use.js", address, cwd=tmp_path)
+    hazard("generated-clients", figure="clients/typescript: " + used.strip(), bar=BAR, met="ok " in used)
 
 
 def test_client_of_openapi_generator_for_java(

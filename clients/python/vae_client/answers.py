@@ -1,0 +1,40 @@
+"""Types of the JSON answers, written by generate_models.py from the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+
+class LimitSetting(TypedDict):
+    """The setting behind a limit."""
+
+    flag: str
+    variable: str
+
+
+class Limit(TypedDict):
+    """One limit, for one server."""
+
+    name: str
+    value: float
+    unit: str
+    of: str
+    beyond: str
+    status: int | None
+    codes: list[str]
+    setting: LimitSetting | None
+
+
+class ModelSummary(TypedDict):
+    """One loaded version."""
+
+    model: str
+    name: str
+    version: int
+    aliases: list[str]
+    kind: Literal["vae", "ae"]
+    image_shape: list[int]
+    latent_size: int
+    priors: list[str]
+    labels: list[str]
+    description: str
