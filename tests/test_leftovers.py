@@ -65,7 +65,12 @@ def run(folder: Path, body: str, *, patience_s: float) -> str:
         [sys.executable, "-m", "pytest", "-p", "leftovers_plugin", "-p", "no:cacheprovider",
          "-p", "no:schemathesis", "--leftovers-patience-s", str(patience_s), "-rfEp", "--tb=short",
          "-c", os.devnull, "--rootdir", ".", "test_suite.py"],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(SUPPORT), "PYTHONWARNINGS": "ignore"},
+        cwd=folder, env={
+            **os.environ,
+            "PYTHONPATH": str(SUPPORT),
+            "PYTHONWARNINGS": "ignore",
+            "OPENBLAS_NUM_THREADS": "2",  # the server's process sets 1 in the environment of this one
+        },
         capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
     assert done.returncode in (0, 1), done.stdout + done.stderr
