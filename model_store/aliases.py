@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from model_store.errors import CorruptAliases, ModelNotFound, defect, quoted
 from model_store.manifest import AliasName, StrictModel, VersionNumber
 from model_store.strict_json import parse_object
-from model_store.validation_messages import findings, of_a_later_contract
+from model_store.validation_messages import findings_in_one_line, of_a_later_contract
 
 ALIASES_FILE = "aliases.json"
 #: The highest version of a model; every publication moves it, and no command does.
@@ -62,7 +62,12 @@ class AliasTable(StrictModel):
             return cls.model_validate_json(data)
         except ValidationError as error:
             raise CorruptAliases(
-                defect(where, expected="aliases as SPEC.md defines them", got=findings(error), remedy=_REMEDY)
+                defect(
+                    where,
+                    expected="aliases as SPEC.md defines them",
+                    got=findings_in_one_line(error),
+                    remedy=_REMEDY,
+                )
             ) from error
         except (ValueError, RecursionError) as error:
             raise CorruptAliases(

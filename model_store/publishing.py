@@ -62,6 +62,7 @@ from model_store.manifest import (
 from model_store.onnx_guard import check_graph
 from model_store.prior import PriorMixtures
 from model_store.reference import is_alias_name, version_number
+from model_store.validation_messages import findings_in_one_line
 from model_store.verification import examine
 from model_store.version_id import VersionId
 
@@ -318,7 +319,10 @@ def _checked_draft(draft: ManifestDraft, where: str) -> ManifestDraft:
     try:
         data = draft.model_dump_json(exclude=_GIVEN_BY_THE_STORE, warnings="error")
         checked = ManifestDraft.model_validate_json(data)
-    except (ValidationError, PydanticSerializationError, ValueError, AttributeError) as error:
+    except ValidationError as error:
+        got = findings_in_one_line(error)
+        raise InvalidDraft(f"{where}: expected a valid ManifestDraft, got: {got}") from error
+    except (PydanticSerializationError, ValueError, AttributeError) as error:
         raise InvalidDraft(f"{where}: expected a valid ManifestDraft, got: {quoted(str(error))}") from error
     if checked.model_dump() != draft.model_dump(exclude=_GIVEN_BY_THE_STORE):
         raise InvalidDraft(

@@ -36,7 +36,7 @@ from model_store.manifest import (
 from model_store.onnx_guard import check_graph
 from model_store.prior import PriorMixtures
 from model_store.strict_json import parse_object
-from model_store.validation_messages import findings, of_a_later_contract
+from model_store.validation_messages import findings_in_one_line, of_a_later_contract
 from model_store.version_id import VersionId
 
 _Value = TypeVar("_Value")
@@ -145,7 +145,12 @@ def parse_manifest(data: bytes, *, where: str) -> Manifest:
         _refuse_unstated(stated, manifest.model_dump(mode="json"))
     except ValidationError as error:
         raise InvalidManifest(
-            defect(where, expected="a manifest as SPEC.md defines it", got=findings(error), remedy=RESTORE)
+            defect(
+                where,
+                expected="a manifest as SPEC.md defines it",
+                got=findings_in_one_line(error),
+                remedy=RESTORE,
+            )
         ) from error
     except (ValueError, RecursionError) as error:
         raise InvalidManifest(

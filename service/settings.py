@@ -33,6 +33,7 @@ from pydantic_settings import (
 )
 
 from model_store.echo import did_you_mean, echo
+from model_store.validation_messages import findings_of
 from service.references import REFERENCE_PATTERN
 from service.service_links import service_links
 
@@ -412,14 +413,16 @@ def refuse_unknown_variables(environment: Mapping[str, str]) -> None:
 def _explain(error: ValidationError, given: Mapping[str, Any]) -> str:
     """One line per invalid value, with the flag or variable that it came from."""
     lines = []
-    for item in error.errors(include_url=False):
-        field = str(item["loc"][0]) if item["loc"] else "settings"
+    for finding in findings_of(error):
+        field = finding.field or "settings"
         if field in Settings.model_fields:
             source = flag_of(field) if field in given else f"{ENV_PREFIX}{field.upper()}"
         else:
             source = field
-        got = f", got {echo(item['input'])}" if field not in _NEVER_ECHOED else ""
-        lines.append(f"{source}: {item['msg']}{got}. See `vae-serve run --help` for its unit and default.")
+        got = f", got {echo(finding.value)}" if field not in _NEVER_ECHOED else ""
+        lines.append(
+            f"{source}: {finding.message}{got}. See `vae-serve run --help` for its unit and default."
+        )
     return "\n".join(lines)
 
 

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from model_store.echo import did_you_mean, echo
+from model_store.validation_messages import findings_of
 from service.codecs.describe import describe as json_words
 from service.http.problems import MAX_ITEMS, Item, ProblemError
 
@@ -314,7 +315,7 @@ def _validated(
     try:
         parsed = model.model_validate(dict(values), strict=True)
     except ValidationError as error:
-        wrong = [str(e["loc"][0]) for e in error.errors(include_input=False, include_url=False)]
+        wrong = [finding.field for finding in findings_of(error)]
     for name in model.model_fields if wrong else values:  # a missing value can only be missing
         field, value = model.model_fields[name], values.get(name)
         high = bounds(field, limits)[1]

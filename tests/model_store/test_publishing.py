@@ -122,7 +122,7 @@ def _random_graph(tiny: TinyModel) -> bytes:
 INVALID: dict[str, tuple[Callable[[TinyModel], dict[str, Any]], str]] = {
     "a name made without validation": (
         lambda tiny: {"draft": tiny.draft().model_copy(update={"name": "../escape"})},
-        "valid ManifestDraft",
+        "valid ManifestDraft, got: 'name': String should match pattern [^\n]*$",
     ),
     "no draft at all": (lambda tiny: {"draft": None}, "valid ManifestDraft"),
     "NaN in the recipe": (_nan_recipe and (lambda tiny: {"draft": _nan_recipe(tiny)}), "NaN or infinity"),

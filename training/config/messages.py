@@ -10,39 +10,38 @@ from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
-_MAX_REASONS = 10
+from model_store.validation_messages import MAX_FINDINGS, Finding, findings_of
+
 _MAX_GOT_CHARACTERS = 80
 
 
 def explain(error: ValidationError, model: type[BaseModel], *, where: str) -> str:
     """One line per invalid key: file, key, expected value, actual value, nearest valid key."""
-    details = error.errors(include_url=False)
-    lines = [f"{where}: {_reason(detail, model)}" for detail in details[:_MAX_REASONS]]
-    if len(details) > _MAX_REASONS:
-        lines.append(f"{where}: and {len(details) - _MAX_REASONS} more.")
+    found = findings_of(error)
+    lines = [f"{where}: {_sentence(finding, model)}" for finding in found[:MAX_FINDINGS]]
+    if len(found) > MAX_FINDINGS:
+        lines.append(f"{where}: and {len(found) - MAX_FINDINGS} more.")
     return "\n".join(lines)
 
 
-def _reason(detail: ErrorDetails, model: type[BaseModel]) -> str:
-    path, section = _walk(detail["loc"], model)
+def _sentence(finding: Finding, model: type[BaseModel]) -> str:
+    path, section = _walk(finding.location, model)
     key = ".".join(path)
-    if detail["type"] == "extra_forbidden":
+    if finding.kind == "extra_forbidden":
         choice = _choice_with(path, model)
         if choice:
             return f"{key}: a key of {choice} only. Remove it, or set that."
         return f"{key}: unknown key. {_nearest(path[-1], section, model)}"
-    if detail["type"] == "missing":
+    if finding.kind == "missing":
         return f"{key}: expected a value, got nothing. Add the key."
-    if detail["type"] == "value_error":
+    if finding.kind == "value_error":
         # Raised by our own validators, which name the keys themselves.
-        return f"{detail['msg'].removeprefix('Value error, ')}."
-    expected = detail["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-    got = repr(detail["input"])
+        return f"{finding.own_words}."
+    got = repr(finding.value)
     if len(got) > _MAX_GOT_CHARACTERS:
         got = got[: _MAX_GOT_CHARACTERS - 1] + "…"
-    return f"{key or 'the file'}: expected {expected}, got {got}."
+    return f"{key or 'the file'}: expected {finding.expected}, got {got}."
 
 
 def _choice_with(path: Sequence[str], model: type[BaseModel]) -> str:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from model_store.manifest import FiniteFloat, Metric, Sha256
 from model_store.numbers import told_apart
+from model_store.validation_messages import reason_of
 from training.data import Binarisation, ImageSet, load_images
 from training.errors import ConfigError, DataError, NonFiniteTraining, RunDirectoryError
 from training.evaluation.measures.principal_components import PrincipalComponents
@@ -416,6 +417,6 @@ def read_evaluation(run_dir: Path) -> Evaluation | None:
         return Evaluation.model_validate_json(path.read_bytes())
     except ValueError as error:
         raise RunDirectoryError(
-            f"{path}: expected the figures of an evaluation, got something else: {str(error)[:300]}. Run "
+            f"{path}: expected the figures of an evaluation, got something else: {reason_of(error)}. Run "
             "`vae-train evaluate` again."
         ) from error

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from model_store import FittedPrior, InvalidPrior, PriorMixtures
 from model_store.manifest import Sha256
+from model_store.validation_messages import reason_of
 from training.errors import RunDirectoryError
 from training.runs.run_directory import RunDirectory, write_bytes, write_text
 
@@ -78,7 +79,7 @@ def read_prior(directory: RunDirectory, *, latent_size: int) -> PriorOfRun | Non
         return PriorOfRun(facts.fitted, mixtures, facts.weights_sha256)
     except (ValueError, OSError, InvalidPrior) as error:
         raise RunDirectoryError(
-            f"{directory.prior}: expected the output of `vae-train fit-prior`, got: {str(error)[:300]}. "
+            f"{directory.prior}: expected the output of `vae-train fit-prior`, got: {reason_of(error)}. "
             f"{fit_again(directory)}, or remove both files to continue without a prior."
         ) from error
 

@@ -34,6 +34,7 @@ from typing import Any
 
 import torch
 
+from model_store.validation_messages import reason_of
 from training.config.recipe import RunConfig
 from training.errors import RunDirectoryError, RunNotFinished
 from training.models import LatentImageModel, build_model
@@ -208,7 +209,7 @@ class RunDirectory:
         except ValueError as error:
             raise RunDirectoryError(
                 f"{self.restart}: expected the output of `vae-train fit`, got something else: "
-                f"{str(error)[:300]}. Use an unmodified run directory, or start a new run."
+                f"{reason_of(error)}. Use an unmodified run directory, or start a new run."
             ) from error
 
     def begin_anew(self, config: RunConfig, restart: Restart) -> None:

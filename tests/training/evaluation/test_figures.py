@@ -253,8 +253,10 @@ def test_failed_evaluation_leaves_earlier_figures_alone(run_dir, mnist_folder):
 @pytest.mark.parametrize("content", ["", "{}", '{"metrics": "none"}', "[1"])
 def test_figures_that_cannot_be_read_are_told(run_dir, content):
     (run_dir / "evaluation.json").write_text(content)
-    with pytest.raises(RunDirectoryError, match="expected the figures of an evaluation"):
+    with pytest.raises(RunDirectoryError, match="expected the figures of an evaluation") as caught:
         read_evaluation(run_dir)
+    assert "\n" not in str(caught.value)
+    assert "https://" not in str(caught.value)
 
 
 def test_evaluating_what_is_no_run_is_told(tmp_path, mnist_folder):

@@ -1,5 +1,7 @@
 """A run or a published version is opened by what the user typed, and says what it is."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -66,6 +68,14 @@ def test_run_with_a_damaged_prior_is_refused_before_anything_is_measured(run_wit
     run, _ = run_with_prior
     (run / "prior.npz").write_bytes(b"something else")
     with pytest.raises(RunDirectoryError, match=r"prior\.npz: expected the output of `vae-train fit-prior`"):
+        open_subject(str(run), store=store)
+
+
+def test_run_with_a_wrong_key_in_its_prior_is_told_which(run_with_prior, store):
+    run, _ = run_with_prior
+    stated = json.loads((run / "prior.json").read_text())
+    (run / "prior.json").write_text(json.dumps({**stated, "weights_sha256": 7}))
+    with pytest.raises(RunDirectoryError, match=r"got: 'weights_sha256': Input should be a valid string\. "):
         open_subject(str(run), store=store)
 
 

@@ -187,3 +187,10 @@ def test_a_directory_stays_locked_when_its_run_is_begun_anew(tiny: Tiny, tmp_pat
             pass
     with directory.locked():
         assert directory.read_restart() == restart
+
+
+def test_a_damaged_record_of_a_restart_is_refused_with_its_wrong_keys(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    directory.restart.write_text('{"epochs": "one", "because": "a test", "changes": []}')
+    with pytest.raises(RunDirectoryError, match=r"'epochs': .* integer.*; 'asked': Field required\. Use an"):
+        directory.read_restart()
