@@ -1,7 +1,7 @@
 """`python -m model_store`: handlers for signals first, then the command line.
 
 Knows the order of the start. Knows nothing of the commands. The script `vae-store` is
-`service.store_command`, which adds object storage as a source.
+`service.commands.vae_store`, which adds object storage as a source.
 """
 
 from __future__ import annotations

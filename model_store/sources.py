@@ -3,7 +3,7 @@
 Knows how a person writes an origin, and which versions that selects. Knows nothing of copying.
 
     bundled                        every version in the package
-    bundled/mnist@5                one of them; so for every store below:
+    bundled/mnist@5                one of them; the same works for each store below
     /other/store                   every version of another store
     /other/store/mnist             one model
     /other/store/mnist@5           one version, or @stable

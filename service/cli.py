@@ -1,7 +1,7 @@
 """`vae-serve run | check | openapi | limits | healthcheck | key | bench`.
 
-Knows exit codes and output for people; the table `_EXIT_CODES` lists all codes. `flags.py` knows the flags.
-Other modules do the work, and are imported when a command needs them.
+Knows exit codes and output for people; the table `_EXIT_CODES` lists all codes. `service.commands.flags`
+knows the flags. Other modules do the work, and are imported when a command needs them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from model_store.echo import did_you_mean, echo
 from model_store.help_format import Help
 from model_store.release import add_version_flag
 from model_store.standard_streams import OutputError, run_command
-from service.flags import add_server_commands
+from service.commands.flags import add_server_commands
 from service.process.worker import WorkerPlace
 from service.security.api_keys import Scope, new_key
 from service.settings import (

@@ -9,22 +9,11 @@ that name are ignored.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -34,20 +23,12 @@ from pydantic_settings import (
 
 from model_store.echo import did_you_mean, echo
 from model_store.validation_messages import findings_of
-from service.references import REFERENCE_PATTERN
 from service.service_links import service_links
+from service.setting_values import AccessLog, Hosts, Origins, Reference, RootPath, StoreLocation, Unit
 
 ENV_PREFIX = "VAE_"
-AccessLogMode = Literal["all", "no-probes", "errors", "none"]
-#: A path prefix: segments that need no escaping, none of dots alone, no slash at the end.
-ROOT_PATH = r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+"
 #: Settings whose value may contain a password or a key by mistake.
 _NEVER_ECHOED = frozenset({"model_store", "store_cache", "api_keys_file"})
-_ORIGIN = re.compile(
-    r"https?://(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?"
-)
-
-_HOST = re.compile(r"\*|(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?")
 
 
 class SettingsError(Exception):
@@ -56,79 +37,6 @@ class SettingsError(Exception):
 
 class ExtraNotInstalled(SettingsError):
     """A setting needs an extra that is not installed."""
-
-
-@dataclass(frozen=True)
-class Unit:
-    """The unit of a setting, for the help text."""
-
-    name: str
-
-
-def _reference(text: str) -> str:
-    if re.fullmatch(REFERENCE_PATTERN, text) is None:
-        raise PydanticCustomError(
-            "reference",
-            "Expected name, name@version or name@alias, of lower-case letters, digits and inner hyphens",
-        )
-    return text
-
-
-def _origins(text: str) -> str:
-    if text != "*" and not all(_ORIGIN.fullmatch(origin) for origin in split_origins(text)):
-        raise PydanticCustomError(
-            "origins",
-            "Expected origins such as https://a.example or http://localhost:3000, lower-case, without a path "
-            "or a slash at the end, separated by commas, or * alone",
-        )
-    return text
-
-
-def _hosts(text: str) -> str:
-    if not all(_HOST.fullmatch(name.strip()) for name in text.split(",")):
-        raise PydanticCustomError(
-            "hosts",
-            "Expected host names such as vae.example,*.vae.example, lower-case, without a scheme or a port, "
-            "separated by commas, or * for all",
-        )
-    return text
-
-
-def _root_path(text: str) -> str:
-    path = text.rstrip("/")
-    if path and re.fullmatch(ROOT_PATH, path) is None:
-        raise PydanticCustomError(
-            "root_path",
-            "Expected a path such as /vae or /team/vae, of letters, digits and . _ ~ -, with a slash first",
-        )
-    return path
-
-
-def _store(value: object) -> object:
-    """Keep an address as text: a path would merge its two slashes."""
-    if not isinstance(value, str):
-        return value
-    protocol, separator, rest = value.partition("://")
-    if not separator:
-        return Path(value)
-    if not protocol or not rest.strip("/") or "@" in rest.partition("/")[0]:
-        raise PydanticCustomError(
-            "store",
-            "Expected a directory, or an address such as s3://bucket/prefix without a user or a password; "
-            "the storage's own variables carry these (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)",
-        )
-    return value
-
-
-def _access_log(value: object) -> object:
-    """Accept the two values of earlier versions."""
-    text = str(value).lower()
-    return {"true": "all", "false": "none"}.get(text, text)
-
-
-def split_origins(text: str) -> tuple[str, ...]:
-    """`a, b` → `("a", "b")`."""
-    return tuple(origin.strip() for origin in text.split(","))
 
 
 class Settings(BaseSettings):
@@ -144,7 +52,7 @@ class Settings(BaseSettings):
         protected_namespaces=(),
     )
 
-    model_store: Annotated[Path | str | None, BeforeValidator(_store), Unit("directory | address")] = None
+    model_store: Annotated[StoreLocation, Unit("directory | address")] = None
     """Location of the published models: a directory, or an address such as `s3://bucket/prefix`, which the
     server copies to `store_cache` (extra `s3`). Left out: your own store, `vae-service/models` in
     `$XDG_DATA_HOME` or in `~/.local/share`; while it does not exist, the store inside the package."""
@@ -157,7 +65,7 @@ class Settings(BaseSettings):
     """Interval between checks of a store with an address. A check is one listing for the store and one for
     each name, and object storage charges for listings."""
 
-    default_model: Annotated[str, AfterValidator(_reference), Unit("name[@version|@alias]")] = "mnist"
+    default_model: Annotated[Reference, Unit("name[@version|@alias]")] = "mnist"
     """The model for requests that name none."""
 
     store_poll_s: Annotated[float, Field(ge=0.01, le=3600.0, allow_inf_nan=False), Unit("seconds")] = 0.5
@@ -246,9 +154,7 @@ class Settings(BaseSettings):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Unit("level")] = "info"
     """Lowest level of events in the log. Info is one line per request and one per change."""
 
-    access_log: Annotated[
-        AccessLogMode, BeforeValidator(_access_log), Unit("all | no-probes | errors | none")
-    ] = "no-probes"
+    access_log: Annotated[AccessLog, Unit("all | no-probes | errors | none")] = "no-probes"
     """Requests that get a line in the log. `no-probes`: all except successful probes (/livez, /readyz,
     /metrics): Docker, Kubernetes and Prometheus send 10,000 to 60,000 of these a day, and /metrics counts
     them. `errors`: those that failed, with a status of 400 or more. `none`: no request. `true` and `false`,
@@ -278,9 +184,7 @@ class Settings(BaseSettings):
     addresses also match proxies that reach a server on `::`. Left out: the server ignores these headers,
     because any client can send them."""
 
-    root_path: Annotated[
-        str, StringConstraints(max_length=1024), AfterValidator(_root_path), Unit("path")
-    ] = ""
+    root_path: Annotated[RootPath, Unit("path")] = ""
     """Path that a proxy puts before every path of this server, such as `/vae`; every link in a response
     begins with it. The proxy may strip it or pass it on. A trusted proxy may set another path in
     X-Forwarded-Prefix."""
@@ -302,12 +206,12 @@ class Settings(BaseSettings):
     file contains a key of the scope admin. True without a key file allows it to every client that reaches the
     server, except pages of other sites in a browser."""
 
-    allowed_hosts: Annotated[Annotated[str, AfterValidator(_hosts)] | None, Unit("hosts | *")] = None
+    allowed_hosts: Annotated[Hosts | None, Unit("hosts | *")] = None
     """Host names that clients may use for this server, such as `vae.example,*.vae.example`, or `*` for all.
     `localhost`, IP addresses and the name in `host` are always allowed. If set, only the probes accept other
     names. Left out: only administration without a key rejects other names."""
 
-    cors_origins: Annotated[Annotated[str, AfterValidator(_origins)] | None, Unit("origins | *")] = None
+    cors_origins: Annotated[Origins | None, Unit("origins | *")] = None
     """Origins of pages that may call this server from a browser, such as
     `https://a.example,http://localhost:3000`, or `*` for all. If set, every page may show images of this
     server. Left out: only the server's own pages."""

@@ -17,7 +17,7 @@ from patience import PATIENCE_S
 
 from service.api.operators.limits_table import limit_table
 from service.app import create_app
-from service.flags import ACTING, GROUPS, OTHERS, metavar, short_help
+from service.commands.flags import ACTING, GROUPS, OTHERS, metavar, short_help
 from service.settings import Settings, describe_settings
 from training.config.recipe import load_recipe, recipe_names
 from training.config.recipe_list import recipe_summaries
@@ -136,7 +136,7 @@ def test_a_default_in_the_text_is_the_default_of_the_parser(program: str) -> Non
 
 
 def test_settings_are_in_groups_and_in_one_each() -> None:
-    """A new setting belongs into `service.flags.GROUPS`."""
+    """A new setting belongs into `service.commands.flags.GROUPS`."""
     grouped = [name for names in GROUPS.values() for name in names]
     assert sorted(grouped) == sorted(Settings.model_fields)
     text = commands_of("vae-serve")["run"].format_help()

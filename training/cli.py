@@ -1,8 +1,8 @@
 """`vae-train`: the command line of the trainer.
 
-Knows exit codes and the module of each command; `flags.py` knows the arguments. Knows nothing of training:
-each command is a module of `training.commands`, imported on demand, so that `--help` and a misspelt option
-need no torch.
+Knows exit codes and the module of each command; `training.commands.flags` knows the arguments. Knows nothing
+of training: each command is a module of `training.commands`, imported on demand, so that `--help` and a
+misspelt option need no torch.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from model_store.errors import StoreError, StoreWriteFailed
 from model_store.help_format import Help
 from model_store.release import add_version_flag
 from model_store.standard_streams import EXIT_BROKEN_PIPE, OutputError, run_command
+from training.commands.flags import CommandParser, add_commands
 from training.errors import (
     ConfigError,
     DataError,
@@ -30,7 +31,6 @@ from training.errors import (
     TrainingInterrupted,
     WriteFailed,
 )
-from training.flags import CommandParser, add_commands
 
 #: Exit codes by the class of the error that ends a command; the first match counts.
 EXIT_CODES: tuple[tuple[type[BaseException], int, str], ...] = (

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from service.api.parameters import MAX_SEED
 from service.api.schema import OF_EACH
+from service.engine import LARGEST_SEED
 from service.http.document import COMPONENT
 from service.http.negotiation import Format
 
@@ -31,7 +31,7 @@ PerImage = Annotated[
     NDArray[np.float64], WithJsonSchema({"type": "array", "items": {"type": "number"}, OF_EACH: True})
 ]
 #: The seed of a response.
-SeedFact = Annotated[int, Field(ge=0, le=MAX_SEED, examples=[7])]
+SeedFact = Annotated[int, Field(ge=0, le=LARGEST_SEED, examples=[7])]
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from model_store.pictures import Fit
+from service.engine import LARGEST_SEED
 from service.http.parameters import Parameters
 from service.references import MAX_REFERENCE_CHARACTERS, REFERENCE_PATTERN
-
-#: Larger JSON numbers lose digits in JavaScript and other readers that only have float64.
-MAX_SEED = 2**53 - 1
 
 #: The pattern is for the document only: the registry checks the name, with a better error.
 ModelReference = Annotated[
@@ -27,7 +25,7 @@ ModelReference = Annotated[
     ),
 ]
 Invert = Literal["no", "yes", "auto", "false", "true"]
-Seed = Annotated[int | None, Field(ge=0, le=MAX_SEED, examples=[7])]
+Seed = Annotated[int | None, Field(ge=0, le=LARGEST_SEED, examples=[7])]
 
 
 class ModelChoice(Parameters):

@@ -29,6 +29,7 @@ class Defect:
     remedy: str
 
     def __str__(self) -> str:
+        """`images[2]: expected …, got …. Do …`."""
         return f"{self.where}: expected {self.expected}, got {self.got}. {self.remedy}".rstrip()
 
 

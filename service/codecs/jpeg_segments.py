@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass
 from typing import Final
 
 from service.codecs.describe import shape_text
 from service.codecs.errors import MalformedBody, PictureTooLarge
+from service.codecs.minimal_picture import MinimalPicture
 from service.codecs.picture_bounds import scaled_down
 
 BEGINNING: Final = b"\xff\xd8\xff"
@@ -37,19 +37,7 @@ _COMPONENTS: Final = (1, 3, 4)
 _REMEDY: Final = "Save the image again as JPEG or PNG."
 
 
-@dataclass(frozen=True)
-class MinimalJpeg:
-    """A JPEG with sound segments and a harmless size, not decoded yet."""
-
-    width: int
-    height: int
-    file: bytes
-    """A JPEG of the segments for the pixels."""
-    exif: bytes
-    """The first EXIF segment before the pixels, unread; empty if there is none."""
-
-
-def minimal_jpeg(data: bytes, *, max_pixels: int) -> MinimalJpeg:
+def minimal_jpeg(data: bytes, *, max_pixels: int) -> MinimalPicture:
     """The size, and the file reduced to the segments for its pixels.
 
     Args:
@@ -71,7 +59,7 @@ def minimal_jpeg(data: bytes, *, max_pixels: int) -> MinimalJpeg:
             if size is None or not scans:
                 raise MalformedBody("body", "a JPEG with pixels", "none", _REMEDY)
             kept.append(b"\xff\xd9")
-            return MinimalJpeg(*size, b"".join(kept), exif)
+            return MinimalPicture(*size, b"".join(kept), exif)
         end = _end_of_segment(data, start)
         body = data[start + 2 : end]
         position = end

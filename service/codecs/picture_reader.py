@@ -116,14 +116,10 @@ def still_picture(data: bytes, *, max_pixels: int) -> StillPicture:
         InvalidValue: An animation.
     """
     match kind_of(data):
-        case "JPEG":
-            jpeg = minimal_jpeg(data, max_pixels=max_pixels)
-            read = partial(_eight_bits, jpeg.file, "JPEG")
-            return StillPicture("JPEG", jpeg.width, jpeg.height, jpeg.exif, read)
-        case "WebP":
-            webp = minimal_webp(data, max_pixels=max_pixels)
-            read = partial(_eight_bits, webp.file, "WebP")
-            return StillPicture("WebP", webp.width, webp.height, webp.exif, read)
+        case "JPEG" | "WebP" as kind:
+            minimal = (minimal_jpeg if kind == "JPEG" else minimal_webp)(data, max_pixels=max_pixels)
+            read = partial(_eight_bits, minimal.file, kind)
+            return StillPicture(kind, minimal.width, minimal.height, minimal.exif, read)
         case "PNG":
             png = minimal_png(data, max_pixels=max_pixels)
             header = png.header

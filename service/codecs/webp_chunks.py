@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from service.codecs.errors import InvalidValue, MalformedBody, PictureTooLarge
+from service.codecs.minimal_picture import MinimalPicture
 from service.codecs.picture_bounds import scaled_down
 
 _MAX_CHUNKS: Final = 100
@@ -22,24 +22,12 @@ _LOSSY, _LOSSLESS, _ALPHA, _EXTENDED = b"VP8 ", b"VP8L", b"ALPH", b"VP8X"
 _REMEDY: Final = "Save the image again as WebP or PNG."
 
 
-@dataclass(frozen=True)
-class MinimalWebp:
-    """A WebP with sound chunks and a harmless size, not decoded yet."""
-
-    width: int
-    height: int
-    file: bytes
-    """A WebP of the chunks for the pixels."""
-    exif: bytes
-    """The content of the first EXIF chunk, unread; empty if there is none."""
-
-
 def is_webp(data: bytes) -> bool:
     """Whether a file begins as one."""
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
 
-def minimal_webp(data: bytes, *, max_pixels: int) -> MinimalWebp:
+def minimal_webp(data: bytes, *, max_pixels: int) -> MinimalPicture:
     """The size, and the file reduced to the chunks for its pixels.
 
     Args:
@@ -73,7 +61,7 @@ def minimal_webp(data: bytes, *, max_pixels: int) -> MinimalWebp:
     _check_size(size, max_pixels)
     if canvas not in (None, size):
         raise MalformedBody("body", "one size", "a canvas of another size than its picture", _REMEDY)
-    return MinimalWebp(*size, _still(size, pixels, alpha), exif)
+    return MinimalPicture(*size, _still(size, pixels, alpha), exif)
 
 
 def webp_size(data: bytes) -> tuple[int, int] | None:

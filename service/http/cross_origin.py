@@ -21,7 +21,7 @@ from service.http.headers import first_header
 from service.http.origins import is_same_host
 from service.http.problems import ProblemError
 from service.log_fields import fields
-from service.settings import split_origins
+from service.setting_values import split_origins
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -28,6 +28,7 @@ from service.log_fields import fields
 from service.observability.access_log import AccessLog
 from service.observability.metrics import Metrics
 from service.observability.probes import PROBES
+from service.observability.request_facts import add_to_line
 from service.observability.request_trace import Trace, begin_trace, current_trace, end_trace
 
 _log = logging.getLogger(__name__)
@@ -185,12 +186,7 @@ class Envelope:
         }
         if stream_s is not None:
             values["stream_ms"] = 1e3 * stream_s
-        if trace.model is not None:
-            values |= {"model": trace.model, "images": trace.images}
-        if trace.body_bytes:
-            values["body_bytes"] = trace.body_bytes
-        if trace.code is not None:
-            values["code"] = trace.code
+        add_to_line(values, trace)
         if (key := scope.get(API_KEY)) is not None:
             values["key"] = key.label or "unlabelled"
         if scope.get("client"):

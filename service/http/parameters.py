@@ -90,15 +90,9 @@ def read_query(query: bytes, model: type[S], limits: Limits) -> S:
 
 
 def _read_query(query: bytes, model: type[S], limits: Limits) -> S:
-    values: dict[str, object] = {}
-    items: list[Item] = []
-    for position, (name, text) in enumerate(_split_query(query), start=1):
-        if name not in model.model_fields:
-            items.append(_unknown(f"query parameter {position}", name, model.model_fields))
-        elif name in values:
-            items.append(Item(f"query: {name}", "one value", "more than one", f"Send {name} once."))
-        else:
-            values[name] = _from_text(text, model.model_fields[name])
+    values, items = _from_pairs(
+        _split_query(query), model, where="query", each="query parameter", known=model.model_fields
+    )
     return _validated(values, model, limits, code="invalid-parameter", where="query: ", items=items)
 
 
@@ -140,15 +134,8 @@ def read_fields(
     Raises:
         ProblemError: `invalid-value`, naming up to ten defects.
     """
-    values: dict[str, object] = {}
-    items: list[Item] = []
-    for position, (name, text) in enumerate(pairs, start=1):
-        if name not in model.model_fields:
-            items.append(_unknown(f"body: field {position}", name, (*also, *model.model_fields)))
-        elif name in values:
-            items.append(Item(f"body: {name}", "one value", "more than one", f"Send {name} once."))
-        else:
-            values[name] = _from_text(text, model.model_fields[name])
+    known = (*also, *model.model_fields)
+    values, items = _from_pairs(pairs, model, where="body", each="body: field", known=known)
     if not values and not items:
         return _defaults(model)
     return _validated(values, model, limits, code="invalid-value", where="body: ", items=items[:MAX_ITEMS])
@@ -283,6 +270,27 @@ def _split_query(query: bytes) -> list[tuple[str, str]]:
                 "Such as ?n=4&seed=7.",
             ),
         ) from None
+
+
+def _from_pairs(
+    pairs: Iterable[tuple[str, str]],
+    model: type[Parameters],
+    *,
+    where: str,
+    each: str,
+    known: Iterable[str],
+) -> tuple[dict[str, object], list[Item]]:
+    """Values by name, and the defects: unknown names, with the nearest of `known`, and repeated ones."""
+    values: dict[str, object] = {}
+    items: list[Item] = []
+    for position, (name, text) in enumerate(pairs, start=1):
+        if name not in model.model_fields:
+            items.append(_unknown(f"{each} {position}", name, known))
+        elif name in values:
+            items.append(Item(f"{where}: {name}", "one value", "more than one", f"Send {name} once."))
+        else:
+            values[name] = _from_text(text, model.model_fields[name])
+    return values, items
 
 
 def _from_text(text: str, field: FieldInfo) -> object:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from model_store.echo import did_you_mean, echo
-from service.codecs.errors import CodecError, MalformedBody
+from service.codecs.errors import MAX_DEFECTS, CodecError, Defect, MalformedBody
 from service.engine.errors import (
     DeadlineExceeded,
     EngineError,
@@ -34,7 +34,7 @@ from service.engine.errors import (
 )
 
 MEDIA_TYPE = "application/problem+json"
-MAX_ITEMS = 10
+MAX_ITEMS = MAX_DEFECTS
 #: In a text for people a path always follows a method. A path without one may be the path of a file.
 _VERB = re.compile(r"\b(GET|POST) /")
 
@@ -264,14 +264,8 @@ DOMAIN_ERRORS: tuple[tuple[type[Exception], str], ...] = (
 _RETRY_AFTER_S: Mapping[int, int] = MappingProxyType({503: 5})
 
 
-@dataclass(frozen=True)
-class Item:
-    """One defect: its place, the expected value, the actual value, and the remedy."""
-
-    where: str
-    expected: str
-    got: str
-    remedy: str
+#: One defect of a request, at any floor: its place, the expected value, the actual value, and the remedy.
+Item = Defect
 
 
 class ProblemError(Exception):
@@ -294,16 +288,16 @@ class ProblemError(Exception):
     @classmethod
     def of_item(cls, code: str, item: Item) -> ProblemError:
         """A problem with one defect. Its sentence is also the detail."""
-        return cls(code, sentence(item), items=(item,))
+        return cls(code, str(item), items=(item,))
 
 
 def problem_of(error: Exception) -> ProblemError:
     """Translate a domain error into a problem; each of its defects becomes an item."""
     code = next(code for kind, code in DOMAIN_ERRORS if isinstance(error, kind))
     if isinstance(error, CodecError):
-        items = tuple(Item(d.where, d.expected, d.got, d.remedy) for d in error.defects)
-        more = f" And {len(items) - 1} more." if len(items) > 1 else ""
-        return ProblemError(code, sentence(items[0]) + more, items=items)
+        first, *others = error.defects
+        more = f" And {len(others)} more." if others else ""
+        return ProblemError(code, f"{first}{more}", items=error.defects)
     if isinstance(error, InvalidInput):
         return ProblemError.of_item(code, Item(error.where, error.expected, error.got, error.remedy))
     if isinstance(error, UnknownModel):
@@ -316,11 +310,6 @@ def problem_of(error: Exception) -> ProblemError:
         )
     headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, TooBusy) else {}
     return ProblemError(code, str(error), headers=headers)
-
-
-def sentence(item: Item) -> str:
-    """`images[2]: expected …, got …. Do …`."""
-    return f"{item.where}: expected {item.expected}, got {item.got}. {item.remedy}".strip()
 
 
 def problem_headers(error: ProblemError) -> dict[str, str]:

@@ -20,7 +20,7 @@ from service.http.addresses import TrustedProxies
 from service.http.connection import connection_of
 from service.http.headers import first_header
 from service.log_fields import fields
-from service.settings import ROOT_PATH
+from service.setting_values import ROOT_PATH
 
 #: Keys of this module's results in the scope of a request; each is absent if there is none.
 PREFIX: Final = "vae.prefix"

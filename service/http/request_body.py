@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from model_store.echo import echo
 from service.http.headers import first_header
 from service.http.media_types import elements
-from service.http.problems import Item, ProblemError, sentence
+from service.http.problems import Item, ProblemError
 from service.http.public_address import HOST, prefix_of
 from service.observability.request_trace import current_trace
 
@@ -204,9 +204,7 @@ class _Refusal:
             echo(charset),
             f"Encode the body as UTF-8, and send Content-Type: {BodyKind.JSON.media_type}.",
         )
-        return ProblemError(
-            "media-type-not-supported", sentence(item), items=(item,), headers=self._accept_post
-        )
+        return ProblemError("media-type-not-supported", str(item), items=(item,), headers=self._accept_post)
 
     @property
     def _accept_post(self) -> dict[str, str]:

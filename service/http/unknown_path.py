@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from service.http.problems import ProblemError
 from service.http.public_address import ROOT, prefix_of
-from service.settings import ROOT_PATH
+from service.setting_values import ROOT_PATH
 
 _TEXT: Final = "No endpoint has this path."
 #: Longer paths, and those with other characters, are no slip of a person.

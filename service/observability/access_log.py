@@ -13,7 +13,7 @@ A probe that fails gets its line: it comes before a restart, and explains it.
 
 from __future__ import annotations
 
-from service.settings import AccessLogMode
+from service.setting_values import AccessLogMode
 
 
 class AccessLog:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry.trace import Span, SpanKind, StatusCode, get_tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from service.observability.request_facts import add_to_span
 from service.observability.request_trace import Trace
 
 if TYPE_CHECKING:
@@ -47,16 +48,9 @@ class RpcSpans:
         """Record the facts of the log line on the span, and end it."""
         if span.is_recording():
             span.set_attribute("rpc.grpc.status_code", code)
-            span.set_attribute("vae.request_id", trace.request_id)
             if trace.route is None:
                 span.update_name("grpc")  # a client chose the name of a method that does not exist
-            if trace.model is not None:
-                span.set_attribute("vae.model", trace.model)
-                span.set_attribute("vae.images", trace.images)
-            if trace.code is not None:
-                span.set_attribute("vae.problem", trace.code)
-            for phase, seconds in trace.phases.items():
-                span.set_attribute(f"vae.{phase}_s", seconds)
+            add_to_span(span, trace)
             if code in _OURS:
                 span.set_status(StatusCode.ERROR)
         span.end()

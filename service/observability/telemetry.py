@@ -29,6 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from model_store.release import release
 from service.log_fields import fields
 from service.observability.probes import PROBES
+from service.observability.request_facts import add_to_span
 from service.observability.request_trace import current_trace
 from service.settings import Settings, SettingsError
 
@@ -227,14 +228,7 @@ def _note(scope: Scope) -> None:
     if route is not None:
         span.set_attribute("http.route", route)
         span.update_name(f"{record.span_method} {route}")
-    span.set_attribute("vae.request_id", trace.request_id)
-    if trace.model is not None:
-        span.set_attribute("vae.model", trace.model)
-        span.set_attribute("vae.images", trace.images)
-    if trace.code is not None:
-        span.set_attribute("vae.problem", trace.code)
-    for phase, seconds in trace.phases.items():
-        span.set_attribute(f"vae.{phase}_s", seconds)
+    add_to_span(span, trace)
 
 
 def _is_probe(root_path: str, scope: Scope) -> bool:

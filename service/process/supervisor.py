@@ -6,9 +6,9 @@ small. Its only thread besides the main one writes the log.
 Each worker has its own listening socket (SO_REUSEPORT), and the supervisor keeps all of them. Connections are
 distributed evenly, and other workers accept those that wait for a worker that died or hangs. Each worker is a
 fresh interpreter (onnxruntime must not be carried over a fork, microsoft/onnxruntime#9800). A worker writes
-one byte a second into a pipe: the first one reports that it serves; the end of the pipe, that it has ended.
-The supervisor questions a silent worker, and ends it if it stays silent. Only time in which the supervisor
-itself was awake counts (`process/watch.py`).
+one byte a second into a pipe. The first byte reports that it serves, and the end of the pipe that it has
+ended. The supervisor asks a silent worker where it stands, and ends it if it stays silent. Only time in which
+the supervisor itself was awake counts (`process/watch.py`).
 
     SIGTERM, SIGINT   passed to every worker; the supervisor ends when all have ended
     SIGHUP            passed to every worker: each reads the store and the key file again. A worker that still

@@ -155,6 +155,7 @@ NOT_RUN: Final[dict[str, Check]] = {
     "openapi-generator-cli generate -i openapi.json -g java -o client --library native "
     "--additional-properties openApiNullable=false --global-property skipFormModel=false": generates_a_client,
     "docker compose up": holds(DOCKER, "compose up "),
+    "VAE_MAX_IMAGES=1024 docker compose up --detach": holds(DOCKER, "VAE_MAX_IMAGES=1024 compose run"),
     "docker run --detach --log-opt max-size=10m --log-opt max-file=5 -p 127.0.0.1:8000:8000 vae-service": (
         holds(DOCKER, "docker run --detach --log-opt max-size=10m --log-opt max-file=5 ")
     ),

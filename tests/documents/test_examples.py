@@ -44,6 +44,18 @@ def test_every_variable_of_ours_is_a_setting() -> None:
             assert named - VARIABLES - OTHERS - {"VAE_SERVICE_HOST", "VAE_SERVICE_PORT"} == set(), name
 
 
+def test_compose_passes_every_setting_that_the_container_does_not_fix() -> None:
+    """A setting in the shell or in `.env` that compose does not pass would leave a default without notice.
+
+    Address and directories belong to the image: a name without a value would even remove the image's own.
+    """
+    services = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
+    image = (REPOSITORY / "Dockerfile").read_text()
+    fixed = set(re.findall(r"\bVAE_[A-Z_]+(?==)", image)) | {"VAE_STORE_CACHE"}
+    passed = [name for name in services["server"]["environment"] if name.startswith("VAE_")]
+    assert passed == [each.variable for each in describe_settings() if each.variable not in fixed]
+
+
 def test_compose_override_sets_what_the_server_of_compose_takes() -> None:
     (text,) = shown("docs/how-to/api-keys.md", "yaml")
     override = yaml.safe_load(text)

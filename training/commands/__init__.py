@@ -1,1 +1,1 @@
-"""The commands of `vae-train`, one module each, imported on demand."""
+"""The commands of `vae-train`: one module each, imported on demand, and their flags."""

@@ -19,11 +19,11 @@ from service.api.limit import FixedLimit, Number
 from service.api.native.table import OPERATIONS
 from service.api.open_inference.rest_request import MAX_ID_CHARACTERS, MAX_PARAMETERS, MAX_TENSORS
 from service.api.operation import Operation
-from service.api.parameters import MAX_SEED, Drawing
+from service.api.parameters import Drawing
 from service.api.request_images import PICTURES_AT_MOST
 from service.codecs.images import MAX_SIDE_PIXELS
 from service.codecs.strict_json import MAX_LEVELS
-from service.engine import LARGEST_SPAN, LARGEST_TEMPERATURE, LATENT_BOUND
+from service.engine import LARGEST_SEED, LARGEST_SPAN, LARGEST_TEMPERATURE, LATENT_BOUND
 from service.http.document import Document
 from service.http.parameters import MAX_QUERY_BYTES, MAX_QUERY_FIELDS, Limits, bounds
 from service.http.problem_documents import ProblemCode
@@ -157,7 +157,7 @@ _TABLE: Final[tuple[_Set | FixedLimit, ...]] = (
     FixedLimit("max_latent", LATENT_BOUND, "", "a number of z, either sign", "refused", ("invalid-value",)),
     FixedLimit("max_temperature", LARGEST_TEMPERATURE, "", "temperature", "refused", _VALUE),
     FixedLimit("max_span", LARGEST_SPAN, "standard deviations", "span", "refused", _VALUE),
-    FixedLimit("max_seed", MAX_SEED, "", "seed", "refused", _VALUE),
+    FixedLimit("max_seed", LARGEST_SEED, "", "seed", "refused", _VALUE),
     FixedLimit("max_label_characters", MAX_LABEL_CHARACTERS, "characters", "label", "refused", _VALUE),
     FixedLimit(
         "max_json_levels",

@@ -26,7 +26,8 @@ from service.log_fields import fields
 from service.observability.access_log import AccessLog
 from service.observability.logs import JsonFormatter, TextFormatter
 from service.observability.probes import PROBES
-from service.settings import AccessLogMode, Settings
+from service.setting_values import AccessLogMode
+from service.settings import Settings
 
 
 class Lines(logging.Handler):

@@ -21,6 +21,7 @@ from service.http.middleware import API_KEY
 from service.http.problems import DOMAIN_ERRORS, ProblemError, problem_of
 from service.log_fields import fields
 from service.observability.access_log import AccessLog
+from service.observability.request_facts import add_to_line
 from service.observability.request_trace import Trace, begin_trace, end_trace
 from service.observability.rpc_metrics import RpcMetrics
 from service.observability.rpc_spans import RpcSpans
@@ -199,12 +200,7 @@ class Exchange:
             "status": status,
             "ms": 1e3 * duration_s,
         }
-        if trace.model is not None:
-            values |= {"model": trace.model, "images": trace.images}
-        if trace.body_bytes:
-            values["body_bytes"] = trace.body_bytes
-        if trace.code is not None:
-            values["code"] = trace.code
+        add_to_line(values, trace)
         if (key := self._caller.key) is not None:
             values["key"] = key
         if (address := self._caller.address) is not None:

@@ -16,7 +16,7 @@ def main() -> int:
 
         interrupts.end_at_once("vae-store")
         from model_store import cli  # noqa: PLC0415  # handlers first
-        from service import object_storage  # noqa: PLC0415  # as above
+        from service.commands import object_storage  # noqa: PLC0415  # as above
     except KeyboardInterrupt:
         sys.stderr.write("vae-store: stopped\n")
         return 130

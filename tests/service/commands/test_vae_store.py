@@ -19,7 +19,7 @@ from tiny_models import publish_tiny
 
 from model_store import ModelStore
 from model_store.cli import main
-from service.object_storage import fetched
+from service.commands.object_storage import fetched
 
 PUBLISH: dict[str, Any] = {"image_shape": (1, 4, 4), "latent_size": 2}
 
@@ -118,7 +118,7 @@ def test_versions_come_from_s3(remote: ModelStore, tmp_path: Path) -> None:
     with serving_s3(tmp_path / "log") as environment:
         upload(remote.root, "bucket", environment)
         done = subprocess.run(
-            [sys.executable, "-m", "service.store_command", "add", "s3://bucket/models/mnist@2"],
+            [sys.executable, "-m", "service.commands.vae_store", "add", "s3://bucket/models/mnist@2"],
             env={**os.environ, **environment, "VAE_MODEL_STORE": str(tmp_path / "own")},
             capture_output=True,
             text=True,
