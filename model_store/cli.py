@@ -113,6 +113,8 @@ def _run(argv: Sequence[str] | None, fetch: Fetch | None) -> int:
         answer, exit_code = command(store, arguments)
         _say(json.dumps(answer.document, indent=2) if as_json else answer.text)
     except StoreError as error:
+        if interrupts.stop_behind(error):
+            raise  # `run_command` reports the stop
         exit_code = _exit_code(error)
         document = {"error": type(error).__name__, "message": str(error), "exit_code": exit_code}
         print(json.dumps(document) if as_json else f"vae-store: {error}", file=sys.stderr)

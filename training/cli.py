@@ -96,32 +96,42 @@ def _run(argv: Sequence[str] | None) -> int:
         interrupts.raise_errors()
         code: int = command.run(arguments)
         return code
-    except (TrainingError, StoreError) as error:
-        code = next(code for kind, code, _ in EXIT_CODES if isinstance(error, kind))
-        print(f"vae-train: {error}", file=sys.stderr)
-        return code
-    except ModuleNotFoundError as error:
+    except Exception as error:
+        # Libraries turn a stop into errors of their own, and we explain those: `run_command` finds it.
+        is_stop = interrupts.stop_behind(error) is not None and not isinstance(error, TrainingInterrupted)
+        told = None if is_stop else _told(error)
+        if told is None:
+            raise
+        return told
+
+
+def _told(error: Exception) -> int | None:
+    """Print what a user can mend, and return the exit code; None if the error is none of these."""
+    match error:
+        case TrainingError() | StoreError():
+            code = next(code for kind, code, _ in EXIT_CODES if isinstance(error, kind))
+            print(f"vae-train: {error}", file=sys.stderr)
+            return code
         # The server is installed with this command, but without the trainer's libraries.
-        if (error.name or "").partition(".")[0] not in TRAINER_LIBRARIES:
-            raise
-        print(
-            f"vae-train: expected the trainer's libraries, found no {error.name}: only the server is "
-            "installed. Install them with `make install-dev` in the source tree, or with `pip install "
-            "'vae-service[train]'`.",
-            file=sys.stderr,
-        )
-        return EXIT_NOT_INSTALLED
-    except OutputError:
-        raise  # `run_command` reports it, and a stop by a signal
-    except OSError as error:
-        if error.errno not in _OF_THE_DISK:
-            raise
-        print(
-            f"vae-train: {error.filename or 'the disk'}: expected a writable file, got: {error.strerror}. "
-            "Make room or choose another directory.",
-            file=sys.stderr,
-        )
-        return 74
+        case ModuleNotFoundError(name=str(name)) if name.partition(".")[0] in TRAINER_LIBRARIES:
+            print(
+                f"vae-train: expected the trainer's libraries, found no {name}: only the server is "
+                "installed. Install them with `make install-dev` in the source tree, or with `pip install "
+                "'vae-service[train]'`.",
+                file=sys.stderr,
+            )
+            return EXIT_NOT_INSTALLED
+        case OutputError():
+            return None  # `run_command` reports it
+        case OSError() if error.errno in _OF_THE_DISK:
+            print(
+                f"vae-train: {error.filename or 'the disk'}: expected a writable file, got: "
+                f"{error.strerror}. Make room or choose another directory.",
+                file=sys.stderr,
+            )
+            return 74
+        case _:
+            return None
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -47,7 +47,7 @@ GOOD = (
     (get("/sample?n=2"), 10, (200,)),
     (get("/sample.png?n=4&seed=3"), 5, (200,)),
     (get("/sample.txt"), 4, (200,)),
-    (get("/sample.npz?n=200"), 3, (200, 429)),  # six at once are more than may wait
+    (get("/sample.npz?n=200"), 3, (200,)),
     (get("/livez"), 4, (200,)),
     (get("/models"), 4, (200,)),
     (get("/metrics"), 1, (200,)),
@@ -100,21 +100,23 @@ def test_200_000_mixed_requests_leave_memory_descriptors_and_threads_as_they_wer
         assert 200 in statuses
         assert set(statuses) <= {200, 429}
         measure(Plan(port, requests, count=WARM, seed=1))
-        sizes, wrong = [facts()], 0
+        sizes, busy = [facts()], 0
         for round_number in range(ROUNDS):
             answers = measure(Plan(port, requests, count=REQUESTS // ROUNDS, seed=2 + round_number))
             sizes.append(facts())
+            # Six of `n=200` at once are more than may wait, and then others are refused too.
+            busy += answers.status.count(429)
             unexpected = [
                 (requests[kind].data[:60], status)
                 for kind, status in zip(answers.kind, answers.status, strict=True)
-                if status not in expected[kind]
+                if status not in expected[kind] and not (status == 429 and expected[kind] == (200,))
             ]
             assert unexpected == [], unexpected[:5]
-            wrong += len(unexpected)
         log = running.log
     growth = (sizes[-1][0] - sizes[0][0]) / 1e6
     steps = ", ".join(f"{(size[0] - sizes[0][0]) / 1e6:+.1f}" for size in sizes[1:])
     assert "Traceback" not in log
+    assert busy < REQUESTS // 50
     told = (
         f"{REQUESTS:,} requests: RSS {growth:+.1f} MB ({steps} at each quarter); "
         f"descriptors {sizes[0][1]} → {sizes[-1][1]}, threads {sizes[0][2]} → {sizes[-1][2]}"

@@ -104,7 +104,9 @@ def test_50_000_mutants_get_no_5xx_no_traceback_and_no_second_word(server: Runni
     statuses, left_open, _ = asyncio.run(attack(server.port, mutants(50_000, seed=3)))
     log = server.log
     tracebacks = log.count("Traceback")
-    errors = [line for line in log.splitlines() if '"level":"info"' not in line]
+    # Some have an Origin header, and the server says once which setting would let its pages in.
+    expected = ('"level":"info"', '"event":"page of another origin kept out"')
+    errors = [line for line in log.splitlines() if not any(each in line for each in expected)]
     five = sum(count for status, count in statuses.items() if status >= 500)
     assert errors == [], errors[:5]
     assert left_open == [], left_open[:5]

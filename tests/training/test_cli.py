@@ -465,6 +465,25 @@ def test_every_kind_of_end_has_its_exit_code_and_one_line(error, code, monkeypat
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "error", [ExportError("x"), ModuleNotFoundError("x", name="torch"), OSError(28, "full")]
+)
+def test_a_stop_that_a_library_turned_into_an_error_is_told_as_a_stop(error, monkeypatch, capsys):
+    """torch's exporter raises an error of its own when Ctrl-C comes while it imports."""
+
+    class Command:
+        @staticmethod
+        def run(arguments):
+            try:
+                raise KeyboardInterrupt
+            except KeyboardInterrupt as stop:
+                raise error from stop
+
+    monkeypatch.setattr("training.cli.importlib.import_module", lambda name: Command)
+    assert cli.main(["evaluate", "runs/x"]) == 130
+    assert capsys.readouterr().err == "vae-train: stopped\n"
+
+
 def test_a_mistake_of_ours_is_not_dressed_up_as_the_users(monkeypatch):
     class Command:
         @staticmethod

@@ -7,6 +7,7 @@ Knows torch's exporter and the ONNX format. Knows nothing of runs, stores or run
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from training.models import LatentImageModel
 
 #: torch 2.13's own default; onnxruntime rejects the graphs of opset 17.
 OPSET = 20
+#: The exporter colours words of its messages for a terminal.
+_COLOURS = re.compile("\x1b\\[[0-9;]*m")
 #: Two or more: the exporter turns an example batch of one into a constant of the graph.
 _EXAMPLE_BATCH = 2
 
@@ -182,5 +185,5 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 
 def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
+    text = _COLOURS.sub("", str(error)).strip()
     return (text.splitlines() or [""])[0][:300]
