@@ -5,7 +5,8 @@
     PYTHONPATH=tests/support:. .venv/bin/python tests/inference_clients/table.py HOST:HTTP_PORT HOST:GRPC_PORT MODEL
 
 The first form starts this server and writes the table into docs/reference/open-inference-clients.md. The
-second prints what another server answers; MODEL takes `x`, FP32 (N, 1, 28, 28), and returns `mu`.
+second prints what another server answers; MODEL takes `x`, FP32 (N, 1, 28, 28), and returns `mu`. KEEP_MODEL=1
+leaves it loaded, for servers that cannot load it again.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python every_method.py HOST:HTTP_PORT HOST:GRPC_PORT MODEL
 
-MODEL takes `x`, FP32 (N, 1, 28, 28), and returns `mu`. Knows the clients alone: the caller judges.
+MODEL takes `x`, FP32 (N, 1, 28, 28), and returns `mu`. With KEEP_MODEL=1 it is not unloaded. Knows the clients alone: the caller judges.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import os
 import queue
 import sys
 from collections.abc import Callable
@@ -225,6 +226,8 @@ async def main() -> None:
         return client.async_infer(model, inputs(http_sync)).get_result()
 
     common = facts(model)
+    if os.environ.get("KEEP_MODEL"):
+        del common["unload_model"], common["load_model"]
     found = {
         "tritonclient.http": await outcomes(
             http_sync.InferenceServerClient(http),

@@ -16,7 +16,7 @@ class Runtime(Model):  # type: ignore[misc]
         return True
 
     async def predict(self, payload: InferRequest, *_: Any, **__: Any) -> InferResponse:
-        answer = self.encoder.run(payload.inputs[0].as_numpy())
+        answer = self.encoder.run(payload.inputs[0].as_numpy().astype("float32", copy=False))
         outputs = []
         for name, array in answer.items():
             output = InferOutput(name, list(array.shape), "FP32")
