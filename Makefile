@@ -70,7 +70,7 @@ inference-clients: $(INFERENCE_CLIENTS:%=.venv-inference/%/.installed) ## instal
 	@.venv-inference/$*/bin/python -m pip --disable-pip-version-check --quiet install --requirement $<
 	@touch $@
 
-BENCH_OTHERS := litserve mosec mlserver bentoml ray
+BENCH_OTHERS := litserve mosec mlserver kserve bentoml ray
 
 bench: bench-tools $(DEV_READY) ## compare speed with onnxruntime, the tutorials' service and other servers (30 minutes; ARGS=--quick)
 	@echo "bench: alone on the machine, or its figures mean little"
@@ -92,12 +92,12 @@ bench-others: $(BENCH_OTHERS:%=.venv-bench/%/.installed) ## install the other mo
 
 .PHONY: bench-tools
 bench-tools:
-	@command -v wrk >/dev/null || { \
+	@command -v wrk >/dev/null && command -v h2load >/dev/null || { \
 	    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	        echo "setup: installing wrk from Debian's packages"; \
-	        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq wrk >/dev/null; \
+	        echo "setup: installing wrk and h2load from Debian's packages"; \
+	        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq wrk nghttp2-client >/dev/null; \
 	    else \
-	        echo "setup: the benchmark needs wrk; on Debian: apt-get install wrk" >&2; exit 69; \
+	        echo "setup: the benchmark needs wrk and h2load; on Debian: apt-get install wrk nghttp2-client" >&2; exit 69; \
 	    fi; \
 	}
 

@@ -1,9 +1,9 @@
 // A program with the client, which checks every answer: node use.js http://localhost:8000
 import assert from "node:assert/strict";
-import { Client, Refused, VersionMismatch, type Latents } from "./client.js";
+import { Client, ConnectionFailed, Refused, VersionMismatch, type Latents } from "./client.js";
 
 const vae = new Client(process.argv[2], { model: "mnist@stable" });
-const latents = (model: string, rows: number[][]): Latents => ({ model, rows });
+const latents = (model: string, rows: ArrayLike<number>[]): Latents => ({ model, rows });
 
 const drawn = await vae.sample({ n: 3, seed: 7, label: "3" });
 assert.deepEqual([drawn.seed, drawn.label, drawn.images.length], [7, "3", 3]);
@@ -43,6 +43,8 @@ for await (const part of vae.sampleMany(2_000)) { assert.equal(part.shape[0], 25
 
 const other = new Client(process.argv[2], { model: "mnist-ae" });
 await assert.rejects(other.decode(latents("mnist-ae@9", [[0, 0]])), VersionMismatch);
+await assert.rejects(vae.decode(latents("mnist-2d@1", [[0, 0]])), VersionMismatch, "its size is wrong, too");
+assert.deepEqual((await vae.decode(latents(model, mu.map((row) => Float64Array.from(row))))).images, (await vae.decode(codes)).images);
 await assert.rejects(vae.nearest(codes, latents("mnist-ae@1", mu)), VersionMismatch);
 assert.equal((await vae.pinned(model).sample()).model, model);
 
@@ -67,6 +69,20 @@ const [again, asked] = scripted(full(), new TypeError("fetch failed"), Response.
 assert.equal((await again.sample()).seed, 1);
 assert.equal(new Set(asked).size, 1, "the same seed each time");
 assert.match(asked[0], /^http:\/\/server\/vae\/sample\?seed=\d+$/);
+const cut = () => new Response(new ReadableStream({ pull: (body) => body.error(new TypeError("terminated")) }));
+const [whole, cuts] = scripted(cut(), Response.json({ seed: 2 }));
+assert.equal((await whole.sample()).seed, 2, "an answer that broke is asked for again");
+assert.equal(cuts.length, 2);
+const [away] = scripted(...[1, 2, 3].map(() => new TypeError("fetch failed", { cause: new Error("ECONNREFUSED") })));
+await assert.rejects(away.sample(), (error: unknown) => error instanceof ConnectionFailed && /server\/vae\/: ECONNREFUSED/.test(error.message));
+const [html] = scripted(new Response("<html>hello"));
+await assert.rejects(html.sample(), /Expected JSON from \/sample, got <html>hello.*address of a VAE service/);
+for (const [address, apiKey] of [["localhost:8000", "key"], ["http://server", "schl\u20acssel"]] as const) {
+  let calls = 0;
+  const wrong = new Client(address, { apiKey, fetch: async () => { calls++; throw new TypeError("fetch failed"); } });
+  await assert.rejects(wrong.sample(), TypeError);
+  assert.equal(calls, 0, "no request that cannot be sent");
+}
 const [never, times] = scripted(full(), full(), full());
 await assert.rejects(never.sample(), { code: "too-busy", retryAfterS: 0 });
 assert.equal(times.length, 3);
@@ -79,4 +95,9 @@ const slow = new Client("http://server", { fetch: (_, init) => new Promise((_res
   queueMicrotask(() => cancel.abort());
 }) });
 await assert.rejects(slow.sample({}, cancel.signal), { name: "AbortError" });
-console.log("ok all calls, a stream, versions, refusals, repeats, cancel");
+const silent = new Client("http://server", { timeoutMs: 20, fetch: (_, init) => new Promise((_resolve, reject) => {
+  init!.signal!.addEventListener("abort", () => reject(init!.signal!.reason));
+}) });
+await assert.rejects(silent.sample(), { name: "TimeoutError", message: /timeoutMs=20/ });
+await assert.rejects(silent.sampleMany(5).next(), { name: "TimeoutError" }, "a stream that does not begin");
+console.log("ok all calls, a stream, versions, refusals, repeats, cancel, time limits");

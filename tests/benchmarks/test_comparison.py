@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from comparison.h2load import read_window
 from comparison.pair import Pair, expected_mu, mlp_pair
+from comparison.protocols import Judged, Rates, judge_others, one_image, table_of
 from comparison.raw import run_raw
 from comparison.rounds import AS_SHOWN, BATCHES, RAW, SAMPLE, V2_BATCHES, V2_ONE, Figures, encode_at
 from comparison.systems import ASGI, OURS, TUTORIAL, mu_of, others
@@ -138,6 +140,54 @@ def test_every_other_server_has_a_short_adapter_and_its_requirements() -> None:
         assert len(adapter.read_text().splitlines()) <= 60
         assert (system.folder / "requirements.txt").is_file()
         assert system.folder.name in (REPOSITORY / "Makefile").read_text()
+
+
+def rates_of_a_day(**per_s: float) -> Rates:
+    rates = Rates()
+    for system, value in per_s.items():
+        for measure in ("gRPC 1", "gRPC 32", "gRPC CPU µs", "REST 32"):
+            for part in (0.5, 1, 40):  # a median, not a mean
+                rates.add(system, "1 × 1", measure, value * part)
+                rates.add(system, "2 × 1", measure, value * part * 0.9)
+    return rates
+
+
+def test_grpc_is_judged_by_the_best_of_the_other_servers() -> None:
+    (judged,) = judge_others("MLP pair", rates_of_a_day(**{OURS: 3000}, MLServer=1500, KServe=1000))
+    assert (judged.figure, judged.is_met, judged.line().count("missed")) == (2.0, True, 0)
+    (judged,) = judge_others("MLP pair", rates_of_a_day(**{OURS: 3000}, MLServer=1501, KServe=1000))
+    assert (judged.is_met, "**2.00, missed** | ≥ 2 |" in judged.line()) == (False, True)
+    assert judge_others("MLP pair", rates_of_a_day(**{OURS: 3000})) == []
+    assert Judged("MLP pair", "cost", 2.2, "≤", 2.2).is_met
+    assert not Judged("MLP pair", "cost", 2.21, "≤", 2.2).is_met
+
+
+def test_table_of_the_protocols_has_a_line_for_each_server() -> None:
+    head, _, *lines = table_of("MLP pair", rates_of_a_day(**{OURS: 3000}, MLServer=1500))
+    assert [line.count("|") for line in lines[:2]] == [head.count("|")] * 2
+    cells = "| MLServer | 1,500 [1 × 1] | 1,500 [1 × 1] | 1,350 µs [2 × 1] | 1,500 [1 × 1] |"
+    assert lines[1] == cells, "each figure at its best setting"
+
+
+def test_lines_of_h2load_are_read() -> None:
+    window = read_window(
+        "finished in 2.00s, 1234.50 req/s, 500.00KB/s\n"
+        "requests: 2469 total, 3703 started, 3703 done, 3700 succeeded, 3 failed, 0 errored, 0 timeout\n"
+        "status codes: 3700 2xx, 0 3xx, 0 4xx, 0 5xx\n"
+        "traffic: 1.00MB (1000000) total, 100.00KB (100000) headers (space savings 9%), 740KB (740600) data\n"
+    )
+    assert (window.per_s, window.requests, window.failed) == (1234.5, 3703, 3)
+    assert window.bytes_each == 200
+    with pytest.raises(RuntimeError, match="expected answers, got none"):
+        read_window("finished in 2.00s, 0.00 req/s, 0B/s", "connection refused")
+
+
+def test_message_of_the_load_has_one_raw_image() -> None:
+    from service.api.open_inference.grpc.definitions import message
+
+    found = message("inference.ModelInferRequest").FromString(one_image("vae"))
+    assert (found.model_name, list(found.inputs[0].shape)) == ("vae", [1, 1, 28, 28])
+    assert [len(raw) for raw in found.raw_input_contents] == [784 * 4]
 
 
 @pytest.mark.benchmark

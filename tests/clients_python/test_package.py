@@ -161,6 +161,20 @@ def test_error_of_the_command_line_is_one_line(
     assert done.stderr.count("\n") == 1
 
 
+def test_flags_of_the_server_may_follow_the_command(url: str, tmp_path: Path) -> None:
+    after = ("--url", url, "--model", "mnist-2d")
+    done = run("-m", "vae_client", "sample", "-o", "a.png", *after, cwd=tmp_path, VAECLIENT_URL="http://away")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (0, "a.png: 1 images of mnist-2d@1")
+    before = run("-m", "vae_client", *after, "encode", "a.png", "-o", "z.npz", cwd=tmp_path)
+    assert (before.returncode, before.stderr) == (0, "z.npz: 1 posteriors of mnist-2d@1\n")
+
+
+@pytest.mark.parametrize("arguments", [("sample", "-o", "a.gif"), ("encode", "a.png", "-o", "z.png")])
+def test_name_without_a_format_is_refused_before_the_work(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    done = command("http://127.0.0.1:9", tmp_path, *arguments)
+    assert (done.returncode, "expected a name that ends in" in done.stderr) == (1, True)
+
+
 def test_latents_of_a_file_know_their_version(url: str, tmp_path: Path) -> None:
     command(url, tmp_path, "sample", "--seed", "7", "-o", "a.npy")
     command(url, tmp_path, "encode", "a.npy", "-o", "z.npz")

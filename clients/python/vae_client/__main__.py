@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     asked = parser().parse_args(arguments)
     try:
+        _check_name(asked)
         with Client(asked.url, api_key=asked.api_key, model=asked.model, timeout_s=asked.timeout_s) as client:
             return int(asked.run(client, asked) or 0)
     except (VaeError, OSError) as error:
@@ -43,6 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _check_name(asked: argparse.Namespace) -> None:
+    """Before any request: a name without a format would lose its result."""
+    out = getattr(asked, "out", None)
+    if out is not None and Path(out).suffix.lower() not in asked.formats:
+        *others, last = asked.formats
+        raise InvalidInput(f"{out}: expected a name that ends in {', '.join(others)} or {last}.")
 
 
 def _sample(client: Client, asked: argparse.Namespace) -> None:
@@ -105,12 +114,10 @@ def _write(images: Images, asked: argparse.Namespace) -> None:
 
 def _write_latents(posterior: Posterior, out: str) -> None:
     path = Path(out)
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         data = to_npz(mu=posterior.mu, logvar=posterior.logvar, model=np.array(posterior.model))
-    elif path.suffix == ".npy":
-        data = to_npy(np.asarray(posterior.mu))
     else:
-        raise InvalidInput(f"{out}: expected a name that ends in .npy (mu) or .npz (mu and logvar).")
+        data = to_npy(np.asarray(posterior.mu))
     path.write_bytes(data)
     print(f"{out}: {len(posterior)} posteriors of {posterior.model}", file=sys.stderr)
 
@@ -143,19 +150,9 @@ def parser() -> argparse.ArgumentParser:
     """The flags of every command."""
     made = argparse.ArgumentParser(prog="vae-client", description="Calls a VAE service.")
     made.add_argument("--version", action="version", version=f"vae-client {__version__}")
-    made.add_argument(
-        "--url",
-        default=os.environ.get("VAECLIENT_URL", "http://localhost:8000"),
-        help="address of the server (VAECLIENT_URL)",
-    )
-    made.add_argument(
-        "--api-key",
-        default=os.environ.get("VAECLIENT_API_KEY"),
-        help="key of the server; better in VAECLIENT_API_KEY, because other users see command lines",
-    )
-    made.add_argument("--model", help="name, name@version or name@alias")
-    made.add_argument("--timeout-s", type=float, default=60.0, help="seconds to wait for an answer")
+    _add_connection(made)
     commands = made.add_subparsers(required=True, metavar="COMMAND")
+    made.set_defaults(formats=())
 
     sample = commands.add_parser("sample", help="new images")
     sample.add_argument("-n", type=int, default=1, help="number of images")
@@ -169,7 +166,7 @@ def parser() -> argparse.ArgumentParser:
     encode = commands.add_parser("encode", help="pictures to latents")
     _add_pictures(encode)
     encode.add_argument("-o", "--out", required=True, help="file to write: .npy (mu) or .npz (mu and logvar)")
-    encode.set_defaults(run=_encode)
+    encode.set_defaults(run=_encode, formats=(".npy", ".npz"))
 
     decode = commands.add_parser("decode", help="latents to images")
     decode.add_argument("latents", help="npy file (N, latent), or npz file with mu or z")
@@ -199,7 +196,33 @@ def parser() -> argparse.ArgumentParser:
 
     commands.add_parser("models", help="list the loaded versions").set_defaults(run=_models)
     commands.add_parser("limits", help="list the limits of the server").set_defaults(run=_limits)
+    for command in commands.choices.values():
+        _add_connection(command, argparse.SUPPRESS)
     return made
+
+
+def _add_connection(command: argparse.ArgumentParser, absent: str | None = None) -> None:
+    """Flags that may be before the name of the command or after it.
+
+    Args:
+        command: The parser of one place.
+        absent: Default of all flags, where the other place has the real one.
+    """
+    group = command.add_argument_group("server")
+    group.add_argument(
+        "--url",
+        default=absent or os.environ.get("VAECLIENT_URL", "http://localhost:8000"),
+        help="address of the server (VAECLIENT_URL)",
+    )
+    group.add_argument(
+        "--api-key",
+        default=absent or os.environ.get("VAECLIENT_API_KEY"),
+        help="key of the server; better in VAECLIENT_API_KEY, because other users see command lines",
+    )
+    group.add_argument("--model", default=absent, help="name, name@version or name@alias")
+    group.add_argument(
+        "--timeout-s", type=float, default=absent or 60.0, help="seconds to wait for an answer"
+    )
 
 
 def _add_pictures(command: argparse.ArgumentParser) -> None:
@@ -214,6 +237,7 @@ def _add_picture_flags(command: argparse.ArgumentParser) -> None:
 
 def _add_out(command: argparse.ArgumentParser) -> None:
     command.add_argument("-o", "--out", required=True, help=_FILE)
+    command.set_defaults(formats=(".png", ".npy", ".npz"))
     command.add_argument("--columns", type=int, help="images in a row of the sheet")
     command.add_argument("--scale", type=int, default=1, help="side of the square for each pixel")
 

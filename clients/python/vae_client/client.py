@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Generator, Iterable, Iterator
 from types import TracebackType
-from typing import Literal, TypeVar
+from typing import Literal, NoReturn, TypeVar
 
 import httpx2
 
@@ -33,7 +33,7 @@ from vae_client.results import (
 )
 from vae_client.retry import REPEATED_STATUSES, Retry, Tries
 from vae_client.streaming import Block, Draw
-from vae_client.transport import arguments, failure, is_repeatable
+from vae_client.transport import arguments, environment_proxies, failure, is_repeatable, shown
 from vae_client.wire import Answer, Call, problem
 
 R = TypeVar("R")
@@ -54,7 +54,7 @@ class Client:
         *,
         api_key: str | None = None,
         model: str | None = None,
-        timeout_s: float = 60.0,
+        timeout_s: float | None = 60.0,
         retry: Retry = RETRY,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
@@ -64,12 +64,13 @@ class Client:
             url: Address of the server; a path in it is a prefix of every path.
             api_key: Key of the server, if it requires one.
             model: `name`, `name@version` or `name@alias`; None is the default model of the server.
-            timeout_s: Seconds that a connection, and each wait for more of an answer, may take.
+            timeout_s: Seconds that a connection, and each wait for more of an answer, may take; None has no
+                end.
             retry: When a request is repeated.
             transport: Another transport of httpx2, such as one with a certificate of its own.
 
         Raises:
-            InvalidInput: The address or the key cannot be sent.
+            InvalidInput: The address, the key, the time limit or a proxy of the environment cannot be used.
         """
         self._url = url
         self._timeout_s = timeout_s
@@ -77,7 +78,8 @@ class Client:
         self._context = Context(model)
         self._is_owner = True
         self._arguments = {"transport": transport, **arguments(url, api_key, timeout_s)}
-        self._http = httpx2.Client(**self._arguments)
+        with environment_proxies():
+            self._http = httpx2.Client(**self._arguments)
         self._process = os.getpid()
 
     def __enter__(self) -> Client:
@@ -92,7 +94,13 @@ class Client:
         self.close()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._url!r}, model={self._context.model!r})"
+        return f"{type(self).__name__}({shown(self._url)!r}, model={self._context.model!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__}: cannot be copied or sent to another process, because it holds "
+            "connections and perhaps a key. Use threads, or make a client in each process."
+        )
 
     @property
     def model(self) -> str | None:
@@ -395,7 +403,7 @@ class Client:
             try:
                 response = self._http.send(request)
             except httpx2.RequestError as error:
-                self._wait(tries, failure(error, self._url, self._timeout_s, tries.count), error)
+                self._wait(tries, self._failure(error, tries), error)
                 continue
             if response.status_code < 300:
                 elapsed_s = tries.clock() - tries.begun
@@ -412,7 +420,7 @@ class Client:
                 try:
                     yield from self._stream(block, tries)
                 except httpx2.RequestError as error:
-                    problem_ = failure(error, self._url, self._timeout_s, tries.count)
+                    problem_ = self._failure(error, tries)
                     if block.delivered > before:
                         tries = self._retry.begin()
                     self._wait(tries, problem_, error)
@@ -433,6 +441,10 @@ class Client:
         finally:
             response.close()
         block.end()
+
+    def _failure(self, error: httpx2.RequestError, tries: Tries) -> VaeError:
+        by_environment = self._arguments["transport"] is None
+        return failure(error, self._url, self._timeout_s, tries.count, by_environment=by_environment)
 
     def _wait(self, tries: Tries, failed: VaeError, cause: Exception | None = None) -> None:
         """Wait until the next try, or raise the failure if there is none."""

@@ -103,6 +103,10 @@ class Refused(VaeError):
         self.retry_after_s = retry_after_s
         self.tries = tries
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default passes `args` alone to a constructor that needs more, so a pool of processes would hang.
+        return _copied, (type(self), dict(self.__dict__))
+
     def __str__(self) -> str:
         text = f"{self.code} ({self.status}): {self.detail}"
         if self.remedy and not self.items:
@@ -110,6 +114,12 @@ class Refused(VaeError):
         if self.tries > 1:
             text += f" Sent {self.tries} times."
         return text if self.request_id is None else f"{text} [request {self.request_id}]"
+
+
+def _copied(kind: type[Refused], facts: dict[str, Any]) -> Refused:
+    made = kind.__new__(kind, facts["detail"])
+    made.__dict__.update(facts)
+    return made
 
 
 class InvalidRequest(Refused):

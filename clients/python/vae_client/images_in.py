@@ -23,7 +23,7 @@ from vae_client.picture_sizes import pixels_of
 from vae_client.results import Images
 from vae_client.wire import NPY, Body
 
-#: Path, bytes of a file, PIL image, array, result with images, or a list of any of them.
+#: Path, bytes of a file, open file, PIL image, array, result with images, or a list of any of them.
 ImagesLike = Union[str, "os.PathLike[str]", bytes, NDArray[Any], Images, Sequence[Any], Any]
 #: Bytes of a form around each file.
 _FORM_BYTES = 300
@@ -158,13 +158,24 @@ def _together(run: Sequence[Batch]) -> Batch:
 def _item(value: Any, where: str, *, is_alone: bool) -> Batch:
     if isinstance(value, Images):
         return ArrayBatch(value.images)
+    if isinstance(value, str) and value.startswith(("http://", "https://")):
+        raise InvalidInput(f"{where}: expected a file, got a web address. Download it, and pass its bytes.")
     if isinstance(value, (str, os.PathLike)):
         return _file(_read(Path(value), where), f"{where} ({value})")
     if isinstance(value, (bytes, bytearray, memoryview)):
         return _file(bytes(value), where)
+    if hasattr(value, "read") and not hasattr(value, "dtype"):
+        return _file(_content(value, where), where)
     if hasattr(value, "save") and hasattr(value, "mode"):
         return PictureBatch((_from_pil(value, where),))
     return _from_array(value, where, is_alone=is_alone)
+
+
+def _content(file: Any, where: str) -> bytes:
+    data = file.read()
+    if not isinstance(data, bytes):
+        raise InvalidInput(f"{where}: expected a file that is open for bytes, got text. Open it with 'rb'.")
+    return data
 
 
 def _read(path: Path, where: str) -> bytes:
@@ -208,14 +219,15 @@ def _from_pil(image: Any, where: str) -> Picture:
 def _from_array(value: Any, where: str, *, is_alone: bool) -> ArrayBatch:
     try:
         array = np.asarray(value)
-    except ValueError as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # the last two are PyTorch's, with the remedy
         raise InvalidInput(f"{where}: {error}") from error
     if array.dtype == bool or array.dtype.kind == "f":
         array = array.astype(np.float32, copy=False)
     elif array.dtype != np.uint8:
+        got = f"an array of {array.dtype}" if array.ndim else type(value).__name__
         raise InvalidInput(
             f"{where}: expected a path, bytes, a PIL image or an array of uint8 (0 to 255) or float "
-            f"(0 to 1), got {type(value).__name__} of {array.dtype}."
+            f"(0 to 1), got {got}."
         )
     if array.ndim == 2 or (array.ndim == 3 and not is_alone):
         array = array[np.newaxis]

@@ -36,6 +36,10 @@ class Latents(np.ndarray[Any, np.dtype[Any]]):
         made.model = model
         return made
 
+    def __repr__(self) -> str:
+        shown = super().__repr__()
+        return shown if self.model is None else f"{shown[:-1]}, model={self.model!r})"
+
     def __array_finalize__(self, origin: Any) -> None:
         self.model = getattr(origin, "model", None)
 

@@ -5,6 +5,7 @@ Knows the API, limits and versions. Knows nothing of connections: `Client` and `
 
 from __future__ import annotations
 
+import operator
 import secrets
 from collections.abc import Generator, Iterable, Sequence
 from typing import Any, Literal, TypeVar
@@ -46,6 +47,20 @@ _PICTURES_IN_ONE = 8
 def new_seed() -> int:
     """A seed, which the client chooses so that every request can be repeated."""
     return secrets.randbelow(_SEEDS)
+
+
+def whole(name: str, value: object) -> int:
+    """A number that must be an integer; the server checks its range.
+
+    Raises:
+        InvalidInput: It is none.
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise InvalidInput(f"{name}: expected an integer, got {value!r}.") from None
 
 
 def limits(context: Context) -> Plan[dict[str, Limit]]:
@@ -100,6 +115,7 @@ def sample(
 ) -> Plan[Samples]:
     """Images drawn from a prior; above `max_images` as npy, which has no latents."""
     is_long = False
+    n = whole("n", n)
     if n > 1:
         is_long = n > (yield from known_limit(context, "max_images"))
     if is_long:
@@ -301,8 +317,10 @@ def traverse(
         return _path(context, answer)
     latents = latents_in(start)
     if latents is None:
-        (batch,) = batches_of(start)
-        answer = yield Call("POST", "/traverse.npz", query, batch.body())
+        batches = batches_of(start)
+        if len(batches) > 1 or len(batches[0]) > 1:
+            raise InvalidInput(f"start: expected one image or latent, got {sum(map(len, batches))}.")
+        answer = yield Call("POST", "/traverse.npz", query, batches[0].body())
         return _path(context, answer)
     expected = context.expect_version([latents])
     body = Body(arrays.to_npz(z=rows_of_latents(latents)), NPZ)

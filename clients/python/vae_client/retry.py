@@ -24,7 +24,7 @@ REPEATED_STATUSES = frozenset({429, 503, 504})
 class Retry:
     """The retry policy of a client.
 
-    A delay is that of `Retry-After`, or without one `first_delay_s`, doubled each time up to
+    A delay is that of `Retry-After`, or without one (or one of 0) `first_delay_s`, doubled each time up to
     `longest_delay_s`. Jitter makes it up to a quarter longer, so that many clients do not return at once.
     """
 
@@ -64,7 +64,8 @@ class Tries:
         if self.count >= self.policy.tries:
             return None
         doubled = self.policy.first_delay_s * 2.0 ** (self.count - 1)
-        delay = min(doubled, self.policy.longest_delay_s) if stated is None else stated
+        # 0 would bring all clients back at once, and use up the tries within milliseconds.
+        delay = stated or min(doubled, self.policy.longest_delay_s)
         delay *= 1.0 + 0.25 * self.chance()
         if self.clock() - self.begun + delay > self.policy.budget_s:
             return None

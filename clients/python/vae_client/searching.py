@@ -24,6 +24,7 @@ from vae_client.operations import (
     known_limit,
     latents_in,
     rows_of_latents,
+    whole,
 )
 from vae_client.results import Neighbours, Timing
 from vae_client.wire import NPY, NPZ, Body, Call
@@ -64,6 +65,7 @@ def nearest(
 
     The server measures every distance by itself, so the nearest of all are among the nearest of each part.
     """
+    k = whole("k", k)
     stored = rows_of_latents(among)
     latents = latents_in(query)
     among_latents = latents_in(among)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vae_client.arrays import NpyStream
 from vae_client.context import Context
 from vae_client.errors import ConnectionFailed, InvalidInput, NotSplittable
-from vae_client.operations import Plan, Prior, drawn, known_limit, new_seed
+from vae_client.operations import Plan, Prior, drawn, known_limit, new_seed, whole
 from vae_client.results import Samples
 from vae_client.wire import Answer, Call
 
@@ -59,6 +59,7 @@ class Draw:
             label: As in /sample.
             batch: Most images of a part.
         """
+        n, batch = whole("n", n), whole("batch", batch)
         if n < 1 or batch < 1:
             raise InvalidInput(f"n and batch: expected at least 1, got {n} and {batch}.")
         self._context = context

@@ -5,8 +5,10 @@
     make bench ARGS=--write-readme      and into tests/benchmarks/README.md
     make bench ARGS=split               intra-op threads against parallel runs
     make bench ARGS=grpc                server CPU of calls of gRPC and of npy over HTTP
+    make bench ARGS=protocols           /v2 compared with the native API, and gRPC with other servers'
 
-Exit codes: 0 all that was measured met its bar; 1 something did not; 2 wrong usage; 69 wrk is missing.
+Exit codes: 0 all that was measured met its bar; 1 something did not; 2 wrong usage; 69 wrk or
+h2load is missing.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from pathlib import Path
 
 from comparison.grpc_cost import measure_grpc
 from comparison.pair import bundled_pair, mlp_pair
+from comparison.protocols import measure_protocols
 from comparison.rounds import Figures, Plan, capture_answers, find_best, measure_rounds
 from comparison.split import measure_split
 from comparison.systems import System, asgi, is_installed, others, ours, tutorial
@@ -32,9 +35,10 @@ _QUICK = Plan(rounds=1, window_s=1, pilot_s=1, warm_up_s=1, idle_s=2, concurrenc
 
 def main() -> int:
     given = _arguments()
-    if shutil.which("wrk") is None:
-        print("bench: wrk is missing; on Debian: apt-get install wrk", file=sys.stderr)
-        return 69
+    for tool, package in (("wrk", "wrk"), ("h2load", "nghttp2-client")):
+        if shutil.which(tool) is None and (tool == "wrk" or given.what == "protocols"):
+            print(f"bench: {tool} is missing; on Debian: apt-get install {package}", file=sys.stderr)
+            return 69
     # Everything on two cores, the client too, wherever it runs.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
     with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as name:  # short: Ray puts sockets below it
@@ -47,6 +51,12 @@ def main() -> int:
             return 0
         if given.what == "grpc":
             text, met = measure_grpc(pairs, rounds=given.rounds or 5, requests=400, say=_say)
+            print(text)
+            return 0 if met else 1
+        if given.what == "protocols":
+            text, met = measure_protocols(
+                pairs, rounds=given.rounds or 5, window_s=given.window_s or 2.0, say=_say
+            )
             print(text)
             return 0 if met else 1
         plan = _plan(given)
@@ -77,7 +87,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", nargs="?", choices=("compare", "split", "grpc"), default="compare")
+    parser.add_argument(
+        "what", nargs="?", choices=("compare", "split", "grpc", "protocols"), default="compare"
+    )
     parser.add_argument("--quick", action="store_true", help="one short round; says only whether it works")
     parser.add_argument("--rounds", type=int, help=f"default {Plan.rounds}")
     parser.add_argument("--window-s", type=float, help=f"of one figure, default {Plan.window_s:g}")

@@ -32,20 +32,7 @@ def measure_grpc(
     """A Markdown table of CPU µs for each request, and whether the bar is met."""
     lines, met = [], True
     for pair in pairs:
-        port, grpc_port = free_ports(2)
-        command = [
-            sys.executable, "-m", "service", "run", "--store", str(pair.store), "--port", str(port),
-            "--grpc-port", str(grpc_port), "--threads", "1", "--access-log", "false",
-        ]  # fmt: skip
-        log = pair.home / "grpc.log"
-        folder = FOLDER.parents[1]
-        with (
-            started(
-                command, port=port, ready_path="/readyz", log=log, environment={}, folder=folder
-            ) as server,
-            client_process() as client,
-        ):
-            found = _rounds(server, client, pair, grpc_port, rounds=rounds, requests=requests)
+        found = costs_us(pair, rounds=rounds, requests=requests)
         ratio = found[f"gRPC {BATCH}"] / found[f"npy {BATCH}"]
         met = met and ratio <= BAR
         cells = " | ".join(f"{value:,.0f}" for value in found.values())
@@ -54,6 +41,22 @@ def measure_grpc(
         names = list(found)
     head = f"| CPU µs a request | {' | '.join(names)} | {BATCH} images: gRPC ÷ npy |"
     return "\n".join([head, "| --- |" + " ---: |" * (len(names) + 1), *lines]), met
+
+
+def costs_us(pair: Pair, *, rounds: int, requests: int) -> dict[str, float]:
+    """Server CPU of each kind of request."""
+    port, grpc_port = free_ports(2)
+    command = [
+        sys.executable, "-m", "service", "run", "--store", str(pair.store), "--port", str(port),
+        "--grpc-port", str(grpc_port), "--threads", "1", "--access-log", "false",
+    ]  # fmt: skip
+    log = pair.home / "grpc.log"
+    folder = FOLDER.parents[1]
+    with (
+        started(command, port=port, ready_path="/readyz", log=log, environment={}, folder=folder) as server,
+        client_process() as client,
+    ):
+        return _rounds(server, client, pair, grpc_port, rounds=rounds, requests=requests)
 
 
 def _rounds(

@@ -30,6 +30,8 @@ class Started:
     port: int
     ready_s: float
     """From its start until its first answer of 200."""
+    grpc_port: int = 0
+    """0 if it has none."""
 
     def family(self) -> list[int]:
         return family(self.pid)

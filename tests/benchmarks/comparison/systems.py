@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ class System:
 
     name: str
     command: Sequence[str]
-    """`{port}`, `{store}`, `{workers}` and `{threads}` are filled in."""
+    """`{port}`, `{grpc_port}`, `{store}`, `{workers}` and `{threads}` are filled in."""
     variants: Sequence[Variant]
     ready_path: str
     folder: Path = FOLDER
@@ -62,6 +62,8 @@ class System:
     speaks_v2: bool = False
     shares_by_luck: bool = False
     """Its processes accept on one socket: one of them may have nearly all connections, the other idle."""
+    grpc_model: str = ""
+    """Name of the model in its gRPC; empty if it has none."""
     environment: dict[str, str] = field(default_factory=dict)
 
     def encode(self, pair: Pair) -> Question:
@@ -77,7 +79,7 @@ class System:
         """
         port, *more = free_ports(3)
         filled = {
-            "port": port, "store": pair.store, "workers": variant.workers,
+            "port": port, "grpc_port": more[0], "store": pair.store, "workers": variant.workers,
             "threads": variant.threads * variant.workers,
         }  # fmt: skip
         environment = {
@@ -97,7 +99,7 @@ class System:
             folder=self.folder,
         ) as running:
             self._check(pair, port)
-            yield running
+            yield replace(running, grpc_port=more[0] if self.grpc_model else 0)
 
     def _check(self, pair: Pair, port: int) -> None:
         """Some say that they are ready before they are: so long, refusals are passed over."""
@@ -193,6 +195,14 @@ def ours() -> System:
     )  # fmt: skip
 
 
+def ours_with_grpc() -> System:
+    """Ours with its second port."""
+    system = ours()
+    return replace(
+        system, command=(*system.command, "--grpc-port", "{grpc_port}"), grpc_model="mnist-encoder"
+    )
+
+
 def asgi() -> System:
     return System(
         ASGI,
@@ -222,6 +232,7 @@ def others() -> list[System]:
         ("litserve", "LitServe", "/health", "/encode", (1, 32)),
         ("mosec", "mosec", "/", "/encode", (1, 32)),
         ("mlserver", "MLServer", "/v2/health/ready", "/v2/models/vae/infer", (1,)),
+        ("kserve", "KServe", "/v2/health/ready", "/v2/models/vae/infer", (1,)),
         ("bentoml", "BentoML", "/readyz", "/encode", (1,)),
         ("ray", "Ray Serve", "/encode", "/encode", (1,)),
     ):
@@ -233,7 +244,8 @@ def others() -> list[System]:
                 ready_path,
                 folder=FOLDER / "others" / name,
                 encode_path=encode_path,
-                speaks_v2=name == "mlserver",
+                speaks_v2=name in ("mlserver", "kserve"),
+                grpc_model="vae" if name in ("mlserver", "kserve") else "",
                 environment={
                     "PYTHONPATH": f"{FOLDER / 'others'}{os.pathsep}{FOLDER / 'others' / name}",
                     # As its own command line would be found, and no word to anybody.

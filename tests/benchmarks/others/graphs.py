@@ -26,6 +26,14 @@ class Encoder:
         )
         self._input = self._session.get_inputs()[0].name
 
+    def __reduce__(self) -> Any:
+        return Encoder, ()  # KServe sends its models to its processes
+
+    def run(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """Images (N, 1, 28, 28) to mu and logvar, without a list between."""
+        mu, logvar = self._session.run(["mu", "logvar"], {self._input: x})
+        return {"mu": mu, "logvar": logvar}
+
     def __call__(self, images: Any) -> dict[str, Any]:
         """Lists of 28 × 28 to lists of mu and logvar."""
         x = np.asarray(images, dtype=np.float32).reshape(-1, 1, 28, 28)

@@ -22,10 +22,8 @@ class Runtime(MLModel):
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        answer = self.encoder(NumpyCodec.decode_input(payload.inputs[0]))
-        outputs = [
-            NumpyCodec.encode_output(name, np.asarray(answer[name], np.float32)) for name in ("mu", "logvar")
-        ]
+        answer = self.encoder.run(np.asarray(NumpyCodec.decode_input(payload.inputs[0]), np.float32))
+        outputs = [NumpyCodec.encode_output(name, answer[name]) for name in ("mu", "logvar")]
         return InferenceResponse(model_name=self.name, outputs=outputs)
 
 
