@@ -193,8 +193,8 @@ def _verify(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, i
         found |= {name: (error,) for name, error in store.unusable().items()}
     failed = [error for errors in found.values() for error in errors]
     if failed and all(isinstance(error, UnreadableFile) for error in failed):
-        return cli_output.verification(found), EXIT_INPUT_OUTPUT
-    return cli_output.verification(found), EXIT_CORRUPT if failed else EXIT_OK
+        return cli_output.verification(found, root=store.root), EXIT_INPUT_OUTPUT
+    return cli_output.verification(found, root=store.root), EXIT_CORRUPT if failed else EXIT_OK
 
 
 def _verify_model(store: ModelStore, name: str) -> dict[str, Sequence[CorruptVersion]]:

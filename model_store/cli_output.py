@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
+from pathlib import Path
 from typing import Any
 
 from model_store.adding import Addition, AliasMove
@@ -17,6 +18,7 @@ from model_store.garbage import CollectionReport
 from model_store.history import HistoryEntry, Record
 from model_store.manifest import Manifest
 from model_store.store import ModelStore
+from model_store.store_messages import empty_store
 from model_store.verification import PublishedModel
 from model_store.version_id import VersionId
 
@@ -53,7 +55,7 @@ def listing(
     problems += [problem(name, error) for name, error in (unusable or {}).items()]
     columns = ("version", "aliases", "kind", "image", "latent", "created", "bytes")
     table = _table(columns, [[_cell(row[column]) for column in columns] for row in rows])
-    text = table if rows else f"No model is published in {store.root}."
+    text = table if rows else empty_store(store.root)
     told = [f"CORRUPT {entry['of']}: {entry['message']}" for entry in problems]
     return Answer(
         {"store": str(store.root), "versions": rows, "problems": problems}, "\n".join([text, *told])
@@ -99,8 +101,8 @@ def details(model: PublishedModel, aliases: Mapping[str, int]) -> Answer:
     )
 
 
-def verification(found: Mapping[str, Sequence[StoreError]]) -> Answer:
-    """Every failure of the checked versions and models."""
+def verification(found: Mapping[str, Sequence[StoreError]], *, root: Path) -> Answer:
+    """Every failure of the checked versions and models of the store below `root`."""
     lines: list[str] = []
     results: list[Document] = []
     for of, errors in found.items():
@@ -108,7 +110,7 @@ def verification(found: Mapping[str, Sequence[StoreError]]) -> Answer:
         lines += [f"         {type(error).__name__}: {error}" for error in errors]
         results.append({"of": of, "ok": not errors, "problems": [problem(of, error) for error in errors]})
     failed = sum(1 for errors in found.values() if errors)
-    lines.append(f"{len(found)} checked, {failed} corrupt." if found else "Nothing is published here.")
+    lines.append(f"{len(found)} checked, {failed} corrupt." if found else empty_store(root))
     return Answer({"checked": len(found), "corrupt": failed, "results": results}, "\n".join(lines))
 
 
