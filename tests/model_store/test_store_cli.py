@@ -104,6 +104,7 @@ def test_show_prints_facts_figures_and_digests(cli: Cli, store: ModelStore) -> N
         "tiny@1",
         "stable",
         "1x4x4 in [0, 1]",
+        "fit not stated, so a server uses contain, ground black, no levels",
         "bernoulli",
         "negative_elbo",
         "100.5",

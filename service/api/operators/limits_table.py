@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import WithJsonSchema
 
+from model_store import text_layout
 from model_store.manifest import MAX_LABEL_CHARACTERS
 from service.api.limit import FixedLimit, Number
 from service.api.native.table import OPERATIONS
@@ -258,6 +259,22 @@ def limit_table(settings: Settings, operations: Sequence[Operation[Any, Any]] = 
 
 def table_markdown(table: LimitTable) -> str:
     """The table for people."""
+def table_text(table: LimitTable, *, width: int) -> str:
+    """The table for a terminal, in lines of `width` characters."""
+    rows = [
+        [
+            f"{row.name}{'' if row.setting is None else ' *'}",
+            f"{_told(row.value)} {row.unit}".rstrip(),
+            f"{row.of}; {row.beyond}" + (f": {row.status} {', '.join(row.codes)}" if row.codes else ""),
+        ]
+        for row in table.limits
+    ]
+    text = text_layout.table(("limit", "value", "of; beyond it"), rows, width=width)
+    return f"{text}\n\n* A setting: --max-images, or VAE_MAX_IMAGES in the environment, and so on.\n"
+
+
+def table_markdown(table: LimitTable) -> str:
+    """The table for documents."""
     lines = ["| limit | value | of | beyond it |", "| --- | ---: | --- | --- |"]
     for row in table.limits:
         name = f"`{row.name}`" if row.setting is None else f"**`{row.name}`**"
