@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.drawing import NoFigure
+from model_store.echo import echo
 from model_store.manifest import UNSTATED_PREPROCESSING, Preprocessing
 from model_store.pictures import (
     Fit,
@@ -69,6 +70,7 @@ def read_pictures(
     reading: Reading,
     is_one: bool,
     name: str = "images",
+    file_names: Sequence[str] = (),
     check: Callable[[], None],
 ) -> tuple[NDArray[np.float32], tuple[Treatment, ...]]:
     """One image for each picture.
@@ -82,6 +84,7 @@ def read_pictures(
         reading: The choices of the client.
         is_one: The body is the picture itself: errors do not name its place.
         name: Of the array, for messages.
+        file_names: Of the pictures, for messages, or none.
         check: Called before each picture; it raises if the result is no longer wanted.
 
     Returns:
@@ -106,7 +109,8 @@ def read_pictures(
                 reading=reading,
             )
         except CodecError as error:
-            raise error if is_one else at_image(error, index, name) from None
+            file_name = file_names[index] if file_names else ""
+            raise error if is_one else at_image(error, index, name, file_name) from None
         images[index] = done.image
         treatments.append(done.treatment)
     return images, tuple(treatments)
@@ -188,13 +192,16 @@ def read_picture(
     try:
         return prepared_image(picture, shape, preprocessing, fit=fit, invert=reading.invert)
     except NoFigure:
-        lighter = "lighter" if preprocessing.ground == "black" else "darker"
-        raise InvalidValue(
-            "body",
-            f"a figure {lighter} than its ground, for fit=mnist",
-            "none",
-            "Send invert=auto if the picture is the other way round, or another fit.",
-        ) from None
+        raise _no_figure(preprocessing, reading) from None
+
+
+def _no_figure(how: Preprocessing, reading: Reading) -> InvalidValue:
+    lighter = "lighter" if how.ground == "black" else "darker"
+    remedy = "Is it empty? Draw a figure, or choose another fit."
+    if reading.invert is not None:
+        state = "dark on light" if how.ground == "black" else "light on dark"
+        remedy = f"Send invert=auto if the picture is {state}. {remedy}"
+    return InvalidValue("body", f"a figure {lighter} than its ground, for fit=mnist", "none", remedy)
 
 
 def usual_fit(how: Preprocessing) -> Fit | None:
@@ -202,12 +209,13 @@ def usual_fit(how: Preprocessing) -> Fit | None:
     return "contain" if how == UNSTATED_PREPROCESSING else None
 
 
-def at_image(error: CodecError, index: int, name: str) -> CodecError:
+def at_image(error: CodecError, index: int, name: str, file_name: str = "") -> CodecError:
     """The error of one of several pictures, which names it."""
+    of_file = f" in the file {echo(file_name)}" if file_name else ""
     defects = [
-        Defect(
-            f"{name}[{index}]" if each.where == "body" else each.where, each.expected, each.got, each.remedy
-        )
+        Defect(f"{name}[{index}]", each.expected, each.got + of_file, each.remedy)
+        if each.where == "body"
+        else each
         for each in error.defects
     ]
     first, *others = defects

@@ -42,6 +42,19 @@ _OTHERS: Final = (
     (b"\0\0\0\x0cJXL ", 0, "JPEG XL"),
     (b"\xff\x0a", 0, "JPEG XL"),
 )
+#: Media types of these formats.
+_OTHER_TYPES: Final = {
+    "image/heic": "HEIC",
+    "image/heif": "HEIC",
+    "image/avif": "AVIF",
+    "image/gif": "GIF",
+    "image/tiff": "TIFF",
+    "image/bmp": "BMP",
+    "image/svg+xml": "SVG",
+    "image/jxl": "JPEG XL",
+    "application/pdf": "PDF",
+}
+_WITH_AN: Final = ("AVIF", "SVG")
 _HOW_TO_CONVERT: Final = {
     "HEIC": "; an iPhone saves JPEG with Settings > Camera > Formats > Most Compatible",
     "GIF": ", one frame of it",
@@ -89,6 +102,21 @@ def other_kind(data: bytes) -> str | None:
     return next((name for start, at, name in _OTHERS if data[at : at + len(start)] == start), None)
 
 
+def kind_of_type(media_type: str) -> str | None:
+    """The name of a picture format that is not read, by its media type, for messages."""
+    return _OTHER_TYPES.get(media_type)
+
+
+def a_file_of(kind: str) -> str:
+    """Such as `a HEIC file`, for messages."""
+    return f"{'an' if kind in _WITH_AN else 'a'} {kind} file"
+
+
+def how_to_convert(kind: str) -> str:
+    """The remedy for a picture of a format that is not read."""
+    return f"Convert it to JPEG or PNG{_HOW_TO_CONVERT.get(kind, '')}."
+
+
 def stated_pixels(data: bytes) -> int:
     """Number of pixels by the header alone, unchecked; 0 without a readable one."""
     match kind_of(data):
@@ -132,8 +160,8 @@ def still_picture(data: bytes, *, max_pixels: int) -> StillPicture:
     raise MalformedBody(
         "body",
         "a PNG, JPEG or WebP",
-        f"a {other} file" if other else f"{len(data)} bytes with another beginning",
-        f"Convert it to JPEG or PNG{_HOW_TO_CONVERT.get(other or '', '')}.",
+        a_file_of(other) if other else f"{len(data)} bytes with another beginning",
+        how_to_convert(other or ""),
     )
 
 

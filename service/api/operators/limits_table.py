@@ -257,8 +257,6 @@ def limit_table(settings: Settings, operations: Sequence[Operation[Any, Any]] = 
     )
 
 
-def table_markdown(table: LimitTable) -> str:
-    """The table for people."""
 def table_text(table: LimitTable, *, width: int) -> str:
     """The table for a terminal, in lines of `width` characters."""
     rows = [

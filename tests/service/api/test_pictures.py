@@ -91,7 +91,9 @@ def test_empty_canvas_has_nothing_to_centre(api: Caller) -> None:
     assert (refused.status, refused.code) == (422, "invalid-value")
     assert "a figure lighter than its ground, for fit=mnist, got none" in refused.json()["detail"]
     other = api.post("/encode?fit=mnist", saved(canvas(pen=0, ground=255)), "image/png")
-    assert "Send invert=auto" in other.json()["detail"]
+    assert "Send invert=auto if the picture is dark on light. Is it empty?" in other.json()["detail"]
+    turned = api.post("/encode?fit=mnist&invert=auto", saved(Image.new("L", (280, 280), 255)), "image/png")
+    assert turned.json()["errors"][0]["remedy"] == "Is it empty? Draw a figure, or choose another fit."
 
 
 def test_unknown_choices_are_refused_with_the_known_ones(api: Caller) -> None:
@@ -156,6 +158,31 @@ def test_photograph_of_an_iphone_is_refused_by_name(api: Caller) -> None:
         assert (answer.status, answer.code) == (400, "malformed-body")
         assert "a HEIC file" in answer.json()["detail"]
         assert "Most Compatible" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "media_type", "words"),
+    [
+        (b"\0\0\0\x18ftypheic" + bytes(99), None, "got a HEIC file. Convert it to JPEG or PNG; an iPhone"),
+        (b"\0\0\0\x18ftypheic" + bytes(99), "application/x-www-form-urlencoded", "got a HEIC file."),
+        (b"anything", "image/heic", "got a HEIC file. Convert it to JPEG or PNG; an iPhone"),
+        (b"anything", "image/avif", "got an AVIF file. Convert it"),
+        (b"GIF89a" + bytes(99), None, "got a GIF file. Convert it to JPEG or PNG, one frame of it."),
+        (b"II*\0" + bytes(99), "application/octet-stream", "got a TIFF file. Convert it"),
+        (b"%PDF-1.7", None, "got a PDF file. Convert it to JPEG or PNG, one page of it."),
+        (b"<svg></svg>", "image/svg+xml", "got an SVG file. Convert it"),
+    ],
+)
+def test_picture_of_another_format_is_named_with_the_way_to_convert_it(
+    api: Caller, body: bytes, media_type: str | None, words: str
+) -> None:
+    refused = api.post("/encode?fit=contain", body, media_type)
+    assert (refused.status, refused.code) == (415, "media-type-not-supported")
+    assert words in refused.json()["detail"]
+    assert "curl -H 'Content-Type: image/jpeg' --data-binary @" in refused.json()["detail"]
+    other = api.post("/decode", body, media_type)
+    assert other.status == 415
+    assert "Convert" not in other.json()["detail"]
 
 
 def test_large_pictures_are_decoded_one_after_another(tiny_store: Path) -> None:
