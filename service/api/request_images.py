@@ -28,6 +28,7 @@ from model_store.pictures import (
     upright_size,
 )
 from service.codecs.errors import CodecError, Defect, InvalidValue, PictureTooLarge
+from service.codecs.jpeg_segments import PIXELS_IN_ONE
 from service.codecs.picture_reader import still_picture
 from service.codecs.shapes import image_axes
 from service.http.parameters import Limits
@@ -155,7 +156,8 @@ def read_picture(
     Args:
         data: The whole file.
         shape: (C, H, W) of the result, C 1 or 3.
-        max_pixels: Maximum number of pixels of the file, checked before it is decoded.
+        max_pixels: Maximum number of pixels to decode, checked before. A JPEG of up to four times as many
+            is decoded at half its width and height.
         preprocessing: The preprocessing in the model's manifest.
         reading: The choices of the client.
 
@@ -176,7 +178,9 @@ def read_picture(
             "a picture, which has 1 or 3",
             "Send the image as application/x-npy or JSON.",
         )
-    still = still_picture(data, max_pixels=max_pixels)
+    # A picture is never halved to less than the model's image, nor if it has just that size.
+    may_be_halved = PIXELS_IN_ONE * height * width <= max_pixels
+    still = still_picture(data, max_pixels=max_pixels, may_be_halved=may_be_halved)
     orientation = exif_orientation(still.exif) if still.exif else _UPRIGHT
     upright = upright_size(still.width, still.height, orientation)
     if not reading.resize and reading.fit is None and upright != (width, height):
@@ -190,9 +194,12 @@ def read_picture(
     picture = Picture(read.samples, read.most, orientation, read.transparent)
     fit = reading.fit or usual_fit(preprocessing)
     try:
-        return prepared_image(picture, shape, preprocessing, fit=fit, invert=reading.invert)
+        done = prepared_image(picture, shape, preprocessing, fit=fit, invert=reading.invert)
     except NoFigure:
         raise _no_figure(preprocessing, reading) from None
+    if done.treatment.size == upright:
+        return done
+    return Prepared(done.image, done.treatment._replace(size=upright, decoded=done.treatment.size))
 
 
 def _no_figure(how: Preprocessing, reading: Reading) -> InvalidValue:
@@ -253,6 +260,7 @@ def _described(treatments: Sequence[Treatment]) -> Iterator[str]:
         width, height = each.size
         facts = [
             f"{width}x{height}",
+            *([f"decoded={each.decoded[0]}x{each.decoded[1]}"] if each.decoded else []),
             f"fit={each.fit or 'none'}",
             f"resampling={'antialias' if each.fit else 'none'}",
             f"inverted={'yes' if each.is_inverted else 'no'}",

@@ -80,7 +80,7 @@ class StillPicture:
 
     kind: Kind
     width: int
-    """In the orientation of the file, in pixels."""
+    """In the orientation of the file, in pixels; the samples of a large JPEG are half as wide and high."""
     height: int
     exif: bytes
     """Unread; empty if there is none."""
@@ -131,12 +131,13 @@ def stated_pixels(data: bytes) -> int:
     return size[0] * size[1]
 
 
-def still_picture(data: bytes, *, max_pixels: int) -> StillPicture:
+def still_picture(data: bytes, *, max_pixels: int, may_be_halved: bool = False) -> StillPicture:
     """The picture in a file, after its header and its structure were checked.
 
     Args:
         data: The whole file.
-        max_pixels: Maximum number of pixels, width times height.
+        max_pixels: Maximum number of pixels to decode.
+        may_be_halved: Whether a JPEG of up to four times as many is decoded at half its width and height.
 
     Raises:
         MalformedBody: None of the three formats, or a broken file.
@@ -145,8 +146,8 @@ def still_picture(data: bytes, *, max_pixels: int) -> StillPicture:
     """
     match kind_of(data):
         case "JPEG":
-            jpeg = minimal_jpeg(data, max_pixels=max_pixels)
-            read = partial(_eight_bits, jpeg.file, "JPEG")
+            jpeg = minimal_jpeg(data, max_pixels=max_pixels, may_be_halved=may_be_halved)
+            read = partial(_eight_bits, jpeg.file, "JPEG", is_to_be_halved=jpeg.is_to_be_halved)
             return StillPicture("JPEG", jpeg.width, jpeg.height, jpeg.exif, read)
         case "WebP":
             webp = minimal_webp(data, max_pixels=max_pixels)
@@ -192,9 +193,9 @@ def _sixteen_bits(png: MinimalPng) -> NDArray[np.integer[Any]]:
     return samples
 
 
-def _eight_bits(file: bytes, kind: Kind) -> Samples:
+def _eight_bits(file: bytes, kind: Kind, *, is_to_be_halved: bool = False) -> Samples:
     """The samples of a JPEG or WebP: grey, RGB, CMYK, or RGB with alpha."""
-    picture = _opened(file, kind)
+    picture = _opened(file, kind, is_to_be_halved=is_to_be_halved)
     if picture.mode not in ("L", "RGB", "RGBA"):
         picture = picture.convert("RGB")
     return Samples(_pixels(picture), 255, None)
@@ -205,10 +206,13 @@ def _pixels(picture: Image.Image) -> NDArray[np.uint8]:
     return pixels[:, :, np.newaxis] if pixels.ndim == 2 else pixels
 
 
-def _opened(still: bytes, kind: Kind) -> Image.Image:
+def _opened(still: bytes, kind: Kind, *, is_to_be_halved: bool = False) -> Image.Image:
     """Decode an image whose size is harmless; every exception of Pillow becomes one error."""
     try:
         picture = Image.open(io.BytesIO(still), formats=[kind.upper()])
+        if is_to_be_halved:
+            # Rounded down, because a draft is never smaller than this; its own sides are rounded up.
+            picture.draft(None, (max(1, picture.width // 2), max(1, picture.height // 2)))
         picture.load()
     except Exception as error:
         # OSError, ValueError, SyntaxError, UnidentifiedImageError, DecompressionBombError, struct.error,

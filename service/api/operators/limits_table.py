@@ -23,6 +23,7 @@ from service.api.operation import Operation
 from service.api.parameters import MAX_SEED, Drawing
 from service.api.request_images import PICTURES_AT_MOST
 from service.codecs.images import MAX_SIDE_PIXELS
+from service.codecs.jpeg_segments import PIXELS_IN_ONE
 from service.codecs.strict_json import MAX_LEVELS
 from service.engine import LARGEST_SPAN, LARGEST_TEMPERATURE, LATENT_BOUND
 from service.http.document import Document
@@ -135,7 +136,8 @@ _TABLE: Final[tuple[_Set | FixedLimit, ...]] = (
     ),
     _Set(
         "max_picture_pixels",
-        f"a picture that is sent; all of one request together, {PICTURES_AT_MOST} times as many",
+        f"a picture that is sent; a JPEG, {PIXELS_IN_ONE} times as many; all of one request together, "
+        f"{PICTURES_AT_MOST} times",
         "refused before it is unpacked",
         ("invalid-value",),
     ),
