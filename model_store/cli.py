@@ -37,6 +37,7 @@ from model_store.release import add_version_flag
 from model_store.sources import Fetch, open_source
 from model_store.standard_streams import OutputError, run_command
 from model_store.store import ModelStore
+from model_store.text_layout import terminal_width
 from model_store.version_id import VersionId
 
 EXIT_OK = 0
@@ -166,14 +167,15 @@ def _refuse_absent(store: ModelStore) -> None:
 
 def _list(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
     if arguments.name is None:
-        return cli_output.listing(store, store.names(), unusable=store.unusable()), EXIT_OK
+        found = cli_output.listing(store, store.names(), unusable=store.unusable(), width=terminal_width())
+        return found, EXIT_OK
     store.versions(arguments.name)  # raises if the model does not exist
-    return cli_output.listing(store, [arguments.name]), EXIT_OK
+    return cli_output.listing(store, [arguments.name], width=terminal_width()), EXIT_OK
 
 
 def _show(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
     model = store.open(arguments.reference)
-    return cli_output.details(model, store.aliases(model.id.name)), EXIT_OK
+    return cli_output.details(model, store.aliases(model.id.name), width=terminal_width()), EXIT_OK
 
 
 def _verify(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
@@ -195,8 +197,8 @@ def _verify(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, i
         found |= {name: (error,) for name, error in store.unusable().items()}
     failed = [error for errors in found.values() for error in errors]
     if failed and all(isinstance(error, UnreadableFile) for error in failed):
-        return cli_output.verification(found), EXIT_INPUT_OUTPUT
-    return cli_output.verification(found), EXIT_CORRUPT if failed else EXIT_OK
+        return cli_output.verification(found, root=store.root), EXIT_INPUT_OUTPUT
+    return cli_output.verification(found, root=store.root), EXIT_CORRUPT if failed else EXIT_OK
 
 
 def _verify_model(store: ModelStore, name: str) -> dict[str, Sequence[CorruptVersion]]:

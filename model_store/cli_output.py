@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
+from pathlib import Path
 from typing import Any
 
+from model_store import text_layout
 from model_store.adding import Addition, AliasMove
 from model_store.aliases import LATEST, AliasTable
 from model_store.errors import CorruptVersion, ModelNotFound, StoreError
 from model_store.garbage import CollectionReport
 from model_store.history import HistoryEntry, Record
-from model_store.manifest import Manifest
+from model_store.manifest import UNSTATED_PREPROCESSING, Manifest
 from model_store.store import ModelStore
+from model_store.store_messages import empty_store
 from model_store.verification import PublishedModel
 from model_store.version_id import VersionId
 
@@ -32,7 +35,11 @@ class Answer:
 
 
 def listing(
-    store: ModelStore, names: Sequence[str], *, unusable: Mapping[str, CorruptVersion] | None = None
+    store: ModelStore,
+    names: Sequence[str],
+    *,
+    unusable: Mapping[str, CorruptVersion] | None = None,
+    width: int | None = None,
 ) -> Answer:
     """Every version of these models, from manifests alone; unreadable ones are listed as such.
 
@@ -40,6 +47,7 @@ def listing(
         store: The store of the models.
         names: Names of the models.
         unusable: Entries with the name of a model that are no models, and the reasons.
+        width: Characters in a line; None: any number. Where the table is wider, times are in minutes.
     """
     rows: list[Document] = []
     problems: list[Document] = []
@@ -52,20 +60,25 @@ def listing(
             problems.append(problem(name, error))
     problems += [problem(name, error) for name, error in (unusable or {}).items()]
     columns = ("version", "aliases", "kind", "image", "latent", "created", "bytes")
-    table = _table(columns, [[_cell(row[column]) for column in columns] for row in rows])
-    text = table if rows else f"No model is published in {store.root}."
+    cells = [[_cell(row[column]) for column in columns] for row in rows]
+    text = text_layout.table(columns, cells) if rows else empty_store(store.root)
+    if rows and width is not None and max(map(len, text.splitlines())) > width:
+        at = columns.index("created")
+        text = text_layout.table(
+            columns, [[*row[:at], _to_the_minute(row[at]), *row[at + 1 :]] for row in cells]
+        )
     told = [f"CORRUPT {entry['of']}: {entry['message']}" for entry in problems]
     return Answer(
         {"store": str(store.root), "versions": rows, "problems": problems}, "\n".join([text, *told])
     )
 
 
-def details(model: PublishedModel, aliases: Mapping[str, int]) -> Answer:
-    """Description, figures and origin of one verified version."""
+def details(model: PublishedModel, aliases: Mapping[str, int], *, width: int | None = None) -> Answer:
+    """Description, figures and origin of one verified version, in lines of `width` characters or any."""
     manifest = model.manifest
     pointing = [alias for alias, target in aliases.items() if target == model.id.version]
     likelihood = manifest.likelihood.model_dump()
-    facts = [
+    origin = [
         ("version", str(model.id)),
         ("aliases", ", ".join(pointing) or "none"),
         ("description", manifest.description),
@@ -83,24 +96,29 @@ def details(model: PublishedModel, aliases: Mapping[str, int]) -> Answer:
         ("licence", manifest.licence),
     ]
     metrics = manifest.metrics + (manifest.fitted_prior.metrics if manifest.fitted_prior else ())
-    figures = _table(
+    figures = text_layout.table(
         ("metric", "value", "unit", "protocol"),
         [[m.name, f"{m.value:.6g}", m.unit, m.protocol] for m in metrics],
+        width=width,
     )
-    files = _table(
+    files = text_layout.table(
         ("file", "bytes", "sha256"),
         [[name, str(entry.size_bytes), entry.sha256] for name, entry in sorted(manifest.files.items())],
     )
-    width = max(len(name) for name, _ in facts)
-    lines = [f"{name:<{width}}  {value}" for name, value in facts]
-    text = "\n".join([*lines, "", figures, "", files, "", "Verified: every byte equals the published one."])
+    parts = [
+        text_layout.facts(origin, width=width),
+        figures,
+        files,
+        "Verified: every byte equals the published one.",
+    ]
+    text = "\n\n".join(parts)
     return Answer(
         {"version": str(model.id), "aliases": pointing, "manifest": manifest.model_dump(mode="json")}, text
     )
 
 
-def verification(found: Mapping[str, Sequence[StoreError]]) -> Answer:
-    """Every failure of the checked versions and models."""
+def verification(found: Mapping[str, Sequence[StoreError]], *, root: Path) -> Answer:
+    """Every failure of the checked versions and models of the store below `root`."""
     lines: list[str] = []
     results: list[Document] = []
     for of, errors in found.items():
@@ -108,7 +126,7 @@ def verification(found: Mapping[str, Sequence[StoreError]]) -> Answer:
         lines += [f"         {type(error).__name__}: {error}" for error in errors]
         results.append({"of": of, "ok": not errors, "problems": [problem(of, error) for error in errors]})
     failed = sum(1 for errors in found.values() if errors)
-    lines.append(f"{len(found)} checked, {failed} corrupt." if found else "Nothing is published here.")
+    lines.append(f"{len(found)} checked, {failed} corrupt." if found else empty_store(root))
     return Answer({"checked": len(found), "corrupt": failed, "results": results}, "\n".join(lines))
 
 
@@ -181,7 +199,7 @@ def history(
     events = [*_unrecorded(store, name, [n for n in numbers if n not in arrived]), *events]
     columns = ("time", "event", "version", "alias", "before", "source")
     rows = [[("" if event[column] is None else str(event[column])) for column in columns] for event in events]
-    lines = [_table(columns, rows)]
+    lines = [text_layout.table(columns, rows)]
     if any(not event["recorded"] for event in events):
         lines.append("created: the time in the manifest; this store has no record of the publication.")
     if record.unreadable:
@@ -276,7 +294,8 @@ def _row(store: ModelStore, identity: VersionId, aliases: list[str], problems: l
 
 def _preprocessing(manifest: Manifest) -> str:
     how = manifest.image.preprocessing
-    return f"{how.fit}, ground {how.ground}, {how.levels or 'no'} levels"
+    fit = "fit not stated, so a server uses contain" if how == UNSTATED_PREPROCESSING else how.fit
+    return f"{fit}, ground {how.ground}, {how.levels or 'no'} levels"
 
 
 def _priors(manifest: Manifest) -> str:
@@ -293,6 +312,11 @@ def _shape(manifest: Manifest) -> str:
     return "x".join(map(str, manifest.image.shape))
 
 
+def _to_the_minute(time: str) -> str:
+    """`2026-11-28T14:53:36+00:00` as `2026-11-28 14:53`; all are in UTC."""
+    return time[:16].replace("T", " ")
+
+
 def _cell(value: object) -> str:
     if value is None:
         return "?"
@@ -300,13 +324,3 @@ def _cell(value: object) -> str:
         separator = "x" if all(isinstance(item, int) for item in value) else ", "
         return separator.join(map(str, value)) or "-"
     return str(value)
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns under their names, each as wide as its widest cell, without truncation."""
-    lines = [[column.upper() for column in columns], *rows]
-    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )

@@ -94,6 +94,8 @@ class Treatment(NamedTuple):
     """Whether v became 1 - v."""
     looks_inverted: bool
     """Whether its ground is now on the other side than that of the preprocessing."""
+    decoded: tuple[int, int] | None = None
+    """(width, height) of the pixels that were decoded, if not all of the file's were."""
 
 
 class Prepared(NamedTuple):

@@ -13,6 +13,7 @@ from model_store.directory import version_numbers
 from model_store.echo import did_you_mean, echo
 from model_store.errors import CorruptAliases, InvalidReference, ModelNotFound, quoted
 from model_store.integrity import OpenDirectory
+from model_store.location import BUNDLED, STORE_VARIABLE
 from model_store.reference import is_alias_name
 from model_store.version_id import VersionId
 
@@ -38,10 +39,20 @@ def check_movable(alias: str) -> None:
 
 def unknown_model(name: str, *, root: Path, names: Sequence[str]) -> ModelNotFound:
     """No such model in the store below `root`, which has `names`."""
+    if not names:
+        return ModelNotFound(f"{echo(name)}: no such model. {empty_store(root)}")
     hint = " ".join(filter(None, (did_you_mean(name, names), f"Existing models: {listed(names)}.")))
     return ModelNotFound(
         f"{echo(name)}: no such model in {root}. {hint} Publish a model with 'vae-train export', or "
         "point --store or VAE_MODEL_STORE to the right store."
+    )
+
+
+def empty_store(root: Path) -> str:
+    """Nothing is published below `root`, and what to do."""
+    return (
+        f"No model is published in {root}. Publish one with 'vae-train export', fill the store with the "
+        f"bundled models ('vae-store add {BUNDLED}'), or point --store or {STORE_VARIABLE} to another."
     )
 
 

@@ -23,6 +23,7 @@ from model_store.echo import did_you_mean, echo
 from model_store.help_format import Help
 from model_store.release import add_version_flag
 from model_store.standard_streams import OutputError, run_command
+from model_store.text_layout import terminal_width
 from service.commands.flags import add_server_commands
 from service.process.worker import WorkerPlace
 from service.security.api_keys import Scope, new_key
@@ -281,9 +282,15 @@ def _openapi(settings: Settings) -> int:
 
 def _limits(settings: Settings) -> int:
     """Print the table of docs/reference/limits.md and of GET /limits for these settings."""
-    from service.api.operators.limits_table import limit_table, table_markdown  # noqa: PLC0415
+    from service.api.operators.limits_table import (  # noqa: PLC0415
+        limit_table,
+        table_markdown,
+        table_text,
+    )
 
-    print(table_markdown(limit_table(settings)), end="", flush=True)
+    table, width = limit_table(settings), terminal_width()
+    text = table_markdown(table) if width is None else table_text(table, width=width)
+    print(text, end="", flush=True)
     return 0
 
 

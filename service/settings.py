@@ -136,9 +136,9 @@ class Settings(BaseSettings):
     compression takes time."""
 
     max_picture_pixels: Annotated[int, Field(ge=1024, le=1 << 26), Unit("pixels")] = 4_194_304
-    """Maximum number of pixels of a picture in a request: PNG, JPEG or WebP. Each worker decodes as many at
-    the same time, and no more, and needs up to 60 bytes of memory for each: 250 MB by default. A phone's
-    photograph of 12 megapixels needs 12,582,912."""
+    """Maximum number of pixels of a PNG or WebP in a request; a JPEG may have four times as many. The server
+    decodes such a JPEG at half its width and height. Each worker decodes at most this number of pixels at the
+    same time, and needs up to 60 bytes of memory for each: 250 MB by default."""
 
     compression: Annotated[bool, Unit("true | false")] = True
     """Compress JSON and text with gzip for clients that accept it. Switch it off if a proxy compresses, or if

@@ -62,6 +62,7 @@ class Endpoint(Generic[Q, A]):
             app_state.limits,
             company=operation.company,
             is_optional=operation.is_array_optional,
+            in_query=operation.query.model_fields,
         )
         self._none_in_body = self._reader.none_in_body
 
@@ -150,7 +151,9 @@ class Endpoint(Generic[Q, A]):
         if body.is_blank:
             return self._none_in_body
         with trace.phase("parse"):
-            return read_parameters(body, self._operation.body, self._limits)
+            return read_parameters(
+                body, self._operation.body, self._limits, in_query=self._operation.query.model_fields
+            )
 
     async def _parse(self, body: Body, model: LoadedModel, query: Q, engine_call: EngineCall) -> Read:
         """The content of a body. A short body is read here, others in a thread."""

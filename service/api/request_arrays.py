@@ -111,9 +111,11 @@ def is_of_numbers(body: Body) -> bool:
     return body.kind in _NUMBERS
 
 
-def read_parameters(body: Body, parameters: type[Parameters], limits: Limits) -> Parameters:
-    """The parameters of a JSON body without arrays."""
-    return read_object(parse_json_object(body.data, max_values=0), parameters, limits)
+def read_parameters(
+    body: Body, parameters: type[Parameters], limits: Limits, *, in_query: Collection[str] = ()
+) -> Parameters:
+    """The parameters of a JSON body without arrays; `in_query` as of `BodyReader`."""
+    return read_object(parse_json_object(body.data, max_values=0), parameters, limits, in_query=in_query)
 
 
 class BodyReader:
@@ -127,6 +129,7 @@ class BodyReader:
         *,
         company: Sequence[ArrayIn] = (),
         is_optional: bool = False,
+        in_query: Collection[str] = (),
     ) -> None:
         """Reads bodies of one of `arrays`, each of `company`, and in JSON `parameters` too.
 
@@ -136,6 +139,7 @@ class BodyReader:
             limits: Bounds from the settings.
             company: Arrays that a body must contain as well, all of them.
             is_optional: Whether a body may be blank, or contain none of the arrays.
+            in_query: Parameters that only the query may contain, for messages.
         """
         self._arrays = tuple(arrays)
         self._company = tuple(company)
@@ -143,6 +147,7 @@ class BodyReader:
         self._parameters = parameters
         self._limits = limits
         self._is_optional = is_optional
+        self._in_query = in_query
         #: The meaning of a body without parameters.
         self.none_in_body = read_object({}, parameters, limits)
 
@@ -188,7 +193,9 @@ class BodyReader:
             query: Parameters for reading pictures, if there are any.
             check: Raises if the result is no longer wanted; called before each picture.
         """
-        parameters = read_fields(contents.fields, self._parameters, self._limits, also=self._by_name)
+        parameters = read_fields(
+            contents.fields, self._parameters, self._limits, also=self._by_name, in_query=self._in_query
+        )
         there = [*contents.arrays, *([IMAGES.name] if contents.pictures else [])]
         chosen = self._chosen(there)
         arrays: dict[str, Floats] = {}
@@ -214,6 +221,7 @@ class BodyReader:
             preprocessing=model.manifest.image.preprocessing,
             reading=Reading.of(query.resize, query.fit, query.invert),
             is_one=contents.is_one_picture,
+            file_names=contents.file_names,
             check=check,
         )
 
@@ -231,7 +239,9 @@ class BodyReader:
             if rows is not None:
                 return {array.name: rows}, self.none_in_body
         values = parse_json_object(body.data, max_values=self._most_numbers(model))
-        parameters = read_object(values, self._parameters, self._limits, also=self._by_name)
+        parameters = read_object(
+            values, self._parameters, self._limits, also=self._by_name, in_query=self._in_query
+        )
         return {
             array.name: self._rows_of(array, values[array.name], model) for array in self._chosen(values)
         }, parameters

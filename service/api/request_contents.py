@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Final
 
-from service.codecs.picture_reader import kind_of, other_kind, stated_pixels
+from service.codecs.picture_reader import a_file_of, kind_of, other_kind, stated_pixels
 from service.codecs.zip_reader import read_zip
-from service.http.form_data import read_form
+from service.http.form_data import Part, read_form
 from service.http.parameters import Limits
 from service.http.problems import Item, ProblemError
 from service.http.request_body import Body, BodyKind
@@ -39,6 +39,8 @@ class Contents:
     fields: tuple[tuple[str, str], ...] = ()
     """Name and text of each field of a form."""
 
+    file_names: tuple[str, ...] = ()
+    """Of the pictures in a form or an archive, for messages; an empty one is unknown."""
     is_one_picture: bool = False
     """Whether the body is the picture itself."""
 
@@ -76,38 +78,40 @@ def contents_of(body: Body, names: Collection[str], limits: Limits) -> Contents:
     most = limits.max_images + _SPARE_PARTS
     if body.kind is BodyKind.FORM:
         parts = read_form(body.data, body.boundary, max_parts=most)
-        return _sorted(
-            ((part.name, part.data, part.is_file) for part in parts if not part.is_unfilled), names
-        )
+        return _sorted((part for part in parts if not part.is_unfilled), names)
     files = read_zip(body.data, max_files=most, max_bytes=limits.max_body_bytes)
-    return _sorted(((PurePosixPath(name).stem, data, True) for name, data in files), names)
+    paths = ((PurePosixPath(name), data) for name, data in files)
+    return _sorted((Part(path.stem, True, data, path.name) for path, data in paths), names)
 
 
-def _sorted(entries: Iterable[tuple[str, bytes, bool]], names: Collection[str]) -> Contents:
+def _sorted(parts: Iterable[Part], names: Collection[str]) -> Contents:
     pictures: list[bytes] = []
+    file_names: list[str] = []
     arrays: dict[str, bytes] = {}
     fields: list[tuple[str, str]] = []
-    for position, (name, data, is_file) in enumerate(entries, start=1):
+    for position, part in enumerate(parts, start=1):
+        name, data = part.name, part.data
         if data.startswith(_NPY):
             array = name if name in names else next(iter(names))
             if array in arrays:
                 raise _refused(f"body: {array}", "one array", "several", f"Send {array} once.")
             arrays[array] = data
-        elif is_file or kind_of(data) is not None:
+        elif part.is_file or kind_of(data) is not None:
             if data.startswith(_ZIP):
                 remedy = "Send the archive as the body: --data-binary @pictures.zip."
                 raise _refused(f"body: file {position}", "a picture or an npy file", "a zip archive", remedy)
             pictures.append(data)
+            file_names.append(part.file_name)
         else:
             fields.append((name, _text(data, position)))
-    return Contents(tuple(pictures), arrays, tuple(fields))
+    return Contents(tuple(pictures), arrays, tuple(fields), tuple(file_names))
 
 
 def _text(data: bytes, position: int) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        got = f"a {other}" if (other := other_kind(data)) else f"{len(data)} bytes of something else"
+        got = a_file_of(other) if (other := other_kind(data)) else f"{len(data)} bytes of something else"
         raise _refused(
             f"body: part {position}",
             "a PNG, JPEG or WebP, an npy file, or text in UTF-8",

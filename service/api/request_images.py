@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.drawing import NoFigure
+from model_store.echo import echo
 from model_store.manifest import UNSTATED_PREPROCESSING, Preprocessing
 from model_store.pictures import (
     Fit,
@@ -27,6 +28,7 @@ from model_store.pictures import (
     upright_size,
 )
 from service.codecs.errors import CodecError, Defect, InvalidValue, PictureTooLarge
+from service.codecs.jpeg_segments import PIXELS_IN_ONE
 from service.codecs.picture_reader import still_picture
 from service.codecs.shapes import image_axes
 from service.http.parameters import Limits
@@ -69,6 +71,7 @@ def read_pictures(
     reading: Reading,
     is_one: bool,
     name: str = "images",
+    file_names: Sequence[str] = (),
     check: Callable[[], None],
 ) -> tuple[NDArray[np.float32], tuple[Treatment, ...]]:
     """One image for each picture.
@@ -82,6 +85,7 @@ def read_pictures(
         reading: The choices of the client.
         is_one: The body is the picture itself: errors do not name its place.
         name: Of the array, for messages.
+        file_names: Of the pictures, for messages, or none.
         check: Called before each picture; it raises if the result is no longer wanted.
 
     Returns:
@@ -106,7 +110,8 @@ def read_pictures(
                 reading=reading,
             )
         except CodecError as error:
-            raise error if is_one else at_image(error, index, name) from None
+            file_name = file_names[index] if file_names else ""
+            raise error if is_one else at_image(error, index, name, file_name) from None
         images[index] = done.image
         treatments.append(done.treatment)
     return images, tuple(treatments)
@@ -151,7 +156,8 @@ def read_picture(
     Args:
         data: The whole file.
         shape: (C, H, W) of the result, C 1 or 3.
-        max_pixels: Maximum number of pixels of the file, checked before it is decoded.
+        max_pixels: Maximum number of pixels to decode, checked before. A JPEG of up to four times as many
+            is decoded at half its width and height.
         preprocessing: The preprocessing in the model's manifest.
         reading: The choices of the client.
 
@@ -172,7 +178,9 @@ def read_picture(
             "a picture, which has 1 or 3",
             "Send the image as application/x-npy or JSON.",
         )
-    still = still_picture(data, max_pixels=max_pixels)
+    # A picture is never halved to less than the model's image, nor if it has just that size.
+    may_be_halved = PIXELS_IN_ONE * height * width <= max_pixels
+    still = still_picture(data, max_pixels=max_pixels, may_be_halved=may_be_halved)
     orientation = exif_orientation(still.exif) if still.exif else _UPRIGHT
     upright = upright_size(still.width, still.height, orientation)
     if not reading.resize and reading.fit is None and upright != (width, height):
@@ -186,15 +194,21 @@ def read_picture(
     picture = Picture(read.samples, read.most, orientation, read.transparent)
     fit = reading.fit or usual_fit(preprocessing)
     try:
-        return prepared_image(picture, shape, preprocessing, fit=fit, invert=reading.invert)
+        done = prepared_image(picture, shape, preprocessing, fit=fit, invert=reading.invert)
     except NoFigure:
-        lighter = "lighter" if preprocessing.ground == "black" else "darker"
-        raise InvalidValue(
-            "body",
-            f"a figure {lighter} than its ground, for fit=mnist",
-            "none",
-            "Send invert=auto if the picture is the other way round, or another fit.",
-        ) from None
+        raise _no_figure(preprocessing, reading) from None
+    if done.treatment.size == upright:
+        return done
+    return Prepared(done.image, done.treatment._replace(size=upright, decoded=done.treatment.size))
+
+
+def _no_figure(how: Preprocessing, reading: Reading) -> InvalidValue:
+    lighter = "lighter" if how.ground == "black" else "darker"
+    remedy = "Is it empty? Draw a figure, or choose another fit."
+    if reading.invert is not None:
+        state = "dark on light" if how.ground == "black" else "light on dark"
+        remedy = f"Send invert=auto if the picture is {state}. {remedy}"
+    return InvalidValue("body", f"a figure {lighter} than its ground, for fit=mnist", "none", remedy)
 
 
 def usual_fit(how: Preprocessing) -> Fit | None:
@@ -202,12 +216,13 @@ def usual_fit(how: Preprocessing) -> Fit | None:
     return "contain" if how == UNSTATED_PREPROCESSING else None
 
 
-def at_image(error: CodecError, index: int, name: str) -> CodecError:
+def at_image(error: CodecError, index: int, name: str, file_name: str = "") -> CodecError:
     """The error of one of several pictures, which names it."""
+    of_file = f" in the file {echo(file_name)}" if file_name else ""
     defects = [
-        Defect(
-            f"{name}[{index}]" if each.where == "body" else each.where, each.expected, each.got, each.remedy
-        )
+        Defect(f"{name}[{index}]", each.expected, each.got + of_file, each.remedy)
+        if each.where == "body"
+        else each
         for each in error.defects
     ]
     first, *others = defects
@@ -245,6 +260,7 @@ def _described(treatments: Sequence[Treatment]) -> Iterator[str]:
         width, height = each.size
         facts = [
             f"{width}x{height}",
+            *([f"decoded={each.decoded[0]}x{each.decoded[1]}"] if each.decoded else []),
             f"fit={each.fit or 'none'}",
             f"resampling={'antialias' if each.fit else 'none'}",
             f"inverted={'yes' if each.is_inverted else 'no'}",

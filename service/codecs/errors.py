@@ -6,7 +6,7 @@
     └── PictureTooLarge   more pixels than are read or drawn
 
 Knows no status codes. A message contains numbers, shapes, types and places, cut to a bounded length, and
-never a client's text.
+never a client's text; the API adds the short name of a file.
 """
 
 from __future__ import annotations

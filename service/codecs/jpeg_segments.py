@@ -18,6 +18,10 @@ from service.codecs.minimal_picture import MinimalPicture
 from service.codecs.picture_bounds import scaled_down
 
 BEGINNING: Final = b"\xff\xd8\xff"
+#: Pixels of a file for each one that is decoded, if it is decoded at half its width and height. The decoder
+#: averages them in the frequency domain; the others are never in memory, and their coefficients only of a
+#: progressive file.
+PIXELS_IN_ONE: Final = 4
 #: Encoders write about ten scans, and at most 24 for four components.
 MAX_SCANS: Final = 64
 _MAX_SEGMENTS: Final = 1_000
@@ -37,12 +41,13 @@ _COMPONENTS: Final = (1, 3, 4)
 _REMEDY: Final = "Save the image again as JPEG or PNG."
 
 
-def minimal_jpeg(data: bytes, *, max_pixels: int) -> MinimalPicture:
+def minimal_jpeg(data: bytes, *, max_pixels: int, may_be_halved: bool = False) -> MinimalPicture:
     """The size, and the file reduced to the segments for its pixels.
 
     Args:
         data: The whole file. Anything after its end, such as the film of a phone's picture, is left out.
-        max_pixels: Maximum number of pixels, width times height.
+        max_pixels: Maximum number of pixels to decode.
+        may_be_halved: Whether the file may have `PIXELS_IN_ONE` times as many.
 
     Raises:
         MalformedBody: Not a JPEG, cut short, or of a kind that no browser shows.
@@ -66,7 +71,7 @@ def minimal_jpeg(data: bytes, *, max_pixels: int) -> MinimalPicture:
         if marker in _FRAMES or marker in _RARE_FRAMES:
             if size is not None:
                 raise MalformedBody("body", "one JPEG frame", "several", _REMEDY)
-            size = _size(marker, body, max_pixels)
+            size = _size(marker, body, max_pixels * (PIXELS_IN_ONE if may_be_halved else 1))
         elif marker == _SOS:
             scans += 1
             if size is None or scans > MAX_SCANS:

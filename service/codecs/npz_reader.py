@@ -45,7 +45,7 @@ def _refuse_entries(entries: list[zipfile.ZipInfo], names: Collection[str], max_
                 f"body: array {at} of the file",
                 "one of " + ", ".join(names),
                 f"another name, {describe(entry.filename)}",
-                "Correct or leave it out.",
+                f"Give it a name when you write the file: numpy.savez(path, {next(iter(names))}=array).",
             )
         refuse_other_packing(entry)
         if name in found:

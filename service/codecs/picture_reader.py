@@ -42,6 +42,19 @@ _OTHERS: Final = (
     (b"\0\0\0\x0cJXL ", 0, "JPEG XL"),
     (b"\xff\x0a", 0, "JPEG XL"),
 )
+#: Media types of these formats.
+_OTHER_TYPES: Final = {
+    "image/heic": "HEIC",
+    "image/heif": "HEIC",
+    "image/avif": "AVIF",
+    "image/gif": "GIF",
+    "image/tiff": "TIFF",
+    "image/bmp": "BMP",
+    "image/svg+xml": "SVG",
+    "image/jxl": "JPEG XL",
+    "application/pdf": "PDF",
+}
+_WITH_AN: Final = ("AVIF", "SVG")
 _HOW_TO_CONVERT: Final = {
     "HEIC": "; an iPhone saves JPEG with Settings > Camera > Formats > Most Compatible",
     "GIF": ", one frame of it",
@@ -67,7 +80,7 @@ class StillPicture:
 
     kind: Kind
     width: int
-    """In the orientation of the file, in pixels."""
+    """In the orientation of the file, in pixels; the samples of a large JPEG are half as wide and high."""
     height: int
     exif: bytes
     """Unread; empty if there is none."""
@@ -89,6 +102,21 @@ def other_kind(data: bytes) -> str | None:
     return next((name for start, at, name in _OTHERS if data[at : at + len(start)] == start), None)
 
 
+def kind_of_type(media_type: str) -> str | None:
+    """The name of a picture format that is not read, by its media type, for messages."""
+    return _OTHER_TYPES.get(media_type)
+
+
+def a_file_of(kind: str) -> str:
+    """Such as `a HEIC file`, for messages."""
+    return f"{'an' if kind in _WITH_AN else 'a'} {kind} file"
+
+
+def how_to_convert(kind: str) -> str:
+    """The remedy for a picture of a format that is not read."""
+    return f"Convert it to JPEG or PNG{_HOW_TO_CONVERT.get(kind, '')}."
+
+
 def stated_pixels(data: bytes) -> int:
     """Number of pixels by the header alone, unchecked; 0 without a readable one."""
     match kind_of(data):
@@ -103,12 +131,13 @@ def stated_pixels(data: bytes) -> int:
     return size[0] * size[1]
 
 
-def still_picture(data: bytes, *, max_pixels: int) -> StillPicture:
+def still_picture(data: bytes, *, max_pixels: int, may_be_halved: bool = False) -> StillPicture:
     """The picture in a file, after its header and its structure were checked.
 
     Args:
         data: The whole file.
-        max_pixels: Maximum number of pixels, width times height.
+        max_pixels: Maximum number of pixels to decode.
+        may_be_halved: Whether a JPEG of up to four times as many is decoded at half its width and height.
 
     Raises:
         MalformedBody: None of the three formats, or a broken file.
@@ -116,10 +145,15 @@ def still_picture(data: bytes, *, max_pixels: int) -> StillPicture:
         InvalidValue: An animation.
     """
     match kind_of(data):
-        case "JPEG" | "WebP" as kind:
-            minimal = (minimal_jpeg if kind == "JPEG" else minimal_webp)(data, max_pixels=max_pixels)
-            read = partial(_eight_bits, minimal.file, kind)
-            return StillPicture(kind, minimal.width, minimal.height, minimal.exif, read)
+        case "JPEG":
+            jpeg = minimal_jpeg(data, max_pixels=max_pixels, may_be_halved=may_be_halved)
+            is_to_be_halved = jpeg.width * jpeg.height > max_pixels
+            read = partial(_eight_bits, jpeg.file, "JPEG", is_to_be_halved=is_to_be_halved)
+            return StillPicture("JPEG", jpeg.width, jpeg.height, jpeg.exif, read)
+        case "WebP":
+            webp = minimal_webp(data, max_pixels=max_pixels)
+            read = partial(_eight_bits, webp.file, "WebP")
+            return StillPicture("WebP", webp.width, webp.height, webp.exif, read)
         case "PNG":
             png = minimal_png(data, max_pixels=max_pixels)
             header = png.header
@@ -128,8 +162,8 @@ def still_picture(data: bytes, *, max_pixels: int) -> StillPicture:
     raise MalformedBody(
         "body",
         "a PNG, JPEG or WebP",
-        f"a {other} file" if other else f"{len(data)} bytes with another beginning",
-        f"Convert it to JPEG or PNG{_HOW_TO_CONVERT.get(other or '', '')}.",
+        a_file_of(other) if other else f"{len(data)} bytes with another beginning",
+        how_to_convert(other or ""),
     )
 
 
@@ -160,9 +194,9 @@ def _sixteen_bits(png: MinimalPng) -> NDArray[np.integer[Any]]:
     return samples
 
 
-def _eight_bits(file: bytes, kind: Kind) -> Samples:
+def _eight_bits(file: bytes, kind: Kind, *, is_to_be_halved: bool = False) -> Samples:
     """The samples of a JPEG or WebP: grey, RGB, CMYK, or RGB with alpha."""
-    picture = _opened(file, kind)
+    picture = _opened(file, kind, is_to_be_halved=is_to_be_halved)
     if picture.mode not in ("L", "RGB", "RGBA"):
         picture = picture.convert("RGB")
     return Samples(_pixels(picture), 255, None)
@@ -173,10 +207,13 @@ def _pixels(picture: Image.Image) -> NDArray[np.uint8]:
     return pixels[:, :, np.newaxis] if pixels.ndim == 2 else pixels
 
 
-def _opened(still: bytes, kind: Kind) -> Image.Image:
+def _opened(still: bytes, kind: Kind, *, is_to_be_halved: bool = False) -> Image.Image:
     """Decode an image whose size is harmless; every exception of Pillow becomes one error."""
     try:
         picture = Image.open(io.BytesIO(still), formats=[kind.upper()])
+        if is_to_be_halved:
+            # Rounded down, because a draft is never smaller than this; its own sides are rounded up.
+            picture.draft(None, (max(1, picture.width // 2), max(1, picture.height // 2)))
         picture.load()
     except Exception as error:
         # OSError, ValueError, SyntaxError, UnidentifiedImageError, DecompressionBombError, struct.error,

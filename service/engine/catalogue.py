@@ -52,6 +52,8 @@ class Catalogue:
     ignored: Mapping[str, str] = field(default_factory=dict)
     """Reason by name of each entry that may belong to someone else."""
     refused: Mapping[VersionId, Refusal] = field(default_factory=dict)
+    store_exists: bool = True
+    """Whether the directory of the store was there."""
 
     def has_name(self, name: str) -> bool:
         """Whether the store has a model of this name, also one that cannot be served."""
@@ -99,6 +101,26 @@ class Catalogue:
                 False,
                 f"The default model '{default}' cannot be looked up: {unreadable[0].reason}",
                 "Repair what the reason names, or point to another store (VAE_MODEL_STORE).",
+            )
+        return self._missing(default)
+
+    def _missing(self, default: str) -> Readiness:
+        """The default model is not in the store."""
+        if not self.store_exists:
+            return Readiness(
+                False,
+                "The model store does not exist.",
+                "Correct its path (VAE_MODEL_STORE, --store), fill it with the bundled models (vae-store add "
+                "bundled), or publish into it (vae-train export).",
+            )
+        names = {parse_reference(text).name for text in (*self.by_reference, *self.failed_references)}
+        names |= {*self.ignored, *(failure.model for failure in self.failures)}
+        if not names:
+            return Readiness(
+                False,
+                "The model store is empty.",
+                "Fill it with the bundled models (vae-store add bundled), publish into it (vae-train "
+                "export), or point to another store (VAE_MODEL_STORE, --store).",
             )
         return Readiness(
             False,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 from model_store import ModelStore, StoreError, VersionId
@@ -92,6 +93,7 @@ class StoreReader:
             failures=tuple(failures),
             ignored=MappingProxyType(listing.ignored),
             refused=MappingProxyType(refusals),
+            store_exists=_exists(self._store.root),
         )
 
     def snapshot(self, catalogue: Catalogue) -> StoreSnapshot:
@@ -146,6 +148,16 @@ class StoreReader:
     def _files_of(self, version: VersionId) -> StoreSnapshot:
         root = self._store.root
         return take_snapshot(root / version.name / str(version.version), root=root, depth=1)
+
+
+def _exists(directory: Path) -> bool:
+    try:
+        directory.stat()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # reading it has failed with the reason
+    return True
 
 
 def _keep(

@@ -35,6 +35,8 @@ class Part:
     is_file: bool
     """Whether it has a file name."""
     data: bytes
+    file_name: str = ""
+    """As the client states it, for messages."""
 
     @property
     def is_unfilled(self) -> bool:
@@ -76,32 +78,34 @@ def read_form(data: bytes | bytearray, boundary: str, *, max_parts: int) -> list
         head_end = data.find(_LINE_END * 2, begin.end() - 2, begin.end() + MAX_PART_HEAD_BYTES)
         if head_end < 0:
             raise _malformed(number, f"a head of at most {MAX_PART_HEAD_BYTES} bytes", "a longer one")
-        name, is_file = _read_head(bytes(data[begin.end() : head_end]), number)
+        name, file_name = _read_head(bytes(data[begin.end() : head_end]), number)
         start = head_end + 4
         end = data.find(_LINE_END + delimiter, start)
         if end < 0:
             raise _malformed(number, "a delimiter after it", "none: the body is cut short")
-        parts.append(Part(name, is_file, bytes(data[start:end])))
+        parts.append(Part(name, file_name is not None, bytes(data[start:end]), file_name or ""))
         position = end + 2 + len(delimiter)
     return parts
 
 
-def _read_head(head: bytes, number: int) -> tuple[str, bool]:
-    """The field's name, and whether there is a file name."""
+def _read_head(head: bytes, number: int) -> tuple[str, str | None]:
+    """The field's name, and that of a file if there is one; it is empty where only `filename*` states it."""
     name: str | None = None
-    is_file = False
+    file_name: str | None = None
     for line in head.split(_LINE_END):
         header, _, value = line.decode("utf-8", "replace").partition(":")
         match header.strip().lower():
             case "content-disposition":
                 for element in elements(value, most=1):
                     name = element.parameters.get("name")
-                    is_file = "filename" in element.parameters or "filename*" in element.parameters
+                    file_name = element.parameters.get("filename")
+                    if file_name is None and "filename*" in element.parameters:
+                        file_name = ""
             case "content-transfer-encoding" if value.strip().lower() not in _AS_IT_IS:
                 raise _malformed(number, "the bytes of a file", "a Content-Transfer-Encoding")
     if name is None:
         raise _malformed(number, "Content-Disposition: form-data with a name", "another head")
-    return name, is_file
+    return name, file_name
 
 
 def _malformed(number: int, expected: str, got: str) -> MalformedBody:

@@ -11,7 +11,7 @@ import functools
 import json
 import re
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
@@ -31,6 +31,9 @@ MAX_QUERY_FIELDS = 64
 _MOST_REMEMBERED_BYTES = 256
 #: Signs that a query omits: `["a", 1]` → `a,1`.
 _NO_JSON = str.maketrans("", "", '[]" ')
+#: The end of a text that is the name of a file.
+_FILE_NAME = re.compile(r"\.(?:png|jpe?g|webp|npy|heic|gif)\Z", re.IGNORECASE)
+_PLAIN_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _INTEGER = re.compile(r"-?[0-9]{1,40}\Z")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,40})(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,6})?\Z")
 
@@ -103,9 +106,21 @@ def _known_query(query: bytes, model: type[Parameters], limits: Limits) -> Param
 
 
 def read_object(
-    values: Mapping[str, object], model: type[S], limits: Limits, *, also: Iterable[str] = ()
+    values: Mapping[str, object],
+    model: type[S],
+    limits: Limits,
+    *,
+    also: Iterable[str] = (),
+    in_query: Collection[str] = (),
 ) -> S:
-    """The parameters in a JSON object; another parser reads the known names in `also`.
+    """The parameters in a JSON object.
+
+    Args:
+        values: The object.
+        model: The parameters.
+        limits: Bounds from the settings.
+        also: Known names that another parser reads.
+        in_query: Names that only the query may have, for messages.
 
     Raises:
         ProblemError: `invalid-value`, naming up to ten defects.
@@ -115,13 +130,18 @@ def read_object(
         return _defaults(model)
     known = (*elsewhere, *model.model_fields)
     unknown = ((at, name) for at, name in enumerate(values, start=1) if name not in known)
-    items = [_unknown(f"body: key {at}", name, known) for at, name in islice(unknown, MAX_ITEMS)]
+    items = [_unknown(f"body: key {at}", name, known, in_query) for at, name in islice(unknown, MAX_ITEMS)]
     own = {name: value for name, value in values.items() if name in model.model_fields}
     return _validated(own, model, limits, code="invalid-value", where="body: ", items=items)
 
 
 def read_fields(
-    pairs: Iterable[tuple[str, str]], model: type[S], limits: Limits, *, also: Iterable[str] = ()
+    pairs: Iterable[tuple[str, str]],
+    model: type[S],
+    limits: Limits,
+    *,
+    also: Collection[str] = (),
+    in_query: Collection[str] = (),
 ) -> S:
     """The parameters in the fields of a form, as a query would state them.
 
@@ -129,13 +149,25 @@ def read_fields(
         pairs: Name and text of each field.
         model: The parameters.
         limits: Bounds from the settings.
-        also: Names that a form may have for something else.
+        also: Names that a form may have for files.
+        in_query: Names that only the query may have, for messages.
 
     Raises:
         ProblemError: `invalid-value`, naming up to ten defects.
     """
-    known = (*also, *model.model_fields)
-    values, items = _from_pairs(pairs, model, where="body", each="body: field", known=known)
+
+    def is_file(name: str, text: str) -> bool:
+        return name in also or (name not in model.model_fields and _FILE_NAME.search(text) is not None)
+
+    values, items = _from_pairs(
+        pairs,
+        model,
+        where="body",
+        each="body: field",
+        known=(*also, *model.model_fields),
+        in_query=in_query,
+        is_file=is_file,
+    )
     if not values and not items:
         return _defaults(model)
     return _validated(values, model, limits, code="invalid-value", where="body: ", items=items[:MAX_ITEMS])
@@ -279,13 +311,17 @@ def _from_pairs(
     where: str,
     each: str,
     known: Iterable[str],
+    in_query: Collection[str] = (),
+    is_file: Callable[[str, str], bool] = lambda name, text: False,  # noqa: ARG005
 ) -> tuple[dict[str, object], list[Item]]:
     """Values by name, and the defects: unknown names, with the nearest of `known`, and repeated ones."""
     values: dict[str, object] = {}
     items: list[Item] = []
     for position, (name, text) in enumerate(pairs, start=1):
-        if name not in model.model_fields:
-            items.append(_unknown(f"{each} {position}", name, known))
+        if is_file(name, text):
+            items.append(_not_a_file(f"{each} {position}", name, text))
+        elif name not in model.model_fields:
+            items.append(_unknown(f"{each} {position}", name, known, in_query))
         elif name in values:
             items.append(Item(f"{where}: {name}", "one value", "more than one", f"Send {name} once."))
         else:
@@ -348,12 +384,24 @@ def _misfit(where: str, name: str, field: FieldInfo, value: object, limits: Limi
     return Item(f"{where}{name}", expectation(field, limits), describe(value), remedy)
 
 
-def _unknown(where: str, name: str, known: Iterable[str]) -> Item:
+def _unknown(where: str, name: str, known: Iterable[str], in_query: Collection[str] = ()) -> Item:
     names = sorted(known)
+    expected = "one of " + ", ".join(names) if names else "none"
+    if name in in_query:
+        return Item(where, expected, echo(name), f"Send it in the query of the address: ?{name}=…")
     hint = did_you_mean(name.lower(), names)
+    return Item(where, expected, echo(name), f"{hint} Correct or leave it out.".strip())
+
+
+def _not_a_file(where: str, name: str, text: str) -> Item:
+    """The field has the name of a file for its text: curl sends the file itself only after an @."""
     return Item(
         where,
-        "one of " + ", ".join(names) if names else "none",
-        echo(name),
-        f"{hint} Correct or leave it out.".strip(),
+        "a file",
+        f"the text {echo(text)}" if text else "an empty text",
+        f"curl sends a file if @ is in front of its name: -F {_field_name(name)}=@digit.png",
     )
+
+
+def _field_name(name: str) -> str:
+    return name if _PLAIN_NAME.fullmatch(name) else "images"

@@ -1,6 +1,7 @@
 """The kind of a body, and its bytes.
 
-Knows headers, the first bytes of a file and `curl`'s habits. Knows nothing of pixels, arrays or models.
+Knows headers, the first bytes of a file and `curl`'s habits. Knows nothing of pixels, arrays or models; the
+codecs know the names of other pictures.
 
 `curl --data` labels everything `application/x-www-form-urlencoded`. The first bytes determine the kind of
 such a body, and of one without a type. An unknown kind is rejected, with a working command.
@@ -18,6 +19,7 @@ from enum import Enum
 from starlette.requests import ClientDisconnect, Request
 
 from model_store.echo import echo
+from service.codecs.picture_reader import a_file_of, how_to_convert, kind_of_type, other_kind
 from service.http.headers import first_header
 from service.http.media_types import elements
 from service.http.problems import Item, ProblemError
@@ -44,6 +46,8 @@ _ASCII_AND_MORE = re.compile(
 _MOST_REMEMBERED_CHARACTERS = 128
 #: `curl -d @file` sends a file without these; every file of those kinds has one of them near its beginning.
 _REMOVED_BY_CURL = b"\0\r\n"
+#: Bytes that are enough to know a format by.
+_LONGEST_BEGINNING = 64
 _FIELDS = re.compile(rb"[A-Za-z][A-Za-z0-9_.%\[\]-]{0,63}=[^\0-\x1f]*\Z")
 
 
@@ -134,6 +138,8 @@ async def read_body(request: Request, *, path: str, kinds: Mapping[BodyKind, str
         # `curl -d image=@digit.png` sends the name of the file.
         like = BodyKind.FORM if b"@" in data or b"%40" in data else None
         raise refuse.because("fields of a form, name=value", like=like)
+    if BodyKind.PNG in kinds and (other := other_kind(bytes(data[:_LONGEST_BEGINNING]))):
+        raise refuse.because_of_picture(other)
     raise refuse.because("a body of no known type")
 
 
@@ -180,7 +186,11 @@ class _Refusal:
         self._path = path
         self.kinds = kinds
 
-    def because(self, got: str, *, like: BodyKind | None = None) -> ProblemError:
+    def because_of_picture(self, other: str) -> ProblemError:
+        """The problem of a picture in a format that is not read."""
+        return self.because(a_file_of(other), like=BodyKind.JPEG, remedy=how_to_convert(other))
+
+    def because(self, got: str, *, like: BodyKind | None = None, remedy: str = "") -> ProblemError:
         """The problem; its detail has the command for a kind like that of the body, if it is accepted."""
         url = f"{base_url(self._request)}{self._path}"
         listed = " or ".join(kind.media_type for kind in self.kinds)
@@ -191,7 +201,7 @@ class _Refusal:
         example = next((i.remedy for i in items if like and i.expected == like.media_type), items[0].remedy)
         return ProblemError(
             "media-type-not-supported",
-            f"Content-Type: expected {listed}, got {got}. "
+            f"Content-Type: expected {listed}, got {got}. {remedy + ' ' if remedy else ''}"
             f"errors[] contains a command for each, such as: {example}",
             items=items,
             headers=self._accept_post,
@@ -236,6 +246,9 @@ def _declared_kind(request: Request, refuse: _Refusal) -> tuple[BodyKind | None,
             if charset not in _UTF_8 and not _ASCII_AND_MORE.fullmatch(charset):
                 raise refuse.because_of_charset(charset)
             return kind, charset
+    other = kind_of_type(media_type) if BodyKind.PNG in refuse.kinds else None
+    if other is not None:
+        raise refuse.because_of_picture(other)
     like = BodyKind.PNG if media_type.startswith("image/") else None
     raise refuse.because(echo(media_type), like=like)
 

@@ -51,12 +51,16 @@ def saved(picture: Image.Image, kind: str, **options: object) -> bytes:
 def kinds() -> dict[str, bytes]:
     noise = np.random.default_rng(1).integers(0, 40, (SIDE, SIDE, 4), dtype=np.uint8)
     coloured = Image.fromarray(noise[:, :, :3])
+    shades = (np.add.outer(np.arange(2 * SIDE), np.arange(2 * SIDE)) % 256).astype(np.uint8)
+    four_times = Image.fromarray(shades).convert("CMYK")
     return {
         "PNG of 16 bits": bomb(interlaced=False),
         "interlaced PNG of 16 bits": bomb(interlaced=True),
         "palette": saved(Image.new("P", (SIDE, SIDE)), "PNG", transparency=0),
         "progressive JPEG": saved(coloured, "JPEG", progressive=True, quality=40),
         "CMYK JPEG": saved(coloured.convert("CMYK"), "JPEG", progressive=True, quality=30),
+        # Its coefficients are all in memory, and a quarter of its pixels.
+        "CMYK JPEG to be halved": saved(four_times, "JPEG", progressive=True, subsampling=0),
         "WebP with alpha": saved(Image.fromarray(noise // 40), "WEBP", quality=40),
         "WebP without losses": saved(Image.new("RGBA", (SIDE, SIDE)), "WEBP", lossless=True),
     }

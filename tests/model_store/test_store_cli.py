@@ -89,9 +89,13 @@ def test_list_survives_whatever_is_corrupt_and_says_so(cli: Cli, store: ModelSto
 
 def test_list_of_an_empty_store_says_that_it_is_empty(cli: Cli, tmp_path: Path) -> None:
     assert cli("--store", str(tmp_path), "list", store=False) == 0
-    assert cli.out == f"No model is published in {tmp_path}.\n"
+    assert cli.out.startswith(f"No model is published in {tmp_path}. ")
+    assert "vae-store add bundled" in cli.out
+    told = cli.out
     assert cli("--store", str(tmp_path), "verify", store=False) == 0
-    assert "Nothing is published" in cli.out
+    assert cli.out == told
+    assert cli("--store", str(tmp_path), "show", "mnist", store=False) == 66
+    assert cli.err == f"vae-store: `mnist`: no such model. {told}"
 
 
 def test_show_prints_facts_figures_and_digests(cli: Cli, store: ModelStore) -> None:
@@ -100,6 +104,7 @@ def test_show_prints_facts_figures_and_digests(cli: Cli, store: ModelStore) -> N
         "tiny@1",
         "stable",
         "1x4x4 in [0, 1]",
+        "fit not stated, so a server uses contain, ground black, no levels",
         "bernoulli",
         "negative_elbo",
         "100.5",

@@ -37,7 +37,7 @@ http {{
     fastcgi_temp_path {home}/fastcgi;
     uwsgi_temp_path {home}/uwsgi;
     scgi_temp_path {home}/scgi;
-    client_body_buffer_size 8m;  # no files: a worker may have a user of its own
+    client_body_buffer_size 10m;  # no files: a worker may have a user of its own
     large_client_header_buffers 4 64k;
     server {{
         listen 127.0.0.1:{port};
@@ -86,10 +86,10 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 _opener = urllib.request.build_opener(_NoRedirect)
 
 
-def fetch(url: str, **headers: str) -> Fetched:
-    """A GET; an underscore in the name of a header stands for a hyphen."""
+def fetch(url: str, data: bytes | None = None, **headers: str) -> Fetched:
+    """A GET, or a POST of `data`; an underscore in the name of a header stands for a hyphen."""
     request = urllib.request.Request(
-        url, headers={name.replace("_", "-"): value for name, value in headers.items()}
+        url, data, headers={name.replace("_", "-"): value for name, value in headers.items()}
     )
     try:
         with _opener.open(request, timeout=PATIENCE_S) as answer:

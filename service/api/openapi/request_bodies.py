@@ -75,8 +75,8 @@ def _picture(limits: Limits) -> str:
     most = limits.max_picture_pixels
     return (
         f"One image, of exactly the model's size unless `resize` or `fit` is set, and of at most {most:,} "
-        "pixels (`max_picture_pixels` of GET /limits). The orientation of EXIF is applied, and the size is "
-        "that of the upright image. An animation is rejected."
+        "pixels (`max_picture_pixels` of GET /limits), or four times as many in a JPEG. The orientation of "
+        "EXIF is applied, and the size is that of the upright image. An animation is rejected."
     )
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import WithJsonSchema
 
+from model_store import text_layout
 from model_store.manifest import MAX_LABEL_CHARACTERS
 from service.api.limit import FixedLimit, Number
 from service.api.native.table import OPERATIONS
@@ -22,6 +23,7 @@ from service.api.operation import Operation
 from service.api.parameters import Drawing
 from service.api.request_images import PICTURES_AT_MOST
 from service.codecs.images import MAX_SIDE_PIXELS
+from service.codecs.jpeg_segments import PIXELS_IN_ONE
 from service.codecs.strict_json import MAX_LEVELS
 from service.engine import LARGEST_SEED, LARGEST_SPAN, LARGEST_TEMPERATURE, LATENT_BOUND
 from service.http.document import Document
@@ -134,7 +136,8 @@ _TABLE: Final[tuple[_Set | FixedLimit, ...]] = (
     ),
     _Set(
         "max_picture_pixels",
-        f"a picture that is sent; all of one request together, {PICTURES_AT_MOST} times as many",
+        f"a picture that is sent; a JPEG, {PIXELS_IN_ONE} times as many; all of one request together, "
+        f"{PICTURES_AT_MOST} times",
         "refused before it is unpacked",
         ("invalid-value",),
     ),
@@ -256,8 +259,22 @@ def limit_table(settings: Settings, operations: Sequence[Operation[Any, Any]] = 
     )
 
 
+def table_text(table: LimitTable, *, width: int) -> str:
+    """The table for a terminal, in lines of `width` characters."""
+    rows = [
+        [
+            f"{row.name}{'' if row.setting is None else ' *'}",
+            f"{_told(row.value)} {row.unit}".rstrip(),
+            f"{row.of}; {row.beyond}" + (f": {row.status} {', '.join(row.codes)}" if row.codes else ""),
+        ]
+        for row in table.limits
+    ]
+    text = text_layout.table(("limit", "value", "of; beyond it"), rows, width=width)
+    return f"{text}\n\n* A setting: --max-images, or VAE_MAX_IMAGES in the environment, and so on.\n"
+
+
 def table_markdown(table: LimitTable) -> str:
-    """The table for people."""
+    """The table for documents."""
     lines = ["| limit | value | of | beyond it |", "| --- | ---: | --- | --- |"]
     for row in table.limits:
         name = f"`{row.name}`" if row.setting is None else f"**`{row.name}`**"

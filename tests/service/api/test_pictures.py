@@ -91,7 +91,9 @@ def test_empty_canvas_has_nothing_to_centre(api: Caller) -> None:
     assert (refused.status, refused.code) == (422, "invalid-value")
     assert "a figure lighter than its ground, for fit=mnist, got none" in refused.json()["detail"]
     other = api.post("/encode?fit=mnist", saved(canvas(pen=0, ground=255)), "image/png")
-    assert "Send invert=auto" in other.json()["detail"]
+    assert "Send invert=auto if the picture is dark on light. Is it empty?" in other.json()["detail"]
+    turned = api.post("/encode?fit=mnist&invert=auto", saved(Image.new("L", (280, 280), 255)), "image/png")
+    assert turned.json()["errors"][0]["remedy"] == "Is it empty? Draw a figure, or choose another fit."
 
 
 def test_unknown_choices_are_refused_with_the_known_ones(api: Caller) -> None:
@@ -121,20 +123,39 @@ def test_photograph_is_turned_upright(api: Caller, kind: str, media_type: str, s
     np.testing.assert_allclose(mu(answer), mu(same), atol=0.05)
 
 
-def test_twelve_megapixels_are_refused_with_the_setting_that_allows_them(
+def test_photograph_of_twelve_megapixels_is_decoded_at_half_its_size(api: Caller) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright = canvas("RGB", pen=(30, 30, 60), ground=(200, 190, 180)).resize((3024, 4032))
+    lies = upright.transpose(Image.Transpose.ROTATE_90)
+    answer = api.post("/encode?fit=mnist&invert=auto", saved(lies, "JPEG", exif=exif), "image/jpeg")
+    assert answer.headers["x-picture"] == (
+        "3024x4032; decoded=1512x2016; fit=mnist; resampling=antialias; inverted=yes; orientation=6"
+    )
+    small = saved(upright.resize((756, 1008), Image.Resampling.BOX))
+    np.testing.assert_allclose(
+        mu(answer), mu(api.post("/encode?fit=mnist&invert=auto", small, "image/png")), atol=0.1
+    )
+    unfitted = api.post("/encode", saved(lies, "JPEG", exif=exif), "image/jpeg")
+    assert "expected a JPEG of 28 × 28 pixels, got 3024 × 4032" in unfitted.json()["detail"]
+
+
+def test_picture_of_too_many_pixels_is_refused_with_the_setting_that_allows_them(
     tiny_store: Path, api: Caller
 ) -> None:
-    file = photograph(3000, 4000, quality=30)
+    file = photograph(4000, 6000, quality=30)
     refused = api.post("/encode?fit=contain", file, "image/jpeg")
     assert (refused.status, refused.code) == (422, "invalid-value")
     (item,) = refused.json()["errors"]
-    assert item["got"] == "3000 × 4000"
-    assert "1773 × 2364 or less" in item["remedy"]
+    assert item["got"] == "4000 × 6000"
+    assert "3344 × 5016 or less" in item["remedy"]
     assert "VAE_MAX_PICTURE_PIXELS" in item["remedy"]
     settings = Settings(model_store=tiny_store, threads=1, max_picture_pixels=12_000_000)
     with Caller(create_app(settings)) as generous:
         answer = generous.post("/encode?fit=contain", file, "image/jpeg")
-        assert answer.headers["x-picture"].startswith("3000x4000; fit=contain")
+        assert answer.headers["x-picture"].startswith("4000x6000; decoded=2000x3000; fit=contain")
+        whole = generous.post("/encode?fit=contain", photograph(3000, 4000, quality=30), "image/jpeg")
+        assert whole.headers["x-picture"].startswith("3000x4000; fit=contain")
         (row,) = [r for r in generous.get("/limits").json()["limits"] if r["name"] == "max_picture_pixels"]
         assert (row["value"], row["setting"]["variable"]) == (12_000_000, "VAE_MAX_PICTURE_PIXELS")
 
@@ -156,6 +177,31 @@ def test_photograph_of_an_iphone_is_refused_by_name(api: Caller) -> None:
         assert (answer.status, answer.code) == (400, "malformed-body")
         assert "a HEIC file" in answer.json()["detail"]
         assert "Most Compatible" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "media_type", "words"),
+    [
+        (b"\0\0\0\x18ftypheic" + bytes(99), None, "got a HEIC file. Convert it to JPEG or PNG; an iPhone"),
+        (b"\0\0\0\x18ftypheic" + bytes(99), "application/x-www-form-urlencoded", "got a HEIC file."),
+        (b"anything", "image/heic", "got a HEIC file. Convert it to JPEG or PNG; an iPhone"),
+        (b"anything", "image/avif", "got an AVIF file. Convert it"),
+        (b"GIF89a" + bytes(99), None, "got a GIF file. Convert it to JPEG or PNG, one frame of it."),
+        (b"II*\0" + bytes(99), "application/octet-stream", "got a TIFF file. Convert it"),
+        (b"%PDF-1.7", None, "got a PDF file. Convert it to JPEG or PNG, one page of it."),
+        (b"<svg></svg>", "image/svg+xml", "got an SVG file. Convert it"),
+    ],
+)
+def test_picture_of_another_format_is_named_with_the_way_to_convert_it(
+    api: Caller, body: bytes, media_type: str | None, words: str
+) -> None:
+    refused = api.post("/encode?fit=contain", body, media_type)
+    assert (refused.status, refused.code) == (415, "media-type-not-supported")
+    assert words in refused.json()["detail"]
+    assert "curl -H 'Content-Type: image/jpeg' --data-binary @" in refused.json()["detail"]
+    other = api.post("/decode", body, media_type)
+    assert other.status == 415
+    assert "Convert" not in other.json()["detail"]
 
 
 def test_large_pictures_are_decoded_one_after_another(tiny_store: Path) -> None:

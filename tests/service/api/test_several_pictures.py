@@ -115,6 +115,48 @@ def test_broken_picture_among_others_is_named_by_its_index(api: Caller) -> None:
     assert "fit=contain" in refused.json()["errors"][0]["remedy"]
 
 
+def test_picture_that_is_refused_among_others_is_named_by_its_file(api: Caller) -> None:
+    """`images[137]` of an archive is the start of a search."""
+    odd, name = b"\0\0\0\x18ftypheic" + bytes(99), "Weihnachten `24`.HEIC"
+    for answer in (
+        post_form(api, "/encode?fit=contain", ("a@a.png", THREE[0]), (f"b@{name}", odd)),
+        api.post("/encode?fit=contain", zipped(("a.png", THREE[0]), (f"2024/{name}", odd)), None),
+    ):
+        (item,) = answer.json()["errors"]
+        assert item["where"] == "images[1]"
+        assert item["got"] == "a HEIC file in the file `Weihnachten \\x6024\\x60.HEIC`"
+    large = post_form(api, "/encode", ("a@" + "a" * 999 + ".png", THREE[0])).json()["errors"][0]["got"]
+    assert large == f"280 × 280 in the file `{'a' * 40}…`"
+
+
+def test_field_with_the_name_of_a_file_gets_the_sign_that_is_missing(api: Caller) -> None:
+    """`curl -F images=canvas.png` sends eleven letters."""
+    for name in ("images", "image", "file"):
+        refused = post_form(api, "/encode?fit=contain", (name, b"my canvas.PNG"))
+        assert (refused.status, refused.code) == (422, "invalid-value")
+        (item,) = refused.json()["errors"]
+        assert (item["where"], item["expected"]) == ("body: field 1", "a file")
+        assert item["got"] == "the text `my canvas.PNG`"
+        assert f"-F {name}=@digit.png" in item["remedy"]
+    empty = post_form(api, "/encode", ("images", b"")).json()["errors"][0]
+    assert empty["got"] == "an empty text"
+    odd = post_form(api, "/encode", ("a\nb", b"x.png")).json()["errors"][0]
+    assert "-F images=@digit.png" in odd["remedy"]
+
+
+def test_parameters_of_the_query_are_sent_there_from_a_form_and_from_json(api: Caller) -> None:
+    picture = ("images@a.png", THREE[0])
+    for answer, where in (
+        (post_form(api, "/encode", picture, ("fit", b"mnist")), "body: field 1"),
+        (api.post("/encode", b'{"images": [], "fit": "mnist"}', "application/json"), "body: key 2"),
+    ):
+        (item,) = answer.json()["errors"]
+        assert (item["where"], item["got"]) == (where, "`fit`")
+        assert item["remedy"] == "Send it in the query of the address: ?fit=…"
+    sheet = api.post("/sample.png", b'{"n": 2, "scale": 4}', "application/json").json()["errors"][0]
+    assert sheet["remedy"] == "Send it in the query of the address: ?scale=…"
+
+
 def test_what_a_form_may_not_contain_is_refused_with_a_way_out(api: Caller) -> None:
     for parts, words in (
         ([], "got nothing"),

@@ -5,17 +5,19 @@ from __future__ import annotations
 import io
 import random
 import struct
+import subprocess
+import sys
 import time
 from typing import Any
 
 import numpy as np
 import pytest
-from patience import slowness
+from patience import PATIENCE_S, slowness
 from pictures_in import decode_png as decode
 from PIL import Image
 
 from service.codecs import CodecError, InvalidValue, MalformedBody, PictureTooLarge
-from service.codecs.jpeg_segments import MAX_SCANS
+from service.codecs.jpeg_segments import MAX_SCANS, PIXELS_IN_ONE
 from service.codecs.picture_reader import stated_pixels, still_picture
 
 GREY, COLOUR = (1, 20, 30), (3, 20, 30)
@@ -135,10 +137,78 @@ def test_too_many_pixels_are_refused_by_the_header_alone(make, monkeypatch):
     monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("a decoder saw it"))
     file = make(4000, 3000)
     assert stated_pixels(file) == 12_000_000
+    # As many may be decoded of a JPEG, at half its size, unless the model's image is as large as that.
+    most = 1 << (20 if make is jpeg_of_size else 22)
     with pytest.raises(PictureTooLarge, match="at most 4194304 pixels, got 4000 × 3000") as refused:
-        decode(file, shape=COLOUR, resize=True)
+        decode(file, shape=COLOUR, resize=True, max_pixels=most)
     assert "2364 × 1773 or less" in refused.value.remedy
     assert "--max-picture-pixels (VAE_MAX_PICTURE_PIXELS)" in refused.value.remedy
+    with pytest.raises(PictureTooLarge, match="at most 1048576 pixels, got 4000 × 3000"):
+        decode(file, shape=(3, 1000, 1000), resize=True, max_pixels=1 << 20)
+
+
+@pytest.mark.parametrize("kind", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+@pytest.mark.parametrize(("size", "levels"), [((400, 300), 1.5), ((403, 301), 4)])
+def test_large_jpeg_is_decoded_at_half_its_size_and_shows_the_same(kind, options, size, levels):
+    """A phone's photograph has three times the pixels of a picture. Odd sides end half a pixel later."""
+    width, height = size
+    y, x = np.mgrid[:height, :width]
+    smooth = (120 + 60 * np.sin(x / 40) + 60 * np.cos(y / 30)).astype(np.uint8)
+    file = saved(Image.fromarray(smooth).convert("RGB").convert(kind), "JPEG", quality=95, **options)
+    pixels = width * height
+    for most in (pixels - 1, -(-pixels // PIXELS_IN_ONE)):
+        half = still_picture(file, max_pixels=most, may_be_halved=True)
+        assert (half.width, half.height) == size
+        assert half.read().samples.shape[:2] == (-(-height // 2), -(-width // 2))
+        for fit in ("contain", "cover", "stretch"):
+            whole = decode(file, shape=GREY, fit=fit, max_pixels=pixels)
+            x_half = decode(file, shape=GREY, fit=fit, max_pixels=most)
+            np.testing.assert_allclose(x_half, whole, atol=levels / 255)
+    with pytest.raises(PictureTooLarge):
+        still_picture(file, max_pixels=pixels // PIXELS_IN_ONE - 1, may_be_halved=True)
+    with pytest.raises(PictureTooLarge):
+        still_picture(file, max_pixels=pixels - 1)
+
+
+def test_narrow_jpeg_that_has_no_half_is_decoded_whole():
+    file = saved(np.full((65_000, 1), 200, np.uint8), "JPEG")
+    assert still_picture(file, max_pixels=20_000, may_be_halved=True).read().samples.shape == (65_000, 1, 1)
+
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+from service.api.request_images import Reading, read_picture
+def read(data):
+    return read_picture(data, shape=(1, 28, 28), max_pixels=int(sys.argv[2]), reading=Reading(fit="contain"))
+def peak():
+    return [int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")][0] * 1024
+data = Path(sys.argv[1]).read_bytes()
+small = Path(sys.argv[1]).with_suffix(".small").read_bytes()
+read(small)
+before = peak()
+read(data)
+print(peak() - before)
+"""
+
+
+@pytest.mark.parametrize("kind", ["RGB", "CMYK"])
+def test_memory_of_a_halved_picture_is_within_that_of_each_decoded_pixel(kind, tmp_path):
+    """A progressive file keeps the coefficients of all its pixels until its last scan."""
+    side, most = 2048, 1 << 20
+    levels = (np.add.outer(np.arange(side), np.arange(side)) % 256).astype(np.uint8)
+    picture = Image.fromarray(levels).convert("RGB").convert(kind)
+    (tmp_path / "a.jpg").write_bytes(saved(picture, "JPEG", progressive=True, subsampling=0))
+    (tmp_path / "a.small").write_bytes(saved(picture.resize((64, 64)), "JPEG", progressive=True))
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(tmp_path / "a.jpg"), str(most)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE_S,
+    )
+    assert float(done.stdout) < 60 * most
 
 
 def with_scans(count: int) -> bytes:
@@ -180,7 +250,7 @@ def test_every_truncation_is_refused(name):
     ],
 )
 def test_picture_that_is_not_read_is_named(start, name, remedy):
-    with pytest.raises(MalformedBody, match=f"got a {name} file") as refused:
+    with pytest.raises(MalformedBody, match=f"got an? {name} file") as refused:
         decode(start + bytes(100), shape=COLOUR)
     assert remedy in refused.value.remedy
 

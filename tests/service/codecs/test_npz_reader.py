@@ -66,6 +66,14 @@ def test_unknown_arrays_are_refused_without_repeating_their_names() -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_array_without_a_name_gets_the_call_that_names_it() -> None:
+    """`numpy.savez(path, images)` calls it arr_0."""
+    buffer = io.BytesIO()
+    np.savez(buffer, IMAGES)
+    with pytest.raises(InvalidValue, match=r"numpy\.savez\(path, images=array\)"):
+        read_npz(buffer.getvalue(), NAMES, max_bytes=10_000)
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_array_that_comes_twice_is_refused() -> None:
     with pytest.raises(InvalidValue, match="images: expected one array, got several"):

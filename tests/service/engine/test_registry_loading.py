@@ -22,16 +22,38 @@ from service.engine import LoadFailure, ModelRegistry, ModelUnavailable, Unknown
 
 
 def test_an_empty_store_starts_and_says_what_to_do(store):
+    store.root.mkdir(exist_ok=True)
     models = registry(store)
     readiness = models.readiness()
     assert not readiness.ready
-    assert "'tiny' is not in the store" in readiness.reason
+    assert readiness.reason == "The model store is empty."
+    assert "vae-store add bundled" in readiness.remedy
     assert "VAE_MODEL_STORE" in readiness.remedy
     assert models.loaded() == models.failures() == ()
-    with pytest.raises(ModelUnavailable, match="is not in the store"):
+    with pytest.raises(ModelUnavailable, match="The model store is empty"):
         models.get()
     with pytest.raises(UnknownModel):
         models.get("tiny")
+
+
+def test_a_store_that_does_not_exist_is_told_from_an_empty_one_until_it_appears(tmp_path):
+    """The path may have a typing error, and an empty store is what a volume begins with."""
+    store = ModelStore(tmp_path / "mdels")
+    models = registry(store)
+    readiness = models.readiness()
+    assert (readiness.ready, readiness.reason) == (False, "The model store does not exist.")
+    assert readiness.remedy.startswith("Correct its path (VAE_MODEL_STORE, --store)")
+    store.root.mkdir()
+    models.load_all()
+    assert models.readiness().reason == "The model store is empty."
+
+
+def test_a_store_without_the_default_model_names_that_alone(store):
+    """Probes need no key, and the names of the others do."""
+    publish(store)
+    readiness = registry(store, default="mnist").readiness()
+    assert readiness.reason == "The default model 'mnist' is not in the store."
+    assert "VAE_DEFAULT_MODEL" in readiness.remedy
 
 
 def test_before_loading_nothing_is_ready(store):

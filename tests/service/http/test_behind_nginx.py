@@ -16,6 +16,8 @@ from nginx import Fetched, fetch, needs_nginx, nginx
 from patience import PATIENCE_S
 from server_process import Running, serving
 
+from service.settings import Settings
+
 PAGE = Path(__file__).resolve().parents[3] / "docs/how-to/proxy.md"
 STRIPPED, KEPT = re.findall(r"```nginx\n(.*?)```", PAGE.read_text(), re.DOTALL)
 #: The same, without a word about the prefix.
@@ -105,6 +107,26 @@ def test_problems_lead_to_their_descriptions(site: Site) -> None:
         for path_in_text in re.findall(r"\bGET (/[a-z/]*)", " ".join(texts)):
             assert path_in_text.startswith("/vae/")
             assert found_by(site.url, path_in_text).status == 200, path_in_text
+
+
+@pytest.mark.parametrize("location", [STRIPPED, KEPT], ids=["stripped", "kept"])
+def test_bodies_of_every_size_get_the_answer_of_the_server(
+    tiny_store: Path, tmp_path: Path, location: str
+) -> None:
+    """Without another limit, nginx refuses a photograph of more than 1 MB, in HTML."""
+    most: int = Settings.model_fields["max_body_bytes"].default
+    with (
+        serving(tiny_store, tmp_path / "log", "--root-path", "/vae") as running,
+        nginx(tmp_path, before(running, location)) as public,
+    ):
+        for size, code in (
+            (1_500_000, "media-type-not-supported"),
+            (most, "media-type-not-supported"),
+            (most + 1, "body-too-large"),
+        ):
+            answer = fetch(f"{public}/vae/encode", bytes(size))
+            assert json.loads(answer.body)["code"] == code, (size, answer)
+        assert running.stop() == 0
 
 
 HOSTILE = (

@@ -32,8 +32,8 @@ def test_parts_come_in_their_order_with_every_byte():
         ('name="seed"', b"7"),
     )
     assert read_form(body, BOUNDARY, max_parts=3) == [
-        Part("images", True, data),
-        Part("images", True, b""),
+        Part("images", True, data, "a.png"),
+        Part("images", True, b"", 'b "x".png'),
         Part("seed", False, b"7"),
     ]
     assert read_form(body, BOUNDARY, max_parts=3)[1].is_unfilled

@@ -14,7 +14,7 @@ from http_calls import Answer, Caller
 from openapi_checks import content_of, parameters_of
 from PIL import Image
 
-from service.api.operators.limits_table import limit_table, table_markdown
+from service.api.operators.limits_table import limit_table, table_markdown, table_text
 from service.app import create_app
 from service.cli import main
 from service.http.problems import PROBLEMS
@@ -38,6 +38,18 @@ def test_command_prints_the_table_with_the_settings_given(capsys: pytest.Capture
     assert capsys.readouterr().out == table_markdown(limit_table(Settings()))
     assert main(["limits", "--max-images", "17"]) == 0
     assert "17 images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("width", [80, 132])
+def test_terminal_gets_lines_that_fit_it(width: int) -> None:
+    table = limit_table(Settings())
+    text = table_text(table, width=width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "|" not in text
+    for row in table.limits:
+        assert f"\n{row.name}{' *' if row.setting else ''}  " in text
+        assert all(code in text for code in row.codes)
+    assert "4,194,304 pixels" in text
 
 
 def test_every_row_names_what_happens_and_every_code_its_status(told: Mapping[str, Any]) -> None:
