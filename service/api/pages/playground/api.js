@@ -1,7 +1,7 @@
 /**
  * The service's public API: the only module of the page that knows HTTP.
  *
- * Knows addresses (relative to the document, so that a prefix of a proxy stays), the key's header, bodies,
+ * Knows addresses (relative to this file, so that a prefix of a proxy stays), the key's header, bodies,
  * answers and refusals. Knows nothing of panels or of the state. Every call belongs to a lane: of one lane one
  * request is on its way, and the latest call wins. A call returns null if a newer one replaced it, or if the
  * server refused it: then `hooks.trouble` has already reported why. So a panel writes
@@ -90,6 +90,8 @@ import { Lanes } from "./lanes.js";
  * @property {(wasRefused: boolean) => Promise<string>} askKey  the key of a person
  */
 
+/** The root of the API: this file is at playground/DIGEST/ below it, behind whatever prefix. */
+export const ROOT = new URL("../../", import.meta.url);
 const POLL_MS = 1500;
 /** Between the answer to one busy call and the next try, if the server names no time. */
 const PAUSE_S = 2;
@@ -331,14 +333,14 @@ export class Api {
     if (request.type) headers["Content-Type"] = request.type;
     const method = request.body === undefined ? "GET" : "POST";
     const init = { method, headers, body: request.body, credentials: /** @type {const} */ ("same-origin") };
-    return fetch(new URL(request.path, document.baseURI), init).catch(() => null);
+    return fetch(new URL(request.path, ROOT), init).catch(() => null);
   }
 
   /** One question for all calls that wait for a server. */
   whenBack() {
     this.silence ??= (async () => {
       do await seconds(POLL_MS / 1000);
-      while (!(await fetch(new URL("livez", document.baseURI), { cache: "no-store" }).catch(() => null))?.ok);
+      while (!(await fetch(new URL("livez", ROOT), { cache: "no-store" }).catch(() => null))?.ok);
       this.silence = null;
       this.hooks.back();
     })();

@@ -5,7 +5,7 @@
  * Python read it from the environment.
  */
 
-import { pathOf } from "../api.js";
+import { pathOf, ROOT } from "../api.js";
 import { button, el, fill } from "./dom.js";
 
 /** @typedef {import("../api.js").Sent} Sent */
@@ -98,7 +98,7 @@ export async function curlOf(sent, hasKey) {
     }
   }
   if (sent.form !== "json") parts.push(`-o ${sent.operation}.${sent.form}`);
-  parts.push(quoted(new URL(pathOf(sent), document.baseURI).href));
+  parts.push(quoted(new URL(pathOf(sent), ROOT).href));
   return before + parts.join(" ");
 }
 
@@ -109,7 +109,7 @@ export async function curlOf(sent, hasKey) {
  */
 export async function pythonOf(sent, hasKey) {
   const { model, ...query } = sent.query;
-  const url = new URL(".", document.baseURI).href.replace(/\/$/, "");
+  const url = ROOT.href.replace(/\/$/, "");
   const key = hasKey ? ', api_key=os.environ["VAE_API_KEY"]' : "";
   const lines = [...(hasKey ? ["import os"] : [])];
   const call = [];
