@@ -34,6 +34,7 @@ from service.api.operators.limits import LIMITS, LimitRoutes
 from service.api.operators.limits_table import limit_table
 from service.api.pages.browser_files import BrowserFileRoutes
 from service.api.pages.help_and_docs import HelpAndDocsRoutes
+from service.api.pages.playground_page import PlaygroundRoutes
 from service.api.resource import ResourceRoutes
 from service.app_state import AppState, Lifecycle
 from service.engine import ModelRegistry, UnloadedNames, WorkerPool, allowed_threads
@@ -135,6 +136,7 @@ def create_app(
     budget = BodyBudget(settings.max_buffered_bytes)
     open_inference = OpenInference(app_state) if settings.open_inference else None
     open_inference_routes = [OpenInferenceRoutes(app_state, open_inference)] if open_inference else []
+    playground = PlaygroundRoutes(compression=settings.compression) if settings.playground else None
     table = limit_table(settings, operations)
     app = _Application(
         title="vae-service",
@@ -171,7 +173,8 @@ def create_app(
         HealthRoutes(app_state),
         AdministrationRoutes(app_state),
         LimitRoutes(table),
-        HelpAndDocsRoutes(app_state, document),
+        HelpAndDocsRoutes(app_state, document, playground),
+        *([playground] if playground else []),
         BrowserFileRoutes(),
     )
 

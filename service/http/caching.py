@@ -1,12 +1,13 @@
 """Headers for caches: whether a response may be used again, and for which requests.
 
 Knows Cache-Control and Vary (RFC 9111; RFC 9110, section 12.5.5). Knows nothing of models or routes: they
-choose a row of the table, `Reuse`. There are no validators yet, so a cache that must ask again receives the
-whole response.
+choose a row of the table, `Reuse`. A cache that must ask again sends the ETag that it has. Files of a page
+have an ETag; other responses are sent whole.
 """
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import Final
 
@@ -16,6 +17,9 @@ Headers = list[tuple[bytes, bytes]]
 
 _CACHE_CONTROL: Final = b"cache-control"
 _VARY: Final = b"vary"
+#: An opaque tag with its quotes, which a weak one has after `W/` (RFC 9110, section 8.8.3).
+_ETAG: Final = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
+_MAX_CHARACTERS: Final = 4_000
 
 
 class Reuse(Enum):
@@ -30,6 +34,8 @@ class Reuse(Enum):
     as other bytes, so an hour bounds how long two releases mix."""
     FILE = (b"public, max-age=86400", b"public, max-age=86400")
     """A file of this release, the same for all."""
+    DIGEST = (b"public, max-age=31536000, immutable", b"public, max-age=31536000, immutable")
+    """A file whose address contains a digest of it: another release has another address."""
 
     def __init__(self, for_all: bytes, by_key: bytes) -> None:
         self.for_all = for_all
@@ -65,6 +71,23 @@ def complete(headers: Headers) -> None:
         headers.append(cache_control(Reuse.NEVER))
     if may_be_packed:
         vary_by(headers, b"Accept-Encoding")
+
+
+def is_same(if_none_match: str | None, etag: bytes) -> bool:
+    """Whether a client already has the response with this ETag: it then receives 304 without a body.
+
+    The comparison is the weak one (RFC 9110, section 13.1.2). Only the beginning of a very long header is
+    read; the client then receives the whole response.
+
+    Args:
+        if_none_match: The header If-None-Match; several lines are joined by commas.
+        etag: The ETag of the response that would be sent, with its quotes.
+    """
+    if not if_none_match:
+        return False
+    if if_none_match.strip() == "*":
+        return True
+    return etag.removeprefix(b"W/").decode("latin-1") in _ETAG.findall(if_none_match[:_MAX_CHARACTERS])
 
 
 def vary_by(headers: Headers, name: bytes) -> None:
