@@ -60,7 +60,27 @@ export const en = {
     save: "Save",
   },
   map: {
-    lead: "Every point of this plane is an image. Move over it.",
+    lead: "Every point of this plane is an image. Move over it, and the decoder draws the point under your hand.",
+    plot: "Map of the latent space",
+    keys: "Arrow keys move the point by 0.05, with Shift by 0.5; Home returns to the origin. A click keeps the point.",
+    digit: "The decoded image of the point",
+    legend: "Classes of the real images on the map",
+    right: "To the right",
+    up: "Upwards",
+    through: "Plane through three images",
+    back: "Back to two dimensions",
+    toDraw: "Encode this image",
+    home: "To the origin",
+    name: "from the map",
+    at: /** @param {string} point @param {string} label */ (point, label) =>
+      `Point ${point}${label ? `, the nearest real image is a ${label}` : ""}.`,
+    near: /** @param {string} label @param {string} distance */ (label, distance) =>
+      `The nearest real image${label ? ` is a ${label}` : ""}, ${distance} away.`,
+    thumbnail: /** @param {string} label */ (label) => `Nearest real image${label ? `: ${label}` : ""}`,
+    slice: /** @param {number} size */ (size) =>
+      `A slice of ${size} dimensions: the others keep the values of the point. Dots are shadows of real images on it.`,
+    throughAbout: "A plane through three real images: it passes through regions that the model uses.",
+    noPreview: "This version has no preview, so the map shows no real images.",
   },
   draw: {
     lead: "Draw a digit. The encoder answers with a region, the decoder with its version of your digit.",
