@@ -168,13 +168,12 @@ class Page {
   }
 
   writeHeader() {
-    const { state, texts } = this;
+    const { state } = this;
     if (!state) return;
     const { model, models } = state.values;
     const labels = new Set([...models.map((each) => each.model), model.model]);
     this.models?.setOptions([...labels].map((label) => [label, label]));
     if (this.models) this.models.select.value = model.model;
-    byId("header").title = texts.page.model;
   }
 
   /** Header, tabs, and the panel; again after a change of language. */
@@ -201,7 +200,6 @@ class Page {
       button(texts.page.tour, () => tour.start(), { id: "tour-start" }),
     );
     this.writeHeader();
-    header.removeAttribute("title");
     this.tabs = new Tabs(
       texts.page.panels,
       PANELS.map((id) => [id, texts.page.tabs[id]]),

@@ -6,6 +6,7 @@
 
 import { imageAt, pictureOf } from "./images.js";
 import { gaussians } from "./latent_math.js";
+import { filePicture, TYPES } from "./picture_files.js";
 import { newSeed } from "./state.js";
 import { Digit } from "./widgets/digit.js";
 import { button, el, newId } from "./widgets/dom.js";
@@ -17,26 +18,8 @@ import { button, el, newId } from "./widgets/dom.js";
 
 const TEMPERATURE = 0.8;
 
-/** @param {Picture | null} picture @param {ModelSummary} model */
-export function fits(picture, { image_shape }) {
-  if (!picture) return false;
-  if (!picture.x) return true;
-  const { channels, height, width } = picture.x;
-  return [channels, height, width].every((side, at) => side === image_shape[at]);
-}
-
-/**
- * A file of a person, which the server brings to the model's size.
- * @param {File} file
- * @param {ModelSummary} model
- * @returns {Picture}
- */
-export function pictureOfFile(file, { image_shape: [channels, height, width] }) {
-  const isDigit = channels === 1 && height === 28 && width === 28;
-  /** @type {Record<string, string>} */
-  const query = isDigit ? { fit: "mnist", invert: "auto" } : { resize: "true" };
-  return { file, query, x: null, name: file.name };
-}
+/** Whether a picture can go to a model. @param {Picture | null} picture @param {ModelSummary} model */
+export const fits = (picture, model) => picture !== null && (picture.x === null || isOfShape(picture.x, model));
 
 /**
  * A real image of the preview, or a new one of the prior, or where there is no prior any image of the decoder.
@@ -44,12 +27,12 @@ export function pictureOfFile(file, { image_shape: [channels, height, width] }) 
  * @param {string} lane
  * @returns {Promise<Picture | null>}
  */
-export async function examplePicture({ api, state, texts }, lane) {
+export async function exampleOf({ api, state, texts }, lane) {
   const { model, models, preview } = state.values;
   const seed = newSeed();
-  const shown = preview?.model === model.model ? preview.thumbnails : null;
-  if (shown && `${[shown.channels, shown.height, shown.width]}` === `${model.image_shape}`) {
-    return pictureOf(imageAt(shown, seed % shown.n), texts.pictures.example);
+  const isKnown = (/** @type {Images} */ images) => isOfShape(images, model);
+  if (preview?.model === model.model && preview.thumbnails && isKnown(preview.thumbnails)) {
+    return pictureOf(imageAt(preview.thumbnails, seed % preview.thumbnails.n), texts.pictures.example);
   }
   const sameShape = models.filter((each) => `${each.image_shape}` === `${model.image_shape}`);
   const source = [model, ...sameShape].find((each) => each.priors.length > 0);
@@ -58,6 +41,10 @@ export async function examplePicture({ api, state, texts }, lane) {
     : await api.decode({ model: model.model, z: [gaussians(seed, model.latent_size)] }, lane);
   return answer && pictureOf(answer.images, texts.pictures.example);
 }
+
+/** @param {Images} images @param {ModelSummary} model */
+const isOfShape = ({ channels, height, width }, { image_shape }) =>
+  [channels, height, width].every((side, at) => side === image_shape[at]);
 
 /** An element with its caption. @param {Element} element @param {string | Element} caption */
 export const captioned = (element, caption) =>
@@ -84,7 +71,7 @@ export class PictureChoice {
         { class: "stack tight" },
         button(texts.pictures.another, () => void this.another()),
         button(texts.pictures.draw, () => context.open("draw")),
-        fileButton(texts.pictures.file, (file) => this.take(pictureOfFile(file, context.state.values.model))),
+        fileButton(texts.pictures.file, (file) => void this.open(file)),
       ),
     );
   }
@@ -95,39 +82,27 @@ export class PictureChoice {
     if (!fits(state.values.picture, state.values.model)) await this.another();
     const { picture, model } = state.values;
     if (!picture || !fits(picture, model)) return null;
-    await showPicture(this.digit, picture, model);
+    if (picture.x) this.digit.show(picture.x);
     this.name.textContent = picture.name;
     return picture;
   }
 
   async another() {
-    const picture = await examplePicture(this.context, this.lane);
-    if (picture) this.take(picture);
+    const picture = await exampleOf(this.context, this.lane);
+    if (picture) this.context.state.set({ picture });
   }
 
-  /** @param {Picture} picture */
-  take(picture) {
-    this.context.state.set({ picture });
+  /** @param {File} file */
+  async open(file) {
+    const { state, texts } = this.context;
+    const picture = await readable(file, state.values.model);
+    if (picture) state.set({ picture });
+    else this.name.textContent = texts.draw.unreadable(file.name);
   }
 }
 
-/**
- * @param {Digit} digit
- * @param {Picture} picture
- * @param {ModelSummary} model
- */
-export async function showPicture(digit, picture, { image_shape: [, height = 28, width = 28] }) {
-  if (picture.x) return digit.show(picture.x);
-  const bitmap = await createImageBitmap(picture.file).catch(() => null);
-  if (!bitmap) return digit.clear();
-  const canvas = new OffscreenCanvas(2 * width, 2 * height);
-  const context = canvas.getContext("2d");
-  const scale = Math.min(canvas.width / bitmap.width, canvas.height / bitmap.height);
-  const [across, down] = [bitmap.width * scale, bitmap.height * scale];
-  context?.drawImage(bitmap, (canvas.width - across) / 2, (canvas.height - down) / 2, across, down);
-  if (context) digit.put(context.getImageData(0, 0, canvas.width, canvas.height));
-  return undefined;
-}
+/** A file as a picture for a model; null if it shows nothing. @param {File} file @param {ModelSummary} model */
+export const readable = (file, model) => filePicture(file, file.name, model).catch(() => null);
 
 /**
  * A button that asks for a picture file.
@@ -136,7 +111,7 @@ export async function showPicture(digit, picture, { image_shape: [, height = 28,
  */
 export function fileButton(text, chosen) {
   const id = newId("file");
-  const input = el("input", { id, type: "file", class: "unseen", accept: "image/png,image/jpeg,image/webp" });
+  const input = el("input", { id, type: "file", class: "unseen", accept: TYPES.join(",") });
   input.addEventListener("change", () => {
     const [file] = input.files ?? [];
     if (file) chosen(file);

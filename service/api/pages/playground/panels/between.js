@@ -6,7 +6,7 @@
 
 import { pictureOf } from "../images.js";
 import { norm, principalPlane } from "../latent_math.js";
-import { captioned, examplePicture, fileButton, fits, pictureOfFile, showPicture } from "../pictures.js";
+import { captioned, exampleOf, fileButton, fits, readable } from "../pictures.js";
 import { defaultPlane } from "../plane.js";
 import { newSeed } from "../state.js";
 import { LineChart } from "../widgets/chart.js";
@@ -48,18 +48,22 @@ class End {
     this.picture = null;
     /** @type {number[]} */
     this.z = [];
+    /** @type {import("../api.js").Sent | null} */
+    this.sent = null;
     this.digit = new Digit(name, "medium");
+    this.name = name;
+    this.caption = el("figcaption", {}, name);
     this.drawn = button(words.drawn, () => void this.take(state.values.picture));
     this.element = el(
       "div",
       { class: "card row end" },
-      captioned(this.digit.element, name),
+      captioned(this.digit.element, this.caption),
       el(
         "div",
         { class: "stack tight" },
         button(words.sample, () => void this.sample()),
         this.drawn,
-        fileButton(words.file, (file) => void this.take(pictureOfFile(file, state.values.model))),
+        fileButton(words.file, (file) => void this.open(file)),
       ),
     );
   }
@@ -70,7 +74,7 @@ class End {
     const { picture, model } = state.values;
     this.drawn.disabled = picture === null || !fits(picture, model);
     if (!this.picture || !fits(this.picture, model))
-      await this.set(await examplePicture(this.context, this.lane));
+      await this.set(await exampleOf(this.context, this.lane));
     else if (this.z.length !== model.latent_size || this.model !== model) await this.set(this.picture);
     return this.z.length === model.latent_size ? this.z : null;
   }
@@ -91,13 +95,23 @@ class End {
     this.picture = picture;
     this.model = model;
     this.z = answer.mu[0];
-    await showPicture(this.digit, picture, model);
+    this.caption.textContent = this.name;
+    this.sent = answer.sent;
+    if (picture.x) this.digit.show(picture.x);
+  }
+
+  /** @param {File} file */
+  async open(file) {
+    const { state, texts } = this.context;
+    const picture = await readable(file, state.values.model);
+    if (picture) await this.take(picture);
+    else this.caption.textContent = texts.draw.unreadable(file.name);
   }
 
   async sample() {
     const { api, state, texts } = this.context;
     const { model } = state.values;
-    if (!model.priors.length) return this.take(await examplePicture(this.context, this.lane));
+    if (!model.priors.length) return this.take(await exampleOf(this.context, this.lane));
     const answer = await api.sample({ model: model.model, n: 1, seed: newSeed() }, this.lane);
     if (answer) await this.take(await pictureOf(answer.images, texts.pictures.sample));
     return undefined;
@@ -148,26 +162,27 @@ class BetweenPanel {
       el("p", { class: "lead" }, words.lead),
       el(
         "div",
-        { class: "stack" },
-        el("div", { class: "halves" }, ...this.ends.map((end) => end.element)),
-        el("div", { class: "row fill" }, this.slider.element, this.play),
+        { class: "split" },
         el(
           "div",
-          { class: "pair" },
-          ...METHODS.map((method, at) =>
-            el(
-              "div",
-              { class: "stack tight" },
-              captioned(this.digits[at].element, words.methods[method]),
-              this.strips[at],
-            ),
+          { class: "stack" },
+          el("div", { class: "halves" }, ...this.ends.map((end) => end.element)),
+          el("div", { class: "row fill" }, this.slider.element, this.play),
+          el(
+            "div",
+            { class: "pair" },
+            ...METHODS.map((method, at) => {
+              const large = captioned(this.digits[at].element, words.methods[method]);
+              return el("div", { class: "stack tight" }, large, this.strips[at]);
+            }),
           ),
         ),
         el(
           "div",
-          { class: "halves" },
-          el("div", { class: "card" }, captioned(this.plot.element, words.plane)),
-          el("div", { class: "card" }, this.chart.element, el("p", { class: "note" }, words.note)),
+          { class: "card stack" },
+          captioned(this.plot.element, words.plane),
+          this.chart.element,
+          el("p", { class: "note" }, words.note),
         ),
       ),
       this.copy.element,
@@ -206,6 +221,7 @@ class BetweenPanel {
     this.at = Math.min(this.at, steps - 1);
     this.slider.input.max = `${steps - 1}`;
     this.copy.show(paths[1].sent);
+    if (this.ends[0].sent) this.copy.show(this.ends[0].sent);
     this.strips.forEach((strip, at) => {
       drawStrip(strip, this.digits[at], paths[at]);
     });

@@ -26,6 +26,8 @@ const PROBES = 64;
 const DEAD = 0.01;
 /** Rows at first; a button shows all. */
 const FIRST_ROWS = 32;
+/** So many have a whole line each. */
+const FEW_ROWS = 5;
 const REACH = 3;
 
 /** @typedef {{slider: ReturnType<typeof slider>, strip: HTMLCanvasElement, reach: number}} Row */
@@ -153,6 +155,7 @@ class DimensionsPanel {
       this.rows.set(dim, row);
       return el("div", { class: isDead ? "dimension dead" : "dimension" }, row.slider.element, row.strip);
     });
+    this.list.classList.toggle("few", elements.length <= FEW_ROWS);
     fill(this.list, ...elements);
     this.more.hidden = count === order.length;
   }

@@ -38,7 +38,7 @@ class LossPanel {
     this.maxDraws = MAX_K;
     this.pictures = new PictureChoice(context, "loss-example");
     this.copy = new CopyButtons(context);
-    this.bars = el("div", { class: "stack bars" });
+    this.bars = el("div", { class: "stack" });
     this.chart = new LineChart(words.chart, { x: "K", y: words.nats, isLog: true });
     this.more = button(words.more, () => void this.grow());
     this.missing = el("p", { class: "card", hidden: true }, words.missing);
@@ -62,7 +62,7 @@ class LossPanel {
           el("h3", {}, words.termsTitle),
           el(
             "p",
-            { class: "legend note" },
+            { class: "series-legend note" },
             el("span", { class: "key key-0" }, words.reconstruction),
             el("span", { class: "key key-1" }, words.weighted),
           ),
@@ -205,7 +205,7 @@ class LossPanel {
           ),
           el(
             "div",
-            { class: "bar", "aria-hidden": "true" },
+            { class: "terms", "aria-hidden": "true" },
             bar(row.reconstruction - base, "part-0"),
             bar(row.weighted, "part-1"),
           ),

@@ -1,8 +1,298 @@
+/**
+ * Map: every point of a plane is an image, decoded as the pointer moves.
+ *
+ * The pointer's place is only looked at; a press, a tap or a key makes it the page's point.
+ */
+
+import { pictureOf, pixelsOf } from "../images.js";
+import { defaultPlane, planeThrough, rankedDims } from "../plane.js";
+import { fetchSheet, stepsOf } from "../sheet.js";
+import { CopyButtons } from "../widgets/copy.js";
+import { Digit } from "../widgets/digit.js";
+import { button, choice, el, fill, newId } from "../widgets/dom.js";
+import { glyphCanvas } from "../widgets/glyphs.js";
+import { LatentPlot, subscript } from "../widgets/plot.js";
+
+/** @typedef {import("../plane.js").Plane} Plane */
+/** @typedef {import("../plane.js").Position} Position */
+/** @typedef {import("./panel.js").Context} Context */
+
 /** @type {import("./panel.js").Panel} */
 export const map = {
   id: "map",
-  mount(element, { texts }) {
-    element.append(texts.map.lead);
-    return { shown() {}, hidden() {} };
+  mount(element, context) {
+    return new MapPanel(element, context);
   },
 };
+
+class MapPanel {
+  /** @param {HTMLElement} element @param {Context} context */
+  constructor(element, context) {
+    this.context = context;
+    this.texts = context.texts.map;
+    this.isShown = false;
+    /** @type {import("../images.js").Images | null} */
+    this.images = null;
+    /** The model and preview that the map shows. */
+    this.drawn = { model: "", preview: /** @type {unknown} */ (null) };
+    /** @type {Plane | null} */
+    this.plane = null;
+    /** @type {Position | null} */
+    this.hovered = null;
+    /** @type {"dims" | "images"} */
+    this.way = "dims";
+    const { texts } = this;
+    const keys = el("p", { class: "note", id: newId("keys") }, texts.keys);
+    this.plot = new LatentPlot(texts.plot, {
+      hover: (at) => this.look(at),
+      leave: () => this.look(null),
+      choose: (at, isDone) => this.choose(at, isDone),
+    }, keys.id);
+    this.large = new Digit(texts.digit, "large");
+    this.place = el("p", { class: "numbers" });
+    this.neighbour = new Digit("", "small");
+    this.distance = el("span", { class: "note" });
+    this.near = el("div", { class: "near", hidden: true }, this.neighbour.element, this.distance);
+    this.copy = new CopyButtons(this.context);
+    this.legend = el("div", { class: "legend", role: "group", "aria-label": texts.legend });
+    this.right = choice(texts.right, [], () => this.chooseDims());
+    this.up = choice(texts.up, [], () => this.chooseDims());
+    this.through = button(texts.through, () => this.throughImages());
+    this.back = button(texts.back, () => this.toDims(), { hidden: true });
+    this.planes = el("div", { class: "row" }, this.right.element, this.up.element, this.through, this.back);
+    this.about = el("p", { class: "note" });
+    const toDraw = button(texts.toDraw, () => void this.send());
+    fill(
+      element,
+      el("p", { class: "lead" }, texts.lead),
+      el("div", { class: "split" },
+        el("div", { class: "stack" }, this.plot.element, this.legend, keys),
+        el("div", { class: "stack" },
+          el("div", { class: "card stack" },
+            this.large.element,
+            this.place,
+            this.near,
+            el("div", { class: "row" }, toDraw, button(texts.home, () => this.home()))),
+          this.planes,
+          this.about)),
+      this.copy.element,
+    );
+    const { state, signal } = context;
+    state.on(["model", "preview"], () => this.isShown && this.renew(), signal);
+    state.on(["z"], () => this.isShown && this.follow(), signal);
+  }
+
+  shown() {
+    this.isShown = true;
+    this.renew();
+  }
+
+  hidden() {
+    this.isShown = false;
+  }
+
+  /** The plane of the model, its dots and its sheet, if the map does not show them already. */
+  renew() {
+    const { model, preview } = this.context.state.values;
+    if (this.drawn.model === model.model && this.drawn.preview === preview) return this.follow();
+    const isOther = this.drawn.model !== model.model;
+    this.drawn = { model: model.model, preview };
+    if (isOther) {
+      this.large.clear();
+      this.plot.set({ bitmap: null, dots: [] });
+    }
+    this.way = "dims";
+    this.writeDims();
+    this.writeLegend();
+    this.usePlane(defaultPlane(model, preview));
+  }
+
+  /** @param {Plane} plane */
+  usePlane(plane) {
+    const { model, preview, z } = this.context.state.values;
+    this.plane = plane;
+    const kinds = [...new Set(preview?.labels)].sort();
+    this.plot.set({
+      plane,
+      steps: stepsOf(model),
+      hasPrior: model.kind === "vae" && plane.dims !== null,
+      dots: preview?.mu.map((mu, at) => ({ at: plane.positionOf(mu), kind: kinds.indexOf(preview.labels[at]) })) ?? [],
+    });
+    this.writeAbout();
+    void this.drawSheet(plane);
+    if (plane.distanceOf(z) > 1e-3) this.context.state.set({ z: plane.latentAt([0, 0]) });
+    this.follow();
+  }
+
+  /** @param {Plane} plane */
+  async drawSheet(plane) {
+    const { api, state } = this.context;
+    const { model } = state.values;
+    const sheet = await fetchSheet(api, model, plane, "map-sheet");
+    if (sheet && plane === this.plane) this.plot.set({ bitmap: sheet.bitmap, steps: stepsOf(model) });
+  }
+
+  /** The page's point, after a change from anywhere. */
+  follow() {
+    if (!this.plane || this.hovered) return;
+    const { z } = this.context.state.values;
+    if (z.length !== this.plane.center.length) return;
+    this.plot.show({ point: this.plane.positionOf(z) });
+    void this.decode(z);
+  }
+
+  /** Under the mouse; null: back to the page's point. @param {Position | null} at */
+  look(at) {
+    this.hovered = at;
+    if (!at || !this.plane) return this.follow();
+    this.plot.show({ point: at });
+    void this.decode(this.plane.latentAt(at));
+  }
+
+  /** @param {Position} at @param {boolean} isDone */
+  choose(at, isDone) {
+    if (!this.plane) return;
+    this.hovered = isDone ? null : at;
+    this.plot.show({ point: at });
+    if (isDone) this.context.state.set({ z: this.plane.latentAt(at) });
+    else void this.decode(this.plane.latentAt(at));
+  }
+
+  home() {
+    const { state } = this.context;
+    state.set({ z: new Array(state.values.model.latent_size).fill(0) });
+    if (this.plane?.distanceOf(state.values.z)) this.toDims();
+  }
+
+  /** @param {number[]} z */
+  async decode(z) {
+    const { api, state, announce, texts } = this.context;
+    const { model } = state.values;
+    const answer = await api.decode({ model: model.model, z: [z] }, "map");
+    if (!answer || !this.plane || answer.model !== state.values.model.model) return;
+    this.images = answer.images;
+    this.large.show(answer.images);
+    this.plot.overlay.image = pixelsOf(answer.images);
+    this.plot.drawNow(); // Not at the next frame: the pointer has waited for the answer already.
+    this.writePlace(z);
+    this.copy.show(answer.sent);
+    announce(this.texts.at(texts.units.point(this.plane.positionOf(z)), this.nearest(z)?.label ?? ""));
+  }
+
+  /** The nearest of the real images on the map. @param {number[]} z */
+  nearest(z) {
+    const { preview } = this.context.state.values;
+    if (!preview?.mu.length) return null;
+    const distances = preview.mu.map((mu) => Math.hypot(...mu.map((value, at) => value - z[at])));
+    const index = distances.indexOf(Math.min(...distances));
+    return { index, distance: distances[index], label: preview.labels[index] };
+  }
+
+  /** @param {number[]} z */
+  writePlace(z) {
+    const { plane } = this;
+    if (!plane) return;
+    const [a, b] = plane.positionOf(z).map((value) => value.toFixed(2));
+    const [c, d] = (plane.dims ?? [0, 0]).map((dim) => z[dim].toFixed(2));
+    this.place.textContent = plane.dims ? `z${subscript(plane.dims[0])} = ${c}   z${subscript(plane.dims[1])} = ${d}` : `${a}, ${b}`;
+    const near = this.nearest(z);
+    const { preview } = this.context.state.values;
+    this.near.hidden = !near || !preview?.thumbnails;
+    if (!near || !preview?.thumbnails) return;
+    this.neighbour.describe(this.texts.thumbnail(near.label));
+    this.neighbour.show(preview.thumbnails, near.index);
+    this.distance.textContent = this.texts.near(near.label, near.distance.toFixed(2));
+  }
+
+  writeDims() {
+    const { model, preview } = this.context.state.values;
+    const ranked = rankedDims(model, preview);
+    const kl = preview?.kl ?? [];
+    const options = /** @type {[string, string][]} */ (
+      ranked.map((dim) => [`${dim}`, `z${subscript(dim)}${kl[dim] === undefined ? "" : ` · ${kl[dim].toFixed(1)} nats`}`])
+    );
+    const isPlane = model.latent_size <= 2;
+    this.planes.hidden = isPlane;
+    this.right.setOptions(options);
+    this.up.setOptions(options);
+    const { dims } = defaultPlane(model, preview);
+    if (dims) [this.right.select.value, this.up.select.value] = dims.map(String);
+    this.through.hidden = !preview;
+    this.toDimsShown(true);
+  }
+
+  chooseDims() {
+    const { model, preview, z } = this.context.state.values;
+    const dims = /** @type {[number, number]} */ ([Number(this.right.select.value), Number(this.up.select.value)]);
+    if (dims[0] === dims[1]) return;
+    const plane = defaultPlane(model, preview, dims);
+    plane.center = z.map((value, at) => (dims.includes(at) ? plane.center[at] : value));
+    this.usePlane(plane);
+  }
+
+  toDims() {
+    this.toDimsShown(true);
+    const { model, preview } = this.context.state.values;
+    this.usePlane(defaultPlane(model, preview));
+  }
+
+  /** @param {boolean} isDims */
+  toDimsShown(isDims) {
+    this.way = isDims ? "dims" : "images";
+    this.back.hidden = isDims;
+  }
+
+  /** A plane through three real images of different classes; each press takes other ones. */
+  throughImages() {
+    const { preview } = this.context.state.values;
+    if (!preview || preview.mu.length < 3) return;
+    /** @type {number[]} */
+    const chosen = [];
+    for (let tries = 0; chosen.length < 3 && tries < 300; tries++) {
+      const index = Math.floor(Math.random() * preview.mu.length);
+      const isNew = tries > 200 || !chosen.some((each) => preview.labels[each] === preview.labels[index]);
+      if (isNew && !chosen.includes(index)) chosen.push(index);
+    }
+    const [one, two, three] = chosen.map((index) => preview.mu[index]);
+    this.toDimsShown(false);
+    const plane = planeThrough(one, two, three);
+    this.usePlane(plane);
+    const marks = chosen.map((index) => ({ at: plane.positionOf(preview.mu[index]), text: preview.labels[index] }));
+    this.plot.show({ marks });
+  }
+
+  writeAbout() {
+    const { model, preview } = this.context.state.values;
+    if (this.way === "dims") this.plot.show({ marks: [] });
+    const parts = [];
+    if (model.latent_size > 2) parts.push(this.way === "dims" ? this.texts.slice(model.latent_size) : this.texts.throughAbout);
+    if (!preview && !model.preview) parts.push(this.texts.noPreview);
+    this.about.textContent = parts.join(" ");
+  }
+
+  /** One button for each class: its glyph, and its dots bright when pressed. */
+  writeLegend() {
+    const { preview } = this.context.state.values;
+    const kinds = [...new Set(preview?.labels)].sort().slice(0, 20);
+    this.legend.hidden = kinds.length < 2;
+    const buttons = kinds.map((label, kind) => {
+      const each = el("button", { type: "button", "aria-pressed": "false" }, glyphCanvas(kind), label);
+      each.addEventListener("click", () => {
+        const isOn = each.getAttribute("aria-pressed") !== "true";
+        for (const other of buttons) other.setAttribute("aria-pressed", `${isOn && other === each}`);
+        this.plot.set({ brightKind: isOn ? kind : null });
+      });
+      return each;
+    });
+    this.plot.set({ brightKind: null });
+    fill(this.legend, ...buttons);
+  }
+
+  /** The image of the point as the picture of the other panels. */
+  async send() {
+    if (!this.images) return;
+    const { state, open } = this.context;
+    state.set({ picture: await pictureOf(this.images, this.texts.name) });
+    open("draw");
+  }
+}

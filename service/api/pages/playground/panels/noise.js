@@ -24,8 +24,8 @@ const MAX_SCALE = 3;
 /** Of the plane, at least, and as a multiple of the largest |μ|. */
 const LEAST_SPAN = 3;
 const ROOM = 1.25;
-/** Values in [0, 1] have at most this standard deviation. */
-const MAX_SPREAD = 0.5;
+/** The standard deviation that is white, at least: a smaller one of all pixels stays dark. */
+const LEAST_SPREAD = 0.1;
 const DRAW_COLOUR = "#8fb4ff";
 
 /** @typedef {{model: ModelSummary, mu: number[], logvar: number[], plane: import("../plane.js").Plane}} Posterior */
@@ -143,6 +143,7 @@ class NoisePanel {
     if (!picture || isStale()) return;
     const answer = await api.encode({ model: model.model, input: picture }, "noise-encode");
     if (!answer || isStale()) return;
+    this.copy.show(answer.sent);
     const [[mu], [logvar]] = [answer.mu, answer.logvar];
     const isVae = model.kind === "vae";
     const order = ranked(mu.map((each, at) => (isVae ? klOf(each, logvar[at]) : 0))).slice(0, 2);
@@ -224,7 +225,7 @@ class NoisePanel {
 }
 
 /**
- * Mean and standard deviation of each pixel over the images from `first` on; white is the largest spread.
+ * Mean and standard deviation of each pixel over the images from `first` on; the largest spread is white.
  * @param {Images} images
  * @param {number} first
  * @returns {[Images, Images]}
@@ -242,11 +243,12 @@ function momentsOf(images, first) {
       squares += value * value;
     }
     mean[at] = total / n;
-    spread[at] = Math.sqrt(Math.max(0, squares / n - mean[at] ** 2)) / MAX_SPREAD;
+    spread[at] = Math.sqrt(Math.max(0, squares / n - mean[at] ** 2));
   }
+  const white = spread.reduce((most, value) => Math.max(most, value), LEAST_SPREAD);
   return [
     { ...one, data: mean },
-    { ...one, data: spread },
+    { ...one, data: spread.map((value) => value / white) },
   ];
 }
 

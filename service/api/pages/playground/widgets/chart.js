@@ -23,7 +23,7 @@ export class LineChart {
       "aria-label": label,
       class: "chart",
     });
-    this.legend = el("p", { class: "legend note" });
+    this.legend = el("p", { class: "series-legend note" });
     this.element = el("figure", {}, this.drawing, this.legend);
   }
 

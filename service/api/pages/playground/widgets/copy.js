@@ -6,7 +6,7 @@
  */
 
 import { pathOf, ROOT } from "../api.js";
-import { button, el, fill } from "./dom.js";
+import { button, choice, el, fill } from "./dom.js";
 
 /** @typedef {import("../api.js").Sent} Sent */
 /** @typedef {import("../panels/panel.js").Context} Context */
@@ -23,8 +23,11 @@ export class CopyButtons {
     this.api = api;
     this.texts = texts.copy;
     this.announce = announce;
+    /** The latest request of each operation. @type {Map<string, Sent>} */
+    this.requests = new Map();
     /** @type {Sent | null} */
     this.sent = null;
+    this.operations = choice(this.texts.which, [], (operation) => this.choose(operation));
     this.code = el("code");
     this.shown = el("pre", { class: "line", tabindex: 0, role: "region", "aria-label": this.texts.line }, this.code);
     this.save = el("a", { class: "button", hidden: true });
@@ -36,15 +39,27 @@ export class CopyButtons {
       "details",
       { class: "copy", toggle: () => this.preview() },
       el("summary", {}, this.texts.title),
-      el("div", { class: "row" }, ...this.buttons, this.save),
+      el("div", { class: "row" }, this.operations.element, ...this.buttons, this.save),
       this.shown,
     );
   }
 
-  /** The request to copy. @param {Sent} sent */
+  /** A request that was made: it replaces the last one of its operation. @param {Sent} sent */
   show(sent) {
-    this.sent = sent;
+    const isNew = !this.requests.has(sent.operation);
+    this.requests.set(sent.operation, sent);
     for (const each of this.buttons) each.disabled = false;
+    if (isNew) {
+      this.operations.setOptions([...this.requests.keys()].map((name) => [name, `/${name}`]));
+      this.operations.select.value = this.sent?.operation ?? sent.operation;
+      this.operations.element.hidden = this.requests.size < 2;
+    }
+    if (this.operations.select.value === sent.operation) this.choose(sent.operation);
+  }
+
+  /** @param {string} operation */
+  choose(operation) {
+    this.sent = this.requests.get(operation) ?? null;
     if (this.element.open) void this.preview();
   }
 
