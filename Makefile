@@ -52,7 +52,7 @@ test-page: page-tools $(DEV_READY) .venv-page/.installed ## the playground page 
 
 bench-page: page-tools $(DEV_READY) .venv-page/.installed ## measure the playground page in Chromium: time from move to paint, of a stroke, of the first paint
 	@echo "bench-page: alone on the machine, or its figures mean little"
-	@PYTHONPATH=.venv-page/python:tests/support:tests/benchmarks:. $(BIN)/python -m playground $(ARGS)
+	@PYTHONPATH=.venv-page/python:tests/support:tests/benchmarks:. $(BIN)/python -m page_speed $(ARGS)
 
 # Chromium is Debian's: nothing downloads a browser.
 .PHONY: page-tools

@@ -34,9 +34,11 @@ class Record:
     """Of every request, `blob:` and `data:` excluded."""
     answers: list[tuple[int, str]] = field(default_factory=list)
     """Status and address of every response."""
+    pending: list[str] = field(default_factory=list)
+    """Addresses of requests without an answer yet."""
 
     def clear(self) -> None:
-        """Forget everything so far."""
+        """Forget everything so far; what is on its way stays."""
         for each in (self.console, self.addresses, self.answers):
             each.clear()
 
@@ -51,6 +53,11 @@ class Record:
     def _request(self, request: Request) -> None:
         if urlsplit(request.url).scheme in ("http", "https"):
             self.addresses.append(request.url)
+            self.pending.append(request.url)
+
+    def _end(self, request: Request) -> None:
+        if request.url in self.pending:
+            self.pending.remove(request.url)
 
     def _response(self, response: Response) -> None:
         self.answers.append((response.status, response.url))
@@ -76,7 +83,9 @@ def chromium() -> Iterator[Browser]:
 @contextlib.contextmanager
 def opened(browser: Browser, **context: Any) -> Iterator[tuple[Page, Record]]:
     """An empty page in a profile of its own, and the record of what it does."""
-    profile = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, "locale": "en-GB", **context})
+    profile = browser.new_context(
+        **{"viewport": {"width": 1280, "height": 900}, "locale": "en-GB", **context}
+    )
     profile.set_default_timeout(PATIENCE_S * 1000)
     try:
         page = profile.new_page()
@@ -84,6 +93,8 @@ def opened(browser: Browser, **context: Any) -> Iterator[tuple[Page, Record]]:
         page.on("console", record._message)
         page.on("pageerror", lambda error: record.console.append(f"exception: {error}"))
         page.on("request", record._request)
+        page.on("requestfinished", record._end)
+        page.on("requestfailed", record._end)
         page.on("response", record._response)
         yield page, record
     finally:
