@@ -163,7 +163,6 @@ class Page {
     document.title = `${page.brand}: ${page.title}`;
     byId("skip").textContent = page.skip;
     byId("brand").textContent = page.brand;
-    byId("title").textContent = page.title;
     this.banner.speak(this.texts);
   }
 
@@ -190,25 +189,29 @@ class Page {
     });
     const languages = choice(texts.page.languages, LANGUAGES, (language) => this.speak(language));
     languages.select.value = this.language;
-    const tour = new Tour(this.context());
+    const step = this.tour?.at ?? -1;
+    this.tour?.element.remove();
+    const tour = new Tour(this.context(), (model) => this.choose(model));
+    this.tour = tour;
+    document.body.append(tour.element);
     const header = byId("header");
     fill(
       header,
       header.querySelector(".brand"),
       this.models.element,
       languages.element,
-      button(texts.page.tour, () => tour.start(), { id: "tour-start" }),
+      button(texts.page.tour, () => tour.go(0), { id: "tour-start" }),
     );
     this.writeHeader();
     this.tabs = new Tabs(
       texts.page.panels,
       PANELS.map((id) => [id, texts.page.tabs[id]]),
-      byId("panel").id,
       (id) => state.set({ panel: /** @type {PanelId} */ (id) }),
     );
-    fill(byId("tabs"), this.tabs.element);
+    fill(byId("tabs"), this.tabs.element, step < 0 ? tour.invitation() : null);
     fill(byId("panel"));
     this.show();
+    if (step >= 0) tour.go(step);
   }
 
   /** @param {string} language */
@@ -239,7 +242,7 @@ class Page {
       const module = PANEL_MODULES.find((each) => each.id === panel) ?? map;
       const body = el("div");
       const head = el("div", { class: "panel-head" }, el("h2", {}, texts.page.tabs[panel]));
-      const element = el("section", { "aria-label": texts.page.tabs[panel] }, head, body);
+      const element = el("section", { id: `panel-${panel}`, role: "tabpanel", "aria-labelledby": `tab-${panel}` }, head, body);
       byId("panel").append(element);
       entry = { element, mounted: module.mount(body, this.context()) };
       this.mounted.set(panel, entry);

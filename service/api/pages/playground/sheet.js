@@ -24,10 +24,10 @@ export function stepsOf({ image_shape: [, height, width] }) {
  * @param {ModelSummary} model
  * @param {Plane} plane
  * @param {string} lane
+ * @param {number} [steps]  images along each side
  * @returns {Promise<import("./api.js").BitmapAnswer | null>}
  */
-export function fetchSheet(api, model, plane, lane) {
-  const steps = stepsOf(model);
+export function fetchSheet(api, model, plane, lane, steps = stepsOf(model)) {
   if (plane.isPlain() && plane.dims && plane.dims[0] !== plane.dims[1]) {
     const dims = [plane.dims[1], plane.dims[0]];
     return api.traverseSheet({ model: model.model, dims, steps, spacing: "linear", span: plane.span }, lane);

@@ -7,6 +7,7 @@
 import { pictureOf, pixelsOf } from "../images.js";
 import { defaultPlane, planeThrough, rankedDims } from "../plane.js";
 import { fetchSheet, stepsOf } from "../sheet.js";
+import { newSeed } from "../state.js";
 import { CopyButtons } from "../widgets/copy.js";
 import { Digit } from "../widgets/digit.js";
 import { button, choice, el, fill, newId } from "../widgets/dom.js";
@@ -57,7 +58,7 @@ class MapPanel {
     this.legend = el("div", { class: "legend", role: "group", "aria-label": texts.legend });
     this.right = choice(texts.right, [], () => this.chooseDims());
     this.up = choice(texts.up, [], () => this.chooseDims());
-    this.through = button(texts.through, () => this.throughImages());
+    this.through = button(texts.through, () => void this.throughImages());
     this.back = button(texts.back, () => this.toDims(), { hidden: true });
     this.planes = el("div", { class: "row" }, this.right.element, this.up.element, this.through, this.back);
     this.about = el("p", { class: "note" });
@@ -217,7 +218,7 @@ class MapPanel {
     this.up.setOptions(options);
     const { dims } = defaultPlane(model, preview);
     if (dims) [this.right.select.value, this.up.select.value] = dims.map(String);
-    this.through.hidden = !preview;
+    this.through.hidden = !preview && !model.priors.length;
     this.toDimsShown(true);
   }
 
@@ -242,23 +243,21 @@ class MapPanel {
     this.back.hidden = isDims;
   }
 
-  /** A plane through three real images of different classes; each press takes other ones. */
-  throughImages() {
-    const { preview } = this.context.state.values;
-    if (!preview || preview.mu.length < 3) return;
-    /** @type {number[]} */
-    const chosen = [];
-    for (let tries = 0; chosen.length < 3 && tries < 300; tries++) {
-      const index = Math.floor(Math.random() * preview.mu.length);
-      const isNew = tries > 200 || !chosen.some((each) => preview.labels[each] === preview.labels[index]);
-      if (isNew && !chosen.includes(index)) chosen.push(index);
+  /** A plane through three images of different classes; each press takes other ones. */
+  async throughImages() {
+    const { api, state } = this.context;
+    const { preview, model } = state.values;
+    let chosen = threeOf(preview);
+    if (!chosen) {
+      const answer = await api.sample({ model: model.model, n: 3, seed: newSeed() }, "map-three");
+      if (!answer || answer.model !== state.values.model.model) return;
+      chosen = answer.z.map((z) => ({ z, text: "" }));
     }
-    const [one, two, three] = chosen.map((index) => preview.mu[index]);
+    const [one, two, three] = chosen.map(({ z }) => z);
     this.toDimsShown(false);
     const plane = planeThrough(one, two, three);
     this.usePlane(plane);
-    const marks = chosen.map((index) => ({ at: plane.positionOf(preview.mu[index]), text: preview.labels[index] }));
-    this.plot.show({ marks });
+    this.plot.show({ marks: chosen.map(({ z, text }) => ({ at: plane.positionOf(z), text })) });
   }
 
   writeAbout() {
@@ -295,4 +294,20 @@ class MapPanel {
     state.set({ picture: await pictureOf(this.images, this.texts.name) });
     open("draw");
   }
+}
+
+/**
+ * Three images of a preview, of different classes if it has three.
+ * @param {import("../api.js").Preview | null} preview
+ */
+function threeOf(preview) {
+  if (!preview || preview.mu.length < 3) return null;
+  const order = preview.mu.map((_, at) => ({ at, order: Math.random() })).sort((a, b) => a.order - b.order);
+  /** @type {number[]} */
+  const chosen = [];
+  for (const { at } of order) {
+    if (chosen.length < 3 && !chosen.some((each) => preview.labels[each] === preview.labels[at])) chosen.push(at);
+  }
+  for (const { at } of order) if (chosen.length < 3 && !chosen.includes(at)) chosen.push(at);
+  return chosen.map((at) => ({ z: preview.mu[at], text: preview.labels[at] }));
 }
