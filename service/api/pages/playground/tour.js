@@ -15,7 +15,7 @@ const STORED = "vae-playground-tour";
 export class Tour {
   /**
    * @param {Context} context
-   * @param {(model: ModelSummary) => void} choose
+   * @param {(model: ModelSummary) => Promise<void>} choose
    */
   constructor(context, choose) {
     this.context = context;

@@ -12,13 +12,14 @@ import { equation, hat, sub, sup, under } from "./widgets/maths.js";
 
 /** @typedef {import("./api.js").ModelSummary} ModelSummary */
 /** @typedef {import("./panels/panel.js").Context} Context */
+/** @typedef {import("./state.js").PanelId} PanelId */
 /** @typedef {keyof import("./texts/en.js").Texts["tour"]["steps"]} StepName */
 
 /**
  * What a step may do to the page.
  * @typedef {object} Guide
  * @property {Context} context
- * @property {(model: ModelSummary) => void} choose
+ * @property {(model: ModelSummary) => Promise<void>} choose
  * @property {AbortSignal} signal  aborts when another step begins
  */
 
@@ -32,8 +33,8 @@ export const STEPS = [
   {
     name: "likelihood",
     equation: () => equation(sup("θ", "*"), "=", under("argmax", "θ"), under("Σ", "i"), "log", sub("p", "θ"), "(", sub("x", "i"), ")"),
-    go: (guide) => {
-      use(guide, "vae");
+    go: async (guide) => {
+      await use(guide, "vae");
       guide.context.open("map");
       return walk(guide, (share) => circle(1.6, share));
     },
@@ -41,8 +42,8 @@ export const STEPS = [
   {
     name: "autoencoder",
     equation: () => equation("z = f ( x ) ,", "\u2003", hat("x"), "= g ( z )"),
-    go: (guide) => {
-      use(guide, "ae");
+    go: async (guide) => {
+      await use(guide, "ae");
       guide.context.open("map");
       return walk(guide, (share) => circle(0.6 * planeOf(guide).span, share));
     },
@@ -59,44 +60,28 @@ export const STEPS = [
   {
     name: "regions",
     equation: () => equation("x ↦ q ( z | x )"),
-    go: async (guide) => {
-      use(guide, "vae");
-      await takePicture(guide);
-      guide.context.open("draw");
-    },
+    go: (guide) => withPicture(guide, "draw"),
   },
   {
     name: "gaussian",
     equation: () => equation("q ( z | x ) = N (", "μ ,", sup("σ", "2"), "I )"),
-    go: async (guide) => {
-      use(guide, "vae");
-      await takePicture(guide);
-      guide.context.open("draw");
-    },
+    go: (guide) => withPicture(guide, "draw"),
   },
   {
     name: "logvar",
     equation: () => equation("σ = exp ( ½", "log", sup("σ", "2"), ")"),
-    go: async (guide) => {
-      use(guide, "vae");
-      await takePicture(guide);
-      guide.context.open("noise");
-    },
+    go: (guide) => withPicture(guide, "noise"),
   },
   {
     name: "loss",
     equation: () => equation("loss = −", "log", "p ( x | z ) + β · KL ( q ( z | x ) ‖ N ( 0 , I ) )"),
-    go: async (guide) => {
-      use(guide, "vae");
-      await takePicture(guide);
-      guide.context.open("loss");
-    },
+    go: (guide) => withPicture(guide, "loss"),
   },
   {
     name: "sampling",
     equation: () => equation("z ∼ N ( 0 , I ) ,", "\u2003", hat("x"), "= g ( z )"),
-    go: (guide) => {
-      use(guide, "vae");
+    go: async (guide) => {
+      await use(guide, "vae");
       guide.context.open("samples");
     },
   },
@@ -104,9 +89,7 @@ export const STEPS = [
     name: "trick",
     equation: () => equation("z = μ + σ · ε ,", "\u2003", "ε ∼ N ( 0 , I )"),
     go: async (guide) => {
-      use(guide, "vae");
-      await takePicture(guide);
-      guide.context.open("noise");
+      await withPicture(guide, "noise");
       await pause(guide, 1500);
       if (!guide.signal.aborted) guide.context.state.set({ seed: newSeed() });
     },
@@ -122,11 +105,11 @@ function equationRow(...parts) {
 }
 
 /** A model of a kind, rather one of two dimensions; without one the page keeps what it has. @param {Guide} guide @param {"ae" | "vae"} kind */
-function use({ context, choose }, kind) {
+async function use({ context, choose }, kind) {
   const { model, models } = context.state.values;
   const isFit = (/** @type {ModelSummary} */ each) => each.kind === kind && each.latent_size === 2;
   const found = isFit(model) ? model : (models.find(isFit) ?? models.find((each) => each.kind === kind));
-  if (found && found.model !== model.model) choose(found);
+  if (found && found.model !== model.model) await choose(found);
 }
 
 /** @param {Guide} guide */
@@ -147,7 +130,14 @@ async function walk(guide, path) {
   }
 }
 
-/** A picture for the panels that need one: the page's, a real one, or a sample. @param {Guide} guide */
+/** A panel that needs a picture: the page's, a real one, or a sample. @param {Guide} guide @param {PanelId} panel */
+async function withPicture(guide, panel) {
+  await use(guide, "vae");
+  await takePicture(guide);
+  if (!guide.signal.aborted) guide.context.open(panel);
+}
+
+/** @param {Guide} guide */
 async function takePicture({ context, signal }) {
   const { picture, preview, model } = context.state.values;
   if (picture) return;

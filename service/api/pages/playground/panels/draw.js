@@ -8,7 +8,7 @@ import { DrawingBoard } from "../drawing.js";
 import { imageAt, pixelsOf } from "../images.js";
 import { examplePicture, figurePicture, fileIn, filePicture, isLikeMnist, TYPES } from "../picture_files.js";
 import { defaultPlane, Plane } from "../plane.js";
-import { fetchSheet, stepsOf } from "../sheet.js";
+import { fetchSheet, showPlane } from "../sheet.js";
 import { Bars } from "../widgets/bars.js";
 import { CopyButtons } from "../widgets/copy.js";
 import { Digit } from "../widgets/digit.js";
@@ -171,15 +171,8 @@ class DrawPanel {
 
   usePlane() {
     const { model, preview } = this.context.state.values;
-    const plane = defaultPlane(model, preview);
-    this.plane = plane;
-    const kinds = [...new Set(preview?.labels)].sort();
-    const dots = preview?.mu.map((mu, at) => ({ at: plane.positionOf(mu), kind: kinds.indexOf(preview.labels[at]) }));
-    const hasPrior = model.kind === "vae";
-    this.plot.set({ plane, bitmap: null, steps: stepsOf(model), dots: dots ?? [], hasPrior });
-    void fetchSheet(this.context.api, model, plane, "draw-sheet").then((sheet) => {
-      if (sheet && plane === this.plane) this.plot.set({ bitmap: sheet.bitmap });
-    });
+    this.plane = defaultPlane(model, preview);
+    void showPlane(this.plot, this.context, this.plane, "draw-sheet");
   }
 
   async readFacts() {
@@ -282,7 +275,7 @@ class DrawPanel {
     const at = this.plane.positionOf(mu);
     const sigma = this.plane.covarianceOf(logvar);
     this.plot.show({ point: at, ellipses: isPoint ? [] : [{ at, covariance: sigma }] });
-    if (!isPoint) void this.showZoom(mu, logvar);
+    if (!isPoint && !isLive) void this.showZoom(mu, logvar);
     const numbers = [at, [Math.sqrt(sigma.aa), Math.sqrt(sigma.bb)]].map((each) => texts.units.point(each));
     this.place.textContent = isPoint ? `z = ${numbers[0]}` : `μ = ${numbers[0]}, σ = ${numbers[1]}`;
     if (isLive) return;

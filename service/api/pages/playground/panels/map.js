@@ -6,7 +6,7 @@
 
 import { pictureOf, pixelsOf } from "../images.js";
 import { defaultPlane, planeThrough, rankedDims } from "../plane.js";
-import { fetchSheet, stepsOf } from "../sheet.js";
+import { kindsOf, showPlane } from "../sheet.js";
 import { newSeed } from "../state.js";
 import { CopyButtons } from "../widgets/copy.js";
 import { Digit } from "../widgets/digit.js";
@@ -25,6 +25,9 @@ export const map = {
     return new MapPanel(element, context);
   },
 };
+
+/** Classes with a button of their own. */
+const MOST_KINDS = 20;
 
 class MapPanel {
   /** @param {HTMLElement} element @param {Context} context */
@@ -96,13 +99,8 @@ class MapPanel {
   renew() {
     const { model, preview } = this.context.state.values;
     if (this.drawn.model === model.model && this.drawn.preview === preview) return this.follow();
-    const isOther = this.drawn.model !== model.model;
     this.drawn = { model: model.model, preview };
-    if (isOther) {
-      this.large.clear();
-      this.plot.set({ bitmap: null, dots: [] });
-    }
-    this.way = "dims";
+    this.large.clear();
     this.writeDims();
     this.writeLegend();
     this.usePlane(defaultPlane(model, preview));
@@ -110,27 +108,13 @@ class MapPanel {
 
   /** @param {Plane} plane */
   usePlane(plane) {
-    const { model, preview, z } = this.context.state.values;
+    const { state } = this.context;
     this.plane = plane;
-    const kinds = [...new Set(preview?.labels)].sort();
-    this.plot.set({
-      plane,
-      steps: stepsOf(model),
-      hasPrior: model.kind === "vae" && plane.dims !== null,
-      dots: preview?.mu.map((mu, at) => ({ at: plane.positionOf(mu), kind: kinds.indexOf(preview.labels[at]) })) ?? [],
-    });
+    this.plot.show({ marks: [] });
+    void showPlane(this.plot, this.context, plane, "map-sheet");
     this.writeAbout();
-    void this.drawSheet(plane);
-    if (plane.distanceOf(z) > 1e-3) this.context.state.set({ z: plane.latentAt([0, 0]) });
+    if (plane.distanceOf(state.values.z) > 1e-3) state.set({ z: plane.latentAt([0, 0]) });
     this.follow();
-  }
-
-  /** @param {Plane} plane */
-  async drawSheet(plane) {
-    const { api, state } = this.context;
-    const { model } = state.values;
-    const sheet = await fetchSheet(api, model, plane, "map-sheet");
-    if (sheet && plane === this.plane) this.plot.set({ bitmap: sheet.bitmap, steps: stepsOf(model) });
   }
 
   /** The page's point, after a change from anywhere. */
@@ -262,7 +246,6 @@ class MapPanel {
 
   writeAbout() {
     const { model, preview } = this.context.state.values;
-    if (this.way === "dims") this.plot.show({ marks: [] });
     const parts = [];
     if (model.latent_size > 2) parts.push(this.way === "dims" ? this.texts.slice(model.latent_size) : this.texts.throughAbout);
     if (!preview && !model.preview) parts.push(this.texts.noPreview);
@@ -272,7 +255,7 @@ class MapPanel {
   /** One button for each class: its glyph, and its dots bright when pressed. */
   writeLegend() {
     const { preview } = this.context.state.values;
-    const kinds = [...new Set(preview?.labels)].sort().slice(0, 20);
+    const kinds = kindsOf(preview).slice(0, MOST_KINDS);
     this.legend.hidden = kinds.length < 2;
     const buttons = kinds.map((label, kind) => {
       const each = el("button", { type: "button", "aria-pressed": "false" }, glyphCanvas(kind), label);

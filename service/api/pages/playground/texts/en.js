@@ -4,14 +4,13 @@
  * One part for each panel, in the order of the tabs.
  */
 
-/** @typedef {typeof en} Texts */
+/** @typedef {typeof texts} Texts */
 
 /** @param {number} value */
 const two = (value) => value.toFixed(2);
 
-export const en = {
+export const texts = {
   page: {
-    language: "English",
     title: "Play with a variational autoencoder",
     brand: "Latent space",
     model: "Model",

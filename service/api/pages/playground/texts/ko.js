@@ -4,9 +4,8 @@
 const two = (value) => value.toFixed(2);
 
 /** @type {import("./en.js").Texts} */
-export const ko = {
+export const texts = {
   page: {
-    language: "한국어",
     title: "변분 오토인코더와 놀기",
     brand: "잠재 공간",
     model: "모델",
