@@ -119,9 +119,9 @@ export class Api {
     return this.json("models", "", "models");
   }
 
-  /** One version, with its likelihood and figures. @param {string} model @returns {Promise<ModelFacts | null>} */
-  facts(model) {
-    return this.json(`models/${model}`, model, "facts");
+  /** One version, with its likelihood and figures. @param {string} model @param {string} [lane] @returns {Promise<ModelFacts | null>} */
+  facts(model, lane = "facts") {
+    return this.json(`models/${model}`, model, lane);
   }
 
   /** The server's limits, by name. @returns {Promise<Record<string, number> | null>} */

@@ -61,10 +61,15 @@ export class DrawingBoard {
   }
 
   clear() {
+    this.wipe();
+    this.changed(true);
+  }
+
+  /** Clear it for another picture: without a report. */
+  wipe() {
     this.strokes = [];
     this.pen.isDown = false;
     this.redraw();
-    this.changed(true);
   }
 
   listen() {

@@ -33,15 +33,16 @@ const NO_MODEL_POLL_MS = 2000;
 const byId = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
 class Page {
-  constructor() {
-    this.language = chosenLanguage();
-    this.texts = textsOf(this.language);
+  /** @param {string} language @param {import("./texts/en.js").Texts} texts */
+  constructor(language, texts) {
+    this.language = language;
+    this.texts = texts;
     this.banner = new TroubleBanner(byId("trouble"));
     this.api = new Api(
       {
         trouble: (lane, trouble) => this.banner.set(lane, trouble),
-        back: () => void this.refreshModels(),
-        gone: () => void this.refreshModels(),
+        back: () => void this.refreshModels(""),
+        gone: (model) => void this.refreshModels(model),
         askKey: (wasRefused) => askForKey(this.texts.key, wasRefused),
       },
       keptKey(),
@@ -69,7 +70,7 @@ class Page {
       panel: asked.panel ?? "map",
       model: found,
       models: list.models,
-      preview: null,
+      preview: await this.previewOf(found),
       z: fits && asked.z ? asked.z : new Array(found.latent_size).fill(0),
       seed: asked.seed ?? newSeed(),
       picture: null,
@@ -78,13 +79,11 @@ class Page {
     const forEver = new AbortController().signal;
     state.on(["panel"], () => this.show(), forEver);
     state.on(["model", "models"], () => this.writeHeader(), forEver);
-    state.on(["model"], () => void this.loadPreview(), forEver);
     addEventListener("hashchange", () => void this.follow(readFragment(location.hash)));
     document.addEventListener("visibilitychange", () => {
-      if (document.visibilityState === "visible") void this.refreshModels();
+      if (document.visibilityState === "visible") void this.refreshModels("");
     });
     this.build();
-    void this.loadPreview();
   }
 
   /** The list, as soon as it has a model. */
@@ -106,40 +105,40 @@ class Page {
     if (!name) return null;
     const found = models.find((each) => each.model === name) ?? models.find((each) => each.name === name);
     if (found || !/^[\w.@-]{1,129}$/.test(name)) return found ?? null;
-    const loaded = /** @type {ModelSummary | null} */ (await this.api.facts(name));
-    this.banner.set("facts", null);
+    const loaded = /** @type {ModelSummary | null} */ (await this.api.facts(name, "named"));
+    this.banner.set("named", null);
     return loaded ?? models.find((each) => each.name === name.split("@")[0]) ?? null;
   }
 
-  /** After a change at the server: the list again, and another version if the chosen one is gone. */
-  async refreshModels() {
+  /** The list again, and another version in place of one that is gone. @param {string} gone */
+  async refreshModels(gone) {
     const { state } = this;
     const list = await this.api.models();
     if (!state || !list?.models.length) return;
     state.set({ models: list.models });
-    const { model } = state.values;
-    const still = await this.named(model.model, list.models);
-    if (still?.model === model.model) return;
-    const next = still ?? preferred(list);
-    this.choose(next);
+    const { name, model } = state.values.model;
+    if (gone !== model) return;
+    const others = list.models.filter((each) => each.model !== gone);
+    const next = others.find((each) => each.name === name) ?? preferred({ ...list, models: others });
+    if (!next) return;
+    await this.choose(next);
     this.banner.say(this.texts.page.changed(next.model));
   }
 
-  /** @param {ModelSummary} model */
-  choose(model) {
+  /** Model, point and preview change together. @param {ModelSummary} model */
+  async choose(model) {
     const { state } = this;
-    if (!state) return;
+    const preview = await this.previewOf(model);
+    if (!state || this.wanted !== model) return; // Another one was chosen meanwhile.
     this.points.set(state.values.model.model, state.values.z);
     const z = this.points.get(model.model) ?? new Array(model.latent_size).fill(0);
-    state.set({ model, z, preview: null });
+    state.set({ model, z, preview });
   }
 
-  async loadPreview() {
-    const { state } = this;
-    if (!state?.values.model.preview) return;
-    const { model } = state.values.model;
-    const preview = await this.api.preview(model, "preview");
-    if (preview && state.values.model.model === model) state.set({ preview });
+  /** @param {ModelSummary} model */
+  async previewOf(model) {
+    this.wanted = model;
+    return model.preview ? this.api.preview(model.model, "preview") : null;
   }
 
   /** An address that a person edited or went back to. @param {import("./state.js").Fragment} asked */
@@ -147,7 +146,7 @@ class Page {
     const { state } = this;
     if (!state) return;
     const model = await this.named(asked.model, state.values.models);
-    if (model && model.model !== state.values.model.model) this.choose(model);
+    if (model && model.model !== state.values.model.model) await this.choose(model);
     const fits = asked.z?.length === state.values.model.latent_size;
     state.set({
       panel: asked.panel ?? state.values.panel,
@@ -163,7 +162,6 @@ class Page {
     document.title = `${page.brand}: ${page.title}`;
     byId("skip").textContent = page.skip;
     byId("brand").textContent = page.brand;
-    byId("title").textContent = page.title;
     this.banner.speak(this.texts);
   }
 
@@ -186,35 +184,39 @@ class Page {
     this.shown = null;
     this.models = choice(texts.page.model, [], (label) => {
       const chosen = state.values.models.find((each) => each.model === label);
-      if (chosen) this.choose(chosen);
+      if (chosen) void this.choose(chosen);
     });
-    const languages = choice(texts.page.languages, LANGUAGES, (language) => this.speak(language));
+    const languages = choice(texts.page.languages, LANGUAGES, (to) => void this.speak(to));
     languages.select.value = this.language;
-    const tour = new Tour(this.context());
+    const step = this.tour?.at ?? -1;
+    this.tour?.element.remove();
+    const tour = new Tour(this.context(), (model) => this.choose(model));
+    this.tour = tour;
+    document.body.append(tour.element);
     const header = byId("header");
     fill(
       header,
       header.querySelector(".brand"),
       this.models.element,
       languages.element,
-      button(texts.page.tour, () => tour.start(), { id: "tour-start" }),
+      button(texts.page.tour, () => tour.go(0), { id: "tour-start" }),
     );
     this.writeHeader();
     this.tabs = new Tabs(
       texts.page.panels,
       PANELS.map((id) => [id, texts.page.tabs[id]]),
-      byId("panel").id,
       (id) => state.set({ panel: /** @type {PanelId} */ (id) }),
     );
-    fill(byId("tabs"), this.tabs.element);
+    fill(byId("tabs"), this.tabs.element, step < 0 ? tour.invitation() : null);
     fill(byId("panel"));
     this.show();
+    if (step >= 0) tour.go(step);
   }
 
   /** @param {string} language */
-  speak(language) {
+  async speak(language) {
+    this.texts = await textsOf(language);
     this.language = language;
-    this.texts = textsOf(language);
     keepLanguage(language);
     this.write();
     this.build();
@@ -239,7 +241,7 @@ class Page {
       const module = PANEL_MODULES.find((each) => each.id === panel) ?? map;
       const body = el("div");
       const head = el("div", { class: "panel-head" }, el("h2", {}, texts.page.tabs[panel]));
-      const element = el("section", { "aria-label": texts.page.tabs[panel] }, head, body);
+      const element = el("section", { id: `panel-${panel}`, role: "tabpanel", "aria-labelledby": `tab-${panel}` }, head, body);
       byId("panel").append(element);
       entry = { element, mounted: module.mount(body, this.context()) };
       this.mounted.set(panel, entry);
@@ -274,4 +276,5 @@ function preferred({ default: name, models }) {
   return models.find(isPlane) ?? models.find((each) => each.model === name || each.name === name) ?? models[0];
 }
 
-void new Page().start();
+const language = chosenLanguage();
+void textsOf(language).then((texts) => new Page(language, texts).start());

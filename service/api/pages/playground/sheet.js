@@ -1,12 +1,14 @@
 /**
- * The images of a plane on one sheet: the sky behind a map.
+ * What a map shows of a model: the images of a plane on one sheet, and real images as dots.
  *
- * Knows planes and the two calls that draw them. Knows nothing of canvases.
+ * Knows planes, previews and the two calls that draw a sheet. Knows nothing of canvases.
  */
 
 /** @typedef {import("./api.js").Api} Api */
 /** @typedef {import("./api.js").ModelSummary} ModelSummary */
+/** @typedef {import("./api.js").Preview} Preview */
 /** @typedef {import("./plane.js").Plane} Plane */
+/** @typedef {import("./widgets/plot.js").LatentPlot} LatentPlot */
 
 /** The most images of one request, and the most pixels of one sheet, by default (GET /limits). */
 const MAX_IMAGES = 256;
@@ -24,10 +26,10 @@ export function stepsOf({ image_shape: [, height, width] }) {
  * @param {ModelSummary} model
  * @param {Plane} plane
  * @param {string} lane
+ * @param {number} [steps]  images along each side
  * @returns {Promise<import("./api.js").BitmapAnswer | null>}
  */
-export function fetchSheet(api, model, plane, lane) {
-  const steps = stepsOf(model);
+export function fetchSheet(api, model, plane, lane, steps = stepsOf(model)) {
   if (plane.isPlain() && plane.dims && plane.dims[0] !== plane.dims[1]) {
     const dims = [plane.dims[1], plane.dims[0]];
     return api.traverseSheet({ model: model.model, dims, steps, spacing: "linear", span: plane.span }, lane);
@@ -35,4 +37,28 @@ export function fetchSheet(api, model, plane, lane) {
   const ticks = Array.from({ length: steps }, (_, at) => plane.span * ((2 * at) / (steps - 1) - 1));
   const z = ticks.flatMap((b) => ticks.map((a) => plane.latentAt([a, b])));
   return api.decodeSheet({ model: model.model, z, columns: steps }, lane);
+}
+
+/** The classes of a preview, in order: their places are the kinds of glyphs. @param {Preview | null} preview */
+export const kindsOf = (preview) => [...new Set(preview?.labels)].sort();
+
+/**
+ * Put a plane of a model on a map: dots at once, the sheet as soon as it has arrived.
+ * @param {LatentPlot} plot
+ * @param {import("./panels/panel.js").Context} context
+ * @param {Plane} plane
+ * @param {string} lane
+ */
+export async function showPlane(plot, { api, state }, plane, lane) {
+  const { model, preview } = state.values;
+  const kinds = kindsOf(preview);
+  plot.set({
+    plane,
+    bitmap: null,
+    steps: stepsOf(model),
+    hasPrior: model.kind === "vae" && plane.dims !== null,
+    dots: preview?.mu.map((mu, at) => ({ at: plane.positionOf(mu), kind: kinds.indexOf(preview.labels[at]) })) ?? [],
+  });
+  const sheet = await fetchSheet(api, model, plane, lane);
+  if (sheet && plot.plane === plane) plot.set({ bitmap: sheet.bitmap });
 }

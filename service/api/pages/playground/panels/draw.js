@@ -5,15 +5,15 @@
  */
 
 import { DrawingBoard } from "../drawing.js";
-import { imageAt } from "../images.js";
+import { imageAt, pixelsOf } from "../images.js";
 import { examplePicture, figurePicture, fileIn, filePicture, isLikeMnist, TYPES } from "../picture_files.js";
-import { defaultPlane } from "../plane.js";
-import { fetchSheet, stepsOf } from "../sheet.js";
+import { defaultPlane, Plane } from "../plane.js";
+import { fetchSheet, showPlane } from "../sheet.js";
 import { Bars } from "../widgets/bars.js";
 import { CopyButtons } from "../widgets/copy.js";
 import { Digit } from "../widgets/digit.js";
 import { button, el, fill, newId, slider } from "../widgets/dom.js";
-import { LatentPlot } from "../widgets/plot.js";
+import { BRIGHT, LatentPlot } from "../widgets/plot.js";
 
 /** @typedef {import("../images.js").Images} Images */
 /** @typedef {import("../images.js").Picture} Picture */
@@ -22,6 +22,9 @@ import { LatentPlot } from "../widgets/plot.js";
 /** Between two looks at a drawing that goes on. */
 const LIVE_MS = 70;
 const EXAMPLES = 20;
+/** Images along each side of the region, and its standard deviations to each side. */
+const ZOOM_STEPS = 7;
+const ZOOM_SIGMAS = 2.6;
 
 /** @type {import("./panel.js").Panel} */
 export const draw = {
@@ -41,7 +44,7 @@ class DrawPanel {
     /** What the panel shows: changes of anything else are its own. */
     this.shownPicture = /** @type {Picture | null} */ (null);
     this.shownModel = "";
-    this.plane = /** @type {import("../plane.js").Plane | null} */ (null);
+    this.plane = /** @type {Plane | null} */ (null);
     this.planeOf = /** @type {unknown[]} */ ([]);
     this.lastLook = 0;
     this.count = 0;
@@ -81,6 +84,9 @@ class DrawPanel {
     this.again = new Digit(texts.again, "stage");
     this.error = new Digit(texts.error, "stage");
     this.plot = new LatentPlot(texts.plot, null);
+    this.zoom = new LatentPlot(texts.zoomed, null);
+    this.zoom.set({ steps: ZOOM_STEPS, light: BRIGHT });
+    this.zoomed = el("figure", {}, this.zoom.element, el("figcaption", {}, texts.zoomed));
     this.bars = new Bars(texts.usual);
     this.sum = el("p", { class: "numbers" });
     this.costs = el("div", { class: "card" }, el("h3", {}, texts.costs), this.bars.element, this.sum);
@@ -105,7 +111,12 @@ class DrawPanel {
             stage(this.again.element, "x̂", texts.again),
             stage(this.error.element, "x̂ − x", texts.error),
           ),
-          el("figure", {}, this.plot.element, el("figcaption", {}, texts.region, " ", this.place)),
+          el(
+            "div",
+            { class: "halves" },
+            el("figure", {}, this.plot.element, el("figcaption", {}, texts.region, " ", this.place)),
+            this.zoomed,
+          ),
           this.costs,
         ),
       ),
@@ -149,6 +160,7 @@ class DrawPanel {
       this.shownModel = model.model;
       this.pad.hidden = !isLikeMnist(model);
       this.hint.textContent = isLikeMnist(model) ? this.texts.lead : this.texts.other;
+      this.costs.hidden = this.zoomed.hidden = model.kind !== "vae";
       void this.readFacts();
     }
     if (isOther || this.planeOf[1] !== preview) void this.writeExamples();
@@ -159,15 +171,8 @@ class DrawPanel {
 
   usePlane() {
     const { model, preview } = this.context.state.values;
-    const plane = defaultPlane(model, preview);
-    this.plane = plane;
-    const kinds = [...new Set(preview?.labels)].sort();
-    const dots = preview?.mu.map((mu, at) => ({ at: plane.positionOf(mu), kind: kinds.indexOf(preview.labels[at]) }));
-    const hasPrior = model.kind === "vae";
-    this.plot.set({ plane, bitmap: null, steps: stepsOf(model), dots: dots ?? [], hasPrior });
-    void fetchSheet(this.context.api, model, plane, "draw-sheet").then((sheet) => {
-      if (sheet && plane === this.plane) this.plot.set({ bitmap: sheet.bitmap });
-    });
+    this.plane = defaultPlane(model, preview);
+    void showPlane(this.plot, this.context, this.plane, "draw-sheet");
   }
 
   async readFacts() {
@@ -219,6 +224,7 @@ class DrawPanel {
       api.reconstruct(call, "draw-reconstruct").then((answer) => {
         if (!answer || !this.isAbout(answer.model)) return;
         this.again.show(answer.images);
+        this.plot.show({ image: pixelsOf(answer.images) });
         this.showError(picture.x, answer.images);
         this.copy.show(answer.sent);
       }),
@@ -233,7 +239,6 @@ class DrawPanel {
         this.copy.show(answer.sent);
       }),
     ]);
-    this.costs.hidden = kind !== "vae";
   }
 
   /** Whether an answer is about what is shown. @param {string} model */
@@ -245,7 +250,9 @@ class DrawPanel {
     for (const each of [this.seen, this.again, this.error]) each.clear();
     this.bars.clear();
     this.sum.textContent = this.place.textContent = "";
-    this.plot.show({ ellipses: [] });
+    this.plot.show({ ellipses: [], point: null, image: null });
+    this.zoom.set({ bitmap: null });
+    this.zoom.show({ ellipses: [] });
   }
 
   /** @param {Images | null} x @param {Images} xHat */
@@ -266,17 +273,32 @@ class DrawPanel {
     const { state, texts, announce } = this.context;
     const isPoint = state.values.model.kind === "ae";
     const at = this.plane.positionOf(mu);
-    this.plot.show(
-      isPoint
-        ? { ellipses: [], marks: [{ at, text: "z" }] }
-        : { ellipses: [{ at, covariance: this.plane.covarianceOf(logvar) }], marks: [] },
-    );
     const sigma = this.plane.covarianceOf(logvar);
+    this.plot.show({ point: at, ellipses: isPoint ? [] : [{ at, covariance: sigma }] });
+    if (!isPoint && !isLive) void this.showZoom(mu, logvar);
     const numbers = [at, [Math.sqrt(sigma.aa), Math.sqrt(sigma.bb)]].map((each) => texts.units.point(each));
     this.place.textContent = isPoint ? `z = ${numbers[0]}` : `μ = ${numbers[0]}, σ = ${numbers[1]}`;
     if (isLive) return;
     state.set({ z: mu });
     announce(this.texts.said(this.place.textContent));
+  }
+
+  /**
+   * The region alone, with what its points decode to.
+   * @param {number[]} mu
+   * @param {number[]} logvar
+   */
+  async showZoom(mu, logvar) {
+    const { api, state } = this.context;
+    const { model } = state.values;
+    if (!this.plane) return;
+    const covariance = this.plane.covarianceOf(logvar);
+    const span = ZOOM_SIGMAS * Math.sqrt(Math.max(covariance.aa, covariance.bb));
+    const plane = new Plane(mu, this.plane.u, this.plane.v, span, null);
+    const sheet = await fetchSheet(api, model, plane, "draw-zoom", ZOOM_STEPS);
+    if (!sheet || !this.isAbout(sheet.model)) return;
+    this.zoom.set({ plane, bitmap: sheet.bitmap });
+    this.zoom.show({ ellipses: [{ at: [0, 0], covariance }] });
   }
 
   /** @param {number} reconstruction @param {number} kl */

@@ -6,7 +6,8 @@
 
 import { pictureOf, pixelsOf } from "../images.js";
 import { defaultPlane, planeThrough, rankedDims } from "../plane.js";
-import { fetchSheet, stepsOf } from "../sheet.js";
+import { kindsOf, showPlane } from "../sheet.js";
+import { newSeed } from "../state.js";
 import { CopyButtons } from "../widgets/copy.js";
 import { Digit } from "../widgets/digit.js";
 import { button, choice, el, fill, newId } from "../widgets/dom.js";
@@ -24,6 +25,9 @@ export const map = {
     return new MapPanel(element, context);
   },
 };
+
+/** Classes with a button of their own. */
+const MOST_KINDS = 20;
 
 class MapPanel {
   /** @param {HTMLElement} element @param {Context} context */
@@ -57,7 +61,7 @@ class MapPanel {
     this.legend = el("div", { class: "legend", role: "group", "aria-label": texts.legend });
     this.right = choice(texts.right, [], () => this.chooseDims());
     this.up = choice(texts.up, [], () => this.chooseDims());
-    this.through = button(texts.through, () => this.throughImages());
+    this.through = button(texts.through, () => void this.throughImages());
     this.back = button(texts.back, () => this.toDims(), { hidden: true });
     this.planes = el("div", { class: "row" }, this.right.element, this.up.element, this.through, this.back);
     this.about = el("p", { class: "note" });
@@ -95,13 +99,8 @@ class MapPanel {
   renew() {
     const { model, preview } = this.context.state.values;
     if (this.drawn.model === model.model && this.drawn.preview === preview) return this.follow();
-    const isOther = this.drawn.model !== model.model;
     this.drawn = { model: model.model, preview };
-    if (isOther) {
-      this.large.clear();
-      this.plot.set({ bitmap: null, dots: [] });
-    }
-    this.way = "dims";
+    this.large.clear();
     this.writeDims();
     this.writeLegend();
     this.usePlane(defaultPlane(model, preview));
@@ -109,27 +108,13 @@ class MapPanel {
 
   /** @param {Plane} plane */
   usePlane(plane) {
-    const { model, preview, z } = this.context.state.values;
+    const { state } = this.context;
     this.plane = plane;
-    const kinds = [...new Set(preview?.labels)].sort();
-    this.plot.set({
-      plane,
-      steps: stepsOf(model),
-      hasPrior: model.kind === "vae" && plane.dims !== null,
-      dots: preview?.mu.map((mu, at) => ({ at: plane.positionOf(mu), kind: kinds.indexOf(preview.labels[at]) })) ?? [],
-    });
+    this.plot.show({ marks: [] });
+    void showPlane(this.plot, this.context, plane, "map-sheet");
     this.writeAbout();
-    void this.drawSheet(plane);
-    if (plane.distanceOf(z) > 1e-3) this.context.state.set({ z: plane.latentAt([0, 0]) });
+    if (plane.distanceOf(state.values.z) > 1e-3) state.set({ z: plane.latentAt([0, 0]) });
     this.follow();
-  }
-
-  /** @param {Plane} plane */
-  async drawSheet(plane) {
-    const { api, state } = this.context;
-    const { model } = state.values;
-    const sheet = await fetchSheet(api, model, plane, "map-sheet");
-    if (sheet && plane === this.plane) this.plot.set({ bitmap: sheet.bitmap, steps: stepsOf(model) });
   }
 
   /** The page's point, after a change from anywhere. */
@@ -217,7 +202,7 @@ class MapPanel {
     this.up.setOptions(options);
     const { dims } = defaultPlane(model, preview);
     if (dims) [this.right.select.value, this.up.select.value] = dims.map(String);
-    this.through.hidden = !preview;
+    this.through.hidden = !preview && !model.priors.length;
     this.toDimsShown(true);
   }
 
@@ -242,28 +227,25 @@ class MapPanel {
     this.back.hidden = isDims;
   }
 
-  /** A plane through three real images of different classes; each press takes other ones. */
-  throughImages() {
-    const { preview } = this.context.state.values;
-    if (!preview || preview.mu.length < 3) return;
-    /** @type {number[]} */
-    const chosen = [];
-    for (let tries = 0; chosen.length < 3 && tries < 300; tries++) {
-      const index = Math.floor(Math.random() * preview.mu.length);
-      const isNew = tries > 200 || !chosen.some((each) => preview.labels[each] === preview.labels[index]);
-      if (isNew && !chosen.includes(index)) chosen.push(index);
+  /** A plane through three images of different classes; each press takes other ones. */
+  async throughImages() {
+    const { api, state } = this.context;
+    const { preview, model } = state.values;
+    let chosen = threeOf(preview);
+    if (!chosen) {
+      const answer = await api.sample({ model: model.model, n: 3, seed: newSeed() }, "map-three");
+      if (!answer || answer.model !== state.values.model.model) return;
+      chosen = answer.z.map((z) => ({ z, text: "" }));
     }
-    const [one, two, three] = chosen.map((index) => preview.mu[index]);
+    const [one, two, three] = chosen.map(({ z }) => z);
     this.toDimsShown(false);
     const plane = planeThrough(one, two, three);
     this.usePlane(plane);
-    const marks = chosen.map((index) => ({ at: plane.positionOf(preview.mu[index]), text: preview.labels[index] }));
-    this.plot.show({ marks });
+    this.plot.show({ marks: chosen.map(({ z, text }) => ({ at: plane.positionOf(z), text })) });
   }
 
   writeAbout() {
     const { model, preview } = this.context.state.values;
-    if (this.way === "dims") this.plot.show({ marks: [] });
     const parts = [];
     if (model.latent_size > 2) parts.push(this.way === "dims" ? this.texts.slice(model.latent_size) : this.texts.throughAbout);
     if (!preview && !model.preview) parts.push(this.texts.noPreview);
@@ -273,7 +255,7 @@ class MapPanel {
   /** One button for each class: its glyph, and its dots bright when pressed. */
   writeLegend() {
     const { preview } = this.context.state.values;
-    const kinds = [...new Set(preview?.labels)].sort().slice(0, 20);
+    const kinds = kindsOf(preview).slice(0, MOST_KINDS);
     this.legend.hidden = kinds.length < 2;
     const buttons = kinds.map((label, kind) => {
       const each = el("button", { type: "button", "aria-pressed": "false" }, glyphCanvas(kind), label);
@@ -295,4 +277,20 @@ class MapPanel {
     state.set({ picture: await pictureOf(this.images, this.texts.name) });
     open("draw");
   }
+}
+
+/**
+ * Three images of a preview, of different classes if it has three.
+ * @param {import("../api.js").Preview | null} preview
+ */
+function threeOf(preview) {
+  if (!preview || preview.mu.length < 3) return null;
+  const order = preview.mu.map((_, at) => ({ at, order: Math.random() })).sort((a, b) => a.order - b.order);
+  /** @type {number[]} */
+  const chosen = [];
+  for (const { at } of order) {
+    if (chosen.length < 3 && !chosen.some((each) => preview.labels[each] === preview.labels[at])) chosen.push(at);
+  }
+  for (const { at } of order) if (chosen.length < 3 && !chosen.includes(at)) chosen.push(at);
+  return chosen.map((at) => ({ z: preview.mu[at], text: preview.labels[at] }));
 }

@@ -1,22 +1,20 @@
 /** The language of the page: the person's choice, or that of the browser. Knows no sentence. */
 
-import { en } from "./en.js";
-import { ko } from "./ko.js";
-
 const STORED = "vae-playground-language";
-/** @type {Record<string, import("./en.js").Texts>} */
-const TEXTS = { en, ko };
 
-/** @type {[code: string, name: string][]} */
-export const LANGUAGES = Object.entries(TEXTS).map(([code, texts]) => [code, texts.page.language]);
+/** A file of texts for each. @type {[code: string, name: string][]} */
+export const LANGUAGES = [
+  ["en", "English"],
+  ["ko", "한국어"],
+];
 
-/** @param {string} language */
-export const textsOf = (language) => TEXTS[language] ?? en;
+/** The texts of a language: only one file is loaded. @param {string} language @returns {Promise<import("./en.js").Texts>} */
+export const textsOf = async (language) => (await import(`./${language}.js`)).texts;
 
 /** The code of the language to begin with. */
 export function chosenLanguage() {
-  const wanted = [stored(), ...navigator.languages].map((each) => each?.split("-")[0] ?? "");
-  return wanted.find((each) => each in TEXTS) ?? "en";
+  const wanted = [stored(), ...navigator.languages].map((each) => each?.split("-")[0]);
+  return wanted.find((each) => LANGUAGES.some(([code]) => code === each)) ?? "en";
 }
 
 /** @param {string} language */

@@ -4,14 +4,13 @@
  * One part for each panel, in the order of the tabs.
  */
 
-/** @typedef {typeof en} Texts */
+/** @typedef {typeof texts} Texts */
 
 /** @param {number} value */
 const two = (value) => value.toFixed(2);
 
-export const en = {
+export const texts = {
   page: {
-    language: "English",
     title: "Play with a variational autoencoder",
     brand: "Latent space",
     model: "Model",
@@ -102,9 +101,10 @@ export const en = {
     drawing: "drawing",
     seen: "what the model sees",
     again: "its reconstruction",
-    error: "the error: orange is too light, blue too dark",
+    error: "error: orange too light, blue too dark",
     plot: "Map with the region of the picture",
-    region: "The region of this picture: 1σ and 2σ of its Gaussian.",
+    region: "Where the picture lies.",
+    zoomed: "Its region, enlarged: 1σ and 2σ of its Gaussian, and what the points in it decode to.",
     said: /** @param {string} place */ (place) => `The picture lies at ${place}.`,
     costs: "What it costs",
     reconstruction: "Reconstruction: −log p(x|z)",
@@ -247,7 +247,54 @@ export const en = {
       "A good score does not make an image usual: simple images, even an empty one, often score better than real digits.",
     missing: "No VAE for images of this shape is loaded. An autoencoder gives images no probability.",
   },
-  tour: {},
+  tour: {
+    invitation: "New here? The tour shows in a minute how a variational autoencoder works.",
+    start: "Start the tour",
+    no: "No, thanks",
+    back: "Back",
+    next: "Next",
+    end: "Play",
+    close: "Close the tour",
+    picture: "picture of the tour",
+    steps: {
+      likelihood: {
+        title: "Likelihood",
+        text: "A model of images gives each image a probability. Training looks for the weights under which the images of the data are most probable. The map shows what such a model can draw.",
+      },
+      autoencoder: {
+        title: "The autoencoder",
+        text: "An encoder reduces an image to a few numbers z, the latent, and a decoder draws the image from them again. Each dot of this map is a real image.",
+      },
+      wrong: {
+        title: "What is wrong with it",
+        text: "No cost orders the latent space. Classes lie unevenly, with holes between them, and a point in a hole decodes to no digit. So its new images are poor.",
+      },
+      regions: {
+        title: "From points to regions",
+        text: "The variational autoencoder encodes an image as a region instead of a point. All points of the region decode to similar images.",
+      },
+      gaussian: {
+        title: "A Gaussian",
+        text: "The region is a Gaussian with a mean and a standard deviation in each dimension: four numbers in two dimensions. The ellipses show 1σ and 2σ.",
+      },
+      logvar: {
+        title: "The log variance",
+        text: "A standard deviation is positive. So the encoder returns log σ², which may be any number, and σ follows from it.",
+      },
+      loss: {
+        title: "The loss",
+        text: "Two costs in nats: how badly the decoder draws the image, and how far its region is from the prior. β weighs the second. Training makes the sum small.",
+      },
+      sampling: {
+        title: "Sampling",
+        text: "The regions fill the prior without holes. So a z from the prior lies in one of them, and the decoder makes a new image of it.",
+      },
+      trick: {
+        title: "Reparameterisation",
+        text: "A random draw has no gradient. So the noise ε comes from outside, and z follows from μ and σ by arithmetic. Draw another ε and see what changes.",
+      },
+    },
+  },
   units: {
     nats: /** @param {number} value */ (value) => `${value.toFixed(1)} nats`,
     point: /** @param {number[]} z */ (z) => `(${z.map(two).join(", ")})`,

@@ -30,9 +30,9 @@ import { drawGlyph } from "./glyphs.js";
 
 const STEP = 0.05;
 const LARGE_STEP = 0.5;
-/** Opacity of the sheet, and in the lens around the point. */
+/** Opacity of the sheet below dots, and in the lens around the point. */
 const DIM = 0.4;
-const LENS = 0.95;
+export const BRIGHT = 0.95;
 const NIGHT = "#0b0e1c";
 export const POINT_COLOUR = "#ffffff";
 export const ELLIPSE_COLOUR = "#ffb454";
@@ -55,6 +55,7 @@ export class LatentPlot {
     /** @type {ImageBitmap | null} */
     this.bitmap = null;
     this.steps = 16;
+    this.light = DIM;
     /** @type {{at: Position, kind: number}[]} */
     this.dots = [];
     /** The class whose dots stay bright; null: all. @type {number | null} */
@@ -76,7 +77,7 @@ export class LatentPlot {
   /**
    * The plane, and what is known of it.
    * @param {{plane?: Plane, bitmap?: ImageBitmap | null, steps?: number, dots?: {at: Position, kind: number}[],
-   *   brightKind?: number | null, hasPrior?: boolean}} parts
+   *   brightKind?: number | null, hasPrior?: boolean, light?: number}} parts
    */
   set(parts) {
     Object.assign(this, parts);
@@ -195,7 +196,7 @@ export class LatentPlot {
     context.globalAlpha = 1;
     context.fillStyle = NIGHT;
     context.fillRect(0, 0, this.side, this.side);
-    context.globalAlpha = DIM;
+    context.globalAlpha = this.light;
     this.drawSheet(context);
     context.globalAlpha = 1;
     if (this.plane) this.drawAxes(context, this.plane);
@@ -211,11 +212,13 @@ export class LatentPlot {
     const { bitmap, steps, side } = this;
     if (!bitmap) return;
     const row = bitmap.height / steps;
+    context.globalCompositeOperation = "screen"; // Black pixels of the images stay the sky.
     for (let at = 0; at < steps; at++) {
       const top = Math.round((side * (steps - 1 - at)) / steps);
       const bottom = Math.round((side * (steps - at)) / steps);
       context.drawImage(bitmap, 0, at * row, bitmap.width, row, 0, top, side, bottom - top);
     }
+    context.globalCompositeOperation = "source-over";
   }
 
   /** @param {CanvasRenderingContext2D} context @param {Plane} plane */
@@ -272,7 +275,7 @@ export class LatentPlot {
     context.clip();
     context.fillStyle = NIGHT;
     context.fillRect(x - r, y - r, 2 * r, 2 * r);
-    context.globalAlpha = LENS;
+    context.globalAlpha = BRIGHT;
     this.drawSheet(context);
     context.restore();
     context.strokeStyle = "rgb(200 210 255 / 60%)";

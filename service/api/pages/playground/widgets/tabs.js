@@ -6,14 +6,13 @@ export class Tabs {
   /**
    * @param {string} name
    * @param {[id: string, text: string][]} tabs
-   * @param {string} controls  id of the element that shows the chosen one
    * @param {(id: string) => void} chosen
    */
-  constructor(name, tabs, controls, chosen) {
+  constructor(name, tabs, chosen) {
     this.tabs = new Map(
       tabs.map(([id, text]) => {
         const press = () => chosen(id);
-        return [id, el("button", { type: "button", role: "tab", id: `tab-${id}`, "aria-controls": controls, click: press }, text)];
+        return [id, el("button", { type: "button", role: "tab", id: `tab-${id}`, click: press }, text)];
       }),
     );
     this.element = el("div", { class: "tabs", role: "tablist", "aria-label": name }, ...this.tabs.values());
@@ -29,11 +28,12 @@ export class Tabs {
     });
   }
 
-  /** @param {string} chosen */
+  /** Its panel has the id `panel-` and its own. @param {string} chosen */
   select(chosen) {
     for (const [id, tab] of this.tabs) {
       tab.setAttribute("aria-selected", `${id === chosen}`);
       tab.tabIndex = id === chosen ? 0 : -1;
+      if (id === chosen) tab.setAttribute("aria-controls", `panel-${id}`);
     }
   }
 }

@@ -1,0 +1,159 @@
+/**
+ * The steps of the tour, in the order of the study notes: where each takes the page, and its one equation.
+ *
+ * Knows the state and equations. Knows no element of the page.
+ */
+
+import { examplePicture } from "./picture_files.js";
+import { imageAt } from "./images.js";
+import { defaultPlane } from "./plane.js";
+import { newSeed } from "./state.js";
+import { equation, hat, sub, sup, under } from "./widgets/maths.js";
+
+/** @typedef {import("./api.js").ModelSummary} ModelSummary */
+/** @typedef {import("./panels/panel.js").Context} Context */
+/** @typedef {import("./state.js").PanelId} PanelId */
+/** @typedef {keyof import("./texts/en.js").Texts["tour"]["steps"]} StepName */
+
+/**
+ * What a step may do to the page.
+ * @typedef {object} Guide
+ * @property {Context} context
+ * @property {(model: ModelSummary) => Promise<void>} choose
+ * @property {AbortSignal} signal  aborts when another step begins
+ */
+
+/** @typedef {{name: StepName, equation: () => Element, go: (guide: Guide) => void | Promise<void>}} Step */
+
+const TICK_MS = 60;
+const WALK_MS = 6000;
+
+/** @type {Step[]} */
+export const STEPS = [
+  {
+    name: "likelihood",
+    equation: () => equation(sup("θ", "*"), "=", under("argmax", "θ"), under("Σ", "i"), "log", sub("p", "θ"), "(", sub("x", "i"), ")"),
+    go: async (guide) => {
+      await use(guide, "vae");
+      guide.context.open("map");
+      return walk(guide, (share) => circle(1.6, share));
+    },
+  },
+  {
+    name: "autoencoder",
+    equation: () => equation("z = f ( x ) ,", "\u2003", hat("x"), "= g ( z )"),
+    go: async (guide) => {
+      await use(guide, "ae");
+      guide.context.open("map");
+      return walk(guide, (share) => circle(0.6 * planeOf(guide).span, share));
+    },
+  },
+  {
+    name: "wrong",
+    equation: () => equation("loss =", sup(equationRow("‖ x −", hat("x"), "‖"), "2")),
+    go: (guide) => {
+      const kinds = new Set(guide.context.state.values.models.map(({ kind }) => kind));
+      if (kinds.size > 1) guide.context.open("kinds");
+      else guide.context.open("map");
+    },
+  },
+  {
+    name: "regions",
+    equation: () => equation("x ↦ q ( z | x )"),
+    go: (guide) => withPicture(guide, "draw"),
+  },
+  {
+    name: "gaussian",
+    equation: () => equation("q ( z | x ) = N (", "μ ,", sup("σ", "2"), "I )"),
+    go: (guide) => withPicture(guide, "draw"),
+  },
+  {
+    name: "logvar",
+    equation: () => equation("σ = exp ( ½", "log", sup("σ", "2"), ")"),
+    go: (guide) => withPicture(guide, "noise"),
+  },
+  {
+    name: "loss",
+    equation: () => equation("loss = −", "log", "p ( x | z ) + β · KL ( q ( z | x ) ‖ N ( 0 , I ) )"),
+    go: (guide) => withPicture(guide, "loss"),
+  },
+  {
+    name: "sampling",
+    equation: () => equation("z ∼ N ( 0 , I ) ,", "\u2003", hat("x"), "= g ( z )"),
+    go: async (guide) => {
+      await use(guide, "vae");
+      guide.context.open("samples");
+    },
+  },
+  {
+    name: "trick",
+    equation: () => equation("z = μ + σ · ε ,", "\u2003", "ε ∼ N ( 0 , I )"),
+    go: async (guide) => {
+      await withPicture(guide, "noise");
+      await pause(guide, 1500);
+      if (!guide.signal.aborted) guide.context.state.set({ seed: newSeed() });
+    },
+  },
+];
+
+/** @param {...(string | Element)} parts */
+function equationRow(...parts) {
+  const math = equation(...parts);
+  const row = document.createElementNS(math.namespaceURI, "mrow");
+  row.append(...math.children);
+  return row;
+}
+
+/** A model of a kind, rather one of two dimensions; without one the page keeps what it has. @param {Guide} guide @param {"ae" | "vae"} kind */
+async function use({ context, choose }, kind) {
+  const { model, models } = context.state.values;
+  const isFit = (/** @type {ModelSummary} */ each) => each.kind === kind && each.latent_size === 2;
+  const found = isFit(model) ? model : (models.find(isFit) ?? models.find((each) => each.kind === kind));
+  if (found && found.model !== model.model) await choose(found);
+}
+
+/** @param {Guide} guide */
+const planeOf = ({ context }) => defaultPlane(context.state.values.model, context.state.values.preview);
+
+/** @param {number} radius @param {number} share @returns {[number, number]} */
+const circle = (radius, share) => [radius * Math.cos(2 * Math.PI * share), radius * Math.sin(2 * Math.PI * share)];
+
+/** The page's point along a path on the map; at once at its end for people who want no motion. @param {Guide} guide @param {(share: number) => [number, number]} path */
+async function walk(guide, path) {
+  const isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const begun = performance.now();
+  for (let share = isStill ? 1 : 0; !guide.signal.aborted; share = (performance.now() - begun) / WALK_MS) {
+    const plane = planeOf(guide);
+    guide.context.state.set({ z: plane.latentAt(path(Math.min(1, share))) });
+    if (share >= 1) return;
+    await pause(guide, TICK_MS);
+  }
+}
+
+/** A panel that needs a picture: the page's, a real one, or a sample. @param {Guide} guide @param {PanelId} panel */
+async function withPicture(guide, panel) {
+  await use(guide, "vae");
+  await takePicture(guide);
+  if (!guide.signal.aborted) guide.context.open(panel);
+}
+
+/** @param {Guide} guide */
+async function takePicture({ context, signal }) {
+  const { picture, preview, model } = context.state.values;
+  if (picture) return;
+  if (preview?.thumbnails) {
+    const image = imageAt(preview.thumbnails, Math.floor(Math.random() * preview.mu.length));
+    context.state.set({ picture: await examplePicture(image, context.texts.tour.picture, model) });
+    return;
+  }
+  const answer = model.priors.length ? await context.api.sample({ model: model.model, n: 1, seed: 7 }, "tour") : null;
+  if (!answer || signal.aborted) return;
+  context.state.set({ picture: await examplePicture(answer.images, context.texts.tour.picture, model) });
+}
+
+/** @param {Guide} guide @param {number} ms @returns {Promise<void>} */
+const pause = ({ signal }, ms) =>
+  new Promise((go) => {
+    const timer = setTimeout(go, ms);
+    signal.addEventListener("abort", () => (clearTimeout(timer), go()), { once: true });
+  });
