@@ -34,7 +34,7 @@ from model_store import default_store_root
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-#: In every page, before its scripts: `painted(selector)` is when the next change of a canvas is on the screen.
+#: In every page, before its scripts: `painted(selector)` is when a canvas's next change is on the screen.
 HOOKS = """
 window.waiting = new Map();
 const put = CanvasRenderingContext2D.prototype.putImageData;

@@ -48,8 +48,7 @@ def test_every_copied_line_works(play: Play, panel: str, tmp_path: Path) -> None
     # A picture for the panels that need one, by the way that a person takes.
     play.page.get_by_role("button", name="To Noise").click()
     play.settle()
-    play.page.locator(f"#tab-{panel}").click()
-    play.settle()
+    play.show(panel)
     section = "#panel section:not([hidden])"
     if panel == "map":
         play.page.locator(f"{section} canvas[role=application]").press("ArrowRight")

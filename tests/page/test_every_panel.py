@@ -40,8 +40,9 @@ def test_panel_is_accessible_in_every_width_and_scheme(play: Play, panel: str) -
 
 @pytest.mark.parametrize("model", BUNDLED)
 def test_bundled_model_has_every_panel(play: Play, model: str) -> None:
+    play.open(model=model)
     for panel in PANELS:
-        play.open(panel, model=model)
+        play.show(panel)
         assert play.page.locator("#panel h2:visible").count() == 1
         assert_quiet(play)
 
@@ -49,8 +50,9 @@ def test_bundled_model_has_every_panel(play: Play, model: str) -> None:
 @pytest.mark.parametrize("model", ODD)
 def test_model_of_another_shape_has_every_panel(browser: Browser, odd: Running, model: str) -> None:
     with playing(browser, f"http://127.0.0.1:{odd.port}/") as play:
+        play.open(model=model)
         for panel in PANELS:
-            play.open(panel, model=model)
+            play.show(panel)
             assert play.page.locator("#header select").first.input_value() == f"{model}@1"
             assert_quiet(play)
         # One of them on a small screen, because wide shapes are where a page grows too wide.
@@ -68,9 +70,10 @@ def test_panels_are_those_that_the_tests_know(play: Play) -> None:
 def test_every_text_is_there_in_both_languages(browser: Browser, server: Running, language: str) -> None:
     """The first language of the browser decides, and the choice of a person is kept."""
     with playing(browser, f"http://127.0.0.1:{server.port}/", locale=f"{language}-KR") as play:
+        play.open()
+        assert play.page.evaluate("document.documentElement.lang") == language
         for panel in PANELS:
-            play.open(panel)
-            assert play.page.evaluate("document.documentElement.lang") == language
+            play.show(panel)
             text = play.page.locator("body").inner_text()
             assert "undefined" not in text
             assert "NaN" not in text
@@ -85,8 +88,9 @@ def test_every_text_is_there_in_both_languages(browser: Browser, server: Running
 
 def test_page_without_motion_moves_nothing_by_itself(browser: Browser, server: Running) -> None:
     with playing(browser, f"http://127.0.0.1:{server.port}/", reduced_motion="reduce") as play:
+        play.open()
         for panel in PANELS:
-            play.open(panel)
+            play.show(panel)
             moving = "document.getAnimations().filter((each) => each.playState === 'running').length"
             assert play.page.evaluate(moving) == 0
             durations = (

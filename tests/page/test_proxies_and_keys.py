@@ -56,8 +56,9 @@ def locked(tmp_path: Path) -> Iterator[Running]:
 @pytest.mark.parametrize("prefix", ["vae", "silent"])
 def test_every_panel_stays_behind_the_prefix(browser: Browser, proxy: str, prefix: str) -> None:
     with playing(browser, f"{proxy}/{prefix}/") as play:
+        play.open()
         for panel in PANELS:
-            play.open(panel)
+            play.show(panel)
         assert play.record.console == []
         assert {address.split("/")[3] for address in play.record.addresses} == {prefix}
         assert [answer for answer in play.record.answers if answer[0] >= 400] == []
@@ -105,8 +106,7 @@ def test_key_is_asked_for_once_and_stays_out_of_addresses(
         play.page.wait_for_selector("[role=tab][aria-selected=true]")
         play.settle()
         for panel in PANELS:
-            play.page.locator(f"#tab-{panel}").click()
-            play.settle()
+            play.show(panel)
             assert play.page.get_by_role("dialog").count() == 0
         assert not [address for address in (*play.record.addresses, play.page.url) if KEY in address]
         assert any(KEY in value for value in kept(play)) is keep

@@ -109,8 +109,7 @@ def test_picture_that_is_refused_is_told(play: Play, tmp_path: Path) -> None:
     play.page.locator("#draw-file").set_input_files(broken)
     play.eventually("document.getElementById('panel').innerText.includes('broken.png')")
     for panel in ("noise", "loss", "between"):
-        play.page.locator(f"#tab-{panel}").click()
-        play.settle()
+        play.show(panel)
         play.page.locator("#panel section:not([hidden]) input[type=file]").first.set_input_files(broken)
         play.eventually(
             "document.querySelector('#panel section:not([hidden])').innerText.includes('broken.png')"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PANELS = ("map", "draw", "noise", "dimensions", "samples", "between", "kinds", "loss")
 WIDTHS = (320, 768, 1280)
 #: Two looks with nothing on its way, so far apart, are rest: the page asks again within a frame.
-_REST_MS = 120
+_REST_MS = 80
 #: Where the page's scripts lie, so that a test can import one of them.
 SCRIPTS = "new URL('.', document.querySelector('script[type=module]').src).href"
 
@@ -41,6 +41,12 @@ class Play:
         parts = {"panel": panel, **fragment}
         self.page.goto("about:blank")
         self.page.goto(f"{self.address}#{urlencode(parts, safe='@,-.')}")
+        self.page.wait_for_selector(f"#tab-{panel}[aria-selected=true]")
+        self.settle()
+
+    def show(self, panel: str) -> None:
+        """Bring another panel to the front, and wait until it has what it asked for."""
+        self.page.locator(f"#tab-{panel}").click()
         self.page.wait_for_selector(f"#tab-{panel}[aria-selected=true]")
         self.settle()
 

@@ -105,7 +105,8 @@ def violations(page: Page) -> list[str]:
     """What axe-core finds in the page as it is now, one line for each element."""
     if not page.evaluate("'axe' in window"):
         page.evaluate((TOOLS / "node_modules/axe-core/axe.min.js").read_text())
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']}).then((all) => all.violations)")
+    options = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
+    found = page.evaluate("(options) => axe.run(document, options).then((all) => all.violations)", options)
     return [
         f"{each['id']}: {node['html'][:200]} {json.dumps(node['any'][:1])[:300]}"
         for each in found

@@ -59,6 +59,8 @@ export class PictureChoice {
   constructor(context, lane) {
     this.context = context;
     this.lane = lane;
+    /** Whether `ensure` is about to change the picture of the state itself. */
+    this.isChoosing = false;
     const { texts } = context;
     this.digit = new Digit(texts.pictures.title, "medium");
     this.name = el("figcaption");
@@ -79,7 +81,11 @@ export class PictureChoice {
   /** The picture of the state; an example if it has none of the model's shape. @returns {Promise<Picture | null>} */
   async ensure() {
     const { state } = this.context;
-    if (!fits(state.values.picture, state.values.model)) await this.another();
+    if (!fits(state.values.picture, state.values.model)) {
+      this.isChoosing = true;
+      await this.another();
+      this.isChoosing = false;
+    }
     const { picture, model } = state.values;
     if (!picture || !fits(picture, model)) return null;
     if (picture.x) this.digit.show(picture.x);

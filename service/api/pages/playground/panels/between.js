@@ -237,7 +237,7 @@ class BetweenPanel {
     const known = preview?.model === model.model ? preview : null;
     const plane = isSpace ? defaultPlane(model, known) : principalPlane(points, LEAST_SPAN);
     const reach = Math.max(...points.map((z) => Math.max(...plane.positionOf(z).map(Math.abs))));
-    plane.span = isSpace ? Math.max(plane.span, 1.1 * reach) : 1.1 * reach;
+    plane.span = isSpace ? Math.max(plane.span, 1.1 * reach) : Math.max(0.1, 1.1 * reach);
     this.plot.set({ plane, hasPrior: isSpace && model.kind === "vae" });
     const [straight, arc] = this.paths.map((path) => path.z.map((z) => plane.positionOf(z)));
     this.marks = [

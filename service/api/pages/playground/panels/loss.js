@@ -93,7 +93,8 @@ class LossPanel {
       ),
     );
     element.append(el("p", { class: "lead" }, words.lead), this.missing, this.all, this.copy.element);
-    state.on(["model", "models", "picture", "seed"], () => void this.restart(), signal);
+    const renew = () => void (this.pictures.isChoosing || this.restart());
+    state.on(["model", "models", "picture", "seed"], renew, signal);
   }
 
   shown() {

@@ -93,7 +93,7 @@ class NoisePanel {
       ),
       this.copy.element,
     );
-    state.on(["model", "picture"], () => void this.restart(), signal);
+    state.on(["model", "picture"], () => void (this.pictures.isChoosing || this.restart()), signal);
     state.on(["seed"], () => void this.redraw(), signal);
   }
 
