@@ -52,9 +52,10 @@ export class Plane {
     return { aa: sum(this.u, this.u), ab: sum(this.u, this.v), bb: sum(this.v, this.v) };
   }
 
-  /** Whether it is spanned by two axes through the origin, which a GET of /traverse draws. */
-  isPlain() {
-    return this.dims !== null && this.span <= 10 && this.center.every((value) => value === 0);
+  /** Whether /traverse draws it: two axes that cross at 0, whatever the other dimensions are. */
+  isTraversed() {
+    const { dims, center } = this;
+    return dims !== null && dims[0] !== dims[1] && this.span <= 10 && dims.every((dim) => center[dim] === 0);
   }
 }
 
@@ -66,7 +67,8 @@ export class Plane {
  */
 export function planeOfDims(dims, center, span) {
   const axis = (/** @type {number} */ dim) => center.map((_, at) => (at === dim ? 1 : 0));
-  return new Plane(center, axis(dims[0]), axis(dims[1]), span, dims);
+  const isLine = dims[0] === dims[1]; // A model of one dimension.
+  return new Plane(center, axis(dims[0]), isLine ? axis(-1) : axis(dims[1]), span, dims);
 }
 
 /**

@@ -30,9 +30,10 @@ export function stepsOf({ image_shape: [, height, width] }) {
  * @returns {Promise<import("./api.js").BitmapAnswer | null>}
  */
 export function fetchSheet(api, model, plane, lane, steps = stepsOf(model)) {
-  if (plane.isPlain() && plane.dims && plane.dims[0] !== plane.dims[1]) {
+  if (plane.isTraversed() && plane.dims) {
     const dims = [plane.dims[1], plane.dims[0]];
-    return api.traverseSheet({ model: model.model, dims, steps, spacing: "linear", span: plane.span }, lane);
+    const z = plane.center.some(Boolean) ? plane.center : undefined;
+    return api.traverseSheet({ model: model.model, dims, steps, spacing: "linear", span: plane.span, z }, lane);
   }
   const ticks = Array.from({ length: steps }, (_, at) => plane.span * ((2 * at) / (steps - 1) - 1));
   const z = ticks.flatMap((b) => ticks.map((a) => plane.latentAt([a, b])));

@@ -29,6 +29,8 @@ export const PANELS = ["map", "draw", "noise", "dimensions", "samples", "between
 
 /** Browsers refuse more than some 100 changes of the address in 30 seconds. */
 const FRAGMENT_DELAY_MS = 400;
+/** An address of more numbers is no longer one to share. */
+const LONGEST_Z = 64;
 
 export class State {
   /** @param {Values} values */
@@ -71,8 +73,8 @@ export class State {
   /** The fragment of these values. */
   fragment() {
     const { panel, model, z, seed } = this.values;
-    const point = z.map((value) => Number(value.toFixed(3))).join(",");
-    return `#panel=${panel}&model=${model.model}&z=${point}&seed=${seed}`;
+    const point = z.length > LONGEST_Z ? "" : `&z=${z.map((value) => Number(value.toFixed(3))).join(",")}`;
+    return `#panel=${panel}&model=${model.model}${point}&seed=${seed}`;
   }
 
   writeFragmentSoon() {

@@ -122,24 +122,25 @@ class DrawPanel {
       ),
       this.copy.element,
     );
-    this.listen(element);
+    this.listen();
   }
 
-  /** @param {HTMLElement} element */
-  listen(element) {
+  /** Anywhere in the page, as long as the panel is shown. */
+  listen() {
     const { state, signal } = this.context;
     state.on(["picture", "model", "preview"], () => this.isShown && this.renew(), signal);
-    element.addEventListener("dragover", (event) => event.preventDefault());
-    element.addEventListener("drop", (event) => {
-      event.preventDefault();
-      const file = fileIn(event.dataTransfer);
-      if (file) void this.open(file);
-    });
-    const paste = (/** @type {ClipboardEvent} */ event) => {
-      const file = this.isShown ? fileIn(event.clipboardData) : null;
+    const take = (/** @type {DataTransfer | null} */ transfer) => {
+      const file = fileIn(transfer);
       if (file) void this.open(file);
     };
-    document.addEventListener("paste", paste, { signal });
+    const dropped = (/** @type {DragEvent} */ event) => {
+      if (!this.isShown) return;
+      event.preventDefault(); // The browser would leave the page for the file.
+      if (event.type === "drop") take(event.dataTransfer);
+    };
+    document.addEventListener("dragover", dropped, { signal });
+    document.addEventListener("drop", dropped, { signal });
+    document.addEventListener("paste", (event) => this.isShown && take(event.clipboardData), { signal });
   }
 
   shown() {
@@ -199,7 +200,7 @@ class DrawPanel {
     try {
       const picture = await filePicture(file, file.name, this.context.state.values.model);
       if (!picture) throw new Error(this.texts.empty);
-      this.board.clear();
+      this.board.wipe();
       await this.look(picture, false);
     } catch {
       this.problem.textContent = this.texts.unreadable(file.name);
@@ -336,7 +337,7 @@ class DrawPanel {
         const name = this.texts.example(label || `${at + 1}`);
         const press = async () => {
           this.count++;
-          this.board.clear();
+          this.board.wipe();
           await this.look(await examplePicture(image, name, state.values.model), false);
         };
         const each = el("button", { type: "button", class: "picture", "aria-label": name, click: () => void press() });

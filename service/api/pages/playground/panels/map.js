@@ -43,6 +43,8 @@ class MapPanel {
     this.plane = null;
     /** @type {Position | null} */
     this.hovered = null;
+    /** @type {[number, number] | null} */
+    this.dims = null;
     /** @type {"dims" | "images"} */
     this.way = "dims";
     const { texts } = this;
@@ -93,6 +95,7 @@ class MapPanel {
 
   hidden() {
     this.isShown = false;
+    this.hovered = null;
   }
 
   /** The plane of the model, its dots and its sheet, if the map does not show them already. */
@@ -100,10 +103,20 @@ class MapPanel {
     const { model, preview } = this.context.state.values;
     if (this.drawn.model === model.model && this.drawn.preview === preview) return this.follow();
     this.drawn = { model: model.model, preview };
+    this.dims = null;
     this.large.clear();
     this.writeDims();
     this.writeLegend();
-    this.usePlane(defaultPlane(model, preview));
+    this.usePlane(this.planeOfDims());
+  }
+
+  /** The chosen two dimensions; the others keep the values of the point. @param {[number, number]} [dims] */
+  planeOfDims(dims) {
+    const { model, preview, z } = this.context.state.values;
+    const plane = defaultPlane(model, preview, dims ?? this.dims ?? undefined);
+    plane.center = z.map((value, at) => (plane.dims?.includes(at) ? plane.center[at] : value));
+    this.dims = plane.dims;
+    return plane;
   }
 
   /** @param {Plane} plane */
@@ -113,7 +126,7 @@ class MapPanel {
     this.plot.show({ marks: [] });
     void showPlane(this.plot, this.context, plane, "map-sheet");
     this.writeAbout();
-    if (plane.distanceOf(state.values.z) > 1e-3) state.set({ z: plane.latentAt([0, 0]) });
+    if (this.way === "images") state.set({ z: plane.latentAt([0, 0]) });
     this.follow();
   }
 
@@ -122,6 +135,8 @@ class MapPanel {
     if (!this.plane || this.hovered) return;
     const { z } = this.context.state.values;
     if (z.length !== this.plane.center.length) return;
+    const isOff = this.plane.distanceOf(z) > 1e-3;
+    if (isOff) return this.toDims();
     this.plot.show({ point: this.plane.positionOf(z) });
     void this.decode(z);
   }
@@ -146,7 +161,6 @@ class MapPanel {
   home() {
     const { state } = this.context;
     state.set({ z: new Array(state.values.model.latent_size).fill(0) });
-    if (this.plane?.distanceOf(state.values.z)) this.toDims();
   }
 
   /** @param {number[]} z */
@@ -207,18 +221,13 @@ class MapPanel {
   }
 
   chooseDims() {
-    const { model, preview, z } = this.context.state.values;
     const dims = /** @type {[number, number]} */ ([Number(this.right.select.value), Number(this.up.select.value)]);
-    if (dims[0] === dims[1]) return;
-    const plane = defaultPlane(model, preview, dims);
-    plane.center = z.map((value, at) => (dims.includes(at) ? plane.center[at] : value));
-    this.usePlane(plane);
+    if (dims[0] !== dims[1]) this.usePlane(this.planeOfDims(dims));
   }
 
   toDims() {
     this.toDimsShown(true);
-    const { model, preview } = this.context.state.values;
-    this.usePlane(defaultPlane(model, preview));
+    this.usePlane(this.planeOfDims());
   }
 
   /** @param {boolean} isDims */

@@ -28,6 +28,7 @@ export class CopyButtons {
     /** @type {Sent | null} */
     this.sent = null;
     this.operations = choice(this.texts.which, [], (operation) => this.choose(operation));
+    this.operations.element.hidden = true;
     this.code = el("code");
     this.shown = el("pre", { class: "line", tabindex: 0, role: "region", "aria-label": this.texts.line }, this.code);
     this.save = el("a", { class: "button", hidden: true });
@@ -85,7 +86,7 @@ export class CopyButtons {
     const text = await (language === "curl" ? curlOf(this.sent, hasKey) : pythonOf(this.sent, hasKey));
     fill(this.code, text);
     this.element.open = true;
-    const isCopied = await navigator.clipboard.writeText(text).then(() => true, () => false);
+    const isCopied = await navigator.clipboard?.writeText(text).then(() => true, () => false);
     // Without a secure connection there is no clipboard: the line is selected instead.
     if (!isCopied) getSelection()?.selectAllChildren(this.code);
     this.announce(isCopied ? this.texts.copied : this.texts.selected);

@@ -352,9 +352,11 @@ export class LatentPlot {
   drawImageNextTo(context, image, x, y) {
     const scale = this.scale;
     const size = Math.min(84 * scale, this.side / 4);
+    const wide = size * Math.min(1, image.width / image.height);
+    const tall = size * Math.min(1, image.height / image.width);
     const gap = 18 * scale;
-    const left = x + gap + size > this.side ? x - gap - size : x + gap;
-    const top = y - gap - size < 0 ? y + gap : y - gap - size;
+    const left = x + gap + wide > this.side ? x - gap - wide : x + gap;
+    const top = y - gap - tall < 0 ? y + gap : y - gap - tall;
     if (this.stamp.width !== image.width) this.stamp.width = image.width;
     if (this.stamp.height !== image.height) this.stamp.height = image.height;
     contextOf(this.stamp).putImageData(image, 0, 0);
@@ -362,10 +364,10 @@ export class LatentPlot {
     context.strokeStyle = POINT_COLOUR;
     context.lineWidth = 2 * scale;
     context.beginPath();
-    context.roundRect(left, top, size, size, 8 * scale);
+    context.roundRect(left, top, wide, tall, 8 * scale);
     context.save();
     context.clip();
-    context.drawImage(this.stamp, left, top, size, size);
+    context.drawImage(this.stamp, left, top, wide, tall);
     context.restore();
     context.stroke();
     context.imageSmoothingEnabled = true;
