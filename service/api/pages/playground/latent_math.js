@@ -31,17 +31,6 @@ export function gaussians(seed, count) {
  */
 export const klOf = (mu, logvar) => 0.5 * (mu * mu + Math.exp(logvar) - 1 - logvar);
 
-/** Length of a vector. @param {number[]} z */
-export const norm = (z) => Math.hypot(...z);
-
-/**
- * Point `t` of the straight line from one latent to another.
- * @param {number[]} from
- * @param {number[]} to
- * @param {number} t
- */
-export const between = (from, to, t) => from.map((value, at) => value + t * (to[at] - value));
-
 /** Positions of the values, the largest first. @param {number[]} values */
 export const ranked = (values) => values.map((_, at) => at).sort((a, b) => values[b] - values[a]);
 
@@ -79,7 +68,7 @@ function direction(centred, other) {
     const next = found.map((_, at) => sum(centred.map((z, row) => z[at] * weights[row])));
     const part = other ? dot(next, other) : 0;
     const square = other ? next.map((value, at) => value - part * other[at]) : next;
-    const length = norm(square) || 1;
+    const length = Math.hypot(...square) || 1;
     found = square.map((value) => value / length);
   }
   return found;

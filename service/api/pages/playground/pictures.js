@@ -1,7 +1,7 @@
 /**
  * The picture that panels work on: the one that a person drew, an example, or a file.
  *
- * Knows the state, the API and one figure with its buttons. Knows nothing of what a panel does with the picture.
+ * Knows the state, the API and the figures around pictures. Knows nothing of what a panel does with them.
  */
 
 import { imageAt, pictureOf } from "./images.js";
@@ -49,6 +49,21 @@ const isOfShape = ({ channels, height, width }, { image_shape }) =>
 /** An element with its caption. @param {Element} element @param {string | Element} caption */
 export const captioned = (element, caption) =>
   el("figure", {}, element, typeof caption === "string" ? el("figcaption", {}, caption) : caption);
+
+/**
+ * A part of a panel with a title and a note.
+ * @param {string} title
+ * @param {string} note
+ * @param {...Element} parts
+ */
+export const titled = (title, note, ...parts) =>
+  el(
+    "section",
+    { class: "card stack", "aria-label": title },
+    el("h3", {}, title),
+    note && el("p", { class: "note" }, note),
+    ...parts,
+  );
 
 /** The picture of the state, shown, with buttons that choose another one. */
 export class PictureChoice {

@@ -5,9 +5,10 @@
  */
 
 import { pictureOf } from "../images.js";
-import { norm, principalPlane } from "../latent_math.js";
+import { principalPlane } from "../latent_math.js";
 import { captioned, exampleOf, fileButton, fits, readable } from "../pictures.js";
 import { defaultPlane } from "../plane.js";
+import { showPlane } from "../sheet.js";
 import { newSeed } from "../state.js";
 import { LineChart } from "../widgets/chart.js";
 import { CopyButtons } from "../widgets/copy.js";
@@ -234,11 +235,10 @@ class BetweenPanel {
     const { preview } = this.context.state.values;
     const points = this.paths.flatMap((path) => path.z);
     const isSpace = model.latent_size === 2;
-    const known = preview?.model === model.model ? preview : null;
-    const plane = isSpace ? defaultPlane(model, known) : principalPlane(points, LEAST_SPAN);
+    const plane = isSpace ? defaultPlane(model, preview) : principalPlane(points, LEAST_SPAN);
     const reach = Math.max(...points.map((z) => Math.max(...plane.positionOf(z).map(Math.abs))));
-    plane.span = isSpace ? Math.max(plane.span, 1.1 * reach) : Math.max(0.1, 1.1 * reach);
-    this.plot.set({ plane, hasPrior: isSpace && model.kind === "vae" });
+    plane.span = Math.max(isSpace ? plane.span : 0.1, 1.1 * reach);
+    void showPlane(this.plot, this.context, plane, "between-sheet");
     const [straight, arc] = this.paths.map((path) => path.z.map((z) => plane.positionOf(z)));
     this.marks = [
       ...arc.map((at) => ({ at, radius: 2, colour: SLERP_COLOUR })),
@@ -261,7 +261,7 @@ class BetweenPanel {
     this.plot.show({ path: straight, marks: [...this.marks, here], point: straight[at] });
     const lines = METHODS.map((method, index) => ({
       name: this.words.methods[method],
-      points: this.paths[index].z.map((z, step) => /** @type {[number, number]} */ ([step + 1, norm(z)])),
+      points: this.paths[index].z.map((z, step) => /** @type {[number, number]} */ ([step + 1, Math.hypot(...z)])),
     }));
     this.chart.show(lines, at + 1);
     if (!this.playing) this.context.announce(this.words.step(at + 1, this.steps));

@@ -6,6 +6,7 @@
 
 import { klOf, meanOf } from "../latent_math.js";
 import { rankedDims } from "../plane.js";
+import { stepsOf } from "../sheet.js";
 import { newSeed } from "../state.js";
 import { CopyButtons } from "../widgets/copy.js";
 import { Digit } from "../widgets/digit.js";
@@ -17,15 +18,10 @@ import { subscript } from "../widgets/plot.js";
 
 /** Images along each dimension. */
 const STEPS = 9;
-/** Of GET /limits, if it cannot be read. */
-const MAX_IMAGES = 256;
-const MAX_PIXELS = 4_194_304;
 /** Images from which the KL is estimated where the version has no preview. */
 const PROBES = 64;
 /** Below this, in nats, a dimension is not used. */
 const DEAD = 0.01;
-/** Rows at first; a button shows all. */
-const FIRST_ROWS = 32;
 /** So many have a whole line each. */
 const FEW_ROWS = 5;
 const REACH = 3;
@@ -40,11 +36,8 @@ class DimensionsPanel {
     this.context = context;
     this.words = words;
     this.isShown = false;
-    this.areAll = false;
     /** KL by dimension, of one model. @type {{model: string, values: number[]}} */
     this.kl = { model: "", values: [] };
-    /** @type {{images: number, pixels: number} | null} */
-    this.limits = null;
     /** By dimension. @type {Map<number, Row>} */
     this.rows = new Map();
     this.digit = new Digit(words.image, "large");
@@ -52,7 +45,6 @@ class DimensionsPanel {
     this.copy = new CopyButtons(context);
     this.random = button(words.random, () => void this.randomise());
     this.list = el("div", { class: "dimensions" });
-    this.more = button(words.all, () => this.showAll(), { hidden: true });
     this.note = el("p", { class: "note" });
     element.append(
       el("p", { class: "lead" }, words.lead),
@@ -72,7 +64,7 @@ class DimensionsPanel {
           ),
           this.note,
         ),
-        el("div", { class: "stack" }, this.list, this.more),
+        this.list,
       ),
       this.copy.element,
     );
@@ -95,7 +87,7 @@ class DimensionsPanel {
     const { model } = this.context.state.values;
     this.random.disabled = model.priors.length === 0;
     this.note.textContent = model.kind === "vae" ? this.words.vae : this.words.ae;
-    await Promise.all([this.readKl(model), this.readLimits()]);
+    await this.readKl(model);
     if (model !== this.context.state.values.model) return;
     this.build();
     await this.follow();
@@ -117,20 +109,12 @@ class DimensionsPanel {
     this.kl = { model, values: meanOf(rows) };
   }
 
-  async readLimits() {
-    if (this.limits) return;
-    const found = await this.context.api.limits();
-    this.limits = { images: found?.max_images ?? MAX_IMAGES, pixels: found?.max_png_pixels ?? MAX_PIXELS };
-  }
-
   build() {
     const { model, preview, z } = this.context.state.values;
     const kl = this.kl.model === model.model ? this.kl.values : [];
-    const order = rankedDims(model, { kl });
-    const count = this.areAll ? order.length : Math.min(FIRST_ROWS, order.length);
     const mu = preview?.model === model.model ? preview.mu : [];
     this.rows.clear();
-    const elements = order.slice(0, count).map((dim) => {
+    const elements = rankedDims(model, { kl }).map((dim) => {
       const farthest = Math.max(0, ...mu.map((row) => Math.abs(row[dim])));
       const reach = Math.max(
         REACH,
@@ -157,13 +141,6 @@ class DimensionsPanel {
     });
     this.list.classList.toggle("few", elements.length <= FEW_ROWS);
     fill(this.list, ...elements);
-    this.more.hidden = count === order.length;
-  }
-
-  showAll() {
-    this.areAll = true;
-    this.build();
-    void this.strips();
   }
 
   /** @param {number} dim @param {number} value */
@@ -200,20 +177,17 @@ class DimensionsPanel {
     announce(`z = ${texts.units.point(z.slice(0, 4))}`);
   }
 
-  /** The images along every dimension, through the point: as many sheets as the server's limits need. */
+  /** The images along every dimension, through the point: one sheet after the other, the most used first. */
   async strips() {
-    const { state } = this.context;
-    if (!this.isShown || !this.limits) return;
-    const { model, z } = state.values;
-    const [, height, width] = model.image_shape;
-    const most = Math.min(this.limits.images, Math.floor(this.limits.pixels / (height * width)));
-    const steps = Math.max(1, Math.min(STEPS, most));
+    const { model, z } = this.context.state.values;
+    if (!this.isShown) return;
+    const most = stepsOf(model) ** 2;
+    const steps = Math.min(STEPS, most);
     const dims = [...this.rows.keys()];
-    const perSheet = Math.max(1, Math.floor(most / steps));
-    const sheets = Array.from({ length: Math.ceil(dims.length / perSheet) }, (_, at) =>
-      this.sheet(model, z, dims.slice(at * perSheet, (at + 1) * perSheet), steps, `dimensions-strips-${at}`),
-    );
-    await Promise.all(sheets);
+    const isStale = () => model !== this.context.state.values.model || z !== this.context.state.values.z;
+    for (let at = 0; at < dims.length && !isStale(); at += Math.floor(most / steps)) {
+      await this.sheet(model, z, dims.slice(at, at + Math.floor(most / steps)), steps);
+    }
   }
 
   /**
@@ -221,9 +195,8 @@ class DimensionsPanel {
    * @param {number[]} z
    * @param {number[]} dims
    * @param {number} steps
-   * @param {string} lane
    */
-  async sheet(model, z, dims, steps, lane) {
+  async sheet(model, z, dims, steps) {
     const rows = dims.flatMap((dim) => {
       const { reach = REACH } = this.rows.get(dim) ?? {};
       const place = (/** @type {number} */ step) =>
@@ -232,7 +205,7 @@ class DimensionsPanel {
         z.map((each, at) => (at === dim ? place(step) : each)),
       );
     });
-    const answer = await this.context.api.decodeSheet({ model: model.model, z: rows, columns: steps }, lane);
+    const answer = await this.context.api.decodeSheet({ model: model.model, z: rows, columns: steps }, "dimensions-strips");
     if (!answer) return;
     const { bitmap } = answer;
     const height = bitmap.height / dims.length;

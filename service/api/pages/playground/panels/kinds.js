@@ -6,8 +6,8 @@
 
 import { imageAt, pixelsOf } from "../images.js";
 import { gaussians, principalPlane } from "../latent_math.js";
-import { captioned } from "../pictures.js";
-import { fetchSheet, stepsOf } from "../sheet.js";
+import { captioned, titled } from "../pictures.js";
+import { fetchSheet, kindsOf, stepsOf } from "../sheet.js";
 import { newSeed } from "../state.js";
 import { CopyButtons } from "../widgets/copy.js";
 import { Digit } from "../widgets/digit.js";
@@ -175,19 +175,15 @@ class KindsPanel {
       "div",
       { class: "stack" },
       both((side) => side.choice.element),
-      el(
-        "section",
-        { class: "card stack", "aria-label": words.mapTitle },
-        el("h3", {}, words.mapTitle),
-        el("p", { class: "note" }, words.mapNote),
+      titled(
+        words.mapTitle,
+        words.mapNote,
         both((side) => captioned(side.plot.element, names[side.kind])),
         this.origin,
       ),
-      el(
-        "section",
-        { class: "card stack", "aria-label": words.walkTitle },
-        el("h3", {}, words.walkTitle),
-        el("p", { class: "note" }, words.walkNote),
+      titled(
+        words.walkTitle,
+        words.walkNote,
         el(
           "div",
           { class: "row" },
@@ -200,11 +196,9 @@ class KindsPanel {
           el("div", { class: "stack tight" }, captioned(side.step.element, names[side.kind]), side.strip),
         ),
       ),
-      el(
-        "section",
-        { class: "card stack", "aria-label": words.drawTitle },
-        el("h3", {}, words.drawTitle),
-        el("p", { class: "note" }, words.drawNote),
+      titled(
+        words.drawTitle,
+        words.drawNote,
         el(
           "div",
           { class: "row" },
@@ -264,7 +258,7 @@ class KindsPanel {
       if (!found?.thumbnails) continue;
       const n = Math.min(IMAGES, found.thumbnails.n);
       const size = found.thumbnails.data.length / found.thumbnails.n;
-      const labels = [...new Set(found.labels)].sort();
+      const labels = kindsOf(found);
       this.origin.textContent = texts.kinds.real(n, model);
       const images = { ...found.thumbnails, n, data: found.thumbnails.data.slice(0, n * size) };
       return { images, kinds: found.labels.map((label) => labels.indexOf(label)) };

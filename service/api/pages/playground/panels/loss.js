@@ -4,7 +4,7 @@
  * Knows scores in nats. The server computes them.
  */
 
-import { PictureChoice } from "../pictures.js";
+import { PictureChoice, titled } from "../pictures.js";
 import { newSeed } from "../state.js";
 import { LineChart } from "../widgets/chart.js";
 import { CopyButtons } from "../widgets/copy.js";
@@ -56,10 +56,9 @@ class LossPanel {
       el(
         "div",
         { class: "stack" },
-        el(
-          "section",
-          { class: "card stack", "aria-label": words.termsTitle },
-          el("h3", {}, words.termsTitle),
+        titled(
+          words.termsTitle,
+          "",
           el(
             "p",
             { class: "series-legend note" },
@@ -70,11 +69,9 @@ class LossPanel {
           betas.element,
           el("p", { class: "note" }, words.betaNote),
         ),
-        el(
-          "section",
-          { class: "card stack", "aria-label": words.boundTitle },
-          el("h3", {}, words.boundTitle),
-          el("p", { class: "note" }, words.boundNote),
+        titled(
+          words.boundTitle,
+          words.boundNote,
           this.chart.element,
           el("div", { class: "row" }, this.more),
         ),

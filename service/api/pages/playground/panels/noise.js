@@ -6,9 +6,9 @@
 
 import { imageAt } from "../images.js";
 import { gaussians, klOf, ranked } from "../latent_math.js";
-import { captioned, PictureChoice } from "../pictures.js";
+import { captioned, PictureChoice, titled } from "../pictures.js";
 import { planeOfDims } from "../plane.js";
-import { fetchSheet, stepsOf } from "../sheet.js";
+import { showPlane } from "../sheet.js";
 import { newSeed } from "../state.js";
 import { CopyButtons } from "../widgets/copy.js";
 import { Digit } from "../widgets/digit.js";
@@ -69,7 +69,18 @@ class NoisePanel {
       this.slider.element,
     );
     this.drawnFigure = captioned(this.drawn.element, words.atDraw);
-    this.gallery = this.galleryOf();
+    this.gallery = titled(
+      words.draws,
+      "",
+      el("div", { class: "gallery" }, ...this.draws.map((digit) => digit.element)),
+      el(
+        "div",
+        { class: "row" },
+        captioned(this.average.element, words.average),
+        captioned(this.spread.element, words.spread),
+        el("p", { class: "note" }, words.spreadNote),
+      ),
+    );
     element.append(
       el("p", { class: "lead" }, words.lead),
       el(
@@ -95,23 +106,6 @@ class NoisePanel {
     );
     state.on(["model", "picture"], () => void (this.pictures.isChoosing || this.restart()), signal);
     state.on(["seed"], () => void this.redraw(), signal);
-  }
-
-  galleryOf() {
-    const { words } = this;
-    return el(
-      "section",
-      { class: "card", "aria-label": words.draws },
-      el("h3", {}, words.draws),
-      el("div", { class: "gallery" }, ...this.draws.map((digit) => digit.element)),
-      el(
-        "div",
-        { class: "row after" },
-        captioned(this.average.element, words.average),
-        captioned(this.spread.element, words.spread),
-        el("p", { class: "note" }, words.spreadNote),
-      ),
-    );
   }
 
   tableOf() {
@@ -153,15 +147,8 @@ class NoisePanel {
     this.posterior = { model, mu, logvar, plane: planeOfDims([across, up], center, span) };
     this.plain.hidden = isVae;
     this.ofVae.hidden = this.gallery.hidden = this.drawnFigure.hidden = !isVae;
-    this.plot.set({ plane: this.posterior.plane, bitmap: null, hasPrior: isVae });
-    await Promise.all([this.redraw(), this.background(this.posterior)]);
-  }
-
-  /** @param {Posterior} posterior */
-  async background(posterior) {
-    const answer = await fetchSheet(this.context.api, posterior.model, posterior.plane, "noise-sheet");
-    if (!answer || this.posterior !== posterior) return;
-    this.plot.set({ bitmap: answer.bitmap, steps: stepsOf(posterior.model) });
+    const sheet = showPlane(this.plot, this.context, this.posterior.plane, "noise-sheet");
+    await Promise.all([this.redraw(), sheet]);
   }
 
   /** Another ε, or another scale of it. */

@@ -4,8 +4,8 @@
  * Knows the parameters of a draw. The server draws.
  */
 
-import { npyFile } from "../arrays.js";
-import { imageAt, pictureOf, pngFile } from "../images.js";
+import { pathOf } from "../api.js";
+import { imageAt, pictureOf } from "../images.js";
 import { newSeed } from "../state.js";
 import { CopyButtons } from "../widgets/copy.js";
 import { Digit } from "../widgets/digit.js";
@@ -17,7 +17,6 @@ import { button, choice, el, fill, newId, slider } from "../widgets/dom.js";
 
 const COUNTS = [1, 4, 16, 36, 64];
 const MAX_TEMPERATURE = 2;
-const BLACK_GAP = 1;
 
 class SamplesPanel {
   /** @param {HTMLElement} element @param {Context} context */
@@ -219,39 +218,18 @@ class SamplesPanel {
     this.context.open("noise");
   }
 
-  /** @param {"png" | "npy"} form */
+  /** The same draw as a file of the server. @param {"png" | "npy"} form */
   async save(form) {
-    const { answer } = this;
-    if (!answer) return;
-    const { n, channels, height, width, data } = answer.images;
-    const bytes =
-      form === "npy" ? npyFile(data, [n, channels, height, width]) : await pngFile(sheetOf(answer.images));
-    const file = new Blob([bytes], { type: form === "png" ? "image/png" : "application/x-npy" });
-    const address = URL.createObjectURL(file);
-    el("a", { href: address, download: `sample-${answer.model}-seed-${answer.seed}.${form}` }).click();
+    const { api } = this.context;
+    if (!this.answer) return;
+    const { model, seed, sent } = this.answer;
+    const request = { path: pathOf({ ...sent, form }), subject: model, accept: "*/*" };
+    const response = await api.send(request, "samples-save");
+    if (!response) return;
+    const address = URL.createObjectURL(await response.blob());
+    el("a", { href: address, download: `sample-${model}-seed-${seed}.${form}` }).click();
     setTimeout(() => URL.revokeObjectURL(address), 10_000);
   }
-}
-
-/** All images as one, as square as possible, with a line between them. @param {Images} images @returns {Images} */
-function sheetOf({ n, channels, height, width, data }) {
-  const columns = Math.ceil(Math.sqrt(n));
-  const rows = Math.ceil(n / columns);
-  const [tall, wide] = [rows * (height + BLACK_GAP) - BLACK_GAP, columns * (width + BLACK_GAP) - BLACK_GAP];
-  const sheet = new Float32Array(channels * tall * wide);
-  for (let image = 0; image < n; image++) {
-    const [top, left] = [
-      Math.floor(image / columns) * (height + BLACK_GAP),
-      (image % columns) * (width + BLACK_GAP),
-    ];
-    for (let channel = 0; channel < channels; channel++) {
-      for (let y = 0; y < height; y++) {
-        const from = ((image * channels + channel) * height + y) * width;
-        sheet.set(data.subarray(from, from + width), (channel * tall + top + y) * wide + left);
-      }
-    }
-  }
-  return { n: 1, channels, height: tall, width: wide, data: sheet };
 }
 
 /** @type {import("./panel.js").Panel} */

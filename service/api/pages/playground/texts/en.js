@@ -143,7 +143,6 @@ export const texts = {
     reset: "Reset to 0",
     random: "Random from the prior",
     toMap: "Show on the map",
-    all: "Show all dimensions",
     vae: "KL says how many nats an image spends on a dimension. A dead dimension has none: its slider changes nothing.",
     ae: "An autoencoder has no prior and no KL, so its dimensions come in their own order.",
     dead: "dead",

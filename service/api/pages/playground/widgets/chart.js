@@ -1,7 +1,6 @@
 /** Lines over two axes. Knows numbers and SVG. Knows nothing of what they mean. */
 
 import { el, fill } from "./dom.js";
-import { svg } from "./svg.js";
 
 /** @typedef {{name: string, points: [x: number, y: number][]}} Line */
 
@@ -71,6 +70,14 @@ export class LineChart {
     );
     return undefined;
   }
+}
+
+/** @param {string} tag @param {Record<string, string | number>} attributes @param {...string} text */
+function svg(tag, attributes, ...text) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, `${value}`);
+  element.append(...text);
+  return element;
 }
 
 /** @param {number[]} values @returns {[number, number]} */
