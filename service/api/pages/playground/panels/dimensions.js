@@ -85,6 +85,7 @@ class DimensionsPanel {
   async restart() {
     if (!this.isShown) return;
     const { model } = this.context.state.values;
+    this.rows.clear(); // Those of another model have other dimensions.
     this.random.disabled = model.priors.length === 0;
     this.note.textContent = model.kind === "vae" ? this.words.vae : this.words.ae;
     await this.readKl(model);
