@@ -45,7 +45,6 @@ class DrawPanel {
     this.shownPicture = /** @type {Picture | null} */ (null);
     this.shownModel = "";
     this.plane = /** @type {Plane | null} */ (null);
-    this.planeOf = /** @type {unknown[]} */ ([]);
     this.lastLook = 0;
     this.count = 0;
     this.facts = /** @type {import("../api.js").ModelFacts | null} */ (null);
@@ -128,7 +127,7 @@ class DrawPanel {
   /** Anywhere in the page, as long as the panel is shown. */
   listen() {
     const { state, signal } = this.context;
-    state.on(["picture", "model", "preview"], () => this.isShown && this.renew(), signal);
+    state.on(["picture", "model"], () => this.isShown && this.renew(), signal);
     const take = (/** @type {DataTransfer | null} */ transfer) => {
       const file = fileIn(transfer);
       if (file) void this.open(file);
@@ -156,24 +155,18 @@ class DrawPanel {
   renew() {
     const { model, preview, picture } = this.context.state.values;
     const isOther = this.shownModel !== model.model;
-    if (isOther || this.planeOf[1] !== preview) this.usePlane();
     if (isOther) {
       this.shownModel = model.model;
       this.pad.hidden = !isLikeMnist(model);
       this.hint.textContent = isLikeMnist(model) ? this.texts.lead : this.texts.other;
       this.costs.hidden = this.zoomed.hidden = model.kind !== "vae";
+      this.plane = defaultPlane(model, preview);
+      void showPlane(this.plot, this.context, this.plane, "draw-sheet");
       void this.readFacts();
+      void this.writeExamples();
     }
-    if (isOther || this.planeOf[1] !== preview) void this.writeExamples();
-    this.planeOf = [model.model, preview];
     if (isOther && picture && !suits(picture, model.image_shape)) this.context.state.set({ picture: null });
     else if (isOther || picture !== this.shownPicture) void this.look(picture, false);
-  }
-
-  usePlane() {
-    const { model, preview } = this.context.state.values;
-    this.plane = defaultPlane(model, preview);
-    void showPlane(this.plot, this.context, this.plane, "draw-sheet");
   }
 
   async readFacts() {

@@ -37,16 +37,14 @@ class MapPanel {
     this.isShown = false;
     /** @type {import("../images.js").Images | null} */
     this.images = null;
-    /** The model and preview that the map shows. */
-    this.drawn = { model: "", preview: /** @type {unknown} */ (null) };
+    /** The model that the map shows. */
+    this.drawn = "";
     /** @type {Plane | null} */
     this.plane = null;
     /** @type {Position | null} */
     this.hovered = null;
     /** @type {[number, number] | null} */
     this.dims = null;
-    /** @type {"dims" | "images"} */
-    this.way = "dims";
     const { texts } = this;
     const keys = el("p", { class: "note", id: newId("keys") }, texts.keys);
     this.plot = new LatentPlot(texts.plot, {
@@ -64,7 +62,7 @@ class MapPanel {
     this.right = choice(texts.right, [], () => this.chooseDims());
     this.up = choice(texts.up, [], () => this.chooseDims());
     this.through = button(texts.through, () => void this.throughImages());
-    this.back = button(texts.back, () => this.toDims(), { hidden: true });
+    this.back = button(texts.back, () => this.usePlane(this.planeOfDims()), { hidden: true });
     this.planes = el("div", { class: "row" }, this.right.element, this.up.element, this.through, this.back);
     this.about = el("p", { class: "note" });
     const toDraw = button(texts.toDraw, () => void this.send());
@@ -84,7 +82,7 @@ class MapPanel {
       this.copy.element,
     );
     const { state, signal } = context;
-    state.on(["model", "preview"], () => this.isShown && this.renew(), signal);
+    state.on(["model"], () => this.isShown && this.renew(), signal);
     state.on(["z"], () => this.isShown && this.follow(), signal);
   }
 
@@ -100,9 +98,9 @@ class MapPanel {
 
   /** The plane of the model, its dots and its sheet, if the map does not show them already. */
   renew() {
-    const { model, preview } = this.context.state.values;
-    if (this.drawn.model === model.model && this.drawn.preview === preview) return this.follow();
-    this.drawn = { model: model.model, preview };
+    const { model } = this.context.state.values.model;
+    if (this.drawn === model) return this.follow();
+    this.drawn = model;
     this.dims = null;
     this.large.clear();
     this.writeDims();
@@ -126,7 +124,7 @@ class MapPanel {
     this.plot.show({ marks: [] });
     void showPlane(this.plot, this.context, plane, "map-sheet");
     this.writeAbout();
-    if (this.way === "images") state.set({ z: plane.latentAt([0, 0]) });
+    if (!plane.dims) state.set({ z: plane.center });
     this.follow();
   }
 
@@ -136,7 +134,7 @@ class MapPanel {
     const { z } = this.context.state.values;
     if (z.length !== this.plane.center.length) return;
     const isOff = this.plane.distanceOf(z) > 1e-3;
-    if (isOff) return this.toDims();
+    if (isOff) return this.usePlane(this.planeOfDims());
     this.plot.show({ point: this.plane.positionOf(z) });
     void this.decode(z);
   }
@@ -217,23 +215,11 @@ class MapPanel {
     const { dims } = defaultPlane(model, preview);
     if (dims) [this.right.select.value, this.up.select.value] = dims.map(String);
     this.through.hidden = !preview && !model.priors.length;
-    this.toDimsShown(true);
   }
 
   chooseDims() {
     const dims = /** @type {[number, number]} */ ([Number(this.right.select.value), Number(this.up.select.value)]);
     if (dims[0] !== dims[1]) this.usePlane(this.planeOfDims(dims));
-  }
-
-  toDims() {
-    this.toDimsShown(true);
-    this.usePlane(this.planeOfDims());
-  }
-
-  /** @param {boolean} isDims */
-  toDimsShown(isDims) {
-    this.way = isDims ? "dims" : "images";
-    this.back.hidden = isDims;
   }
 
   /** A plane through three images of different classes; each press takes other ones. */
@@ -247,7 +233,6 @@ class MapPanel {
       chosen = answer.z.map((z) => ({ z, text: "" }));
     }
     const [one, two, three] = chosen.map(({ z }) => z);
-    this.toDimsShown(false);
     const plane = planeThrough(one, two, three);
     this.usePlane(plane);
     this.plot.show({ marks: chosen.map(({ z, text }) => ({ at: plane.positionOf(z), text })) });
@@ -255,10 +240,10 @@ class MapPanel {
 
   writeAbout() {
     const { model, preview } = this.context.state.values;
-    const parts = [];
-    if (model.latent_size > 2) parts.push(this.way === "dims" ? this.texts.slice(model.latent_size) : this.texts.throughAbout);
-    if (!preview && !model.preview) parts.push(this.texts.noPreview);
-    this.about.textContent = parts.join(" ");
+    const isSlice = this.plane?.dims;
+    this.back.hidden = Boolean(isSlice);
+    const about = isSlice ? this.texts.slice(model.latent_size) : this.texts.throughAbout;
+    this.about.textContent = `${model.latent_size > 2 ? about : ""} ${preview ? "" : this.texts.noPreview}`;
   }
 
   /** One button for each class: its glyph, and its dots bright when pressed. */
