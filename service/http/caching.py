@@ -2,13 +2,16 @@
 
 Knows Cache-Control and Vary (RFC 9111; RFC 9110, section 12.5.5). Knows nothing of models or routes: they
 choose a row of the table, `Reuse`. A cache that must ask again sends the ETag that it has. Files of a page
-have an ETag; other responses are sent whole.
+and responses of a model without chance have an ETag; others are sent whole.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import re
 from enum import Enum
+from importlib.metadata import version
 from typing import Final
 
 from service.http.compression import is_text
@@ -20,6 +23,8 @@ _VARY: Final = b"vary"
 #: An opaque tag with its quotes, which a weak one has after `W/` (RFC 9110, section 8.8.3).
 _ETAG: Final = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 _MAX_CHARACTERS: Final = 4_000
+#: Another version of these may compute or write the same pixels as other bytes.
+_WRITERS: Final = ("vae-service", "numpy", "onnxruntime", "orjson", "pillow")
 
 
 class Reuse(Enum):
@@ -71,6 +76,23 @@ def complete(headers: Headers) -> None:
         headers.append(cache_control(Reuse.NEVER))
     if may_be_packed:
         vary_by(headers, b"Accept-Encoding")
+
+
+def computed_etag(*decisive: bytes) -> bytes:
+    """The strong ETag of a response that follows from its request and a version, known before it is computed.
+
+    Args:
+        decisive: All that decides the bytes, such as the digest of the version and the query.
+    """
+    whole = hashlib.sha256(_writers())
+    for part in decisive:
+        whole.update(b"%d:" % len(part) + part)
+    return b'"' + whole.hexdigest()[:32].encode() + b'"'
+
+
+@functools.lru_cache(maxsize=1)
+def _writers() -> bytes:
+    return ",".join(f"{name}-{version(name)}" for name in _WRITERS).encode()
 
 
 def is_same(if_none_match: str | None, etag: bytes) -> bool:

@@ -91,10 +91,8 @@ HELP_PAGE: Final = Resource(
     summary="Working commands, and the playground.",
     description="Commands to paste, for the address of the request. Browsers, whose Accept header prefers "
     "HTML, receive the playground: a page that calls this API.",
-    answer={
-        "text/plain": text(HELP.partition("{model}")[0] + "mnist\n\nDraw\n  curl …"),
-        "text/html": text("<!DOCTYPE html>…"),
-    },
+    # The page is for no program, and a path of the document answers in one media type.
+    answer={"text/plain": text(HELP.partition("{model}")[0] + "mnist\n\nDraw\n  curl …")},
 )
 DOCS: Final = Resource(
     path="/docs",

@@ -90,6 +90,9 @@ def people(notebook: Notebook) -> None:
         for target in ("/", "/docs", "/limits", "/problems"):
             ask.get(target)
             ask.ask("GET", f"{target}?utm_source=x", varying=_LONG)
+        for headers in ([("accept", "text/html")], [("accept", "text/html"), ("if-none-match", "*")]):
+            ask.ask("GET", "/", headers, varying=_LONG)  # the playground, which changes often
+        ask.get("/playground/0123456789abcdef/main.js")
         ask.get("/problems", accept="text/html")
         ask.get("/problems", accept="image/png")
         listed = json.loads(ask.get("/problems", accept="application/json, text/plain;q=0.1").body)
