@@ -8,7 +8,7 @@ import { DrawingBoard } from "../drawing.js";
 import { imageAt, pixelsOf } from "../images.js";
 import { examplePicture, figurePicture, fileIn, filePicture, isLikeMnist, TYPES } from "../picture_files.js";
 import { defaultPlane, Plane } from "../plane.js";
-import { fetchSheet, showPlane } from "../sheet.js";
+import { fetchSheet, mixed, showPlane } from "../sheet.js";
 import { Bars } from "../widgets/bars.js";
 import { CopyButtons } from "../widgets/copy.js";
 import { Digit } from "../widgets/digit.js";
@@ -312,9 +312,10 @@ class DrawPanel {
     const { model, preview } = state.values;
     /** @type {{image: Images, label: string}[]} */
     let found = [];
-    if (preview?.thumbnails) {
+    if (preview) {
       const { thumbnails, labels } = preview;
-      found = someOfEach(labels, EXAMPLES).map((at) => ({ image: imageAt(thumbnails, at), label: labels[at] }));
+      const chosen = mixed(labels).slice(0, EXAMPLES).sort((a, b) => labels[a].localeCompare(labels[b]));
+      found = chosen.map((at) => ({ image: imageAt(thumbnails, at), label: labels[at] }));
     } else if (model.priors.length) {
       const seed = Math.floor(Math.random() * 1e6);
       const answer = await api.sample({ model: model.model, n: EXAMPLES / 2, seed }, "draw-examples");
@@ -344,14 +345,4 @@ class DrawPanel {
 /** Whether a picture can go to a model of another shape. @param {Picture} picture @param {number[]} shape */
 function suits({ query, x }, [channels, height, width]) {
   return "resize" in query || (x !== null && x.channels === channels && x.height === height && x.width === width);
-}
-
-/** Indices of some images at random, evenly over the labels. @param {string[]} labels @param {number} most */
-function someOfEach(labels, most) {
-  const kinds = [...new Set(labels)].sort();
-  const each = Math.max(1, Math.floor(most / kinds.length));
-  return kinds.flatMap((kind) => {
-    const own = labels.flatMap((label, at) => (label === kind ? [{ at, order: Math.random() }] : []));
-    return own.sort((a, b) => a.order - b.order).slice(0, each).map(({ at }) => at);
-  }).slice(0, most);
 }

@@ -6,7 +6,7 @@
 
 import { pictureOf, pixelsOf } from "../images.js";
 import { defaultPlane, planeThrough, rankedDims } from "../plane.js";
-import { kindsOf, showPlane } from "../sheet.js";
+import { kindsOf, mixed, showPlane } from "../sheet.js";
 import { newSeed } from "../state.js";
 import { CopyButtons } from "../widgets/copy.js";
 import { Digit } from "../widgets/digit.js";
@@ -226,8 +226,8 @@ class MapPanel {
   async throughImages() {
     const { api, state } = this.context;
     const { preview, model } = state.values;
-    let chosen = threeOf(preview);
-    if (!chosen) {
+    let chosen = mixed(preview?.labels ?? []).slice(0, 3).map((at) => ({ z: preview?.mu[at] ?? [], text: preview?.labels[at] }));
+    if (chosen.length < 3) {
       const answer = await api.sample({ model: model.model, n: 3, seed: newSeed() }, "map-three");
       if (!answer || answer.model !== state.values.model.model) return;
       chosen = answer.z.map((z) => ({ z, text: "" }));
@@ -271,20 +271,4 @@ class MapPanel {
     state.set({ picture: await pictureOf(this.images, this.texts.name) });
     open("draw");
   }
-}
-
-/**
- * Three images of a preview, of different classes if it has three.
- * @param {import("../api.js").Preview | null} preview
- */
-function threeOf(preview) {
-  if (!preview || preview.mu.length < 3) return null;
-  const order = preview.mu.map((_, at) => ({ at, order: Math.random() })).sort((a, b) => a.order - b.order);
-  /** @type {number[]} */
-  const chosen = [];
-  for (const { at } of order) {
-    if (chosen.length < 3 && !chosen.some((each) => preview.labels[each] === preview.labels[at])) chosen.push(at);
-  }
-  for (const { at } of order) if (chosen.length < 3 && !chosen.includes(at)) chosen.push(at);
-  return chosen.map((at) => ({ z: preview.mu[at], text: preview.labels[at] }));
 }
