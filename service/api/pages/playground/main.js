@@ -19,7 +19,6 @@ import { chosenLanguage, keepLanguage, LANGUAGES, textsOf } from "./texts/choice
 import { Tour } from "./tour.js";
 import { TroubleBanner } from "./trouble.js";
 import { button, choice, el, fill } from "./widgets/dom.js";
-import { Tabs } from "./widgets/tabs.js";
 
 /** @typedef {import("./api.js").ModelSummary} ModelSummary */
 /** @typedef {import("./panels/panel.js").Context} Context */
@@ -32,6 +31,43 @@ const ANNOUNCE_DELAY_MS = 400;
 const NO_MODEL_POLL_MS = 2000;
 
 const byId = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
+
+/** A row of tabs with arrow keys, as the pattern of ARIA has it. */
+class Tabs {
+  /**
+   * @param {string} name
+   * @param {[id: string, text: string][]} tabs
+   * @param {(id: string) => void} chosen
+   */
+  constructor(name, tabs, chosen) {
+    this.tabs = new Map(
+      tabs.map(([id, text]) => {
+        const press = () => chosen(id);
+        return [id, el("button", { type: "button", role: "tab", id: `tab-${id}`, click: press }, text)];
+      }),
+    );
+    this.element = el("div", { class: "tabs", role: "tablist", "aria-label": name }, ...this.tabs.values());
+    this.element.addEventListener("keydown", (event) => {
+      const ids = [...this.tabs.keys()];
+      const at = ids.findIndex((id) => this.tabs.get(id) === document.activeElement);
+      const step = { ArrowRight: at + 1, ArrowLeft: at - 1 + ids.length, Home: 0, End: ids.length - 1 }[event.key];
+      if (step === undefined || at < 0) return;
+      event.preventDefault();
+      const id = ids[step % ids.length];
+      chosen(id);
+      this.tabs.get(id)?.focus();
+    });
+  }
+
+  /** Its panel has the id `panel-` and its own. @param {string} chosen */
+  select(chosen) {
+    for (const [id, tab] of this.tabs) {
+      tab.setAttribute("aria-selected", `${id === chosen}`);
+      tab.tabIndex = id === chosen ? 0 : -1;
+      if (id === chosen) tab.setAttribute("aria-controls", `panel-${id}`);
+    }
+  }
+}
 
 class Page {
   /**
@@ -144,9 +180,13 @@ class Page {
 
   /** @param {string} language */
   async speak(language) {
-    this.texts = await textsOf(language);
-    this.language = language;
     keepLanguage(language);
+    try {
+      this.texts = await textsOf(language);
+    } catch {
+      return location.reload(); // The server has another release of the page by now.
+    }
+    this.language = language;
     this.build();
     this.languages?.select.focus();
   }

@@ -4,8 +4,7 @@
  * Knows the state, and equations in MathML, which browsers draw by themselves. Knows no other element.
  */
 
-import { examplePicture } from "./picture_files.js";
-import { imageAt } from "./images.js";
+import { exampleOf, fits } from "./pictures.js";
 import { defaultPlane } from "./plane.js";
 import { newSeed } from "./state.js";
 
@@ -122,25 +121,15 @@ async function walk(guide, path) {
   }
 }
 
-/** A panel that needs a picture: the page's, a real one, or a sample. @param {Guide} guide @param {PanelId} panel */
+/** A panel that needs a picture: the page's, or an example. @param {Guide} guide @param {PanelId} panel */
 async function withPicture(guide, panel) {
   await use(guide, "vae");
-  await takePicture(guide);
-  if (!guide.signal.aborted) guide.context.open(panel);
-}
-
-/** @param {Guide} guide */
-async function takePicture({ context, signal }) {
-  const { picture, preview, model } = context.state.values;
-  if (picture) return;
-  if (preview) {
-    const image = imageAt(preview.thumbnails, Math.floor(Math.random() * preview.mu.length));
-    context.state.set({ picture: await examplePicture(image, context.texts.tour.picture, model) });
-    return;
-  }
-  const answer = model.priors.length ? await context.api.sample({ model: model.model, n: 1, seed: 7 }, "tour") : null;
-  if (!answer || signal.aborted) return;
-  context.state.set({ picture: await examplePicture(answer.images, context.texts.tour.picture, model) });
+  const { state, open } = guide.context;
+  const { picture, model } = state.values;
+  const chosen = fits(picture, model) ? picture : await exampleOf(guide.context, "tour");
+  if (guide.signal.aborted) return;
+  state.set({ picture: chosen });
+  open(panel);
 }
 
 /** @param {Guide} guide @param {number} ms @returns {Promise<void>} */

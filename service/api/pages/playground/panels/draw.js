@@ -6,7 +6,8 @@
 
 import { DrawingBoard } from "../drawing.js";
 import { imageAt, pixelsOf } from "../images.js";
-import { examplePicture, figurePicture, fileIn, filePicture, isLikeMnist, TYPES } from "../picture_files.js";
+import { examplePicture, figurePicture, fileIn, isLikeMnist } from "../picture_files.js";
+import { captioned, fileButton, fits, readable, titled } from "../pictures.js";
 import { defaultPlane, Plane } from "../plane.js";
 import { fetchSheet, mixed, showPlane } from "../sheet.js";
 import { Bars } from "../widgets/bars.js";
@@ -61,19 +62,18 @@ class DrawPanel {
       button(texts.clear, () => this.board.clear()),
     );
     this.pad = el("div", { class: "stack" }, this.board.element, tools, width.element, keys);
-    this.file = el("input", { type: "file", id: "draw-file", accept: TYPES.join(","), hidden: true });
-    this.file.addEventListener("change", () => {
-      const chosen = this.file.files?.[0];
-      if (chosen) void this.open(chosen);
-      this.file.value = "";
-    });
     this.examples = el("div", { class: "gallery examples" });
     this.hint = el("p", { class: "lead" });
     this.problem = el("p", { class: "note", role: "status" });
     const sources = el(
       "div",
       { class: "stack" },
-      el("div", { class: "row" }, button(texts.choose, () => this.file.click()), el("span", { class: "note" }, texts.drop), this.file),
+      el(
+        "div",
+        { class: "row" },
+        fileButton(context.texts.pictures.file, (file) => void this.open(file), "draw-file"),
+        el("span", { class: "note" }, texts.drop),
+      ),
       this.problem,
       el("div", { class: "row" }, el("h3", {}, texts.examples), button(texts.others, () => void this.writeExamples())),
       this.examples,
@@ -85,14 +85,14 @@ class DrawPanel {
     this.plot = new LatentPlot(texts.plot, null);
     this.zoom = new LatentPlot(texts.zoomed, null);
     this.zoom.set({ steps: ZOOM_STEPS, light: BRIGHT });
-    this.zoomed = el("figure", {}, this.zoom.element, el("figcaption", {}, texts.zoomed));
+    this.zoomed = captioned(this.zoom.element, texts.zoomed);
     this.bars = new Bars(texts.usual);
     this.sum = el("p", { class: "numbers" });
-    this.costs = el("div", { class: "card" }, el("h3", {}, texts.costs), this.bars.element, this.sum);
+    this.costs = titled(texts.costs, "", this.bars.element, this.sum);
     this.place = el("span", { class: "numbers" });
     this.copy = new CopyButtons(context);
-    const stage = (/** @type {Node} */ image, /** @type {string} */ symbol, /** @type {Node | string} */ caption) =>
-      el("figure", { class: "stage" }, image, el("figcaption", {}, el("i", {}, symbol), " ", caption));
+    const stage = (/** @type {Digit} */ digit, /** @type {string} */ symbol, /** @type {string} */ caption) =>
+      captioned(digit.element, el("figcaption", { class: "stage" }, el("i", {}, symbol), " ", caption));
     fill(
       element,
       this.hint,
@@ -106,14 +106,14 @@ class DrawPanel {
           el(
             "div",
             { class: "stages" },
-            stage(this.seen.element, "x", texts.seen),
-            stage(this.again.element, "x̂", texts.again),
-            stage(this.error.element, "x̂ − x", texts.error),
+            stage(this.seen, "x", texts.seen),
+            stage(this.again, "x̂", texts.again),
+            stage(this.error, "x̂ − x", texts.error),
           ),
           el(
             "div",
             { class: "halves" },
-            el("figure", {}, this.plot.element, el("figcaption", {}, texts.region, " ", this.place)),
+            captioned(this.plot.element, el("figcaption", {}, texts.region, " ", this.place)),
             this.zoomed,
           ),
           this.costs,
@@ -165,7 +165,7 @@ class DrawPanel {
       void this.readFacts();
       void this.writeExamples();
     }
-    if (isOther && picture && !suits(picture, model.image_shape)) this.context.state.set({ picture: null });
+    if (isOther && picture && !fits(picture, model)) this.context.state.set({ picture: null });
     else if (isOther || picture !== this.shownPicture) void this.look(picture, false);
   }
 
@@ -181,7 +181,7 @@ class DrawPanel {
     if (!isDone && performance.now() - this.lastLook < LIVE_MS) return;
     this.lastLook = performance.now();
     const count = ++this.count;
-    const picture = this.board.isEmpty ? null : await figurePicture(this.board.pixels(), this.texts.drawing);
+    const picture = this.board.isEmpty ? null : await figurePicture(this.board.pixels(), this.context.texts.pictures.drawn);
     // A picture that is older than the latest change is not shown, and a dot too small to be a figure is none.
     if (count === this.count && (picture || this.board.isEmpty)) void this.look(picture, !isDone);
   }
@@ -190,14 +190,13 @@ class DrawPanel {
   async open(file) {
     this.count++;
     this.problem.textContent = "";
-    try {
-      const picture = await filePicture(file, file.name, this.context.state.values.model);
-      if (!picture) throw new Error(this.texts.empty);
-      this.board.wipe();
-      await this.look(picture, false);
-    } catch {
+    const picture = await readable(file, this.context.state.values.model);
+    if (!picture) {
       this.problem.textContent = this.texts.unreadable(file.name);
+      return;
     }
+    this.board.wipe();
+    await this.look(picture, false);
   }
 
   /**
@@ -340,9 +339,4 @@ class DrawPanel {
       }),
     );
   }
-}
-
-/** Whether a picture can go to a model of another shape. @param {Picture} picture @param {number[]} shape */
-function suits({ query, x }, [channels, height, width]) {
-  return "resize" in query || (x !== null && x.channels === channels && x.height === height && x.width === width);
 }

@@ -54,7 +54,8 @@ class MapPanel {
     }, keys.id);
     this.large = new Digit(texts.digit, "large");
     this.place = el("p", { class: "numbers" });
-    this.neighbour = new Digit("", "small");
+    this.neighbour = new Digit("", "small"); // The sentence next to it describes it.
+    this.neighbour.element.setAttribute("aria-hidden", "true");
     this.distance = el("span", { class: "note" });
     this.near = el("div", { class: "near", hidden: true }, this.neighbour.element, this.distance);
     this.copy = new CopyButtons(this.context);
@@ -196,7 +197,6 @@ class MapPanel {
     const { preview } = this.context.state.values;
     this.near.hidden = !near || !preview?.thumbnails;
     if (!near || !preview?.thumbnails) return;
-    this.neighbour.describe(this.texts.thumbnail(near.label));
     this.neighbour.show(preview.thumbnails, near.index);
     this.distance.textContent = this.texts.near(near.label, near.distance.toFixed(2));
   }

@@ -76,7 +76,6 @@ export const texts = {
       `Point ${point}${label ? `, the nearest real image is a ${label}` : ""}.`,
     near: /** @param {string} label @param {string} distance */ (label, distance) =>
       `The nearest real image${label ? ` is a ${label}` : ""}, ${distance} away.`,
-    thumbnail: /** @param {string} label */ (label) => `Nearest real image${label ? `: ${label}` : ""}`,
     slice: /** @param {number} size */ (size) =>
       `A slice of ${size} dimensions: the others keep the values of the point. Dots are shadows of real images on it.`,
     throughAbout: "A plane through three real images: it passes through regions that the model uses.",
@@ -90,15 +89,12 @@ export const texts = {
     width: "Thickness of the pen",
     undo: "Undo",
     clear: "Clear",
-    choose: "Choose a picture…",
     drop: "or drop or paste one here",
-    empty: "The picture shows no figure.",
     unreadable: /** @param {string} name */ (name) =>
       `${name} shows nothing that the page can read. Send a PNG, JPEG or WebP of one figure on an even ground.`,
     examples: "Or take one of these",
     others: "Others",
     example: /** @param {string} label */ (label) => `Example ${label}`,
-    drawing: "drawing",
     seen: "what the model sees",
     again: "its reconstruction",
     error: "error: orange too light, blue too dark",
@@ -254,7 +250,6 @@ export const texts = {
     next: "Next",
     end: "Play",
     close: "Close the tour",
-    picture: "picture of the tour",
     steps: {
       likelihood: {
         title: "Likelihood",
