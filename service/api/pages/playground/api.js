@@ -325,7 +325,8 @@ export class Api {
 
   /** One question for all calls that lack a key. @param {string | undefined} used */
   async whenKeyIsKnown(used) {
-    if (used !== this.key) return; // Another call has asked meanwhile.
+    // Another call has asked meanwhile.
+    if (used !== this.key) return;
     this.keyQuestion ??= this.hooks.askKey(this.key !== "").then((key) => {
       this.key = key;
       this.keyQuestion = null;
@@ -433,6 +434,7 @@ async function problemOf(response) {
     const { code, detail, remedy } = await response.json();
     return { code, detail, remedy };
   } catch {
-    return { code: "", detail: `HTTP ${response.status}`, remedy: "" }; // The answer of a proxy.
+    // The answer of a proxy.
+    return { code: "", detail: `HTTP ${response.status}`, remedy: "" };
   }
 }

@@ -33,7 +33,8 @@ export function askForKey(texts, wasRefused) {
   dialog.showModal();
   return new Promise((settle) => {
     form.addEventListener("submit", (event) => {
-      event.preventDefault(); // The policy of the page allows no form to be sent.
+      // The policy of the page allows no form to be sent.
+      event.preventDefault();
       const key = input.value.trim();
       if (!key) return;
       keep("sessionStorage", "key", stays.checked ? key : null);

@@ -120,7 +120,8 @@ class Page {
   async choose(model) {
     this.wanted = model;
     const preview = await previewOf(this.api, model);
-    if (this.wanted !== model) return; // Another one was chosen meanwhile.
+    // Another one was chosen meanwhile.
+    if (this.wanted !== model) return;
     const { values } = this.state;
     this.points.set(values.model.model, values.z);
     this.state.set({ model, z: this.points.get(model.model) ?? originOf(model), preview });
@@ -184,7 +185,8 @@ class Page {
     try {
       this.texts = await textsOf(language);
     } catch {
-      return location.reload(); // The server has another release of the page by now.
+      // The server has another release of the page by now.
+      return location.reload();
     }
     this.language = language;
     this.build();
@@ -312,7 +314,8 @@ async function start() {
     picture: null,
   });
   byId("skip").addEventListener("click", (event) => {
-    event.preventDefault(); // The fragment is the state's.
+    // The fragment is the state's.
+    event.preventDefault();
     byId("panel").focus();
   });
   page = new Page(api, banner, state, language, texts);

@@ -7,7 +7,8 @@ export function kept(storage, name) {
   try {
     return window[storage].getItem(PREFIX + name);
   } catch {
-    return null; // Storage is switched off.
+    // Storage is switched off.
+    return null;
   }
 }
 

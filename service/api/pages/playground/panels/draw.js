@@ -134,7 +134,8 @@ class DrawPanel {
     };
     const dropped = (/** @type {DragEvent} */ event) => {
       if (!this.isShown) return;
-      event.preventDefault(); // The browser would leave the page for the file.
+      // The browser would leave the page for the file.
+      event.preventDefault();
       if (event.type === "drop") take(event.dataTransfer);
     };
     document.addEventListener("dragover", dropped, { signal });

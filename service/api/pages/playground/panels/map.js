@@ -54,7 +54,8 @@ class MapPanel {
     }, keys.id);
     this.large = new Digit(texts.digit, "large");
     this.place = el("p", { class: "numbers" });
-    this.neighbour = new Digit("", "small"); // The sentence next to it describes it.
+    // The sentence next to it describes it.
+    this.neighbour = new Digit("", "small");
     this.neighbour.element.setAttribute("aria-hidden", "true");
     this.distance = el("span", { class: "note" });
     this.near = el("div", { class: "near", hidden: true }, this.neighbour.element, this.distance);
@@ -171,7 +172,8 @@ class MapPanel {
     this.images = answer.images;
     this.large.show(answer.images);
     this.plot.overlay.image = pixelsOf(answer.images);
-    this.plot.drawNow(); // Not at the next frame: the pointer has waited for the answer already.
+    // Not at the next frame: the pointer has waited for the answer already.
+    this.plot.drawNow();
     this.writePlace(z);
     this.copy.show(answer.sent);
     announce(this.texts.at(texts.units.point(this.plane.positionOf(z)), this.nearest(z)?.label ?? ""));

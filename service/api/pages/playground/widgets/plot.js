@@ -173,7 +173,8 @@ export class LatentPlot {
     const scale = Math.min(devicePixelRatio || 1, 2);
     for (const canvas of [this.base, this.over]) {
       canvas.width = canvas.height = Math.round(width * scale);
-      contextOf(canvas).scale(scale, scale); // All lengths are those of the page.
+      // All lengths are those of the page.
+      contextOf(canvas).scale(scale, scale);
     }
     this.isBaseOld = true;
     this.drawNow();
@@ -214,7 +215,8 @@ export class LatentPlot {
     const { bitmap, steps, side } = this;
     if (!bitmap) return;
     const row = bitmap.height / steps;
-    context.globalCompositeOperation = "screen"; // Black pixels of the images stay the sky.
+    // Black pixels of the images stay the sky.
+    context.globalCompositeOperation = "screen";
     for (let at = 0; at < steps; at++) {
       const top = Math.round((side * (steps - 1 - at)) / steps);
       const bottom = Math.round((side * (steps - at)) / steps);
