@@ -47,8 +47,8 @@ import { Lanes } from "./lanes.js";
  * @property {string} model
  * @property {number[][]} mu
  * @property {string[]} labels  the class of each image; empty strings if it has none
- * @property {Images | null} thumbnails
- * @property {number[]} kl  nats of each latent dimension
+ * @property {Images} thumbnails  smaller than the images of the model, if these are large
+ * @property {number[]} kl  nats of each latent dimension; empty for an autoencoder
  */
 
 /**
@@ -137,9 +137,8 @@ export class Api {
    * @returns {Promise<Preview | null>}
    */
   async preview(model, lane) {
-    const response = await this.send({ path: `models/${model}/preview`, subject: model, accept: "application/x-npz" }, lane);
-    if (!response) return null;
-    return previewOf(model, await readNpz(await response.arrayBuffer()));
+    const response = await this.send({ path: `models/${model}/preview.npz`, subject: model, accept: "*/*" }, lane);
+    return response && previewOf(model, await readNpz(await response.arrayBuffer()));
   }
 
   /**
@@ -196,31 +195,8 @@ export class Api {
   }
 
   /**
-   * The same with the z of each image.
-   * @param {{model: string, input: Picture | Images, sample?: boolean, seed?: number}} call
-   * @param {string} lane
-   * @returns {Promise<LatentsAnswer | null>}
-   */
-  async reconstructWithLatents({ model, input, ...rest }, lane) {
-    const query = { model, ...queryOf(input), ...rest };
-    const arrays = await this.npz(sentOf("reconstruct", "npz", query, bodyOf(input)), lane);
-    return arrays && { ...arrays.answer, ...latentsIn(arrays.found) };
-  }
-
-  /**
-   * Images along one or two dimensions, with their latents. `z` holds the other dimensions; left out, the origin.
-   * @param {{model: string, dims: number[], steps: number, spacing?: string, span?: number, z?: number[]}} call
-   * @param {string} lane
-   * @returns {Promise<LatentsAnswer | null>}
-   */
-  async traverse({ z, dims, ...rest }, lane) {
-    const query = { ...rest, dims: dims.join(",") };
-    const arrays = await this.npz(sentOf("traverse", "npz", query, z ? latentsBody([z]) : null), lane);
-    return arrays && { ...arrays.answer, ...latentsIn(arrays.found) };
-  }
-
-  /**
-   * The same as one sheet; without `z` a cache of the browser keeps it.
+   * Images along two dimensions on one sheet. `z` holds the other dimensions; without it they are 0, and a
+   * cache of the browser keeps the sheet.
    * @param {{model: string, dims: number[], steps: number, spacing?: string, span?: number, z?: number[]}} call
    * @param {string} lane
    * @returns {Promise<BitmapAnswer | null>}
@@ -349,7 +325,8 @@ export class Api {
 
   /** One question for all calls that lack a key. @param {string | undefined} used */
   async whenKeyIsKnown(used) {
-    if (used !== this.key) return; // Another call has asked meanwhile.
+    // Another call has asked meanwhile.
+    if (used !== this.key) return;
     this.keyQuestion ??= this.hooks.askKey(this.key !== "").then((key) => {
       this.key = key;
       this.keyQuestion = null;
@@ -386,7 +363,7 @@ export const pathOf = (sent) => `${sent.operation}.${sent.form}?${new URLSearchP
 export function rowsOf({ shape, data }) {
   const rows = shape[0];
   const width = shape[1] ?? 1;
-  return Array.from({ length: rows }, (_, row) => Array.from(data.slice(row * width, (row + 1) * width), Number));
+  return Array.from({ length: rows }, (_, row) => [...data.slice(row * width, (row + 1) * width)]);
 }
 
 /** @param {number} s @returns {Promise<void>} */
@@ -437,7 +414,7 @@ function answerOf(response, sent) {
 function imagesIn({ shape, data }) {
   const [n, channels, height, width] = shape;
   const isBytes = data instanceof Uint8Array;
-  return { n, channels, height, width, data: Float32Array.from(data, (value) => Number(value) / (isBytes ? LEVELS : 1)) };
+  return { n, channels, height, width, data: Float32Array.from(data, (value) => value / (isBytes ? LEVELS : 1)) };
 }
 
 /** @param {Record<string, NumberArray>} found */
@@ -446,9 +423,9 @@ const latentsIn = (found) => ({ images: imagesIn(found.images), z: rowsOf(found.
 /** @param {string} model @param {Record<string, NumberArray>} found @returns {Preview} */
 function previewOf(model, found) {
   const mu = rowsOf(found.mu);
-  const labels = found.labels ? Array.from(found.labels.data, String) : mu.map(() => "");
-  const thumbnails = found.thumbnails ? imagesIn(found.thumbnails) : null;
-  return { model, mu, labels, thumbnails, kl: Array.from(found.kl?.data ?? [], Number) };
+  const text = (/** @type {number[]} */ row) => String.fromCodePoint(...row.filter(Boolean));
+  const labels = found.labels ? rowsOf(found.labels).map(text) : mu.map(() => "");
+  return { model, mu, labels, thumbnails: imagesIn(found.thumbnails), kl: [...(found.kl?.data ?? [])] };
 }
 
 /** @param {Response} response */
@@ -457,6 +434,7 @@ async function problemOf(response) {
     const { code, detail, remedy } = await response.json();
     return { code, detail, remedy };
   } catch {
-    return { code: "", detail: `HTTP ${response.status}`, remedy: "" }; // The answer of a proxy.
+    // The answer of a proxy.
+    return { code: "", detail: `HTTP ${response.status}`, remedy: "" };
   }
 }

@@ -5,9 +5,8 @@
  */
 
 /**
- * @typedef {object} NumberArray
- * @property {number[]} shape
- * @property {Float32Array | Float64Array | Uint8Array | Int32Array} data
+ * Text is an array of code points with one more axis.
+ * @typedef {{shape: number[], data: Float32Array | Float64Array | Uint8Array | Uint32Array}} NumberArray
  */
 
 const MAGIC = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59];
@@ -16,7 +15,7 @@ const READERS = {
   "<f4": (buffer) => new Float32Array(buffer),
   "<f8": (buffer) => new Float64Array(buffer),
   "|u1": (buffer) => new Uint8Array(buffer),
-  "<i4": (buffer) => new Int32Array(buffer),
+  "<U": (buffer) => new Uint32Array(buffer),
   // Float64 holds every whole number that the service sends.
   "<i8": (buffer) => Float64Array.from(new BigInt64Array(buffer), Number),
 };
@@ -35,9 +34,11 @@ export function readNpy(buffer) {
   const end = start + (isLong ? view.getUint32(8, true) : view.getUint16(8, true));
   const head = new TextDecoder("latin1").decode(buffer.slice(start, end));
   const found = /'descr': '([^']+)'.*'fortran_order': False.*'shape': \(([\d, ]*)\)/.exec(head);
-  const reader = found && READERS[found[1]];
-  if (!found || !reader) throw new Error(`Expected an npy file of numbers, got ${head.trim()}`);
-  const shape = found[2].split(",").filter((side) => side.trim()).map(Number);
+  const [, kind, length] = /^(<U)?(.*)$/.exec(found?.[1] ?? "") ?? [];
+  const reader = READERS[kind ?? length];
+  if (!found || !reader) throw new Error(`Expected an npy file of numbers or text, got ${head.trim()}`);
+  const sides = kind ? `${found[2]},${length}` : found[2];
+  const shape = sides.split(",").filter((side) => side.trim()).map(Number);
   return { shape, data: reader(buffer.slice(end)) };
 }
 
@@ -78,8 +79,7 @@ export async function readNpz(buffer) {
     const member = buffer.slice(start, start + view.getUint32(at + 20, true));
     const isStored = view.getUint16(at + 10, true) === 0;
     const bytes = isStored ? member : await through(member, new DecompressionStream("deflate-raw"));
-    const isNumbers = !/'descr': '[<|][USO]/.test(new TextDecoder("latin1").decode(bytes.slice(0, 128)));
-    if (isNumbers) arrays[name.replace(/\.npy$/, "")] = readNpy(bytes);
+    arrays[name.replace(/\.npy$/, "")] = readNpy(bytes);
     at += 46 + nameLength + view.getUint16(at + 30, true) + view.getUint16(at + 32, true);
   }
   return arrays;

@@ -1,17 +1,10 @@
 /** The key of a server that asks for one. Knows a dialog and the storage of the tab. Knows no HTTP. */
 
+import { keep, kept } from "./storage.js";
 import { button, el, newId } from "./widgets/dom.js";
 
-const STORED = "vae-playground-key";
-
 /** The key that a person let this tab keep. */
-export function keptKey() {
-  try {
-    return sessionStorage.getItem(STORED) ?? "";
-  } catch {
-    return ""; // Storage is switched off.
-  }
-}
+export const keptKey = () => kept("sessionStorage", "key") ?? "";
 
 /**
  * Ask for the key, until there is one.
@@ -22,8 +15,8 @@ export function keptKey() {
 export function askForKey(texts, wasRefused) {
   const id = newId("key");
   const input = el("input", { id, type: "password", autocomplete: "off", required: true, maxlength: 512, spellcheck: "false" });
-  const keep = el("input", { type: "checkbox" });
-  keep.checked = keptKey() !== "";
+  const stays = el("input", { type: "checkbox" });
+  stays.checked = keptKey() !== "";
   const title = el("h2", { id: `${id}-title` }, texts.title);
   const form = el(
     "form",
@@ -32,7 +25,7 @@ export function askForKey(texts, wasRefused) {
     el("p", { class: "note" }, wasRefused ? texts.wrong : texts.lead),
     el("label", { for: id }, texts.label),
     input,
-    el("label", { class: "check" }, keep, texts.keep),
+    el("label", { class: "check" }, stays, texts.keep),
     button(texts.send, () => {}, { class: "primary", type: "submit" }),
   );
   const dialog = el("dialog", { "aria-labelledby": title.id, cancel: (event) => event.preventDefault() }, form);
@@ -40,23 +33,14 @@ export function askForKey(texts, wasRefused) {
   dialog.showModal();
   return new Promise((settle) => {
     form.addEventListener("submit", (event) => {
-      event.preventDefault(); // The policy of the page allows no form to be sent.
+      // The policy of the page allows no form to be sent.
+      event.preventDefault();
       const key = input.value.trim();
       if (!key) return;
-      store(keep.checked ? key : null);
+      keep("sessionStorage", "key", stays.checked ? key : null);
       dialog.close();
       dialog.remove();
       settle(key);
     });
   });
-}
-
-/** @param {string | null} key */
-function store(key) {
-  try {
-    if (key === null) sessionStorage.removeItem(STORED);
-    else sessionStorage.setItem(STORED, key);
-  } catch {
-    // Storage is switched off: the key stays in memory.
-  }
 }

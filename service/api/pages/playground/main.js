@@ -19,12 +19,12 @@ import { chosenLanguage, keepLanguage, LANGUAGES, textsOf } from "./texts/choice
 import { Tour } from "./tour.js";
 import { TroubleBanner } from "./trouble.js";
 import { button, choice, el, fill } from "./widgets/dom.js";
-import { Tabs } from "./widgets/tabs.js";
 
 /** @typedef {import("./api.js").ModelSummary} ModelSummary */
 /** @typedef {import("./panels/panel.js").Context} Context */
 /** @typedef {import("./panels/panel.js").Mounted} Mounted */
 /** @typedef {import("./state.js").PanelId} PanelId */
+/** @typedef {import("./texts/en.js").Texts} Texts */
 
 const PANEL_MODULES = [map, draw, noise, dimensions, samples, between, kinds, loss];
 const ANNOUNCE_DELAY_MS = 400;
@@ -32,23 +32,57 @@ const NO_MODEL_POLL_MS = 2000;
 
 const byId = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
+/** A row of tabs with arrow keys, as the pattern of ARIA has it. */
+class Tabs {
+  /**
+   * @param {string} name
+   * @param {[id: string, text: string][]} tabs
+   * @param {(id: string) => void} chosen
+   */
+  constructor(name, tabs, chosen) {
+    this.tabs = new Map(
+      tabs.map(([id, text]) => {
+        const press = () => chosen(id);
+        return [id, el("button", { type: "button", role: "tab", id: `tab-${id}`, click: press }, text)];
+      }),
+    );
+    this.element = el("div", { class: "tabs", role: "tablist", "aria-label": name }, ...this.tabs.values());
+    this.element.addEventListener("keydown", (event) => {
+      const ids = [...this.tabs.keys()];
+      const at = ids.findIndex((id) => this.tabs.get(id) === document.activeElement);
+      const step = { ArrowRight: at + 1, ArrowLeft: at - 1 + ids.length, Home: 0, End: ids.length - 1 }[event.key];
+      if (step === undefined || at < 0) return;
+      event.preventDefault();
+      const id = ids[step % ids.length];
+      chosen(id);
+      this.tabs.get(id)?.focus();
+    });
+  }
+
+  /** Its panel has the id `panel-` and its own. @param {string} chosen */
+  select(chosen) {
+    for (const [id, tab] of this.tabs) {
+      tab.setAttribute("aria-selected", `${id === chosen}`);
+      tab.tabIndex = id === chosen ? 0 : -1;
+      if (id === chosen) tab.setAttribute("aria-controls", `panel-${id}`);
+    }
+  }
+}
+
 class Page {
-  /** @param {string} language @param {import("./texts/en.js").Texts} texts */
-  constructor(language, texts) {
+  /**
+   * @param {Api} api
+   * @param {TroubleBanner} banner
+   * @param {State} state
+   * @param {string} language
+   * @param {Texts} texts
+   */
+  constructor(api, banner, state, language, texts) {
+    this.api = api;
+    this.banner = banner;
+    this.state = state;
     this.language = language;
     this.texts = texts;
-    this.banner = new TroubleBanner(byId("trouble"));
-    this.api = new Api(
-      {
-        trouble: (lane, trouble) => this.banner.set(lane, trouble),
-        back: () => void this.refreshModels(""),
-        gone: (model) => void this.refreshModels(model),
-        askKey: (wasRefused) => askForKey(this.texts.key, wasRefused),
-      },
-      keptKey(),
-    );
-    /** @type {State | null} */
-    this.state = null;
     this.mounting = new AbortController();
     /** @type {Map<PanelId, {element: HTMLElement, mounted: Mounted}>} */
     this.mounted = new Map();
@@ -56,67 +90,24 @@ class Page {
     this.shown = null;
     /** Points of models that were left, to find them again. @type {Map<string, number[]>} */
     this.points = new Map();
-  }
-
-  async start() {
-    this.write();
-    const list = await this.firstModels();
-    const asked = readFragment(location.hash);
-    const found = (await this.named(asked.model, list.models)) ?? preferred(list);
-    const fits = asked.z?.length === found.latent_size;
-    const isOther = asked.model !== null && asked.model !== found.model;
-    if (isOther) this.banner.say(this.texts.page.moved(asked.model ?? "", found.model));
-    this.state = new State({
-      panel: asked.panel ?? "map",
-      model: found,
-      models: list.models,
-      preview: await this.previewOf(found),
-      z: fits && asked.z ? asked.z : new Array(found.latent_size).fill(0),
-      seed: asked.seed ?? newSeed(),
-      picture: null,
-    });
-    const { state } = this;
+    this.wanted = state.values.model;
+    this.announcing = 0;
+    this.build();
     const forEver = new AbortController().signal;
     state.on(["panel"], () => this.show(), forEver);
-    state.on(["model", "models"], () => this.writeHeader(), forEver);
+    state.on(["model", "models"], () => this.writeModels(), forEver);
     addEventListener("hashchange", () => void this.follow(readFragment(location.hash)));
     document.addEventListener("visibilitychange", () => {
       if (document.visibilityState === "visible") void this.refreshModels("");
     });
-    this.build();
-  }
-
-  /** The list, as soon as it has a model. */
-  async firstModels() {
-    for (;;) {
-      const list = await this.api.models();
-      if (list?.models.length) return list;
-      byId("waiting").textContent = this.texts.page.none;
-      await new Promise((go) => setTimeout(go, NO_MODEL_POLL_MS));
-    }
-  }
-
-  /**
-   * The summary of a label or name; a version that is not in memory is loaded.
-   * @param {string | null} name
-   * @param {ModelSummary[]} models
-   */
-  async named(name, models) {
-    if (!name) return null;
-    const found = models.find((each) => each.model === name) ?? models.find((each) => each.name === name);
-    if (found || !/^[\w.@-]{1,129}$/.test(name)) return found ?? null;
-    const loaded = /** @type {ModelSummary | null} */ (await this.api.facts(name, "named"));
-    this.banner.set("named", null);
-    return loaded ?? models.find((each) => each.name === name.split("@")[0]) ?? null;
   }
 
   /** The list again, and another version in place of one that is gone. @param {string} gone */
   async refreshModels(gone) {
-    const { state } = this;
     const list = await this.api.models();
-    if (!state || !list?.models.length) return;
-    state.set({ models: list.models });
-    const { name, model } = state.values.model;
+    if (!list?.models.length) return;
+    this.state.set({ models: list.models });
+    const { name, model } = this.state.values.model;
     if (gone !== model) return;
     const others = list.models.filter((each) => each.model !== gone);
     const next = others.find((each) => each.name === name) ?? preferred({ ...list, models: others });
@@ -127,107 +118,85 @@ class Page {
 
   /** Model, point and preview change together. @param {ModelSummary} model */
   async choose(model) {
-    const { state } = this;
-    const preview = await this.previewOf(model);
-    if (!state || this.wanted !== model) return; // Another one was chosen meanwhile.
-    this.points.set(state.values.model.model, state.values.z);
-    const z = this.points.get(model.model) ?? new Array(model.latent_size).fill(0);
-    state.set({ model, z, preview });
-  }
-
-  /** @param {ModelSummary} model */
-  async previewOf(model) {
     this.wanted = model;
-    return model.preview ? this.api.preview(model.model, "preview") : null;
+    const preview = await previewOf(this.api, model);
+    // Another one was chosen meanwhile.
+    if (this.wanted !== model) return;
+    const { values } = this.state;
+    this.points.set(values.model.model, values.z);
+    this.state.set({ model, z: this.points.get(model.model) ?? originOf(model), preview });
   }
 
   /** An address that a person edited or went back to. @param {import("./state.js").Fragment} asked */
   async follow(asked) {
-    const { state } = this;
-    if (!state) return;
-    const model = await this.named(asked.model, state.values.models);
-    if (model && model.model !== state.values.model.model) await this.choose(model);
-    const fits = asked.z?.length === state.values.model.latent_size;
-    state.set({
-      panel: asked.panel ?? state.values.panel,
-      z: fits && asked.z ? asked.z : state.values.z,
-      seed: asked.seed ?? state.values.seed,
+    const { values } = this.state;
+    const model = await named(this.api, asked.model, values.models);
+    if (model && model.model !== values.model.model) await this.choose(model);
+    const fits = asked.z?.length === this.state.values.z.length;
+    this.state.set({
+      panel: asked.panel ?? values.panel,
+      z: fits && asked.z ? asked.z : this.state.values.z,
+      seed: asked.seed ?? values.seed,
     });
   }
 
-  /** Texts of the document that need no model. */
-  write() {
-    const { page } = this.texts;
-    document.documentElement.lang = this.language;
-    document.title = `${page.brand}: ${page.title}`;
-    byId("skip").textContent = page.skip;
-    byId("brand").textContent = page.brand;
-    this.banner.speak(this.texts);
-  }
-
-  writeHeader() {
-    const { state } = this;
-    if (!state) return;
-    const { model, models } = state.values;
-    const labels = new Set([...models.map((each) => each.model), model.model]);
-    this.models?.setOptions([...labels].map((label) => [label, label]));
-    if (this.models) this.models.select.value = model.model;
-  }
-
-  /** Header, tabs, and the panel; again after a change of language. */
+  /** Header, tabs, tour and panel; again after a change of language. */
   build() {
     const { state, texts } = this;
-    if (!state) return;
+    const { page } = texts;
     this.mounting.abort();
     this.mounting = new AbortController();
     this.mounted.clear();
     this.shown = null;
-    this.models = choice(texts.page.model, [], (label) => {
+    write(this.language, texts, this.banner);
+    this.models = choice(page.model, [], (label) => {
       const chosen = state.values.models.find((each) => each.model === label);
       if (chosen) void this.choose(chosen);
     });
-    const languages = choice(texts.page.languages, LANGUAGES, (to) => void this.speak(to));
-    languages.select.value = this.language;
+    this.writeModels();
+    this.languages = choice(page.languages, LANGUAGES, (to) => void this.speak(to));
+    this.languages.select.value = this.language;
     const step = this.tour?.at ?? -1;
     this.tour?.element.remove();
     const tour = new Tour(this.context(), (model) => this.choose(model));
     this.tour = tour;
     document.body.append(tour.element);
+    const start = button(page.tour, () => tour.go(0), { id: "tour-start" });
     const header = byId("header");
-    fill(
-      header,
-      header.querySelector(".brand"),
-      this.models.element,
-      languages.element,
-      button(texts.page.tour, () => tour.go(0), { id: "tour-start" }),
-    );
-    this.writeHeader();
-    this.tabs = new Tabs(
-      texts.page.panels,
-      PANELS.map((id) => [id, texts.page.tabs[id]]),
-      (id) => state.set({ panel: /** @type {PanelId} */ (id) }),
-    );
-    fill(byId("tabs"), this.tabs.element, step < 0 ? tour.invitation() : null);
+    fill(header, header.querySelector(".brand"), this.models.element, this.languages.element, start);
+    const tabs = PANELS.map((id) => /** @type {[string, string]} */ ([id, page.tabs[id]]));
+    this.tabs = new Tabs(page.panels, tabs, (id) => state.set({ panel: /** @type {PanelId} */ (id) }));
+    fill(byId("tabs"), this.tabs.element, step < 0 && tour.invitation());
     fill(byId("panel"));
     this.show();
     if (step >= 0) tour.go(step);
   }
 
+  writeModels() {
+    const { model, models } = this.state.values;
+    const labels = new Set([...models.map((each) => each.model), model.model]);
+    this.models?.setOptions([...labels].map((label) => [label, label]));
+    if (this.models) this.models.select.value = model.model;
+  }
+
   /** @param {string} language */
   async speak(language) {
-    this.texts = await textsOf(language);
-    this.language = language;
     keepLanguage(language);
-    this.write();
+    try {
+      this.texts = await textsOf(language);
+    } catch {
+      // The server has another release of the page by now.
+      return location.reload();
+    }
+    this.language = language;
     this.build();
-    byId("header").querySelectorAll("select")[1]?.focus();
+    this.languages?.select.focus();
   }
 
   /** Bring the panel of the state to the front; mount it if it is new. */
   show() {
-    const { state, texts } = this;
-    if (!state || this.shown === state.values.panel) return;
-    const { panel } = state.values;
+    const { panel } = this.state.values;
+    if (this.shown === panel) return;
     const last = this.shown && this.mounted.get(this.shown);
     if (last) {
       last.element.hidden = true;
@@ -236,39 +205,58 @@ class Page {
     this.shown = panel;
     this.banner.forgive();
     this.tabs?.select(panel);
-    let entry = this.mounted.get(panel);
-    if (!entry) {
-      const module = PANEL_MODULES.find((each) => each.id === panel) ?? map;
-      const body = el("div");
-      const head = el("div", { class: "panel-head" }, el("h2", {}, texts.page.tabs[panel]));
-      const element = el("section", { id: `panel-${panel}`, role: "tabpanel", "aria-labelledby": `tab-${panel}` }, head, body);
-      byId("panel").append(element);
-      entry = { element, mounted: module.mount(body, this.context()) };
-      this.mounted.set(panel, entry);
-    }
-    entry.element.hidden = false;
-    entry.mounted.shown();
+    const { element, mounted } = this.mounted.get(panel) ?? this.mount(panel);
+    element.hidden = false;
+    mounted.shown();
+  }
+
+  /** @param {PanelId} id */
+  mount(id) {
+    const module = PANEL_MODULES.find((each) => each.id === id) ?? map;
+    const body = el("div");
+    const title = el("h2", {}, this.texts.page.tabs[id]);
+    const element = el("section", { id: `panel-${id}`, role: "tabpanel", "aria-labelledby": `tab-${id}` }, title, body);
+    byId("panel").append(element);
+    const entry = { element, mounted: module.mount(body, this.context()) };
+    this.mounted.set(id, entry);
+    return entry;
   }
 
   /** @returns {Context} */
   context() {
-    const state = /** @type {State} */ (this.state);
+    const { api, state, texts, mounting } = this;
     return {
-      api: this.api,
+      api,
       state,
-      texts: this.texts,
+      texts,
       announce: (sentence) => this.announce(sentence),
       open: (panel) => state.set({ panel }),
-      signal: this.mounting.signal,
+      signal: mounting.signal,
     };
   }
 
   /** The last sentence of a quick succession, in the live region. @param {string} sentence */
   announce(sentence) {
     clearTimeout(this.announcing);
-    this.announcing = setTimeout(() => (byId("status").textContent = sentence), ANNOUNCE_DELAY_MS);
+    this.announcing = window.setTimeout(() => (byId("status").textContent = sentence), ANNOUNCE_DELAY_MS);
   }
 }
+
+/** Texts of the document. @param {string} language @param {Texts} texts @param {TroubleBanner} banner */
+function write(language, texts, banner) {
+  const { brand, skip, title } = texts.page;
+  document.documentElement.lang = language;
+  document.title = `${brand}: ${title}`;
+  byId("skip").textContent = skip;
+  byId("brand").textContent = brand;
+  banner.speak(texts);
+}
+
+/** @param {ModelSummary} model */
+const originOf = (model) => new Array(model.latent_size).fill(0);
+
+/** @param {Api} api @param {ModelSummary} model */
+const previewOf = async (api, model) => (model.preview ? api.preview(model.model, "preview") : null);
 
 /** A plane is best for a first look: a model of two dimensions if there is one. @param {import("./api.js").ModelList} list */
 function preferred({ default: name, models }) {
@@ -276,5 +264,64 @@ function preferred({ default: name, models }) {
   return models.find(isPlane) ?? models.find((each) => each.model === name || each.name === name) ?? models[0];
 }
 
-const language = chosenLanguage();
-void textsOf(language).then((texts) => new Page(language, texts).start());
+/**
+ * The summary of a label or name; a version that is not in memory is loaded.
+ * @param {Api} api
+ * @param {string | null} name
+ * @param {ModelSummary[]} models
+ */
+async function named(api, name, models) {
+  const found = models.find((each) => each.model === name) ?? models.find((each) => each.name === name);
+  if (found || !/^[\w.@-]{1,129}$/.test(name ?? "")) return found ?? null;
+  const loaded = /** @type {ModelSummary | null} */ (await api.facts(`${name}`, "named"));
+  return loaded ?? models.find((each) => each.name === name?.split("@")[0]) ?? null;
+}
+
+/** The list, as soon as it has a model. @param {Api} api @param {Texts} texts */
+async function firstModels(api, texts) {
+  for (;;) {
+    const list = await api.models();
+    if (list?.models.length) return list;
+    byId("waiting").textContent = texts.page.none;
+    await new Promise((go) => setTimeout(go, NO_MODEL_POLL_MS));
+  }
+}
+
+async function start() {
+  const language = chosenLanguage();
+  const texts = await textsOf(language);
+  const banner = new TroubleBanner(byId("trouble"));
+  write(language, texts, banner);
+  /** @type {Page | null} */
+  let page = null;
+  const hooks = {
+    trouble: banner.set.bind(banner),
+    back: () => void page?.refreshModels(""),
+    gone: (/** @type {string} */ model) => void page?.refreshModels(model),
+    askKey: (/** @type {boolean} */ wasRefused) => askForKey((page?.texts ?? texts).key, wasRefused),
+  };
+  const api = new Api(hooks, keptKey());
+  const list = await firstModels(api, texts);
+  const asked = readFragment(location.hash);
+  const model = (await named(api, asked.model, list.models)) ?? preferred(list);
+  const state = new State({
+    panel: asked.panel ?? "map",
+    model,
+    models: list.models,
+    preview: await previewOf(api, model),
+    z: asked.z?.length === model.latent_size ? asked.z : originOf(model),
+    seed: asked.seed ?? newSeed(),
+    picture: null,
+  });
+  byId("skip").addEventListener("click", (event) => {
+    // The fragment is the state's.
+    event.preventDefault();
+    byId("panel").focus();
+  });
+  page = new Page(api, banner, state, language, texts);
+  const isOther = asked.model !== null && ![model.model, model.name].includes(asked.model);
+  banner.set("named", null);
+  if (isOther) banner.say(texts.page.moved(`${asked.model}`, model.model));
+}
+
+void start();

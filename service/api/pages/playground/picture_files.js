@@ -5,8 +5,7 @@
  * so that the page can show what the model sees; any other gets the file, which the server brings to its size.
  */
 
-import { LONGEST_SIDE, normalised } from "./normalise.js";
-import { scaled } from "./resampling.js";
+import { LONGEST_SIDE, normalised, scaled } from "./normalise.js";
 import { pictureOf } from "./images.js";
 
 /** @typedef {import("./api.js").ModelSummary} ModelSummary */

@@ -129,9 +129,9 @@ export const readable = (file, model) => filePicture(file, file.name, model).cat
  * A button that asks for a picture file.
  * @param {string} text
  * @param {(file: File) => void} chosen
+ * @param {string} [id]
  */
-export function fileButton(text, chosen) {
-  const id = newId("file");
+export function fileButton(text, chosen, id = newId("file")) {
   const input = el("input", { id, type: "file", class: "unseen", accept: TYPES.join(",") });
   input.addEventListener("change", () => {
     const [file] = input.files ?? [];

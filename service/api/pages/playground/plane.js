@@ -67,7 +67,8 @@ export class Plane {
  */
 export function planeOfDims(dims, center, span) {
   const axis = (/** @type {number} */ dim) => center.map((_, at) => (at === dim ? 1 : 0));
-  const isLine = dims[0] === dims[1]; // A model of one dimension.
+  // A model of one dimension.
+  const isLine = dims[0] === dims[1];
   return new Plane(center, axis(dims[0]), isLine ? axis(-1) : axis(dims[1]), span, dims);
 }
 

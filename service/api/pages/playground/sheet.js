@@ -63,3 +63,16 @@ export async function showPlane(plot, { api, state }, plane, lane) {
   const sheet = await fetchSheet(api, model, plane, lane);
   if (sheet && plot.plane === plane) plot.set({ bitmap: sheet.bitmap });
 }
+
+/** Indices in random order, in which the classes take turns. @param {string[]} labels */
+export function mixed(labels) {
+  /** @type {Map<string, number>} */
+  const turns = new Map();
+  const order = labels.map((label, at) => ({ label, at, chance: Math.random(), turn: 0 }));
+  order.sort((a, b) => a.chance - b.chance);
+  for (const each of order) {
+    each.turn = turns.get(each.label) ?? 0;
+    turns.set(each.label, each.turn + 1);
+  }
+  return order.sort((a, b) => a.turn - b.turn).map(({ at }) => at);
+}

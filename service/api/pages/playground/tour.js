@@ -4,13 +4,12 @@
  * Knows its card. Knows nothing of what a step does.
  */
 
+import { keep, kept } from "./storage.js";
 import { STEPS } from "./tour_steps.js";
 import { button, el, fill } from "./widgets/dom.js";
 
 /** @typedef {import("./api.js").ModelSummary} ModelSummary */
 /** @typedef {import("./panels/panel.js").Context} Context */
-
-const STORED = "vae-playground-tour";
 
 export class Tour {
   /**
@@ -45,10 +44,10 @@ export class Tour {
 
   /** A line for people who come for the first time; null for the others. */
   invitation() {
-    if (wasSeen()) return null;
+    if (kept("localStorage", "tour")) return null;
     const element = el("div", { class: "invitation row", role: "note" }, el("span", {}, this.texts.invitation));
     const dismiss = () => {
-      remember();
+      keep("localStorage", "tour", "seen");
       element.remove();
     };
     element.append(
@@ -79,23 +78,7 @@ export class Tour {
     this.step.abort();
     this.at = -1;
     this.element.hidden = true;
-    remember();
+    keep("localStorage", "tour", "seen");
     document.getElementById("tour-start")?.focus();
-  }
-}
-
-function wasSeen() {
-  try {
-    return localStorage.getItem(STORED) !== null;
-  } catch {
-    return true; // Storage is switched off: an invitation that returns for ever is worse than none.
-  }
-}
-
-function remember() {
-  try {
-    localStorage.setItem(STORED, "seen");
-  } catch {
-    // Storage is switched off.
   }
 }

@@ -1,14 +1,12 @@
 /**
  * The steps of the tour, in the order of the study notes: where each takes the page, and its one equation.
  *
- * Knows the state and equations. Knows no element of the page.
+ * Knows the state, and equations in MathML, which browsers draw by themselves. Knows no other element.
  */
 
-import { examplePicture } from "./picture_files.js";
-import { imageAt } from "./images.js";
+import { exampleOf, fits } from "./pictures.js";
 import { defaultPlane } from "./plane.js";
 import { newSeed } from "./state.js";
-import { equation, hat, sub, sup, under } from "./widgets/maths.js";
 
 /** @typedef {import("./api.js").ModelSummary} ModelSummary */
 /** @typedef {import("./panels/panel.js").Context} Context */
@@ -27,6 +25,7 @@ import { equation, hat, sub, sup, under } from "./widgets/maths.js";
 
 const TICK_MS = 60;
 const WALK_MS = 6000;
+const MATHML = "http://www.w3.org/1998/Math/MathML";
 
 /** @type {Step[]} */
 export const STEPS = [
@@ -50,7 +49,7 @@ export const STEPS = [
   },
   {
     name: "wrong",
-    equation: () => equation("loss =", sup(equationRow("‖ x −", hat("x"), "‖"), "2")),
+    equation: () => equation("loss =", sup(made("mrow", ...row(["‖ x −", hat("x"), "‖"])), "2")),
     go: (guide) => {
       const kinds = new Set(guide.context.state.values.models.map(({ kind }) => kind));
       if (kinds.size > 1) guide.context.open("kinds");
@@ -96,14 +95,6 @@ export const STEPS = [
   },
 ];
 
-/** @param {...(string | Element)} parts */
-function equationRow(...parts) {
-  const math = equation(...parts);
-  const row = document.createElementNS(math.namespaceURI, "mrow");
-  row.append(...math.children);
-  return row;
-}
-
 /** A model of a kind, rather one of two dimensions; without one the page keeps what it has. @param {Guide} guide @param {"ae" | "vae"} kind */
 async function use({ context, choose }, kind) {
   const { model, models } = context.state.values;
@@ -130,25 +121,15 @@ async function walk(guide, path) {
   }
 }
 
-/** A panel that needs a picture: the page's, a real one, or a sample. @param {Guide} guide @param {PanelId} panel */
+/** A panel that needs a picture: the page's, or an example. @param {Guide} guide @param {PanelId} panel */
 async function withPicture(guide, panel) {
   await use(guide, "vae");
-  await takePicture(guide);
-  if (!guide.signal.aborted) guide.context.open(panel);
-}
-
-/** @param {Guide} guide */
-async function takePicture({ context, signal }) {
-  const { picture, preview, model } = context.state.values;
-  if (picture) return;
-  if (preview?.thumbnails) {
-    const image = imageAt(preview.thumbnails, Math.floor(Math.random() * preview.mu.length));
-    context.state.set({ picture: await examplePicture(image, context.texts.tour.picture, model) });
-    return;
-  }
-  const answer = model.priors.length ? await context.api.sample({ model: model.model, n: 1, seed: 7 }, "tour") : null;
-  if (!answer || signal.aborted) return;
-  context.state.set({ picture: await examplePicture(answer.images, context.texts.tour.picture, model) });
+  const { state, open } = guide.context;
+  const { picture, model } = state.values;
+  const chosen = fits(picture, model) ? picture : await exampleOf(guide.context, "tour");
+  if (guide.signal.aborted) return;
+  state.set({ picture: chosen });
+  open(panel);
 }
 
 /** @param {Guide} guide @param {number} ms @returns {Promise<void>} */
@@ -157,3 +138,42 @@ const pause = ({ signal }, ms) =>
     const timer = setTimeout(go, ms);
     signal.addEventListener("abort", () => (clearTimeout(timer), go()), { once: true });
   });
+
+/** @typedef {string | Element} Part  tokens with spaces between them, or an element of MathML */
+
+/** An equation. @param {...Part} parts */
+function equation(...parts) {
+  const math = made("math", ...row(parts));
+  math.setAttribute("display", "block");
+  return math;
+}
+
+/** @param {Part} base @param {Part} index */
+const sub = (base, index) => made("msub", one(base), one(index));
+/** @param {Part} base @param {Part} power */
+const sup = (base, power) => made("msup", one(base), one(power));
+/** @param {Part} base @param {Part} below */
+const under = (base, below) => made("munder", one(base), one(below));
+/** @param {Part} base */
+const hat = (base) => made("mover", one(base), made("mo", "^"));
+
+/** @param {Part} part */
+const one = (part) => made("mrow", ...row([part]));
+
+/** @param {Part[]} parts @returns {Element[]} */
+function row(parts) {
+  return parts.flatMap((part) => (part instanceof Element ? [part] : part.split(/\s+/).filter(Boolean).map(token)));
+}
+
+/** @param {string} text */
+function token(text) {
+  if (/^[\d½]+$/.test(text)) return made("mn", text);
+  return made(/^[\p{L}*]+$/u.test(text) ? "mi" : "mo", text);
+}
+
+/** @param {string} tag @param {...(Element | string)} children */
+function made(tag, ...children) {
+  const element = document.createElementNS(MATHML, tag);
+  element.append(...children);
+  return element;
+}

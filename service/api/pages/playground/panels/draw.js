@@ -6,9 +6,10 @@
 
 import { DrawingBoard } from "../drawing.js";
 import { imageAt, pixelsOf } from "../images.js";
-import { examplePicture, figurePicture, fileIn, filePicture, isLikeMnist, TYPES } from "../picture_files.js";
+import { examplePicture, figurePicture, fileIn, isLikeMnist } from "../picture_files.js";
+import { captioned, fileButton, fits, readable, titled } from "../pictures.js";
 import { defaultPlane, Plane } from "../plane.js";
-import { fetchSheet, showPlane } from "../sheet.js";
+import { fetchSheet, mixed, showPlane } from "../sheet.js";
 import { Bars } from "../widgets/bars.js";
 import { CopyButtons } from "../widgets/copy.js";
 import { Digit } from "../widgets/digit.js";
@@ -45,7 +46,6 @@ class DrawPanel {
     this.shownPicture = /** @type {Picture | null} */ (null);
     this.shownModel = "";
     this.plane = /** @type {Plane | null} */ (null);
-    this.planeOf = /** @type {unknown[]} */ ([]);
     this.lastLook = 0;
     this.count = 0;
     this.facts = /** @type {import("../api.js").ModelFacts | null} */ (null);
@@ -62,19 +62,18 @@ class DrawPanel {
       button(texts.clear, () => this.board.clear()),
     );
     this.pad = el("div", { class: "stack" }, this.board.element, tools, width.element, keys);
-    this.file = el("input", { type: "file", id: "draw-file", accept: TYPES.join(","), hidden: true });
-    this.file.addEventListener("change", () => {
-      const chosen = this.file.files?.[0];
-      if (chosen) void this.open(chosen);
-      this.file.value = "";
-    });
     this.examples = el("div", { class: "gallery examples" });
     this.hint = el("p", { class: "lead" });
     this.problem = el("p", { class: "note", role: "status" });
     const sources = el(
       "div",
       { class: "stack" },
-      el("div", { class: "row" }, button(texts.choose, () => this.file.click()), el("span", { class: "note" }, texts.drop), this.file),
+      el(
+        "div",
+        { class: "row" },
+        fileButton(context.texts.pictures.file, (file) => void this.open(file), "draw-file"),
+        el("span", { class: "note" }, texts.drop),
+      ),
       this.problem,
       el("div", { class: "row" }, el("h3", {}, texts.examples), button(texts.others, () => void this.writeExamples())),
       this.examples,
@@ -86,14 +85,14 @@ class DrawPanel {
     this.plot = new LatentPlot(texts.plot, null);
     this.zoom = new LatentPlot(texts.zoomed, null);
     this.zoom.set({ steps: ZOOM_STEPS, light: BRIGHT });
-    this.zoomed = el("figure", {}, this.zoom.element, el("figcaption", {}, texts.zoomed));
+    this.zoomed = captioned(this.zoom.element, texts.zoomed);
     this.bars = new Bars(texts.usual);
     this.sum = el("p", { class: "numbers" });
-    this.costs = el("div", { class: "card" }, el("h3", {}, texts.costs), this.bars.element, this.sum);
+    this.costs = titled(texts.costs, "", this.bars.element, this.sum);
     this.place = el("span", { class: "numbers" });
     this.copy = new CopyButtons(context);
-    const stage = (/** @type {Node} */ image, /** @type {string} */ symbol, /** @type {Node | string} */ caption) =>
-      el("figure", { class: "stage" }, image, el("figcaption", {}, el("i", {}, symbol), " ", caption));
+    const stage = (/** @type {Digit} */ digit, /** @type {string} */ symbol, /** @type {string} */ caption) =>
+      captioned(digit.element, el("figcaption", { class: "stage" }, el("i", {}, symbol), " ", caption));
     fill(
       element,
       this.hint,
@@ -107,14 +106,14 @@ class DrawPanel {
           el(
             "div",
             { class: "stages" },
-            stage(this.seen.element, "x", texts.seen),
-            stage(this.again.element, "x̂", texts.again),
-            stage(this.error.element, "x̂ − x", texts.error),
+            stage(this.seen, "x", texts.seen),
+            stage(this.again, "x̂", texts.again),
+            stage(this.error, "x̂ − x", texts.error),
           ),
           el(
             "div",
             { class: "halves" },
-            el("figure", {}, this.plot.element, el("figcaption", {}, texts.region, " ", this.place)),
+            captioned(this.plot.element, el("figcaption", {}, texts.region, " ", this.place)),
             this.zoomed,
           ),
           this.costs,
@@ -128,14 +127,15 @@ class DrawPanel {
   /** Anywhere in the page, as long as the panel is shown. */
   listen() {
     const { state, signal } = this.context;
-    state.on(["picture", "model", "preview"], () => this.isShown && this.renew(), signal);
+    state.on(["picture", "model"], () => this.isShown && this.renew(), signal);
     const take = (/** @type {DataTransfer | null} */ transfer) => {
       const file = fileIn(transfer);
       if (file) void this.open(file);
     };
     const dropped = (/** @type {DragEvent} */ event) => {
       if (!this.isShown) return;
-      event.preventDefault(); // The browser would leave the page for the file.
+      // The browser would leave the page for the file.
+      event.preventDefault();
       if (event.type === "drop") take(event.dataTransfer);
     };
     document.addEventListener("dragover", dropped, { signal });
@@ -156,24 +156,18 @@ class DrawPanel {
   renew() {
     const { model, preview, picture } = this.context.state.values;
     const isOther = this.shownModel !== model.model;
-    if (isOther || this.planeOf[1] !== preview) this.usePlane();
     if (isOther) {
       this.shownModel = model.model;
       this.pad.hidden = !isLikeMnist(model);
       this.hint.textContent = isLikeMnist(model) ? this.texts.lead : this.texts.other;
       this.costs.hidden = this.zoomed.hidden = model.kind !== "vae";
+      this.plane = defaultPlane(model, preview);
+      void showPlane(this.plot, this.context, this.plane, "draw-sheet");
       void this.readFacts();
+      void this.writeExamples();
     }
-    if (isOther || this.planeOf[1] !== preview) void this.writeExamples();
-    this.planeOf = [model.model, preview];
-    if (isOther && picture && !suits(picture, model.image_shape)) this.context.state.set({ picture: null });
+    if (isOther && picture && !fits(picture, model)) this.context.state.set({ picture: null });
     else if (isOther || picture !== this.shownPicture) void this.look(picture, false);
-  }
-
-  usePlane() {
-    const { model, preview } = this.context.state.values;
-    this.plane = defaultPlane(model, preview);
-    void showPlane(this.plot, this.context, this.plane, "draw-sheet");
   }
 
   async readFacts() {
@@ -188,7 +182,7 @@ class DrawPanel {
     if (!isDone && performance.now() - this.lastLook < LIVE_MS) return;
     this.lastLook = performance.now();
     const count = ++this.count;
-    const picture = this.board.isEmpty ? null : await figurePicture(this.board.pixels(), this.texts.drawing);
+    const picture = this.board.isEmpty ? null : await figurePicture(this.board.pixels(), this.context.texts.pictures.drawn);
     // A picture that is older than the latest change is not shown, and a dot too small to be a figure is none.
     if (count === this.count && (picture || this.board.isEmpty)) void this.look(picture, !isDone);
   }
@@ -197,14 +191,13 @@ class DrawPanel {
   async open(file) {
     this.count++;
     this.problem.textContent = "";
-    try {
-      const picture = await filePicture(file, file.name, this.context.state.values.model);
-      if (!picture) throw new Error(this.texts.empty);
-      this.board.wipe();
-      await this.look(picture, false);
-    } catch {
+    const picture = await readable(file, this.context.state.values.model);
+    if (!picture) {
       this.problem.textContent = this.texts.unreadable(file.name);
+      return;
     }
+    this.board.wipe();
+    await this.look(picture, false);
   }
 
   /**
@@ -319,9 +312,10 @@ class DrawPanel {
     const { model, preview } = state.values;
     /** @type {{image: Images, label: string}[]} */
     let found = [];
-    if (preview?.thumbnails) {
+    if (preview) {
       const { thumbnails, labels } = preview;
-      found = someOfEach(labels, EXAMPLES).map((at) => ({ image: imageAt(thumbnails, at), label: labels[at] }));
+      const chosen = mixed(labels).slice(0, EXAMPLES).sort((a, b) => labels[a].localeCompare(labels[b]));
+      found = chosen.map((at) => ({ image: imageAt(thumbnails, at), label: labels[at] }));
     } else if (model.priors.length) {
       const seed = Math.floor(Math.random() * 1e6);
       const answer = await api.sample({ model: model.model, n: EXAMPLES / 2, seed }, "draw-examples");
@@ -346,19 +340,4 @@ class DrawPanel {
       }),
     );
   }
-}
-
-/** Whether a picture can go to a model of another shape. @param {Picture} picture @param {number[]} shape */
-function suits({ query, x }, [channels, height, width]) {
-  return "resize" in query || (x !== null && x.channels === channels && x.height === height && x.width === width);
-}
-
-/** Indices of some images at random, evenly over the labels. @param {string[]} labels @param {number} most */
-function someOfEach(labels, most) {
-  const kinds = [...new Set(labels)].sort();
-  const each = Math.max(1, Math.floor(most / kinds.length));
-  return kinds.flatMap((kind) => {
-    const own = labels.flatMap((label, at) => (label === kind ? [{ at, order: Math.random() }] : []));
-    return own.sort((a, b) => a.order - b.order).slice(0, each).map(({ at }) => at);
-  }).slice(0, most);
 }

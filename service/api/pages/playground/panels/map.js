@@ -6,7 +6,7 @@
 
 import { pictureOf, pixelsOf } from "../images.js";
 import { defaultPlane, planeThrough, rankedDims } from "../plane.js";
-import { kindsOf, showPlane } from "../sheet.js";
+import { kindsOf, mixed, showPlane } from "../sheet.js";
 import { newSeed } from "../state.js";
 import { CopyButtons } from "../widgets/copy.js";
 import { Digit } from "../widgets/digit.js";
@@ -37,16 +37,14 @@ class MapPanel {
     this.isShown = false;
     /** @type {import("../images.js").Images | null} */
     this.images = null;
-    /** The model and preview that the map shows. */
-    this.drawn = { model: "", preview: /** @type {unknown} */ (null) };
+    /** The model that the map shows. */
+    this.drawn = "";
     /** @type {Plane | null} */
     this.plane = null;
     /** @type {Position | null} */
     this.hovered = null;
     /** @type {[number, number] | null} */
     this.dims = null;
-    /** @type {"dims" | "images"} */
-    this.way = "dims";
     const { texts } = this;
     const keys = el("p", { class: "note", id: newId("keys") }, texts.keys);
     this.plot = new LatentPlot(texts.plot, {
@@ -56,7 +54,9 @@ class MapPanel {
     }, keys.id);
     this.large = new Digit(texts.digit, "large");
     this.place = el("p", { class: "numbers" });
+    // The sentence next to it describes it.
     this.neighbour = new Digit("", "small");
+    this.neighbour.element.setAttribute("aria-hidden", "true");
     this.distance = el("span", { class: "note" });
     this.near = el("div", { class: "near", hidden: true }, this.neighbour.element, this.distance);
     this.copy = new CopyButtons(this.context);
@@ -64,7 +64,7 @@ class MapPanel {
     this.right = choice(texts.right, [], () => this.chooseDims());
     this.up = choice(texts.up, [], () => this.chooseDims());
     this.through = button(texts.through, () => void this.throughImages());
-    this.back = button(texts.back, () => this.toDims(), { hidden: true });
+    this.back = button(texts.back, () => this.usePlane(this.planeOfDims()), { hidden: true });
     this.planes = el("div", { class: "row" }, this.right.element, this.up.element, this.through, this.back);
     this.about = el("p", { class: "note" });
     const toDraw = button(texts.toDraw, () => void this.send());
@@ -84,7 +84,7 @@ class MapPanel {
       this.copy.element,
     );
     const { state, signal } = context;
-    state.on(["model", "preview"], () => this.isShown && this.renew(), signal);
+    state.on(["model"], () => this.isShown && this.renew(), signal);
     state.on(["z"], () => this.isShown && this.follow(), signal);
   }
 
@@ -100,9 +100,9 @@ class MapPanel {
 
   /** The plane of the model, its dots and its sheet, if the map does not show them already. */
   renew() {
-    const { model, preview } = this.context.state.values;
-    if (this.drawn.model === model.model && this.drawn.preview === preview) return this.follow();
-    this.drawn = { model: model.model, preview };
+    const { model } = this.context.state.values.model;
+    if (this.drawn === model) return this.follow();
+    this.drawn = model;
     this.dims = null;
     this.large.clear();
     this.writeDims();
@@ -126,7 +126,7 @@ class MapPanel {
     this.plot.show({ marks: [] });
     void showPlane(this.plot, this.context, plane, "map-sheet");
     this.writeAbout();
-    if (this.way === "images") state.set({ z: plane.latentAt([0, 0]) });
+    if (!plane.dims) state.set({ z: plane.center });
     this.follow();
   }
 
@@ -136,7 +136,7 @@ class MapPanel {
     const { z } = this.context.state.values;
     if (z.length !== this.plane.center.length) return;
     const isOff = this.plane.distanceOf(z) > 1e-3;
-    if (isOff) return this.toDims();
+    if (isOff) return this.usePlane(this.planeOfDims());
     this.plot.show({ point: this.plane.positionOf(z) });
     void this.decode(z);
   }
@@ -172,7 +172,8 @@ class MapPanel {
     this.images = answer.images;
     this.large.show(answer.images);
     this.plot.overlay.image = pixelsOf(answer.images);
-    this.plot.drawNow(); // Not at the next frame: the pointer has waited for the answer already.
+    // Not at the next frame: the pointer has waited for the answer already.
+    this.plot.drawNow();
     this.writePlace(z);
     this.copy.show(answer.sent);
     announce(this.texts.at(texts.units.point(this.plane.positionOf(z)), this.nearest(z)?.label ?? ""));
@@ -198,7 +199,6 @@ class MapPanel {
     const { preview } = this.context.state.values;
     this.near.hidden = !near || !preview?.thumbnails;
     if (!near || !preview?.thumbnails) return;
-    this.neighbour.describe(this.texts.thumbnail(near.label));
     this.neighbour.show(preview.thumbnails, near.index);
     this.distance.textContent = this.texts.near(near.label, near.distance.toFixed(2));
   }
@@ -217,7 +217,6 @@ class MapPanel {
     const { dims } = defaultPlane(model, preview);
     if (dims) [this.right.select.value, this.up.select.value] = dims.map(String);
     this.through.hidden = !preview && !model.priors.length;
-    this.toDimsShown(true);
   }
 
   chooseDims() {
@@ -225,29 +224,17 @@ class MapPanel {
     if (dims[0] !== dims[1]) this.usePlane(this.planeOfDims(dims));
   }
 
-  toDims() {
-    this.toDimsShown(true);
-    this.usePlane(this.planeOfDims());
-  }
-
-  /** @param {boolean} isDims */
-  toDimsShown(isDims) {
-    this.way = isDims ? "dims" : "images";
-    this.back.hidden = isDims;
-  }
-
   /** A plane through three images of different classes; each press takes other ones. */
   async throughImages() {
     const { api, state } = this.context;
     const { preview, model } = state.values;
-    let chosen = threeOf(preview);
-    if (!chosen) {
+    let chosen = mixed(preview?.labels ?? []).slice(0, 3).map((at) => ({ z: preview?.mu[at] ?? [], text: preview?.labels[at] }));
+    if (chosen.length < 3) {
       const answer = await api.sample({ model: model.model, n: 3, seed: newSeed() }, "map-three");
       if (!answer || answer.model !== state.values.model.model) return;
       chosen = answer.z.map((z) => ({ z, text: "" }));
     }
     const [one, two, three] = chosen.map(({ z }) => z);
-    this.toDimsShown(false);
     const plane = planeThrough(one, two, three);
     this.usePlane(plane);
     this.plot.show({ marks: chosen.map(({ z, text }) => ({ at: plane.positionOf(z), text })) });
@@ -255,10 +242,10 @@ class MapPanel {
 
   writeAbout() {
     const { model, preview } = this.context.state.values;
-    const parts = [];
-    if (model.latent_size > 2) parts.push(this.way === "dims" ? this.texts.slice(model.latent_size) : this.texts.throughAbout);
-    if (!preview && !model.preview) parts.push(this.texts.noPreview);
-    this.about.textContent = parts.join(" ");
+    const isSlice = this.plane?.dims;
+    this.back.hidden = Boolean(isSlice);
+    const about = isSlice ? this.texts.slice(model.latent_size) : this.texts.throughAbout;
+    this.about.textContent = `${model.latent_size > 2 ? about : ""} ${preview ? "" : this.texts.noPreview}`;
   }
 
   /** One button for each class: its glyph, and its dots bright when pressed. */
@@ -286,20 +273,4 @@ class MapPanel {
     state.set({ picture: await pictureOf(this.images, this.texts.name) });
     open("draw");
   }
-}
-
-/**
- * Three images of a preview, of different classes if it has three.
- * @param {import("../api.js").Preview | null} preview
- */
-function threeOf(preview) {
-  if (!preview || preview.mu.length < 3) return null;
-  const order = preview.mu.map((_, at) => ({ at, order: Math.random() })).sort((a, b) => a.order - b.order);
-  /** @type {number[]} */
-  const chosen = [];
-  for (const { at } of order) {
-    if (chosen.length < 3 && !chosen.some((each) => preview.labels[each] === preview.labels[at])) chosen.push(at);
-  }
-  for (const { at } of order) if (chosen.length < 3 && !chosen.includes(at)) chosen.push(at);
-  return chosen.map((at) => ({ z: preview.mu[at], text: preview.labels[at] }));
 }

@@ -1,6 +1,6 @@
 /** The language of the page: the person's choice, or that of the browser. Knows no sentence. */
 
-const STORED = "vae-playground-language";
+import { keep, kept } from "../storage.js";
 
 /** A file of texts for each. @type {[code: string, name: string][]} */
 export const LANGUAGES = [
@@ -13,23 +13,9 @@ export const textsOf = async (language) => (await import(`./${language}.js`)).te
 
 /** The code of the language to begin with. */
 export function chosenLanguage() {
-  const wanted = [stored(), ...navigator.languages].map((each) => each?.split("-")[0]);
+  const wanted = [kept("localStorage", "language"), ...navigator.languages].map((each) => each?.split("-")[0]);
   return wanted.find((each) => LANGUAGES.some(([code]) => code === each)) ?? "en";
 }
 
 /** @param {string} language */
-export function keepLanguage(language) {
-  try {
-    localStorage.setItem(STORED, language);
-  } catch {
-    // Storage is switched off: the choice lasts as long as the page.
-  }
-}
-
-function stored() {
-  try {
-    return localStorage.getItem(STORED);
-  } catch {
-    return null;
-  }
-}
+export const keepLanguage = (language) => keep("localStorage", "language", language);

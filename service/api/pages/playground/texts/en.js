@@ -30,16 +30,21 @@ export const texts = {
       loss: "The loss",
     },
     none: "The server has no model yet. The page continues when one is loaded.",
-    changed: /** @param {string} label */ (label) => `The server now has ${label}. The page uses it.`,
-    moved: /** @param {string} asked @param {string} got */ (asked, got) => `The server has no ${asked}. The page shows ${got}.`,
+    /** @param {string} label */
+    changed: (label) => `The server now has ${label}. The page uses it.`,
+    /** @param {string} asked @param {string} got */
+    moved: (asked, got) => `The server has no ${asked}. The page shows ${got}.`,
   },
   trouble: {
     offline: "The server does not answer. The page tries again by itself.",
     back: "The server answers again.",
-    busy: /** @param {number} seconds */ (seconds) => `The server is busy. Next try in ${seconds} s.`,
+    /** @param {number} seconds */
+    busy: (seconds) => `The server is busy. Next try in ${seconds} s.`,
     gone: "The server no longer has this version. The page looks for another one.",
-    refused: /** @param {string} detail */ (detail) => `The server refused this: ${detail}`,
-    failed: /** @param {string} detail */ (detail) => `The server failed: ${detail}`,
+    /** @param {string} detail */
+    refused: (detail) => `The server refused this: ${detail}`,
+    /** @param {string} detail */
+    failed: (detail) => `The server failed: ${detail}`,
   },
   key: {
     title: "This server asks for a key",
@@ -72,12 +77,14 @@ export const texts = {
     toDraw: "Encode this image",
     home: "To the origin",
     name: "from the map",
-    at: /** @param {string} point @param {string} label */ (point, label) =>
+    /** @param {string} point @param {string} label */
+    at: (point, label) =>
       `Point ${point}${label ? `, the nearest real image is a ${label}` : ""}.`,
-    near: /** @param {string} label @param {string} distance */ (label, distance) =>
+    /** @param {string} label @param {string} distance */
+    near: (label, distance) =>
       `The nearest real image${label ? ` is a ${label}` : ""}, ${distance} away.`,
-    thumbnail: /** @param {string} label */ (label) => `Nearest real image${label ? `: ${label}` : ""}`,
-    slice: /** @param {number} size */ (size) =>
+    /** @param {number} size */
+    slice: (size) =>
       `A slice of ${size} dimensions: the others keep the values of the point. Dots are shadows of real images on it.`,
     throughAbout: "A plane through three real images: it passes through regions that the model uses.",
     noPreview: "This version has no preview, so the map shows no real images.",
@@ -90,22 +97,22 @@ export const texts = {
     width: "Thickness of the pen",
     undo: "Undo",
     clear: "Clear",
-    choose: "Choose a picture…",
     drop: "or drop or paste one here",
-    empty: "The picture shows no figure.",
-    unreadable: /** @param {string} name */ (name) =>
+    /** @param {string} name */
+    unreadable: (name) =>
       `${name} shows nothing that the page can read. Send a PNG, JPEG or WebP of one figure on an even ground.`,
     examples: "Or take one of these",
     others: "Others",
-    example: /** @param {string} label */ (label) => `Example ${label}`,
-    drawing: "drawing",
+    /** @param {string} label */
+    example: (label) => `Example ${label}`,
     seen: "what the model sees",
     again: "its reconstruction",
     error: "error: orange too light, blue too dark",
     plot: "Map with the region of the picture",
     region: "Where the picture lies.",
     zoomed: "Its region, enlarged: 1σ and 2σ of its Gaussian, and what the points in it decode to.",
-    said: /** @param {string} place */ (place) => `The picture lies at ${place}.`,
+    /** @param {string} place */
+    said: (place) => `The picture lies at ${place}.`,
     costs: "What it costs",
     reconstruction: "Reconstruction: −log p(x|z)",
     kl: "KL to the prior",
@@ -146,24 +153,30 @@ export const texts = {
     vae: "KL says how many nats an image spends on a dimension. A dead dimension has none: its slider changes nothing.",
     ae: "An autoencoder has no prior and no KL, so its dimensions come in their own order.",
     dead: "dead",
-    kl: /** @param {number} nats */ (nats) => `KL ${two(nats)} nats`,
-    strip: /** @param {string} name */ (name) => `Images along ${name}`,
-    length: /** @param {number} value */ (value) => `Distance of z from the origin: ${two(value)}`,
+    /** @param {number} nats */
+    kl: (nats) => `KL ${two(nats)} nats`,
+    /** @param {string} name */
+    strip: (name) => `Images along ${name}`,
+    /** @param {number} value */
+    length: (value) => `Distance of z from the origin: ${two(value)}`,
   },
   samples: {
     lead: "Draw z from a prior, decode it, and get an image that the model has never seen.",
     n: "Images",
     temperature: "Temperature",
     prior: "Prior",
-    priors: /** @param {string} prior @returns {string} */ (prior) =>
+    /** @param {string} prior @returns {string} */
+    priors: (prior) =>
       prior === "fitted" ? "fitted to the training images" : "N(0, I)",
     label: "Label",
     anyLabel: "any",
     seed: "Seed",
     again: "Draw again",
     chosen: "The chosen sample",
-    image: /** @param {number} at */ (at) => `Sample ${at}`,
-    facts: /** @param {number} at @param {number} length @param {number} usual */ (at, length, usual) =>
+    /** @param {number} at */
+    image: (at) => `Sample ${at}`,
+    /** @param {number} at @param {number} length @param {number} usual */
+    facts: (at, length, usual) =>
       `Sample ${at}: |z| = ${two(length)}; N(0, I) has about ${two(usual)}`,
     toMap: "To the map",
     toSliders: "To the sliders",
@@ -179,11 +192,13 @@ export const texts = {
     first: "Image A",
     last: "Image B",
     place: "Position on the path",
-    step: /** @param {number} at @param {number} of */ (at, of) => `${at} of ${of}`,
+    /** @param {number} at @param {number} of */
+    step: (at, of) => `${at} of ${of}`,
     play: "Play",
     pause: "Pause",
     methods: { lerp: "lerp: straight", slerp: "slerp: along an arc" },
-    strip: /** @param {string} name */ (name) => `Images of the path, ${name}`,
+    /** @param {string} name */
+    strip: (name) => `Images of the path, ${name}`,
     chart: "Distance of z from the origin along both paths",
     axes: { x: "step", y: "|z|" },
     plane: "Both paths: lerp with the line, slerp with blue dots",
@@ -203,19 +218,24 @@ export const texts = {
     drawTitle: "3. Draws from it look poor",
     drawNote:
       "Both decoders get draws of N(0, I). The VAE was trained to expect them. The autoencoder has no distribution to draw from.",
-    map: /** @param {string} name */ (name) =>
+    /** @param {string} name */
+    map: (name) =>
       `Map of the ${name}. Arrow keys move the point, Shift for larger steps, Home for the origin.`,
-    step: /** @param {string} name */ (name) => `Walk of the ${name}`,
-    draw: /** @param {string} name @param {number} at */ (name, at) => `Draw ${at} of the ${name}`,
+    /** @param {string} name */
+    step: (name) => `Walk of the ${name}`,
+    /** @param {string} name @param {number} at */
+    draw: (name, at) => `Draw ${at} of the ${name}`,
     walk: "Images of the walk",
     first: "Image A",
     last: "Image B",
     others: "Two other images",
     place: "Position on the walk",
     again: "Draw again",
-    real: /** @param {number} n @param {string} model */ (n, model) =>
+    /** @param {number} n @param {string} model */
+    real: (n, model) =>
       `${n} real images, published with ${model}.`,
-    drawn: /** @param {number} n @param {string} model */ (n, model) => `${n} images, drawn by ${model}.`,
+    /** @param {number} n @param {string} model */
+    drawn: (n, model) => `${n} images, drawn by ${model}.`,
   },
   loss: {
     lead: "The loss has two terms: what the reconstruction costs, and what it costs to describe the region. Every loaded VAE rates the same image.",
@@ -236,7 +256,8 @@ export const texts = {
     boundNote:
       "The importance-weighted bound averages K draws of z. It rises towards log p(x) as K grows; K = 1 is the ELBO of one draw.",
     chart: "Bound on log p(x) by the number of draws K, for each VAE",
-    boundSaid: /** @param {[model: string, nats: number][]} bounds */ (bounds) =>
+    /** @param {[model: string, nats: number][]} bounds */
+    boundSaid: (bounds) =>
       `Bound on log p(x): ${bounds.map(([model, nats]) => `${model} ${nats.toFixed(1)} nats`).join(", ")}`,
     nats: "nats",
     more: "More draws",
@@ -254,7 +275,6 @@ export const texts = {
     next: "Next",
     end: "Play",
     close: "Close the tour",
-    picture: "picture of the tour",
     steps: {
       likelihood: {
         title: "Likelihood",
@@ -295,7 +315,9 @@ export const texts = {
     },
   },
   units: {
-    nats: /** @param {number} value */ (value) => `${value.toFixed(1)} nats`,
-    point: /** @param {number[]} z */ (z) => `(${z.map(two).join(", ")})`,
+    /** @param {number} value */
+    nats: (value) => `${value.toFixed(1)} nats`,
+    /** @param {number[]} z */
+    point: (z) => `(${z.map(two).join(", ")})`,
   },
 };

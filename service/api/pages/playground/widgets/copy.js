@@ -27,6 +27,8 @@ export class CopyButtons {
     this.requests = new Map();
     /** @type {Sent | null} */
     this.sent = null;
+    /** @type {"curl" | "python"} */
+    this.language = "curl";
     this.operations = choice(this.texts.which, [], (operation) => this.choose(operation));
     this.operations.element.hidden = true;
     this.code = el("code");
@@ -67,8 +69,8 @@ export class CopyButtons {
   async preview() {
     const { sent } = this;
     if (!sent) return;
-    const line = await curlOf(sent, this.api.key !== "");
-    if (sent === this.sent) fill(this.code, line);
+    const text = await (this.language === "curl" ? curlOf : pythonOf)(sent, this.api.key !== "");
+    if (sent === this.sent) fill(this.code, text);
     const isFile = sent.body !== null && !(await inlined(sent.body));
     this.save.hidden = !isFile;
     if (isFile && sent.body?.content instanceof Blob) {
@@ -81,11 +83,10 @@ export class CopyButtons {
 
   /** @param {"curl" | "python"} language */
   async copy(language) {
-    if (!this.sent) return;
-    const hasKey = this.api.key !== "";
-    const text = await (language === "curl" ? curlOf(this.sent, hasKey) : pythonOf(this.sent, hasKey));
-    fill(this.code, text);
+    this.language = language;
     this.element.open = true;
+    await this.preview();
+    const text = this.code.textContent ?? "";
     const isCopied = await navigator.clipboard?.writeText(text).then(() => true, () => false);
     // Without a secure connection there is no clipboard: the line is selected instead.
     if (!isCopied) getSelection()?.selectAllChildren(this.code);

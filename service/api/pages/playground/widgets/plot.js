@@ -67,7 +67,6 @@ export class LatentPlot {
     /** A small canvas for the image next to the point. */
     this.stamp = el("canvas");
     this.side = 0;
-    this.scale = 1;
     this.isBaseOld = true;
     this.frame = 0;
     new ResizeObserver(() => this.resize()).observe(this.element);
@@ -170,9 +169,13 @@ export class LatentPlot {
   resize() {
     const width = this.element.clientWidth;
     if (!width) return;
-    this.scale = Math.min(devicePixelRatio || 1, 2);
-    this.side = Math.round(width * this.scale);
-    for (const canvas of [this.base, this.over]) canvas.width = canvas.height = this.side;
+    this.side = width;
+    const scale = Math.min(devicePixelRatio || 1, 2);
+    for (const canvas of [this.base, this.over]) {
+      canvas.width = canvas.height = Math.round(width * scale);
+      // All lengths are those of the page.
+      contextOf(canvas).scale(scale, scale);
+    }
     this.isBaseOld = true;
     this.drawNow();
   }
@@ -200,7 +203,7 @@ export class LatentPlot {
     this.drawSheet(context);
     context.globalAlpha = 1;
     if (this.plane) this.drawAxes(context, this.plane);
-    const radius = (this.side < 500 ? 3 : 4) * this.scale;
+    const radius = this.side < 400 ? 3 : 4;
     for (const { at, kind } of this.dots) {
       context.globalAlpha = this.brightKind === null ? 0.9 : this.brightKind === kind ? 1 : 0.15;
       drawGlyph(context, kind, ...this.pixelOf(at), radius);
@@ -212,7 +215,8 @@ export class LatentPlot {
     const { bitmap, steps, side } = this;
     if (!bitmap) return;
     const row = bitmap.height / steps;
-    context.globalCompositeOperation = "screen"; // Black pixels of the images stay the sky.
+    // Black pixels of the images stay the sky.
+    context.globalCompositeOperation = "screen";
     for (let at = 0; at < steps; at++) {
       const top = Math.round((side * (steps - 1 - at)) / steps);
       const bottom = Math.round((side * (steps - at)) / steps);
@@ -223,20 +227,19 @@ export class LatentPlot {
 
   /** @param {CanvasRenderingContext2D} context @param {Plane} plane */
   drawAxes(context, plane) {
-    const scale = this.scale;
     const [x, y] = this.pixelOf(plane.positionOf(new Array(plane.center.length).fill(0)));
-    context.lineWidth = scale;
+    context.lineWidth = 1;
     context.strokeStyle = "rgb(160 175 255 / 45%)";
     context.fillStyle = "rgb(200 210 255 / 90%)";
-    context.font = `${11 * scale}px system-ui, sans-serif`;
+    context.font = "11px system-ui, sans-serif";
     if (this.hasPrior && plane.dims) {
-      context.setLineDash([3 * scale, 4 * scale]);
+      context.setLineDash([3, 4]);
       for (const sigma of [1, 2, 3]) {
         const r = (sigma / this.extent()) * (this.side / 2);
         context.beginPath();
         context.arc(x, y, r, 0, 2 * Math.PI);
         context.stroke();
-        if (this.side / scale > 300) context.fillText(`${sigma}σ`, x + r * 0.7071 + 3 * scale, y - r * 0.7071 - 3 * scale);
+        if (this.side > 300) context.fillText(`${sigma}σ`, x + r * 0.7071 + 3, y - r * 0.7071 - 3);
       }
       context.setLineDash([]);
     }
@@ -248,9 +251,9 @@ export class LatentPlot {
     context.stroke();
     if (!plane.dims) return;
     context.textAlign = "right";
-    context.fillText(`z${subscript(plane.dims[0])} →`, this.side - 6 * scale, Math.min(this.side - 6 * scale, y - 6 * scale));
+    context.fillText(`z${subscript(plane.dims[0])} →`, this.side - 6, Math.min(this.side - 6, y - 6));
     context.textAlign = "left";
-    context.fillText(`z${subscript(plane.dims[1])} ↑`, x + 6 * scale, 14 * scale);
+    context.fillText(`z${subscript(plane.dims[1])} ↑`, x + 6, 14);
   }
 
   drawOver() {
@@ -279,7 +282,7 @@ export class LatentPlot {
     this.drawSheet(context);
     context.restore();
     context.strokeStyle = "rgb(200 210 255 / 60%)";
-    context.lineWidth = this.scale;
+    context.lineWidth = 1;
     context.stroke();
   }
 
@@ -301,7 +304,7 @@ export class LatentPlot {
       context.globalAlpha = 0.16;
       context.fill();
       context.globalAlpha = 1;
-      context.lineWidth = (sigma === 1 ? 2 : 1.2) * this.scale;
+      context.lineWidth = sigma === 1 ? 2 : 1.2;
       context.stroke();
     }
     this.dot(context, x, y, 3, colour);
@@ -312,7 +315,7 @@ export class LatentPlot {
     if (!path.length) return;
     const pixels = path.map((at) => this.pixelOf(at));
     context.strokeStyle = ELLIPSE_COLOUR;
-    context.lineWidth = 2 * this.scale;
+    context.lineWidth = 2;
     context.beginPath();
     for (const [x, y] of pixels) context.lineTo(x, y);
     context.stroke();
@@ -324,24 +327,22 @@ export class LatentPlot {
     const [x, y] = this.pixelOf(at);
     this.dot(context, x, y, radius, colour);
     if (!text) return;
-    const scale = this.scale;
-    context.font = `600 ${13 * scale}px system-ui, sans-serif`;
+    context.font = "600 13px system-ui, sans-serif";
     context.textAlign = "left";
-    context.lineWidth = 3 * scale;
+    context.lineWidth = 3;
     context.strokeStyle = NIGHT;
-    context.strokeText(text, x + 8 * scale, y - 6 * scale);
-    context.fillText(text, x + 8 * scale, y - 6 * scale);
+    context.strokeText(text, x + 8, y - 6);
+    context.fillText(text, x + 8, y - 6);
   }
 
   /** @param {CanvasRenderingContext2D} context @param {Position} point */
   drawPoint(context, point) {
-    const scale = this.scale;
     const [x, y] = this.pixelOf(point);
     for (const [colour, width] of /** @type {[string, number][]} */ ([[NIGHT, 5], [POINT_COLOUR, 2]])) {
       context.strokeStyle = colour;
-      context.lineWidth = width * scale;
+      context.lineWidth = width;
       context.beginPath();
-      context.arc(x, y, 7 * scale, 0, 2 * Math.PI);
+      context.arc(x, y, 7, 0, 2 * Math.PI);
       context.stroke();
     }
     this.dot(context, x, y, 1.5, POINT_COLOUR);
@@ -350,11 +351,10 @@ export class LatentPlot {
 
   /** On the side where there is room. @param {CanvasRenderingContext2D} context @param {ImageData} image @param {number} x @param {number} y */
   drawImageNextTo(context, image, x, y) {
-    const scale = this.scale;
-    const size = Math.min(84 * scale, this.side / 4);
+    const size = Math.min(84, this.side / 4);
     const wide = size * Math.min(1, image.width / image.height);
     const tall = size * Math.min(1, image.height / image.width);
-    const gap = 18 * scale;
+    const gap = 18;
     const left = x + gap + wide > this.side ? x - gap - wide : x + gap;
     const top = y - gap - tall < 0 ? y + gap : y - gap - tall;
     if (this.stamp.width !== image.width) this.stamp.width = image.width;
@@ -362,9 +362,9 @@ export class LatentPlot {
     contextOf(this.stamp).putImageData(image, 0, 0);
     context.imageSmoothingEnabled = false;
     context.strokeStyle = POINT_COLOUR;
-    context.lineWidth = 2 * scale;
+    context.lineWidth = 2;
     context.beginPath();
-    context.roundRect(left, top, wide, tall, 8 * scale);
+    context.roundRect(left, top, wide, tall, 8);
     context.save();
     context.clip();
     context.drawImage(this.stamp, left, top, wide, tall);
@@ -376,7 +376,7 @@ export class LatentPlot {
   /** @param {CanvasRenderingContext2D} context @param {number} x @param {number} y @param {number} r @param {string} colour */
   dot(context, x, y, r, colour) {
     context.beginPath();
-    context.arc(x, y, r * this.scale, 0, 2 * Math.PI);
+    context.arc(x, y, r, 0, 2 * Math.PI);
     context.fillStyle = colour;
     context.fill();
   }
