@@ -52,7 +52,19 @@ class LossPanel {
     );
     this.all = el(
       "div",
-      { class: "split" },
+      { class: "split reversed" },
+      el(
+        "div",
+        { class: "card stack" },
+        this.pictures.element,
+        el(
+          "div",
+          { class: "row" },
+          button(words.again, () => state.set({ seed: newSeed() })),
+        ),
+        el("p", { class: "note" }, words.drawsNote),
+        el("p", {}, el("strong", {}, words.warning)),
+      ),
       el(
         "div",
         { class: "stack" },
@@ -69,24 +81,7 @@ class LossPanel {
           betas.element,
           el("p", { class: "note" }, words.betaNote),
         ),
-        titled(
-          words.boundTitle,
-          words.boundNote,
-          this.chart.element,
-          el("div", { class: "row" }, this.more),
-        ),
-      ),
-      el(
-        "div",
-        { class: "card stack" },
-        this.pictures.element,
-        el(
-          "div",
-          { class: "row" },
-          button(words.again, () => state.set({ seed: newSeed() })),
-        ),
-        el("p", { class: "note" }, words.drawsNote),
-        el("p", {}, el("strong", {}, words.warning)),
+        titled(words.boundTitle, words.boundNote, this.chart.element, el("div", { class: "row" }, this.more)),
       ),
     );
     element.append(el("p", { class: "lead" }, words.lead), this.missing, this.all, this.copy.element);

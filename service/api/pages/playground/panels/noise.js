@@ -85,14 +85,7 @@ class NoisePanel {
       el("p", { class: "lead" }, words.lead),
       el(
         "div",
-        { class: "split" },
-        el(
-          "div",
-          { class: "stack" },
-          this.plain,
-          el("div", { class: "pair" }, captioned(this.mean.element, words.atMean), this.drawnFigure),
-          this.gallery,
-        ),
+        { class: "split reversed" },
         el(
           "div",
           { class: "card stack" },
@@ -100,6 +93,13 @@ class NoisePanel {
           this.ofVae,
           captioned(this.plot.element, words.plane),
           this.tableOf(),
+        ),
+        el(
+          "div",
+          { class: "stack" },
+          this.plain,
+          el("div", { class: "pair" }, captioned(this.mean.element, words.atMean), this.drawnFigure),
+          this.gallery,
         ),
       ),
       this.copy.element,

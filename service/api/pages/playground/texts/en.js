@@ -217,7 +217,7 @@ export const texts = {
       "The straight way between the same two images. Where no code was, the autoencoder's decoder was never trained.",
     drawTitle: "3. Draws from it look poor",
     drawNote:
-      "Both decoders get draws of N(0, I). The VAE was trained to expect them. The autoencoder has no distribution to draw from.",
+      "Both decoders get draws of N(0, I). The VAE was trained to expect them. The autoencoder never learned where its codes are, so the draws miss most of them.",
     /** @param {string} name */
     map: (name) =>
       `Map of the ${name}. Arrow keys move the point, Shift for larger steps, Home for the origin.`,
