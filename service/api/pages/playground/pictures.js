@@ -19,7 +19,8 @@ import { button, el, newId } from "./widgets/dom.js";
 const TEMPERATURE = 0.8;
 
 /** Whether a picture can go to a model. @param {Picture | null} picture @param {ModelSummary} model */
-export const fits = (picture, model) => picture !== null && (picture.x === null || isOfShape(picture.x, model));
+export const fits = (picture, model) =>
+  picture !== null && (picture.x === null || isOfShape(picture.x, model));
 
 /**
  * A real image of the preview, or a new one of the prior, or where there is no prior any image of the decoder.

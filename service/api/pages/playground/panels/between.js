@@ -74,8 +74,7 @@ class End {
     const { state } = this.context;
     const { picture, model } = state.values;
     this.drawn.disabled = picture === null || !fits(picture, model);
-    if (!this.picture || !fits(this.picture, model))
-      await this.set(await exampleOf(this.context, this.lane));
+    if (!this.picture || !fits(this.picture, model)) await this.set(await exampleOf(this.context, this.lane));
     else if (this.z.length !== model.latent_size || this.model !== model) await this.set(this.picture);
     return this.z.length === model.latent_size ? this.z : null;
   }
@@ -261,7 +260,9 @@ class BetweenPanel {
     this.plot.show({ path: straight, marks: [...this.marks, here], point: straight[at] });
     const lines = METHODS.map((method, index) => ({
       name: this.words.methods[method],
-      points: this.paths[index].z.map((z, step) => /** @type {[number, number]} */ ([step + 1, Math.hypot(...z)])),
+      points: this.paths[index].z.map(
+        (z, step) => /** @type {[number, number]} */ ([step + 1, Math.hypot(...z)]),
+      ),
     }));
     this.chart.show(lines, at + 1);
     if (!this.playing) this.context.announce(this.words.step(at + 1, this.steps));

@@ -205,7 +205,10 @@ class DimensionsPanel {
         z.map((each, at) => (at === dim ? place(step) : each)),
       );
     });
-    const answer = await this.context.api.decodeSheet({ model: model.model, z: rows, columns: steps }, "dimensions-strips");
+    const answer = await this.context.api.decodeSheet(
+      { model: model.model, z: rows, columns: steps },
+      "dimensions-strips",
+    );
     if (!answer) return;
     const { bitmap } = answer;
     const height = bitmap.height / dims.length;

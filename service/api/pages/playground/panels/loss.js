@@ -69,12 +69,7 @@ class LossPanel {
           betas.element,
           el("p", { class: "note" }, words.betaNote),
         ),
-        titled(
-          words.boundTitle,
-          words.boundNote,
-          this.chart.element,
-          el("div", { class: "row" }, this.more),
-        ),
+        titled(words.boundTitle, words.boundNote, this.chart.element, el("div", { class: "row" }, this.more)),
       ),
       el(
         "div",
