@@ -137,7 +137,10 @@ export class Api {
    * @returns {Promise<Preview | null>}
    */
   async preview(model, lane) {
-    const response = await this.send({ path: `models/${model}/preview.npz`, subject: model, accept: "*/*" }, lane);
+    const response = await this.send(
+      { path: `models/${model}/preview.npz`, subject: model, accept: "*/*" },
+      lane,
+    );
     return response && previewOf(model, await readNpz(await response.arrayBuffer()));
   }
 
@@ -150,7 +153,9 @@ export class Api {
   async sample(draw, lane) {
     const sent = sentOf("sample", "npz", draw, null);
     const arrays = await this.npz(sent, lane);
-    return arrays && { ...arrays.answer, ...latentsIn(arrays.found), seed: draw.seed, prior: arrays.answer.prior };
+    return (
+      arrays && { ...arrays.answer, ...latentsIn(arrays.found), seed: draw.seed, prior: arrays.answer.prior }
+    );
   }
 
   /**
@@ -242,19 +247,25 @@ export class Api {
   /** @param {Sent} sent @param {string} lane @returns {Promise<ImagesAnswer | null>} */
   async npy(sent, lane) {
     const response = await this.send(requestOf(sent), lane);
-    return response && { ...answerOf(response, sent), images: imagesIn(readNpy(await response.arrayBuffer())) };
+    return (
+      response && { ...answerOf(response, sent), images: imagesIn(readNpy(await response.arrayBuffer())) }
+    );
   }
 
   /** @param {Sent} sent @param {string} lane */
   async npz(sent, lane) {
     const response = await this.send(requestOf(sent), lane);
-    return response && { answer: answerOf(response, sent), found: await readNpz(await response.arrayBuffer()) };
+    return (
+      response && { answer: answerOf(response, sent), found: await readNpz(await response.arrayBuffer()) }
+    );
   }
 
   /** @param {Sent} sent @param {string} lane @returns {Promise<BitmapAnswer | null>} */
   async bitmap(sent, lane) {
     const response = await this.send(requestOf(sent), lane);
-    return response && { ...answerOf(response, sent), bitmap: await createImageBitmap(await response.blob()) };
+    return (
+      response && { ...answerOf(response, sent), bitmap: await createImageBitmap(await response.blob()) }
+    );
   }
 
   /**
@@ -384,7 +395,12 @@ function requestOf(sent) {
  */
 function sentOf(operation, form, query, body) {
   const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== "");
-  return { operation, form, query: Object.fromEntries(given.map(([name, value]) => [name, `${value}`])), body };
+  return {
+    operation,
+    form,
+    query: Object.fromEntries(given.map(([name, value]) => [name, `${value}`])),
+    body,
+  };
 }
 
 /** @param {number[][]} z */
@@ -400,7 +416,10 @@ const queryOf = (input) => ("file" in input ? input.query : {});
 function bodyOf(input) {
   if ("file" in input) return { type: input.file.type || "image/png", content: input.file };
   const { n, channels, height, width, data } = input;
-  const file = npyFile(Uint8Array.from(data, (value) => Math.round(LEVELS * value)), [n, channels, height, width]);
+  const file = npyFile(
+    Uint8Array.from(data, (value) => Math.round(LEVELS * value)),
+    [n, channels, height, width],
+  );
   return { type: "application/x-npy", content: new Blob([file]) };
 }
 
@@ -414,7 +433,13 @@ function answerOf(response, sent) {
 function imagesIn({ shape, data }) {
   const [n, channels, height, width] = shape;
   const isBytes = data instanceof Uint8Array;
-  return { n, channels, height, width, data: Float32Array.from(data, (value) => value / (isBytes ? LEVELS : 1)) };
+  return {
+    n,
+    channels,
+    height,
+    width,
+    data: Float32Array.from(data, (value) => value / (isBytes ? LEVELS : 1)),
+  };
 }
 
 /** @param {Record<string, NumberArray>} found */

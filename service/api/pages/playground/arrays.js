@@ -38,7 +38,10 @@ export function readNpy(buffer) {
   const reader = READERS[kind ?? length];
   if (!found || !reader) throw new Error(`Expected an npy file of numbers or text, got ${head.trim()}`);
   const sides = kind ? `${found[2]},${length}` : found[2];
-  const shape = sides.split(",").filter((side) => side.trim()).map(Number);
+  const shape = sides
+    .split(",")
+    .filter((side) => side.trim())
+    .map(Number);
   return { shape, data: reader(buffer.slice(end)) };
 }
 

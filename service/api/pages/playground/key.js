@@ -14,7 +14,14 @@ export const keptKey = () => kept("sessionStorage", "key") ?? "";
  */
 export function askForKey(texts, wasRefused) {
   const id = newId("key");
-  const input = el("input", { id, type: "password", autocomplete: "off", required: true, maxlength: 512, spellcheck: "false" });
+  const input = el("input", {
+    id,
+    type: "password",
+    autocomplete: "off",
+    required: true,
+    maxlength: 512,
+    spellcheck: "false",
+  });
   const stays = el("input", { type: "checkbox" });
   stays.checked = keptKey() !== "";
   const title = el("h2", { id: `${id}-title` }, texts.title);
@@ -28,7 +35,11 @@ export function askForKey(texts, wasRefused) {
     el("label", { class: "check" }, stays, texts.keep),
     button(texts.send, () => {}, { class: "primary", type: "submit" }),
   );
-  const dialog = el("dialog", { "aria-labelledby": title.id, cancel: (event) => event.preventDefault() }, form);
+  const dialog = el(
+    "dialog",
+    { "aria-labelledby": title.id, cancel: (event) => event.preventDefault() },
+    form,
+  );
   document.body.append(dialog);
   dialog.showModal();
   return new Promise((settle) => {

@@ -50,7 +50,9 @@ class Tabs {
     this.element.addEventListener("keydown", (event) => {
       const ids = [...this.tabs.keys()];
       const at = ids.findIndex((id) => this.tabs.get(id) === document.activeElement);
-      const step = { ArrowRight: at + 1, ArrowLeft: at - 1 + ids.length, Home: 0, End: ids.length - 1 }[event.key];
+      const step = { ArrowRight: at + 1, ArrowLeft: at - 1 + ids.length, Home: 0, End: ids.length - 1 }[
+        event.key
+      ];
       if (step === undefined || at < 0) return;
       event.preventDefault();
       const id = ids[step % ids.length];
@@ -215,7 +217,12 @@ class Page {
     const module = PANEL_MODULES.find((each) => each.id === id) ?? map;
     const body = el("div");
     const title = el("h2", {}, this.texts.page.tabs[id]);
-    const element = el("section", { id: `panel-${id}`, role: "tabpanel", "aria-labelledby": `tab-${id}` }, title, body);
+    const element = el(
+      "section",
+      { id: `panel-${id}`, role: "tabpanel", "aria-labelledby": `tab-${id}` },
+      title,
+      body,
+    );
     byId("panel").append(element);
     const entry = { element, mounted: module.mount(body, this.context()) };
     this.mounted.set(id, entry);
@@ -261,7 +268,9 @@ const previewOf = async (api, model) => (model.preview ? api.preview(model.model
 /** A plane is best for a first look: a model of two dimensions if there is one. @param {import("./api.js").ModelList} list */
 function preferred({ default: name, models }) {
   const isPlane = (/** @type {ModelSummary} */ each) => each.latent_size === 2 && each.kind === "vae";
-  return models.find(isPlane) ?? models.find((each) => each.model === name || each.name === name) ?? models[0];
+  return (
+    models.find(isPlane) ?? models.find((each) => each.model === name || each.name === name) ?? models[0]
+  );
 }
 
 /**

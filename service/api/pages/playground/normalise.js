@@ -97,7 +97,12 @@ const lumaAt = (data, at) =>
 function figureOf(grey, height, width) {
   const border = Float64Array.from(borderOf(height, width), (at) => grey[at]);
   const ground = quantile(border, 0.5);
-  const noise = NOISE * quantile(border.map((level) => Math.abs(level - ground)), 0.5);
+  const noise =
+    NOISE *
+    quantile(
+      border.map((level) => Math.abs(level - ground)),
+      0.5,
+    );
   const differs = grey.filter((level) => level > ground + Math.max(noise, LEAST_CONTRAST));
   if (!differs.length) return null;
   const ink = quantile(differs, FULL_INK);
@@ -138,7 +143,9 @@ function cut(values, width, top, left, rows, columns) {
 /** @param {Float64Array} values @param {number} rows @param {number} columns @param {"rows" | "columns"} along */
 function sums(values, rows, columns, along) {
   const out = new Float64Array(along === "rows" ? rows : columns);
-  values.forEach((value, at) => (out[along === "rows" ? Math.floor(at / columns) : at % columns] += value));
+  for (let at = 0; at < values.length; at++) {
+    out[along === "rows" ? Math.floor(at / columns) : at % columns] += values[at];
+  }
   return out;
 }
 
@@ -230,6 +237,7 @@ function alongRows(values, rows, across, start, length, size) {
 /** @param {Samples} values @param {number} rows @param {number} columns */
 function transposed(values, rows, columns) {
   const out = new Float64Array(values.length);
-  for (let y = 0; y < rows; y++) for (let x = 0; x < columns; x++) out[x * rows + y] = values[y * columns + x];
+  for (let y = 0; y < rows; y++)
+    for (let x = 0; x < columns; x++) out[x * rows + y] = values[y * columns + x];
   return out;
 }

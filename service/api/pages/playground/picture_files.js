@@ -5,8 +5,8 @@
  * so that the page can show what the model sees; any other gets the file, which the server brings to its size.
  */
 
-import { LONGEST_SIDE, normalised, scaled } from "./normalise.js";
 import { pictureOf } from "./images.js";
+import { LONGEST_SIDE, normalised, scaled } from "./normalise.js";
 
 /** @typedef {import("./api.js").ModelSummary} ModelSummary */
 /** @typedef {import("./images.js").Images} Images */
@@ -55,11 +55,14 @@ export async function filePicture(file, name, model) {
 export async function examplePicture(image, name, model) {
   const picture = await pictureOf(image, name);
   const [, height, width] = model.image_shape;
-  return image.height === height && image.width === width ? picture : { ...picture, query: { resize: "true" } };
+  return image.height === height && image.width === width
+    ? picture
+    : { ...picture, query: { resize: "true" } };
 }
 
 /** The first picture among files that were dropped or pasted. @param {DataTransfer | null} transfer */
-export const fileIn = (transfer) => [...(transfer?.files ?? [])].find((file) => TYPES.includes(file.type)) ?? null;
+export const fileIn = (transfer) =>
+  [...(transfer?.files ?? [])].find((file) => TYPES.includes(file.type)) ?? null;
 
 /** @param {ImageBitmap} bitmap */
 function pixelsOfBitmap(bitmap) {
@@ -68,7 +71,9 @@ function pixelsOfBitmap(bitmap) {
   const height = Math.max(1, Math.round(share * bitmap.height));
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [width, height];
-  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true }));
+  const context = /** @type {CanvasRenderingContext2D} */ (
+    canvas.getContext("2d", { willReadFrequently: true })
+  );
   context.drawImage(bitmap, 0, 0, width, height);
   return context.getImageData(0, 0, width, height);
 }
@@ -83,12 +88,14 @@ function pixelsOfBitmap(bitmap) {
  */
 function fitted(pixels, channels, height, width) {
   const { data, width: columns, height: rows } = pixels;
-  const band = (/** @type {number} */ at) => Float32Array.from({ length: rows * columns }, (_, i) => data[4 * i + at] / 255);
+  const band = (/** @type {number} */ at) =>
+    Float32Array.from({ length: rows * columns }, (_, i) => data[4 * i + at] / 255);
   const bands = [0, 1, 2].map((at) => scaled(band(at), { rows, columns, height, width, crop: true }));
   const plane = height * width;
   const out = new Float32Array(channels * plane);
   for (let at = 0; at < plane; at++) {
-    if (channels >= 3) for (let channel = 0; channel < 3; channel++) out[channel * plane + at] = bands[channel][at];
+    if (channels >= 3)
+      for (let channel = 0; channel < 3; channel++) out[channel * plane + at] = bands[channel][at];
     else out[at] = 0.299 * bands[0][at] + 0.587 * bands[1][at] + 0.114 * bands[2][at];
   }
   return { n: 1, channels, height, width, data: out };

@@ -82,7 +82,12 @@ export function planeThrough(one, two, three) {
   const center = one.map((value, at) => (value + two[at] + three[at]) / 3);
   const u = unit(minus(two, one));
   const side = minus(three, one);
-  const v = unit(minus(side, u.map((value) => value * dot(side, u))));
+  const v = unit(
+    minus(
+      side,
+      u.map((value) => value * dot(side, u)),
+    ),
+  );
   const plane = new Plane(center, u, v, 1, null);
   const reach = Math.max(...[one, two, three].flatMap((z) => plane.positionOf(z).map(Math.abs)));
   plane.span = Math.max(1, 1.35 * reach);
@@ -111,7 +116,8 @@ export function spanOf(plane, latents, least) {
  */
 export function defaultPlane(model, preview, dims) {
   const ranked = rankedDims(model, preview);
-  const chosen = dims ?? /** @type {[number, number]} */ ([ranked[0], ranked[1] ?? ranked[0]].sort((a, b) => a - b));
+  const chosen =
+    dims ?? /** @type {[number, number]} */ ([ranked[0], ranked[1] ?? ranked[0]].sort((a, b) => a - b));
   const origin = new Array(model.latent_size).fill(0);
   if (!preview) return planeOfDims(chosen, origin, model.kind === "ae" ? 8 : 3);
   if (model.kind === "ae") {

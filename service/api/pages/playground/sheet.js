@@ -33,7 +33,10 @@ export function fetchSheet(api, model, plane, lane, steps = stepsOf(model)) {
   if (plane.isTraversed() && plane.dims) {
     const dims = [plane.dims[1], plane.dims[0]];
     const z = plane.center.some(Boolean) ? plane.center : undefined;
-    return api.traverseSheet({ model: model.model, dims, steps, spacing: "linear", span: plane.span, z }, lane);
+    return api.traverseSheet(
+      { model: model.model, dims, steps, spacing: "linear", span: plane.span, z },
+      lane,
+    );
   }
   const ticks = Array.from({ length: steps }, (_, at) => plane.span * ((2 * at) / (steps - 1) - 1));
   const z = ticks.flatMap((b) => ticks.map((a) => plane.latentAt([a, b])));
@@ -58,7 +61,9 @@ export async function showPlane(plot, { api, state }, plane, lane) {
     bitmap: null,
     steps: stepsOf(model),
     hasPrior: model.kind === "vae" && plane.dims !== null,
-    dots: preview?.mu.map((mu, at) => ({ at: plane.positionOf(mu), kind: kinds.indexOf(preview.labels[at]) })) ?? [],
+    dots:
+      preview?.mu.map((mu, at) => ({ at: plane.positionOf(mu), kind: kinds.indexOf(preview.labels[at]) })) ??
+      [],
   });
   const sheet = await fetchSheet(api, model, plane, lane);
   if (sheet && plot.plane === plane) plot.set({ bitmap: sheet.bitmap });

@@ -28,11 +28,20 @@ export class Tour {
     this.maths = el("div", { class: "maths", tabindex: 0 });
     this.count = el("span", { class: "note" });
     this.last = button(this.texts.back, () => this.go(this.at - 1));
-    this.next = button(this.texts.next, () => (this.at === STEPS.length - 1 ? this.close() : this.go(this.at + 1)), { class: "primary" });
+    this.next = button(
+      this.texts.next,
+      () => (this.at === STEPS.length - 1 ? this.close() : this.go(this.at + 1)),
+      { class: "primary" },
+    );
     this.element = el(
       "div",
       { class: "tour", role: "dialog", "aria-labelledby": "tour-title", hidden: true },
-      el("div", { class: "row ends" }, this.count, button(this.texts.close, () => this.close())),
+      el(
+        "div",
+        { class: "row ends" },
+        this.count,
+        button(this.texts.close, () => this.close()),
+      ),
       this.title,
       this.text,
       this.maths,
@@ -45,15 +54,20 @@ export class Tour {
   /** A line for people who come for the first time; null for the others. */
   invitation() {
     if (kept("localStorage", "tour")) return null;
-    const element = el("div", { class: "invitation row", role: "note" }, el("span", {}, this.texts.invitation));
+    const element = el(
+      "div",
+      { class: "invitation row", role: "note" },
+      el("span", {}, this.texts.invitation),
+    );
     const dismiss = () => {
       keep("localStorage", "tour", "seen");
       element.remove();
     };
-    element.append(
-      button(this.texts.start, () => (dismiss(), this.go(0)), { class: "primary" }),
-      button(this.texts.no, dismiss),
-    );
+    const begin = () => {
+      dismiss();
+      this.go(0);
+    };
+    element.append(button(this.texts.start, begin, { class: "primary" }), button(this.texts.no, dismiss));
     return element;
   }
 

@@ -31,7 +31,18 @@ const MATHML = "http://www.w3.org/1998/Math/MathML";
 export const STEPS = [
   {
     name: "likelihood",
-    equation: () => equation(sup("θ", "*"), "=", under("argmax", "θ"), under("Σ", "i"), "log", sub("p", "θ"), "(", sub("x", "i"), ")"),
+    equation: () =>
+      equation(
+        sup("θ", "*"),
+        "=",
+        under("argmax", "θ"),
+        under("Σ", "i"),
+        "log",
+        sub("p", "θ"),
+        "(",
+        sub("x", "i"),
+        ")",
+      ),
     go: async (guide) => {
       await use(guide, "vae");
       guide.context.open("map");
@@ -107,7 +118,10 @@ async function use({ context, choose }, kind) {
 const planeOf = ({ context }) => defaultPlane(context.state.values.model, context.state.values.preview);
 
 /** @param {number} radius @param {number} share @returns {[number, number]} */
-const circle = (radius, share) => [radius * Math.cos(2 * Math.PI * share), radius * Math.sin(2 * Math.PI * share)];
+const circle = (radius, share) => [
+  radius * Math.cos(2 * Math.PI * share),
+  radius * Math.sin(2 * Math.PI * share),
+];
 
 /** The page's point along a path on the map; at once at its end for people who want no motion. @param {Guide} guide @param {(share: number) => [number, number]} path */
 async function walk(guide, path) {
@@ -136,7 +150,11 @@ async function withPicture(guide, panel) {
 const pause = ({ signal }, ms) =>
   new Promise((go) => {
     const timer = setTimeout(go, ms);
-    signal.addEventListener("abort", () => (clearTimeout(timer), go()), { once: true });
+    const stop = () => {
+      clearTimeout(timer);
+      go();
+    };
+    signal.addEventListener("abort", stop, { once: true });
   });
 
 /** @typedef {string | Element} Part  tokens with spaces between them, or an element of MathML */
@@ -162,7 +180,9 @@ const one = (part) => made("mrow", ...row([part]));
 
 /** @param {Part[]} parts @returns {Element[]} */
 function row(parts) {
-  return parts.flatMap((part) => (part instanceof Element ? [part] : part.split(/\s+/).filter(Boolean).map(token)));
+  return parts.flatMap((part) =>
+    part instanceof Element ? [part] : part.split(/\s+/).filter(Boolean).map(token),
+  );
 }
 
 /** @param {string} text */

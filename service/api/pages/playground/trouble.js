@@ -36,7 +36,8 @@ export class TroubleBanner {
 
   /** Refusals belong to the panel that asked: a new panel begins without them. */
   forgive() {
-    for (const [lane, { kind }] of this.troubles) if (kind !== "offline" && kind !== "busy") this.troubles.delete(lane);
+    for (const [lane, { kind }] of this.troubles)
+      if (kind !== "offline" && kind !== "busy") this.troubles.delete(lane);
     this.write();
   }
 
@@ -52,7 +53,9 @@ export class TroubleBanner {
   }
 
   write() {
-    const worst = [...this.troubles.values()].sort((a, b) => ORDER.indexOf(a.kind) - ORDER.indexOf(b.kind))[0];
+    const worst = [...this.troubles.values()].sort(
+      (a, b) => ORDER.indexOf(a.kind) - ORDER.indexOf(b.kind),
+    )[0];
     const sentence = worst ? this.sentence(worst) : this.said;
     if (this.element.textContent !== sentence) this.element.textContent = sentence;
     this.element.hidden = !sentence;

@@ -261,7 +261,9 @@ class BetweenPanel {
     // In the colours of the map: slerp first, which is blue.
     const lines = METHODS.map((method, index) => ({
       name: this.words.methods[method],
-      points: this.paths[index].z.map((z, step) => /** @type {[number, number]} */ ([step + 1, Math.hypot(...z)])),
+      points: this.paths[index].z.map(
+        (z, step) => /** @type {[number, number]} */ ([step + 1, Math.hypot(...z)]),
+      ),
     })).reverse();
     this.chart.show(lines, at + 1);
     if (!this.playing) this.context.announce(this.words.step(at + 1, this.steps));

@@ -52,9 +52,13 @@ class DrawPanel {
 
     const keys = el("p", { class: "note", id: newId("keys") }, texts.keys);
     this.board = new DrawingBoard(texts.board, keys.id, (isDone) => void this.drawn(isDone));
-    const width = slider(texts.width, { min: 8, max: 48, step: 2, value: this.board.width, text: String }, (to) => {
-      this.board.width = to;
-    });
+    const width = slider(
+      texts.width,
+      { min: 8, max: 48, step: 2, value: this.board.width, text: String },
+      (to) => {
+        this.board.width = to;
+      },
+    );
     const tools = el(
       "div",
       { class: "row" },
@@ -75,7 +79,12 @@ class DrawPanel {
         el("span", { class: "note" }, texts.drop),
       ),
       this.problem,
-      el("div", { class: "row" }, el("h3", {}, texts.examples), button(texts.others, () => void this.writeExamples())),
+      el(
+        "div",
+        { class: "row" },
+        el("h3", {}, texts.examples),
+        button(texts.others, () => void this.writeExamples()),
+      ),
       this.examples,
     );
     this.seen = new Digit(texts.seen, "stage");
@@ -182,7 +191,9 @@ class DrawPanel {
     if (!isDone && performance.now() - this.lastLook < LIVE_MS) return;
     this.lastLook = performance.now();
     const count = ++this.count;
-    const picture = this.board.isEmpty ? null : await figurePicture(this.board.pixels(), this.context.texts.pictures.drawn);
+    const picture = this.board.isEmpty
+      ? null
+      : await figurePicture(this.board.pixels(), this.context.texts.pictures.drawn);
     // A picture that is older than the latest change is not shown, and a dot too small to be a figure is none.
     if (count === this.count && (picture || this.board.isEmpty)) void this.look(picture, !isDone);
   }
@@ -227,11 +238,13 @@ class DrawPanel {
         this.showRegion(answer.mu[0], answer.logvar[0], isLive);
         if (!isLive) this.copy.show(answer.sent);
       }),
-      kind === "vae" && !isLive && api.score({ ...call, seed }, "draw-score").then((answer) => {
-        if (!answer || !this.isAbout(answer.model)) return;
-        this.showCosts(answer.reconstruction_nll[0], answer.kl[0]);
-        this.copy.show(answer.sent);
-      }),
+      kind === "vae" &&
+        !isLive &&
+        api.score({ ...call, seed }, "draw-score").then((answer) => {
+          if (!answer || !this.isAbout(answer.model)) return;
+          this.showCosts(answer.reconstruction_nll[0], answer.kl[0]);
+          this.copy.show(answer.sent);
+        }),
     ]);
   }
 
@@ -258,7 +271,11 @@ class DrawPanel {
       for (let channel = 0; channel < image.channels; channel++) sum += image.data[channel * plane + at];
       return sum / image.channels;
     };
-    this.error.showSigned(Float32Array.from({ length: plane }, (_, at) => mean(xHat, at) - mean(x, at)), x.width, x.height);
+    this.error.showSigned(
+      Float32Array.from({ length: plane }, (_, at) => mean(xHat, at) - mean(x, at)),
+      x.width,
+      x.height,
+    );
   }
 
   /** @param {number[]} mu @param {number[]} logvar @param {boolean} isLive */
@@ -298,9 +315,16 @@ class DrawPanel {
   /** @param {number} reconstruction @param {number} kl */
   showCosts(reconstruction, kl) {
     const { nats } = this.context.texts.units;
-    const usual = (/** @type {string} */ name) => this.facts?.metrics.find((each) => each.name === name)?.value ?? null;
+    const usual = (/** @type {string} */ name) =>
+      this.facts?.metrics.find((each) => each.name === name)?.value ?? null;
     this.bars.show([
-      { name: this.texts.reconstruction, value: reconstruction, text: nats(reconstruction), usual: usual("reconstruction_nll"), kind: "one" },
+      {
+        name: this.texts.reconstruction,
+        value: reconstruction,
+        text: nats(reconstruction),
+        usual: usual("reconstruction_nll"),
+        kind: "one",
+      },
       { name: this.texts.kl, value: kl, text: nats(kl), usual: usual("kl"), kind: "two" },
     ]);
     this.sum.textContent = `−ELBO = ${reconstruction.toFixed(1)} + ${kl.toFixed(1)} = ${nats(reconstruction + kl)}`;
@@ -314,13 +338,18 @@ class DrawPanel {
     let found = [];
     if (preview) {
       const { thumbnails, labels } = preview;
-      const chosen = mixed(labels).slice(0, EXAMPLES).sort((a, b) => labels[a].localeCompare(labels[b]));
+      const chosen = mixed(labels)
+        .slice(0, EXAMPLES)
+        .sort((a, b) => labels[a].localeCompare(labels[b]));
       found = chosen.map((at) => ({ image: imageAt(thumbnails, at), label: labels[at] }));
     } else if (model.priors.length) {
       const seed = Math.floor(Math.random() * 1e6);
       const answer = await api.sample({ model: model.model, n: EXAMPLES / 2, seed }, "draw-examples");
       if (!answer || answer.model !== state.values.model.model) return;
-      found = Array.from({ length: answer.images.n }, (_, at) => ({ image: imageAt(answer.images, at), label: "" }));
+      found = Array.from({ length: answer.images.n }, (_, at) => ({
+        image: imageAt(answer.images, at),
+        label: "",
+      }));
     }
     fill(
       this.examples,
@@ -334,7 +363,12 @@ class DrawPanel {
           this.board.wipe();
           await this.look(await examplePicture(image, name, state.values.model), false);
         };
-        const each = el("button", { type: "button", class: "picture", "aria-label": name, click: () => void press() });
+        const each = el("button", {
+          type: "button",
+          class: "picture",
+          "aria-label": name,
+          click: () => void press(),
+        });
         each.append(digit.element);
         return each;
       }),

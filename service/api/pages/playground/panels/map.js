@@ -47,11 +47,15 @@ class MapPanel {
     this.dims = null;
     const { texts } = this;
     const keys = el("p", { class: "note", id: newId("keys") }, texts.keys);
-    this.plot = new LatentPlot(texts.plot, {
-      hover: (at) => this.look(at),
-      leave: () => this.look(null),
-      choose: (at, isDone) => this.choose(at, isDone),
-    }, keys.id);
+    this.plot = new LatentPlot(
+      texts.plot,
+      {
+        hover: (at) => this.look(at),
+        leave: () => this.look(null),
+        choose: (at, isDone) => this.choose(at, isDone),
+      },
+      keys.id,
+    );
     this.large = new Digit(texts.digit, "large");
     this.place = el("p", { class: "numbers" });
     // The sentence next to it describes it.
@@ -71,16 +75,30 @@ class MapPanel {
     fill(
       element,
       el("p", { class: "lead" }, texts.lead),
-      el("div", { class: "split" },
+      el(
+        "div",
+        { class: "split" },
         el("div", { class: "stack" }, this.plot.element, this.legend, keys),
-        el("div", { class: "stack" },
-          el("div", { class: "card stack" },
+        el(
+          "div",
+          { class: "stack" },
+          el(
+            "div",
+            { class: "card stack" },
             this.large.element,
             this.place,
             this.near,
-            el("div", { class: "row" }, toDraw, button(texts.home, () => this.home()))),
+            el(
+              "div",
+              { class: "row" },
+              toDraw,
+              button(texts.home, () => this.home()),
+            ),
+          ),
           this.planes,
-          this.about)),
+          this.about,
+        ),
+      ),
       this.copy.element,
     );
     const { state, signal } = context;
@@ -194,7 +212,9 @@ class MapPanel {
     if (!plane) return;
     const [a, b] = plane.positionOf(z).map((value) => value.toFixed(2));
     const [c, d] = (plane.dims ?? [0, 0]).map((dim) => z[dim].toFixed(2));
-    this.place.textContent = plane.dims ? `z${subscript(plane.dims[0])} = ${c}   z${subscript(plane.dims[1])} = ${d}` : `${a}, ${b}`;
+    this.place.textContent = plane.dims
+      ? `z${subscript(plane.dims[0])} = ${c}   z${subscript(plane.dims[1])} = ${d}`
+      : `${a}, ${b}`;
     const near = this.nearest(z);
     const { preview } = this.context.state.values;
     this.near.hidden = !near || !preview?.thumbnails;
@@ -208,7 +228,10 @@ class MapPanel {
     const ranked = rankedDims(model, preview);
     const kl = preview?.kl ?? [];
     const options = /** @type {[string, string][]} */ (
-      ranked.map((dim) => [`${dim}`, `z${subscript(dim)}${kl[dim] === undefined ? "" : ` · ${kl[dim].toFixed(1)} nats`}`])
+      ranked.map((dim) => [
+        `${dim}`,
+        `z${subscript(dim)}${kl[dim] === undefined ? "" : ` · ${kl[dim].toFixed(1)} nats`}`,
+      ])
     );
     const isPlane = model.latent_size <= 2;
     this.planes.hidden = isPlane;
@@ -220,7 +243,10 @@ class MapPanel {
   }
 
   chooseDims() {
-    const dims = /** @type {[number, number]} */ ([Number(this.right.select.value), Number(this.up.select.value)]);
+    const dims = /** @type {[number, number]} */ ([
+      Number(this.right.select.value),
+      Number(this.up.select.value),
+    ]);
     if (dims[0] !== dims[1]) this.usePlane(this.planeOfDims(dims));
   }
 
@@ -228,7 +254,9 @@ class MapPanel {
   async throughImages() {
     const { api, state } = this.context;
     const { preview, model } = state.values;
-    let chosen = mixed(preview?.labels ?? []).slice(0, 3).map((at) => ({ z: preview?.mu[at] ?? [], text: preview?.labels[at] }));
+    let chosen = mixed(preview?.labels ?? [])
+      .slice(0, 3)
+      .map((at) => ({ z: preview?.mu[at] ?? [], text: preview?.labels[at] }));
     if (chosen.length < 3) {
       const answer = await api.sample({ model: model.model, n: 3, seed: newSeed() }, "map-three");
       if (!answer || answer.model !== state.values.model.model) return;

@@ -13,7 +13,9 @@ export const textsOf = async (language) => (await import(`./${language}.js`)).te
 
 /** The code of the language to begin with. */
 export function chosenLanguage() {
-  const wanted = [kept("localStorage", "language"), ...navigator.languages].map((each) => each?.split("-")[0]);
+  const wanted = [kept("localStorage", "language"), ...navigator.languages].map(
+    (each) => each?.split("-")[0],
+  );
   return wanted.find((each) => LANGUAGES.some(([code]) => code === each)) ?? "en";
 }
 

@@ -78,11 +78,9 @@ export const texts = {
     home: "To the origin",
     name: "from the map",
     /** @param {string} point @param {string} label */
-    at: (point, label) =>
-      `Point ${point}${label ? `, the nearest real image is a ${label}` : ""}.`,
+    at: (point, label) => `Point ${point}${label ? `, the nearest real image is a ${label}` : ""}.`,
     /** @param {string} label @param {string} distance */
-    near: (label, distance) =>
-      `The nearest real image${label ? ` is a ${label}` : ""}, ${distance} away.`,
+    near: (label, distance) => `The nearest real image${label ? ` is a ${label}` : ""}, ${distance} away.`,
     /** @param {number} size */
     slice: (size) =>
       `A slice of ${size} dimensions: the others keep the values of the point. Dots are shadows of real images on it.`,
@@ -91,7 +89,8 @@ export const texts = {
   },
   draw: {
     lead: "Draw a digit. The encoder answers with a region of the map, and the decoder draws your digit from its middle.",
-    other: "This model has another shape than a drawing of MNIST. Send a picture: the server brings it to the model's size.",
+    other:
+      "This model has another shape than a drawing of MNIST. Send a picture: the server brings it to the model's size.",
     board: "Canvas to draw on",
     keys: "With keys: arrows move the pen, Shift takes longer steps, Space lowers and lifts it, Backspace undoes.",
     width: "Thickness of the pen",
@@ -166,8 +165,7 @@ export const texts = {
     temperature: "Temperature",
     prior: "Prior",
     /** @param {string} prior @returns {string} */
-    priors: (prior) =>
-      prior === "fitted" ? "fitted to the training images" : "N(0, I)",
+    priors: (prior) => (prior === "fitted" ? "fitted to the training images" : "N(0, I)"),
     label: "Label",
     anyLabel: "any",
     seed: "Seed",
@@ -176,8 +174,7 @@ export const texts = {
     /** @param {number} at */
     image: (at) => `Sample ${at}`,
     /** @param {number} at @param {number} length @param {number} usual */
-    facts: (at, length, usual) =>
-      `Sample ${at}: |z| = ${two(length)}; N(0, I) has about ${two(usual)}`,
+    facts: (at, length, usual) => `Sample ${at}: |z| = ${two(length)}; N(0, I) has about ${two(usual)}`,
     toMap: "To the map",
     toSliders: "To the sliders",
     toNoise: "To Noise, as the image",
@@ -232,8 +229,7 @@ export const texts = {
     place: "Position on the walk",
     again: "Draw again",
     /** @param {number} n @param {string} model */
-    real: (n, model) =>
-      `${n} real images, published with ${model}.`,
+    real: (n, model) => `${n} real images, published with ${model}.`,
     /** @param {number} n @param {string} model */
     drawn: (n, model) => `${n} images, drawn by ${model}.`,
   },

@@ -69,7 +69,8 @@ export const texts = {
     name: "지도에서",
     at: (point, label) => `점 ${point}${label ? `, 가장 가까운 실제 이미지는 ${label}입니다` : ""}.`,
     near: (label, distance) => `가장 가까운 실제 이미지${label ? `: ${label}` : ""}, 거리 ${distance}`,
-    slice: (size) => `${size}차원을 자른 단면입니다. 나머지 차원은 현재 점의 값을 유지하고, 점들은 실제 이미지의 그림자입니다.`,
+    slice: (size) =>
+      `${size}차원을 자른 단면입니다. 나머지 차원은 현재 점의 값을 유지하고, 점들은 실제 이미지의 그림자입니다.`,
     throughAbout: "실제 이미지 세 개를 지나는 평면이라 모델이 쓰는 영역을 지나갑니다.",
     noPreview: "이 버전에는 미리보기가 없어 실제 이미지를 표시하지 않습니다.",
   },
@@ -82,7 +83,8 @@ export const texts = {
     undo: "되돌리기",
     clear: "지우기",
     drop: "또는 여기에 놓거나 붙여넣기",
-    unreadable: (name) => `${name}에서 읽을 수 있는 것이 없습니다. 고른 바탕에 숫자 하나가 있는 PNG, JPEG, WebP를 보내세요.`,
+    unreadable: (name) =>
+      `${name}에서 읽을 수 있는 것이 없습니다. 고른 바탕에 숫자 하나가 있는 PNG, JPEG, WebP를 보내세요.`,
     examples: "또는 이 중에서 고르기",
     others: "다른 예",
     example: (label) => `예 ${label}`,

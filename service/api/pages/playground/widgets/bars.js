@@ -8,7 +8,12 @@ export class Bars {
   /** @param {string} usual  what the thin line on a bar means */
   constructor(usual) {
     this.list = el("dl", { class: "bars" });
-    this.legend = el("p", { class: "note", hidden: true }, el("span", { class: "usual-sign", "aria-hidden": "true" }), usual);
+    this.legend = el(
+      "p",
+      { class: "note", hidden: true },
+      el("span", { class: "usual-sign", "aria-hidden": "true" }),
+      usual,
+    );
     this.element = el("div", {}, this.list, this.legend);
   }
 

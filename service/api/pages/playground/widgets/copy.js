@@ -32,7 +32,11 @@ export class CopyButtons {
     this.operations = choice(this.texts.which, [], (operation) => this.choose(operation));
     this.operations.element.hidden = true;
     this.code = el("code");
-    this.shown = el("pre", { class: "line", tabindex: 0, role: "region", "aria-label": this.texts.line }, this.code);
+    this.shown = el(
+      "pre",
+      { class: "line", tabindex: 0, role: "region", "aria-label": this.texts.line },
+      this.code,
+    );
     this.save = el("a", { class: "button", hidden: true });
     this.buttons = [
       button(this.texts.curl, () => this.copy("curl"), { disabled: true }),
@@ -87,7 +91,10 @@ export class CopyButtons {
     this.element.open = true;
     await this.preview();
     const text = this.code.textContent ?? "";
-    const isCopied = await navigator.clipboard?.writeText(text).then(() => true, () => false);
+    const isCopied = await navigator.clipboard?.writeText(text).then(
+      () => true,
+      () => false,
+    );
     // Without a secure connection there is no clipboard: the line is selected instead.
     if (!isCopied) getSelection()?.selectAllChildren(this.code);
     this.announce(isCopied ? this.texts.copied : this.texts.selected);
@@ -137,14 +144,18 @@ export async function pythonOf(sent, hasKey) {
     call.push(file);
   } else if (sent.body) {
     const rows = JSON.parse(/** @type {string} */ (sent.body.content)).z;
-    if (sent.operation === "interpolate") call.push(...rows.map((/** @type {number[]} */ row) => JSON.stringify(row)));
+    if (sent.operation === "interpolate")
+      call.push(...rows.map((/** @type {number[]} */ row) => JSON.stringify(row)));
     else call.push(JSON.stringify(rows));
   }
   for (const [name, value] of Object.entries(query)) {
     if (!DRAWING.includes(name)) call.push(`${name}=${pythonValue(name, value)}`);
   }
-  const drawing = DRAWING.filter((name) => name in query).map((name) => `, ${name}=${query[name]}`).join("");
-  const save = sent.form === "json" ? "print(answer)" : `answer.save("${sent.operation}.${sent.form}"${drawing})`;
+  const drawing = DRAWING.filter((name) => name in query)
+    .map((name) => `, ${name}=${query[name]}`)
+    .join("");
+  const save =
+    sent.form === "json" ? "print(answer)" : `answer.save("${sent.operation}.${sent.form}"${drawing})`;
   return [
     ...lines,
     "from vae_client import Client",
@@ -159,12 +170,15 @@ export async function pythonOf(sent, hasKey) {
 function pythonValue(name, value) {
   if (value === "true" || value === "false") return value === "true" ? "True" : "False";
   if (name === "dims") return `[${value.split(",").join(", ")}]`;
-  return name !== "label" && value.trim() !== "" && Number.isFinite(Number(value)) ? value : JSON.stringify(value);
+  return name !== "label" && value.trim() !== "" && Number.isFinite(Number(value))
+    ? value
+    : JSON.stringify(value);
 }
 
 /** The body in base64 if it is short enough for a line. @param {NonNullable<Sent["body"]>} body */
 async function inlined({ content }) {
-  if (typeof content === "string" || content.size > MAX_INLINE_BYTES) return typeof content === "string" ? content : "";
+  if (typeof content === "string" || content.size > MAX_INLINE_BYTES)
+    return typeof content === "string" ? content : "";
   const bytes = new Uint8Array(await content.arrayBuffer());
   return btoa(String.fromCharCode(...bytes));
 }

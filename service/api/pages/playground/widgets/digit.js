@@ -11,7 +11,13 @@ export class Digit {
    * @param {string} [size]  a class of style.css: "large", "medium" or "small"
    */
   constructor(label, size = "medium") {
-    this.element = el("canvas", { class: `digit ${size}`, role: "img", "aria-label": label, width: 28, height: 28 });
+    this.element = el("canvas", {
+      class: `digit ${size}`,
+      role: "img",
+      "aria-label": label,
+      width: 28,
+      height: 28,
+    });
     this.context = /** @type {CanvasRenderingContext2D} */ (this.element.getContext("2d"));
   }
 

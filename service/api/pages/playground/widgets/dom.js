@@ -32,7 +32,11 @@ export function el(tag, properties = {}, ...children) {
  */
 export function fill(element, ...children) {
   element.replaceChildren(
-    ...children.filter((child) => child !== null && child !== undefined && child !== false).map((child) => /** @type {Node} */ (child instanceof Node ? child : document.createTextNode(`${child}`))),
+    ...children
+      .filter((child) => child !== null && child !== undefined && child !== false)
+      .map(
+        (child) => /** @type {Node} */ (child instanceof Node ? child : document.createTextNode(`${child}`)),
+      ),
   );
 }
 
@@ -83,4 +87,5 @@ export function choice(name, options, changed) {
 }
 
 /** A button. @param {string} text @param {() => void} pressed @param {Properties} [properties] */
-export const button = (text, pressed, properties = {}) => el("button", { type: "button", click: pressed, ...properties }, text);
+export const button = (text, pressed, properties = {}) =>
+  el("button", { type: "button", click: pressed, ...properties }, text);

@@ -2,11 +2,31 @@
 
 /** Told apart in pairs by people who see few colours, too: neighbours differ in shape. */
 export const COLOURS = [
-  "#ff8080", "#ffb347", "#f5e663", "#a8e05f", "#4ddba6", "#57d3f2", "#7fb0ff", "#bb9bff", "#ff93de", "#e8e2d6",
+  "#ff8080",
+  "#ffb347",
+  "#f5e663",
+  "#a8e05f",
+  "#4ddba6",
+  "#57d3f2",
+  "#7fb0ff",
+  "#bb9bff",
+  "#ff93de",
+  "#e8e2d6",
 ];
 
 /** Corners, how far in the edges are bent, and a turn in eighths of a circle; no corners: a disc. */
-const SHAPES = [[0], [3, 0.5, 2], [4, 0.71, 1], [4, 0.71, 0], [4, 0.3, 0], [4, 0.3, 1], [3, 0.5, 6], [5, 0.4, 2], [6, 0.87, 0], [2, 0.3, 2]];
+const SHAPES = [
+  [0],
+  [3, 0.5, 2],
+  [4, 0.71, 1],
+  [4, 0.71, 0],
+  [4, 0.3, 0],
+  [4, 0.3, 1],
+  [3, 0.5, 6],
+  [5, 0.4, 2],
+  [6, 0.87, 0],
+  [2, 0.3, 2],
+];
 
 /**
  * Draw the glyph of a class.

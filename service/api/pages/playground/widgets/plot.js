@@ -239,7 +239,8 @@ export class LatentPlot {
         context.beginPath();
         context.arc(x, y, r, 0, 2 * Math.PI);
         context.stroke();
-        if (this.side > 300) context.fillText(`${sigma}σ`, x + r * 0.7071 + 3, y - r * 0.7071 - 3);
+        if (this.side > 300)
+          context.fillText(`${sigma}σ`, x + r * Math.SQRT1_2 + 3, y - r * Math.SQRT1_2 - 3);
       }
       context.setLineDash([]);
     }
@@ -338,7 +339,10 @@ export class LatentPlot {
   /** @param {CanvasRenderingContext2D} context @param {Position} point */
   drawPoint(context, point) {
     const [x, y] = this.pixelOf(point);
-    for (const [colour, width] of /** @type {[string, number][]} */ ([[NIGHT, 5], [POINT_COLOUR, 2]])) {
+    for (const [colour, width] of /** @type {[string, number][]} */ ([
+      [NIGHT, 5],
+      [POINT_COLOUR, 2],
+    ])) {
       context.strokeStyle = colour;
       context.lineWidth = width;
       context.beginPath();
