@@ -59,7 +59,7 @@ export class CopyButtons {
     if (isNew) {
       this.operations.setOptions([...this.requests.keys()].map((name) => [name, `/${name}`]));
       this.operations.select.value = this.sent?.operation ?? sent.operation;
-      this.operations.element.hidden = this.requests.size < 2;
+      this.operations.element.hidden = false;
     }
     if (this.operations.select.value === sent.operation) this.choose(sent.operation);
   }
