@@ -18,7 +18,7 @@ def test_copied_address_opens_the_same_view(play: Play) -> None:
     play.eventually("new URLSearchParams(location.hash.slice(1)).get('z')?.split(',').length", 32)
     fragment = play.fragment()
     assert (fragment["panel"], fragment["model"], fragment["seed"]) == ("dimensions", "mnist@4", "7")
-    sliders = "[...document.querySelectorAll('#panel > section:not([hidden]) input')].map((each) => each.value)"
+    sliders = "[...document.querySelectorAll('#panel-dimensions input')].map((each) => each.value)"
     values = play.page.evaluate(sliders)
     play.open(**fragment)
     assert play.page.evaluate(sliders) == values

@@ -61,6 +61,8 @@ class Record:
 
     def _response(self, response: Response) -> None:
         self.answers.append((response.status, response.url))
+        # Not at its end: a page that drops a stale answer leaves its body unread.
+        self._end(response.request)
 
 
 @contextlib.contextmanager
@@ -93,7 +95,6 @@ def opened(browser: Browser, **context: Any) -> Iterator[tuple[Page, Record]]:
         page.on("console", record._message)
         page.on("pageerror", lambda error: record.console.append(f"exception: {error}"))
         page.on("request", record._request)
-        page.on("requestfinished", record._end)
         page.on("requestfailed", record._end)
         page.on("response", record._response)
         yield page, record
