@@ -35,7 +35,7 @@ def run(command: list[str], text: str, folder: Path) -> str:
 
 def save_body(play: Play, folder: Path) -> None:
     """A body that is too long for a line is a file to save first."""
-    link = play.page.locator("#panel section:not([hidden]) details.copy a.button")
+    link = play.page.locator("#panel > section:not([hidden]) details.copy a.button")
     if link.is_visible():
         with play.page.expect_download() as waiting:
             link.click()
@@ -49,7 +49,7 @@ def test_every_copied_line_works(play: Play, panel: str, tmp_path: Path) -> None
     play.page.get_by_role("button", name="To Noise").click()
     play.settle()
     play.show(panel)
-    section = "#panel section:not([hidden])"
+    section = "#panel > section:not([hidden])"
     if panel == "map":
         play.page.locator(f"{section} canvas[role=application]").press("ArrowRight")
         play.settle()

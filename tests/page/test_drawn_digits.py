@@ -125,7 +125,7 @@ def test_ten_digits_drawn_with_the_mouse_reach_the_model(play: Play, judge: Judg
         seen = np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))).convert("L"))
         assert seen.shape == (28, 28)
         read[label] = str(judge.read(seen[None] / 255.0)[0])
-        assert "−ELBO = " in play.page.locator("#panel section:not([hidden])").inner_text()
+        assert "−ELBO = " in play.page.locator("#panel > section:not([hidden])").inner_text()
         assert play.z() != [0.0, 0.0]
     assert sum(label == found for label, found in read.items()) >= 9, read
     assert play.record.console == []

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.page
 
-DIGIT = "document.querySelector('#panel section:not([hidden]) canvas.digit.large').toDataURL()"
+DIGIT = "document.querySelector('#panel > section:not([hidden]) canvas.digit.large').toDataURL()"
 
 
 def move(play: Play, *, to: float) -> None:
@@ -110,9 +110,9 @@ def test_picture_that_is_refused_is_told(play: Play, tmp_path: Path) -> None:
     play.eventually("document.getElementById('panel').innerText.includes('broken.png')")
     for panel in ("noise", "loss", "between"):
         play.show(panel)
-        play.page.locator("#panel section:not([hidden]) input[type=file]").first.set_input_files(broken)
+        play.page.locator("#panel > section:not([hidden]) input[type=file]").first.set_input_files(broken)
         play.eventually(
-            "document.querySelector('#panel section:not([hidden])').innerText.includes('broken.png')"
+            "document.querySelector('#panel > section:not([hidden])').innerText.includes('broken.png')"
         )
 
 
