@@ -21,6 +21,7 @@ from model_store import ModelStore, open_store
 from model_store.release import release
 from service.api.endpoint import Endpoints
 from service.api.native.models import ModelRoutes
+from service.api.native.preview import PreviewRoutes
 from service.api.native.table import OPERATIONS
 from service.api.open_inference.core import OpenInference
 from service.api.open_inference.rest import OpenInferenceRoutes
@@ -169,6 +170,7 @@ def create_app(
 
     resources: tuple[ResourceRoutes, ...] = (
         ModelRoutes(app_state),
+        PreviewRoutes(app_state),
         *open_inference_routes,
         HealthRoutes(app_state),
         AdministrationRoutes(app_state),

@@ -23,12 +23,19 @@ from service.api.parameters import Drawing, ImagesQuery, ModelChoice
 from service.api.picture_room import decode_in_thread
 from service.api.request_arrays import BodyReader, Read, is_of_numbers, is_quick_to_open, read_parameters
 from service.api.request_images import picture_headers
-from service.api.responses import HeadersAlone, NpyInParts, WholeResponse, is_quick, respond
+from service.api.responses import (
+    HeadersAlone,
+    NpyInParts,
+    WholeResponse,
+    is_quick,
+    make_not_modified,
+    respond,
+)
 from service.api.routing import fast_paths, route
 from service.app_state import AppState
 from service.engine import Call as EngineCall
 from service.engine import LoadedModel, Parts
-from service.http.caching import Reuse, computed_etag, is_same
+from service.http.caching import Reuse, computed_etag, tag_in_hand
 from service.http.connection import connection_of
 from service.http.fast_routes import FastPath
 from service.http.headers import joined_header
@@ -107,9 +114,9 @@ class Endpoint(Generic[Q, A]):
         """The response to GET or HEAD, with headers for caches."""
         reuse = self._reuse(call.parameters)
         etag = None if reuse is Reuse.NEVER else self._etag(request, call)
-        has_it = etag is not None and is_same(joined_header(request.scope, b"if-none-match"), etag)
+        in_hand = etag and tag_in_hand(joined_header(request.scope, b"if-none-match"), etag)
         response: WholeResponse
-        if has_it or request.scope["method"] == "HEAD":
+        if in_hand or request.scope["method"] == "HEAD":
             response = self._headers_alone(call)
         else:
             response = await self._answer(call, await self._run(call))
@@ -117,10 +124,9 @@ class Endpoint(Generic[Q, A]):
             reuse, by_key=self._by_key, by_accept="suffix" not in request.scope["path_params"]
         )
         if etag is not None:
-            response.identified(etag)
-        if has_it:
-            assert isinstance(response, HeadersAlone)
-            response.not_modified()
+            response.identified(in_hand or etag)
+        if in_hand:
+            make_not_modified(response)
             return response
         if call.format in _FILES and not (self._is_seeded and call.trace.seed is None):
             response.named(self._file_name(call))

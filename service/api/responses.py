@@ -269,13 +269,16 @@ class HeadersAlone(WholeResponse):
         if length is None:
             self.raw_headers = [each for each in self.raw_headers if each[0] != b"content-length"]
 
-    def not_modified(self) -> None:
-        """Make it the response to a client that has the body already: 304."""
-        self.status_code = 304
-        if is_text(self.raw_headers[0][1]):
-            vary_by(self.raw_headers, b"Accept-Encoding")  # as the body that the client has
-        left_out = (b"content-type", b"content-length")
-        self.raw_headers = [each for each in self.raw_headers if each[0] not in left_out]
+
+def make_not_modified(response: Response) -> None:
+    """Make a response that of a client that has its body already: 304, with the headers for caches."""
+    content_type = response.headers.get("content-type", "").encode("latin-1")
+    if is_text(content_type):
+        vary_by(response.raw_headers, b"Accept-Encoding")  # as the body that the client has
+    response.status_code = 304
+    response.body = b""
+    left_out = (b"content-type", b"content-length")
+    response.raw_headers = [each for each in response.raw_headers if each[0] not in left_out]
 
 
 def _npy_length(shape: tuple[int, ...]) -> int:

@@ -21,7 +21,7 @@ Headers = list[tuple[bytes, bytes]]
 _CACHE_CONTROL: Final = b"cache-control"
 _VARY: Final = b"vary"
 #: An opaque tag with its quotes, which a weak one has after `W/` (RFC 9110, section 8.8.3).
-_ETAG: Final = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
+_ETAG: Final = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 _MAX_CHARACTERS: Final = 4_000
 #: Another version of these may compute or write the same pixels as other bytes.
 _WRITERS: Final = ("vae-service", "numpy", "onnxruntime", "orjson", "pillow")
@@ -95,21 +95,30 @@ def _writers() -> bytes:
     return ",".join(f"{name}-{version(name)}" for name in _WRITERS).encode()
 
 
-def is_same(if_none_match: str | None, etag: bytes) -> bool:
-    """Whether a client already has the response with this ETag: it then receives 304 without a body.
+def tag_in_hand(if_none_match: str | None, etag: bytes) -> bytes | None:
+    """The ETag by which a client already has a response: it then receives 304 with this ETag, and no body.
 
-    The comparison is the weak one (RFC 9110, section 13.1.2). Only the beginning of a very long header is
-    read; the client then receives the whole response.
+    The comparison is the weak one (RFC 9110, section 13.1.2). A proxy that packs a response weakens its ETag.
+    A cache that stored the weak one may not use a 304 with the strong one (RFC 9111, section 4.3.4), so the
+    result is the ETag as the client sent it. Only the beginning of a very long header is read; the client
+    then receives the whole response.
 
     Args:
         if_none_match: The header If-None-Match; several lines are joined by commas.
         etag: The ETag of the response that would be sent, with its quotes.
+
+    Returns:
+        None: the client does not have it.
     """
     if not if_none_match:
-        return False
+        return None
     if if_none_match.strip() == "*":
-        return True
-    return etag.removeprefix(b"W/").decode("latin-1") in _ETAG.findall(if_none_match[:_MAX_CHARACTERS])
+        return etag
+    opaque = etag.removeprefix(b"W/").decode("latin-1")
+    for weak, tag in _ETAG.findall(if_none_match[:_MAX_CHARACTERS]):
+        if tag == opaque:
+            return f"{weak}{tag}".encode("latin-1")
+    return None
 
 
 def vary_by(headers: Headers, name: bytes) -> None:

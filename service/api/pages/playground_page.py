@@ -15,7 +15,7 @@ from starlette.routing import Route
 from service.api.pages.playground_files import Body, PackedFile, PlaygroundFiles, read_playground
 from service.api.resource import Resource
 from service.api.routing import route
-from service.http.caching import Reuse, cache_control, is_same
+from service.http.caching import Reuse, cache_control, tag_in_hand
 from service.http.compression import accepted_codings
 from service.http.headers import joined_header
 from service.http.negotiation import prefers_page
@@ -87,13 +87,14 @@ class PlaygroundRoutes:
 
     def _response(self, request: Request, file: PackedFile, reuse: Reuse, *, vary: bytes) -> Response:
         body = self._body(request, file)
-        of_both = [cache_control(reuse), (b"etag", body.etag), (b"vary", vary)]
-        if is_same(joined_header(request.scope, b"if-none-match"), body.etag):
+        of_both = [cache_control(reuse), (b"vary", vary)]
+        tag = tag_in_hand(joined_header(request.scope, b"if-none-match"), body.etag)
+        if tag is not None:
             response = Response(status_code=304)
-            response.raw_headers = of_both
+            response.raw_headers = [*of_both, (b"etag", tag)]
             return response
         response = Response(body.content, media_type=file.media_type)
-        response.raw_headers.extend(of_both)
+        response.raw_headers += [*of_both, (b"etag", body.etag)]
         if body is file.gzip:
             response.raw_headers.append((b"content-encoding", b"gzip"))
         return response

@@ -20,6 +20,7 @@ BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;
 PATHS = [
     *("/sample", "/sample.png", "/sample.json", "/traverse", "/traverse.txt"),
     *("/models", "/models/mnist", "/models/mnist@stable", "/problems", "/problems/too-busy"),
+    *("/models/mnist/preview", "/models/mnist/preview.png"),
     *("/livez", "/readyz", "/metrics", "/limits", "/docs", "/openapi.json", "/docs/swagger-ui.css"),
     *("/favicon.ico", "/robots.txt"),
 ]

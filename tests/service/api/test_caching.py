@@ -167,10 +167,9 @@ def test_client_that_has_the_answer_receives_304_and_no_model_runs(
     for method in ("GET", "HEAD"):
         again = api.call(method, target, headers=asked | {"if-none-match": first.headers["etag"]})
         assert (again.status, again.body) == (304, b"")
+        # The weak tag of a packed answer as well: a strong one would fit nothing that the cache has.
         same = ("etag", "cache-control", "x-model")
-        assert [again.headers[name].removeprefix("W/") for name in same] == [
-            first.headers[name].removeprefix("W/") for name in same
-        ]
+        assert [again.headers[name] for name in same] == [first.headers[name] for name in same]
         assert again.headers.get("x-seed") == first.headers.get("x-seed")
         assert varies_by(again) == varies_by(first)
         assert {"content-type", "content-length", "content-disposition"}.isdisjoint(again.headers)

@@ -162,8 +162,11 @@ def _header_value(name: str, value: str, answer: Answer, varying: Varying, is_le
 
 
 def _has_own_length(answer: Answer) -> bool:
-    """A picture is as long as the library makes it, and metrics are as long as their values."""
-    return answer.header("content-type").startswith("image/") or answer.body.startswith(b"# HELP ")
+    """A picture or a packed archive is as long as zlib makes it, and metrics are as long as their values."""
+    is_packed = answer.body.startswith(b"PK") and answer.body[8:10] == b"\x08\x00"
+    return (
+        is_packed or answer.header("content-type").startswith("image/") or answer.body.startswith(b"# HELP ")
+    )
 
 
 def _body_lines(answer: Answer, body: bytes) -> Iterable[str]:

@@ -86,7 +86,7 @@ import { Lanes } from "./lanes.js";
  * @typedef {object} Hooks
  * @property {(lane: string, trouble: Trouble | null) => void} trouble  a lane's trouble, and null when it passed
  * @property {() => void} back  the server answers again after a silence
- * @property {(model: string) => void} gone  the server has no such version (any more)
+ * @property {(model: string) => Promise<boolean>} gone  the server refuses a version: whether the page left it
  * @property {(wasRefused: boolean) => Promise<string>} askKey  the key of a person
  */
 
@@ -297,11 +297,14 @@ export class Api {
       } else if (response.status === 401) {
         await this.whenKeyIsKnown(request.key);
       } else if (BUSY.includes(response.status)) {
-        await this.pause(response, lane, isLatest);
+        const problem = await problemOf(response);
+        const hasLeft = problem.code === "model-unavailable" && (await this.hooks.gone(request.subject));
+        if (hasLeft) break;
+        await this.pause(response, problem, lane, isLatest);
       } else {
         const problem = await problemOf(response);
         const isGone = problem.code === "unknown-model";
-        if (isGone) this.hooks.gone(request.subject);
+        if (isGone) void this.hooks.gone(request.subject);
         const kind = isGone ? "gone" : response.status >= 500 ? "failed" : "refused";
         this.hooks.trouble(lane, { kind, ...problem });
         return null;
@@ -345,10 +348,8 @@ export class Api {
     await this.keyQuestion;
   }
 
-  /** @param {Response} response @param {string} lane @param {() => boolean} isLatest */
-  async pause(response, lane, isLatest) {
-    const problem = await problemOf(response);
-    if (problem.code === "model-unavailable") this.hooks.gone("");
+  /** @param {Response} response @param {object} problem @param {string} lane @param {() => boolean} isLatest */
+  async pause(response, problem, lane, isLatest) {
     let left = Number(response.headers.get("Retry-After") ?? PAUSE_S) || PAUSE_S;
     for (; left > 0 && isLatest(); left--) {
       this.hooks.trouble(lane, { kind: "busy", seconds: left, ...problem });

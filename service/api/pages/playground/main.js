@@ -107,15 +107,14 @@ class Page {
   /** The list again, and another version in place of one that is gone. @param {string} gone */
   async refreshModels(gone) {
     const list = await this.api.models();
-    if (!list?.models.length) return;
+    if (!list?.models.length) return false;
     this.state.set({ models: list.models });
     const { name, model } = this.state.values.model;
-    if (gone !== model) return;
-    const others = list.models.filter((each) => each.model !== gone);
-    const next = others.find((each) => each.name === name) ?? preferred({ ...list, models: others });
-    if (!next) return;
+    if (gone !== model || list.models.some((each) => each.model === gone)) return gone !== model;
+    const next = list.models.find((each) => each.name === name) ?? preferred(list);
     await this.choose(next);
     this.banner.say(this.texts.page.changed(next.model));
+    return true;
   }
 
   /** Model, point and preview change together. @param {ModelSummary} model */
@@ -306,7 +305,7 @@ async function start() {
   const hooks = {
     trouble: banner.set.bind(banner),
     back: () => void page?.refreshModels(""),
-    gone: (/** @type {string} */ model) => void page?.refreshModels(model),
+    gone: async (/** @type {string} */ model) => page !== null && page.refreshModels(model),
     askKey: (/** @type {boolean} */ wasRefused) => askForKey((page?.texts ?? texts).key, wasRefused),
   };
   const api = new Api(hooks, keptKey());

@@ -36,16 +36,17 @@ export class Tour {
     this.element = el(
       "div",
       { class: "tour", role: "dialog", "aria-labelledby": "tour-title", hidden: true },
-      el(
-        "div",
-        { class: "row ends" },
-        this.count,
-        button(this.texts.close, () => this.close()),
-      ),
       this.title,
       this.text,
       this.maths,
-      el("div", { class: "row ends" }, this.last, this.next),
+      el(
+        "div",
+        { class: "row ends" },
+        button("✕", () => this.close(), { "aria-label": this.texts.close }),
+        this.count,
+        this.last,
+        this.next,
+      ),
     );
     this.element.addEventListener("keydown", (event) => event.key === "Escape" && this.close());
     context.signal.addEventListener("abort", () => this.step.abort(), { once: true });

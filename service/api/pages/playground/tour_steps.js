@@ -84,7 +84,14 @@ export const STEPS = [
   },
   {
     name: "loss",
-    equation: () => equation("loss = −", "log", "p ( x | z ) + β · KL ( q ( z | x ) ‖ N ( 0 , I ) )"),
+    equation: () =>
+      equation(
+        made(
+          "mtable",
+          line("loss = −", "log", "p ( x | z )"),
+          line("+ β · KL ( q ( z | x ) ‖ N ( 0 , I ) )"),
+        ),
+      ),
     go: (guide) => withPicture(guide, "loss"),
   },
   {
@@ -166,6 +173,9 @@ function equation(...parts) {
   return math;
 }
 
+/** A line of a longer equation. @param {...Part} parts */
+const line = (...parts) => made("mtr", made("mtd", ...row(parts)));
+
 /** @param {Part} base @param {Part} index */
 const sub = (base, index) => made("msub", one(base), one(index));
 /** @param {Part} base @param {Part} power */
@@ -188,7 +198,11 @@ function row(parts) {
 /** @param {string} text */
 function token(text) {
   if (/^[\d½]+$/.test(text)) return made("mn", text);
-  return made(/^[\p{L}*]+$/u.test(text) ? "mi" : "mo", text);
+  if (/^[\p{L}*]+$/u.test(text)) return made("mi", text);
+  const operator = made("mo", text);
+  // Parentheses of the text's own height.
+  operator.setAttribute("stretchy", "false");
+  return operator;
 }
 
 /** @param {string} tag @param {...(Element | string)} children */

@@ -14,6 +14,7 @@ from http_calls import Answer, Caller
 from patience import PATIENCE_S
 from server_process import Running
 
+from service.api.pages import playground_files
 from service.api.pages.playground_files import read_playground
 from service.app import create_app
 from service.http.connection import SCOPE_KEY, Connection
@@ -68,7 +69,7 @@ def varies_by(answer: Answer) -> set[str]:
 
 
 def addresses(page: str) -> list[str]:
-    return re.findall(r'\s(?:src|href)="([^"#]*)', page)
+    return re.findall(r'\s(?:src|href)="([^"#][^"#]*)', page)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def addresses(page: str) -> list[str]:
 def test_browser_receives_the_page(api: Caller, accept: str) -> None:
     answer = api.get("/", headers={"accept": accept})
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert text_of(answer).startswith("<!DOCTYPE html>")
+    assert text_of(answer).lower().startswith("<!doctype html>")
 
 
 @pytest.mark.parametrize(
@@ -148,10 +149,17 @@ def test_file_may_be_kept_for_ever_because_its_address_has_a_digest(api: Caller,
 def test_client_that_has_the_file_receives_no_body(api: Caller, target: str, coding: str) -> None:
     first = browse(api, target, **{"accept-encoding": coding})
     etag = first.headers["etag"]
-    for sent in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+    for sent, tag in (
+        (etag, etag),
+        (f"W/{etag}", f"W/{etag}"),
+        (f'W/"other", {etag}', etag),
+        (f'"a,b" ,W/{etag}', f"W/{etag}"),
+        ("*", etag),
+    ):
         again = browse(api, target, **{"accept-encoding": coding, "if-none-match": sent})
         assert (again.status, again.body) == (304, b"")
-        same = ("etag", "cache-control", "vary")
+        assert again.headers["etag"] == tag
+        same = ("cache-control", "vary")
         assert [again.headers[name] for name in same] == [first.headers[name] for name in same]
         assert "content-type" not in again.headers
     for sent in ('"other"', etag.strip('"'), "W/", '"', etag[:-2] + '"', "x" * 100_000):
@@ -227,6 +235,59 @@ def test_digest_changes_with_every_file(tmp_path: Path) -> None:
         len({one, digest_of(main_js="b"), digest_of(main_js="a", panels_map_js=""), digest_of(mains_js="a")})
         == 4
     )
+
+
+SOURCES = [
+    path
+    for path in sorted((Path(playground_files.__file__).parent / "playground").rglob("*"))
+    if path.suffix in (".js", ".css")
+]
+
+
+def test_comments_and_indentation_are_not_sent_and_lines_keep_their_numbers(tmp_path: Path) -> None:
+    source = """\
+/**
+ * Doubles.
+ * @param {number} x A number. */
+export function twice(x) {
+  // Twice.
+  const address = "https://a.example/*"; // kept
+  /* on one line */
+  /** @type {number} */ (x).toFixed();
+  const same = /** @type {number} */ (x);
+  /* several
+     lines */ return 2 * x;
+}
+"""
+    (tmp_path / "index.html").write_text("<!DOCTYPE html>\n  <!-- kept -->")
+    (tmp_path / "main.js").write_text(source)
+    files = read_playground(tmp_path)
+    assert files.assets["main.js"].plain.content.decode().split("\n") == [
+        *("", "", "", "export function twice(x) {", ""),
+        'const address = "https://a.example/*"; // kept',
+        *("", "(x).toFixed();", "const same = (x);", "", "return 2 * x;", "}", ""),
+    ]
+    assert "  <!-- kept -->" in files.page("").plain.content.decode()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_source_can_be_sent_without_its_comments(path: Path) -> None:
+    """A comment begins its line, and a string ends on it."""
+    is_inside = False
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+        bare = line.strip()
+        if is_inside or bare.startswith("/*"):
+            is_inside = "*/" not in bare
+            continue
+        if not bare.startswith("//"):
+            where = f"{path.name}:{number}"
+            assert bare.count("`") % 2 == 0, f"{where}: a template literal of several lines"
+            strings = re.findall(r"""(["'`])(.*?)\1""", bare)
+            assert not any("/**" in text for _, text in strings), f"{where}: a string with a comment's begin"
+            code = re.sub(r"""(["'`]).*?\1""", "", bare)
+            assert code.count("/*") == code.count("*/"), f"{where}: a comment that begins within a line"
+            assert not bare.endswith("\\"), f"{where}: a string of several lines"
+    assert not is_inside
 
 
 def test_files_of_editors_are_not_sent(tmp_path: Path) -> None:

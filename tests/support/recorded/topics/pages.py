@@ -58,6 +58,18 @@ def models(notebook: Notebook) -> None:
             ask.get(f"/models/{name}")
         ask.get("/models/mnist@3")
         ask.get("/models")
+        ask.get("/models/mnist/preview")
+    shown = ModelStore(notebook.scratch / "shown")
+    ExactModel().publish(shown, "mnist", is_shown=True)
+    with notebook.application("a version with a preview", model_store=shown.root) as ask:
+        ask.get("/models")
+        for suffix in ("", ".json", ".npz", ".png"):
+            ask.get(f"/models/mnist/preview{suffix}")
+        ask.get("/models/mnist@1/preview", accept="image/png")
+        ask.ask("GET", "/models/mnist@1/preview", [("if-none-match", "*")])
+        ask.ask("HEAD", "/models/mnist@1/preview")
+        ask.get("/models/mnist/preview.gif")
+        ask.get("/models/mnist/preview?n=1")
     with notebook.application("another default model", default_model="mnist@candidate") as ask:
         ask.get("/models")
         ask.get("/sample?seed=1")
