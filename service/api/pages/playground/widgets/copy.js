@@ -144,9 +144,11 @@ export async function pythonOf(sent, hasKey) {
     call.push(file);
   } else if (sent.body) {
     const rows = JSON.parse(/** @type {string} */ (sent.body.content)).z;
-    if (sent.operation === "interpolate")
-      call.push(...rows.map((/** @type {number[]} */ row) => JSON.stringify(row)));
-    else call.push(JSON.stringify(rows));
+    if (sent.operation === "interpolate") {
+      // Lists of numbers would be images for the client.
+      lines.push("import numpy as np");
+      call.push(...rows.map((/** @type {number[]} */ row) => `np.array(${JSON.stringify(row)})`));
+    } else call.push(JSON.stringify(rows));
   }
   for (const [name, value] of Object.entries(query)) {
     if (!DRAWING.includes(name)) call.push(`${name}=${pythonValue(name, value)}`);
