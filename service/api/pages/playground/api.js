@@ -124,12 +124,6 @@ export class Api {
     return this.json(`models/${model}`, model, lane);
   }
 
-  /** The server's limits, by name. @returns {Promise<Record<string, number> | null>} */
-  async limits() {
-    const found = await this.json("limits", "", "limits");
-    return found && Object.fromEntries(found.limits.map((/** @type {any} */ row) => [row.name, row.value]));
-  }
-
   /**
    * Posterior means of some images; only for versions whose summary says that they have a preview.
    * @param {string} model

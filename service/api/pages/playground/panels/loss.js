@@ -15,10 +15,7 @@ import { button, el, fill, slider } from "../widgets/dom.js";
 /** @typedef {import("./panel.js").Context} Context */
 /** @typedef {{model: string, reconstruction: number, kl: number, bound: [k: number, nats: number][]}} Score */
 
-const FIRST_K = 256;
-/** Each press of "more" multiplies K by it. */
-const MORE = 8;
-const MAX_K = 16_384;
+const MOST_K = 256;
 const MAX_BETA = 10;
 
 class LossPanel {
@@ -30,17 +27,14 @@ class LossPanel {
     this.words = words;
     this.isShown = false;
     this.beta = 1;
-    this.mostK = FIRST_K;
     /** @type {Score[]} */
     this.scores = [];
     /** Counts the runs: an older one stops. */
     this.run = 0;
-    this.maxDraws = MAX_K;
     this.pictures = new PictureChoice(context, "loss-example");
     this.copy = new CopyButtons(context);
     this.bars = el("div", { class: "stack" });
     this.chart = new LineChart(words.chart, { x: "K", y: words.nats, isLog: true });
-    this.more = button(words.more, () => void this.grow());
     this.missing = el("p", { class: "card", hidden: true }, words.missing);
     const betas = slider(
       words.beta,
@@ -81,7 +75,7 @@ class LossPanel {
           betas.element,
           el("p", { class: "note" }, words.betaNote),
         ),
-        titled(words.boundTitle, words.boundNote, this.chart.element, el("div", { class: "row" }, this.more)),
+        titled(words.boundTitle, words.boundNote, this.chart.element),
       ),
     );
     element.append(el("p", { class: "lead" }, words.lead), this.missing, this.all, this.copy.element);
@@ -112,8 +106,6 @@ class LossPanel {
     if (!vaes.length) return;
     const picture = await this.pictures.ensure();
     if (!picture || run !== this.run) return;
-    const limits = await api.limits();
-    this.maxDraws = limits?.max_score_draws ?? this.maxDraws;
     const found = await Promise.all(
       vaes.map((each) => api.score({ model: each.model, input: picture, seed }, `loss-${each.model}`)),
     );
@@ -126,16 +118,14 @@ class LossPanel {
     const chosen = found.find((answer) => answer?.model === model.model) ?? found.find(Boolean);
     if (chosen) this.copy.show(chosen.sent);
     this.write();
-    this.mostK = FIRST_K;
-    await this.bound(picture, run, 1);
+    await this.bound(picture, run);
   }
 
-  /** Bounds for K = `from`, 2 · `from` … `mostK`, in the same draws. @param {Picture} picture @param {number} run @param {number} from */
-  async bound(picture, run, from) {
+  /** Bounds for K = 1, 2, 4 … in the same draws. @param {Picture} picture @param {number} run */
+  async bound(picture, run) {
     const { api, state } = this.context;
     const { seed } = state.values;
-    this.more.disabled = true;
-    for (let k = from; k <= Math.min(this.mostK, this.maxDraws); k *= 2) {
+    for (let k = 1; k <= MOST_K; k *= 2) {
       const answers = await Promise.all(
         this.scores.map(({ model }) =>
           api.score({ model, input: picture, seed, importance_samples: k }, `loss-${model}`),
@@ -154,15 +144,6 @@ class LossPanel {
     this.chart.describe(
       this.words.boundSaid(this.scores.map(({ model, bound }) => [model, bound.at(-1)?.[1] ?? 0])),
     );
-    this.more.disabled = this.mostK * MORE > Math.min(MAX_K, this.maxDraws);
-  }
-
-  async grow() {
-    const { picture } = this.context.state.values;
-    if (!picture) return;
-    const from = 2 * this.mostK;
-    this.mostK *= MORE;
-    await this.bound(picture, this.run, from);
   }
 
   /** The bars: one for each model, the best first. */

@@ -256,7 +256,6 @@ export const texts = {
     boundSaid: (bounds) =>
       `Bound on log p(x): ${bounds.map(([model, nats]) => `${model} ${nats.toFixed(1)} nats`).join(", ")}`,
     nats: "nats",
-    more: "More draws",
     again: "Another seed",
     drawsNote: "A Bernoulli model rates binary images, so grey pixels are drawn by the seed.",
     warning:

@@ -219,7 +219,6 @@ export const texts = {
     boundSaid: (bounds) =>
       `log p(x)의 하한: ${bounds.map(([model, nats]) => `${model} ${nats.toFixed(1)} nats`).join(", ")}`,
     nats: "nats",
-    more: "더 뽑기",
     again: "다른 시드",
     drawsNote: "베르누이 모델은 이진 이미지를 평가하므로, 회색 픽셀은 시드에 따라 0이나 1로 뽑습니다.",
     warning:
