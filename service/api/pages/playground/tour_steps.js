@@ -36,7 +36,7 @@ export const STEPS = [
         sup("θ", "*"),
         "=",
         under("argmax", "θ"),
-        under("Σ", "i"),
+        under("∑", "i"),
         "log",
         sub("p", "θ"),
         "(",
@@ -198,7 +198,7 @@ function row(parts) {
 /** @param {string} text */
 function token(text) {
   if (/^[\d½]+$/.test(text)) return made("mn", text);
-  if (/^[\p{L}*]+$/u.test(text)) return made("mi", text);
+  if (/^[\p{L}*]+$/u.test(text)) return made("mi", text === "log" ? "log\u2009" : text);
   const operator = made("mo", text);
   // Parentheses of the text's own height.
   operator.setAttribute("stretchy", "false");

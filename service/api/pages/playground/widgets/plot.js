@@ -203,8 +203,13 @@ export class LatentPlot {
     this.drawSheet(context);
     context.globalAlpha = 1;
     if (this.plane) this.drawAxes(context, this.plane);
+    this.drawDots(context, this.dots);
+  }
+
+  /** @param {CanvasRenderingContext2D} context @param {LatentPlot["dots"]} dots */
+  drawDots(context, dots) {
     const radius = this.side < 400 ? 3 : 4;
-    for (const { at, kind } of this.dots) {
+    for (const { at, kind } of dots) {
       context.globalAlpha = this.brightKind === null ? 0.9 : this.brightKind === kind ? 1 : 0.15;
       drawGlyph(context, kind, ...this.pixelOf(at), radius);
     }
@@ -281,6 +286,12 @@ export class LatentPlot {
     context.fillRect(x - r, y - r, 2 * r, 2 * r);
     context.globalAlpha = BRIGHT;
     this.drawSheet(context);
+    const reach = (r / this.side) * 2 * this.extent();
+    const isNear = (/** @type {Position} */ at) => Math.hypot(at[0] - point[0], at[1] - point[1]) < reach;
+    this.drawDots(
+      context,
+      this.dots.filter(({ at }) => isNear(at)),
+    );
     context.restore();
     context.strokeStyle = "rgb(200 210 255 / 60%)";
     context.lineWidth = 1;
