@@ -15,9 +15,10 @@ PIP_VERSION := 26.3
 
 SERVER_READY := $(VENV)/.server-installed
 DEV_READY    := $(VENV)/.dev-installed
+PLAYGROUND   := service/api/pages/playground
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install-dev test coverage test-hard client-tools inference-clients test-docker bench bench-pictures bench-others docs lock clean
+.PHONY: help serve install-dev test test-page bench-page coverage test-hard client-tools inference-clients test-docker bench bench-pictures bench-others docs lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,10 +37,46 @@ test: test-tools $(DEV_READY) ## install everything, then ruff, mypy, import con
 	@echo "test: import contracts"
 	@$(BIN)/lint-imports
 	@echo "test: pytest (warnings are errors)"
-	@$(BIN)/python -m pytest -m "not hard and not benchmark" -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -m "not hard and not benchmark and not page" -n 2 --dist loadfile $(ARGS)
 
 coverage: ARGS += --cov --cov-report=term
 coverage: test ## as test, and measure which lines and branches the tests run (a third slower)
+
+test-page: page-tools $(DEV_READY) .venv-page/.installed ## the playground page in Chromium: lint, types, axe, keys, failures, proxies (3 minutes)
+	@echo "test-page: biome"
+	@.venv-page/node_modules/.bin/biome ci --colors=off --config-path=tests/page $(PLAYGROUND)
+	@echo "test-page: tsc --checkJs --strict"
+	@.venv-page/node_modules/.bin/tsc --project tests/page/tsconfig.json
+	@echo "test-page: pytest in Chromium"
+	@PYTHONPATH=.venv-page/python $(BIN)/python -m pytest tests/page -m page -n 2 --dist loadfile $(ARGS)
+
+bench-page: page-tools $(DEV_READY) .venv-page/.installed ## measure the playground page in Chromium: time from move to paint, of a stroke, of the first paint
+	@echo "bench-page: alone on the machine, or its figures mean little"
+	@PYTHONPATH=.venv-page/python:tests/support:tests/benchmarks:. $(BIN)/python -m page_speed $(ARGS)
+
+# Chromium is Debian's: nothing downloads a browser.
+.PHONY: page-tools
+page-tools:
+	@missing=; for pair in chromium:chromium npm:npm nginx:nginx-light; do \
+	    command -v $${pair%:*} >/dev/null || missing="$$missing $${pair#*:}"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	        echo "setup: installing$$missing from Debian's packages"; \
+	        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
+	    else \
+	        echo "setup: the page's tests need$$missing; on Debian: apt-get install$$missing" >&2; exit 69; \
+	    fi; \
+	fi
+
+# Playwright, axe-core, TypeScript and Biome, pinned, in a folder of their own: `make test` does without them.
+.venv-page/.installed: tests/page/requirements.txt tests/page/package.json tests/page/package-lock.json | $(DEV_READY)
+	@echo "setup: installing the tools of the page's tests into .venv-page"
+	@rm -rf .venv-page && mkdir .venv-page
+	@$(PIP) install --target .venv-page/python --requirement tests/page/requirements.txt
+	@cp tests/page/package.json tests/page/package-lock.json .venv-page/
+	@npm ci --prefix .venv-page --no-audit --no-fund --loglevel error >/dev/null
+	@touch $@
 
 test-hard: test-tools client-tools $(DEV_READY) inference-clients ## the long suites: fuzz, overload, soak, kill; prints the hazard table (15 minutes)
 	@echo "test-hard: alone on the machine, or its figures mean little"
@@ -116,8 +153,8 @@ lock: $(DEV_READY) ## write constraints.txt anew from what is installed in .venv
 
 install-dev: $(DEV_READY) ## install server, trainer and development tools into .venv
 
-clean: ## remove .venv, .venv-bench, .venv-clients, .venv-inference and every cache
-	rm -rf $(VENV) .venv-bench .venv-clients .venv-inference .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## remove .venv, .venv-bench, .venv-clients, .venv-inference, .venv-page and every cache
+	rm -rf $(VENV) .venv-bench .venv-clients .venv-inference .venv-page .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         InvalidDraft,
         InvalidGolden,
         InvalidManifest,
+        InvalidPreview,
         InvalidPrior,
         InvalidReference,
         MissingFile,
@@ -56,11 +57,13 @@ if TYPE_CHECKING:
         Manifest,
         ManifestDraft,
         Metric,
+        PreviewSpec,
         StandardNormalPrior,
         TensorSpec,
         TrainingProvenance,
         graph_specs,
     )
+    from model_store.preview import Preview
     from model_store.prior import GaussianMixture, PriorMixtures
     from model_store.reference import ModelReference
     from model_store.store import ModelStore
@@ -93,6 +96,7 @@ __all__ = [
     "InvalidDraft",
     "InvalidGolden",
     "InvalidManifest",
+    "InvalidPreview",
     "InvalidPrior",
     "InvalidReference",
     "LabelledMixture",
@@ -105,6 +109,8 @@ __all__ = [
     "ModelStore",
     "NewerSchema",
     "NotPermitted",
+    "Preview",
+    "PreviewSpec",
     "PriorMixtures",
     "PublishedModel",
     "SizeLimits",
@@ -136,6 +142,7 @@ _MODULES = (
     "manifest",
     "integrity",
     "golden",
+    "preview",
     "prior",
     "garbage",
     "verification",

@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 
 from model_store.aliases import LATEST, STABLE
 from model_store.errors import CorruptVersion, ModelNotFound, StoreError, VersionTaken
-from model_store.manifest import DECODER_FILE, ENCODER_FILE, PRIOR_FILE, Manifest, ManifestDraft
+from model_store.manifest import (
+    DECODER_FILE,
+    ENCODER_FILE,
+    PREVIEW_FILE,
+    PRIOR_FILE,
+    Manifest,
+    ManifestDraft,
+)
 from model_store.sources import Source
 from model_store.store import ModelStore
 from model_store.store_messages import check_movable
@@ -21,7 +28,7 @@ from model_store.verification import examine
 from model_store.version_id import VersionId
 
 #: The files that make two versions the same model, whatever their numbers are.
-_OF_THE_MODEL = (ENCODER_FILE, DECODER_FILE, PRIOR_FILE)
+_OF_THE_MODEL = (ENCODER_FILE, DECODER_FILE, PRIOR_FILE, PREVIEW_FILE)
 
 
 @dataclass(frozen=True)
@@ -136,6 +143,7 @@ def _renumbered(store: ModelStore, source: Source, identity: VersionId) -> tuple
         golden=published.golden,
         card=published.card,
         prior=published.prior,
+        preview=published.preview,
         source=f"{source.label} {identity}",
     )
     return target, True

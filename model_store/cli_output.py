@@ -88,6 +88,7 @@ def details(model: PublishedModel, aliases: Mapping[str, int], *, width: int | N
         ("latent size", str(manifest.latent_size)),
         ("likelihood", ", ".join(str(value) for value in likelihood.values())),
         ("priors", _priors(manifest)),
+        *([("preview", f"{manifest.preview.images} images")] if manifest.preview else []),
         ("opset", f"encoder {manifest.encoder.opset}, decoder {manifest.decoder.opset}"),
         ("data", manifest.provenance.data),
         ("seed, epochs", f"{manifest.provenance.seed}, {manifest.provenance.epochs}"),

@@ -17,6 +17,7 @@
     │   ├── HostileGraph        an ONNX file with forbidden content
     │   ├── InvalidGolden       golden.npz is unreadable or does not match the manifest
     │   ├── InvalidPrior        prior.npz is unreadable, no set of mixtures, or does not match the manifest
+    │   ├── InvalidPreview      preview.npz is unreadable or does not match the manifest
     │   ├── CorruptAliases      aliases.json is unreadable, or an alias has no target
     │   └── UnreadableFile      the operating system refused to read
     │       └── NotPermitted    by its permissions: it may belong to another program
@@ -102,6 +103,10 @@ class InvalidGolden(CorruptVersion):
 
 class InvalidPrior(CorruptVersion):
     """`prior.npz` is not the Gaussian mixtures that the manifest requires."""
+
+
+class InvalidPreview(CorruptVersion):
+    """`preview.npz` is not the arrays that the manifest requires."""
 
 
 class CorruptAliases(CorruptVersion):

@@ -46,6 +46,7 @@ from model_store.manifest import (
     ENCODER_FILE,
     GOLDEN_FILE,
     MANIFEST_FILE,
+    PREVIEW_FILE,
     PRIOR_FILE,
     FileEntry,
 )
@@ -86,6 +87,8 @@ class SizeLimits:
     """Packed; the unpacked ceiling is the same number."""
     prior_bytes: int = 64 * _MIB
     """Packed; the unpacked ceiling is the same number: 16,000 components of 32 latents, 60 of 512."""
+    preview_bytes: int = 4 * _MIB
+    """Packed; the unpacked ceiling is the same number. 500 images of 28 × 28 with 32 latents take 0.5 MB."""
     graph_bytes: int = 512 * _MIB
     """For each graph. Protocol buffers end at 2 GiB; both graphs are in memory during the load."""
 
@@ -96,6 +99,7 @@ class SizeLimits:
             CARD_FILE: self.card_bytes,
             GOLDEN_FILE: self.golden_bytes,
             PRIOR_FILE: self.prior_bytes,
+            PREVIEW_FILE: self.preview_bytes,
             ENCODER_FILE: self.graph_bytes,
             DECODER_FILE: self.graph_bytes,
         }[file]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AwareDatetime,
@@ -23,20 +23,21 @@ from pydantic import (
 )
 
 #: The highest schema version that this package knows.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 #: A manifest states the lowest version that can express its content, so that older releases can read it.
-_WITHOUT_FITTED_PRIOR, _WITH_FITTED_PRIOR, _WITH_PREPROCESSING = 1, 2, 3
+_WITHOUT_FITTED_PRIOR, _WITH_FITTED_PRIOR, _WITH_PREPROCESSING, _WITH_PREVIEW = 1, 2, 3, 4
 
 ENCODER_FILE = "encoder.onnx"
 DECODER_FILE = "decoder.onnx"
 GOLDEN_FILE = "golden.npz"
 PRIOR_FILE = "prior.npz"
+PREVIEW_FILE = "preview.npz"
 CARD_FILE = "MODEL_CARD.md"
 MANIFEST_FILE = "manifest.json"
 #: The files of every version, apart from its manifest.
 REQUIRED_FILES = (ENCODER_FILE, DECODER_FILE, GOLDEN_FILE, CARD_FILE)
 #: Optional files, which the manifest lists. No other file may be in the directory.
-OPTIONAL_FILES = (PRIOR_FILE,)
+OPTIONAL_FILES = (PRIOR_FILE, PREVIEW_FILE)
 
 NAME_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$"
 ALIAS_PATTERN = r"^[a-z](?:[a-z0-9-]{0,62}[a-z0-9])?$"
@@ -48,6 +49,9 @@ MAX_LABEL_CHARACTERS = 64
 #: Limits of one mixture, and of all mixtures of a version together.
 MAX_COMPONENTS = 1000
 MAX_COMPONENTS_IN_ALL = 10_000
+#: Limits of a preview: a map with more points is a blot, and a person recognises a thumbnail of this size.
+MAX_PREVIEW_IMAGES = 500
+MAX_THUMBNAIL_SIDE = 64
 
 ModelName = Annotated[str, Field(pattern=NAME_PATTERN)]
 #: It starts with a letter, so that `name@3` is always a version and never an alias.
@@ -225,6 +229,13 @@ class TrainingProvenance(StrictModel):
     """Time of the export: ISO 8601 with its UTC offset."""
 
 
+def _never_null(schema: dict[str, Any]) -> None:
+    """The schema of a key that is left out where it has no value: nothing but the value."""
+    (value, _) = schema.pop("anyOf")
+    schema.pop("default")
+    schema.update(value)
+
+
 class StandardNormalPrior(StrictModel):
     """p(z) = N(0, I): the prior of the training objective."""
 
@@ -276,6 +287,32 @@ class FittedPrior(StrictModel):
         return self
 
 
+class PreviewSpec(StrictModel):
+    """Posterior means of some real images, for people who look at the model.
+
+    `preview.npz` contains them, with the images as thumbnails.
+    """
+
+    file: Literal["preview.npz"] = "preview.npz"
+    images: Annotated[int, Field(ge=1, le=MAX_PREVIEW_IMAGES)]
+    labels: Annotated[tuple[Label, ...], Field(max_length=1000)]
+    """The labels that the images have; empty if they have none."""
+    thumbnail: tuple[
+        Annotated[int, Field(ge=1, le=16)],
+        Annotated[int, Field(ge=1, le=MAX_THUMBNAIL_SIDE)],
+        Annotated[int, Field(ge=1, le=MAX_THUMBNAIL_SIDE)],
+    ]
+    """(channels, height, width) of one of them."""
+    protocol: Text
+    """Choice of the images, and the images whose KL was averaged."""
+
+    @model_validator(mode="after")
+    def _labels_are_distinct(self) -> PreviewSpec:
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels: expected each label once")
+        return self
+
+
 Prior = Annotated[StandardNormalPrior | FittedPrior, Field(discriminator="name")]
 #: Names of the priors that a version may list, in order.
 _PRIORS_BY_KIND = {"vae": (("standard",), ("standard", "fitted")), "ae": ((), ("fitted",))}
@@ -285,8 +322,8 @@ class ManifestDraft(StrictModel):
     """The publisher's part of a manifest, before the store assigns the version its number."""
 
     schema_version: SchemaVersion = _WITHOUT_FITTED_PRIOR
-    """The lowest schema version that can express the content: 3 with `image.preprocessing`, else 2 with a
-    fitted prior, else 1."""
+    """The lowest schema version that can express the content: 4 with a preview, else 3 with
+    `image.preprocessing`, else 2 with a fitted prior, else 1."""
     name: ModelName
     kind: Literal["vae", "ae"]
     """`ae` is deterministic: its encoder's `logvar` has no meaning, and it has no trained prior."""
@@ -303,6 +340,11 @@ class ManifestDraft(StrictModel):
     """Densities over z to sample from: a vae's `standard`, and `fitted` if one was fitted after training."""
     licence: Annotated[str, Field(min_length=1, max_length=200)]
     """SPDX expression for the weights."""
+    preview: Annotated[
+        PreviewSpec | None,
+        Field(exclude_if=lambda preview: preview is None, json_schema_extra=_never_null),
+    ] = None
+    """From schema version 4 on: posterior means of some real images. A version without has no such key."""
 
     @model_validator(mode="after")
     def _tensors_follow_from_image_and_latent_size(self) -> ManifestDraft:
@@ -337,12 +379,26 @@ class ManifestDraft(StrictModel):
                 f"priors: expected {' or '.join(str(list(each)) for each in allowed)} "
                 f"for kind {self.kind!r}, got {list(names)}"
             )
-        wanted = lowest_schema_version(self.image, fitted=self.fitted_prior is not None)
+        wanted = lowest_schema_version(
+            self.image, fitted=self.fitted_prior is not None, preview=self.preview is not None
+        )
         if self.schema_version != wanted:
             raise ValueError(
-                f"schema_version: expected {wanted}, the lowest that knows these priors and this "
-                f"preprocessing, got {self.schema_version}"
+                f"schema_version: expected {wanted}, the lowest that knows these priors, this preprocessing "
+                f"and a preview if there is one, got {self.schema_version}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _thumbnails_fit_the_images(self) -> ManifestDraft:
+        if self.preview is not None:
+            channels, height, width = self.image.shape
+            of = self.preview.thumbnail
+            if of[0] != channels or of[1] > height or of[2] > width:
+                raise ValueError(
+                    f"preview.thumbnail: expected {channels} channels and at most {height} × {width}, as "
+                    f"image.shape, got {list(of)}"
+                )
         return self
 
     @property
@@ -353,15 +409,20 @@ class ManifestDraft(StrictModel):
     @property
     def file_names(self) -> tuple[str, ...]:
         """The files of a version with this manifest, apart from the manifest."""
-        fitted = self.fitted_prior
-        return REQUIRED_FILES if fitted is None else (*REQUIRED_FILES, fitted.file)
+        optional = (self.fitted_prior, self.preview)
+        return (*REQUIRED_FILES, *(entry.file for entry in optional if entry is not None))
 
     def with_fitted_prior(self, fitted: FittedPrior) -> ManifestDraft:
         """The draft of the same graphs with this prior, instead of an earlier one."""
         stated = {name: getattr(self, name) for name in ManifestDraft.model_fields}
         priors = (*(prior for prior in self.priors if prior.name != fitted.name), fitted)
-        version = lowest_schema_version(self.image, fitted=True)
+        version = lowest_schema_version(self.image, fitted=True, preview=self.preview is not None)
         return ManifestDraft(**{**stated, "priors": priors, "schema_version": version})
+
+    def with_preview(self, preview: PreviewSpec) -> ManifestDraft:
+        """The draft of the same graphs with this preview, instead of an earlier one."""
+        stated = {name: getattr(self, name) for name in ManifestDraft.model_fields}
+        return ManifestDraft(**{**stated, "preview": preview, "schema_version": _WITH_PREVIEW})
 
 
 class Manifest(ManifestDraft):
@@ -385,8 +446,10 @@ class Manifest(ManifestDraft):
         return self
 
 
-def lowest_schema_version(image: ImageSpec, *, fitted: bool) -> int:
-    """The schema version of a manifest for such images, with or without a fitted prior."""
+def lowest_schema_version(image: ImageSpec, *, fitted: bool, preview: bool = False) -> int:
+    """The schema version of a manifest for such images, with or without a fitted prior and a preview."""
+    if preview:
+        return _WITH_PREVIEW
     if image.preprocessing != UNSTATED_PREPROCESSING:
         return _WITH_PREPROCESSING
     return _WITH_FITTED_PRIOR if fitted else _WITHOUT_FITTED_PRIOR

@@ -30,7 +30,25 @@ _ZIP64_LOCATOR_BYTES = 20
 #: A fixed time stamp, so that equal arrays yield equal bytes.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _REMEDY = "Restore the file from the published copy, or export and publish the model again."
-_DTYPES = {"<f4": "float32", "<f8": "float64"}
+_DTYPES = {
+    "<f4": "little-endian float32",
+    "<f8": "little-endian float64",
+    "<u2": "little-endian uint16",
+    "|u1": "uint8",
+}
+
+
+def pack_arrays(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Named arrays as a deflated `.npz` file: equal arrays yield equal bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, values in arrays.items():
+            array = io.BytesIO()
+            np.lib.format.write_array(array, np.asarray(values, order="C"), allow_pickle=False)
+            entry = zipfile.ZipInfo(f"{name}.npy", date_time=_EPOCH)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, array.getvalue())
+    return buffer.getvalue()
 
 
 @dataclass(frozen=True)
@@ -42,15 +60,7 @@ class ArrayFile:
 
     def pack(self, arrays: Mapping[str, NDArray[Any]]) -> bytes:
         """The `.npz` file: equal arrays yield equal bytes."""
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w") as archive:
-            for name, values in arrays.items():
-                array = io.BytesIO()
-                np.lib.format.write_array(array, np.ascontiguousarray(values), allow_pickle=False)
-                entry = zipfile.ZipInfo(f"{name}.npy", date_time=_EPOCH)
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(entry, array.getvalue())
-        return buffer.getvalue()
+        return pack_arrays(arrays)
 
     def unpack(self, data: bytes, names: Iterable[str], *, max_unpacked_bytes: int) -> dict[str, bytes]:
         """The members by array name, unpacked only after a check of the whole directory.
@@ -103,7 +113,7 @@ class ArrayFile:
         Args:
             name: Name of the array, for messages.
             member: The bytes of its NPY file.
-            dtype: `<f4` or `<f8`.
+            dtype: A key of `_DTYPES`, such as `<f4`.
             expected: The valid shapes, in words.
             fits: Whether a shape is valid.
 
@@ -124,9 +134,7 @@ class ArrayFile:
         except Exception as error:
             raise self.defect(name, "a .npy header of version 1.0", type(error).__name__) from error
         if found != np.dtype(dtype) or fortran:
-            raise self.defect(
-                name, f"little-endian {_DTYPES[dtype]} in C order", f"{found.str}, fortran={fortran}"
-            )
+            raise self.defect(name, f"{_DTYPES[dtype]} in C order", f"{found.str}, fortran={fortran}")
         if not fits(shape):
             raise self.defect(name, expected, f"shape {shape}")
         content = member[stream.tell() :]

@@ -54,12 +54,14 @@ from model_store.manifest import (
     ENCODER_FILE,
     GOLDEN_FILE,
     MANIFEST_FILE,
+    PREVIEW_FILE,
     PRIOR_FILE,
     FileEntry,
     Manifest,
     ManifestDraft,
 )
 from model_store.onnx_guard import check_graph
+from model_store.preview import Preview
 from model_store.prior import PriorMixtures
 from model_store.reference import is_alias_name, version_number
 from model_store.validation_messages import findings_in_one_line
@@ -82,7 +84,8 @@ class Candidate:
 
     draft: ManifestDraft
     payload: dict[str, bytes]
-    """Graphs, golden vectors and any fitted prior by file name; the card and the manifest need the number."""
+    """Graphs, golden vectors, any fitted prior and any preview by file name. The card and the manifest need
+    the number."""
     card: Card
     aliases: tuple[str, ...]
     source: str | None = None
@@ -96,6 +99,7 @@ def check_candidate(
     decoder: bytes,
     golden: GoldenVectors,
     prior: PriorMixtures | None,
+    preview: Preview | None = None,
     card: Card,
     aliases: Iterable[str],
     limits: SizeLimits,
@@ -122,6 +126,11 @@ def check_candidate(
             payload[PRIOR_FILE] = prior.to_bytes()
         elif checked.fitted_prior is not None:
             raise InvalidDraft(f"{PRIOR_FILE}: expected the mixtures of priors, got none. Pass them.")
+        if preview is not None:
+            preview.validate(checked)
+            payload[PREVIEW_FILE] = preview.to_bytes()
+        elif checked.preview is not None:
+            raise InvalidDraft(f"{PREVIEW_FILE}: expected the arrays of the preview, got none. Pass them.")
         for name, data in payload.items():
             _check_size(name, data, limits)
         check_graph(encoder, checked.encoder, where=ENCODER_FILE)

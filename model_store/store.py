@@ -5,7 +5,7 @@ onnxruntime or HTTP.
 
     root/
       mnist/
-        1/  encoder.onnx  decoder.onnx  manifest.json  golden.npz  MODEL_CARD.md  (prior.npz)
+        1/  encoder.onnx  decoder.onnx  manifest.json  golden.npz  MODEL_CARD.md  (prior.npz)  (preview.npz)
         2/  …
         aliases.json
 """
@@ -32,6 +32,7 @@ from model_store.history import moves, recorded
 from model_store.integrity import OpenDirectory
 from model_store.manifest import Manifest, ManifestDraft
 from model_store.placing import place
+from model_store.preview import Preview
 from model_store.prior import PriorMixtures
 from model_store.publishing import check_candidate, publish
 from model_store.reading import ReadableStore
@@ -56,6 +57,7 @@ class ModelStore(ReadableStore):
         golden: GoldenVectors,
         card: str | Callable[[Manifest], str],
         prior: PriorMixtures | None = None,
+        preview: Preview | None = None,
         aliases: Sequence[str] = (),
         source: str | None = None,
     ) -> VersionId:
@@ -68,6 +70,7 @@ class ModelStore(ReadableStore):
             golden: Recorded inputs and outputs of both.
             card: `MODEL_CARD.md`, or a function that writes it for the numbered manifest.
             prior: The mixtures of the fitted prior, if `draft` lists one.
+            preview: The arrays of the preview, if `draft` lists one.
             aliases: Aliases to move to this version; `latest` moves by itself.
             source: For a version that another store published before: its origin, for the record.
 
@@ -83,6 +86,7 @@ class ModelStore(ReadableStore):
             decoder=decoder,
             golden=golden,
             prior=prior,
+            preview=preview,
             card=card,
             aliases=aliases,
             limits=self.limits,

@@ -1,7 +1,7 @@
 """The complete check of one version's directory, and its verified bytes.
 
 Knows the parts of a version and the order of their checks: entries, manifest, sizes and digests, graphs,
-golden vectors, priors. Knows nothing of other versions, aliases or publishing.
+golden vectors, priors, previews. Knows nothing of other versions, aliases or publishing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from model_store.errors import (
     CorruptVersion,
     InvalidGolden,
     InvalidManifest,
+    InvalidPreview,
     InvalidPrior,
     NewerSchema,
     defect,
@@ -34,6 +35,7 @@ from model_store.manifest import (
     Manifest,
 )
 from model_store.onnx_guard import check_graph
+from model_store.preview import Preview
 from model_store.prior import PriorMixtures
 from model_store.strict_json import parse_object
 from model_store.validation_messages import findings_in_one_line, of_a_later_contract
@@ -54,6 +56,8 @@ class PublishedModel:
     card: str
     prior: PriorMixtures | None
     """The mixtures of the fitted prior, if the manifest lists one."""
+    preview: Preview | None = None
+    """The posterior means of some real images, if the manifest lists a preview."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +105,10 @@ def examine(directory: OpenDirectory, identity: VersionId, limits: SizeLimits) -
     golden = attempt(lambda: _read_golden(directory, manifest, limits))
     card = attempt(lambda: _read_card(directory, manifest, limits))
     prior = attempt(lambda: _read_prior(directory, manifest, limits))
+    preview = attempt(lambda: _read_preview(directory, manifest, limits))
     if problems or encoder is None or decoder is None or golden is None or card is None:
         return Examination(tuple(problems), None)
-    return Examination((), PublishedModel(identity, manifest, encoder, decoder, golden, card, prior))
+    return Examination((), PublishedModel(identity, manifest, encoder, decoder, golden, card, prior, preview))
 
 
 def read_manifest(directory: OpenDirectory, identity: VersionId, limits: SizeLimits) -> Manifest:
@@ -168,6 +173,10 @@ def _refuse_unstated(stated: Any, complete: Any, path: str = "") -> None:
         unstated = sorted(set(complete) - set(stated))
         if unstated:
             raise ValueError(f"{path or 'the manifest'} lacks {unstated}")
+        if needless := sorted(set(stated) - set(complete)):
+            raise ValueError(
+                f"{path or 'the manifest'} states {needless}, whose value is that of no such key"
+            )
         for key, value in complete.items():
             _refuse_unstated(stated[key], value, f"{path}.{key}" if path else key)
     elif isinstance(complete, list):
@@ -204,6 +213,16 @@ def _read_prior(directory: OpenDirectory, manifest: Manifest, limits: SizeLimits
         return PriorMixtures.from_bytes(data, manifest, max_unpacked_bytes=limits.prior_bytes)
     except InvalidPrior as error:
         raise InvalidPrior(f"{directory.path}: {error}") from error
+
+
+def _read_preview(directory: OpenDirectory, manifest: Manifest, limits: SizeLimits) -> Preview | None:
+    if manifest.preview is None:
+        return None
+    data = _read(directory, manifest, manifest.preview.file, limits)
+    try:
+        return Preview.from_bytes(data, manifest, max_unpacked_bytes=limits.preview_bytes)
+    except InvalidPreview as error:
+        raise InvalidPreview(f"{directory.path}: {error}") from error
 
 
 def _read_card(directory: OpenDirectory, manifest: Manifest, limits: SizeLimits) -> str:

@@ -21,6 +21,7 @@ from model_store import ModelStore, open_store
 from model_store.release import release
 from service.api.endpoint import Endpoints
 from service.api.native.models import ModelRoutes
+from service.api.native.preview import PreviewRoutes
 from service.api.native.table import OPERATIONS
 from service.api.open_inference.core import OpenInference
 from service.api.open_inference.rest import OpenInferenceRoutes
@@ -34,6 +35,7 @@ from service.api.operators.limits import LIMITS, LimitRoutes
 from service.api.operators.limits_table import limit_table
 from service.api.pages.browser_files import BrowserFileRoutes
 from service.api.pages.help_and_docs import HelpAndDocsRoutes
+from service.api.pages.playground_page import PlaygroundRoutes
 from service.api.resource import ResourceRoutes
 from service.app_state import AppState, Lifecycle
 from service.engine import ModelRegistry, UnloadedNames, WorkerPool, allowed_threads
@@ -135,6 +137,7 @@ def create_app(
     budget = BodyBudget(settings.max_buffered_bytes)
     open_inference = OpenInference(app_state) if settings.open_inference else None
     open_inference_routes = [OpenInferenceRoutes(app_state, open_inference)] if open_inference else []
+    playground = PlaygroundRoutes(compression=settings.compression) if settings.playground else None
     table = limit_table(settings, operations)
     app = _Application(
         title="vae-service",
@@ -167,11 +170,13 @@ def create_app(
 
     resources: tuple[ResourceRoutes, ...] = (
         ModelRoutes(app_state),
+        PreviewRoutes(app_state),
         *open_inference_routes,
         HealthRoutes(app_state),
         AdministrationRoutes(app_state),
         LimitRoutes(table),
-        HelpAndDocsRoutes(app_state, document),
+        HelpAndDocsRoutes(app_state, document, playground),
+        *([playground] if playground else []),
         BrowserFileRoutes(),
     )
 

@@ -37,7 +37,19 @@ def planned(*arguments: str, **environment: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "target", ["serve", "test", "test-hard", "bench", "bench-others", "client-tools", "docs", "lock"]
+    "target",
+    [
+        "serve",
+        "test",
+        "test-page",
+        "test-hard",
+        "bench",
+        "bench-page",
+        "bench-others",
+        "client-tools",
+        "docs",
+        "lock",
+    ],
 )
 def test_environment_of_other_tools_changes_no_target(target: str) -> None:
     """conda sets HOST, and `make serve` then listened on x86_64-conda-linux-gnu."""

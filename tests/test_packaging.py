@@ -76,6 +76,13 @@ def test_wheel_carries_the_recipes_and_the_typing_marks(wheel: zipfile.ZipFile) 
     assert {f"{package}/py.typed" for package in ("model_store", "service", "training")} <= names
 
 
+def test_wheel_carries_the_playground(wheel: zipfile.ZipFile) -> None:
+    folder = REPOSITORY / "service/api/pages/playground"
+    files = {path.relative_to(REPOSITORY).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert "service/api/pages/playground/index.html" in files
+    assert files <= set(wheel.namelist())
+
+
 def test_wheel_carries_no_tests_and_no_caches(wheel: zipfile.ZipFile) -> None:
     assert [name for name in wheel.namelist() if name.startswith("tests/") or "__pycache__" in name] == []
 

@@ -23,12 +23,19 @@ from service.api.parameters import Drawing, ImagesQuery, ModelChoice
 from service.api.picture_room import decode_in_thread
 from service.api.request_arrays import BodyReader, Read, is_of_numbers, is_quick_to_open, read_parameters
 from service.api.request_images import picture_headers
-from service.api.responses import HeadersAlone, NpyInParts, WholeResponse, is_quick, respond
+from service.api.responses import (
+    HeadersAlone,
+    NpyInParts,
+    WholeResponse,
+    is_quick,
+    make_not_modified,
+    respond,
+)
 from service.api.routing import fast_paths, route
 from service.app_state import AppState
 from service.engine import Call as EngineCall
 from service.engine import LoadedModel, Parts
-from service.http.caching import Reuse
+from service.http.caching import Reuse, computed_etag, tag_in_hand
 from service.http.connection import connection_of
 from service.http.fast_routes import FastPath
 from service.http.headers import joined_header
@@ -102,15 +109,26 @@ class Endpoint(Generic[Q, A]):
             if headers:
                 response.raw_headers += headers
             return response
-        if request.scope["method"] == "HEAD":
+        return await self._answer_to_get(request, call)
+
+    async def _answer_to_get(self, request: Request, call: Call[Q]) -> Response:
+        """The response to GET or HEAD, with headers for caches."""
+        reuse = self._reuse(call.parameters)
+        etag = None if reuse is Reuse.NEVER else self._etag(request, call)
+        in_hand = etag and tag_in_hand(joined_header(request.scope, b"if-none-match"), etag)
+        response: WholeResponse
+        if in_hand or request.scope["method"] == "HEAD":
             response = self._headers_alone(call)
         else:
             response = await self._answer(call, await self._run(call))
         response.may_be_kept(
-            self._reuse(call.parameters),
-            by_key=self._by_key,
-            by_accept="suffix" not in request.scope["path_params"],
+            reuse, by_key=self._by_key, by_accept="suffix" not in request.scope["path_params"]
         )
+        if etag is not None:
+            response.identified(in_hand or etag)
+        if in_hand:
+            make_not_modified(response)
+            return response
         if call.format in _FILES and not (self._is_seeded and call.trace.seed is None):
             response.named(self._file_name(call))
         return response
@@ -240,8 +258,18 @@ class Endpoint(Generic[Q, A]):
         _, _, version = (asked.model or "").partition("@")
         return Reuse.ASKING if version_number(version) is None else Reuse.FIXED
 
-    def _headers_alone(self, call: Call[Q]) -> WholeResponse:
-        """The response to HEAD."""
+    def _etag(self, request: Request, call: Call[Q]) -> bytes:
+        """The ETag of a response without chance: the version, the format and the query decide its bytes."""
+        manifest = call.model.manifest
+        return computed_etag(
+            self._operation.path.encode(),
+            manifest.manifest_sha256.encode(),
+            call.format.suffix.encode(),
+            request.scope["query_string"],
+        )
+
+    def _headers_alone(self, call: Call[Q]) -> HeadersAlone:
+        """The response to HEAD, or to a client that has the body."""
         outline = self._operation.outlined(call)
         call.trace.seed = outline.seed
         drawing = self._drawing(call)

@@ -23,6 +23,7 @@ from service.codecs.text_art import braille
 from service.codecs.text_table import table
 from service.engine import CallerDisconnected, Parts
 from service.http.caching import Reuse, cache_control, vary_by
+from service.http.compression import is_text
 from service.http.document import Document, json_bytes
 from service.http.negotiation import Format
 from service.observability.request_trace import current_trace
@@ -73,6 +74,10 @@ class WholeResponse(Response):
         if by_key:
             vary_by(self.raw_headers, b"Authorization")
 
+    def identified(self, etag: bytes) -> None:
+        """Add the ETag, which a cache sends when it asks again."""
+        self.raw_headers.append((b"etag", etag))
+
     def named(self, file_name: str) -> None:
         """Propose a name to a client that saves the response; a browser still shows it.
 
@@ -83,7 +88,7 @@ class WholeResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Send the head and the body in two messages."""
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body})
 
 
@@ -263,6 +268,17 @@ class HeadersAlone(WholeResponse):
         super().__init__(b"", chosen, *_headers_of(answer, facts), length=length)
         if length is None:
             self.raw_headers = [each for each in self.raw_headers if each[0] != b"content-length"]
+
+
+def make_not_modified(response: Response) -> None:
+    """Make a response that of a client that has its body already: 304, with the headers for caches."""
+    content_type = response.headers.get("content-type", "").encode("latin-1")
+    if is_text(content_type):
+        vary_by(response.raw_headers, b"Accept-Encoding")  # as the body that the client has
+    response.status_code = 304
+    response.body = b""
+    left_out = (b"content-type", b"content-length")
+    response.raw_headers = [each for each in response.raw_headers if each[0] not in left_out]
 
 
 def _npy_length(shape: tuple[int, ...]) -> int:

@@ -73,7 +73,13 @@ def load_model(
         run_decoder=GraphQueue(decoder, worker_pool, model=label, observer=watched).run,
     )
     return LoadedModel(
-        id=published.id, manifest=manifest, aliases=aliases, encoder=encoder, decoder=decoder, queued=queued
+        id=published.id,
+        manifest=manifest,
+        aliases=aliases,
+        encoder=encoder,
+        decoder=decoder,
+        queued=queued,
+        preview=published.preview,
     )
 
 

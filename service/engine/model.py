@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from model_store import Manifest, VersionId
+from model_store import Manifest, Preview, VersionId
 from service.engine.operations.encoder_decoder import EncoderDecoder
 from service.engine.runtime.batch_invariance import BatchInvariantGraph
 
@@ -30,6 +30,8 @@ class LoadedModel:
     decoder: BatchInvariantGraph
     queued: EncoderDecoder
     """The graphs behind their queues: batched, bounded, with deadlines. For one event loop."""
+    preview: Preview | None = None
+    """Posterior means of some real images, if the version was published with them."""
 
     @property
     def label(self) -> str:

@@ -1,13 +1,17 @@
 """Headers for caches: whether a response may be used again, and for which requests.
 
 Knows Cache-Control and Vary (RFC 9111; RFC 9110, section 12.5.5). Knows nothing of models or routes: they
-choose a row of the table, `Reuse`. There are no validators yet, so a cache that must ask again receives the
-whole response.
+choose a row of the table, `Reuse`. A cache that must ask again sends the ETag that it has. Files of a page
+and responses of a model without chance have an ETag; others are sent whole.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import re
 from enum import Enum
+from importlib.metadata import version
 from typing import Final
 
 from service.http.compression import is_text
@@ -16,6 +20,11 @@ Headers = list[tuple[bytes, bytes]]
 
 _CACHE_CONTROL: Final = b"cache-control"
 _VARY: Final = b"vary"
+#: An opaque tag with its quotes, which a weak one has after `W/` (RFC 9110, section 8.8.3).
+_ETAG: Final = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
+_MAX_CHARACTERS: Final = 4_000
+#: Another version of these may compute or write the same pixels as other bytes.
+_WRITERS: Final = ("vae-service", "numpy", "onnxruntime", "orjson", "pillow")
 
 
 class Reuse(Enum):
@@ -30,6 +39,8 @@ class Reuse(Enum):
     as other bytes, so an hour bounds how long two releases mix."""
     FILE = (b"public, max-age=86400", b"public, max-age=86400")
     """A file of this release, the same for all."""
+    DIGEST = (b"public, max-age=31536000, immutable", b"public, max-age=31536000, immutable")
+    """A file whose address contains a digest of it: another release has another address."""
 
     def __init__(self, for_all: bytes, by_key: bytes) -> None:
         self.for_all = for_all
@@ -65,6 +76,49 @@ def complete(headers: Headers) -> None:
         headers.append(cache_control(Reuse.NEVER))
     if may_be_packed:
         vary_by(headers, b"Accept-Encoding")
+
+
+def computed_etag(*decisive: bytes) -> bytes:
+    """The strong ETag of a response that follows from its request and a version, known before it is computed.
+
+    Args:
+        decisive: All that decides the bytes, such as the digest of the version and the query.
+    """
+    whole = hashlib.sha256(_writers())
+    for part in decisive:
+        whole.update(b"%d:" % len(part) + part)
+    return b'"' + whole.hexdigest()[:32].encode() + b'"'
+
+
+@functools.lru_cache(maxsize=1)
+def _writers() -> bytes:
+    return ",".join(f"{name}-{version(name)}" for name in _WRITERS).encode()
+
+
+def tag_in_hand(if_none_match: str | None, etag: bytes) -> bytes | None:
+    """The ETag by which a client already has a response: it then receives 304 with this ETag, and no body.
+
+    The comparison is the weak one (RFC 9110, section 13.1.2). A proxy that packs a response weakens its ETag.
+    A cache that stored the weak one may not use a 304 with the strong one (RFC 9111, section 4.3.4), so the
+    result is the ETag as the client sent it. Only the beginning of a very long header is read; the client
+    then receives the whole response.
+
+    Args:
+        if_none_match: The header If-None-Match; several lines are joined by commas.
+        etag: The ETag of the response that would be sent, with its quotes.
+
+    Returns:
+        None: the client does not have it.
+    """
+    if not if_none_match:
+        return None
+    if if_none_match.strip() == "*":
+        return etag
+    opaque = etag.removeprefix(b"W/").decode("latin-1")
+    for weak, tag in _ETAG.findall(if_none_match[:_MAX_CHARACTERS]):
+        if tag == opaque:
+            return f"{weak}{tag}".encode("latin-1")
+    return None
 
 
 def vary_by(headers: Headers, name: bytes) -> None:

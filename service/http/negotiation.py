@@ -116,6 +116,26 @@ def _by_accept(accept: str, forms: tuple[Format, ...]) -> Format:
     return form
 
 
+def prefers_page(accept: str | None) -> bool:
+    """Whether a client prefers HTML to text, as browsers do.
+
+    Its header must name `text/html`, with more weight than text: curl and scripts send `*/*`, which includes
+    both, and a text browser that weighs both equally can run no script.
+
+    Args:
+        accept: The Accept header.
+    """
+    return accept is not None and _prefers_page(accept[: _MAX_ACCEPT_CHARACTERS + 1])
+
+
+@functools.lru_cache(maxsize=128)
+def _prefers_page(accept: str) -> bool:
+    ranges = _parse_accept(accept)
+    page = max((each.quality for each in ranges if each.is_page), default=0.0)
+    precision, text = max(((each.precision(Format.TEXT), each.quality) for each in ranges), default=(0, 0.0))
+    return page > (text if precision else 0.0)
+
+
 def _best(ranges: Sequence[_Range], forms: Sequence[Format]) -> tuple[Format, int] | None:
     """The acceptable format of highest quality, then precision, then order; with its precision."""
     ranked: list[tuple[float, int, int]] = []

@@ -185,6 +185,12 @@ PROBLEMS: Mapping[str, ProblemKind] = _table(
         "Score with a model of kind `vae` (GET /models), or compare an image with that of POST /reconstruct.",
     ),
     ProblemKind(
+        "no-preview",
+        404,
+        "This version has no preview",
+        "Ask for a version whose `preview` is true (GET /models), or add one: vae-train add-preview.",
+    ),
+    ProblemKind(
         "too-busy",
         429,
         "The server is overloaded",

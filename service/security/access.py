@@ -34,7 +34,7 @@ OPEN_PATHS: Final = frozenset(
         *("/favicon.ico", "/robots.txt"),  # of browsers and crawlers, which have no key
     }
 )
-_OPEN_BELOW: Final = ("/docs/", "/problems/")
+_OPEN_BELOW: Final = ("/docs/", "/playground/", "/problems/")
 #: RFC 6750, section 2.1: the characters of a bearer token.
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
 _CHALLENGE: Final = 'Bearer realm="vae-service"'

@@ -192,6 +192,7 @@ NOT_RUN: Final[dict[str, Check]] = {
     "vae-train evaluate mnist@4 --judge runs/judge --importance-images all --importance-samples 128": (
         can_be_parsed
     ),
+    "vae-train add-preview mnist@4 --data data/mnist --alias stable": can_be_parsed,
     "vae-train fit-prior mnist@1 --data data/mnist --judge runs/judge --alias stable": can_be_parsed,
     "vae-train compare mnist-ae mnist-2d --judge runs/judge --out reports/compare": can_be_parsed,
     **{

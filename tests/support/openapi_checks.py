@@ -26,8 +26,8 @@ def parameters_of(document: Document, operation: Any) -> dict[str, Any]:
 
 
 def content_of(document: Document, body_or_response: Any) -> Any:
-    """The media types of a request body, or of a response."""
-    return resolve(document, body_or_response)["content"]
+    """The media types of a request body, or of a response; none of one without a body."""
+    return resolve(document, body_or_response).get("content", {})
 
 
 def operations(document: Document) -> Iterator[tuple[str, str, Any]]:

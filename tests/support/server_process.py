@@ -82,12 +82,14 @@ def serving(
     environment: dict[str, str] | None = None,
     prefix: Sequence[str] = (),
     on_start: Callable[[subprocess.Popen[bytes]], None] | None = None,
+    port: int | None = None,
 ) -> Iterator[Running]:
     """A server on a free port, ended by its process id whatever happens.
 
     `prefix` is put before its command, such as `unshare …`; `on_start` is called once its process exists.
+    `port` is that of a server that has ended, for clients that wait for it.
     """
-    port = free_port()
+    port = free_port() if port is None else port
     command = [
         *prefix, sys.executable, "-m", "service", "run", "--store", str(store), "--port", str(port),
         *arguments,

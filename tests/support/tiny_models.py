@@ -28,6 +28,8 @@ from model_store import (
     ManifestDraft,
     Metric,
     ModelStore,
+    Preview,
+    PreviewSpec,
     PriorMixtures,
     StandardNormalPrior,
     TrainingProvenance,
@@ -216,17 +218,21 @@ def publish_tiny(
     decoder: bytes | None = None,
     golden: GoldenVectors | None = None,
     fitted: tuple[FittedPrior, PriorMixtures] | None = None,
+    shown: tuple[PreviewSpec, Preview] | None = None,
 ) -> VersionId:
     """Publish a tiny model; any part may be replaced, `decoder=model.decoder_of_nan` for instance."""
     model = model or TinyModel.make(image_shape=image_shape, latent_size=latent_size, kind=kind, seed=seed)
     draft = model.draft(name)
     entry, mixtures = fitted or (None, None)
+    spec, preview = shown or (None, None)
+    draft = draft if entry is None else draft.with_fitted_prior(entry)
     return store.publish(
-        draft if entry is None else draft.with_fitted_prior(entry),
+        draft if spec is None else draft.with_preview(spec),
         encoder=model.encoder if encoder is None else encoder,
         decoder=model.decoder if decoder is None else decoder,
         golden=model.golden() if golden is None else golden,
         prior=mixtures,
+        preview=preview,
         card=CARD,
         aliases=aliases,
     )

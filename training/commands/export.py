@@ -17,6 +17,7 @@ def run(arguments: argparse.Namespace) -> int:
         aliases=[arguments.alias] if arguments.alias is not None else [],
         data_dir=arguments.data,
         allow_collapsed=arguments.allow_collapsed,
+        with_preview=arguments.preview,
         store=open_store(arguments.store, tell=warn),
         tell=say,
     )

@@ -37,6 +37,7 @@ def add_commands(commands: Any) -> None:
     _add_judge(commands)
     _add_fit_prior(commands)
     _add_export(commands)
+    _add_preview(commands)
 
 
 def _add(commands: Any, name: str, summary: str, *examples: str, more: str = "") -> CommandParser:
@@ -273,7 +274,8 @@ def _add_export(commands: Any) -> None:
         metavar="PATH",
         type=Path,
         help=(
-            "images for the comparison of torch and onnxruntime; the version contains some of them "
+            "images for the comparison of torch and onnxruntime and for the preview; the version contains "
+            "some of them "
             "(default: the downloaded digits for a run on MNIST, otherwise images that the model draws)"
         ),
     )
@@ -282,6 +284,34 @@ def _add_export(commands: Any) -> None:
         action="store_true",
         help="publish a model even if its latents carry no information about the image",
     )
+    export.add_argument(
+        "--no-preview",
+        dest="preview",
+        action="store_false",
+        help=(
+            "leave out the preview: the posterior means of up to 500 test images, with the images as "
+            "thumbnails, which a server shows to its clients"
+        ),
+    )
+
+
+def _add_preview(commands: Any) -> None:
+    add_preview = _add(
+        commands,
+        "add-preview",
+        "publish the next version of a published model, with some of its test images on the map",
+        "add-preview mnist@4 --data mnist --alias stable",
+    )
+    add_preview.add_argument(
+        "version",
+        metavar="VERSION",
+        help=f"{_VERSIONS} in the store: its graphs and the preview become the next version",
+    )
+    _add_data(add_preview)
+    add_preview.add_argument(
+        "--alias", metavar="ALIAS", help="alias to move to the new version, such as stable"
+    )
+    _add_store(add_preview)
 
 
 def _add_data(parser: Any) -> None:

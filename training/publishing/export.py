@@ -30,7 +30,7 @@ from model_store.manifest import (
     lowest_schema_version,
 )
 from model_store.reference import is_alias_name, is_model_name
-from training.data import load_images, to_unit_interval
+from training.data import ImageData, load_images, to_unit_interval
 from training.data.image_files import Conversion
 from training.data.mnist_download import cached_mnist
 from training.errors import ConfigError, ExportError
@@ -42,6 +42,7 @@ from training.models import LatentImageModel
 from training.objectives.posterior_collapse import STEPS_TO_LEARN
 from training.priors.files import fit_again, read_prior
 from training.publishing.model_card import Evidence, model_card
+from training.publishing.preview import MadePreview, make_preview
 from training.runs.run_directory import FittedRun, load_run
 
 #: Images and latents for the comparison: enough for different ones in each batch.
@@ -73,6 +74,7 @@ def export_run(
     description: str | None = None,
     licence: str = "MIT",
     allow_collapsed: bool = False,
+    with_preview: bool = True,
     tell: Tell = print,
 ) -> VersionId:
     """Export a run's averaged weights, check them, and publish them as the next version of `name`.
@@ -82,13 +84,15 @@ def export_run(
         name: Name of the model in the store.
         store: The store to publish in.
         aliases: Aliases to move to the new version; `latest` moves by itself.
-        data_dir: Images for the comparison of torch and onnxruntime. Left out: for a run on MNIST those in
-            the download cache, for others images that the model draws itself.
+        data_dir: Images for the comparison of torch and onnxruntime, and for the preview. Left out: for a run
+            on MNIST those in the download cache; for others the comparison uses images that the model draws
+            itself, and there is no preview.
         cache_dir: Directory of downloads; an export never downloads.
         description: Description in the manifest; left out, a sentence from the recipe.
         licence: SPDX expression for the weights.
         allow_collapsed: Publish a model even if its latents carry no information about the image. A model of
             fewer than 50 steps does not count as collapsed, and is published anyway.
+        with_preview: Add the posterior means of some test images, with the images, if there is data.
         tell: Called with a line for people at each step.
 
     Returns:
@@ -110,7 +114,8 @@ def export_run(
             f"{evaluation.warnings[0]} Train again, or publish it anyway with --allow-collapsed."
         )
     tell(f"exporting {run_dir}")
-    probes = make_probes(run.model, _test_images(run, data_dir, cache_dir))
+    data = _data_of(run, data_dir, cache_dir)
+    probes = make_probes(run.model, None if data is None else _test_images(data))
     graphs = export_graphs(run.model)
     runtime = OnnxPair(graphs)
     spec = GoldenSpec()
@@ -119,6 +124,9 @@ def export_run(
     golden = record_golden_vectors(runtime, x=probes.x[:GOLDEN_EXAMPLES], z=probes.z[:GOLDEN_EXAMPLES])
     draft = _draft(run, evaluation, name=name, description=description, licence=licence, golden=spec)
     draft, prior = _with_prior(run, draft, weights_sha256=evaluation.weights_sha256)
+    preview = _preview(data, runtime, draft) if data is not None and with_preview else None
+    if preview is not None:
+        draft = draft.with_preview(preview.spec)
     evidence = Evidence(evaluation=evaluation, parity=parity, golden_origin=probes.origin, run=run)
     version = store.publish(
         draft,
@@ -127,6 +135,7 @@ def export_run(
         golden=golden,
         card=lambda manifest: model_card(manifest, evidence),
         prior=prior,
+        preview=None if preview is None else preview.arrays,
         aliases=tuple(aliases),
     )
     moved = ", ".join(sorted({*aliases, "latest"}))
@@ -227,22 +236,30 @@ def _with_prior(
     return draft.with_fitted_prior(prior.entry), prior.mixtures
 
 
-def _test_images(
-    run: FittedRun, data_path: Path | None, cache_dir: Path | None
-) -> Float[Tensor, "n c h w"] | None:
-    """As many images as probes, spread over the test set."""
+def _data_of(run: FittedRun, data_path: Path | None, cache_dir: Path | None) -> ImageData | None:
+    """The images of the run; None if they are not here."""
     if data_path is None:
         # The contents of the cache are useful only for a run on the same data.
         data_path = cached_mnist(cache_dir) if run.provenance.data.startswith("mnist:") else None
     if data_path is None:
         return None
-    test, model = load_images(data_path, run.config.data).test, run.model
-    if test.image_shape != model.image_shape:
+    data, model = load_images(data_path, run.config.data), run.model
+    if data.test.image_shape != model.image_shape:
         raise ConfigError(
             f"{data_path}: expected images of shape {model.image_shape}, as the model requires, got "
-            f"{test.image_shape}. Use the run's training data, or leave --data out."
+            f"{data.test.image_shape}. Use the run's training data, or leave --data out."
         )
+    return data
+
+
+def _test_images(data: ImageData) -> Float[Tensor, "n c h w"]:
+    """As many images as probes, spread over the test set."""
+    test = data.test
     return to_unit_interval(test.images[torch.linspace(0, len(test) - 1, _PROBES).long()])
+
+
+def _preview(data: ImageData, runtime: OnnxPair, draft: ManifestDraft) -> MadePreview:
+    return make_preview(data, runtime.encode, kind=draft.kind, latent_size=draft.latent_size)
 
 
 def _draft(

@@ -134,6 +134,7 @@ def fit_prior_of_version(
         golden=golden,
         card=lambda new: card_with_prior(published.card, of=published.id, manifest=new),
         prior=fit.mixtures,
+        preview=published.preview,
         aliases=tuple(aliases),
     )
 

@@ -17,11 +17,14 @@ from training.graphs.parity import Parity
 from training.runs.run_directory import FittedRun
 
 _PRIOR_HEADING = "## Fitted prior"
+_PREVIEW_HEADING = "## Preview"
 #: For an autoencoder, without and with a fitted prior.
 _NO_PRIOR = "none: sampling is refused, since decoding random codes is not generation"
 _NO_PRIOR_BUT_FITTED = "none in training; `z` is drawn from the fitted prior below"
 #: The paragraph that `card_with_prior` puts before the rest.
 _LEAD = re.compile(r"^\nThe graphs of \S+, byte for byte, with a prior that was fitted later\.\n")
+#: The same of `card_with_preview`.
+_LEAD_OF_PREVIEW = re.compile(r"^\nThe graphs of \S+, byte for byte, with a preview\.\n")
 _MNIST_AUTHORS = "Yann LeCun, Corinna Cortes and Christopher Burges"
 
 
@@ -42,6 +45,7 @@ def model_card(manifest: Manifest, evidence: Evidence) -> str:
         _facts(manifest),
         _figures(evidence),
         *fitted_prior_section(manifest),
+        *preview_section(manifest),
         _training(manifest, evidence),
         _graphs(manifest, evidence),
         _use(manifest),
@@ -132,6 +136,45 @@ def fitted_prior_section(manifest: Manifest) -> tuple[str, ...]:
     )
 
 
+def preview_section(manifest: Manifest) -> tuple[str, ...]:
+    """The images that the version shows; empty without a preview."""
+    preview = manifest.preview
+    if preview is None:
+        return ()
+    return (
+        f"{_PREVIEW_HEADING}\n\n`{preview.file}` contains the posterior means of {preview.images} images and "
+        "the images, for people who look at the model. A server shows them to its clients (`GET "
+        f"/models/{{name}}/preview`).\n\nThe images: {preview.protocol}.",
+    )
+
+
+def card_with_preview(card: str, *, of: VersionId, manifest: Manifest) -> str:
+    """The card of the next version, which differs only by its preview.
+
+    Args:
+        card: Card of the earlier version.
+        of: Name and number of the earlier version.
+        manifest: Manifest of the new version.
+    """
+    heading = f"# {manifest.name}, version {manifest.version}"
+    lead = f"{heading}\n\nThe graphs of {of}, byte for byte, with a preview.\n"
+    body = card.removeprefix(f"# {of.name}, version {of.version}\n")
+    body = _without_section(_LEAD_OF_PREVIEW.sub("", body, count=1), _PREVIEW_HEADING)
+    (section,) = preview_section(manifest)
+    before, training, rest = body.partition("\n## Training\n")
+    if training:
+        return f"{lead}{before}\n{section}\n{training}{rest}"
+    return f"{lead}{body.rstrip()}\n\n{section}\n"
+
+
+def _without_section(body: str, heading: str) -> str:
+    """The text without a section, up to the next heading."""
+    before, found, after = body.partition(f"\n{heading}\n")
+    if not found:
+        return body
+    return before + after[after.find("\n## ") :] if "\n## " in after else before
+
+
 def card_with_prior(card: str, *, of: VersionId, manifest: Manifest) -> str:
     """The card of the next version, which differs only by its prior.
 
@@ -144,9 +187,7 @@ def card_with_prior(card: str, *, of: VersionId, manifest: Manifest) -> str:
     body = _LEAD.sub("", card.removeprefix(f"# {of.name}, version {of.version}\n"), count=1)
     body = body.replace(_NO_PRIOR, _NO_PRIOR_BUT_FITTED)
     lead = f"{heading}\n\nThe graphs of {of}, byte for byte, with a prior that was fitted later.\n"
-    before, found, after = body.partition(f"\n{_PRIOR_HEADING}\n")
-    if found:  # the section of an earlier fit, up to the next heading
-        body = before + after[after.find("\n## ") :] if "\n## " in after else before
+    body = _without_section(body, _PRIOR_HEADING)
     (section,) = fitted_prior_section(manifest)
     figures, training, rest = body.partition("\n## Training\n")
     if training:

@@ -38,3 +38,4 @@ class ModelSummary(TypedDict):
     priors: list[str]
     labels: list[str]
     description: str
+    preview: bool

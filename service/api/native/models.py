@@ -60,6 +60,8 @@ class ModelSummary(Document):
     labels: list[Annotated[str, Field(description="Labels that /sample accepts.", examples=["7"])]]
     description: Annotated[str, Field(examples=["Variational autoencoder of 28 × 28 grey images."])]
     """The publisher's description."""
+    preview: Annotated[bool, Field(examples=[True])]
+    """Whether GET /models/{name}/preview has posterior means of some real images."""
 
 
 class LoadFailure(Document):
@@ -257,6 +259,7 @@ def _summary(model: LoadedModel) -> dict[str, Any]:
         "priors": [prior.name for prior in manifest.priors],
         "labels": list(model.labels),
         "description": manifest.description,
+        "preview": model.preview is not None,
     }
 
 

@@ -24,6 +24,8 @@ _AFTER: Final = {
     "Inference-Header-Content-Length": "Bytes of JSON in the body, if tensors as bytes follow it.",
     PICTURE_HEADER: "For pictures: size before, fit, resampling, and whether it was inverted.",
     WARNING_HEADER: "For pictures: those that look dark on light to a model of light on dark, or inversely.",
+    "ETag": "Names the bytes of a response to GET without chance. Sent in `If-None-Match`, it yields 304 "
+    "without a body while they are the same.",
     "Allow": "Methods of the path.",
     "Accept-Post": "Media types that the path accepts.",
     "Retry-After": "Seconds after which to try again.",

@@ -41,6 +41,7 @@ _NAMES: Final[Mapping[Format, str]] = MappingProxyType(
 )
 _DRAWN_TEXT: Final = "Braille, at most 14 × 7 characters per image."
 _TABLE: Final = "A table with a line for each image, for people."
+_NOT_MODIFIED: Final = "The client has the response already: its `If-None-Match` contains the `ETag`."
 #: The suffix chooses the format, so no header can ask for an unavailable one.
 _ONLY_BY_ACCEPT: Final = "form-not-available"
 
@@ -83,9 +84,17 @@ class OperationPaths:
             "parameters": query_parameters(operation, self._limits, self._components),
             "responses": {"200": self._response(operation, chosen), **self._problems.of(problems)},
         }
+        if method == "GET":
+            described["responses"] = self._with_not_modified(described["responses"])
         if method == "POST":
             described["requestBody"] = request_body(operation, self._limits, self._model, self._components)
         return described
+
+    def _with_not_modified(self, responses: Schema) -> Schema:
+        """The responses, and the one without a body for a cache that asks again."""
+        response = {"description": _NOT_MODIFIED, "headers": header_references([*ALWAYS, "X-Model", "ETag"])}
+        reference = self._components.add("responses", "not_modified", response)
+        return {"200": responses["200"], "304": reference, **responses}
 
     def _response(self, operation: Operation[Any, Any], chosen: Format) -> Schema:
         """A reference to the response, which the methods of a path share."""

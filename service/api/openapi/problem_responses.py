@@ -33,6 +33,7 @@ _AFTER_THE_CHOICE: Final = {
     "invalid-value",
     "inference-failed",
     "model-unavailable",
+    "no-preview",
     "too-busy",
     "deadline-exceeded",
 }

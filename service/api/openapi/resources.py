@@ -68,7 +68,8 @@ class ResourcePaths:
         """The media type object."""
         if isinstance(answer, dict):
             schema = {key: value for key, value in answer.items() if key != "examples"}
-            return {"schema": self._components.named(schema), "example": answer["examples"][0]}
+            example_of = {"example": answer["examples"][0]} if "examples" in answer else {}
+            return {"schema": self._components.named(schema), **example_of}
         schema = self._components.of(answer)
         value: Any = example_document(self._components.parts("schemas"), schema)
         return {"schema": schema, "example": example.model_dump(mode="json") if example else value}

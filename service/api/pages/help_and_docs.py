@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.api.pages.docs_page import CONTENT_SECURITY_POLICY, PAGE
+from service.api.pages.playground_page import PlaygroundRoutes
 from service.api.resource import JSON, PathParameter, Resource, text
 from service.api.responses import document_response
 from service.api.routing import route
@@ -87,8 +88,10 @@ HELP_PAGE: Final = Resource(
     path="/",
     operation_id="help",
     tag="people",
-    summary="Working commands.",
-    description="Commands to paste, for the address of the request.",
+    summary="Working commands, and the playground.",
+    description="Commands to paste, for the address of the request. Browsers, whose Accept header prefers "
+    "HTML, receive the playground: a page that calls this API.",
+    # The page is for no program, and a path of the document answers in one media type.
     answer={"text/plain": text(HELP.partition("{model}")[0] + "mnist\n\nDraw\n  curl …")},
 )
 DOCS: Final = Resource(
@@ -141,9 +144,21 @@ class HelpAndDocsRoutes:
 
     resources = (HELP_PAGE, DOCS, OPENAPI, PROBLEM_TABLE, PROBLEM)
 
-    def __init__(self, app_state: AppState, document: Callable[[str], dict[str, Any]]) -> None:
-        """`document` returns the OpenAPI document for a prefix; its examples depend on the loaded model."""
+    def __init__(
+        self,
+        app_state: AppState,
+        document: Callable[[str], dict[str, Any]],
+        playground: PlaygroundRoutes | None = None,
+    ) -> None:
+        """Keep the parts of the pages.
+
+        Args:
+            app_state: The state of the application.
+            document: Returns the OpenAPI document for a prefix; its examples depend on the loaded model.
+            playground: The page for browsers; None: they receive the text as well.
+        """
         self._app_state = app_state
+        self._playground = playground
         self._document = document
         self._assets = _assets_directory()
 
@@ -159,8 +174,10 @@ class HelpAndDocsRoutes:
         ]
 
     async def help(self, request: Request) -> Response:
-        """Text with working commands, for the address that the client used."""
+        """Text with working commands, for the address that the client used; for browsers the playground."""
         self._app_state.address.report_ignored(request.scope)
+        if self._playground is not None and (page := self._playground.page(request)) is not None:
+            return page
         model = self._app_state.registry.peek(None)
         text = HELP.format(
             url=base_url(request),
@@ -169,7 +186,8 @@ class HelpAndDocsRoutes:
             zeros=[0] * (model.latent_size if model else 1),
             by_label=_by_label(base_url(request), model.labels) if model else "",
         )
-        return document_response(text.encode(), "text/plain", reuse=Reuse.ASKING)
+        vary = {"Vary": "Accept"} if self._playground is not None else None
+        return document_response(text.encode(), "text/plain", reuse=Reuse.ASKING, headers=vary)
 
     async def docs(self, request: Request) -> Response:
         """The page of Swagger UI, whose script this server provides."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from http_calls import Answer, Caller
 
+from service.api.endpoint import Endpoint
 from service.app import create_app
+from service.http import caching
 from service.security.api_keys import new_key
 from service.settings import Settings
 
@@ -135,3 +138,88 @@ def test_open_pages_do_not_vary_by_key(keyed: Caller) -> None:
         assert answer.status == 200
         assert "authorization" not in varies_by(answer)
         assert "private" not in answer.headers["cache-control"]
+
+
+COMPUTED = (
+    "/traverse",
+    "/traverse.png?dims=0,1&steps=4",
+    "/traverse.txt?model=mnist@1",
+    "/sample?seed=7",
+    "/sample.png?seed=7&model=mnist@1&scale=2",
+    "/sample.npy?seed=7&n=100",
+    "/sample.npz?seed=7&n=40",
+)
+
+
+@pytest.mark.parametrize("target", COMPUTED)
+@pytest.mark.parametrize("coding", ["identity", "gzip"])
+def test_client_that_has_the_answer_receives_304_and_no_model_runs(
+    api: Caller, target: str, coding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"accept-encoding": coding}
+    first = api.get(target, asked)
+    assert first.status == 200
+
+    async def runs(*_: object) -> None:
+        raise AssertionError("a model ran")
+
+    monkeypatch.setattr(Endpoint, "_run", runs)
+    for method in ("GET", "HEAD"):
+        again = api.call(method, target, headers=asked | {"if-none-match": first.headers["etag"]})
+        assert (again.status, again.body) == (304, b"")
+        # The weak tag of a packed answer as well: a strong one would fit nothing that the cache has.
+        same = ("etag", "cache-control", "x-model")
+        assert [again.headers[name] for name in same] == [first.headers[name] for name in same]
+        assert again.headers.get("x-seed") == first.headers.get("x-seed")
+        assert varies_by(again) == varies_by(first)
+        assert {"content-type", "content-length", "content-disposition"}.isdisjoint(again.headers)
+
+
+@pytest.mark.parametrize("target", COMPUTED)
+def test_etag_is_strong_and_of_head_too(api: Caller, target: str) -> None:
+    answers = [api.call(method, target) for method in ("GET", "GET", "HEAD")]
+    (etag,) = {answer.headers["etag"] for answer in answers}
+    assert re.fullmatch(r'"[0-9a-f]{32}"', etag)
+
+
+def test_another_answer_has_another_etag(api: Caller) -> None:
+    targets = (
+        *COMPUTED,
+        "/traverse?model=mnist@2",
+        "/traverse?dims=1,0",
+        "/traverse.png?dims=0,1&steps=4&scale=2",
+        "/sample?seed=8",
+        "/sample.txt?seed=7",
+    )
+    assert len({api.get(target).headers["etag"] for target in targets}) == len(targets)
+    by_accept = api.get("/traverse", {"accept": "image/png"}).headers["etag"]
+    assert by_accept != api.get("/traverse").headers["etag"]
+
+
+def test_new_release_or_runtime_has_other_etags(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = caching.computed_etag(b"one", b"two")
+    assert caching.computed_etag(b"onet", b"wo") != before
+    for changed in ("vae-service", "onnxruntime", "pillow"):
+        caching._writers.cache_clear()
+        with monkeypatch.context() as patched:
+            patched.setattr(caching, "version", lambda name, changed=changed: "9" if name == changed else "1")
+            assert caching.computed_etag(b"one", b"two") != before
+    caching._writers.cache_clear()
+    assert caching.computed_etag(b"one", b"two") == before
+
+
+@pytest.mark.parametrize("target", ["/sample", "/traverse?steps=0", "/traverse?model=mnist@9", "/nowhere"])
+def test_what_is_never_kept_has_no_etag(api: Caller, target: str) -> None:
+    for sent in ("*", '"0"'):
+        answer = api.get(target, {"if-none-match": sent})
+        assert answer.status != 304
+        assert "etag" not in answer.headers
+
+
+def test_answer_to_post_has_no_etag(api: Caller) -> None:
+    assert "etag" not in api.post_json("/sample?model=mnist@1", {"n": 1, "seed": 7}).headers
+
+
+def test_any_answer_will_do_for_an_asterisk(api: Caller) -> None:
+    """RFC 9110, section 13.1.2: the condition fails if there is any answer."""
+    assert api.get("/traverse", {"if-none-match": "*"}).status == 304

@@ -46,7 +46,8 @@ def test_text_is_packed_for_whoever_accepts_it_and_is_the_same(api: Caller, targ
         assert "accept-encoding" in answer.headers["vary"].lower()
     if target not in ("/metrics",):
         assert gzip.decompress(short.body) == plain.body
-    of_one_request = {"content-length", "content-encoding", "x-request-id", "server-timing"}
+    assert short.headers.get("etag", "").removeprefix("W/") == plain.headers.get("etag", "")
+    of_one_request = {"content-length", "content-encoding", "x-request-id", "server-timing", "etag"}
     assert {k: v for k, v in plain.headers.items() if k not in of_one_request} == {
         k: v for k, v in short.headers.items() if k not in of_one_request
     }

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urljoin
@@ -90,6 +91,48 @@ def test_docs_page_finds_its_files_the_document_and_the_server(site: Site) -> No
     location = f"{site.url}openapi.json"
     (server,) = json.loads(fetch(location).body)["servers"]
     assert fetch(urljoin(location, server["url"]).rstrip("/") + "/sample").status == 200
+
+
+def test_playground_finds_its_files_with_and_without_a_slash_behind_the_prefix(site: Site) -> None:
+    """nginx redirects /vae to /vae/ where it strips the prefix, and passes it on where it keeps it."""
+    for start in (site.url, site.url.rstrip("/")):
+        url, page = start, fetch(start, accept="text/html")
+        if page.status in (301, 307):
+            url = urljoin(url, page.headers["location"])
+            page = fetch(url, accept="text/html")
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        links = re.findall(r"""(?:src|href)=['"]([^'"#]+)['"]""", page.body.decode())
+        assert [link for link in links if link.endswith("main.js")]
+        for link in links:
+            assert found_by(url, link).status == 200, link
+
+
+@pytest.fixture(scope="module")
+def packing(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """nginx packs what the server sends as it is, and weakens each ETag by that."""
+    home = tmp_path_factory.mktemp("packing")
+    location = "location / { proxy_pass http://127.0.0.1:8000; gzip on; gzip_proxied any; gzip_types *; }"
+    with (
+        serving(tiny_store, home / "log", "--compression", "false") as running,
+        nginx(home, before(running, location)) as public,
+    ):
+        yield Site(f"{public}/", running)
+        assert running.stop() == 0
+
+
+@pytest.mark.parametrize("path", ["", "playground", "sample?seed=7&n=20", "traverse.txt"])
+def test_browser_behind_a_proxy_that_packs_still_receives_304(packing: Site, path: str) -> None:
+    """An ETag that comes back as W/"…" names the same content (jshttp/fresh#17, hapijs/hapi#3956)."""
+    browse = partial(fetch, accept="text/html, */*;q=0.8", accept_encoding="gzip")
+    if path == "playground":
+        page = fetch(packing.url, accept="text/html").body.decode()
+        (path,) = re.findall(r'href="([^"]+style\.css)"', page)
+    first = browse(urljoin(packing.url, path))
+    assert (first.status, first.headers["content-encoding"]) == (200, "gzip")
+    assert first.headers["etag"].startswith("W/")
+    again = browse(urljoin(packing.url, path), if_none_match=first.headers["etag"])
+    assert (again.status, again.body) == (304, b"")
+    assert again.headers["etag"] == first.headers["etag"]
 
 
 def test_docs_with_a_slash_lead_to_the_docs_behind_the_prefix(site: Site) -> None:

@@ -109,7 +109,8 @@ def test_open_paths_open_nothing_else(keyed: Caller) -> None:
     opened = {path for path in routes if is_open(path)}
     assert opened == {
         "/", "/livez", "/readyz", "/docs", "/docs/{asset}", "/openapi.json", "/problems",
-        "/problems/{code}", "/limits", "/favicon.ico", "/robots.txt", "/v2/health/live", "/v2/health/ready",
+        "/problems/{code}", "/limits", "/favicon.ico", "/robots.txt",
+            "/playground/{digest}/{path:path}", "/v2/health/live", "/v2/health/ready",
     }  # fmt: skip
 
 

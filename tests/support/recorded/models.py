@@ -41,6 +41,8 @@ from model_store import (
     ManifestDraft,
     Metric,
     ModelStore,
+    Preview,
+    PreviewSpec,
     PriorMixtures,
     StandardNormalPrior,
     TrainingProvenance,
@@ -187,6 +189,19 @@ class ExactModel:
         mu, logvar = self.encode(x)
         return GoldenVectors(x=x, mu=mu, logvar=logvar, z=z, x_hat=self.decode(z))
 
+    def preview(self) -> tuple[PreviewSpec, Preview]:
+        """Three images by arithmetic, of two labels."""
+        thumbnails = (np.arange(3 * self.pixels) % 256).astype(np.uint8).reshape(3, *self.shape)
+        mu, logvar = self.encode(thumbnails.astype(np.float32) / np.float32(255))
+        spec = PreviewSpec(images=3, labels=("0", "7"), thumbnail=self.shape, protocol="Invented for tests.")
+        return spec, Preview(
+            mu=np.rint(mu).astype(np.float32),
+            thumbnails=thumbnails,
+            logvar=logvar,
+            kl=np.arange(float(self.latent)).astype(np.float32),
+            labels=np.array([1, 0, 1], np.uint16),
+        )
+
     def draft(self, name: str) -> ManifestDraft:
         """A manifest that depends on no library's version."""
         encoder, decoder = graph_specs(image_shape=self.shape, latent_size=self.latent, opset=OPSET)
@@ -229,12 +244,16 @@ class ExactModel:
         *,
         aliases: tuple[str, ...] = (),
         fitted: tuple[FittedPrior, PriorMixtures] | None = None,
+        is_shown: bool = False,
     ) -> None:
-        """Publishes the next version of `name`."""
+        """Publishes the next version of `name`, with a preview if it `is_shown`."""
         entry, mixtures = fitted or (None, None)
         draft = self.draft(name)
+        spec, preview = self.preview() if is_shown else (None, None)
+        draft = draft if entry is None else draft.with_fitted_prior(entry)
         store.publish(
-            draft if entry is None else draft.with_fitted_prior(entry),
+            draft if spec is None else draft.with_preview(spec),
+            preview=preview,
             encoder=self.encoder_file,
             decoder=self.decoder_file,
             golden=self.golden(),

@@ -43,6 +43,8 @@ Headers = Sequence[tuple[str, str]]
 #: The server's own request ids.
 _ID: Final = re.compile(r"[0-9a-f]{16}")
 _DURATION: Final = re.compile(r";dur=[0-9]+\.[0-9]{3}(?=,|$)")
+#: By header. An ETag contains the versions of libraries.
+_PARTS_THAT_VARY: Final = {"server-timing": (_DURATION, ""), "etag": (re.compile("[0-9a-f]{32}"), "<digest>")}
 _SEED_IN_NAME: Final = re.compile(r"-seed-[0-9]+")
 #: Longest text of a request that is shown whole.
 _SHOWN_CHARACTERS: Final = 1_600
@@ -147,8 +149,9 @@ def _with_names(body: bytes, texts: dict[str, str]) -> tuple[bytes, bool]:
 def _header_value(name: str, value: str, answer: Answer, varying: Varying, is_length_kept: bool) -> str:
     if name == "x-request-id" and _ID.fullmatch(value):
         return "<id>"
-    if name == "server-timing":
-        return _DURATION.sub("", value)
+    if name in _PARTS_THAT_VARY:
+        pattern, text = _PARTS_THAT_VARY[name]
+        return pattern.sub(text, value)
     if name == "date":
         return "<date>"
     if name == "content-length" and not is_length_kept:
@@ -159,8 +162,11 @@ def _header_value(name: str, value: str, answer: Answer, varying: Varying, is_le
 
 
 def _has_own_length(answer: Answer) -> bool:
-    """A picture is as long as the library makes it, and metrics are as long as their values."""
-    return answer.header("content-type").startswith("image/") or answer.body.startswith(b"# HELP ")
+    """A picture or a packed archive is as long as zlib makes it, and metrics are as long as their values."""
+    is_packed = answer.body.startswith(b"PK") and answer.body[8:10] == b"\x08\x00"
+    return (
+        is_packed or answer.header("content-type").startswith("image/") or answer.body.startswith(b"# HELP ")
+    )
 
 
 def _body_lines(answer: Answer, body: bytes) -> Iterable[str]:

@@ -41,6 +41,9 @@ def test_operations_have_short_names_that_stay(document: Document) -> None:
     assert names == {
         "GET /models": "list_models",
         "GET /models/{name}": "get_model",
+        "GET /models/{name}/preview": "get_preview",
+        "GET /models/{name}/preview.npz": "get_preview_npz",
+        "GET /models/{name}/preview.png": "get_preview_png",
         "POST /models/{name}/reload": "reload",
         "GET /livez": "livez",
         "GET /readyz": "readyz",

@@ -58,6 +58,18 @@ def models(notebook: Notebook) -> None:
             ask.get(f"/models/{name}")
         ask.get("/models/mnist@3")
         ask.get("/models")
+        ask.get("/models/mnist/preview")
+    shown = ModelStore(notebook.scratch / "shown")
+    ExactModel().publish(shown, "mnist", is_shown=True)
+    with notebook.application("a version with a preview", model_store=shown.root) as ask:
+        ask.get("/models")
+        for suffix in ("", ".json", ".npz", ".png"):
+            ask.get(f"/models/mnist/preview{suffix}")
+        ask.get("/models/mnist@1/preview", accept="image/png")
+        ask.ask("GET", "/models/mnist@1/preview", [("if-none-match", "*")])
+        ask.ask("HEAD", "/models/mnist@1/preview")
+        ask.get("/models/mnist/preview.gif")
+        ask.get("/models/mnist/preview?n=1")
     with notebook.application("another default model", default_model="mnist@candidate") as ask:
         ask.get("/models")
         ask.get("/sample?seed=1")
@@ -90,6 +102,9 @@ def people(notebook: Notebook) -> None:
         for target in ("/", "/docs", "/limits", "/problems"):
             ask.get(target)
             ask.ask("GET", f"{target}?utm_source=x", varying=_LONG)
+        for headers in ([("accept", "text/html")], [("accept", "text/html"), ("if-none-match", "*")]):
+            ask.ask("GET", "/", headers, varying=_LONG)  # the playground, which changes often
+        ask.get("/playground/0123456789abcdef/main.js")
         ask.get("/problems", accept="text/html")
         ask.get("/problems", accept="image/png")
         listed = json.loads(ask.get("/problems", accept="application/json, text/plain;q=0.1").body)

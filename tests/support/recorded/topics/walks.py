@@ -96,6 +96,8 @@ def traverse(notebook: Notebook) -> None:
             ask.get(f"/traverse?{query}")
         ask.get("/traverse.npy")
         ask.get("/traverse.txt")
+        ask.ask("GET", "/traverse.txt", [("if-none-match", "*")])
+        ask.ask("GET", "/traverse.txt?steps=0", [("if-none-match", "*")])
         ask.get("/traverse.png?steps=3&scale=2&columns=2")
         ask.get("/traverse?steps=2&resize=true&invert=true")
         ask.get("/traverse?steps=2&fit=contain")
