@@ -28,7 +28,7 @@ STORE_COMMANDS = {
     ("promote", "mnist-2d@1", "tested"): 0,
     ("rollback", "mnist-2d@stable"): 66,
     ("add", "bundled/mnist-2d"): 0,
-    ("remove", "mnist-2d@1"): 73,
+    ("remove", "mnist-2d@2"): 73,
     ("history", "mnist-2d"): 0,
     ("gc", "--dry-run"): 0,
     ("--help",): 0,
@@ -164,7 +164,7 @@ def test_a_signal_that_the_parent_ignores_stays_ignored(store) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "mnist-2d@1" in done.stdout
+    assert "mnist-2d@2" in done.stdout
 
 
 def test_on_a_terminal_the_line_takes_the_place_of_the_echoed_key() -> None:

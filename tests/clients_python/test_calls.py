@@ -225,7 +225,7 @@ def test_latents_of_one_version_are_not_sent_to_another(vae: Client, url: str) -
     mu, _ = vae.encode(vae.sample(n=2, seed=7))
     with Client(url, model="mnist-2d") as other:
         bound = other.pinned()
-        assert bound.model == "mnist-2d@1"
+        assert bound.model == "mnist-2d@2"
         calls = (
             lambda client: client.decode(mu),
             lambda client: client.nearest(mu, among=mu),
@@ -235,11 +235,11 @@ def test_latents_of_one_version_are_not_sent_to_another(vae: Client, url: str) -
         for client in (other, bound):
             for call in calls:
                 with pytest.raises(
-                    VersionMismatch, match=r"mnist@4, and mnist-2d@1.*Client\(model='mnist@4'\)"
+                    VersionMismatch, match=r"mnist@5, and mnist-2d@2.*Client\(model='mnist@5'\)"
                 ):
                     call(client)
         other_mu = other.encode(vae.sample(seed=7)).mu
-        with pytest.raises(VersionMismatch, match="mnist-2d@1 and mnist@4"):
+        with pytest.raises(VersionMismatch, match="mnist-2d@2 and mnist@5"):
             other.nearest(other_mu, among=mu)
         with pytest.raises(VersionMismatch, match="one array"):
             np.concatenate([mu, other_mu])
@@ -255,22 +255,22 @@ def test_latents_keep_their_version_through_arithmetic_slices_and_pickle(vae: Cl
         pickle.loads(pickle.dumps(mu)),
     ):
         assert isinstance(derived, Latents)
-        assert derived.model == "mnist@4"
-    assert Latents(np.asarray(mu), model="mnist@4").model == "mnist@4"
+        assert derived.model == "mnist@5"
+    assert Latents(np.asarray(mu), model="mnist@5").model == "mnist@5"
     assert vae.decode(np.asarray(mu)).images.shape == (3, 1, 28, 28)
 
 
 def test_pinned_client_keeps_the_version_that_answered(vae: Client) -> None:
     digits = vae.sample(seed=7)
-    for bound in (vae.pinned(), vae.pinned(digits), vae.pinned(digits.z), vae.pinned("mnist@4")):
-        assert bound.model == "mnist@4"
+    for bound in (vae.pinned(), vae.pinned(digits), vae.pinned(digits.z), vae.pinned("mnist@5")):
+        assert bound.model == "mnist@5"
         np.testing.assert_array_equal(bound.decode(digits.z).images, digits.images)
         bound.close()  # leaves the connections of the other open
-    assert vae.sample(seed=7).model == "mnist@4"
+    assert vae.sample(seed=7).model == "mnist@5"
 
 
 def test_models_and_limits_are_those_of_the_server(vae: Client) -> None:
-    assert [model["model"] for model in vae.models()] == ["mnist@4", "mnist-2d@1", "mnist-ae@1"]
+    assert [model["model"] for model in vae.models()] == ["mnist@5", "mnist-2d@2", "mnist-ae@2"]
     assert vae.limits()["max_images"]["value"] == 256
 
 
@@ -307,7 +307,7 @@ def test_results_show_themselves_in_a_notebook(vae: Client, tmp_path: Path) -> N
     np.testing.assert_array_equal(sheet, np.rint(digits.images[0, 0] * 255).astype(np.uint8))
     with np.load(digits.save(tmp_path / "all.npz")) as saved:
         np.testing.assert_array_equal(saved["z"], digits.z)
-        assert (int(saved["seed"]), str(saved["model"])) == (7, "mnist@4")
+        assert (int(saved["seed"]), str(saved["model"])) == (7, "mnist@5")
     with pytest.raises(InvalidInput, match=r"\.png, \.npy or \.npz"):
         digits.save(tmp_path / "digits.gif")
 

@@ -332,6 +332,6 @@ def test_documents_stay_documents_where_a_line_is_told(bundled: ModelStore, own:
         timeout=PATIENCE_S,
         check=True,
     )
-    assert json.loads(done.stdout) == {"name": "mnist", "alias": "stable", "version": 3}
+    assert json.loads(done.stdout) == {"name": "mnist", "alias": "stable", "version": 4}
     assert done.stderr == f"vae-store: {TOLD.format(own=own)}\n"
     assert ModelStore(own).names() == ("mnist", "mnist-2d", "mnist-ae")
