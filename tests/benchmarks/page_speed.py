@@ -52,7 +52,7 @@ for (const type of ['pointermove', 'pointerup']) {
 }
 """
 LARGE = "canvas.digit.large"
-AGAIN = "figure.stage:nth-of-type(2) canvas"
+AGAIN = ".stages figure:nth-child(2) canvas"
 PAGES = 10
 
 
