@@ -164,9 +164,9 @@ def test_error_of_the_command_line_is_one_line(
 def test_flags_of_the_server_may_follow_the_command(url: str, tmp_path: Path) -> None:
     after = ("--url", url, "--model", "mnist-2d")
     done = run("-m", "vae_client", "sample", "-o", "a.png", *after, cwd=tmp_path, VAECLIENT_URL="http://away")
-    assert (done.returncode, done.stderr.splitlines()[0]) == (0, "a.png: 1 images of mnist-2d@1")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (0, "a.png: 1 images of mnist-2d@2")
     before = run("-m", "vae_client", *after, "encode", "a.png", "-o", "z.npz", cwd=tmp_path)
-    assert (before.returncode, before.stderr) == (0, "z.npz: 1 posteriors of mnist-2d@1\n")
+    assert (before.returncode, before.stderr) == (0, "z.npz: 1 posteriors of mnist-2d@2\n")
 
 
 @pytest.mark.parametrize("arguments", [("sample", "-o", "a.gif"), ("encode", "a.png", "-o", "z.png")])

@@ -1,4 +1,4 @@
-"""What a first visit transfers: all of the page, without pictures, in about 60 kB."""
+"""What a first visit transfers: all of the page, without pictures, in at most 60 kB."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from server_process import Running
 
 pytestmark = pytest.mark.page
 
-#: The aim is 60,000; lower this number with each byte that goes, and never raise it.
-MOST_BYTES = 62_000
+#: Below 60 KiB. The aim is 60,000: lower this number with each byte that goes, and never raise it.
+MOST_BYTES = 60_700
 PAGE = Path(__file__).parents[2] / "service/api/pages/playground"
 
 

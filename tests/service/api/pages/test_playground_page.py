@@ -244,7 +244,7 @@ SOURCES = [
 ]
 
 
-def test_comments_and_indentation_are_not_sent_and_lines_keep_their_numbers(tmp_path: Path) -> None:
+def test_comments_indentation_and_needless_ends_of_lines_are_not_sent(tmp_path: Path) -> None:
     source = """\
 /**
  * Doubles.
@@ -255,6 +255,12 @@ export function twice(x) {
   /* on one line */
   /** @type {number} */ (x).toFixed();
   const same = /** @type {number} */ (x);
+  console.log(
+    same,
+    [
+      x
+    ],
+  ); // told
   /* several
      lines */ return 2 * x;
 }
@@ -263,9 +269,10 @@ export function twice(x) {
     (tmp_path / "main.js").write_text(source)
     files = read_playground(tmp_path)
     assert files.assets["main.js"].plain.content.decode().split("\n") == [
-        *("", "", "", "export function twice(x) {", ""),
-        'const address = "https://a.example/*"; // kept',
-        *("", "(x).toFixed();", "const same = (x);", "", "return 2 * x;", "}", ""),
+        'export function twice(x) {const address = "https://a.example/*"; // kept',
+        "(x).toFixed();const same = (x);console.log(same,[x",
+        "],); // told",
+        "return 2 * x;}",
     ]
     assert "  <!-- kept -->" in files.page("").plain.content.decode()
 
@@ -287,6 +294,8 @@ def test_source_can_be_sent_without_its_comments(path: Path) -> None:
             code = re.sub(r"""(["'`]).*?\1""", "", bare)
             assert code.count("/*") == code.count("*/"), f"{where}: a comment that begins within a line"
             assert not bare.endswith("\\"), f"{where}: a string of several lines"
+            # The next line would become a part of it.
+            assert "//" not in code or bare[-1] not in ",;({[", f"{where}: a comment that seems to go on"
     assert not is_inside
 
 
