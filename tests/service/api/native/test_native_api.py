@@ -397,7 +397,8 @@ def test_options_of_nothing_is_no_path_and_a_star_is_for_options_alone(api: Call
 def test_every_path_answers_options_without_its_work(api: Caller) -> None:
     for route in api.app.router.routes:
         names = {"name": "mnist", "suffix": "png", "code": "not-ready", "asset": "swagger-ui.css"}
-        target = route.path.format(**names, model="mnist", version="1", region="r")
+        names |= {"digest": "0", "path": "main.js"}
+        target = route.path_format.format(**names, model="mnist", version="1", region="r")
         answer = api.call("OPTIONS", target)
         assert answer.status == 204, target
         assert answer.headers["allow"] == ", ".join(sorted({*route.methods, "OPTIONS"})), target

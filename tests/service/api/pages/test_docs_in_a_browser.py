@@ -72,7 +72,7 @@ def test_operation_shows_its_answer_and_one_line_of_problems(browser: Browser, p
     codes = browser.js(f"[...document.querySelectorAll('{table} code')].map(e => e.textContent)")
     assert {"malformed-request", "too-busy", "unknown-label"} <= set(codes)
     others = browser.js(f"[...document.querySelectorAll('{OPEN} [data-code]')].map(e => e.dataset.code)")
-    assert others == ["200"]
+    assert others == ["200", "304"]
     example = browser.wait_for(f"{OPEN} [data-code='200'] .example")
     assert '"model": "mnist@1"' in example
     assert '"string"' not in example
