@@ -42,7 +42,7 @@ test: test-tools $(DEV_READY) ## install everything, then ruff, mypy, import con
 coverage: ARGS += --cov --cov-report=term
 coverage: test ## as test, and measure which lines and branches the tests run (a third slower)
 
-test-page: page-tools $(DEV_READY) .venv-page/.installed ## the playground page in Chromium: lint, types, axe, keys, failures, proxies (3 minutes)
+test-page: page-tools $(DEV_READY) .venv-page/.installed ## the playground page in Chromium: lint, types, axe, keys, failures, proxies (4 minutes)
 	@echo "test-page: biome"
 	@.venv-page/node_modules/.bin/biome ci --colors=off --config-path=tests/page $(PLAYGROUND)
 	@echo "test-page: tsc --checkJs --strict"
@@ -78,7 +78,7 @@ page-tools:
 	@npm ci --prefix .venv-page --no-audit --no-fund --loglevel error >/dev/null
 	@touch $@
 
-test-hard: test-tools client-tools $(DEV_READY) inference-clients ## the long suites: fuzz, overload, soak, kill; prints the hazard table (15 minutes)
+test-hard: test-tools client-tools $(DEV_READY) inference-clients ## the long suites: fuzz, overload, soak, kill; prints the hazard table (half an hour)
 	@echo "test-hard: alone on the machine, or its figures mean little"
 	@$(BIN)/python -m pytest -m "hard or hazard_row" --hazard-table --timeout 600 --durations 12 --durations-min 5 $(ARGS)
 

@@ -16,7 +16,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from model_store.reference import version_number
 from service.api.call import Call, Floats, Q
 from service.api.operation import A, Operation
 from service.api.parameters import Drawing, ImagesQuery, ModelChoice
@@ -30,6 +29,7 @@ from service.api.responses import (
     is_quick,
     make_not_modified,
     respond,
+    reuse_of,
 )
 from service.api.routing import fast_paths, route
 from service.app_state import AppState
@@ -255,8 +255,7 @@ class Endpoint(Generic[Q, A]):
         """Whether the same request receives the same response again: without chance, from one version."""
         if self._is_seeded and getattr(asked, "seed", None) is None:
             return Reuse.NEVER
-        _, _, version = (asked.model or "").partition("@")
-        return Reuse.ASKING if version_number(version) is None else Reuse.FIXED
+        return reuse_of(asked.model or "")
 
     def _etag(self, request: Request, call: Call[Q]) -> bytes:
         """The ETag of a response without chance: the version, the format and the query decide its bytes."""

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from model_store.reference import version_number
 from service.api.answer import Answer
 from service.api.parameters import Drawing
 from service.codecs.images import MAX_SIDE_PIXELS, encode_lossy, encode_png, plan_sheet
@@ -268,6 +269,12 @@ class HeadersAlone(WholeResponse):
         super().__init__(b"", chosen, *_headers_of(answer, facts), length=length)
         if length is None:
             self.raw_headers = [each for each in self.raw_headers if each[0] != b"content-length"]
+
+
+def reuse_of(reference: str) -> Reuse:
+    """Whether a cache may keep a response without chance: a numbered version stays, an alias moves."""
+    _, _, version = reference.partition("@")
+    return Reuse.ASKING if version_number(version) is None else Reuse.FIXED
 
 
 def make_not_modified(response: Response) -> None:

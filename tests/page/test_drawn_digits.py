@@ -18,7 +18,7 @@ from training.data import load_mnist
 pytestmark = pytest.mark.page
 
 ROOT = Path(__file__).parents[2]
-#: The whole of MNIST where it lies beside the repository, else the sample in it.
+#: Full MNIST from the shared folder if there is one; otherwise the sample of the repository.
 MNIST = next(each for each in (ROOT.parent / "shared/data/mnist", ROOT / "tests/data/mnist") if each.is_dir())
 HELD, LEARNT = 200, 8_000
 SIDE = 280

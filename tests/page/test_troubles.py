@@ -1,4 +1,4 @@
-"""What goes wrong at the server is told in the page, in a sentence, and passes by itself."""
+"""The page states each failure of the server in a sentence, and continues by itself afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a first visit transfers: all of the page, without pictures, in at most 60 kB."""
+"""What a first visit transfers: all of the page, without pictures, in about 60 kB."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 Knows the functions of `os`, `io` and `builtins` that take a path. Knows nothing of stores or servers. It
 takes their place for a while: an audit hook would stay for the life of the process, and CPython 3.11 then
 fails now and then to install coverage's tracer in a new thread ("while another trace function is being
-installed"). What only looks (`stat`, `readlink`) is not watched: a real path is found by its parents.
+installed"). `stat` and `readlink` are not watched, because `Path.resolve` calls them for every parent.
 """
 
 from __future__ import annotations

@@ -17,15 +17,14 @@ from starlette.routing import Route
 
 from model_store import Preview
 from model_store.npz import pack_arrays
-from model_store.reference import version_number
 from service.api.parameters import NoParameters
 from service.api.resource import JSON, Resource, named_model
-from service.api.responses import document_response, make_not_modified
+from service.api.responses import document_response, make_not_modified, reuse_of
 from service.api.routing import route
 from service.app_state import AppState
 from service.codecs.images import encode_png
 from service.engine import LoadedModel
-from service.http.caching import Reuse, computed_etag, tag_in_hand
+from service.http.caching import computed_etag, tag_in_hand
 from service.http.document import Document, json_bytes
 from service.http.headers import joined_header
 from service.http.negotiation import Format, choose_format
@@ -151,7 +150,7 @@ class PreviewRoutes:
         response = document_response(
             b"" if in_hand else await self._app_state.pool.run(_WRITERS[chosen], model, preview),
             chosen.content_type,
-            reuse=_reuse(asked["name"]),
+            reuse=reuse_of(asked["name"]),
             by_key=self._app_state.access.keys_required,
             headers=headers,
         )
@@ -165,11 +164,6 @@ class PreviewRoutes:
             accept=joined_header(request.scope, b"accept"),
             forms=forms,
         )
-
-
-def _reuse(name: str) -> Reuse:
-    _, _, version = name.partition("@")
-    return Reuse.ASKING if version_number(version) is None else Reuse.FIXED
 
 
 def _json(model: LoadedModel, preview: Preview) -> bytes:
