@@ -410,15 +410,16 @@ def test_pages_publish_and_report_what_they_say(run_page: Run) -> None:
 def test_picture_is_what_the_bundled_model_draws(port: int, tmp_path: Path) -> None:
     """The caption names the command; another processor may differ in the last grey level."""
     text = (REPOSITORY / "README.md").read_text()
-    caption = re.search(r"`curl \"localhost:8000(/sample\.png[^\"]*)\"`", text)
-    picture = re.search(r"!\[[^\]]*\]\(([^)]*)\)", text)
-    assert caption
-    assert picture
-    url = f"http://127.0.0.1:{port}{caption[1]}"
+    captioned = re.search(
+        r"!\[[^\]]*\]\(([^)]*)\)\n\n\*[^\n]*`curl \"localhost:8000(/sample\.png[^\"]*)\"`", text
+    )
+    assert captioned
+    picture, address = captioned.groups()
+    url = f"http://127.0.0.1:{port}{address}"
     subprocess.run(["curl", "-sf", "-o", tmp_path / "drawn.png", url], timeout=PATIENCE_S, check=True)
     drawn, shown = (
         np.asarray(Image.open(path), dtype=np.int16)
-        for path in (tmp_path / "drawn.png", REPOSITORY / picture[1])
+        for path in (tmp_path / "drawn.png", REPOSITORY / picture)
     )
     assert drawn.shape == shown.shape
     assert np.abs(drawn - shown).max() <= 2
