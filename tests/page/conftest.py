@@ -39,6 +39,7 @@ def odd_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = ModelStore(root)
     publish_tiny(store, name="colour", image_shape=(3, 8, 10), latent_size=3, seed=4)
     publish_tiny(store, name="line", image_shape=(1, 12, 12), latent_size=1, seed=5)
+    publish_tiny(store, name="photo", image_shape=(3, 32, 32), latent_size=4, seed=7)
     publish_tiny(store, name="plain", kind="ae", latent_size=8, seed=3)
     publish_tiny(store, name="wide", latent_size=40, seed=6)
     return root

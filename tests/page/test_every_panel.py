@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.page
 
 BUNDLED = ("mnist-2d", "mnist", "mnist-ae")
-ODD = ("colour", "line", "plain", "wide")
+ODD = ("colour", "line", "photo", "plain", "wide")
 
 
 def assert_quiet(play: Play) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 from nginx import nginx
@@ -129,3 +130,21 @@ def test_copied_lines_read_the_key_from_the_environment(browser: Browser, locked
             play.page.get_by_role("button", name=f"Copy as {language}").click()
             play.eventually("document.querySelector('details.copy code').textContent.includes('VAE_API_KEY')")
             assert KEY not in play.page.content()
+
+
+def test_key_is_used_behind_the_prefix(browser: Browser, locked: Running, tmp_path: Path) -> None:
+    home = tmp_path / "proxy"
+    home.mkdir()
+    with (
+        nginx(home, LOCATIONS.format(port=locked.port)) as address,
+        playing(browser, f"{address}/vae/") as play,
+    ):
+        play.page.goto(play.address)
+        give(play, KEY, keep=True)
+        play.page.wait_for_selector("[role=tab][aria-selected=true]")
+        for panel in PANELS:
+            play.show(panel)
+        assert {each.split("/")[3] for each in play.record.addresses} == {"vae"}
+        refused = {urlsplit(each).path for status, each in play.record.answers if status >= 400}
+        assert refused == {"/vae/models"}
+        assert not [each for each in (*play.record.addresses, play.page.url) if KEY in each]

@@ -35,6 +35,9 @@ from service.observability.request_trace import current_trace
 _PATH: Final = "/models/{name}/preview"
 #: Thumbnails in a row of the PNG.
 COLUMNS: Final = 25
+#: Bodies in memory: 8 MiB at most.
+_MOST_KEPT: Final = 8
+_LARGEST_KEPT_BYTES: Final = 1 << 20
 _CHANNELS_OF_PICTURES: Final = (1, 3)
 
 Row = list[Annotated[float, Field(examples=[0.5])]]
@@ -122,6 +125,8 @@ class PreviewRoutes:
 
     def __init__(self, app_state: AppState) -> None:
         self._app_state = app_state
+        #: By label and ETag. Packing an npz costs ten times what sending it does, and each page wants one.
+        self._bodies: dict[tuple[str, bytes], bytes] = {}
 
     def routes(self) -> list[Route]:
         """The path, and the same with a suffix."""
@@ -147,8 +152,13 @@ class PreviewRoutes:
         headers = {"ETag": (in_hand or etag).decode("latin-1")}
         if "suffix" not in asked:
             headers["Vary"] = "Accept"
+        key = (model.label, etag)
+        body = b"" if in_hand else self._bodies.get(key)
+        if body is None:
+            body = await self._app_state.pool.run(_WRITERS[chosen], model, preview)
+            self._keep(key, body)
         response = document_response(
-            b"" if in_hand else await self._app_state.pool.run(_WRITERS[chosen], model, preview),
+            body,
             chosen.content_type,
             reuse=reuse_of(asked["name"]),
             by_key=self._app_state.access.keys_required,
@@ -157,6 +167,13 @@ class PreviewRoutes:
         if in_hand:
             make_not_modified(response)
         return response
+
+    def _keep(self, key: tuple[str, bytes], body: bytes) -> None:
+        if len(body) > _LARGEST_KEPT_BYTES:
+            return
+        self._bodies[key] = body
+        if len(self._bodies) > _MOST_KEPT:
+            del self._bodies[next(iter(self._bodies))]
 
     def _chosen(self, request: Request, forms: tuple[Format, ...]) -> Format:
         return choose_format(

@@ -427,14 +427,9 @@ function answerOf(response, sent) {
 /** @param {NumberArray} array @returns {Images} */
 function imagesIn({ shape, data }) {
   const [n, channels, height, width] = shape;
-  const isBytes = data instanceof Uint8Array;
-  return {
-    n,
-    channels,
-    height,
-    width,
-    data: Float32Array.from(data, (value) => value / (isBytes ? LEVELS : 1)),
-  };
+  const values = new Float32Array(data);
+  if (data instanceof Uint8Array) for (let at = 0; at < values.length; at++) values[at] /= LEVELS;
+  return { n, channels, height, width, data: values };
 }
 
 /** @param {Record<string, NumberArray>} found */

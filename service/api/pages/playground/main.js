@@ -5,30 +5,45 @@
  */
 
 import { Api } from "./api.js";
-import { askForKey, keptKey } from "./key.js";
-import { between } from "./panels/between.js";
-import { dimensions } from "./panels/dimensions.js";
-import { draw } from "./panels/draw.js";
-import { kinds } from "./panels/kinds.js";
-import { loss } from "./panels/loss.js";
-import { map } from "./panels/map.js";
-import { noise } from "./panels/noise.js";
-import { samples } from "./panels/samples.js";
-import { newSeed, PANELS, readFragment, State } from "./state.js";
-import { chosenLanguage, keepLanguage, LANGUAGES, textsOf } from "./texts/choice.js";
+import { fileIn } from "./images.js";
+import { BetweenPanel } from "./panels/between.js";
+import { DimensionsPanel } from "./panels/dimensions.js";
+import { DrawPanel } from "./panels/draw.js";
+import { KindsPanel } from "./panels/kinds.js";
+import { LossPanel } from "./panels/loss.js";
+import { MapPanel } from "./panels/map.js";
+import { NoisePanel } from "./panels/noise.js";
+import { SamplesPanel } from "./panels/samples.js";
+import { keep, kept, newSeed, PANELS, readFragment, State } from "./state.js";
 import { Tour } from "./tour.js";
-import { TroubleBanner } from "./trouble.js";
+import { askForKey, keptKey, TroubleBanner } from "./trouble.js";
 import { button, choice, el, fill } from "./widgets/dom.js";
 
 /** @typedef {import("./api.js").ModelSummary} ModelSummary */
 /** @typedef {import("./panels/panel.js").Context} Context */
-/** @typedef {import("./panels/panel.js").Mounted} Mounted */
+/** @typedef {import("./panels/panel.js").Panel<any>} Panel */
 /** @typedef {import("./state.js").PanelId} PanelId */
 /** @typedef {import("./texts/en.js").Texts} Texts */
 
-const PANEL_MODULES = [map, draw, noise, dimensions, samples, between, kinds, loss];
+/** @type {Record<PanelId, new (element: HTMLElement, context: Context) => Panel>} */
+const CLASSES = {
+  map: MapPanel,
+  draw: DrawPanel,
+  noise: NoisePanel,
+  dimensions: DimensionsPanel,
+  samples: SamplesPanel,
+  between: BetweenPanel,
+  kinds: KindsPanel,
+  loss: LossPanel,
+};
 const ANNOUNCE_DELAY_MS = 400;
 const NO_MODEL_POLL_MS = 2000;
+
+/** A file of texts for each. @type {[code: string, name: string][]} */
+const LANGUAGES = [
+  ["en", "English"],
+  ["ko", "한국어"],
+];
 
 const byId = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
@@ -86,7 +101,7 @@ class Page {
     this.language = language;
     this.texts = texts;
     this.mounting = new AbortController();
-    /** @type {Map<PanelId, {element: HTMLElement, mounted: Mounted}>} */
+    /** @type {Map<PanelId, {element: HTMLElement, mounted: Panel}>} */
     this.mounted = new Map();
     /** @type {PanelId | null} */
     this.shown = null;
@@ -99,9 +114,26 @@ class Page {
     state.on(["panel"], () => this.show(), forEver);
     state.on(["model", "models"], () => this.writeModels(), forEver);
     addEventListener("hashchange", () => void this.follow(readFragment(location.hash)));
+    document.addEventListener("paste", (event) => this.take(event.clipboardData));
+    for (const type of ["dragover", "drop"])
+      document.addEventListener(type, (event) => {
+        // The browser would leave the page for the file.
+        event.preventDefault();
+        if (type === "drop") this.take(/** @type {DragEvent} */ (event).dataTransfer);
+      });
     document.addEventListener("visibilitychange", () => {
       if (document.visibilityState === "visible") void this.refreshModels("");
     });
+  }
+
+  /** A picture goes to the panel in front if it works on one, else to Draw. @param {DataTransfer | null} transfer */
+  take(transfer) {
+    const file = fileIn(transfer);
+    if (!file) return;
+    const { panel } = this.state.values;
+    const taker = panel === "noise" || panel === "loss" ? panel : "draw";
+    this.state.set({ panel: taker });
+    void this.mounted.get(taker)?.mounted.take(file);
   }
 
   /** The list again, and another version in place of one that is gone. @param {string} gone */
@@ -164,7 +196,7 @@ class Page {
     document.body.append(tour.element);
     const start = button(page.tour, () => tour.go(0), { id: "tour-start" });
     const header = byId("header");
-    fill(header, header.querySelector(".brand"), this.models.element, this.languages.element, start);
+    fill(header, header.querySelector(".brand"), start, this.models.element, this.languages.element);
     const tabs = PANELS.map((id) => /** @type {[string, string]} */ ([id, page.tabs[id]]));
     this.tabs = new Tabs(page.panels, tabs, (id) => state.set({ panel: /** @type {PanelId} */ (id) }));
     fill(byId("tabs"), this.tabs.element, step < 0 && tour.invitation());
@@ -175,14 +207,16 @@ class Page {
 
   writeModels() {
     const { model, models } = this.state.values;
-    const labels = new Set([...models.map((each) => each.model), model.model]);
-    this.models?.setOptions([...labels].map((label) => [label, label]));
+    const all = models.some((each) => each.model === model.model) ? models : [...models, model];
+    this.models?.setOptions(
+      all.map((each) => [each.model, `${each.model} · ${each.kind.toUpperCase()} · ${each.latent_size}-D`]),
+    );
     if (this.models) this.models.select.value = model.model;
   }
 
   /** @param {string} language */
   async speak(language) {
-    keepLanguage(language);
+    keep("localStorage", "language", language);
     try {
       this.texts = await textsOf(language);
     } catch {
@@ -213,7 +247,6 @@ class Page {
 
   /** @param {PanelId} id */
   mount(id) {
-    const module = PANEL_MODULES.find((each) => each.id === id) ?? map;
     const body = el("div");
     const title = el("h2", {}, this.texts.page.tabs[id]);
     const element = el(
@@ -223,7 +256,7 @@ class Page {
       body,
     );
     byId("panel").append(element);
-    const entry = { element, mounted: module.mount(body, this.context()) };
+    const entry = { element, mounted: new CLASSES[id](body, this.context()) };
     this.mounted.set(id, entry);
     return entry;
   }
@@ -246,6 +279,17 @@ class Page {
     clearTimeout(this.announcing);
     this.announcing = window.setTimeout(() => (byId("status").textContent = sentence), ANNOUNCE_DELAY_MS);
   }
+}
+
+/** The texts of a language: only one file is loaded. @param {string} language @returns {Promise<Texts>} */
+const textsOf = async (language) => (await import(`./texts/${language}.js`)).texts;
+
+/** The code of the language to begin with: the person's choice, or that of the browser. */
+function chosenLanguage() {
+  const wanted = [kept("localStorage", "language"), ...navigator.languages].map(
+    (each) => each?.split("-")[0],
+  );
+  return wanted.find((each) => LANGUAGES.some(([code]) => code === each)) ?? "en";
 }
 
 /** Texts of the document. @param {string} language @param {Texts} texts @param {TroubleBanner} banner */
@@ -285,10 +329,9 @@ async function named(api, name, models) {
   return loaded ?? models.find((each) => each.name === name?.split("@")[0]) ?? null;
 }
 
-/** The list, as soon as it has a model. @param {Api} api @param {Texts} texts */
-async function firstModels(api, texts) {
-  for (;;) {
-    const list = await api.models();
+/** The list, as soon as it has a model. @param {Api} api @param {Texts} texts @param {ReturnType<Api["models"]>} asked */
+async function firstModels(api, texts, asked) {
+  for (let list = await asked; ; list = await api.models()) {
     if (list?.models.length) return list;
     byId("waiting").textContent = texts.page.none;
     await new Promise((go) => setTimeout(go, NO_MODEL_POLL_MS));
@@ -297,19 +340,23 @@ async function firstModels(api, texts) {
 
 async function start() {
   const language = chosenLanguage();
-  const texts = await textsOf(language);
+  const loading = textsOf(language);
   const banner = new TroubleBanner(byId("trouble"));
-  write(language, texts, banner);
   /** @type {Page | null} */
   let page = null;
   const hooks = {
     trouble: banner.set.bind(banner),
     back: () => void page?.refreshModels(""),
     gone: async (/** @type {string} */ model) => page !== null && page.refreshModels(model),
-    askKey: (/** @type {boolean} */ wasRefused) => askForKey((page?.texts ?? texts).key, wasRefused),
+    askKey: async (/** @type {boolean} */ wasRefused) =>
+      askForKey((page?.texts ?? (await loading)).key, wasRefused),
   };
   const api = new Api(hooks, keptKey());
-  const list = await firstModels(api, texts);
+  // While the texts are on their way.
+  const models = api.models();
+  const texts = await loading;
+  write(language, texts, banner);
+  const list = await firstModels(api, texts, models);
   const asked = readFragment(location.hash);
   const model = (await named(api, asked.model, list.models)) ?? preferred(list);
   const state = new State({

@@ -4,9 +4,8 @@
  * Knows the state, the API and the figures around pictures. Knows nothing of what a panel does with them.
  */
 
-import { imageAt, pictureOf } from "./images.js";
-import { gaussians } from "./latent_math.js";
-import { filePicture, TYPES } from "./picture_files.js";
+import { filePicture, imageAt, pictureOf, TYPES } from "./images.js";
+import { gaussians } from "./plane.js";
 import { newSeed } from "./state.js";
 import { Digit } from "./widgets/digit.js";
 import { button, el, newId } from "./widgets/dom.js";

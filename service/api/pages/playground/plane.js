@@ -1,5 +1,5 @@
 /**
- * A plane through the latent space: what a map shows.
+ * Arithmetic of latents: planes through their space, which maps show; noise by seed; the KL of a Gaussian.
  *
  * Knows vectors. Knows nothing of HTTP, canvases or the state. A position (a, b) on the plane is the latent
  * center + a·u + b·v, where u and v are orthonormal.
@@ -66,10 +66,9 @@ export class Plane {
  * @param {number} span
  */
 export function planeOfDims(dims, center, span) {
-  const axis = (/** @type {number} */ dim) => center.map((_, at) => (at === dim ? 1 : 0));
-  // A model of one dimension.
-  const isLine = dims[0] === dims[1];
-  return new Plane(center, axis(dims[0]), isLine ? axis(-1) : axis(dims[1]), span, dims);
+  // A model of one dimension has no second axis.
+  const up = dims[0] === dims[1] ? -1 : dims[1];
+  return new Plane(center, axis(center, dims[0]), axis(center, up), span, dims);
 }
 
 /**
@@ -115,9 +114,8 @@ export function spanOf(plane, latents, least) {
  * @param {[number, number]} [dims]
  */
 export function defaultPlane(model, preview, dims) {
-  const ranked = rankedDims(model, preview);
-  const chosen =
-    dims ?? /** @type {[number, number]} */ ([ranked[0], ranked[1] ?? ranked[0]].sort((a, b) => a - b));
+  const [most, second = most] = rankedDims(model, preview);
+  const chosen = dims ?? /** @type {[number, number]} */ ([most, second].sort((a, b) => a - b));
   const origin = new Array(model.latent_size).fill(0);
   if (!preview) return planeOfDims(chosen, origin, model.kind === "ae" ? 8 : 3);
   if (model.kind === "ae") {
@@ -134,13 +132,12 @@ export function defaultPlane(model, preview, dims) {
  * @param {{kl: number[]} | null} preview
  */
 export function rankedDims(model, preview) {
-  const dims = Array.from({ length: model.latent_size }, (_, at) => at);
   const kl = preview?.kl ?? [];
-  return kl.length === dims.length ? dims.sort((a, b) => kl[b] - kl[a]) : dims;
+  return ranked(kl.length === model.latent_size ? kl : new Array(model.latent_size).fill(0));
 }
 
-/** @param {number[]} a @param {number[]} b */
-const dot = (a, b) => a.reduce((sum, value, at) => sum + value * b[at], 0);
+/** The unit vector along a dimension. @param {number[]} center @param {number} dim */
+const axis = (center, dim) => center.map((_, at) => (at === dim ? 1 : 0));
 /** @param {number[]} a @param {number[]} b */
 const minus = (a, b) => a.map((value, at) => value - b[at]);
 /** @param {number[]} values */
@@ -151,3 +148,75 @@ function unit(a) {
   const length = Math.hypot(...a) || 1;
   return a.map((value) => value / length);
 }
+
+/**
+ * Numbers of N(0, 1), the same for the same seed.
+ * @param {number} seed
+ * @param {number} count
+ */
+export function gaussians(seed, count) {
+  let state = seed >>> 0;
+  const uniform = () => {
+    // mulberry32: 32 bits of state suffice for noise to look at.
+    state = (state + 0x6d2b79f5) >>> 0;
+    let bits = Math.imul(state ^ (state >>> 15), state | 1);
+    bits ^= bits + Math.imul(bits ^ (bits >>> 7), bits | 61);
+    return ((bits ^ (bits >>> 14)) >>> 0) / 2 ** 32;
+  };
+  const radius = () => Math.sqrt(-2 * Math.log(1 - uniform()));
+  return Array.from({ length: count }, () => radius() * Math.cos(2 * Math.PI * uniform()));
+}
+
+/**
+ * KL(N(μ, σ²) ‖ N(0, 1)) of one dimension, in nats.
+ * @param {number} mu
+ * @param {number} logvar
+ */
+export const klOf = (mu, logvar) => 0.5 * (mu * mu + Math.exp(logvar) - 1 - logvar);
+
+/** Positions of the values, the largest first. @param {number[]} values */
+export const ranked = (values) => values.map((_, at) => at).sort((a, b) => values[b] - values[a]);
+
+/** The mean of each column. @param {number[][]} rows */
+export const meanOf = (rows) => rows[0].map((_, at) => sum(rows.map((row) => row[at])) / rows.length);
+
+const ROUNDS = 60;
+
+/**
+ * The plane through the middle of some latents in which they spread most; of two dimensions, the space itself.
+ * @param {number[][]} latents
+ * @param {number} least  half the width of the plane, at least
+ */
+export function principalPlane(latents, least) {
+  const center = meanOf(latents);
+  const isSpace = center.length <= 2;
+  const centred = latents.map((z) => z.map((value, at) => value - center[at]));
+  const u = isSpace ? axis(center, 0) : direction(centred, null);
+  const v = isSpace ? axis(center, 1) : direction(centred, u);
+  const plane = new Plane(center, u, v, 1, isSpace ? [0, Math.min(1, center.length - 1)] : null);
+  plane.span = spanOf(plane, latents, least);
+  return plane;
+}
+
+/**
+ * The direction of largest variance, square to another one, by power iteration.
+ * @param {number[][]} centred
+ * @param {number[] | null} other
+ */
+function direction(centred, other) {
+  let found = gaussians(other ? 2 : 1, centred[0].length);
+  for (let round = 0; round < ROUNDS; round++) {
+    const weights = centred.map((z) => dot(z, found));
+    const next = found.map((_, at) => sum(centred.map((z, row) => z[at] * weights[row])));
+    const part = other ? dot(next, other) : 0;
+    const square = other ? next.map((value, at) => value - part * other[at]) : next;
+    found = unit(square);
+  }
+  return found;
+}
+
+/** @param {number[]} values */
+const sum = (values) => values.reduce((total, value) => total + value, 0);
+
+/** @param {number[]} a @param {number[]} b */
+const dot = (a, b) => sum(a.map((value, at) => value * b[at]));

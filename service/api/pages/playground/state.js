@@ -1,7 +1,8 @@
 /**
  * The state of the page: which model, which point, which seed, which panel, which picture.
  *
- * Knows values, their subscribers and the fragment of the address. Knows nothing of HTTP or of elements.
+ * Knows values, their subscribers, the fragment of the address and what the browser keeps. Knows nothing of
+ * HTTP or of elements.
  * The first four are in the fragment, so that a copied address opens the same view.
  */
 
@@ -110,4 +111,26 @@ export const newSeed = () => Math.floor(Math.random() * 2 ** 31);
 function isSame(one, other) {
   if (!Array.isArray(one) || !Array.isArray(other)) return one === other;
   return one.length === other.length && one.every((value, at) => value === other[at]);
+}
+
+const PREFIX = "vae-playground-";
+
+/** @param {"localStorage" | "sessionStorage"} storage @param {string} name */
+export function kept(storage, name) {
+  try {
+    return window[storage].getItem(PREFIX + name);
+  } catch {
+    // Storage is switched off.
+    return null;
+  }
+}
+
+/** Keep a value; null forgets it. @param {"localStorage" | "sessionStorage"} storage @param {string} name @param {string | null} value */
+export function keep(storage, name, value) {
+  try {
+    if (value === null) window[storage].removeItem(PREFIX + name);
+    else window[storage].setItem(PREFIX + name, value);
+  } catch {
+    // Storage is switched off: it lasts as long as the page.
+  }
 }

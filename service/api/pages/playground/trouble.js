@@ -1,4 +1,11 @@
-/** One sentence about what is wrong, as long as it is. Knows troubles and texts. Knows no HTTP. */
+/**
+ * What calls to the server need of a person: one sentence about what is wrong, as long as it is, and the key.
+ *
+ * Knows troubles, texts and a dialog. Knows no HTTP.
+ */
+
+import { keep, kept } from "./state.js";
+import { button, el, newId } from "./widgets/dom.js";
 
 /** @typedef {import("./api.js").Trouble} Trouble */
 /** @typedef {import("./texts/en.js").Texts} Texts */
@@ -70,4 +77,57 @@ export class TroubleBanner {
     if (kind === "failed") return texts.failed(detail);
     return kind === "gone" ? texts.gone : texts.offline;
   }
+}
+
+/** The key that a person let this tab keep. */
+export const keptKey = () => kept("sessionStorage", "key") ?? "";
+
+/**
+ * Ask for the key, until there is one.
+ * @param {import("./texts/en.js").Texts["key"]} texts
+ * @param {boolean} wasRefused  whether a key was sent and the server did not know it
+ * @returns {Promise<string>}
+ */
+export function askForKey(texts, wasRefused) {
+  const id = newId("key");
+  const input = el("input", {
+    id,
+    type: "password",
+    autocomplete: "off",
+    required: true,
+    maxlength: 512,
+    spellcheck: "false",
+  });
+  const stays = el("input", { type: "checkbox" });
+  stays.checked = keptKey() !== "";
+  const title = el("h2", { id: `${id}-title` }, texts.title);
+  const form = el(
+    "form",
+    { class: "stack" },
+    title,
+    el("p", { class: "note" }, wasRefused ? texts.wrong : texts.lead),
+    el("label", { for: id }, texts.label),
+    input,
+    el("label", { class: "check" }, stays, texts.keep),
+    button(texts.send, () => {}, { class: "primary", type: "submit" }),
+  );
+  const dialog = el(
+    "dialog",
+    { "aria-labelledby": title.id, cancel: (event) => event.preventDefault() },
+    form,
+  );
+  document.body.append(dialog);
+  dialog.showModal();
+  return new Promise((settle) => {
+    form.addEventListener("submit", (event) => {
+      // The policy of the page allows no form to be sent.
+      event.preventDefault();
+      const key = input.value.trim();
+      if (!key) return;
+      keep("sessionStorage", "key", stays.checked ? key : null);
+      dialog.close();
+      dialog.remove();
+      settle(key);
+    });
+  });
 }

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from http_calls import Answer, Caller
+from numpy.typing import NDArray
 from openapi_checks import assert_documented
 from PIL import Image
 from tiny_models import TinyModel, publish_tiny
 from tiny_previews import tiny_preview
 
 from model_store import ModelStore
+from model_store.npz import pack_arrays
+from service.api.native import preview as preview_module
 from service.api.native.preview import COLUMNS, PreviewRoutes
 from service.app import create_app
 from service.security.api_keys import new_key
@@ -195,3 +199,24 @@ def test_head_has_the_headers_of_get(api: Caller) -> None:
 def test_paths_of_the_document_are_those_of_the_routes(api: Caller) -> None:
     document = json.loads(api.get("/openapi.json").body)
     assert {resource.path for resource in PreviewRoutes.resources} <= set(document["paths"])
+
+
+def test_body_is_packed_once_and_kept_for_the_latest_versions(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every page that opens asks for the same bytes."""
+    packed: list[int] = []
+
+    def packing(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+        packed.append(len(arrays))
+        return pack_arrays(arrays)
+
+    monkeypatch.setattr(preview_module, "pack_arrays", packing)
+    monkeypatch.setattr(preview_module, "_MOST_KEPT", 1)
+    with Caller(create_app(Settings(model_store=store, threads=1))) as caller:
+        names = ("mnist", "mnist@2", "mnist")
+        assert len({caller.get(f"/models/{name}/preview.npz").body for name in names}) == 1
+        assert len(packed) == 1
+        assert arrays_of(caller.get("/models/codes/preview.npz")).keys() >= {"mu", "thumbnails"}
+        assert arrays_of(caller.get("/models/mnist/preview.npz"))["model"] == "mnist@2"
+        assert len(packed) == 3

@@ -14,7 +14,6 @@ from http_calls import Answer, Caller
 from patience import PATIENCE_S
 from server_process import Running
 
-from service.api.pages import playground_files
 from service.api.pages.playground_files import read_playground
 from service.app import create_app
 from service.http.connection import SCOPE_KEY, Connection
@@ -116,6 +115,14 @@ def test_page_names_files_that_exist(api: Caller) -> None:
     paths = [urljoin("/", each) for each in addresses(text_of(browse(api))) if not each.startswith("data:")]
     assert MAIN in paths
     assert {path: api.get(path).status for path in paths} == dict.fromkeys(paths, 200)
+
+
+def test_page_names_every_module_so_that_a_browser_need_not_find_them_one_by_one(api: Caller) -> None:
+    named = re.findall(r'rel="modulepreload" href="[^"]*/[0-9a-f]{16}/([^"]+)"', text_of(browse(api)))
+    modules = {name for name in FILES.assets if name.endswith(".js")}
+    # The page's own script, and the texts of the languages, of which it loads one.
+    assert set(named) == modules - {"main.js"} - {name for name in modules if name.startswith("texts/")}
+    assert len(named) == len(set(named)) > 20
 
 
 def test_scripts_and_styles_name_files_that_exist() -> None:
@@ -235,68 +242,6 @@ def test_digest_changes_with_every_file(tmp_path: Path) -> None:
         len({one, digest_of(main_js="b"), digest_of(main_js="a", panels_map_js=""), digest_of(mains_js="a")})
         == 4
     )
-
-
-SOURCES = [
-    path
-    for path in sorted((Path(playground_files.__file__).parent / "playground").rglob("*"))
-    if path.suffix in (".js", ".css")
-]
-
-
-def test_comments_indentation_and_needless_ends_of_lines_are_not_sent(tmp_path: Path) -> None:
-    source = """\
-/**
- * Doubles.
- * @param {number} x A number. */
-export function twice(x) {
-  // Twice.
-  const address = "https://a.example/*"; // kept
-  /* on one line */
-  /** @type {number} */ (x).toFixed();
-  const same = /** @type {number} */ (x);
-  console.log(
-    same,
-    [
-      x
-    ],
-  ); // told
-  /* several
-     lines */ return 2 * x;
-}
-"""
-    (tmp_path / "index.html").write_text("<!DOCTYPE html>\n  <!-- kept -->")
-    (tmp_path / "main.js").write_text(source)
-    files = read_playground(tmp_path)
-    assert files.assets["main.js"].plain.content.decode().split("\n") == [
-        'export function twice(x) {const address = "https://a.example/*"; // kept',
-        "(x).toFixed();const same = (x);console.log(same,[x",
-        "],); // told",
-        "return 2 * x;}",
-    ]
-    assert "  <!-- kept -->" in files.page("").plain.content.decode()
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
-def test_source_can_be_sent_without_its_comments(path: Path) -> None:
-    """A comment begins its line, and a string ends on it."""
-    is_inside = False
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
-        bare = line.strip()
-        if is_inside or bare.startswith("/*"):
-            is_inside = "*/" not in bare
-            continue
-        if not bare.startswith("//"):
-            where = f"{path.name}:{number}"
-            assert bare.count("`") % 2 == 0, f"{where}: a template literal of several lines"
-            strings = re.findall(r"""(["'`])(.*?)\1""", bare)
-            assert not any("/**" in text for _, text in strings), f"{where}: a string with a comment's begin"
-            code = re.sub(r"""(["'`]).*?\1""", "", bare)
-            assert code.count("/*") == code.count("*/"), f"{where}: a comment that begins within a line"
-            assert not bare.endswith("\\"), f"{where}: a string of several lines"
-            # The next line would become a part of it.
-            assert "//" not in code or bare[-1] not in ",;({[", f"{where}: a comment that seems to go on"
-    assert not is_inside
 
 
 def test_files_of_editors_are_not_sent(tmp_path: Path) -> None:

@@ -5,16 +5,15 @@
  */
 
 import { pictureOf } from "../images.js";
-import { principalPlane } from "../latent_math.js";
 import { captioned, exampleOf, fileButton, fits, readable } from "../pictures.js";
-import { defaultPlane } from "../plane.js";
+import { defaultPlane, principalPlane } from "../plane.js";
 import { showPlane } from "../sheet.js";
 import { newSeed } from "../state.js";
 import { LineChart } from "../widgets/chart.js";
-import { CopyButtons } from "../widgets/copy.js";
-import { Digit } from "../widgets/digit.js";
+import { Digit, stripCanvas } from "../widgets/digit.js";
 import { button, el, slider } from "../widgets/dom.js";
 import { LatentPlot } from "../widgets/plot.js";
+import { Panel } from "./panel.js";
 
 /** @typedef {import("../api.js").LatentsAnswer} LatentsAnswer */
 /** @typedef {import("../api.js").ModelSummary} ModelSummary */
@@ -118,34 +117,24 @@ class End {
   }
 }
 
-class BetweenPanel {
+/** @extends {Panel<import("../texts/en.js").Texts["between"]>} */
+export class BetweenPanel extends Panel {
   /** @param {HTMLElement} element @param {Context} context */
   constructor(element, context) {
-    const { texts, state, signal } = context;
-    const words = texts.between;
-    this.context = context;
-    this.words = words;
-    this.isShown = false;
+    const words = context.texts.between;
+    super(context, words);
     this.at = 0;
     this.steps = STEPS;
     /** @type {LatentsAnswer[]} */
     this.paths = [];
     this.playing = 0;
-    const changed = () => void this.redraw();
+    const changed = () => void this.restart();
     this.ends = [
       new End(context, words.first, "between-first", changed),
       new End(context, words.last, "between-last", changed),
     ];
     this.digits = METHODS.map((method) => new Digit(words.methods[method], "large"));
-    this.strips = METHODS.map((method) =>
-      el("canvas", {
-        class: "strip",
-        role: "img",
-        "aria-label": words.strip(words.methods[method]),
-        width: 1,
-        height: 1,
-      }),
-    );
+    this.strips = METHODS.map((method) => stripCanvas(words.strip(words.methods[method])));
     this.slider = slider(
       words.place,
       { min: 0, max: STEPS - 1, step: 1, value: 0, text: (value) => words.step(value + 1, this.steps) },
@@ -157,9 +146,8 @@ class BetweenPanel {
     this.play = button(words.play, () => (this.playing ? this.stop() : this.start()), { class: "primary" });
     this.chart = new LineChart(words.chart, { x: words.axes.x, y: words.axes.y });
     this.plot = new LatentPlot(words.plane, null);
-    this.copy = new CopyButtons(context);
-    element.append(
-      el("p", { class: "lead" }, words.lead),
+    this.build(
+      element,
       el(
         "div",
         { class: "split" },
@@ -185,25 +173,18 @@ class BetweenPanel {
           el("p", { class: "note" }, words.note),
         ),
       ),
-      this.copy.element,
     );
-    state.on(["model", "picture"], changed, signal);
-    signal.addEventListener("abort", () => this.stop());
-  }
-
-  shown() {
-    this.isShown = true;
-    void this.redraw();
+    this.on(["model", "picture"], changed);
+    context.signal.addEventListener("abort", () => this.stop());
   }
 
   hidden() {
-    this.isShown = false;
+    super.hidden();
     this.stop();
   }
 
-  async redraw() {
+  async restart() {
     const { api, state } = this.context;
-    if (!this.isShown) return;
     const { model } = state.values;
     const ends = await Promise.all(this.ends.map((end) => end.ready()));
     const [from, to] = ends;
@@ -312,6 +293,3 @@ function drawStrip(strip, digit, { images }) {
     context?.drawImage(digit.element, place * images.width, 0);
   });
 }
-
-/** @type {import("./panel.js").Panel} */
-export const between = { id: "between", mount: (element, context) => new BetweenPanel(element, context) };

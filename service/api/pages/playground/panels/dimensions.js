@@ -4,14 +4,13 @@
  * Knows the point of the state and the KL of each dimension. The server decodes.
  */
 
-import { klOf, meanOf } from "../latent_math.js";
-import { rankedDims } from "../plane.js";
+import { klOf, meanOf, rankedDims } from "../plane.js";
 import { stepsOf } from "../sheet.js";
 import { newSeed } from "../state.js";
-import { CopyButtons } from "../widgets/copy.js";
-import { Digit } from "../widgets/digit.js";
+import { Digit, stripCanvas } from "../widgets/digit.js";
 import { button, el, fill, slider } from "../widgets/dom.js";
 import { subscript } from "../widgets/plot.js";
+import { Panel } from "./panel.js";
 
 /** @typedef {import("../api.js").ModelSummary} ModelSummary */
 /** @typedef {import("./panel.js").Context} Context */
@@ -28,26 +27,24 @@ const REACH = 3;
 
 /** @typedef {{slider: ReturnType<typeof slider>, strip: HTMLCanvasElement, reach: number}} Row */
 
-class DimensionsPanel {
+/** @extends {Panel<import("../texts/en.js").Texts["dimensions"]>} */
+export class DimensionsPanel extends Panel {
   /** @param {HTMLElement} element @param {Context} context */
   constructor(element, context) {
-    const { texts, state, signal } = context;
+    const { texts, state } = context;
     const words = texts.dimensions;
-    this.context = context;
-    this.words = words;
-    this.isShown = false;
+    super(context, words);
     /** KL by dimension, of one model. @type {{model: string, values: number[]}} */
     this.kl = { model: "", values: [] };
     /** By dimension. @type {Map<number, Row>} */
     this.rows = new Map();
     this.digit = new Digit(words.image, "large");
     this.length = el("figcaption", { class: "numbers" });
-    this.copy = new CopyButtons(context);
     this.random = button(words.random, () => void this.randomise());
     this.list = el("div", { class: "dimensions" });
     this.note = el("p", { class: "note" });
-    element.append(
-      el("p", { class: "lead" }, words.lead),
+    this.build(
+      element,
       el(
         "div",
         { class: "split reversed" },
@@ -66,31 +63,20 @@ class DimensionsPanel {
         ),
         this.list,
       ),
-      this.copy.element,
     );
-    state.on(["model", "preview"], () => void this.restart(), signal);
-    state.on(["z"], () => void this.follow(), signal);
-  }
-
-  shown() {
-    this.isShown = true;
-    void this.restart();
-  }
-
-  hidden() {
-    this.isShown = false;
+    this.on(["model", "preview"], () => this.restart());
+    this.on(["z"], () => this.follow());
   }
 
   /** Another model: its dimensions in order, and their sliders. */
   async restart() {
-    if (!this.isShown) return;
     const { model } = this.context.state.values;
     this.rows.clear(); // Those of another model have other dimensions.
     this.random.disabled = model.priors.length === 0;
     this.note.textContent = model.kind === "vae" ? this.words.vae : this.words.ae;
     await this.readKl(model);
     if (model !== this.context.state.values.model) return;
-    this.build();
+    this.writeRows();
     await this.follow();
     await this.strips();
   }
@@ -110,7 +96,7 @@ class DimensionsPanel {
     this.kl = { model, values: meanOf(rows) };
   }
 
-  build() {
+  writeRows() {
     const { model, preview, z } = this.context.state.values;
     const kl = this.kl.model === model.model ? this.kl.values : [];
     const mu = preview?.model === model.model ? preview.mu : [];
@@ -128,13 +114,7 @@ class DimensionsPanel {
       const row = {
         reach,
         slider: slider(said, range, (value) => this.set(dim, value)),
-        strip: el("canvas", {
-          class: "strip",
-          role: "img",
-          "aria-label": this.words.strip(name),
-          width: 1,
-          height: 1,
-        }),
+        strip: stripCanvas(this.words.strip(name)),
       };
       row.slider.input.addEventListener("change", () => void this.strips());
       this.rows.set(dim, row);
@@ -167,7 +147,6 @@ class DimensionsPanel {
   /** The image of the point. */
   async follow() {
     const { api, state, announce, texts } = this.context;
-    if (!this.isShown) return;
     const { z, model } = state.values;
     for (const [dim, row] of this.rows) row.slider.show(z[dim]);
     this.length.textContent = this.words.length(Math.hypot(...z));
@@ -223,9 +202,3 @@ class DimensionsPanel {
     });
   }
 }
-
-/** @type {import("./panel.js").Panel} */
-export const dimensions = {
-  id: "dimensions",
-  mount: (element, context) => new DimensionsPanel(element, context),
-};

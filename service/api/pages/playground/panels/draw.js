@@ -5,16 +5,15 @@
  */
 
 import { DrawingBoard } from "../drawing.js";
-import { imageAt, pixelsOf } from "../images.js";
-import { examplePicture, figurePicture, fileIn, isLikeMnist } from "../picture_files.js";
+import { examplePicture, figurePicture, imageAt, isLikeMnist, pixelsOf } from "../images.js";
 import { captioned, fileButton, fits, readable, titled } from "../pictures.js";
 import { defaultPlane, Plane } from "../plane.js";
 import { fetchSheet, mixed, showPlane } from "../sheet.js";
-import { Bars } from "../widgets/bars.js";
-import { CopyButtons } from "../widgets/copy.js";
+import { Bars } from "../widgets/chart.js";
 import { Digit } from "../widgets/digit.js";
 import { button, el, fill, newId, slider } from "../widgets/dom.js";
 import { BRIGHT, LatentPlot } from "../widgets/plot.js";
+import { Panel } from "./panel.js";
 
 /** @typedef {import("../images.js").Images} Images */
 /** @typedef {import("../images.js").Picture} Picture */
@@ -27,21 +26,12 @@ const EXAMPLES = 20;
 const ZOOM_STEPS = 7;
 const ZOOM_SIGMAS = 2.6;
 
-/** @type {import("./panel.js").Panel} */
-export const draw = {
-  id: "draw",
-  mount(element, context) {
-    return new DrawPanel(element, context);
-  },
-};
-
-class DrawPanel {
+/** @extends {Panel<import("../texts/en.js").Texts["draw"]>} */
+export class DrawPanel extends Panel {
   /** @param {HTMLElement} element @param {Context} context */
   constructor(element, context) {
     const texts = context.texts.draw;
-    this.context = context;
-    this.texts = texts;
-    this.isShown = false;
+    super(context, texts);
     /** What the panel shows: changes of anything else are its own. */
     this.shownPicture = /** @type {Picture | null} */ (null);
     this.shownModel = "";
@@ -50,7 +40,7 @@ class DrawPanel {
     this.count = 0;
     this.facts = /** @type {import("../api.js").ModelFacts | null} */ (null);
 
-    const keys = el("p", { class: "note", id: newId("keys") }, texts.keys);
+    const keys = el("p", { class: "note keys", id: newId("keys") }, texts.keys);
     this.board = new DrawingBoard(texts.board, keys.id, (isDone) => void this.drawn(isDone));
     const width = slider(
       texts.width,
@@ -67,7 +57,6 @@ class DrawPanel {
     );
     this.pad = el("div", { class: "stack" }, this.board.element, tools, width.element, keys);
     this.examples = el("div", { class: "gallery examples" });
-    this.hint = el("p", { class: "lead" });
     this.problem = el("p", { class: "note", role: "status" });
     const sources = el(
       "div",
@@ -75,7 +64,7 @@ class DrawPanel {
       el(
         "div",
         { class: "row" },
-        fileButton(context.texts.pictures.file, (file) => void this.open(file), "draw-file"),
+        fileButton(context.texts.pictures.file, (file) => void this.take(file), "draw-file"),
         el("span", { class: "note" }, texts.drop),
       ),
       this.problem,
@@ -99,12 +88,10 @@ class DrawPanel {
     this.sum = el("p", { class: "numbers" });
     this.costs = titled(texts.costs, "", this.bars.element, this.sum);
     this.place = el("span", { class: "numbers" });
-    this.copy = new CopyButtons(context);
     const stage = (/** @type {Digit} */ digit, /** @type {string} */ symbol, /** @type {string} */ caption) =>
-      captioned(digit.element, el("figcaption", { class: "stage" }, el("i", {}, symbol), " ", caption));
-    fill(
+      captioned(digit.element, el("figcaption", {}, el("i", {}, symbol), " ", caption));
+    this.build(
       element,
-      this.hint,
       el(
         "div",
         { class: "split even" },
@@ -128,47 +115,18 @@ class DrawPanel {
           this.costs,
         ),
       ),
-      this.copy.element,
     );
-    this.listen();
-  }
-
-  /** Anywhere in the page, as long as the panel is shown. */
-  listen() {
-    const { state, signal } = this.context;
-    state.on(["picture", "model"], () => this.isShown && this.renew(), signal);
-    const take = (/** @type {DataTransfer | null} */ transfer) => {
-      const file = fileIn(transfer);
-      if (file) void this.open(file);
-    };
-    const dropped = (/** @type {DragEvent} */ event) => {
-      if (!this.isShown) return;
-      // The browser would leave the page for the file.
-      event.preventDefault();
-      if (event.type === "drop") take(event.dataTransfer);
-    };
-    document.addEventListener("dragover", dropped, { signal });
-    document.addEventListener("drop", dropped, { signal });
-    document.addEventListener("paste", (event) => this.isShown && take(event.clipboardData), { signal });
-  }
-
-  shown() {
-    this.isShown = true;
-    this.renew();
-  }
-
-  hidden() {
-    this.isShown = false;
+    this.on(["picture", "model"], () => this.restart());
   }
 
   /** What the state has and the panel does not show yet. */
-  renew() {
+  restart() {
     const { model, preview, picture } = this.context.state.values;
     const isOther = this.shownModel !== model.model;
     if (isOther) {
       this.shownModel = model.model;
       this.pad.hidden = !isLikeMnist(model);
-      this.hint.textContent = isLikeMnist(model) ? this.texts.lead : this.texts.other;
+      this.lead.textContent = isLikeMnist(model) ? this.words.lead : this.words.other;
       this.costs.hidden = this.zoomed.hidden = model.kind !== "vae";
       this.plane = defaultPlane(model, preview);
       void showPlane(this.plot, this.context, this.plane, "draw-sheet");
@@ -199,12 +157,12 @@ class DrawPanel {
   }
 
   /** @param {File} file */
-  async open(file) {
+  async take(file) {
     this.count++;
     this.problem.textContent = "";
     const picture = await readable(file, this.context.state.values.model);
     if (!picture) {
-      this.problem.textContent = this.texts.unreadable(file.name);
+      this.problem.textContent = this.words.unreadable(file.name);
       return;
     }
     this.board.wipe();
@@ -291,7 +249,7 @@ class DrawPanel {
     this.place.textContent = isPoint ? `z = ${numbers[0]}` : `μ = ${numbers[0]}, σ = ${numbers[1]}`;
     if (isLive) return;
     state.set({ z: mu });
-    announce(this.texts.said(this.place.textContent));
+    announce(this.words.said(this.place.textContent));
   }
 
   /**
@@ -319,13 +277,12 @@ class DrawPanel {
       this.facts?.metrics.find((each) => each.name === name)?.value ?? null;
     this.bars.show([
       {
-        name: this.texts.reconstruction,
+        name: this.words.reconstruction,
         value: reconstruction,
         text: nats(reconstruction),
         usual: usual("reconstruction_nll"),
-        kind: "one",
       },
-      { name: this.texts.kl, value: kl, text: nats(kl), usual: usual("kl"), kind: "two" },
+      { name: this.words.kl, value: kl, text: nats(kl), usual: usual("kl") },
     ]);
     this.sum.textContent = `−ELBO = ${reconstruction.toFixed(1)} + ${kl.toFixed(1)} = ${nats(reconstruction + kl)}`;
   }
@@ -357,7 +314,7 @@ class DrawPanel {
         const digit = new Digit("", "small");
         digit.show(image);
         digit.element.setAttribute("aria-hidden", "true");
-        const name = this.texts.example(label || `${at + 1}`);
+        const name = this.words.example(label || `${at + 1}`);
         const press = async () => {
           this.count++;
           this.board.wipe();

@@ -5,14 +5,14 @@
  */
 
 import { imageAt, pixelsOf } from "../images.js";
-import { gaussians, principalPlane } from "../latent_math.js";
 import { captioned, titled } from "../pictures.js";
+import { gaussians, principalPlane } from "../plane.js";
 import { fetchSheet, kindsOf, stepsOf } from "../sheet.js";
 import { newSeed } from "../state.js";
-import { CopyButtons } from "../widgets/copy.js";
-import { Digit } from "../widgets/digit.js";
+import { Digit, stripCanvas } from "../widgets/digit.js";
 import { button, choice, el, slider } from "../widgets/dom.js";
 import { LatentPlot } from "../widgets/plot.js";
+import { Panel } from "./panel.js";
 
 /** @typedef {import("../api.js").ModelSummary} ModelSummary */
 /** @typedef {import("../images.js").Images} Images */
@@ -54,7 +54,7 @@ class Side {
     const point = (/** @type {Position} */ at) => void this.decode(at);
     this.plot = new LatentPlot(words.map(words.names[kind]), { hover: point, choose: point });
     this.step = new Digit(words.step(words.names[kind]), "medium");
-    this.strip = el("canvas", { class: "strip", role: "img", "aria-label": words.walk, width: 1, height: 1 });
+    this.strip = stripCanvas(words.walk);
     this.draws = Array.from(
       { length: DRAWS },
       (_, at) => new Digit(words.draw(words.names[kind], at + 1), "small"),
@@ -144,13 +144,13 @@ class Side {
   }
 }
 
-class KindsPanel {
+/** @extends {Panel<import("../texts/en.js").Texts["kinds"]>} */
+export class KindsPanel extends Panel {
   /** @param {HTMLElement} element @param {Context} context */
   constructor(element, context) {
-    const { texts, state, signal } = context;
+    const { texts, state } = context;
     const words = texts.kinds;
-    this.context = context;
-    this.isShown = false;
+    super(context, words);
     this.at = 0;
     this.ends = [0, 1];
     /** @type {{images: Images, kinds: number[]} | null} */
@@ -158,7 +158,6 @@ class KindsPanel {
     this.source = "";
     const changed = () => void this.restart();
     this.sides = [new Side(context, "ae", changed), new Side(context, "vae", changed)];
-    this.copy = new CopyButtons(context);
     this.origin = el("p", { class: "note" });
     this.first = new Digit(words.first, "small");
     this.last = new Digit(words.last, "small");
@@ -211,32 +210,21 @@ class KindsPanel {
           ),
         ),
       ),
-      this.copy.element,
     );
-    element.append(el("p", { class: "lead" }, words.lead), this.missing, this.all);
-    state.on(["models", "model"], () => void this.restart(), signal);
-    state.on(["seed"], () => void this.sample(), signal);
-  }
-
-  shown() {
-    this.isShown = true;
-    void this.restart();
-  }
-
-  hidden() {
-    this.isShown = false;
+    this.build(element, this.missing, this.all);
+    this.on(["models", "model"], () => this.restart());
+    this.on(["seed"], () => this.sample());
   }
 
   /** Other models: the images on both maps, then the walk and the samples. */
   async restart() {
     const { model, models } = this.context.state.values;
-    if (!this.isShown) return;
     const ofShape = (/** @type {ModelSummary} */ shape) =>
       models.filter((each) => `${each.image_shape}` === `${shape.image_shape}`);
     // A shape of which both kinds are loaded: that of the chosen model if possible.
     const shape = [model, ...models].find((each) => new Set(ofShape(each).map((one) => one.kind)).size === 2);
     this.missing.hidden = shape !== undefined;
-    this.all.hidden = shape === undefined;
+    this.all.hidden = this.copy.element.hidden = shape === undefined;
     if (!shape) return;
     for (const side of this.sides) side.offer(ofShape(shape).filter((each) => each.kind === side.kind));
     const chosen = this.sides.map((side) => side.model?.model).join(" ");
@@ -306,6 +294,3 @@ function pairOf(kinds) {
   const others = kinds.flatMap((kind, at) => (kind === kinds[first] ? [] : [at]));
   return [first, others.length ? others[Math.floor(Math.random() * others.length)] : any()];
 }
-
-/** @type {import("./panel.js").Panel} */
-export const kinds = { id: "kinds", mount: (element, context) => new KindsPanel(element, context) };

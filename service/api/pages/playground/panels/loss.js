@@ -7,8 +7,8 @@
 import { PictureChoice, titled } from "../pictures.js";
 import { newSeed } from "../state.js";
 import { LineChart } from "../widgets/chart.js";
-import { CopyButtons } from "../widgets/copy.js";
 import { button, el, fill, slider } from "../widgets/dom.js";
+import { Panel } from "./panel.js";
 
 /** @typedef {import("../api.js").ModelSummary} ModelSummary */
 /** @typedef {import("../images.js").Picture} Picture */
@@ -18,21 +18,19 @@ import { button, el, fill, slider } from "../widgets/dom.js";
 const MOST_K = 256;
 const MAX_BETA = 10;
 
-class LossPanel {
+/** @extends {Panel<import("../texts/en.js").Texts["loss"]>} */
+export class LossPanel extends Panel {
   /** @param {HTMLElement} element @param {Context} context */
   constructor(element, context) {
-    const { texts, state, signal } = context;
+    const { texts, state } = context;
     const words = texts.loss;
-    this.context = context;
-    this.words = words;
-    this.isShown = false;
+    super(context, words);
     this.beta = 1;
     /** @type {Score[]} */
     this.scores = [];
     /** Counts the runs: an older one stops. */
     this.run = 0;
     this.pictures = new PictureChoice(context, "loss-example");
-    this.copy = new CopyButtons(context);
     this.bars = el("div", { class: "stack" });
     this.chart = new LineChart(words.chart, { x: "K", y: words.nats, isLog: true });
     this.missing = el("p", { class: "card", hidden: true }, words.missing);
@@ -78,24 +76,22 @@ class LossPanel {
         titled(words.boundTitle, words.boundNote, this.chart.element),
       ),
     );
-    element.append(el("p", { class: "lead" }, words.lead), this.missing, this.all, this.copy.element);
-    const renew = () => void (this.pictures.isChoosing || this.restart());
-    state.on(["model", "models", "picture", "seed"], renew, signal);
-  }
-
-  shown() {
-    this.isShown = true;
-    void this.restart();
+    this.build(element, this.missing, this.all);
+    this.on(["model", "models", "picture", "seed"], () => this.pictures.isChoosing || this.restart());
   }
 
   hidden() {
-    this.isShown = false;
+    super.hidden();
     this.run++;
+  }
+
+  /** @param {File} file */
+  take(file) {
+    return this.pictures.open(file);
   }
 
   async restart() {
     const { api, state } = this.context;
-    if (!this.isShown) return;
     const run = ++this.run;
     const { model, models, seed } = state.values;
     const vaes = models.filter(
@@ -195,6 +191,3 @@ class LossPanel {
     if (best) this.context.announce(`${best.model}: ${nats(best.total)}`);
   }
 }
-
-/** @type {import("./panel.js").Panel} */
-export const loss = { id: "loss", mount: (element, context) => new LossPanel(element, context) };

@@ -8,33 +8,24 @@ import { pictureOf, pixelsOf } from "../images.js";
 import { defaultPlane, planeThrough, rankedDims } from "../plane.js";
 import { kindsOf, mixed, showPlane } from "../sheet.js";
 import { newSeed } from "../state.js";
-import { CopyButtons } from "../widgets/copy.js";
-import { Digit } from "../widgets/digit.js";
+import { Digit, glyphCanvas } from "../widgets/digit.js";
 import { button, choice, el, fill, newId } from "../widgets/dom.js";
-import { glyphCanvas } from "../widgets/glyphs.js";
 import { LatentPlot, subscript } from "../widgets/plot.js";
+import { Panel } from "./panel.js";
 
 /** @typedef {import("../plane.js").Plane} Plane */
 /** @typedef {import("../plane.js").Position} Position */
 /** @typedef {import("./panel.js").Context} Context */
 
-/** @type {import("./panel.js").Panel} */
-export const map = {
-  id: "map",
-  mount(element, context) {
-    return new MapPanel(element, context);
-  },
-};
-
 /** Classes with a button of their own. */
 const MOST_KINDS = 20;
 
-class MapPanel {
+/** @extends {Panel<import("../texts/en.js").Texts["map"]>} */
+export class MapPanel extends Panel {
   /** @param {HTMLElement} element @param {Context} context */
   constructor(element, context) {
-    this.context = context;
-    this.texts = context.texts.map;
-    this.isShown = false;
+    const texts = context.texts.map;
+    super(context, texts);
     /** @type {import("../images.js").Images | null} */
     this.images = null;
     /** The model that the map shows. */
@@ -45,8 +36,7 @@ class MapPanel {
     this.hovered = null;
     /** @type {[number, number] | null} */
     this.dims = null;
-    const { texts } = this;
-    const keys = el("p", { class: "note", id: newId("keys") }, texts.keys);
+    const keys = el("p", { class: "note keys", id: newId("keys") }, texts.keys);
     this.plot = new LatentPlot(
       texts.plot,
       {
@@ -63,7 +53,6 @@ class MapPanel {
     this.neighbour.element.setAttribute("aria-hidden", "true");
     this.distance = el("span", { class: "note" });
     this.near = el("div", { class: "near", hidden: true }, this.neighbour.element, this.distance);
-    this.copy = new CopyButtons(this.context);
     this.legend = el("div", { class: "legend", role: "group", "aria-label": texts.legend });
     this.right = choice(texts.right, [], () => this.chooseDims());
     this.up = choice(texts.up, [], () => this.chooseDims());
@@ -72,9 +61,8 @@ class MapPanel {
     this.planes = el("div", { class: "row" }, this.right.element, this.up.element, this.through, this.back);
     this.about = el("p", { class: "note" });
     const toDraw = button(texts.toDraw, () => void this.send());
-    fill(
+    this.build(
       element,
-      el("p", { class: "lead" }, texts.lead),
       el(
         "div",
         { class: "split" },
@@ -99,25 +87,18 @@ class MapPanel {
           this.about,
         ),
       ),
-      this.copy.element,
     );
-    const { state, signal } = context;
-    state.on(["model"], () => this.isShown && this.renew(), signal);
-    state.on(["z"], () => this.isShown && this.follow(), signal);
-  }
-
-  shown() {
-    this.isShown = true;
-    this.renew();
+    this.on(["model"], () => this.restart());
+    this.on(["z"], () => this.follow());
   }
 
   hidden() {
-    this.isShown = false;
+    super.hidden();
     this.hovered = null;
   }
 
   /** The plane of the model, its dots and its sheet, if the map does not show them already. */
-  renew() {
+  restart() {
     const { model } = this.context.state.values.model;
     if (this.drawn === model) return this.follow();
     this.drawn = model;
@@ -194,7 +175,7 @@ class MapPanel {
     this.plot.drawNow();
     this.writePlace(z);
     this.copy.show(answer.sent);
-    announce(this.texts.at(texts.units.point(this.plane.positionOf(z)), this.nearest(z)?.label ?? ""));
+    announce(this.words.at(texts.units.point(this.plane.positionOf(z)), this.nearest(z)?.label ?? ""));
   }
 
   /** The nearest of the real images on the map. @param {number[]} z */
@@ -220,7 +201,7 @@ class MapPanel {
     this.near.hidden = !near || !preview?.thumbnails;
     if (!near || !preview?.thumbnails) return;
     this.neighbour.show(preview.thumbnails, near.index);
-    this.distance.textContent = this.texts.near(near.label, near.distance.toFixed(2));
+    this.distance.textContent = this.words.near(near.label, near.distance.toFixed(2));
   }
 
   writeDims() {
@@ -272,8 +253,8 @@ class MapPanel {
     const { model, preview } = this.context.state.values;
     const isSlice = this.plane?.dims;
     this.back.hidden = Boolean(isSlice);
-    const about = isSlice ? this.texts.slice(model.latent_size) : this.texts.throughAbout;
-    this.about.textContent = `${model.latent_size > 2 ? about : ""} ${preview ? "" : this.texts.noPreview}`;
+    const about = isSlice ? this.words.slice(model.latent_size) : this.words.throughAbout;
+    this.about.textContent = `${model.latent_size > 2 ? about : ""} ${preview ? "" : this.words.noPreview}`;
   }
 
   /** One button for each class: its glyph, and its dots bright when pressed. */
@@ -298,7 +279,7 @@ class MapPanel {
   async send() {
     if (!this.images) return;
     const { state, open } = this.context;
-    state.set({ picture: await pictureOf(this.images, this.texts.name) });
+    state.set({ picture: await pictureOf(this.images, this.words.name) });
     open("draw");
   }
 }

@@ -5,15 +5,14 @@
  */
 
 import { imageAt } from "../images.js";
-import { gaussians, klOf, ranked } from "../latent_math.js";
 import { captioned, PictureChoice, titled } from "../pictures.js";
-import { planeOfDims } from "../plane.js";
+import { gaussians, klOf, planeOfDims, ranked } from "../plane.js";
 import { showPlane } from "../sheet.js";
 import { newSeed } from "../state.js";
-import { CopyButtons } from "../widgets/copy.js";
 import { Digit } from "../widgets/digit.js";
 import { button, el, fill, slider } from "../widgets/dom.js";
 import { LatentPlot, subscript } from "../widgets/plot.js";
+import { Panel } from "./panel.js";
 
 /** @typedef {import("../images.js").Images} Images */
 /** @typedef {import("../api.js").ModelSummary} ModelSummary */
@@ -30,27 +29,25 @@ const DRAW_COLOUR = "#8fb4ff";
 
 /** @typedef {{model: ModelSummary, mu: number[], logvar: number[], plane: import("../plane.js").Plane}} Posterior */
 
-class NoisePanel {
+/** @extends {Panel<import("../texts/en.js").Texts["noise"]>} */
+export class NoisePanel extends Panel {
   /** @param {HTMLElement} element @param {Context} context */
   constructor(element, context) {
-    const { texts, state, signal } = context;
+    const { texts, state } = context;
     const words = texts.noise;
-    this.context = context;
-    this.words = words;
-    this.isShown = false;
+    super(context, words);
     this.scale = 1;
     /** @type {Posterior | null} */
     this.posterior = null;
     /** @type {number[]} */
     this.z = [];
     this.pictures = new PictureChoice(context, "noise-example");
-    this.copy = new CopyButtons(context);
     this.plot = new LatentPlot(words.plane, null);
     this.mean = new Digit(words.atMean, "large");
     this.drawn = new Digit(words.atDraw, "large");
     this.average = new Digit(words.average);
     this.spread = new Digit(words.spread);
-    this.draws = Array.from({ length: DRAWS }, (_, at) => new Digit(`${words.draws} ${at + 1}`, "small"));
+    this.draws = Array.from({ length: DRAWS }, (_, at) => new Digit(texts.samples.image(at + 1), "small"));
     this.rows = el("tbody");
     this.slider = slider(words.scale, { min: 0, max: MAX_SCALE, step: 0.05, value: 1 }, (value) => {
       this.scale = value;
@@ -81,8 +78,8 @@ class NoisePanel {
         el("p", { class: "note" }, words.spreadNote),
       ),
     );
-    element.append(
-      el("p", { class: "lead" }, words.lead),
+    this.build(
+      element,
       el(
         "div",
         { class: "split reversed" },
@@ -102,10 +99,9 @@ class NoisePanel {
           this.gallery,
         ),
       ),
-      this.copy.element,
     );
-    state.on(["model", "picture"], () => void (this.pictures.isChoosing || this.restart()), signal);
-    state.on(["seed"], () => void this.redraw(), signal);
+    this.on(["model", "picture"], () => this.pictures.isChoosing || this.restart());
+    this.on(["seed"], () => this.redraw());
   }
 
   tableOf() {
@@ -118,19 +114,9 @@ class NoisePanel {
     );
   }
 
-  shown() {
-    this.isShown = true;
-    void this.restart();
-  }
-
-  hidden() {
-    this.isShown = false;
-  }
-
   /** The posterior of another picture, or by another model. */
   async restart() {
     const { api, state } = this.context;
-    if (!this.isShown) return;
     const { model } = state.values;
     const picture = await this.pictures.ensure();
     const isStale = () => picture !== state.values.picture || model !== state.values.model;
@@ -149,6 +135,11 @@ class NoisePanel {
     this.ofVae.hidden = this.gallery.hidden = this.drawnFigure.hidden = !isVae;
     const sheet = showPlane(this.plot, this.context, this.posterior.plane, "noise-sheet");
     await Promise.all([this.redraw(), sheet]);
+  }
+
+  /** @param {File} file */
+  take(file) {
+    return this.pictures.open(file);
   }
 
   /** Another ε, or another scale of it. */
@@ -238,6 +229,3 @@ function momentsOf(images, first) {
     { ...one, data: spread.map((value) => value / white) },
   ];
 }
-
-/** @type {import("./panel.js").Panel} */
-export const noise = { id: "noise", mount: (element, context) => new NoisePanel(element, context) };

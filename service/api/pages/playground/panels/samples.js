@@ -7,9 +7,9 @@
 import { pathOf } from "../api.js";
 import { imageAt, pictureOf } from "../images.js";
 import { newSeed } from "../state.js";
-import { CopyButtons } from "../widgets/copy.js";
 import { Digit } from "../widgets/digit.js";
 import { button, choice, el, fill, newId, slider } from "../widgets/dom.js";
+import { Panel } from "./panel.js";
 
 /** @typedef {import("../images.js").Images} Images */
 /** @typedef {import("../api.js").SampleAnswer} SampleAnswer */
@@ -18,14 +18,13 @@ import { button, choice, el, fill, newId, slider } from "../widgets/dom.js";
 const COUNTS = [1, 4, 16, 36, 64];
 const MAX_TEMPERATURE = 2;
 
-class SamplesPanel {
+/** @extends {Panel<import("../texts/en.js").Texts["samples"]>} */
+export class SamplesPanel extends Panel {
   /** @param {HTMLElement} element @param {Context} context */
   constructor(element, context) {
-    const { texts, state, signal } = context;
+    const { texts, state } = context;
     const words = texts.samples;
-    this.context = context;
-    this.words = words;
-    this.isShown = false;
+    super(context, words);
     this.n = 36;
     this.temperature = 1;
     this.prior = "";
@@ -34,7 +33,6 @@ class SamplesPanel {
     /** @type {SampleAnswer | null} */
     this.answer = null;
     const redraw = () => void this.redraw();
-    this.copy = new CopyButtons(context);
     this.gallery = el("div", { class: "gallery" });
     this.large = new Digit(words.chosen, "large");
     this.facts = el("figcaption", { class: "numbers" });
@@ -118,23 +116,13 @@ class SamplesPanel {
         el("p", { class: "note" }, words.note),
       ),
     );
-    element.append(el("p", { class: "lead" }, words.lead), this.none, this.all, this.copy.element);
-    state.on(["model"], () => this.restart(), signal);
-    state.on(["seed"], redraw, signal);
-  }
-
-  shown() {
-    this.isShown = true;
-    this.restart();
-  }
-
-  hidden() {
-    this.isShown = false;
+    this.build(element, this.none, this.all);
+    this.on(["model"], () => this.restart());
+    this.on(["seed"], redraw);
   }
 
   /** The choices that another model offers. */
   restart() {
-    if (!this.isShown) return;
     const { priors, labels } = this.context.state.values.model;
     const { words } = this;
     this.none.hidden = priors.length > 0;
@@ -160,7 +148,7 @@ class SamplesPanel {
   async redraw() {
     const { api, state } = this.context;
     const { model, seed } = state.values;
-    if (!this.isShown || !model.priors.length) return;
+    if (!model.priors.length) return;
     this.seed.value = `${seed}`;
     const label = this.prior === "fitted" ? this.label : "";
     const { n, temperature, prior } = this;
@@ -231,6 +219,3 @@ class SamplesPanel {
     setTimeout(() => URL.revokeObjectURL(address), 10_000);
   }
 }
-
-/** @type {import("./panel.js").Panel} */
-export const samples = { id: "samples", mount: (element, context) => new SamplesPanel(element, context) };

@@ -16,7 +16,6 @@ export const texts = {
     model: "Model",
     languages: "Language",
     tour: "Tour",
-    key: "Key",
     skip: "Skip to the panel",
     panels: "Panels",
     tabs: {
@@ -115,7 +114,7 @@ export const texts = {
     costs: "What it costs",
     reconstruction: "Reconstruction: −log p(x|z)",
     kl: "KL to the prior",
-    usual: "an average image of the test set",
+    usual: "the average of the test set",
   },
   pictures: {
     title: "The image",
@@ -185,7 +184,7 @@ export const texts = {
     compare: "Compare both kinds",
   },
   between: {
-    lead: "Thirty-two images on the way from A to B. A straight line (lerp) may pass near the origin, where few images are. An arc (slerp) keeps the length.",
+    lead: "Images on the way from A to B. A straight line (lerp) may pass near the origin, where few images are. An arc (slerp) keeps the length.",
     first: "Image A",
     last: "Image B",
     place: "Position on the path",

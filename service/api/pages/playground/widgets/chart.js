@@ -1,4 +1,8 @@
-/** Lines over two axes. Knows numbers and SVG. Knows nothing of what they mean. */
+/**
+ * Lines over two axes, and costs as horizontal bars on one scale.
+ *
+ * Knows numbers, elements and SVG. Knows nothing of what they mean.
+ */
 
 import { el, fill } from "./dom.js";
 
@@ -91,4 +95,42 @@ function range(values) {
 function ticks(values) {
   const every = Math.ceil(values.length / 7);
   return values.filter((_, index) => index % every === 0);
+}
+
+/** @typedef {{name: string, value: number, text: string, usual?: number | null}} Bar */
+
+export class Bars {
+  /** @param {string} usual  what the thin line on a bar means */
+  constructor(usual) {
+    this.list = el("dl", { class: "bars" });
+    this.legend = el(
+      "p",
+      { class: "note", hidden: true },
+      el("span", { class: "usual-sign", "aria-hidden": "true" }),
+      usual,
+    );
+    this.element = el("div", {}, this.list, this.legend);
+  }
+
+  /** @param {Bar[]} bars */
+  show(bars) {
+    const most = Math.max(1, ...bars.flatMap(({ value, usual }) => [value, usual ?? 0]));
+    fill(
+      this.list,
+      ...bars.flatMap(({ name, value, text, usual }, at) => {
+        const bar = el("span", { class: `bar part-${at}` });
+        bar.style.width = `${(100 * Math.max(0, value)) / most}%`;
+        const line = usual ? el("span", { class: "usual" }) : null;
+        if (line && usual) line.style.left = `${(100 * usual) / most}%`;
+        const track = el("span", { class: "track", "aria-hidden": "true" }, bar, line);
+        return [el("dt", {}, name), el("dd", {}, el("span", { class: "numbers" }, text), track)];
+      }),
+    );
+    this.legend.hidden = !bars.some(({ usual }) => usual);
+  }
+
+  clear() {
+    fill(this.list);
+    this.legend.hidden = true;
+  }
 }

@@ -5,8 +5,8 @@
  * plane: a to the right, b upwards. Two canvases lie on one another: what changes seldom, and what moves.
  */
 
+import { drawGlyph } from "./digit.js";
 import { el } from "./dom.js";
-import { drawGlyph } from "./glyphs.js";
 
 /** @typedef {import("../plane.js").Plane} Plane */
 /** @typedef {import("../plane.js").Position} Position */
