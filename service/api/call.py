@@ -114,3 +114,6 @@ class Outline:
     seed: int | None = None
     facts: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     """Facts that are headers."""
+    parameters: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    """Values for parameters that the request may have left out: with them, requests that mean the same are
+    equal."""

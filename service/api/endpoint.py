@@ -2,6 +2,8 @@
 
     admit ─▶ negotiate ─▶ read ─▶ model ─▶ parse ─▶ run ─▶ record ─▶ answer
 
+A client that has the answer already receives 304 after `negotiate`, also while the queue is full.
+
 Knows bodies, codecs and the registry. Knows nothing of the work of operations: `run` is the handler of one
 (`service.api.native`). The engine batches and waits. Quick codecs run on the event loop, others in a thread.
 """
@@ -10,35 +12,38 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Generic, cast
+from typing import Any, Final, Generic
+from weakref import ref
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.api.call import Call, Floats, Q
+from service.api.call import Call, Floats, Outline, Q
+from service.api.known_answers import KnownAnswer, KnownAnswers, key_of
 from service.api.operation import A, Operation
-from service.api.parameters import Drawing, ImagesQuery, ModelChoice
+from service.api.parameters import ImagesQuery, ModelChoice
 from service.api.picture_room import decode_in_thread
 from service.api.request_arrays import BodyReader, Read, is_of_numbers, is_quick_to_open, read_parameters
 from service.api.request_images import picture_headers
+from service.api.response_identity import drawing_of, etag_of, reuse_of_call
 from service.api.responses import (
     HeadersAlone,
+    NotModified,
     NpyInParts,
     WholeResponse,
     is_quick,
     make_not_modified,
     respond,
-    reuse_of,
 )
 from service.api.routing import fast_paths, route
 from service.app_state import AppState
 from service.engine import Call as EngineCall
 from service.engine import LoadedModel, Parts
-from service.http.caching import Reuse, computed_etag, tag_in_hand
+from service.http.caching import Reuse, prepare_etags, tag_in_hand
 from service.http.connection import connection_of
 from service.http.fast_routes import FastPath
-from service.http.headers import joined_header
+from service.http.headers import first_header, joined_header
 from service.http.negotiation import Format, choose_format
 from service.http.parameters import Parameters, read_query
 from service.http.problems import Item, ProblemError
@@ -60,7 +65,6 @@ class Endpoint(Generic[Q, A]):
         # Looked up once: some of these cost a microsecond each time.
         self._formats = operation.formats
         self._is_seeded = operation.is_seeded
-        self._is_drawn = issubclass(operation.query, Drawing)
         self._has_arrays = bool(operation.arrays)
         self._by_key = app_state.access.keys_required
         self._reader = BodyReader(
@@ -72,9 +76,14 @@ class Endpoint(Generic[Q, A]):
             in_query=operation.query.model_fields,
         )
         self._none_in_body = self._reader.none_in_body
+        self._known_answers = KnownAnswers()
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request."""
+        if request.scope["method"] != "POST":
+            known = self._known_answer(request)
+            if known is not None:
+                return known
         trace, engine_call = self._admit(request)
         chosen, query = self._negotiate(request)
         body = None
@@ -93,17 +102,7 @@ class Endpoint(Generic[Q, A]):
                 headers = picture_headers(read.treatments, ground=_expected_ground(model, query))
         if parameters is not self._none_in_body:
             query = _one_source(query, parameters)
-        call = Call(
-            query,
-            arrays,
-            model,
-            chosen,
-            engine_call,
-            self._app_state.pool,
-            self._limits,
-            self._timeout_s,
-            trace,
-        )
+        call = self._call(query, model, chosen, trace, arrays=arrays, engine_call=engine_call)
         if request.scope["method"] == "POST":
             response = await self._answer(call, await self._run(call))
             if headers:
@@ -111,27 +110,95 @@ class Endpoint(Generic[Q, A]):
             return response
         return await self._answer_to_get(request, call)
 
+    def _call(
+        self,
+        query: Q,
+        model: LoadedModel,
+        chosen: Format,
+        trace: Trace,
+        *,
+        arrays: Mapping[str, Floats],
+        engine_call: EngineCall,
+    ) -> Call[Q]:
+        pool, limits = self._app_state.pool, self._limits
+        return Call(query, arrays, model, chosen, engine_call, pool, limits, self._timeout_s, trace)
+
+    def _known_answer(self, request: Request) -> Response | None:
+        """The response to a client that has the body already: no room in the queue, no model run.
+
+        None: the client does not have it, or its version must be loaded before.
+        """
+        scope, registry, trace = request.scope, self._app_state.registry, current_trace()
+        if_none_match = joined_header(scope, b"if-none-match")
+        if if_none_match is None:
+            return None
+        key = key_of(scope)
+        sent = self._known_answers.find(key)
+        if (
+            sent is not None
+            and (model := sent.model()) is not None
+            and model is registry.peek(sent.reference)
+        ):
+            in_hand = tag_in_hand(if_none_match, sent.etag)
+            if in_hand is None:
+                return None
+            trace.model, trace.seed = model.label, sent.seed
+            return NotModified(sent.headers, in_hand)
+        chosen, query = self._negotiate(request)
+        found = registry.peek(query.model)
+        reuse = reuse_of_call(self._operation, query)
+        if found is None or reuse is Reuse.NEVER:
+            return None
+        trace.model = found.label
+        call = self._call(query, found, chosen, trace, arrays={}, engine_call=EngineCall())
+        outline = self._operation.outlined(call)
+        etag = etag_of(self._operation, call, outline)
+        response = self._not_modified(request, call, reuse, outline, etag)
+        if response is not None:
+            headers = tuple(response.raw_headers)
+            self._known_answers.add(key, KnownAnswer(query.model, ref(found), etag, outline.seed, headers))
+        return response
+
     async def _answer_to_get(self, request: Request, call: Call[Q]) -> Response:
         """The response to GET or HEAD, with headers for caches."""
-        reuse = self._reuse(call.parameters)
-        etag = None if reuse is Reuse.NEVER else self._etag(request, call)
-        in_hand = etag and tag_in_hand(joined_header(request.scope, b"if-none-match"), etag)
+        reuse = reuse_of_call(self._operation, call.parameters)
+        is_head = request.scope["method"] == "HEAD"
+        outline, etag = None, None
+        if is_head or reuse is not Reuse.NEVER:
+            outline = self._operation.outlined(call)
+        if outline is not None and reuse is not Reuse.NEVER:
+            etag = etag_of(self._operation, call, outline)
+            if (known := self._not_modified(request, call, reuse, outline, etag)) is not None:
+                return known  # its version was not loaded before
         response: WholeResponse
-        if in_hand or request.scope["method"] == "HEAD":
-            response = self._headers_alone(call)
+        if is_head and outline is not None:
+            response = self._headers_alone(call, outline)
         else:
             response = await self._answer(call, await self._run(call))
-        response.may_be_kept(
-            reuse, by_key=self._by_key, by_accept="suffix" not in request.scope["path_params"]
-        )
+        self._may_be_kept(request, response, reuse)
         if etag is not None:
-            response.identified(in_hand or etag)
-        if in_hand:
-            make_not_modified(response)
-            return response
+            response.identified(etag)
         if call.format in _FILES and not (self._is_seeded and call.trace.seed is None):
             response.named(self._file_name(call))
         return response
+
+    def _not_modified(
+        self, request: Request, call: Call[Q], reuse: Reuse, outline: Outline, etag: bytes
+    ) -> Response | None:
+        """The response to a client whose `If-None-Match` contains the ETag; None: it does not."""
+        in_hand = tag_in_hand(joined_header(request.scope, b"if-none-match"), etag)
+        if in_hand is None:
+            return None
+        response = self._headers_alone(call, outline)
+        self._may_be_kept(request, response, reuse)
+        response.identified(in_hand)
+        make_not_modified(response)
+        return response
+
+    def _may_be_kept(self, request: Request, response: WholeResponse, reuse: Reuse) -> None:
+        scope = request.scope
+        by_key = self._by_key or first_header(scope, b"authorization") is not None
+        response.may_be_kept(reuse, by_key=by_key, by_accept="suffix" not in scope["path_params"])
 
     def _admit(self, request: Request) -> tuple[Trace, EngineCall]:
         """Reject the request while the queue is full, before any of it is read.
@@ -239,7 +306,7 @@ class Endpoint(Generic[Q, A]):
         if isinstance(done, NpyInParts):
             return done
         most = self._app_state.settings.max_png_pixels
-        drawing = self._drawing(call)
+        drawing = drawing_of(call)
         if is_quick(call.format, done, drawing):
             return respond(call.format, done, drawing=drawing, max_png_pixels=most)
         return await self._app_state.pool.run(
@@ -251,27 +318,10 @@ class Endpoint(Generic[Q, A]):
         seed = "" if call.trace.seed is None else f"-seed-{call.trace.seed}"
         return f"{self._operation.name}-{call.model.label}{seed}.{call.format.suffix}"
 
-    def _reuse(self, asked: Q) -> Reuse:
-        """Whether the same request receives the same response again: without chance, from one version."""
-        if self._is_seeded and getattr(asked, "seed", None) is None:
-            return Reuse.NEVER
-        return reuse_of(asked.model or "")
-
-    def _etag(self, request: Request, call: Call[Q]) -> bytes:
-        """The ETag of a response without chance: the version, the format and the query decide its bytes."""
-        manifest = call.model.manifest
-        return computed_etag(
-            self._operation.path.encode(),
-            manifest.manifest_sha256.encode(),
-            call.format.suffix.encode(),
-            request.scope["query_string"],
-        )
-
-    def _headers_alone(self, call: Call[Q]) -> HeadersAlone:
+    def _headers_alone(self, call: Call[Q], outline: Outline) -> HeadersAlone:
         """The response to HEAD, or to a client that has the body."""
-        outline = self._operation.outlined(call)
         call.trace.seed = outline.seed
-        drawing = self._drawing(call)
+        drawing = drawing_of(call)
         assert drawing is not None, "operations that take GET have images"
         return HeadersAlone(
             call.format,
@@ -281,15 +331,6 @@ class Endpoint(Generic[Q, A]):
             drawing=drawing,
             max_png_pixels=self._app_state.settings.max_png_pixels,
         )
-
-    def _drawing(self, call: Call[Q]) -> Drawing | None:
-        """The drawing of images; rows follow the operation unless the client chooses."""
-        if not self._is_drawn:
-            return None
-        asked = cast(Drawing, call.parameters)
-        if call.columns is None or asked.columns:
-            return asked
-        return asked.model_copy(update={"columns": call.columns})
 
 
 def _expected_ground(model: LoadedModel, query: ModelChoice) -> str | None:
@@ -324,6 +365,7 @@ class Endpoints:
     """All operations in one application."""
 
     def __init__(self, operations: Sequence[Operation[Any, Any]], app_state: AppState) -> None:
+        prepare_etags()
         self._endpoints = [(operation, Endpoint(operation, app_state)) for operation in operations]
 
     def routes(self) -> list[Route]:

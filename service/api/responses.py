@@ -69,7 +69,11 @@ class WholeResponse(Response):
             by_key: Whether the request required an API key.
             by_accept: Whether the Accept header chose the format, and not the path.
         """
-        if not by_accept:
+        if by_accept:
+            # Also for a picture, which is not compressed: all answers of one address must name the same,
+            # or nginx replaces one by the other.
+            vary_by(self.raw_headers, b"Accept-Encoding")
+        else:
             self.raw_headers.remove(_VARY)
         self.raw_headers.append(cache_control(reuse, by_key=by_key))
         if by_key:
@@ -269,6 +273,16 @@ class HeadersAlone(WholeResponse):
         super().__init__(b"", chosen, *_headers_of(answer, facts), length=length)
         if length is None:
             self.raw_headers = [each for each in self.raw_headers if each[0] != b"content-length"]
+
+
+class NotModified(WholeResponse):
+    """304 with the headers of one that was sent before, and the ETag that this client has."""
+
+    def __init__(self, headers: Iterable[tuple[bytes, bytes]], etag: bytes) -> None:
+        self.body = b""
+        self.status_code = 304
+        self.background = None
+        self.raw_headers = [(name, etag if name == b"etag" else value) for name, value in headers]
 
 
 def reuse_of(reference: str) -> Reuse:

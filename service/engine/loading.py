@@ -6,15 +6,19 @@ versions.
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model_store import GoldenMismatch, GoldenVectors, Manifest, PublishedModel
 from service.engine.errors import InferenceFailed, ModelRejected
 from service.engine.model import LoadedModel
 from service.engine.observer import EngineObserver, Unobserved
 from service.engine.operations.encoder_decoder import EncoderDecoder
+from service.engine.operations.geometry import DEFAULT_SPAN, grid
 from service.engine.operations.noise import standard_normal
 from service.engine.operations.priors import Priors
 from service.engine.runtime.batch_invariance import BATCH_SIZES, BatchInvariantGraph
@@ -26,6 +30,8 @@ from service.engine.runtime.worker_pool import WorkerPool
 DEFAULT_MAX_BATCH = 65_536
 #: Any seed would do; its rows are the inputs for comparing batches with single rows.
 _PROBE_SEED = 0
+#: Numbers of steps whose coordinates are part of the digest.
+_PROBE_STEPS = (5, 8, 16, 64)
 
 
 def load_model(
@@ -55,7 +61,7 @@ def load_model(
     decoder = BatchInvariantGraph(GraphSession(published.decoder, manifest.decoder, threads=threads))
     try:
         _allow_exact_batches(encoder, decoder, manifest)
-        _check_golden(encoder, decoder, manifest, published.golden, label=label)
+        computed = _check_golden(encoder, decoder, manifest, published.golden, label=label)
     except InferenceFailed as error:
         raise ModelRejected(f"{label}: a graph loaded, but does not run. {error}") from error
     watched = observer or Unobserved()
@@ -79,6 +85,7 @@ def load_model(
         encoder=encoder,
         decoder=decoder,
         queued=queued,
+        computed_sha256=_digest_of((*computed, *_coordinates())),
         preview=published.preview,
     )
 
@@ -103,8 +110,12 @@ def _check_golden(
     golden: GoldenVectors,
     *,
     label: str,
-) -> None:
-    """With the same code as every request, so that the proof covers the responses."""
+) -> tuple[NDArray[np.float32], ...]:
+    """With the same code as every request, so that the proof covers the responses.
+
+    Returns:
+        What both graphs computed.
+    """
     try:
         mu, logvar = encoder.run(golden.x)
         golden.check_encoder(mu, logvar, manifest.golden)
@@ -115,3 +126,17 @@ def _check_golden(
         golden.check_decoder(x_hat, manifest.golden)
     except GoldenMismatch as error:
         raise ModelRejected(f"{label}: {decoder.file}: {error}") from error
+    return mu, logvar, x_hat
+
+
+def _coordinates() -> Iterable[NDArray[np.float32]]:
+    """Quantiles of the prior as /traverse uses them: they come from logarithms of the C library."""
+    for steps in _PROBE_STEPS:
+        yield grid(steps=steps, spacing="quantile", span=DEFAULT_SPAN).astype(np.float32)
+
+
+def _digest_of(arrays: Iterable[NDArray[np.float32]]) -> str:
+    whole = hashlib.sha256()
+    for array in arrays:
+        whole.update(np.ascontiguousarray(array).tobytes())
+    return whole.hexdigest()

@@ -30,6 +30,9 @@ class LoadedModel:
     decoder: BatchInvariantGraph
     queued: EncoderDecoder
     """The graphs behind their queues: batched, bounded, with deadlines. For one event loop."""
+    computed_sha256: str
+    """Digest of what this process computes with the version for fixed inputs, to the last bit. Another
+    processor, runtime or number format may have another digest, although it reproduces the golden vectors."""
     preview: Preview | None = None
     """Posterior means of some real images, if the version was published with them."""
 

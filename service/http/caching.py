@@ -3,6 +3,10 @@
 Knows Cache-Control and Vary (RFC 9111; RFC 9110, section 12.5.5). Knows nothing of models or routes: they
 choose a row of the table, `Reuse`. A cache that must ask again sends the ETag that it has. Files of a page
 and responses of a model without chance have an ETag; others are sent whole.
+
+Equal strong ETags promise equal bytes (RFC 9110, section 8.8.1). The ETag of a computed response is known
+before the computation, so it contains everything that decides the bytes: request and version, and also the
+evidence of what this process computes and writes. Another processor or library then has other ETags.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from enum import Enum
 from importlib.metadata import version
 from typing import Final
 
+from service.codecs.fingerprint import written_sha256
 from service.http.compression import is_text
 
 Headers = list[tuple[bytes, bytes]]
@@ -23,7 +28,8 @@ _VARY: Final = b"vary"
 #: An opaque tag with its quotes, which a weak one has after `W/` (RFC 9110, section 8.8.3).
 _ETAG: Final = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 _MAX_CHARACTERS: Final = 4_000
-#: Another version of these may compute or write the same pixels as other bytes.
+#: Another version of these may compute or write the same pixels as other bytes. Most differences show in the
+#: evidence as well; this list covers numbers as text, and what the fixed examples do not contain.
 _WRITERS: Final = ("vae-service", "numpy", "onnxruntime", "orjson", "pillow")
 
 
@@ -34,9 +40,9 @@ class Reuse(Enum):
     """A problem, the response to POST, a random draw, the state of the moment."""
     ASKING = (b"no-cache", b"private, no-cache")
     """The same until a model, an alias, a setting or the release changes."""
-    FIXED = (b"max-age=3600", b"private, max-age=3600")
-    """One version by its number, and a seed: z and pixels never change. A release may write the same numbers
-    as other bytes, so an hour bounds how long two releases mix."""
+    FIXED = (b"public, max-age=31536000, immutable", b"private, max-age=31536000, immutable")
+    """One version by its number, and a seed: z and pixels never change. A release may write the same pixels
+    as other bytes. Both are right, each with its own ETag, so a cache may keep the one that it has."""
     FILE = (b"public, max-age=86400", b"public, max-age=86400")
     """A file of this release, the same for all."""
     DIGEST = (b"public, max-age=31536000, immutable", b"public, max-age=31536000, immutable")
@@ -50,13 +56,13 @@ class Reuse(Enum):
 def cache_control(reuse: Reuse, *, by_key: bool = False) -> tuple[bytes, bytes]:
     """The header Cache-Control of a response.
 
-    Never `public` for a response that a key may decide: a proxy may ask its users for keys of its own, and a
-    cache in front of it keeps their responses apart only while no header permits more (RFC 9111, section
-    3.5).
+    Never `public` for a response that a key may decide. A key that this server does not require may be for a
+    proxy: `public` would permit a cache in front of the proxy to send the response to users without one (RFC
+    9111, section 3.5).
 
     Args:
         reuse: The row of the table.
-        by_key: Whether an API key decides who receives the response.
+        by_key: Whether an API key, or another `Authorization`, decides who receives the response.
     """
     return (_CACHE_CONTROL, reuse.by_key if by_key else reuse.for_all)
 
@@ -82,7 +88,8 @@ def computed_etag(*decisive: bytes) -> bytes:
     """The strong ETag of a response that follows from its request and a version, known before it is computed.
 
     Args:
-        decisive: All that decides the bytes, such as the digest of the version and the query.
+        decisive: All that decides the bytes, apart from the libraries: such as the digest of the version,
+            that of this process's results with it, and the parameters.
     """
     whole = hashlib.sha256(_writers())
     for part in decisive:
@@ -90,9 +97,15 @@ def computed_etag(*decisive: bytes) -> bytes:
     return b'"' + whole.hexdigest()[:32].encode() + b'"'
 
 
+def prepare_etags() -> None:
+    """Collect what all computed ETags contain before the first request needs it: it takes milliseconds."""
+    _writers()
+
+
 @functools.lru_cache(maxsize=1)
 def _writers() -> bytes:
-    return ",".join(f"{name}-{version(name)}" for name in _WRITERS).encode()
+    versions = (f"{name}-{version(name)}" for name in _WRITERS)
+    return ",".join((*versions, f"written-{written_sha256()}")).encode()
 
 
 def tag_in_hand(if_none_match: str | None, etag: bytes) -> bytes | None:

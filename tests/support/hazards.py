@@ -76,6 +76,9 @@ ROWS = (
     Row(LOAD, "overload", "four times the work that the cores can do",
         "goodput ≥ 80 % of capacity, accepted p99 ≤ 1.5 × bound × service time, shed p99 < 50 ms, "
         "0 × 5xx, recovered in ≤ 2 s"),
+    Row(LOAD, "known-answers", "the same requests again and again, whose answer is known",
+        "304 ≥ 0.8 × /livez's rate, while the queue is full as well; nginx's cache ≥ 10 × the server's rate, "
+        "and 0 × failed without a server"),
     Row(LOAD, "large-beside-small", "one request of 4,096 images beside many of one",
         "singles' p99 ≤ 3 × alone"),
     Row(LOAD, "batch-mates", "a bad or cancelled request in a batch",

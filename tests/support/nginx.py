@@ -6,6 +6,8 @@ Knows nginx's configuration and its process. Knows nothing of what is tested.
 from __future__ import annotations
 
 import contextlib
+import getpass
+import os
 import shutil
 import socket
 import subprocess
@@ -24,6 +26,7 @@ from server_process import free_port
 needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx (Debian: nginx-light)")
 
 _CONFIGURATION = """\
+{user}
 pid {home}/pid;
 daemon off;
 worker_processes 1;
@@ -39,6 +42,7 @@ http {{
     scgi_temp_path {home}/scgi;
     client_body_buffer_size 10m;  # no files: a worker may have a user of its own
     large_client_header_buffers 4 64k;
+    {http}
     server {{
         listen 127.0.0.1:{port};
         {locations}
@@ -48,10 +52,16 @@ http {{
 
 
 @contextlib.contextmanager
-def nginx(home: Path, locations: str) -> Iterator[str]:
-    """nginx with these `location` blocks, and its address."""
+def nginx(home: Path, locations: str, *, http: str = "") -> Iterator[str]:
+    """nginx with these `location` blocks, and its address.
+
+    `http` is put before the server. Its workers then have the user of this process, to write files in `home`.
+    """
     port = free_port()
-    (home / "conf").write_text(_CONFIGURATION.format(home=home, port=port, locations=locations))
+    user = f"user {getpass.getuser()};" if http and os.geteuid() == 0 else ""
+    (home / "conf").write_text(
+        _CONFIGURATION.format(home=home, port=port, locations=locations, http=http, user=user)
+    )
     with (home / "nginx.log").open("wb") as log:
         process = subprocess.Popen(
             ["nginx", "-p", str(home), "-c", str(home / "conf"), "-e", "stderr"], stdout=log, stderr=log

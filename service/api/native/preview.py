@@ -26,7 +26,7 @@ from service.codecs.images import encode_png
 from service.engine import LoadedModel
 from service.http.caching import computed_etag, tag_in_hand
 from service.http.document import Document, json_bytes
-from service.http.headers import joined_header
+from service.http.headers import first_header, joined_header
 from service.http.negotiation import Format, choose_format
 from service.http.parameters import read_query
 from service.http.problems import ProblemError
@@ -161,7 +161,8 @@ class PreviewRoutes:
             body,
             chosen.content_type,
             reuse=reuse_of(asked["name"]),
-            by_key=self._app_state.access.keys_required,
+            by_key=self._app_state.access.keys_required
+            or first_header(request.scope, b"authorization") is not None,
             headers=headers,
         )
         if in_hand:

@@ -134,7 +134,7 @@ def outline(call: Call[SampleQuery]) -> Outline:
         "prior": plan.density.prior,
         "label": plan.density.label,
     }
-    return Outline(n, call.parameters.seed, facts)
+    return Outline(n, call.parameters.seed, facts, {**facts, "n": n})
 
 
 def _count(call: Call[SampleQuery]) -> int:

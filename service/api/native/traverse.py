@@ -108,7 +108,10 @@ async def traverse(call: Call[TraverseQuery]) -> TraverseAnswer:
 @TRAVERSE.outline
 def outline(call: Call[TraverseQuery]) -> Outline:
     """Number of images in the grid."""
-    return Outline(engine.plan_traverse(call.engine_model, **_asked(call)).count)
+    asked = _asked(call)
+    plan = engine.plan_traverse(call.engine_model, **asked)
+    filled_in = {"dims": plan.dims, "steps": asked["steps"], "spacing": plan.spacing, "span": plan.span}
+    return Outline(plan.count, parameters=filled_in)
 
 
 def _asked(call: Call[TraverseQuery]) -> dict[str, Any]:

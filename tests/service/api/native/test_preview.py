@@ -147,8 +147,8 @@ def test_refusal_names_the_version_and_the_remedy(api: Caller) -> None:
     [
         ("/models/mnist/preview", "no-cache"),
         ("/models/mnist@latest/preview.npz", "no-cache"),
-        ("/models/mnist@2/preview", "max-age=3600"),
-        ("/models/mnist@2/preview.png", "max-age=3600"),
+        ("/models/mnist@2/preview", "public, max-age=31536000, immutable"),
+        ("/models/mnist@2/preview.png", "public, max-age=31536000, immutable"),
     ],
 )
 def test_client_that_has_it_receives_304(
@@ -186,7 +186,7 @@ def test_key_opens_it_for_its_caller_alone(store: Path, tmp_path: Path) -> None:
     with Caller(create_app(Settings(model_store=store, threads=1, api_keys_file=keys))) as locked:
         assert locked.get("/models/mnist/preview").code == "missing-key"
         answer = locked.get("/models/mnist@2/preview", {"authorization": f"Bearer {KEY}"})
-        assert answer.headers["cache-control"] == "private, max-age=3600"
+        assert answer.headers["cache-control"] == "private, max-age=31536000, immutable"
         assert "authorization" in answer.headers["vary"].lower()
 
 
