@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from model_store.garbage import CollectionReport
     from model_store.golden import GoldenVectors
     from model_store.integrity import SizeLimits
+    from model_store.learned_prior import LearnedPriorFiles, PriorGolden
     from model_store.location import BUNDLED_STORE, STORE_VARIABLE, default_store_root, own_store_root
     from model_store.manifest import (
         BernoulliLikelihood,
@@ -54,14 +55,17 @@ if TYPE_CHECKING:
         GraphSpec,
         ImageSpec,
         LabelledMixture,
+        LearnedPrior,
         Manifest,
         ManifestDraft,
         Metric,
         PreviewSpec,
+        PriorGoldenSpec,
         StandardNormalPrior,
         TensorSpec,
         TrainingProvenance,
         graph_specs,
+        prior_graph_specs,
     )
     from model_store.preview import Preview
     from model_store.prior import GaussianMixture, PriorMixtures
@@ -100,6 +104,8 @@ __all__ = [
     "InvalidPrior",
     "InvalidReference",
     "LabelledMixture",
+    "LearnedPrior",
+    "LearnedPriorFiles",
     "Manifest",
     "ManifestDraft",
     "Metric",
@@ -111,6 +117,8 @@ __all__ = [
     "NotPermitted",
     "Preview",
     "PreviewSpec",
+    "PriorGolden",
+    "PriorGoldenSpec",
     "PriorMixtures",
     "PublishedModel",
     "SizeLimits",
@@ -130,6 +138,7 @@ __all__ = [
     "graph_specs",
     "open_store",
     "own_store_root",
+    "prior_graph_specs",
 ]
 
 #: The modules of the public names, those with the fewest imports first.
@@ -144,6 +153,7 @@ _MODULES = (
     "golden",
     "preview",
     "prior",
+    "learned_prior",
     "garbage",
     "verification",
     "store",

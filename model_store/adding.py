@@ -17,7 +17,9 @@ from model_store.manifest import (
     DECODER_FILE,
     ENCODER_FILE,
     PREVIEW_FILE,
+    PRIOR_DENSITY_FILE,
     PRIOR_FILE,
+    PRIOR_SAMPLER_FILE,
     Manifest,
     ManifestDraft,
 )
@@ -28,7 +30,14 @@ from model_store.verification import examine
 from model_store.version_id import VersionId
 
 #: The files that make two versions the same model, whatever their numbers are.
-_OF_THE_MODEL = (ENCODER_FILE, DECODER_FILE, PRIOR_FILE, PREVIEW_FILE)
+_OF_THE_MODEL = (
+    ENCODER_FILE,
+    DECODER_FILE,
+    PRIOR_FILE,
+    PRIOR_SAMPLER_FILE,
+    PRIOR_DENSITY_FILE,
+    PREVIEW_FILE,
+)
 
 
 @dataclass(frozen=True)
@@ -144,6 +153,7 @@ def _renumbered(store: ModelStore, source: Source, identity: VersionId) -> tuple
         card=published.card,
         prior=published.prior,
         preview=published.preview,
+        learned_prior=published.learned_prior,
         source=f"{source.label} {identity}",
     )
     return target, True

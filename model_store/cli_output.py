@@ -300,7 +300,7 @@ def _preprocessing(manifest: Manifest) -> str:
 
 
 def _priors(manifest: Manifest) -> str:
-    fitted = manifest.fitted_prior
+    fitted = manifest.mixture_prior
     told = ", ".join(prior.name for prior in manifest.priors) or "none"
     if fitted is None:
         return told

@@ -47,7 +47,10 @@ from model_store.manifest import (
     GOLDEN_FILE,
     MANIFEST_FILE,
     PREVIEW_FILE,
+    PRIOR_DENSITY_FILE,
     PRIOR_FILE,
+    PRIOR_GOLDEN_FILE,
+    PRIOR_SAMPLER_FILE,
     FileEntry,
 )
 
@@ -100,6 +103,9 @@ class SizeLimits:
             GOLDEN_FILE: self.golden_bytes,
             PRIOR_FILE: self.prior_bytes,
             PREVIEW_FILE: self.preview_bytes,
+            PRIOR_SAMPLER_FILE: self.graph_bytes,
+            PRIOR_DENSITY_FILE: self.graph_bytes,
+            PRIOR_GOLDEN_FILE: self.golden_bytes,
             ENCODER_FILE: self.graph_bytes,
             DECODER_FILE: self.graph_bytes,
         }[file]

@@ -23,21 +23,25 @@ from pydantic import (
 )
 
 #: The highest schema version that this package knows.
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 #: A manifest states the lowest version that can express its content, so that older releases can read it.
 _WITHOUT_FITTED_PRIOR, _WITH_FITTED_PRIOR, _WITH_PREPROCESSING, _WITH_PREVIEW = 1, 2, 3, 4
+_WITH_LEARNED_PRIOR = 5
 
 ENCODER_FILE = "encoder.onnx"
 DECODER_FILE = "decoder.onnx"
 GOLDEN_FILE = "golden.npz"
 PRIOR_FILE = "prior.npz"
 PREVIEW_FILE = "preview.npz"
+PRIOR_SAMPLER_FILE = "prior_sampler.onnx"
+PRIOR_DENSITY_FILE = "prior_density.onnx"
+PRIOR_GOLDEN_FILE = "prior_golden.npz"
 CARD_FILE = "MODEL_CARD.md"
 MANIFEST_FILE = "manifest.json"
 #: The files of every version, apart from its manifest.
 REQUIRED_FILES = (ENCODER_FILE, DECODER_FILE, GOLDEN_FILE, CARD_FILE)
 #: Optional files, which the manifest lists. No other file may be in the directory.
-OPTIONAL_FILES = (PRIOR_FILE, PREVIEW_FILE)
+OPTIONAL_FILES = (PRIOR_FILE, PREVIEW_FILE, PRIOR_SAMPLER_FILE, PRIOR_DENSITY_FILE, PRIOR_GOLDEN_FILE)
 
 NAME_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$"
 ALIAS_PATTERN = r"^[a-z](?:[a-z0-9-]{0,62}[a-z0-9])?$"
@@ -160,7 +164,7 @@ Likelihood = Annotated[BernoulliLikelihood | GaussianLikelihood, Field(discrimin
 class TensorSpec(StrictModel):
     """One input or output of a graph: float32, batch axis first and dynamic."""
 
-    name: Literal["x", "mu", "logvar", "z", "x_hat"]
+    name: Literal["x", "mu", "logvar", "z", "x_hat", "u", "log_pz"]
     dtype: Literal["float32"] = "float32"
     shape: tuple[Literal["batch"] | Annotated[int, Field(ge=1)], ...]
     """("batch", ...): the word for the dynamic axis, then the fixed sizes of one example."""
@@ -169,7 +173,7 @@ class TensorSpec(StrictModel):
 class GraphSpec(StrictModel):
     """One ONNX graph, its inputs and its outputs."""
 
-    file: Literal["encoder.onnx", "decoder.onnx"]
+    file: Literal["encoder.onnx", "decoder.onnx", "prior_sampler.onnx", "prior_density.onnx"]
     opset: Annotated[int, Field(ge=13, le=64)]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -277,14 +281,60 @@ class FittedPrior(StrictModel):
 
     @model_validator(mode="after")
     def _labels_are_distinct_and_components_bounded(self) -> FittedPrior:
-        if len({each.label for each in self.labels}) != len(self.labels):
-            raise ValueError("labels: expected each label once")
-        if sum(self.component_counts) > MAX_COMPONENTS_IN_ALL:
-            raise ValueError(
-                f"components: expected at most {MAX_COMPONENTS_IN_ALL} in all mixtures together, "
-                f"got {sum(self.component_counts)}"
-            )
+        _check_mixtures(self)
         return self
+
+
+class PriorGoldenSpec(StrictModel):
+    """Permitted differences of a runtime from the arrays in `prior_golden.npz`."""
+
+    file: Literal["prior_golden.npz"] = "prior_golden.npz"
+    latent_atol: Annotated[float, Field(gt=0.0, le=0.1, allow_inf_nan=False)] = 1e-4
+    """Largest absolute difference of any `z`, and of any `u` after the way to z and back."""
+    log_density_atol: Annotated[float, Field(gt=0.0, le=0.1, allow_inf_nan=False)] = 1e-3
+    """Largest absolute difference of any `log_pz`, in nats."""
+
+
+class LearnedPrior(StrictModel):
+    """A density over z that was learned with the model: Gaussian mixtures over u, and a map between u and z.
+
+    `prior.npz` contains the mixtures, as of a fitted prior: that of all images, then those of the labels.
+    """
+
+    name: Literal["learned"] = "learned"
+    family: Literal["flow_of_gaussian_mixture"] = "flow_of_gaussian_mixture"
+    file: Literal["prior.npz"] = "prior.npz"
+    components: ComponentCount
+    """Components of the mixture of all images."""
+    labels: Annotated[tuple[LabelledMixture, ...], Field(max_length=1000)]
+    """Labels with a mixture of their own; empty if the prior has none. `share` is p(y) of the prior."""
+    sampler: GraphSpec
+    """`u` to `z`."""
+    density: GraphSpec
+    """`z` to `u`, its inverse, and `log_pz`."""
+    golden: PriorGoldenSpec = PriorGoldenSpec()
+    protocol: Text
+    """Its training: the part of the labels in it."""
+
+    @property
+    def component_counts(self) -> tuple[int, ...]:
+        """Components of each mixture, in the order of `prior.npz`."""
+        return (self.components, *(each.components for each in self.labels))
+
+    @model_validator(mode="after")
+    def _labels_are_distinct_and_components_bounded(self) -> LearnedPrior:
+        _check_mixtures(self)
+        return self
+
+
+def _check_mixtures(prior: FittedPrior | LearnedPrior) -> None:
+    if len({each.label for each in prior.labels}) != len(prior.labels):
+        raise ValueError("labels: expected each label once")
+    if sum(prior.component_counts) > MAX_COMPONENTS_IN_ALL:
+        raise ValueError(
+            f"components: expected at most {MAX_COMPONENTS_IN_ALL} in all mixtures together, "
+            f"got {sum(prior.component_counts)}"
+        )
 
 
 class PreviewSpec(StrictModel):
@@ -313,17 +363,20 @@ class PreviewSpec(StrictModel):
         return self
 
 
-Prior = Annotated[StandardNormalPrior | FittedPrior, Field(discriminator="name")]
+Prior = Annotated[StandardNormalPrior | FittedPrior | LearnedPrior, Field(discriminator="name")]
 #: Names of the priors that a version may list, in order.
-_PRIORS_BY_KIND = {"vae": (("standard",), ("standard", "fitted")), "ae": ((), ("fitted",))}
+_PRIORS_BY_KIND: dict[str, tuple[tuple[str, ...], ...]] = {
+    "vae": (("standard",), ("standard", "fitted"), ("learned",)),
+    "ae": ((), ("fitted",)),
+}
 
 
 class ManifestDraft(StrictModel):
     """The publisher's part of a manifest, before the store assigns the version its number."""
 
     schema_version: SchemaVersion = _WITHOUT_FITTED_PRIOR
-    """The lowest schema version that can express the content: 4 with a preview, else 3 with
-    `image.preprocessing`, else 2 with a fitted prior, else 1."""
+    """The lowest schema version that can express the content: 5 with a learned prior, else 4 with a preview,
+    else 3 with `image.preprocessing`, else 2 with a fitted prior, else 1."""
     name: ModelName
     kind: Literal["vae", "ae"]
     """`ae` is deterministic: its encoder's `logvar` has no meaning, and it has no trained prior."""
@@ -337,7 +390,8 @@ class ManifestDraft(StrictModel):
     metrics: tuple[Metric, ...]
     provenance: TrainingProvenance
     priors: tuple[Prior, ...]
-    """Densities over z to sample from: a vae's `standard`, and `fitted` if one was fitted after training."""
+    """Densities over z to sample from: a vae's `standard`, and `fitted` if one was fitted after training; or
+    `learned` alone, if the prior was learned with the model."""
     licence: Annotated[str, Field(min_length=1, max_length=200)]
     """SPDX expression for the weights."""
     preview: Annotated[
@@ -351,12 +405,17 @@ class ManifestDraft(StrictModel):
         """The contract fixes the names and shapes; a manifest must state exactly these."""
         image = ("batch", *self.image.shape)
         latent = ("batch", self.latent_size)
-        expected = {
+        expected: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
             "encoder": (ENCODER_FILE, {"x": image}, {"mu": latent, "logvar": latent}),
             "decoder": (DECODER_FILE, {"z": latent}, {"x_hat": image}),
         }
+        graphs = {"encoder": self.encoder, "decoder": self.decoder}
+        if (learned := self.learned_prior) is not None:
+            expected["sampler"] = (PRIOR_SAMPLER_FILE, {"u": latent}, {"z": latent})
+            expected["density"] = (PRIOR_DENSITY_FILE, {"z": latent}, {"u": latent, "log_pz": ("batch",)})
+            graphs |= {"sampler": learned.sampler, "density": learned.density}
         for role, (file, inputs, outputs) in expected.items():
-            graph: GraphSpec = getattr(self, role)
+            graph = graphs[role]
             if graph.file != file:
                 raise ValueError(f"{role}.file: expected {file!r}, got {graph.file!r}")
             for side, wanted, got in (
@@ -380,7 +439,10 @@ class ManifestDraft(StrictModel):
                 f"for kind {self.kind!r}, got {list(names)}"
             )
         wanted = lowest_schema_version(
-            self.image, fitted=self.fitted_prior is not None, preview=self.preview is not None
+            self.image,
+            fitted=self.fitted_prior is not None,
+            preview=self.preview is not None,
+            learned=self.learned_prior is not None,
         )
         if self.schema_version != wanted:
             raise ValueError(
@@ -407,10 +469,24 @@ class ManifestDraft(StrictModel):
         return next((prior for prior in self.priors if isinstance(prior, FittedPrior)), None)
 
     @property
+    def learned_prior(self) -> LearnedPrior | None:
+        """The entry of a learned prior, if there is one."""
+        return next((prior for prior in self.priors if isinstance(prior, LearnedPrior)), None)
+
+    @property
+    def mixture_prior(self) -> FittedPrior | LearnedPrior | None:
+        """The prior whose mixtures `prior.npz` contains, if there is one."""
+        return self.fitted_prior or self.learned_prior
+
+    @property
     def file_names(self) -> tuple[str, ...]:
         """The files of a version with this manifest, apart from the manifest."""
-        optional = (self.fitted_prior, self.preview)
-        return (*REQUIRED_FILES, *(entry.file for entry in optional if entry is not None))
+        optional: list[str] = [
+            entry.file for entry in (self.mixture_prior, self.preview) if entry is not None
+        ]
+        if (learned := self.learned_prior) is not None:
+            optional += [learned.sampler.file, learned.density.file, learned.golden.file]
+        return (*REQUIRED_FILES, *optional)
 
     def with_fitted_prior(self, fitted: FittedPrior) -> ManifestDraft:
         """The draft of the same graphs with this prior, instead of an earlier one."""
@@ -422,7 +498,18 @@ class ManifestDraft(StrictModel):
     def with_preview(self, preview: PreviewSpec) -> ManifestDraft:
         """The draft of the same graphs with this preview, instead of an earlier one."""
         stated = {name: getattr(self, name) for name in ManifestDraft.model_fields}
-        return ManifestDraft(**{**stated, "preview": preview, "schema_version": _WITH_PREVIEW})
+        version = lowest_schema_version(
+            self.image, fitted=True, preview=True, learned=self.learned_prior is not None
+        )
+        return ManifestDraft(**{**stated, "preview": preview, "schema_version": version})
+
+    def with_learned_prior(self, learned: LearnedPrior) -> ManifestDraft:
+        """The draft of the same graphs with this prior, in place of all others."""
+        stated = {name: getattr(self, name) for name in ManifestDraft.model_fields}
+        version = lowest_schema_version(
+            self.image, fitted=False, preview=self.preview is not None, learned=True
+        )
+        return ManifestDraft(**{**stated, "priors": (learned,), "schema_version": version})
 
 
 class Manifest(ManifestDraft):
@@ -446,13 +533,28 @@ class Manifest(ManifestDraft):
         return self
 
 
-def lowest_schema_version(image: ImageSpec, *, fitted: bool, preview: bool = False) -> int:
-    """The schema version of a manifest for such images, with or without a fitted prior and a preview."""
+def lowest_schema_version(
+    image: ImageSpec, *, fitted: bool, preview: bool = False, learned: bool = False
+) -> int:
+    """The schema version of a manifest for such images, with or without these priors and a preview."""
+    if learned:
+        return _WITH_LEARNED_PRIOR
     if preview:
         return _WITH_PREVIEW
     if image.preprocessing != UNSTATED_PREPROCESSING:
         return _WITH_PREPROCESSING
     return _WITH_FITTED_PRIOR if fitted else _WITHOUT_FITTED_PRIOR
+
+
+def prior_graph_specs(*, latent_size: int, opset: int) -> tuple[GraphSpec, GraphSpec]:
+    """The (sampler, density) specs of the contract for this latent size."""
+    latent: tuple[Literal["batch"] | int, ...] = ("batch", latent_size)
+    u, z = TensorSpec(name="u", shape=latent), TensorSpec(name="z", shape=latent)
+    log_pz = TensorSpec(name="log_pz", shape=("batch",))
+    return (
+        GraphSpec(file="prior_sampler.onnx", opset=opset, inputs=(u,), outputs=(z,)),
+        GraphSpec(file="prior_density.onnx", opset=opset, inputs=(z,), outputs=(u, log_pz)),
+    )
 
 
 def graph_specs(

@@ -1,8 +1,9 @@
-"""Fitted priors: the Gaussian mixtures of `prior.npz`, one for all images and one for each label.
+"""Fitted and learned priors: the Gaussian mixtures of `prior.npz`, for all images and for each label.
 
 Knows arrays, and the conditions for drawing from them. Knows nothing of their fitting, of noise or of
 decoders. Covariances are stored as their Cholesky factors. A reader factorises nothing, and no covariance can
-turn out not to be positive definite.
+turn out not to be positive definite. The mixtures of a learned prior are densities of u instead of z
+(`learned_prior`).
 
     p(z) = Σ_k weights_k N(z; means_k, cholesky_k cholesky_kᵀ)
 
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.errors import InvalidPrior, quoted
-from model_store.manifest import PRIOR_FILE, FittedPrior
+from model_store.manifest import PRIOR_FILE, FittedPrior, LearnedPrior
 from model_store.npz import MAX_UNPACKED_BYTES, ArrayFile
 from model_store.numbers import told_apart
 
@@ -42,7 +43,7 @@ class StatesPrior(Protocol):
         """Numbers in a z."""
 
     @property
-    def fitted_prior(self) -> FittedPrior | None:
+    def mixture_prior(self) -> FittedPrior | LearnedPrior | None:
         """The manifest's entry for the file."""
 
 
@@ -76,7 +77,7 @@ class PriorMixtures:
             }
         )
 
-    def split(self, fitted: FittedPrior) -> tuple[GaussianMixture, ...]:
+    def split(self, fitted: FittedPrior | LearnedPrior) -> tuple[GaussianMixture, ...]:
         """The mixtures of the manifest's entry, in its order."""
         ends = tuple(accumulate(fitted.component_counts))
         starts = (0, *ends[:-1])
@@ -137,7 +138,7 @@ class PriorMixtures:
         mixtures.validate(manifest)
         return mixtures
 
-    def _check_weights(self, fitted: FittedPrior) -> None:
+    def _check_weights(self, fitted: FittedPrior | LearnedPrior) -> None:
         if not (self.weights > 0.0).all():
             raise _FILE.defect("weights", "positive values", f"{float(self.weights.min()):g}")
         owners = ("all images", *(f"label {quoted(each.label)}" for each in fitted.labels))
@@ -154,16 +155,16 @@ class PriorMixtures:
             raise _FILE.defect("cholesky", "a positive diagonal", f"{smallest:g}")
 
 
-def _entry(draft: StatesPrior) -> FittedPrior:
-    if draft.fitted_prior is None:
+def _entry(draft: StatesPrior) -> FittedPrior | LearnedPrior:
+    if draft.mixture_prior is None:
         raise InvalidPrior(
             f"{PRIOR_FILE}: expected a manifest that lists a fitted prior, got one without. List it in "
             "priors, or leave the file out."
         )
-    return draft.fitted_prior
+    return draft.mixture_prior
 
 
-def _shapes(fitted: FittedPrior, latent_size: int) -> dict[str, tuple[int, ...]]:
+def _shapes(fitted: FittedPrior | LearnedPrior, latent_size: int) -> dict[str, tuple[int, ...]]:
     components = sum(fitted.component_counts)
     return {
         "weights": (components,),

@@ -48,6 +48,7 @@ from model_store.errors import (
 from model_store.golden import GoldenVectors
 from model_store.history import arrival, moves, recorded
 from model_store.integrity import UNSEALED, OpenDirectory, SizeLimits, file_entries, seal
+from model_store.learned_prior import LearnedPriorFiles
 from model_store.manifest import (
     CARD_FILE,
     DECODER_FILE,
@@ -100,6 +101,7 @@ def check_candidate(
     golden: GoldenVectors,
     prior: PriorMixtures | None,
     preview: Preview | None = None,
+    learned_prior: LearnedPriorFiles | None = None,
     card: Card,
     aliases: Iterable[str],
     limits: SizeLimits,
@@ -124,13 +126,20 @@ def check_candidate(
         if prior is not None:
             prior.validate(checked)
             payload[PRIOR_FILE] = prior.to_bytes()
-        elif checked.fitted_prior is not None:
+        elif checked.mixture_prior is not None:
             raise InvalidDraft(f"{PRIOR_FILE}: expected the mixtures of priors, got none. Pass them.")
         if preview is not None:
             preview.validate(checked)
             payload[PREVIEW_FILE] = preview.to_bytes()
         elif checked.preview is not None:
             raise InvalidDraft(f"{PREVIEW_FILE}: expected the arrays of the preview, got none. Pass them.")
+        if learned_prior is not None:
+            if checked.learned_prior is None:
+                raise InvalidDraft("priors: expected 'learned' with its graphs. List it, or leave them out.")
+            learned_prior.validate(checked.learned_prior, latent_size=checked.latent_size)
+            payload |= learned_prior.payload()
+        elif checked.learned_prior is not None:
+            raise InvalidDraft("priors: expected the graphs of the learned prior, got none. Pass them.")
         for name, data in payload.items():
             _check_size(name, data, limits)
         check_graph(encoder, checked.encoder, where=ENCODER_FILE)

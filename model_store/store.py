@@ -30,6 +30,7 @@ from model_store.garbage import (
 from model_store.golden import GoldenVectors
 from model_store.history import moves, recorded
 from model_store.integrity import OpenDirectory
+from model_store.learned_prior import LearnedPriorFiles
 from model_store.manifest import Manifest, ManifestDraft
 from model_store.placing import place
 from model_store.preview import Preview
@@ -58,6 +59,7 @@ class ModelStore(ReadableStore):
         card: str | Callable[[Manifest], str],
         prior: PriorMixtures | None = None,
         preview: Preview | None = None,
+        learned_prior: LearnedPriorFiles | None = None,
         aliases: Sequence[str] = (),
         source: str | None = None,
     ) -> VersionId:
@@ -69,8 +71,9 @@ class ModelStore(ReadableStore):
             decoder: ONNX graph `z` → `x_hat`.
             golden: Recorded inputs and outputs of both.
             card: `MODEL_CARD.md`, or a function that writes it for the numbered manifest.
-            prior: The mixtures of the fitted prior, if `draft` lists one.
+            prior: The mixtures of the fitted or learned prior, if `draft` lists one.
             preview: The arrays of the preview, if `draft` lists one.
+            learned_prior: The graphs of the learned prior, if `draft` lists one.
             aliases: Aliases to move to this version; `latest` moves by itself.
             source: For a version that another store published before: its origin, for the record.
 
@@ -87,6 +90,7 @@ class ModelStore(ReadableStore):
             golden=golden,
             prior=prior,
             preview=preview,
+            learned_prior=learned_prior,
             card=card,
             aliases=aliases,
             limits=self.limits,

@@ -24,11 +24,15 @@ from model_store.errors import (
 )
 from model_store.golden import GoldenVectors
 from model_store.integrity import RESTORE, OpenDirectory, SizeLimits, check_entries, check_entry, check_seal
+from model_store.learned_prior import LearnedPriorFiles, PriorGolden
 from model_store.manifest import (
     CARD_FILE,
     GOLDEN_FILE,
     MANIFEST_FILE,
     OPTIONAL_FILES,
+    PRIOR_DENSITY_FILE,
+    PRIOR_GOLDEN_FILE,
+    PRIOR_SAMPLER_FILE,
     REQUIRED_FILES,
     SCHEMA_VERSION,
     GraphSpec,
@@ -55,9 +59,11 @@ class PublishedModel:
     golden: GoldenVectors
     card: str
     prior: PriorMixtures | None
-    """The mixtures of the fitted prior, if the manifest lists one."""
+    """The mixtures of the fitted or learned prior, if the manifest lists one."""
     preview: Preview | None = None
     """The posterior means of some real images, if the manifest lists a preview."""
+    learned_prior: LearnedPriorFiles | None = None
+    """The graphs of the learned prior, if the manifest lists one; `prior` then contains its mixtures."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +112,11 @@ def examine(directory: OpenDirectory, identity: VersionId, limits: SizeLimits) -
     card = attempt(lambda: _read_card(directory, manifest, limits))
     prior = attempt(lambda: _read_prior(directory, manifest, limits))
     preview = attempt(lambda: _read_preview(directory, manifest, limits))
+    learned = attempt(lambda: _read_learned_prior(directory, manifest, limits))
     if problems or encoder is None or decoder is None or golden is None or card is None:
         return Examination(tuple(problems), None)
-    return Examination((), PublishedModel(identity, manifest, encoder, decoder, golden, card, prior, preview))
+    model = PublishedModel(identity, manifest, encoder, decoder, golden, card, prior, preview, learned)
+    return Examination((), model)
 
 
 def read_manifest(directory: OpenDirectory, identity: VersionId, limits: SizeLimits) -> Manifest:
@@ -206,13 +214,34 @@ def _read_golden(directory: OpenDirectory, manifest: Manifest, limits: SizeLimit
 
 
 def _read_prior(directory: OpenDirectory, manifest: Manifest, limits: SizeLimits) -> PriorMixtures | None:
-    if manifest.fitted_prior is None:
+    if manifest.mixture_prior is None:
         return None
-    data = _read(directory, manifest, manifest.fitted_prior.file, limits)
+    data = _read(directory, manifest, manifest.mixture_prior.file, limits)
     try:
         return PriorMixtures.from_bytes(data, manifest, max_unpacked_bytes=limits.prior_bytes)
     except InvalidPrior as error:
         raise InvalidPrior(f"{directory.path}: {error}") from error
+
+
+def _read_learned_prior(
+    directory: OpenDirectory, manifest: Manifest, limits: SizeLimits
+) -> LearnedPriorFiles | None:
+    entry = manifest.learned_prior
+    if entry is None:
+        return None
+    sampler, density, golden = (
+        _read(directory, manifest, name, limits)
+        for name in (PRIOR_SAMPLER_FILE, PRIOR_DENSITY_FILE, PRIOR_GOLDEN_FILE)
+    )
+    try:
+        recorded = PriorGolden.from_bytes(
+            golden, manifest.latent_size, max_unpacked_bytes=limits.golden_bytes
+        )
+    except InvalidPrior as error:
+        raise InvalidPrior(f"{directory.path}: {error}") from error
+    files = LearnedPriorFiles(sampler, density, recorded)
+    files.validate(entry, latent_size=manifest.latent_size, where=f"{directory.path}/")
+    return files
 
 
 def _read_preview(directory: OpenDirectory, manifest: Manifest, limits: SizeLimits) -> Preview | None:

@@ -19,6 +19,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from tiny_learned import TinyLearnedPrior
 
 from model_store import (
     BernoulliLikelihood,
@@ -219,6 +220,7 @@ def publish_tiny(
     golden: GoldenVectors | None = None,
     fitted: tuple[FittedPrior, PriorMixtures] | None = None,
     shown: tuple[PreviewSpec, Preview] | None = None,
+    learned: TinyLearnedPrior | None = None,
 ) -> VersionId:
     """Publish a tiny model; any part may be replaced, `decoder=model.decoder_of_nan` for instance."""
     model = model or TinyModel.make(image_shape=image_shape, latent_size=latent_size, kind=kind, seed=seed)
@@ -226,12 +228,14 @@ def publish_tiny(
     entry, mixtures = fitted or (None, None)
     spec, preview = shown or (None, None)
     draft = draft if entry is None else draft.with_fitted_prior(entry)
+    draft = draft if learned is None else draft.with_learned_prior(learned.entry)
     return store.publish(
         draft if spec is None else draft.with_preview(spec),
         encoder=model.encoder if encoder is None else encoder,
         decoder=model.decoder if decoder is None else decoder,
         golden=model.golden() if golden is None else golden,
-        prior=mixtures,
+        prior=mixtures if learned is None else learned.mixtures,
+        learned_prior=None if learned is None else learned.files,
         preview=preview,
         card=CARD,
         aliases=aliases,

@@ -191,6 +191,31 @@ class GaussianConfig(Section):
     0.004."""
 
 
+class StandardPriorConfig(Section):
+    """N(0, I)."""
+
+    name: Literal["standard"] = "standard"
+
+
+class LearnedPriorConfig(Section):
+    """A mixture of Gaussians behind invertible couplings, near N(0, I) at first, learned with the weights."""
+
+    name: Literal["learned"] = "learned"
+    couplings: Annotated[int, Field(ge=0, le=64)] = 8
+    """Affine couplings (RealNVP) between z and the mixture; with 0 the prior is the mixture alone. Two for
+    each binary digit of the latents' numbers let every latent depend on every other: 10 for 32 latents."""
+    hidden_width: Annotated[int, Field(ge=1, le=4096)] = 128
+    """Width of the two hidden layers of each coupling."""
+    components: Annotated[int, Field(ge=1, le=1000)] = 8
+    """Gaussians of each label, or of all images without labels."""
+    labels: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Number of labels with Gaussians of their own, which must be those of the images; 0: none. `sample` then
+    draws the images of a requested label."""
+    label_weight: Annotated[float, Field(ge=0.0, le=1000.0)] = 1.0
+    """Weight of -log p(y|z) in the loss, if the prior has labels: 1 maximises the bound on the likelihood of
+    image and label together."""
+
+
 class ModelConfig(Section):
     """The model to fit."""
 
@@ -206,6 +231,10 @@ class ModelConfig(Section):
     """Layers of encoder and decoder."""
     likelihood: Annotated[BernoulliConfig | GaussianConfig, Field(discriminator="name")] = BernoulliConfig()
     """p(x|z)."""
+    prior: Annotated[StandardPriorConfig | LearnedPriorConfig, Field(discriminator="name")] = (
+        StandardPriorConfig()
+    )
+    """p(z)."""
 
 
 class ObjectiveConfig(Section):
@@ -357,7 +386,27 @@ class RunConfig(Section):
                 "objective.beta_warmup_epochs: expected 0 with model.kind = 'ae', which has no KL term; "
                 f"got {self.objective.beta_warmup_epochs}"
             )
+        if isinstance(self.model.prior, LearnedPriorConfig):
+            self._check_learned_prior(self.model.prior)
         return self
+
+    def _check_learned_prior(self, prior: LearnedPriorConfig) -> None:
+        if self.model.kind == "ae":
+            raise ValueError(
+                "model.prior.name: expected 'standard' with model.kind = 'ae', which has no prior; got "
+                "'learned'"
+            )
+        if prior.couplings > 0 and self.model.latent_size == 1:
+            raise ValueError(
+                "model.prior.couplings: expected 0 with model.latent_size = 1, because a coupling changes "
+                f"some latents by others; got {prior.couplings}"
+            )
+        gaussians = prior.components * max(1, prior.labels)
+        if gaussians > 1000:
+            raise ValueError(
+                "model.prior.components: expected at most 1000 Gaussians in all, which is the components of "
+                f"each label times the labels; got {gaussians}"
+            )
 
     def decisive(self) -> RunConfig:
         """The configuration without the texts that change no run."""
@@ -456,7 +505,7 @@ def _read_recipe(name_or_path: str) -> tuple[str, str]:
 
 
 #: Keys that select the other keys of their section.
-SWITCHES = ("model.trunk.type", "model.likelihood.name")
+SWITCHES = ("model.trunk.type", "model.likelihood.name", "model.prior.name")
 
 
 def _switch(raw: dict[str, Any], override: str) -> None:

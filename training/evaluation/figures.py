@@ -237,11 +237,13 @@ def _random_subset(count: int, subset: int | None, seed: int) -> Int64[Tensor, "
 
 
 def _elbo_metrics(observations: Observations, parts: ElboParts) -> list[Metric]:
-    protocol = f"{observations.protocol()}; one posterior sample an image, KL in closed form"
+    learned = parts.estimated_kl is not None
+    how = "KL to the learned prior from the same sample" if learned else "KL in closed form"
+    protocol = f"{observations.protocol()}; one posterior sample an image, {how}"
     return [
         _nats("negative_elbo", parts.negative_elbo, f"{protocol}; beta = 1"),
         _nats("reconstruction_nll", parts.reconstruction_nll, protocol),
-        _nats("kl", parts.kl_per_dimension.sum(dim=-1), f"{observations.protocol()}; KL in closed form"),
+        _nats("kl", parts.kl, protocol if learned else f"{observations.protocol()}; {how}"),
     ]
 
 

@@ -5,9 +5,10 @@ Knows uint8 images, batch sizes, shares and positions. Knows nothing of models o
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from training.data import ImagesOnDisk
@@ -40,12 +41,14 @@ class ShuffledBatches:
         seed: int,
         share: Share = WHOLE,
         at_least: int = 0,
+        labels: Int64[Tensor, " n"] | None = None,
     ) -> None:
         """Serve `share` of `batch_size` images at a time; drop an incomplete batch at the end of a pass.
 
-        An epoch has `at_least` so many batches.
+        An epoch has `at_least` so many batches. With `labels`, each batch is a pair of images and labels.
         """
         self._images = images
+        self._labels = labels
         self._batch_size = batch_size
         self._seed = seed
         self._share = share
@@ -58,14 +61,19 @@ class ShuffledBatches:
         """Batches in an epoch."""
         return self._of_an_epoch
 
-    def __iter__(self) -> Iterator[UInt8[Tensor, "batch c h w"]]:
-        """The rest of the current epoch, or the whole next one at its end."""
+    def __iter__(self) -> Iterator[Any]:
+        """The rest of the current epoch, or the whole next one at its end.
+
+        Each batch is uint8 images (batch, c, h, w), or a pair of them and their labels (batch,).
+        """
         while True:
             number, position = divmod(self._served, self._of_one_pass)
             self._served += 1
             is_last = self._served % self._of_an_epoch == 0
             start = position * self._batch_size
-            yield self._images[self._share.of(self._order_of(number)[start : start + self._batch_size])]
+            chosen = self._share.of(self._order_of(number)[start : start + self._batch_size])
+            images = self._images[chosen]
+            yield images if self._labels is None else (images, self._labels[chosen])
             if is_last:
                 return
 

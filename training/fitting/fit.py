@@ -25,6 +25,7 @@ from training.fitting.collapse import CollapseWatch, OnCollapse, remedy_for
 from training.fitting.console import Console, RunProgress
 from training.fitting.data_checks import objections
 from training.fitting.divergence import DivergenceAlarm
+from training.fitting.label_check import labels_to_learn
 from training.fitting.lightning_module import FittingModule
 from training.fitting.output_start import PixelMoments, begin_at
 from training.fitting.resuming import (
@@ -303,6 +304,7 @@ def _parts(
         seed=config.trainer.seed,
         share=processes.share,
         at_least=config.trainer.min_steps_per_epoch,
+        labels=labels_to_learn(config, train),
     )
     return train, validation, batches
 

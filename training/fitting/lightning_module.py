@@ -17,12 +17,12 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from training.compute.processes import summed_over_processes
-from training.config.recipe import RunConfig
+from training.config.recipe import LearnedPriorConfig, RunConfig
 from training.data import distort, observe, to_unit_interval
 from training.errors import NonFiniteTraining
 from training.fitting.optimisers import MuonWithAdamW
 from training.fitting.schedules import learning_rate_fraction
-from training.models import LatentImageModel
+from training.models import LatentImageModel, LearnedPrior
 from training.objectives.elbo import beta_at, elbo_terms
 from training.randomness.noise import WHOLE, Share, SharedGenerator, uniform
 from training.randomness.seeding import generator_for
@@ -63,12 +63,15 @@ class FittingModule(LightningModule):
         objective = self.config.objective
         return objective.importance_samples if step >= (1.0 - objective.importance_part) * self._steps else 1
 
-    def training_step(self, images: Tensor, batch_index: int) -> dict[str, Tensor | int]:
-        """Observe → encode → sample → decode → cost.
+    def training_step(
+        self, batch: Tensor | tuple[Tensor, Tensor], batch_index: int
+    ) -> dict[str, Tensor | int]:
+        """Observe → encode → sample → decode → cost. `batch` is images, or images and labels.
 
         `loss` belongs to this process's share, and Lightning averages its gradient; the other figures belong
         to the batch.
         """
+        images, labels = (batch, None) if isinstance(batch, Tensor) else batch
         step = self.trainer.global_step
         grey = self._distorted(to_unit_interval(images), step)
         x = observe(grey, self.config.data.binarisation, self._noise("binarisation", step))
@@ -78,6 +81,8 @@ class FittingModule(LightningModule):
             seen=self._partly_grey(x, grey, step),
             beta=self.beta(step),
             samples=self.samples(step),
+            labels=labels,
+            label_weight=self._label_weight,
             generator=self._noise("posterior", step),
         )
         costs = torch.stack([terms.loss, terms.reconstruction_nll.mean(), terms.kl.mean()]).detach()
@@ -96,6 +101,11 @@ class FittingModule(LightningModule):
             "reconstruction_nll": reconstruction_nll,
             "kl": kl,
         }
+
+    @property
+    def _label_weight(self) -> float:
+        prior = self.config.model.prior
+        return prior.label_weight if isinstance(prior, LearnedPriorConfig) else 0.0
 
     def _noise(self, use: str, step: int) -> SharedGenerator:
         return SharedGenerator(generator_for(self.config.trainer.seed, use, step), self.share)
@@ -154,8 +164,10 @@ class FittingModule(LightningModule):
         chosen = self.config.optimiser
         hidden = self._hidden_matrices() if chosen.name == "muon" else []
         by_muon = {id(p) for p in hidden}
-        matrices = [p for p in self.parameters() if p.ndim >= 2 and id(p) not in by_muon]
-        rest = [p for p in self.parameters() if p.ndim < 2]
+        # The Gaussians of a learned prior are no layers: weight decay would widen them.
+        gaussians = _gaussians(self.model)
+        matrices = [p for p in self.parameters() if p.ndim >= 2 and id(p) not in by_muon | gaussians]
+        rest = [p for p in self.parameters() if p.ndim < 2 or id(p) in gaussians]
         groups: list[dict[str, Any]] = [
             {"params": matrices, "weight_decay": chosen.weight_decay},
             {"params": rest, "weight_decay": 0.0},
@@ -182,6 +194,12 @@ class FittingModule(LightningModule):
 
     def _learning_rate_fraction(self, step: int) -> float:
         return learning_rate_fraction(self.config.optimiser, step, total=self._steps)
+
+
+def _gaussians(model: LatentImageModel) -> set[int]:
+    """Identities of the parameters of a learned prior's mixture."""
+    prior = model.prior
+    return {id(p) for p in prior.mixture.parameters()} if isinstance(prior, LearnedPrior) else set()
 
 
 def averaged_model(module: nn.Module) -> LatentImageModel:

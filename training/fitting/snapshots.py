@@ -66,6 +66,6 @@ class Pictures(Callback):
         x_hat = model.decode(model.encode(self._x.to(device)).mu).cpu()
         grids.reconstruction_grid(self._directory.reconstructions, self._x, x_hat)
         if model.kind == "vae":
-            z = torch.randn(_SAMPLES, model.latent_size, generator=generator_for(self._seed, "pictures"))
+            z = model.prior.draw(_SAMPLES, generator_for(self._seed, "pictures"))
             grids.sample_grid(self._directory.samples, model.decode(z.to(device)).cpu())
         grids.curves(self._directory.curves, self._directory.log)

@@ -13,7 +13,13 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
-from model_store import BernoulliLikelihood, GaussianLikelihood, ModelStore, VersionId
+from model_store import (
+    BernoulliLikelihood,
+    GaussianLikelihood,
+    ModelStore,
+    PublishedModel,
+    VersionId,
+)
 from training.errors import ConfigError
 from training.models import Gaussian, LatentImageModel
 
@@ -49,6 +55,7 @@ class StartingWeights:
             for each in onnx.load_from_string(graph).graph.initializer
             if each.name.startswith(_PREFIX)
         }
+        tensors |= _tensors_of_prior(published)
         model = published.manifest.provenance.recipe.get("model")
         bounds = None
         if isinstance(model, dict) and {"logvar_min", "logvar_max"} <= set(model):
@@ -63,6 +70,8 @@ class StartingWeights:
     def load_into(self, model: LatentImageModel) -> None:
         """Replace the model's weights; a learned σ starts at the version's last value.
 
+        A learned prior starts near N(0, I) if the version was trained with that, otherwise as the version's.
+
         Raises:
             ConfigError: The version has other layers, another likelihood, or other bounds of the variance.
         """
@@ -70,7 +79,7 @@ class StartingWeights:
         networks = {
             name: parameter
             for name, parameter in model.named_parameters()
-            if not name.startswith("likelihood.")
+            if not name.startswith("likelihood.") and (self._has_prior or not name.startswith("prior."))
         }
         stated = {**self._biases_of_zero(networks), **self.tensors}
         others = [
@@ -92,6 +101,10 @@ class StartingWeights:
             assert isinstance(self.likelihood, GaussianLikelihood), "compared above"
             likelihood.begin_at(self.likelihood.sigma)
 
+    @property
+    def _has_prior(self) -> bool:
+        return any(name.startswith("prior.") for name in self.tensors)
+
     def _check_unlike_weights(self, model: LatentImageModel) -> None:
         """Differences that no shape of a weight shows."""
         for key, wanted, got in (
@@ -111,6 +124,31 @@ class StartingWeights:
             for name, parameter in networks.items()
             if name.endswith(".bias") and f"{name.removesuffix('bias')}weight" in self.tensors
         }
+
+
+def _tensors_of_prior(published: PublishedModel) -> dict[str, Tensor]:
+    """The parameters of a learned prior, by their names in the model; none without one."""
+    files, entry = published.learned_prior, published.manifest.learned_prior
+    if files is None or entry is None:
+        return {}
+    assert published.prior is not None, "verified with the manifest"
+    whole, *_ = published.prior.split(entry)
+    # The factor of the precision, of which the file has the inverse.
+    cholesky = torch.tensor(whole.cholesky).double()
+    unit = torch.eye(cholesky.shape[-1], dtype=torch.float64).expand_as(cholesky)
+    factor = torch.linalg.solve_triangular(cholesky, unit, upper=False)
+    flow = {
+        each.name: torch.from_numpy(numpy_helper.to_array(each).copy())
+        for each in onnx.load_from_string(files.density).graph.initializer
+        if each.name.startswith("prior.flow.") and not each.name.endswith(".kept")
+    }
+    return {
+        **flow,
+        "prior.mixture.logits": torch.tensor(whole.weights).log().float(),
+        "prior.mixture.means": torch.tensor(whole.means),
+        "prior.mixture.log_diagonal": factor.diagonal(dim1=1, dim2=2).log().float(),
+        "prior.mixture.lower": torch.tril(factor, diagonal=-1).float(),
+    }
 
 
 def _shape(tensor: Tensor | None) -> str:

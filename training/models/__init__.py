@@ -5,7 +5,7 @@
 
 from torch import nn
 
-from training.config.recipe import GaussianConfig, MLPTrunk, ModelConfig
+from training.config.recipe import GaussianConfig, LearnedPriorConfig, MLPTrunk, ModelConfig
 from training.models.autoencoder import AutoEncoder
 from training.models.likelihoods import Bernoulli, Gaussian, Likelihood
 from training.models.networks import (
@@ -16,6 +16,7 @@ from training.models.networks import (
     mlp_encoder,
 )
 from training.models.posterior import DiagonalGaussian
+from training.models.priors import LearnedPrior, Prior, StandardNormal
 from training.models.vae import VAE, LatentImageModel
 
 __all__ = [
@@ -25,7 +26,10 @@ __all__ = [
     "DiagonalGaussian",
     "Gaussian",
     "LatentImageModel",
+    "LearnedPrior",
     "Likelihood",
+    "Prior",
+    "StandardNormal",
     "build_model",
 ]
 
@@ -46,6 +50,7 @@ def build_model(config: ModelConfig, image_shape: ImageShape) -> VAE | AutoEncod
         image_shape=image_shape,
         latent_size=config.latent_size,
         logvar_bounds=(config.logvar_min, config.logvar_max),
+        prior=_prior(config),
     )
 
 
@@ -79,3 +84,16 @@ def _likelihood(config: ModelConfig) -> Likelihood:
     if isinstance(chosen, GaussianConfig):
         return Gaussian(sigma=chosen.sigma, learned=chosen.learned, sigma_min=chosen.sigma_min)
     return Bernoulli()
+
+
+def _prior(config: ModelConfig) -> Prior:
+    chosen = config.prior
+    if isinstance(chosen, LearnedPriorConfig):
+        return LearnedPrior(
+            config.latent_size,
+            couplings=chosen.couplings,
+            hidden_width=chosen.hidden_width,
+            components=chosen.components,
+            labels=chosen.labels,
+        )
+    return StandardNormal(config.latent_size)

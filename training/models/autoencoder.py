@@ -39,6 +39,10 @@ class AutoEncoder(LatentImageModel):
         """The code itself."""
         return posterior.mu
 
-    def divergence(self, posterior: DiagonalGaussian) -> Float[Tensor, " batch"]:
+    def divergence(
+        self,
+        posterior: DiagonalGaussian,
+        z: Float[Tensor, "draw latent"],  # noqa: ARG002  # the interface's
+    ) -> Float[Tensor, " batch"]:
         """Zero: it has no prior."""
         return torch.zeros_like(posterior.mu[:, 0])

@@ -3,6 +3,8 @@
 Knows tensors, nats and the standard-normal prior. Knows nothing of images or networks.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 
@@ -52,6 +54,12 @@ class DiagonalGaussian:
             eps = standard_normal(self.mu.shape, generator, device=self.mu.device).to(self.mu.dtype)
         return self.mu + self.sigma * eps
 
+    def repeated(self, times: int) -> DiagonalGaussian:
+        """Each example's Gaussian `times` times, adjacent."""
+        return DiagonalGaussian(
+            mu=self.mu.repeat_interleave(times, dim=0), logvar=self.logvar.repeat_interleave(times, dim=0)
+        )
+
     def log_prob(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, " batch"]:
         """log q(z|x) in nats, summed over latent dimensions.
 
@@ -61,6 +69,10 @@ class DiagonalGaussian:
         """
         scaled = (z - self.mu).square() * torch.exp(-self.logvar)
         return -0.5 * (LOG_2PI + self.logvar + scaled).sum(dim=-1)
+
+    def entropy(self) -> Float[Tensor, " batch"]:
+        """-E_q[log q(z|x)] in nats, summed over latent dimensions: independent of mu."""
+        return 0.5 * (1.0 + LOG_2PI + self.logvar).sum(dim=-1)
 
     def kl_per_dimension(self) -> Float[Tensor, "batch latent"]:
         """KL(q(z_j|x) ‖ N(0, 1)) of each latent dimension, in nats, always >= 0.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from training.models.likelihoods import Likelihood
 from training.models.networks import ImageShape, soft_bound
 from training.models.posterior import DiagonalGaussian
+from training.models.priors import Prior, StandardNormal
 from training.randomness.noise import Source
 
 
@@ -35,8 +36,12 @@ class LatentImageModel(nn.Module, ABC):
         image_shape: ImageShape,
         latent_size: int,
         logvar_bounds: tuple[float, float],
+        prior: Prior | None = None,
     ) -> None:
-        """Assemble the parts; `training.models.build_model` makes them from a recipe."""
+        """Assemble the parts; `training.models.build_model` makes them from a recipe.
+
+        Without `prior` it is N(0, I), which an autoencoder never uses.
+        """
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
@@ -44,6 +49,7 @@ class LatentImageModel(nn.Module, ABC):
         self.image_shape = image_shape
         self.latent_size = latent_size
         self.logvar_bounds = logvar_bounds
+        self.prior = prior or StandardNormal(latent_size)
 
     @abstractmethod
     def encode(self, x: Float[Tensor, "batch channel height width"]) -> DiagonalGaussian:
@@ -56,8 +62,13 @@ class LatentImageModel(nn.Module, ABC):
         """The z that training decodes: a draw for a VAE, the mean for an autoencoder."""
 
     @abstractmethod
-    def divergence(self, posterior: DiagonalGaussian) -> Float[Tensor, " batch"]:
-        """The KL term of the objective, in nats per example; zero for an autoencoder."""
+    def divergence(
+        self, posterior: DiagonalGaussian, z: Float[Tensor, "draw latent"]
+    ) -> Float[Tensor, " batch"]:
+        """The KL term of the objective, in nats per example; zero for an autoencoder.
+
+        `z` are draws of `posterior`: as many for each example, those of one example adjacent.
+        """
 
     def decode_params(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch channel height width"]:
         """The likelihood's raw parameters, one real number per pixel."""
@@ -90,6 +101,8 @@ class VAE(LatentImageModel):
         """One reparameterised draw."""
         return posterior.rsample(generator=generator)
 
-    def divergence(self, posterior: DiagonalGaussian) -> Float[Tensor, " batch"]:
-        """KL(q(z|x) ‖ N(0, I))."""
-        return posterior.kl_to_standard_normal()
+    def divergence(
+        self, posterior: DiagonalGaussian, z: Float[Tensor, "draw latent"]
+    ) -> Float[Tensor, " batch"]:
+        """KL(q(z|x) ‖ p(z)): in closed form for N(0, I), estimated from the draws for a learned prior."""
+        return self.prior.divergence(posterior, z)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from training.data import Binarisation, ImageSet, to_unit_interval
 from training.models import DiagonalGaussian, LatentImageModel
-from training.models.posterior import standard_normal_log_prob
+from training.models.priors import StandardNormal
 from training.objectives.progress import Progress, in_batches
 
 
@@ -94,11 +94,18 @@ class ElboParts:
     kl_per_dimension: Float64[Tensor, "n latent"]
     """KL(q(z_j|x) ‖ N(0, 1)), in closed form."""
     mu: Float64[Tensor, "n latent"]
+    estimated_kl: Float64[Tensor, " n"] | None = None
+    """KL(q(z|x) ‖ p(z)) at the same z, if p(z) is learned and has no closed form."""
+
+    @property
+    def kl(self) -> Float64[Tensor, " n"]:
+        """KL(q(z|x) ‖ p(z)): the sum over dimensions if p(z) is N(0, I)."""
+        return self.kl_per_dimension.sum(dim=-1) if self.estimated_kl is None else self.estimated_kl
 
     @property
     def negative_elbo(self) -> Float64[Tensor, " n"]:
         """-ELBO = -log p(x|z) + KL(q(z|x) ‖ p(z)), Kingma & Welling 2013, arXiv:1312.6114, equation 7."""
-        return self.reconstruction_nll + self.kl_per_dimension.sum(dim=-1)
+        return self.reconstruction_nll + self.kl
 
 
 def elbo_parts(
@@ -110,16 +117,25 @@ def elbo_parts(
 ) -> ElboParts:
     """The terms of the bound for every image, with one posterior sample each."""
     device = _device(model)
-    nll, kl, mu = [], [], []
+    learned = not isinstance(model.prior, StandardNormal)
+    nll, kl, mu, estimated = [], [], [], []
     for indices in in_batches(torch.arange(len(observations)), batch_size, "bound", progress):
         x = observations.take(indices).to(device)
         posterior = model.encode(x)
         eps = observations.normal(indices, _Purpose.ELBO, model.latent_size).to(device)
-        log_px_z = model.likelihood.log_prob(x, model.decode_params(posterior.rsample(eps=eps)))
+        z = posterior.rsample(eps=eps)
+        log_px_z = model.likelihood.log_prob(x, model.decode_params(z))
         nll.append(-log_px_z.double().cpu())
         kl.append(_in_float64(posterior).kl_per_dimension().cpu())
         mu.append(posterior.mu.double().cpu())
-    return ElboParts(reconstruction_nll=torch.cat(nll), kl_per_dimension=torch.cat(kl), mu=torch.cat(mu))
+        if learned:
+            estimated.append(model.divergence(_in_float64(posterior), z).double().cpu())
+    return ElboParts(
+        reconstruction_nll=torch.cat(nll),
+        kl_per_dimension=torch.cat(kl),
+        mu=torch.cat(mu),
+        estimated_kl=torch.cat(estimated) if learned else None,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +232,9 @@ def _log_weights(
         z = q.rsample(eps=noise)
         log_px_z = model.likelihood.log_prob(x[row], model.decode_params(z))
         pieces.append(
-            log_px_z.double() + standard_normal_log_prob(z.double()) - _in_float64(q).log_prob(z.double())
+            log_px_z.double()
+            + model.prior.log_prob(z.double()).double()
+            - _in_float64(q).log_prob(z.double())
         )
     return torch.cat(pieces).view(images, samples)
 

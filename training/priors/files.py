@@ -37,7 +37,7 @@ class _Stated:
     """The model that `prior.npz` must match before it is part of a version."""
 
     latent_size: int
-    fitted_prior: FittedPrior
+    mixture_prior: FittedPrior
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,6 +39,12 @@ GREY = {"data": {"binarisation": "grey"}}
 STATED = {**GREY, "model": {**MLP, "likelihood": {"name": "gaussian", "sigma": 0.5}}}
 LEARNED = {**GREY, "model": {**MLP, "likelihood": {"name": "gaussian", "sigma": 0.02, "learned": True}}}
 BINARY: dict[str, Any] = {}
+PRIOR = {
+    "model": {
+        **MLP,
+        "prior": {"name": "learned", "couplings": 2, "hidden_width": 8, "components": 2, "labels": 10},
+    }
+}
 
 SILENT = Console(say=lambda line: None)
 DISTORTED = {"data": {"distorted_fraction": 0.5}}
@@ -66,6 +72,12 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "model.likelihood.sigma": (STATED, 0.3),
     "model.likelihood.sigma_min": (LEARNED, 0.002),
     "model.likelihood.learned": (STATED, True),
+    "model.prior.name": (BINARY, "learned"),
+    "model.prior.couplings": (PRIOR, 3),
+    "model.prior.hidden_width": (PRIOR, 9),
+    "model.prior.components": (PRIOR, 3),
+    "model.prior.labels": (PRIOR, 0),
+    "model.prior.label_weight": (PRIOR, 0.5),
     "objective.beta": (BINARY, 0.5),
     "objective.beta_warmup_epochs": (BINARY, 2.0),
     "objective.importance_samples": (BINARY, 2),
@@ -125,7 +137,7 @@ def test_every_key_of_the_schema_is_tested_here():
 def changed(raw: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     head, _, rest = key.partition(".")
     inner = raw.get(head, {})
-    if head in ("trunk", "likelihood") and rest in ("type", "name"):
+    if head in ("trunk", "likelihood", "prior") and rest in ("type", "name"):
         return {**raw, head: {rest: value}}
     return {**raw, head: changed(inner, rest, value) if rest else value}
 

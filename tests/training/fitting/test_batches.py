@@ -95,6 +95,15 @@ def test_the_same_place_has_the_same_noise():
     assert torch.equal(first, second)
 
 
+def test_labels_stay_with_their_images():
+    labels = torch.arange(len(IMAGES))
+    plain = ShuffledBatches(IMAGES, batch_size=10, seed=4)
+    labelled = ShuffledBatches(IMAGES, batch_size=10, seed=4, labels=labels)
+    for images, (same, theirs) in zip(plain, labelled, strict=True):
+        assert torch.equal(images, same)
+        assert torch.equal(IMAGES[theirs], same)
+
+
 def test_the_shares_of_a_batch_make_it_up_and_keep_its_order():
     [whole] = epochs_of(ShuffledBatches(IMAGES, batch_size=10, seed=4), 1)
     first, second = (

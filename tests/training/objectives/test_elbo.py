@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
-from training.config.recipe import MLPTrunk, ModelConfig
-from training.models import VAE, build_model
+from training.config.recipe import LearnedPriorConfig, MLPTrunk, ModelConfig
+from training.models import VAE, LearnedPrior, StandardNormal, build_model
 from training.models.likelihoods import Bernoulli, Gaussian
 from training.models.posterior import DiagonalGaussian, standard_normal_log_prob
 from training.objectives.elbo import ObjectiveTerms, beta_at, elbo_terms
@@ -279,3 +279,88 @@ def test_samples_of_an_image_are_its_own(generator):
     together = importance_bound(model, x, 8)
     alone = importance_bound(model, x[:1], 8)
     torch.testing.assert_close(together[:1], alone)
+
+
+class MovedEncoder(nn.Module):
+    """The posterior of z · scale + shift."""
+
+    def __init__(self, model: VAE, scale: Tensor, shift: Tensor) -> None:
+        super().__init__()
+        self.model, self.scale, self.shift = model, scale, shift
+
+    def forward(self, x: Tensor) -> Tensor:
+        q = self.model.encode(x)
+        low, high = BOUNDS
+        middle, half = 0.5 * (low + high), 0.5 * (high - low)
+        raw = middle + half * torch.atanh((q.logvar + 2.0 * torch.log(self.scale) - middle) / half)
+        return torch.cat([q.mu * self.scale + self.shift, raw], dim=1)
+
+
+def with_affine_latents(model: CubatureVAE, scale: Tensor, shift: Tensor) -> VAE:
+    """The same model of images with z · scale + shift in place of z, whose prior is no longer N(0, I)."""
+    prior = LearnedPrior(LATENTS, couplings=2, hidden_width=4, components=1, labels=0)
+    decoder = model.decoder
+    assert isinstance(decoder, LinearDecoder)
+    with torch.no_grad():
+        prior.mixture.means.zero_()
+        for coupling in prior.flow:
+            bias: Any = coupling.get_parameter("layers.4.bias")
+            bias[:LATENTS] = 2.0 * torch.atanh(-torch.log(scale) / 2.0)
+            bias[LATENTS:] = -shift / scale
+    weight = decoder.weight / scale
+    return VAE(
+        encoder=MovedEncoder(model, scale, shift),
+        decoder=LinearDecoder(weight, decoder.offset - weight @ shift),
+        likelihood=model.likelihood,
+        image_shape=model.image_shape,
+        latent_size=LATENTS,
+        logvar_bounds=BOUNDS,
+        prior=prior,
+    )
+
+
+@pytest.mark.parametrize("samples", [2, 5])
+def test_importance_bound_of_a_learned_prior_is_the_exact_log_likelihood_of_the_same_model(samples):
+    """Moved latents with a prior that moves along: p(x) is the same, and so is every weight."""
+    generator = torch.Generator().manual_seed(3)
+    linear, exact = linear_model(generator)
+    model = with_affine_latents(linear, torch.tensor([1.4, 0.7, 1.1]), torch.tensor([0.6, -0.3, 0.2]))
+    x = (exact.loc + torch.randn(4, PIXELS, generator=generator)).view(4, 1, 3, 3)
+    found = importance_bound(model, x, samples)
+    torch.testing.assert_close(found, exact.log_prob(x.flatten(1)), atol=1e-3, rtol=0)
+    # The twin: with N(0, I) the same weights belong to another model.
+    model.prior = StandardNormal(LATENTS)
+    assert (importance_bound(model, x, samples) - found).abs().max() > 0.1
+
+
+def test_elbo_of_a_learned_prior_is_right_on_average():
+    linear, exact = linear_model(torch.Generator().manual_seed(0))
+    model = with_affine_latents(linear, torch.tensor([1.4, 0.7, 1.1]), torch.tensor([0.6, -0.3, 0.2]))
+    x = exact.loc + torch.randn(PIXELS, generator=torch.Generator().manual_seed(1))
+    draws = elbo_terms(
+        model, x.view(1, 1, 3, 3).expand(8000, 1, 3, 3), generator=torch.Generator().manual_seed(2)
+    ).elbo
+    error = draws.std().item() / math.sqrt(len(draws))
+    assert error < 0.05
+    assert draws.mean().item() == pytest.approx(exact.log_prob(x).item(), abs=4.0 * error)
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_label_costs_what_the_prior_says_times_its_weight(samples):
+    torch.manual_seed(0)
+    prior = LearnedPriorConfig(couplings=2, hidden_width=4, components=2, labels=3)
+    model: Any = build_model(ModelConfig(latent_size=2, trunk=MLPTrunk(), prior=prior), (1, 8, 8))
+    x, labels = torch.rand(3, 1, 8, 8).round(), torch.tensor([0, 2, 1])
+
+    def terms(labels: Tensor | None, weight: float) -> ObjectiveTerms:
+        noise = torch.Generator().manual_seed(0)
+        return elbo_terms(model, x, samples=samples, labels=labels, label_weight=weight, generator=noise)
+
+    costs = terms(labels, 0.5)
+    assert costs.label_nll is not None
+    # Near N(0, I) the label is a guess among three.
+    torch.testing.assert_close(costs.label_nll, torch.full((3,), math.log(3.0)), atol=0.3, rtol=0)
+    assert terms(None, 0.5).label_nll is None
+    expected = terms(None, 0.5).loss + 0.5 * costs.label_nll.mean()
+    torch.testing.assert_close(costs.loss, expected)
+    torch.testing.assert_close(terms(labels, 0.0).loss, terms(None, 0.0).loss)
