@@ -3,115 +3,113 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import threading
 import zlib
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import pytest
+from packed_answers import LONG, SHORT, ask, asked
 from patience import PATIENCE_S
 
-from service.http.compression import MIN_BYTES, Accepted, Compression, accepted_codings, is_text
-
-LONG = b"0.0123456789,0.25," * 20_000
-SHORT = b"x" * (MIN_BYTES - 1)
-
-
-async def in_loop(pack: Callable[[], bytes]) -> bytes:
-    return pack()
-
-
-class Answered:
-    """What a client receives of one request."""
-
-    def __init__(self, messages: Sequence[dict[str, Any]]) -> None:
-        self.status = messages[0]["status"]
-        self.headers = {name.decode(): value.decode() for name, value in messages[0]["headers"]}
-        self.names = [name for name, _ in messages[0]["headers"]]
-        self.parts = [message.get("body", b"") for message in messages[1:]]
-        self.body = b"".join(self.parts)
-
-    @property
-    def text(self) -> bytes:
-        return gzip.decompress(self.body) if self.headers.get("content-encoding") == "gzip" else self.body
-
-
-def ask(*parts: bytes, **how: Any) -> Answered:
-    return asyncio.run(asked(*parts, **how))
-
-
-async def asked(
-    *parts: bytes,
-    accept: str | None = "gzip",
-    content_type: str = "application/json",
-    headers: Sequence[tuple[bytes, bytes]] = (),
-    status: int = 200,
-    method: str = "GET",
-    path: str = "/sample",
-    with_length: bool = True,
-    run: Callable[[Callable[[], bytes]], Any] = in_loop,
-) -> Answered:
-    """What comes of an application that sends these parts."""
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        length = [(b"content-length", b"%d" % len(b"".join(parts)))] if with_length else []
-        sent = [(b"content-type", content_type.encode()), *length, *headers]
-        await send({"type": "http.response.start", "status": status, "headers": sent})
-        for place, part in enumerate(parts, start=1):
-            await send({"type": "http.response.body", "body": part, "more_body": place < len(parts)})
-
-    messages: list[dict[str, Any]] = []
-
-    async def send(message: Any) -> None:
-        messages.append(message)
-
-    accepted = [] if accept is None else [(b"accept-encoding", accept.encode())]
-    scope = {"type": "http", "method": method, "path": path, "headers": accepted}
-    await Compression(app, run_in_thread=run)(scope, None, send)
-    return Answered(messages)
+from service.http import compression
+from service.http.compression import MIN_BYTES, Coding, accepted_codings, is_text
 
 
 @pytest.mark.parametrize(
-    ("header", "gzip_is_best", "identity"),
+    ("header", "best", "identity"),
     [
-        (None, False, True),
-        ("", False, True),
-        (" , ;", False, True),
-        ("gzip", True, True),
-        ("GZip", True, True),
-        ("x-gzip", True, True),
-        ("gzip, deflate, br, zstd", True, True),
-        ("br;q=1.0, gzip;q=0.8, *;q=0.1", True, True),
-        ("deflate, br", False, True),
-        ("gzip;q=0", False, True),
-        ("gzip;q=0.0, *", False, True),
-        ("gzip ; q = 0", False, True),
-        ("gzip;q=0.000", False, True),
-        ("*", True, True),
-        ("*;q=0", False, False),
-        ("*;q=0, gzip", True, False),
-        ("gzip, identity;q=0", True, False),
-        ("identity", False, True),
-        ("identity;q=1, *;q=0", False, True),
-        ("identity; q=1.0, gzip;q=0.5", False, True),
-        ("identity;q=0.5, gzip;q=0.5", True, True),
-        ("gzip, identity", True, True),
-        ("supergzip", False, True),
-        ("gzip2;q=1", False, True),
-        ("gzip;q=nonsense", True, True),
-        ("br," * 400 + "gzip", False, True),
+        (None, None, True),
+        ("", None, True),
+        (" , ;", None, True),
+        ("gzip", "gzip", True),
+        ("GZip", "gzip", True),
+        ("x-gzip", "gzip", True),
+        ("gzip, deflate, br, zstd", "gzip", True),
+        ("br;q=1.0, gzip;q=0.8, *;q=0.1", "gzip", True),
+        ("deflate, br", None, True),
+        ("gzip;q=0", None, True),
+        ("gzip;q=0.0, *", None, True),
+        ("gzip ; q = 0", None, True),
+        ("gzip;q=0.000", None, True),
+        ("*", "gzip", True),
+        ("*;q=0", None, False),
+        ("*;q=0, gzip", "gzip", False),
+        ("gzip, identity;q=0", "gzip", False),
+        ("identity", None, True),
+        ("identity;q=1, *;q=0", None, True),
+        ("identity; q=1.0, gzip;q=0.5", None, True),
+        ("identity;q=0.5, gzip;q=0.5", "gzip", True),
+        ("gzip, identity", "gzip", True),
+        ("supergzip", None, True),
+        ("gzip2;q=1", None, True),
+        ("gzip;q=nonsense", "gzip", True),
+        ("br," * 400 + "gzip", None, True),
     ],
 )
 def test_accept_encoding_is_read_by_its_weights(
-    header: str | None, gzip_is_best: bool, identity: bool
+    header: str | None, best: str | None, identity: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others search for the letters, and pack for `gzip;q=0` and `supergzip`.
 
     So do go-chi/chi (#1069) and starlette (#3495). Browsers ask for media with `identity;q=1, *;q=0`
     (express-static-gzip #37).
     """
-    assert accepted_codings(header) == Accepted(gzip=gzip_is_best, identity=identity)
+    with only(monkeypatch, compression.CODINGS[-1]):
+        assert chosen(header) == (best, identity)
+
+
+@contextlib.contextmanager
+def only(monkeypatch: pytest.MonkeyPatch, *codings: Coding) -> Iterator[None]:
+    """As a process that can write these codings and no other."""
+    with monkeypatch.context() as patched:
+        patched.setattr(compression, "CODINGS", codings)
+        compression._read.cache_clear()
+        yield
+    compression._read.cache_clear()
+
+
+def chosen(header: str | None) -> tuple[str | None, bool]:
+    accepted = accepted_codings(header)
+    return accepted.coding and accepted.coding.name.decode(), accepted.identity
+
+
+@pytest.mark.parametrize(
+    ("header", "best", "identity"),
+    [
+        ("gzip, deflate, br, zstd", "zstd", True),
+        ("zstd", "zstd", True),
+        ("ZSTD;q=1.0", "zstd", True),
+        ("zstd;q=0.9, gzip", "gzip", True),
+        ("zstd;q=0.9, gzip;q=0.8", "zstd", True),
+        ("zstd;q=0, gzip", "gzip", True),
+        ("zstd;q=0", None, True),
+        ("gzip;q=0, zstd", "zstd", True),
+        ("*", "gzip", True),
+        ("*;q=0.5, gzip;q=0", None, True),
+        ("zstd, *;q=0", "zstd", False),
+        ("zstd;q=0.5, identity", None, True),
+        ("zstd, identity;q=0", "zstd", False),
+        ("zstandard, x-zstd", None, True),
+    ],
+)
+def test_best_of_two_codings_is_the_most_welcome_one_and_zstd_among_equals(
+    header: str, best: str | None, identity: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with only(monkeypatch, compression._ZSTD_CODING, compression._GZIP_CODING):
+        assert chosen(header) == (best, identity)
+        assert accepted_codings(header).gzip or best != "gzip"
+
+
+@pytest.mark.parametrize(
+    ("header", "gzip"), [("gzip, zstd", True), ("gzip;q=0.5, zstd", True), ("zstd", False), ("*", True)]
+)
+def test_file_that_is_packed_in_advance_needs_gzip_alone(
+    header: str, gzip: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with only(monkeypatch, compression._ZSTD_CODING, compression._GZIP_CODING):
+        assert accepted_codings(header).gzip == gzip
 
 
 def test_long_text_is_packed_and_announced() -> None:
