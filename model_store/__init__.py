@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         TrainingProvenance,
         graph_specs,
     )
+    from model_store.mounted import MountedStore
     from model_store.preview import Preview
     from model_store.prior import GaussianMixture, PriorMixtures
     from model_store.reference import ModelReference
@@ -107,6 +108,7 @@ __all__ = [
     "ModelNotFound",
     "ModelReference",
     "ModelStore",
+    "MountedStore",
     "NewerSchema",
     "NotPermitted",
     "Preview",
@@ -148,6 +150,7 @@ _MODULES = (
     "verification",
     "store",
     "default_store",
+    "mounted",
 )
 
 
