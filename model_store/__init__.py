@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         graph_specs,
         prior_graph_specs,
     )
+    from model_store.mounted import MountedStore
     from model_store.preview import Preview
     from model_store.prior import GaussianMixture, PriorMixtures
     from model_store.reference import ModelReference
@@ -113,6 +114,7 @@ __all__ = [
     "ModelNotFound",
     "ModelReference",
     "ModelStore",
+    "MountedStore",
     "NewerSchema",
     "NotPermitted",
     "Preview",
@@ -158,6 +160,7 @@ _MODULES = (
     "verification",
     "store",
     "default_store",
+    "mounted",
 )
 
 

@@ -38,6 +38,14 @@ class ReadableStore:
         """The directory of the store."""
         return self._chosen_root
 
+    def single_model(self) -> str | None:
+        """Name of the only model if the root may hold no other (`mounted`); None here."""
+        return None
+
+    def path_of(self, identity: VersionId) -> Path:
+        """The directory of a version, whether it exists or not."""
+        return self.root / identity.name / str(identity.version)
+
     def names(self) -> tuple[str, ...]:
         """Models with at least one version, in alphabetical order; `unusable` returns the other entries.
 

@@ -17,7 +17,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from model_store import ModelStore, open_store
+from model_store import ModelStore, MountedStore, open_store
 from model_store.release import release
 from service.api.endpoint import Endpoints
 from service.api.native.models import ModelRoutes
@@ -91,7 +91,7 @@ def create_app(
     trusted = _trusted_proxies(settings)
     telemetry = telemetry_config(settings)
     mirror = _mirror(settings)
-    store = ModelStore(mirror.directory) if mirror else open_store(settings.model_store)
+    store = _store(settings, mirror)
     threads = settings.threads or allowed_threads().threads
     limits = Limits(
         max_images=settings.max_images,
@@ -117,6 +117,8 @@ def create_app(
             worker_pool=worker_pool,
             observer=metrics.engine,
             unloaded=UnloadedNames(_shared_directory() if reload_siblings is not None else None),
+            default_is_stated="default_model" in settings.model_fields_set,
+            served_name=settings.served_name,
         ),
         pool=WorkPool(max(2, threads)),
         picture_room=Room(settings.max_picture_pixels),
@@ -265,6 +267,15 @@ def _mirror(settings: Settings) -> StoreMirror | None:
         raise SettingsError(str(error)) from None
 
 
+def _store(settings: Settings, mirror: StoreMirror | None) -> ModelStore:
+    """The copy, the directory of the settings in any layout, or the user's own or bundled store."""
+    if mirror is not None:
+        return ModelStore(mirror.directory)
+    if isinstance(settings.model_store, Path):
+        return MountedStore(settings.model_store)
+    return open_store(settings.model_store)
+
+
 def _refuse_own_path(root_path: str, app: FastAPI) -> None:
     """Reject a path that could be one of ours after a proxy has stripped its prefix, or the prefix itself."""
     first = root_path.removeprefix("/").partition("/")[0].partition(".")[0]
@@ -322,7 +333,7 @@ class _Application(FastAPI):
 
 def _example(app_state: AppState) -> ExampleModel:
     """Name and sizes of the default model, for examples in the document that work."""
-    name = app_state.settings.default_model
+    name = app_state.registry.default
     model = app_state.registry.peek(None)
     if model is None:
         return ExampleModel(name=name)

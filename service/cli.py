@@ -231,9 +231,9 @@ def _check(settings: Settings) -> int:
     app_state.load_all()
     absent: set[str] = set()
     try:
-        store.resolve(settings.default_model)
+        store.resolve(registry.default)
     except ModelNotFound:
-        absent = {settings.default_model}  # reported as refused, but nothing is corrupt
+        absent = {registry.default}  # reported as refused, but nothing is corrupt
     except StoreError:
         pass  # `failures` reports it
     corrupt = False

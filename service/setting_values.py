@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from service.references import REFERENCE_PATTERN
+from service.references import REFERENCE_PATTERN, STORED_NAME_PATTERN
 
 #: A path prefix: segments that need no escaping, none of dots alone, no slash at the end.
 ROOT_PATH = r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+"
@@ -36,6 +36,15 @@ def _reference(text: str) -> str:
         raise PydanticCustomError(
             "reference",
             "Expected name, name@version or name@alias, of lower-case letters, digits and inner hyphens",
+        )
+    return text
+
+
+def _model_name(text: str) -> str:
+    if re.fullmatch(STORED_NAME_PATTERN, text) is None:
+        raise PydanticCustomError(
+            "model_name",
+            "Expected a name alone, of at most 64 lower-case letters, digits and inner hyphens",
         )
     return text
 
@@ -99,6 +108,8 @@ def split_origins(text: str) -> tuple[str, ...]:
 
 #: A model, with or without a version or an alias.
 Reference = Annotated[str, AfterValidator(_reference)]
+#: The name of a model, without a version or an alias.
+ModelName = Annotated[str, AfterValidator(_model_name)]
 #: A directory, or an address such as `s3://bucket/prefix`.
 StoreLocation = Annotated[Path | str | None, BeforeValidator(_store)]
 #: Empty text, or a path without a slash at its end.

@@ -24,7 +24,16 @@ from pydantic_settings import (
 from model_store.echo import did_you_mean, echo
 from model_store.validation_messages import findings_of
 from service.service_links import service_links
-from service.setting_values import AccessLog, Hosts, Origins, Reference, RootPath, StoreLocation, Unit
+from service.setting_values import (
+    AccessLog,
+    Hosts,
+    ModelName,
+    Origins,
+    Reference,
+    RootPath,
+    StoreLocation,
+    Unit,
+)
 
 ENV_PREFIX = "VAE_"
 #: Settings whose value may contain a password or a key by mistake.
@@ -54,7 +63,8 @@ class Settings(BaseSettings):
 
     model_store: Annotated[StoreLocation, Unit("directory | address")] = None
     """Location of the published models: a directory, or an address such as `s3://bucket/prefix`, which the
-    server copies to `store_cache` (extra `s3`). Left out: your own store, `vae-service/models` in
+    server copies to `store_cache` (extra `s3`). The directory may also be that of one model or one version.
+    Left out: your own store, `vae-service/models` in
     `$XDG_DATA_HOME` or in `~/.local/share`; while it does not exist, the store inside the package."""
 
     store_cache: Annotated[Path | None, Unit("directory")] = None
@@ -66,7 +76,13 @@ class Settings(BaseSettings):
     each name, and object storage charges for listings."""
 
     default_model: Annotated[Reference, Unit("name[@version|@alias]")] = "mnist"
-    """The model for requests that name none."""
+    """The model for requests that name none. Left out: the only model, if the store is the directory of one
+    model or one version; otherwise the store's model called `served_name`, or else `mnist`."""
+
+    served_name: Annotated[ModelName | None, Unit("name")] = None
+    """Second name of the default model, for clients that know no other. KServe calls a model by the name of
+    its InferenceService, so its runtime sets this to `{{.Name}}`. A model of the store that has this name
+    comes first."""
 
     store_poll_s: Annotated[float, Field(ge=0.01, le=3600.0, allow_inf_nan=False), Unit("seconds")] = 0.5
     """Interval between checks of the store for published, promoted or rolled back versions. A check reads a

@@ -28,6 +28,7 @@ PROGRAMS = tuple(_PARSERS)
 OTHER_VALUES = {
     "allowed_hosts": "vae.example",
     "default_model": "plain",
+    "served_name": "other",
     "root_path": "/vae",
     "host": "0.0.0.0",
     "log_format": "json",

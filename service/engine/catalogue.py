@@ -54,6 +54,10 @@ class Catalogue:
     refused: Mapping[VersionId, Refusal] = field(default_factory=dict)
     store_exists: bool = True
     """Whether the directory of the store was there."""
+    default: str = ""
+    """Reference of the default model; empty before the first reading."""
+    second_name: str | None = None
+    """Another name of the default model, if the store has no model with that name."""
 
     def has_name(self, name: str) -> bool:
         """Whether the store has a model of this name, also one that cannot be served."""
@@ -65,6 +69,10 @@ class Catalogue:
             or name in self.ignored
             or any(failure.model == name for failure in self.failures)
         )
+
+    def name_of(self, name: str) -> str:
+        """The name in the store; only the second name of the default model differs from it."""
+        return parse_reference(self.default).name if self.default and name == self.second_name else name
 
     def without(self, names: Collection[str]) -> Catalogue:
         """The same without the models of some names."""

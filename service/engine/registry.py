@@ -17,6 +17,7 @@ change.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
@@ -24,6 +25,7 @@ from collections.abc import Callable
 
 from model_store import ModelNotFound, ModelReference, ModelStore, StoreError, VersionId
 from service.engine.catalogue import Catalogue, LoadFailure, Readiness
+from service.engine.default_model import DefaultModel
 from service.engine.errors import ModelUnavailable, UnknownModel
 from service.engine.loading import DEFAULT_MAX_BATCH
 from service.engine.model import LoadedModel
@@ -55,6 +57,8 @@ class ModelRegistry:
         max_batch: int = DEFAULT_MAX_BATCH,
         observer: EngineObserver | None = None,
         unloaded: UnloadedNames | None = None,
+        default_is_stated: bool = True,
+        served_name: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Nothing is read yet; see `load_all`.
@@ -68,6 +72,9 @@ class ModelRegistry:
             max_batch: Maximum number of rows per call.
             observer: Counts loads and runs.
             unloaded: Names that are not served, shared by several workers.
+            default_is_stated: Whether an operator chose `default`. Otherwise the only model of the store, or
+                its model `served_name`, comes before it.
+            served_name: Second name of the default model, unless the store has a model with this name.
             clock: Monotonic seconds.
 
         Raises:
@@ -75,7 +82,7 @@ class ModelRegistry:
         """
         parse_reference(default)
         self._store = store
-        self._default = default
+        self._default = DefaultModel(default, is_stated=default_is_stated, served_name=served_name)
         loader = VersionLoader(
             store,
             threads=threads,
@@ -84,7 +91,7 @@ class ModelRegistry:
             observer=observer or Unobserved(),
         )
         self._cache = ModelCache(loader.load, limit=max_loaded, clock=clock)
-        self._reader = StoreReader(store, default=default, loader=loader, cache=self._cache)
+        self._reader = StoreReader(store, default=self._default, loader=loader, cache=self._cache)
         self._catalogue: Catalogue | None = None
         self._unloaded = unloaded or UnloadedNames()
         self._reading = threading.Lock()  # one reading of the store at a time
@@ -92,7 +99,16 @@ class ModelRegistry:
     @property
     def default(self) -> str:
         """The reference that stands in when a request names none."""
-        return self._default
+        return self._current().default or self._default.reference
+
+    @property
+    def second_name(self) -> str | None:
+        """Another name of the default model, if it has one."""
+        return self._current().second_name
+
+    def name_of(self, name: str) -> str:
+        """The name in the store; only the second name of the default model differs from it."""
+        return self._current().name_of(name)
 
     def load_all(self) -> None:
         """Load the default and every aliased version, then serve them together.
@@ -150,14 +166,15 @@ class ModelRegistry:
             return loaded
         if reference is None:
             readiness = self.readiness()
-            raise ModelUnavailable(self._default, f"{readiness.reason} {readiness.remedy}")
-        parsed = parse_reference(reference)
+            raise ModelUnavailable(self.default, f"{readiness.reason} {readiness.remedy}")
+        catalogue = self._current()
+        asked = parse_reference(reference)
+        parsed = dataclasses.replace(asked, name=catalogue.name_of(asked.name))
         if parsed.name in self._unloaded.names:
             raise ModelUnavailable(reference, UNLOADED)
-        catalogue = self._current()
         if reference in catalogue.failed_references:
             raise ModelUnavailable(reference, catalogue.failed_references[reference])
-        version = self._resolve(parsed)
+        version = self._resolve(parsed, asked)
         return catalogue.by_reference.get(str(version)) or self._cache.get(version)
 
     def peek(self, reference: str | None = None) -> LoadedModel | None:
@@ -165,23 +182,24 @@ class ModelRegistry:
         catalogue = self._catalogue
         if catalogue is None:
             return None
-        return catalogue.by_reference.get(self._default if reference is None else reference)
+        return catalogue.by_reference.get(catalogue.default if reference is None else reference)
 
     def has_name(self, name: str) -> bool:
         """Whether the store had a model of this name at its last reading, also one that cannot be served."""
-        return self._current().has_name(name)
+        catalogue = self._current()
+        return catalogue.has_name(name) or catalogue.has_name(catalogue.name_of(name))
 
     def unload(self, name: str) -> None:
         """Release every version of a name, and serve none until `allow`. The store does not change.
 
         Callers keep the model they have until they are done with it.
         """
-        self._unloaded.add(name)
+        self._unloaded.add(self.name_of(name))
         self._read_store(again=False)
 
     def allow(self, name: str) -> None:
         """Serve a name again that was unloaded; `load_all` loads it."""
-        self._unloaded.remove(name)
+        self._unloaded.remove(self.name_of(name))
 
     def unloaded(self) -> tuple[str, ...]:
         """Names that `unload` took out of service."""
@@ -208,7 +226,7 @@ class ModelRegistry:
         """Whether the default model is loaded, which includes having reproduced its golden vectors."""
         if self._catalogue is None:
             return Readiness(False, "The models are still being loaded.", "Wait a moment.")
-        return self._catalogue.readiness(self._default)
+        return self._catalogue.readiness(self._catalogue.default)
 
     def _current(self) -> Catalogue:
         return self._catalogue or Catalogue()
@@ -234,7 +252,7 @@ class ModelRegistry:
                 return_memory()
             return changed
 
-    def _resolve(self, reference: ModelReference) -> VersionId:
+    def _resolve(self, reference: ModelReference, asked: ModelReference) -> VersionId:
         try:
             version = self._store.resolve(reference)
             if version.version in self._store.versions(version.name):
@@ -242,5 +260,5 @@ class ModelRegistry:
         except ModelNotFound:
             pass
         except (StoreError, OSError) as error:
-            raise ModelUnavailable(str(reference), reason_of(error)) from error
-        raise UnknownModel(str(reference), tuple(sorted(self._current().by_reference)))
+            raise ModelUnavailable(str(asked), reason_of(error)) from error
+        raise UnknownModel(str(asked), tuple(sorted(self._current().by_reference)))

@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from model_store import ModelStore, StoreError, VersionId
 from service.engine.catalogue import Catalogue, LoadFailure, Refusal
+from service.engine.default_model import DefaultModel, renamed
 from service.engine.errors import ModelUnavailable
 from service.engine.model import LoadedModel
 from service.engine.model_cache import ModelCache
@@ -35,12 +36,14 @@ _log = logging.getLogger(__name__)
 class StoreReader:
     """Makes catalogues of one store. `read` is called by one thread at a time."""
 
-    def __init__(self, store: ModelStore, *, default: str, loader: VersionLoader, cache: ModelCache) -> None:
+    def __init__(
+        self, store: ModelStore, *, default: DefaultModel, loader: VersionLoader, cache: ModelCache
+    ) -> None:
         """Nothing is read yet.
 
         Args:
             store: Where published versions are.
-            default: Reference of the default model.
+            default: The default model.
             loader: Loads versions.
             cache: Models in memory that no alias points to; one that an alias points to now is taken out.
         """
@@ -62,7 +65,10 @@ class StoreReader:
             unloaded: Names that are not served, whatever the store has.
         """
         served = {model.id.name for model in previous.by_reference.values()}
-        listing = list_store(self._store, default=self._default, served=served)
+        default = self._default.choose(self._store)
+        listing = list_store(self._store, default=default, served=served)
+        names = {version.name for version in listing.references.values()} | listing.unreadable.keys()
+        second_name = self._default.second_name(names)
         off = {text: UNLOADED for text, version in listing.references.items() if version.name in unloaded}
         if unloaded:
             previous, listing = previous.without(unloaded), listing.without(unloaded)
@@ -79,14 +85,18 @@ class StoreReader:
         by_reference = _keep(previous, listing, reasons) | {
             text: models[version] for text, version in listing.references.items() if version in models
         }
-        lost = previous.by_reference.get(self._default)
-        if lost is not None and self._default not in by_reference:
+        lost = previous.by_reference.get(previous.default)
+        if lost is not None and default not in by_reference:
             # Most requests use the default model, so keep serving the old version.
-            by_reference[self._default] = lost
-            failures.append(LoadFailure(self._default, _GONE))
+            default = previous.default
+            by_reference[default] = lost
+            failures.append(LoadFailure(default, _GONE))
         by_reference |= {model.label: model for model in by_reference.values()}
         failed = off | {text: reasons[v] for text, v in listing.references.items() if v in reasons}
         failed |= {str(version): reason for version, reason in reasons.items()}
+        if second_name is not None:
+            by_reference |= renamed(by_reference, default=default, second_name=second_name)
+            failed |= renamed(failed, default=default, second_name=second_name)
         return Catalogue(
             by_reference=MappingProxyType(by_reference),
             failed_references=MappingProxyType(failed),
@@ -94,6 +104,8 @@ class StoreReader:
             ignored=MappingProxyType(listing.ignored),
             refused=MappingProxyType(refusals),
             store_exists=_exists(self._store.root),
+            default=default,
+            second_name=second_name,
         )
 
     def snapshot(self, catalogue: Catalogue) -> StoreSnapshot:
@@ -146,8 +158,7 @@ class StoreReader:
         return {v: known for v, known in refused.items() if self._files_of(v) == known.files}
 
     def _files_of(self, version: VersionId) -> StoreSnapshot:
-        root = self._store.root
-        return take_snapshot(root / version.name / str(version.version), root=root, depth=1)
+        return take_snapshot(self._store.path_of(version), root=self._store.root, depth=1)
 
 
 def _exists(directory: Path) -> bool:

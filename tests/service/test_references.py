@@ -11,7 +11,8 @@ from openapi_checks import parameters_of
 
 from model_store import InvalidReference, ModelReference
 from model_store.reference import MAX_REFERENCE_CHARACTERS as LONGEST_PARSED
-from service.references import MAX_REFERENCE_CHARACTERS, REFERENCE_PATTERN
+from model_store.reference import is_model_name
+from service.references import MAX_REFERENCE_CHARACTERS, REFERENCE_PATTERN, STORED_NAME_PATTERN
 
 EDGES = (
     "", "a", "-", "a-", "-a", "a-b", "a" * 64, "a" * 65, "a@", "@a", "a@1", "a@0", "a@01", "a@999999999",
@@ -36,6 +37,7 @@ def test_pattern_and_parser_agree() -> None:
     for text in tried:
         matches = re.fullmatch(REFERENCE_PATTERN, text) is not None
         assert matches == is_parsed(text), repr(text)
+        assert (re.fullmatch(STORED_NAME_PATTERN, text) is not None) == is_model_name(text), repr(text)
         accepted += matches
     assert accepted > 1_000
     assert MAX_REFERENCE_CHARACTERS == LONGEST_PARSED

@@ -223,7 +223,7 @@ class ModelRoutes:
         app_state = self._app_state
         return self._response(
             ModelList(
-                default=app_state.settings.default_model,
+                default=app_state.registry.default,
                 models=[ModelSummary(**_summary(model)) for model in app_state.registry.loaded()],
                 failures=[LoadFailure.model_validate(failure) for failure in app_state.failures()],
             )

@@ -43,16 +43,16 @@ class ServedModel:
     Attributes:
         part: The part of the VAE.
         loaded: The version.
-        name: Its name in the protocol, such as `mnist-encoder`.
+        name: The requested name, such as `mnist-encoder`.
         version: The number of the version, as text.
     """
 
     __slots__ = ("loaded", "name", "part", "version")
 
-    def __init__(self, part: Part, loaded: LoadedModel) -> None:
+    def __init__(self, part: Part, loaded: LoadedModel, name: str | None = None) -> None:
         self.part = part
         self.loaded = loaded
-        self.name = loaded.id.name + part.value
+        self.name = (name or loaded.id.name) + part.value
         self.version = str(loaded.id.version)
 
     @property
@@ -145,7 +145,7 @@ class ModelNames:
             loaded = await self._load(name, reference)
         if part is Part.SAMPLER and not loaded.manifest.priors:
             raise NoPrior(loaded.label)
-        return ServedModel(part, loaded)
+        return ServedModel(part, loaded, base)
 
     async def _load(self, name: str, reference: str) -> LoadedModel:
         try:
@@ -182,8 +182,18 @@ class ModelNames:
 
     def loaded(self) -> tuple[ServedModel, ...]:
         """Every model of the protocol in memory that its name means, by name and version."""
-        found = [ServedModel(part, loaded) for loaded in self._registry.loaded() for part in parts_of(loaded)]
-        return tuple(each for each in found if self.split(each.name) == (each.loaded.id.name, each.part))
+        found = [
+            (name, ServedModel(part, loaded, name))
+            for loaded in self._registry.loaded()
+            for name in self._names_of(loaded)
+            for part in parts_of(loaded)
+        ]
+        return tuple(each for name, each in found if self.split(each.name) == (name, each.part))
+
+    def _names_of(self, loaded: LoadedModel) -> tuple[str, ...]:
+        """The name in the store, and the second name if it is the default model."""
+        second, name = self._registry.second_name, loaded.id.name
+        return (name, second) if second is not None and self._registry.name_of(second) == name else (name,)
 
     async def versions(self, model: ServedModel) -> tuple[str, ...]:
         """The numbers of all versions of this model in the store, and that of the model itself, ascending."""

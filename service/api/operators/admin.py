@@ -111,11 +111,12 @@ def _reload(app_state: AppState, name: str) -> ReloadReport:
     registry.allow(name)
     app_state.load_all()
     after = _labels(registry, name)
+    stored = registry.name_of(name)
     refused = (*app_state.failures(), *app_state.ignored())
     failures = [
         LoadFailure.model_validate(each)
         for each in refused
-        if each.model.partition("@")[0] in (name, "the store")
+        if each.model.partition("@")[0] in (stored, "the store")
     ]
     if not after and not failures:
         raise UnknownModel(name, tuple(model.label for model in registry.loaded()))
@@ -129,4 +130,5 @@ def _reload(app_state: AppState, name: str) -> ReloadReport:
 
 
 def _labels(registry: ModelRegistry, name: str) -> set[str]:
-    return {model.label for model in registry.loaded() if model.id.name == name}
+    stored = registry.name_of(name)
+    return {model.label for model in registry.loaded() if model.id.name == stored}

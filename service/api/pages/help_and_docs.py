@@ -181,7 +181,7 @@ class HelpAndDocsRoutes:
         model = self._app_state.registry.peek(None)
         text = HELP.format(
             url=base_url(request),
-            model=self._app_state.settings.default_model,
+            model=self._app_state.registry.default,
             # Without a model the command cannot work anyway, and a single number shows its form.
             zeros=[0] * (model.latent_size if model else 1),
             by_label=_by_label(base_url(request), model.labels) if model else "",
