@@ -30,6 +30,7 @@ from object_storage import make_bucket, serving_s3
 from patience import PATIENCE_S
 from PIL import Image
 from server_process import free_port
+from torch.distributed.run import get_args_parser
 from vae_client.__main__ import parser as client_parser
 
 from training.data.idx import read_idx, write_idx
@@ -65,6 +66,8 @@ SHORTENED: Final = {
     "vae-train fit --recipe images-gaussian --data pictures --out runs/pictures": (
         f" --set trainer.epochs=1 --set trainer.min_steps_per_epoch=1{FEW_IMAGES}"
     ),
+    "torchrun --standalone --nproc-per-node 2 --max-restarts 3 --no-python vae-train fit --recipe quick "
+    "--data data/mnist --out runs/cluster --resume=auto": f" --set trainer.epochs=1{FEW_IMAGES}",
     "vae-train judge --data data/mnist --out runs/judge": " --epochs 1",
     "vae-train evaluate runs/quick --data data/mnist": " --figures-only",
     "vae-train evaluate mnist@stable --data data/mnist --judge runs/judge": " --importance-samples 1",
@@ -95,6 +98,14 @@ def can_be_parsed(command: str) -> bool:
     words = [word for word in shlex.split(command) if not re.match(r"[A-Z_]+=", word)]
     parser_of(words[0]).parse_args(words[1:])
     return True
+
+
+def torchrun_can_parse(command: str) -> bool:
+    words = shlex.split(command)
+    options = get_args_parser().parse_args(words[1:])
+    assert options.no_python
+    assert options.training_script == "vae-train"
+    return can_be_parsed(shlex.join([options.training_script, *options.training_script_args]))
 
 
 def extra_exists(command: str) -> bool:
@@ -201,6 +212,16 @@ NOT_RUN: Final[dict[str, Check]] = {
         "--data data/mnist --out runs/mnist --nodes 2": can_be_parsed
         for rank in (0, 1)
     },
+    # tests/hard/test_torchrun.py starts two machines so, and runs the script of SLURM.
+    "torchrun --nnodes 2 --nproc-per-node 1 --rdzv-backend c10d --rdzv-id mnist --rdzv-endpoint "
+    "10.0.0.1:29500 --max-restarts 3 --no-python vae-train fit --recipe mnist --data /shared/mnist "
+    "--out /shared/runs/mnist --resume=auto": torchrun_can_parse,
+    "RECIPE=mnist DATA=/shared/mnist OUT=/shared/runs/mnist sbatch --nodes 2 deploy/training/slurm.sh": (
+        holds("deploy/training/slurm.sh", "exec srun torchrun")
+    ),
+    "kubectl apply -f deploy/training/kubeflow.yaml": holds(
+        "tests/training/commands/test_cluster_examples.py", "deploy/training/kubeflow.yaml"
+    ),
 }
 
 

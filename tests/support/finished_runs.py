@@ -17,7 +17,8 @@ from training.runs.run_directory import RunDirectory, save_model, save_provenanc
 def make_finished_run(root: Path, config: RunConfig, digits: ImageData) -> Path:
     """A run directory with untrained, seeded weights and their figures."""
     directory = RunDirectory(root)
-    directory.start(config)
+    directory.make()
+    directory.write_config(config)
     save_provenance(directory, describe_provenance(config, digits, precision="float32", threads=1))
     model = seeded_model(config.model)
     save_model(directory, model, epochs=2)

@@ -127,6 +127,8 @@ ROWS = (
         "threads follow affinity and quota", fast=True),
     Row(PROCESS, "training-killed", "training that is killed",
         "20 × kill -9: ends bit-identical"),
+    Row(PROCESS, "torchrun", "torchrun, static and c10d, and one of its processes that is killed",
+        "bits of --devices 2; killed: --max-restarts 1 ends bit-identical"),
     Row(PROCESS, "ctrl-c", "Ctrl-C at any moment of any command",
         "12 moments of each: one line, exit 130, 0 tracebacks"),
     Row(PROCESS, "clock-jumps", "a wall clock that jumps",

@@ -379,6 +379,42 @@ def test_resume_needs_no_recipe_and_reports_the_finished_run(
     assert (out / "evaluation.json").exists()
 
 
+def test_one_command_starts_a_run_and_continues_it(
+    recipe, mnist_folder, tmp_path, capsys, no_pictures, monkeypatch
+):
+    """A cluster repeats the command that it was given, and knows nothing of checkpoints."""
+    out = tmp_path / "run"
+    command = [*fit_arguments(recipe, mnist_folder, out), "--resume=auto"]
+    assert cli.main(command) == 0
+    assert "--resume continues from" in capsys.readouterr().out
+    before = (out / "model.pt").read_bytes()
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert cli.main(command) == 0
+    said, told = capsys.readouterr()
+    assert "note: the run has completed its" in said
+    assert "contains no run" not in told
+    assert (out / "model.pt").read_bytes() == before
+
+
+def test_a_restart_that_finds_no_run_says_so(
+    recipe, mnist_folder, tmp_path, capsys, no_pictures, monkeypatch
+):
+    """On a machine that does not share --out, all the training so far would be lost without a sign."""
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "2")
+    assert cli.main([*fit_arguments(recipe, mnist_folder, tmp_path / "run"), "--resume=auto"]) == 0
+    told = capsys.readouterr().err
+    assert "contains no run: it begins anew. The machines must share the directory of --out" in told
+
+
+def test_resume_auto_leaves_a_directory_with_other_files_alone(recipe, mnist_folder, tmp_path, capsys):
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "thesis.tex").write_text("years of work")
+    assert cli.main([*fit_arguments(recipe, mnist_folder, out), "--resume=auto"]) == 73
+    assert "got one with other files" in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == ["thesis.tex"]
+
+
 def test_a_second_run_into_the_same_directory_is_refused_in_one_line(
     recipe, mnist_folder, tmp_path, capsys, no_pictures
 ):
@@ -401,6 +437,7 @@ def test_a_second_run_into_the_same_directory_is_refused_in_one_line(
         (["--recipe", "quick", "--seed", "-1"], 2, "trainer.seed: expected greater than or equal to 0"),
         ([], 2, "--recipe: expected a recipe name or a .toml file, got nothing"),
         (["--resume"], 73, "found no config.json in it"),
+        (["--resume=auto"], 2, "--recipe: expected a recipe name or a .toml file, got nothing"),
         (["--resume", "--seed", "3"], 2, "--seed, --start-from: expected neither of them with --resume"),
         (["--recipe", "quick", "--data", "/nowhere"], 65, "/nowhere"),
         (["--recipe", "quick"], 65, "--set data.validation_size=160 leaves nine tenths to train on"),

@@ -19,7 +19,7 @@ from model_store.echo import listed
 from training.commands.progress import is_terminal, progress_of_evaluation, say, warn, width_of
 from training.compute.allocator import keep_freed_memory
 from training.compute.child_processes import end_with_the_starter
-from training.compute.processes import Processes, find_processes
+from training.compute.processes import Processes, find_processes, was_restarted
 from training.compute.threads import use_allowed_threads
 from training.config.recipe import Expectation, RunConfig, load_recipe, with_overrides
 from training.data import ImageData, count_fitting_parts, load_images
@@ -57,7 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not processes.leads:
         return _assist(arguments, processes)
     store = open_store(arguments.store, tell=warn)
-    config = _configuration(arguments, store)
+    resume = _resumes(arguments)
+    config = _configuration(arguments, store, resume=resume)
     expected = _expected(config, _unchanged(arguments))
     data = load_images(arguments.data, config.data, tell=say)
     with progress_of_evaluation() as progress:
@@ -65,14 +66,14 @@ def run(arguments: argparse.Namespace) -> int:
             config,
             data,
             out,
-            resume=arguments.resume,
+            resume=resume,
             console=Console(
                 say=say,
                 progress=progress,
                 width=width_of(sys.stdout) if is_terminal(sys.stdout) else None,
             ),
             before_training=lambda: say(
-                _plan(config, data, out, expected=expected, resume=arguments.resume, processes=processes)
+                _plan(config, data, out, expected=expected, resume=resume, processes=processes)
             ),
             processes=processes,
             helper=_helper(arguments, processes),
@@ -134,10 +135,24 @@ def _helper(arguments: argparse.Namespace, processes: Processes) -> list[str]:
     return command if arguments.data is None else [*command, "--data", str(arguments.data)]
 
 
-def _configuration(arguments: argparse.Namespace, store: ModelStore) -> RunConfig:
-    """The recipe with its overrides; for `--resume` without `--recipe`, the run's own recipe."""
+def _resumes(arguments: argparse.Namespace) -> bool:
+    """Whether to continue the run in --out; `--resume=auto` does if there is one."""
+    if arguments.resume != "auto":
+        return arguments.resume is not None
+    out: Path = arguments.out
+    has_begun = RunDirectory(out).has_begun
+    if was_restarted() and not has_begun:
+        warn(
+            f"note: torchrun has restarted this process, and {out} contains no run: it begins anew. The "
+            "machines must share the directory of --out, because any of them may become the first."
+        )
+    return has_begun
+
+
+def _configuration(arguments: argparse.Namespace, store: ModelStore, *, resume: bool) -> RunConfig:
+    """The recipe with its overrides; for a resumed run without `--recipe`, the run's own recipe."""
     if arguments.recipe is None:
-        if not arguments.resume:
+        if not resume:
             raise ConfigError("--recipe: expected a recipe name or a .toml file, got nothing.")
         if arguments.seed is not None or arguments.start_from is not None:
             raise ConfigError(
@@ -154,17 +169,17 @@ def _configuration(arguments: argparse.Namespace, store: ModelStore) -> RunConfi
     if arguments.seed is not None:
         overrides.append(f"trainer.seed={arguments.seed}")
     if arguments.start_from is not None:
-        overrides.append(f"trainer.start_from='{_start(arguments, store)}'")
+        overrides.append(f"trainer.start_from='{_start(arguments, store, resume=resume)}'")
     return load_recipe(arguments.recipe, overrides=overrides)
 
 
-def _start(arguments: argparse.Namespace, store: ModelStore) -> str:
+def _start(arguments: argparse.Namespace, store: ModelStore, *, resume: bool) -> str:
     """The version to start from, by its number, because an alias may point to another version tomorrow.
 
     A resumed run keeps its first version, even if the alias has moved.
     """
     directory = RunDirectory(arguments.out)
-    if arguments.resume and directory.config.is_file():
+    if resume and directory.config.is_file():
         begun = directory.read_config().trainer.start_from
         asked = ModelReference.parse(arguments.start_from)
         if arguments.start_from == begun or (asked.version is None and begun.startswith(f"{asked.name}@")):

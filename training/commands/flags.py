@@ -62,6 +62,7 @@ def _add_fit(commands: Any) -> None:
         "fit --recipe quick --out runs/quick",
         "fit --recipe images-gaussian --data pictures --out runs/pictures",
         "fit --resume --out runs/quick --set trainer.epochs=20",
+        "fit --resume=auto --recipe quick --out runs/quick",
     )
     fit = _add(commands, "fit", "train a model from images into a run directory", *examples)
     fit.late_epilog = lambda: f"{_recipes()}\n\n{_epilog(*examples)}"
@@ -75,8 +76,14 @@ def _add_fit(commands: Any) -> None:
     run.add_argument("--out", metavar="DIR", required=True, type=Path, help="the run directory")
     run.add_argument(
         "--resume",
-        action="store_true",
-        help="continue from the last checkpoint in --out; --set trainer.epochs=N extends a finished run",
+        nargs="?",
+        choices=("auto",),
+        const=True,  # no text: argparse would look for it among the choices
+        metavar="auto",
+        help=(
+            "continue from the last checkpoint in --out; --set trainer.epochs=N extends a finished run. With "
+            "=auto, start a new run if --out is empty: one command for the start and every restart"
+        ),
     )
     run.add_argument(
         "--on-collapse",
@@ -114,17 +121,15 @@ def _add_fit(commands: Any) -> None:
         "--devices",
         type=int,
         metavar="N",
-        default=1,
-        help="processes on this machine, one per GPU (default 1)",
+        help="processes on this machine, one per GPU (default 1, or the number that torchrun started)",
     )
     hardware.add_argument(
         "--nodes",
         type=int,
         metavar="N",
-        default=1,
         help=(
-            "number of machines (default 1); run the same command on each, with MASTER_ADDR, MASTER_PORT "
-            "and NODE_RANK in its environment"
+            "number of machines (default 1, or that of torchrun); run the same command on each, with "
+            "MASTER_ADDR, MASTER_PORT and NODE_RANK in its environment"
         ),
     )
 

@@ -4,8 +4,9 @@ Knows environment variables and torch's process group. Knows nothing of models, 
 first process (rank 0) leads; the first of each machine starts the others there. A single process needs none
 of this.
 
-torchrun may start them instead. It is not what `--devices` uses: its workers outlive an agent that is killed,
-a stop kills those that take more than 30 seconds to save, and each end but success becomes exit code 1.
+torchrun may start them instead, and start them again after a failure; then it decides their number. It is not
+what `--devices` uses: its workers outlive an agent that is killed, a stop kills those that take more than 30
+seconds to save, and each end but success becomes exit code 1.
 """
 
 from __future__ import annotations
@@ -14,15 +15,14 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
-from time import monotonic, sleep
 from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, distributed
-from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
+from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 
 from training.compute.child_processes import Helpers
+from training.compute.meeting import listen, meet, reach
 from training.errors import ConfigError, ProcessLost
 from training.randomness.noise import Share
 
@@ -31,9 +31,8 @@ T = TypeVar("T")
 _LOOPBACK = "127.0.0.1"
 #: Variables in which launchers put the number of a machine; the first one that is set counts.
 _NODE_RANKS = ("NODE_RANK", "GROUP_RANK", "SLURM_NODEID")
-#: Time for processes to find one another: on other machines, people start them.
-_MEETING_S = 600.0
-_POLL_S = 0.1
+#: Set by torchrun, all of them, and by nothing else that starts this command.
+_OF_TORCHRUN = ("LOCAL_RANK", "LOCAL_WORLD_SIZE", "WORLD_SIZE")
 
 
 @dataclass(frozen=True)
@@ -75,22 +74,39 @@ class Processes:
 
 def find_processes(
     *,
-    devices: int,
-    nodes: int,
+    devices: int | None,
+    nodes: int | None,
     accelerator: Literal["auto", "cpu", "gpu"],
     environment: Mapping[str, str] = os.environ,
 ) -> Processes:
     """The requested processes, and this process's place among them.
 
     LOCAL_RANK and NODE_RANK contain the place, as torchrun and Lightning set them, or GROUP_RANK or
-    SLURM_NODEID instead of the latter. Without LOCAL_RANK, this process is the first of its machine.
+    SLURM_NODEID instead of the latter. Without LOCAL_RANK, this process is the first of its machine. If
+    torchrun started it, LOCAL_WORLD_SIZE and WORLD_SIZE contain the numbers, and GROUP_RANK counts before
+    NODE_RANK: with a c10d rendezvous, any machine may become the first.
+
+    Args:
+        devices: Processes on each machine; None for those of torchrun, or one.
+        nodes: Number of machines; None for those of torchrun, or one.
+        accelerator: `auto` is a GPU if torch finds one.
+        environment: The variables.
 
     Raises:
-        ConfigError: The number of devices is unavailable, or a variable is missing or no number.
+        ConfigError: The number of devices is unavailable or not torchrun's, or a variable is missing or no
+            number.
     """
-    for name, value in (("--devices", devices), ("--nodes", nodes)):
-        if value < 1:
+    by_torchrun = _numbers_of_torchrun(environment)
+    for name, value, started in zip(
+        ("--devices", "--nodes"), (devices, nodes), by_torchrun or (None, None), strict=True
+    ):
+        if value is not None and value < 1:
             raise ConfigError(f"{name}: expected a number from 1, got {value}.")
+        if value is not None and started is not None and value != started:
+            raise ConfigError(
+                f"{name}: expected {started}, as torchrun started them, got {value}. Leave the option out."
+            )
+    devices, nodes = by_torchrun or (devices or 1, nodes or 1)
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if accelerator == "auto":
         accelerator = "gpu" if gpus else "cpu"
@@ -102,10 +118,11 @@ def find_processes(
     if devices * nodes == 1:
         return Processes(accelerator=accelerator)
     launched = "LOCAL_RANK" in environment
+    ranks = ("GROUP_RANK", *_NODE_RANKS) if by_torchrun else _NODE_RANKS
     if nodes > 1 or launched:
         needed = ["MASTER_ADDR", "MASTER_PORT"]
         missing = [name for name in needed if not environment.get(name)]
-        if nodes > 1 and not any(environment.get(name) for name in _NODE_RANKS):
+        if nodes > 1 and not any(environment.get(name) for name in ranks):
             missing.append("NODE_RANK")
         if missing:
             raise ConfigError(
@@ -114,7 +131,7 @@ def find_processes(
                 f"machine and a free port on it, and NODE_RANK, 0 on the first up to {nodes - 1} on the last."
             )
         _number(environment, "MASTER_PORT", below=65_536)
-    node_rank = next((name for name in _NODE_RANKS if environment.get(name)), "NODE_RANK")
+    node_rank = next((name for name in ranks if environment.get(name)), "NODE_RANK")
     return Processes(
         devices=devices,
         nodes=nodes,
@@ -123,6 +140,30 @@ def find_processes(
         local_rank=_number(environment, "LOCAL_RANK", below=devices),
         launched=launched,
     )
+
+
+def was_restarted(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether torchrun started this process after a failure on this machine."""
+    return environment.get("TORCHELASTIC_RESTART_COUNT", "0") not in {"", "0"}
+
+
+def _numbers_of_torchrun(environment: Mapping[str, str]) -> tuple[int, int] | None:
+    """Processes on each machine and number of machines, if torchrun started this process.
+
+    Raises:
+        ConfigError: The machines have different numbers of processes.
+    """
+    if not all(environment.get(name) for name in _OF_TORCHRUN):
+        return None
+    devices, count = (_number(environment, name, below=1 << 20) for name in _OF_TORCHRUN[1:])
+    nodes = _number(environment, "GROUP_WORLD_SIZE", below=1 << 20) or count // max(1, devices)
+    if not devices * nodes == count > 0:
+        raise ConfigError(
+            f"LOCAL_WORLD_SIZE, WORLD_SIZE: expected the same number of processes on each of {nodes} "
+            f"machines, got {devices} of {count} on this one. Start torchrun with the same --nproc-per-node "
+            "on every machine."
+        )
+    return devices, nodes
 
 
 def _number(environment: Mapping[str, str], name: str, *, below: int) -> int:
@@ -191,78 +232,44 @@ def _is_of_a_connection(error: RuntimeError) -> bool:
 
 
 def _meet(processes: Processes, helpers: Helpers, command: Sequence[str]) -> Store:
-    """Wait until all processes are there.
-
-    Not with torch's own rendezvous, which waits without checking processes or signals.
-    """
+    """Start the other processes of this machine, unless a launcher does, and wait for all."""
     several_machines = processes.nodes > 1 or processes.launched
     address = os.environ["MASTER_ADDR"] if several_machines else _LOOPBACK
     # A free port, if no other machine needs to know it beforehand.
     port = int(os.environ["MASTER_PORT"]) if several_machines else 0
+    size = f"--devices {processes.devices} --nodes {processes.nodes}"
     # torchrun listens there itself.
-    listens = processes.leads and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    by_agent = processes.launched and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    listens = processes.leads and not by_agent
     if listens:
-        store = _listen(address, port)
+        store = listen(address, port)
         port = store.port
     if not processes.launched and processes.local_rank == 0:
-        place = {"MASTER_ADDR": address, "MASTER_PORT": str(port), "NODE_RANK": str(processes.node_rank)}
+        place = {"MASTER_ADDR": address, "MASTER_PORT": str(port), **_place(processes)}
         for local_rank in range(1, processes.devices):
             helpers.start(command, {**place, "LOCAL_RANK": str(local_rank)})
     if not listens:
-        store = _reach(address, port, helpers)
-
-    size = f"--devices {processes.devices} --nodes {processes.nodes}"
-    if processes.leads:
-        store.set("size", size)
-    _await("size", store, "the first process", helpers)
-    expected = store.get("size").decode()
-    if expected != size:
-        raise ConfigError(f"--devices, --nodes: expected {expected}, as in the first process, got {size}.")
-    store.set(f"here/{processes.rank}", "")
-    for rank in range(processes.count):
-        _await(f"here/{rank}", store, f"process {rank} of {processes.count}", helpers)
-    return PrefixStore("group", store)
+        store = reach(address, port, helpers)
+    return meet(
+        # An attempt of torchrun with another number of machines has left its keys in the same store.
+        PrefixStore(size, store) if by_agent else store,
+        rank=processes.rank,
+        count=processes.count,
+        size=size,
+        helpers=helpers,
+    )
 
 
-def _listen(address: str, port: int) -> TCPStore:
-    try:
-        return TCPStore(address, port, is_master=True, wait_for_workers=False)
-    except RuntimeError as error:
-        raise ConfigError(
-            f"MASTER_ADDR, MASTER_PORT: expected an address of this machine and a free port, could not "
-            f"listen at {address}:{port}: {str(error)[:200]}. Choose another port."
-        ) from error
-
-
-def _reach(address: str, port: int, helpers: Helpers) -> TCPStore:
-    """A connection to the first process, which may not have been started yet."""
-    until = monotonic() + _MEETING_S
-    while True:
-        try:
-            store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=5))
-            # Short, because it limits a single attempt.
-            store.set_timeout(timedelta(seconds=_MEETING_S))
-            return store
-        except RuntimeError as error:
-            helpers.raise_if_one_ended()
-            if monotonic() > until:
-                raise ProcessLost(
-                    f"{address}:{port}: expected the first process to listen there within "
-                    f"{_MEETING_S / 60:g} minutes, got: {error}. Start it with NODE_RANK=0 on the machine of "
-                    "MASTER_ADDR, and open that port."
-                ) from error
-
-
-def _await(key: str, store: Store, who: str, helpers: Helpers) -> None:
-    until = monotonic() + _MEETING_S
-    while not store.check([key]):
-        helpers.raise_if_one_ended()
-        if monotonic() > until:
-            raise ProcessLost(
-                f"{who}: expected it within {_MEETING_S / 60:g} minutes, it did not come. Start the same "
-                "command, with the same --devices and --nodes, on every machine."
-            )
-        sleep(_POLL_S)
+def _place(processes: Processes) -> dict[str, str]:
+    """The variables of torchrun for a further process of this machine, except its number there."""
+    return {
+        "NODE_RANK": str(processes.node_rank),
+        "GROUP_RANK": str(processes.node_rank),
+        "GROUP_WORLD_SIZE": str(processes.nodes),
+        "LOCAL_WORLD_SIZE": str(processes.devices),
+        "WORLD_SIZE": str(processes.count),
+        "TORCHELASTIC_USE_AGENT_STORE": "False",
+    }
 
 
 def summed_over_processes(figures: Tensor) -> Tensor:

@@ -119,8 +119,9 @@ def fit(
     first_weights = partial(begin_at, moments=PixelMoments.of(train)) if start is None else start.load_into
     with writing_into(out):
         if not resume:
-            directory.start(config)
+            directory.make()
             save_provenance(directory, provenance)
+            directory.write_config(config)  # the last: from now on there is a run to resume
         with directory.locked():
             directory.remove_leftovers()
             if resume and provenance != directory.read_provenance():

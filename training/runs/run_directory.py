@@ -122,8 +122,13 @@ class RunDirectory:
         """Plot of decoded draws from N(0, I)."""
         return self.root / "samples.png"
 
-    def start(self, config: RunConfig) -> None:
-        """Make the directory and record the configuration.
+    @property
+    def has_begun(self) -> bool:
+        """Whether it contains a run to continue: `config.json` is the last file that a start writes."""
+        return self.config.is_file()
+
+    def make(self) -> None:
+        """Make the directory; the remains of a start that was killed are no obstacle.
 
         Raises:
             RunDirectoryError: The directory is in use, or its name is not UTF-8.
@@ -135,8 +140,8 @@ class RunDirectory:
             raise RunDirectoryError(
                 f"{self.root}: expected a name in UTF-8, got other bytes. Choose another --out."
             ) from None
-        if self.root.is_dir() and any(self.root.iterdir()):
-            if self.config.is_file():
+        if self.root.is_dir() and not self._is_unused():
+            if self.has_begun:
                 raise RunDirectoryError(
                     f"{self.root}: expected an empty or new directory, got one with a run in it. Continue "
                     "that run with --resume, or choose another --out."
@@ -153,7 +158,13 @@ class RunDirectory:
                     f"{self.root}: expected a new directory, could not create it: {error.strerror}. Choose "
                     "another --out."
                 ) from error
-        self.write_config(config)
+
+    def _is_unused(self) -> bool:
+        """Whether the directory is empty, or contains only what `make` and a killed start leave behind."""
+        found = {path.name for path in self.root.iterdir()}
+        folder = self.checkpoint.parent
+        of_a_start = {folder.name, self.provenance.name, ".provenance.json.part", ".config.json.part"}
+        return not found or (found <= of_a_start and folder.is_dir() and not any(folder.iterdir()))
 
     def write_config(self, config: RunConfig) -> None:
         """Record the new configuration of the run."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 import torch
 from patience import PATIENCE_S
 from process_facts import children, ends
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from warm_processes import WarmProcess, start_warm
 
 from model_store import ModelStore
@@ -297,7 +299,7 @@ def test_a_port_that_is_taken_is_told(recipe, tmp_path, mnist_folder, capsys, mo
     assert "expected an address of this machine and a free port, could not listen" in capsys.readouterr().err
 
 
-def place(devices: int = 2, nodes: int = 1, **environment: str) -> Processes:
+def place(devices: int | None = 2, nodes: int | None = 1, **environment: str) -> Processes:
     return find_processes(devices=devices, nodes=nodes, accelerator="cpu", environment=environment)
 
 
@@ -313,6 +315,106 @@ def test_a_process_finds_its_place_in_the_environment():
     assert place(1, 4, SLURM_NODEID="3", **master).rank == 3
     assert place(2, LOCAL_RANK="0", **master).launched
     assert place(2, 2, NODE_RANK="1", **master).count == 4
+
+
+def by_torchrun(**changes: str) -> dict[str, str]:
+    """What torchrun sets for the second process of the third of four machines, with two on each."""
+    return {
+        "RANK": "5",
+        "LOCAL_RANK": "1",
+        "GROUP_RANK": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "WORLD_SIZE": "8",
+        "GROUP_WORLD_SIZE": "4",
+        "MASTER_ADDR": "10.0.0.1",
+        "MASTER_PORT": "29500",
+        **changes,
+    }
+
+
+def test_torchrun_decides_how_many_processes_there_are():
+    found = place(None, None, **by_torchrun())
+    assert (found.devices, found.nodes, found.rank, found.launched) == (2, 4, 5, True)
+    assert place(2, 4, **by_torchrun()) == found, "the same numbers as options are no contradiction"
+    assert place(None, None, **by_torchrun(NODE_RANK="0", SLURM_NODEID="0")) == found
+    without = by_torchrun()
+    del without["GROUP_WORLD_SIZE"]  # not documented by torchrun
+    assert place(None, None, **without) == found
+    one = by_torchrun(LOCAL_RANK="0", LOCAL_WORLD_SIZE="1", WORLD_SIZE="1", GROUP_WORLD_SIZE="1")
+    assert place(None, None, **one) == ALONE
+    assert place(None, None, WORLD_SIZE="8", LOCAL_WORLD_SIZE="2") == ALONE, "some other launcher's variables"
+
+
+@pytest.mark.parametrize(
+    ("devices", "nodes", "changes", "told"),
+    [
+        (1, None, {}, "--devices: expected 2, as torchrun started them, got 1. Leave the option out."),
+        (None, 2, {}, "--nodes: expected 4, as torchrun started them, got 2"),
+        (None, None, {"WORLD_SIZE": "7"}, "on each of 4 machines, got 2 of 7 on this one"),
+        (None, None, {"WORLD_SIZE": "many"}, "WORLD_SIZE: expected a number from 0 to"),
+        (None, None, {"LOCAL_WORLD_SIZE": "0", "WORLD_SIZE": "0"}, "expected the same number of processes"),
+    ],
+)
+def test_numbers_that_contradict_torchrun_are_refused(devices, nodes, changes, told):
+    """Two processes that each believed to be alone would write into one directory."""
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        place(devices, nodes, **by_torchrun(**changes))
+
+
+def test_a_run_that_torchrun_restarts_goes_on_to_the_same_bits(
+    recipe, images, mnist_folder, tmp_path, by_two, monkeypatch, same_weights, log_of
+):
+    """Its agent keeps the store, with the addresses of the processes that are gone."""
+    config = load_recipe(recipe, overrides=["trainer.checkpoint_minutes=0.000001"])
+    agent = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    environment = by_torchrun(
+        LOCAL_RANK="0",
+        RANK="0",
+        GROUP_RANK="0",
+        WORLD_SIZE="2",
+        GROUP_WORLD_SIZE="1",
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(agent.port),
+        TORCHELASTIC_USE_AGENT_STORE="True",
+    )
+    original = RunCheckpoint._save
+
+    def attempt(kill_at: int | None, *, resume: bool) -> None:
+        with tempfile.TemporaryFile() as said, monkeypatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            arguments = ["fit", "--data", str(mnist_folder), "--out", str(tmp_path / "run"), "--resume=auto"]
+            second = WarmProcess(
+                [*arguments, "--accelerator", "cpu"], {**os.environ, "LOCAL_RANK": "1", "RANK": "1"}, said
+            )
+
+            def cut_off(self, trainer):
+                original(self, trainer)
+                if trainer.global_step == kill_at:
+                    second.kill()
+
+            patch.setattr(RunCheckpoint, "_save", cut_off)
+            processes = find_processes(devices=None, nodes=None, accelerator="cpu")
+            try:
+                fit(
+                    config,
+                    images,
+                    tmp_path / "run",
+                    resume=resume,
+                    console=SILENT,
+                    processes=processes,
+                )
+            finally:
+                if kill_at is not None:
+                    second.kill()
+                assert second.wait(timeout=PATIENCE_S) == (-signal.SIGKILL if kill_at else 0), said.read()
+
+    with pytest.raises(ProcessLost, match="the connection to another process was lost"):
+        attempt(16, resume=False)
+    attempt(None, resume=True)
+    assert same_weights(tmp_path / "run", by_two)
+    assert log_of(tmp_path / "run") == log_of(by_two)
+    del agent
 
 
 @pytest.mark.parametrize(

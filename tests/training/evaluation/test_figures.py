@@ -219,7 +219,8 @@ def run_dir(tmp_path, tiny, digits):
     """A run directory with untrained weights."""
     config = tiny()
     directory = RunDirectory(tmp_path / "run")
-    directory.start(config)
+    directory.make()
+    directory.write_config(config)
     save_provenance(directory, describe_provenance(config, digits, precision="float32", threads=1))
     save_model(directory, build_model(config.model, digits.image_shape), epochs=2)
     return directory.root

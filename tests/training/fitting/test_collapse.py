@@ -178,7 +178,8 @@ def test_the_remedy_of_an_autoencoder_is_shorter_steps(tiny: Tiny) -> None:
 
 def test_a_directory_stays_locked_when_its_run_is_begun_anew(tiny: Tiny, tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path / "run")
-    directory.start(tiny())
+    directory.make()
+    directory.write_config(tiny())
     restart = Restart(epochs=1, because="a test", changes=(), asked=tiny())
     with directory.locked():
         directory.begin_anew(tiny(), restart)

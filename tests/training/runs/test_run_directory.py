@@ -13,6 +13,7 @@ import torch
 from training.errors import RunDirectoryError, RunNotFinished
 from training.fitting.ema import RunningMeanOfWeights
 from training.fitting.fit import fit
+from training.runs import run_directory
 from training.runs.run_directory import RunDirectory, load_run
 
 
@@ -61,6 +62,47 @@ def test_a_directory_with_other_files_is_left_alone(tiny, digits, tmp_path, cons
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize("writes", [0, 1])
+def test_a_start_that_was_killed_can_be_made_again(
+    writes, tiny, digits, tmp_path, console, no_pictures, monkeypatch
+):
+    """The directory then contains no run to resume, and nothing that another would have to delete."""
+    original = run_directory._write_atomically
+    count = 0
+
+    class PowerCutError(Exception):
+        pass
+
+    def cut_off(path, content):
+        nonlocal count
+        if count == writes:
+            path.with_name(f".{path.name}.part").write_bytes(content[:3])
+            raise PowerCutError
+        count += 1
+        original(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_directory, "_write_atomically", cut_off)
+        with pytest.raises(PowerCutError):
+            fit(tiny(), digits, tmp_path / "run", console=console)
+    assert not RunDirectory(tmp_path / "run").has_begun
+    fit(tiny(trainer={"epochs": 1}), digits, tmp_path / "run", console=console)
+    assert RunDirectory(tmp_path / "run").has_begun
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+@pytest.mark.parametrize("kept", ["checkpoints/last.ckpt", "model.pt", "log.csv"])
+def test_a_directory_that_lost_its_configuration_is_left_alone(
+    kept, tiny, digits, tmp_path, console, no_pictures
+):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "provenance.json").write_text("{}")
+    (tmp_path / kept).write_text("hours of work")
+    with pytest.raises(RunDirectoryError, match=r"got one with other files. Choose another --out"):
+        fit(tiny(), digits, tmp_path, console=console)
+    assert (tmp_path / kept).read_text() == "hours of work"
+
+
 def test_an_out_that_is_a_file_is_told(tiny, digits, tmp_path, console):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunDirectoryError, match="expected a new directory, could not create it"):
@@ -68,7 +110,8 @@ def test_an_out_that_is_a_file_is_told(tiny, digits, tmp_path, console):
 
 
 def test_a_run_without_weights_cannot_be_loaded_yet(tiny, tmp_path):
-    RunDirectory(tmp_path / "run").start(tiny())
+    RunDirectory(tmp_path / "run").make()
+    RunDirectory(tmp_path / "run").write_config(tiny())
     (tmp_path / "run" / "provenance.json").write_text("{}")
     with pytest.raises(RunNotFinished, match="they appear after the first epoch"):
         load_run(tmp_path / "run")
@@ -121,5 +164,5 @@ def test_a_directory_that_is_not_named_in_utf_8_is_refused_before_it_is_made(tin
     """TensorBoard's writer takes no such name, and ended the run in a traceback."""
     root = tmp_path / os.fsdecode(b"caf\xe9")
     with pytest.raises(RunDirectoryError, match="expected a name in UTF-8, got other bytes"):
-        RunDirectory(root).start(tiny())
+        RunDirectory(root).make()
     assert not root.exists()
