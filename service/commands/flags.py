@@ -37,7 +37,14 @@ _LIMITS_OF_THE_SERVER: Final = (
 )
 #: The settings in the order of the help, by the title of their group.
 GROUPS: Final[Mapping[str, Sequence[str]]] = {
-    "models": ("model_store", "default_model", "store_poll_s", "store_cache", "store_copy_s"),
+    "models": (
+        "model_store",
+        "default_model",
+        "require_signature",
+        "store_poll_s",
+        "store_cache",
+        "store_copy_s",
+    ),
     "address and processes": ("host", "port", "workers", "threads", "drain_delay_s"),
     "protocols and compression": ("open_inference", "grpc_port", "compression"),
     "proxies and browsers": ("root_path", "trusted_proxies", "allowed_hosts", "cors_origins", "playground"),
@@ -55,6 +62,7 @@ ACTING: Final[Mapping[str, Collection[str]]] = {
         "model_store",
         "store_cache",
         "default_model",
+        "require_signature",
         "host",
         "grpc_port",
         "threads",

@@ -14,12 +14,13 @@ from pathlib import Path
 from types import MappingProxyType
 
 from model_store import ModelStore, StoreError, VersionId
+from model_store.signature import signature_file
 from service.engine.catalogue import Catalogue, LoadFailure, Refusal
 from service.engine.errors import ModelUnavailable
 from service.engine.model import LoadedModel
 from service.engine.model_cache import ModelCache
 from service.engine.store_listing import StoreListing, list_store
-from service.engine.store_snapshot import StoreSnapshot, take_snapshot
+from service.engine.store_snapshot import StoreSnapshot, take_file_snapshot, take_snapshot
 from service.engine.version_loader import VersionLoader
 from service.log_fields import fields
 
@@ -146,8 +147,11 @@ class StoreReader:
         return {v: known for v, known in refused.items() if self._files_of(v) == known.files}
 
     def _files_of(self, version: VersionId) -> StoreSnapshot:
+        """The files of a version, and its signature."""
         root = self._store.root
-        return take_snapshot(root / version.name / str(version.version), root=root, depth=1)
+        model = root / version.name
+        files = take_snapshot(model / str(version.version), root=root, depth=1)
+        return files | take_file_snapshot(model / signature_file(version.version))
 
 
 def _exists(directory: Path) -> bool:
