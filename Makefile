@@ -185,5 +185,5 @@ test-tools:
 $(DEV_READY): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "setup: installing server, trainer and development tools into $(VENV) (torch is large: a minute or more)"
 	@$(PIP) install pip==$(PIP_VERSION)
-	@$(PIP) install --constraint constraints.txt --group dev --editable '.[fast,train,telemetry,s3,grpc]'
+	@$(PIP) install --constraint constraints.txt --group dev --editable '.[fast,train,telemetry,s3,grpc,sign]'
 	@touch $@ $(SERVER_READY)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
         InvalidPreview,
         InvalidPrior,
         InvalidReference,
+        InvalidSignature,
+        MissingExtra,
         MissingFile,
         ModelNotFound,
         NewerSchema,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
         StoreWriteFailed,
         UnreadableFile,
         UnsafeFile,
+        UnusableKey,
         VersionInUse,
         VersionTaken,
     )
@@ -71,6 +74,7 @@ if TYPE_CHECKING:
     from model_store.preview import Preview
     from model_store.prior import GaussianMixture, PriorMixtures
     from model_store.reference import ModelReference
+    from model_store.signature import TrustedKeys
     from model_store.store import ModelStore
     from model_store.verification import Examination, PublishedModel
     from model_store.version_id import VersionId
@@ -104,12 +108,14 @@ __all__ = [
     "InvalidPreview",
     "InvalidPrior",
     "InvalidReference",
+    "InvalidSignature",
     "LabelledMixture",
     "LearnedPrior",
     "LearnedPriorFiles",
     "Manifest",
     "ManifestDraft",
     "Metric",
+    "MissingExtra",
     "MissingFile",
     "ModelNotFound",
     "ModelReference",
@@ -131,8 +137,10 @@ __all__ = [
     "StoreWriteFailed",
     "TensorSpec",
     "TrainingProvenance",
+    "TrustedKeys",
     "UnreadableFile",
     "UnsafeFile",
+    "UnusableKey",
     "VersionId",
     "VersionInUse",
     "VersionTaken",
@@ -158,6 +166,7 @@ _MODULES = (
     "learned_prior",
     "garbage",
     "verification",
+    "signature",
     "store",
     "default_store",
     "mounted",

@@ -115,7 +115,10 @@ def _add(
 ) -> None:
     try:
         with source.directory(identity) as origin:
-            placed = store.place(identity, origin, source=source.label)
+            signature = source.signature(identity)
+            placed = store.place(identity, origin, source=source.label, signature=signature)
+            if not placed and signature is not None and store.signature(identity) is None:
+                store.attach(identity, signature)
     except VersionTaken as error:
         if not renumber:
             result.refused.append((identity, error))

@@ -21,10 +21,12 @@ from model_store.default_store import open_store
 from model_store.errors import (
     CorruptVersion,
     InvalidReference,
+    MissingExtra,
     ModelNotFound,
     StoreError,
     StoreWriteFailed,
     UnreadableFile,
+    UnusableKey,
     VersionInUse,
     VersionTaken,
     quoted,
@@ -34,6 +36,7 @@ from model_store.help_format import Help
 from model_store.location import BUNDLED, STORE_VARIABLE
 from model_store.reference import ModelReference
 from model_store.release import add_version_flag
+from model_store.signature import TrustedKeys, read_key_file
 from model_store.sources import Fetch, open_source
 from model_store.standard_streams import OutputError, run_command
 from model_store.store import ModelStore
@@ -44,15 +47,17 @@ EXIT_OK = 0
 EXIT_USAGE = 2
 EXIT_CORRUPT = 65
 EXIT_NOT_FOUND = 66
+EXIT_NO_EXTRA = 72
 EXIT_REFUSED = 73
 EXIT_INPUT_OUTPUT = 74
 
 _EXIT_CODES = """\
 exit codes:
     0  done; for verify: everything is sound
-    2  the command line is wrong, or a name is no reference
+    2  the command line is wrong, a name is no reference, or a key is unusable
    65  corrupt: a version or its aliases do not verify; nothing was changed
    66  no such store, model, version or alias
+   72  the extra for signatures is not installed
    73  refused: an alias points to the version, or its number belongs to another version
    74  read or write failed: disk full, read-only, permissions, input/output error
   130  stopped by Ctrl-C
@@ -76,7 +81,8 @@ _OWN_STORE = (
 _EXAMPLES = {
     "list": ("vae-store list mnist --json",),
     "show": ("vae-store show mnist@stable",),
-    "verify": ("vae-store verify mnist@3 mine@stable",),
+    "verify": ("vae-store verify mnist@3 mine@stable", "vae-store verify mine --key public.pem"),
+    "sign": ("vae-store sign mine@stable --key private.pem",),
     "promote": ("vae-store promote mine@2 stable",),
     "rollback": ("vae-store rollback mine@stable",),
     "add": (
@@ -136,6 +142,8 @@ def _exit_code(error: StoreError) -> int:
     """The table in `_EXIT_CODES`, by class."""
     for kind, code in (
         (InvalidReference, EXIT_USAGE),
+        (UnusableKey, EXIT_USAGE),
+        (MissingExtra, EXIT_NO_EXTRA),
         (ModelNotFound, EXIT_NOT_FOUND),
         (VersionInUse, EXIT_REFUSED),
         (VersionTaken, EXIT_REFUSED),
@@ -179,6 +187,8 @@ def _show(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int
 
 
 def _verify(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
+    if arguments.key is not None:
+        store.trust_only(TrustedKeys.from_file(arguments.key))
     found: dict[str, Sequence[CorruptVersion]] = {}
     for reference in arguments.references:
         try:
@@ -211,6 +221,17 @@ def _verify_model(store: ModelStore, name: str) -> dict[str, Sequence[CorruptVer
     if beside := store.model_problems(name):
         found[name] = beside
     return found
+
+
+def _sign(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
+    from model_store.signing import sign_files  # noqa: PLC0415  (a part of an extra)
+
+    password = arguments.password_file and read_key_file(arguments.password_file).rstrip(b"\r\n")
+    model = store.open(arguments.reference)
+    directory = store.root / model.id.name / str(model.id.version)
+    signature = sign_files(directory, model.digests, key=arguments.key, password=password)
+    store.attach(model.id, signature)
+    return cli_output.signed(model.id, store.root), EXIT_OK
 
 
 def _promote(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
@@ -305,6 +326,20 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("reference", metavar="REFERENCE", help="NAME, NAME@VERSION or NAME@ALIAS")
     verify = add("verify", _verify, "check every byte and report every failure, not only the first")
     verify.add_argument("references", nargs="*", metavar="REFERENCE", help="default: the whole store")
+    verify.add_argument(
+        "--key",
+        type=Path,
+        metavar="FILE",
+        help="also require a signature by one of the public keys in this PEM file (extra verify)",
+    )
+    sign = add("sign", _sign, "sign a version after verification, for servers that require a signature")
+    sign.add_argument("reference", metavar="REFERENCE", help="the version")
+    sign.add_argument(
+        "--key", type=Path, required=True, metavar="FILE", help="private key as PEM (extra sign)"
+    )
+    sign.add_argument(
+        "--password-file", type=Path, metavar="FILE", help="password of the private key, if it is encrypted"
+    )
     promote = add("promote", _promote, "verify a version and point an alias to it")
     promote.add_argument("reference", metavar="REFERENCE", help="the version: NAME@VERSION or NAME@ALIAS")
     promote.add_argument("alias", metavar="ALIAS", help="such as stable; 'latest' moves automatically")

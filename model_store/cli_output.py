@@ -18,6 +18,7 @@ from model_store.errors import CorruptVersion, ModelNotFound, StoreError
 from model_store.garbage import CollectionReport
 from model_store.history import HistoryEntry, Record
 from model_store.manifest import UNSTATED_PREPROCESSING, Manifest
+from model_store.signature import signature_file
 from model_store.store import ModelStore
 from model_store.store_messages import empty_store
 from model_store.verification import PublishedModel
@@ -129,6 +130,15 @@ def verification(found: Mapping[str, Sequence[StoreError]], *, root: Path) -> An
     failed = sum(1 for errors in found.values() if errors)
     lines.append(f"{len(found)} checked, {failed} corrupt." if found else empty_store(root))
     return Answer({"checked": len(found), "corrupt": failed, "results": results}, "\n".join(lines))
+
+
+def signed(identity: VersionId, root: Path) -> Answer:
+    """A version has a signature now."""
+    path = root / identity.name / signature_file(identity.version)
+    return Answer(
+        {"version": str(identity), "signature": str(path)},
+        f"signed {identity}: {path}",
+    )
 
 
 def moved(name: str, alias: str, version: int) -> Answer:

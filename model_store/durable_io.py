@@ -126,6 +126,17 @@ def rename(directory: OpenDirectory, source: str, target: str) -> None:
     raise FileExistsError(taken.errno, taken.strerror, str(directory.path / target))
 
 
+def replace_file(directory: OpenDirectory, name: str, data: bytes) -> None:
+    """Write a file as a whole: readers find the earlier content or this one."""
+    temporary = temporary_name()
+    try:
+        write_file(directory, temporary, data)
+        rename(directory, temporary, name)
+        sync_directory(directory)
+    finally:
+        remove(directory, temporary)
+
+
 def remove(directory: OpenDirectory, name: str) -> bool:
     """Remove a file or a directory tree; return False if it was absent or could not be removed completely."""
     try:

@@ -18,9 +18,12 @@
     │   ├── InvalidGolden       golden.npz is unreadable or does not match the manifest
     │   ├── InvalidPrior        prior.npz is unreadable, no set of mixtures, or does not match the manifest
     │   ├── InvalidPreview      preview.npz is unreadable or does not match the manifest
+    │   ├── InvalidSignature    a signature is required, and absent, by another key, or of other content
     │   ├── CorruptAliases      aliases.json is unreadable, or an alias has no target
     │   └── UnreadableFile      the operating system refused to read
     │       └── NotPermitted    by its permissions: it may belong to another program
+    ├── UnusableKey             a file of keys is unreadable, or its keys are of another kind
+    ├── MissingExtra            a library for signatures is not installed
     ├── GoldenMismatch          a runtime's outputs differ from the recorded ones
     └── StoreWriteFailed        disk full, read-only, input/output error
         └── StoreLocked         another process changes the store and did not finish in time
@@ -109,6 +112,10 @@ class InvalidPreview(CorruptVersion):
     """`preview.npz` is not the arrays that the manifest requires."""
 
 
+class InvalidSignature(CorruptVersion):
+    """A trusted signature is required: there is none, it is by another key, or of other content."""
+
+
 class CorruptAliases(CorruptVersion):
     """`aliases.json` is not valid, or an alias points to a version that does not exist."""
 
@@ -119,6 +126,14 @@ class UnreadableFile(CorruptVersion):
 
 class NotPermitted(UnreadableFile):
     """This user lacks the permission to read; the entry may belong to another program."""
+
+
+class UnusableKey(StoreError):
+    """A file of keys is unreadable, or contains no key that signatures can use."""
+
+
+class MissingExtra(StoreError):
+    """Signatures need a library that an extra installs; the message has the command."""
 
 
 class GoldenMismatch(StoreError):

@@ -28,6 +28,7 @@ from model_store.durable_io import (
 from model_store.errors import CorruptAliases, CorruptVersion, StoreError, StoreLocked, StoreWriteFailed
 from model_store.history import note, removal
 from model_store.integrity import OpenDirectory, SizeLimits
+from model_store.signature import signature_file
 from model_store.version_id import VersionId
 
 #: Younger temporaries stay by default: on a file system without locks, age is the only evidence.
@@ -179,6 +180,7 @@ def remove_version(store: OpenDirectory, model: OpenDirectory, identity: Version
     rename(model, str(identity.version), doomed)
     sync_directory(model)
     note(store, [removal(identity)])
+    remove(model, signature_file(identity.version))
     _remove(model, doomed)
 
 

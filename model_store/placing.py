@@ -4,7 +4,7 @@ Knows the order of writes that leaves either the whole version or nothing, as `p
 nothing of the choice of versions, nor of the place that they come from.
 
     copy into .tmp-…/ ─▶ verify the copy ─▶ lock ─▶ is the number free? ─▶ new aliases as a temporary file
-        ─▶ record ─▶ rename to the number ─▶ sync ─▶ rename aliases.json ─▶ sync ─▶ unlock
+        ─▶ signature ─▶ record ─▶ rename to the number ─▶ sync ─▶ rename aliases.json ─▶ sync ─▶ unlock
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from model_store.durable_io import (
     remove,
     remove_if_empty,
     rename,
+    replace_file,
     sync_directory,
     temporary_name,
     write_file,
@@ -30,11 +31,20 @@ from model_store.errors import CorruptVersion, StoreError, StoreLocked, VersionT
 from model_store.history import arrival, recorded, recorded_digest
 from model_store.integrity import OpenDirectory, SizeLimits
 from model_store.manifest import MANIFEST_FILE, Manifest
+from model_store.signature import signature_file
 from model_store.verification import examine, read_manifest
 from model_store.version_id import VersionId
 
 
-def place(root: Path, identity: VersionId, origin: OpenDirectory, *, source: str, limits: SizeLimits) -> bool:
+def place(
+    root: Path,
+    identity: VersionId,
+    origin: OpenDirectory,
+    *,
+    source: str,
+    limits: SizeLimits,
+    signature: bytes | None = None,
+) -> bool:
     """Copy a version into the store below `root`, and verify the copy before it becomes visible.
 
     No alias moves, except `latest`, which always names the highest version.
@@ -45,9 +55,10 @@ def place(root: Path, identity: VersionId, origin: OpenDirectory, *, source: str
         origin: The directory of the version.
         source: The origin for the record.
         limits: Ceilings in bytes for each file.
+        signature: The signature of the version, unchecked; it is there before the version is.
 
     Returns:
-        False if this store has the same version already.
+        False if this store has the same version already; then its signature stays as it is.
 
     Raises:
         VersionTaken: The number belongs, or belonged, to another version.
@@ -57,7 +68,10 @@ def place(root: Path, identity: VersionId, origin: OpenDirectory, *, source: str
     manifest = read_manifest(origin, identity, limits)
     make_root(root)
     with OpenDirectory.at(root) as store, lock(store, PUBLISHERS_FILE, shared=True):
-        return _Placement(store, identity, manifest, origin, source=source, limits=limits).run()
+        placement = _Placement(
+            store, identity, manifest, origin, source=source, limits=limits, signature=signature
+        )
+        return placement.run()
 
 
 class _Placement:
@@ -72,6 +86,7 @@ class _Placement:
         *,
         source: str,
         limits: SizeLimits,
+        signature: bytes | None,
     ) -> None:
         self._store = store
         self._identity = identity
@@ -79,6 +94,7 @@ class _Placement:
         self._origin = origin
         self._source = source
         self._limits = limits
+        self._signature = signature
         self._temporary = temporary_name()
         self._temporary_aliases = temporary_name()
 
@@ -120,6 +136,8 @@ class _Placement:
         number = self._identity.version
         table = read_aliases(model, self._limits).with_highest(max(highest_number(model), number))
         write_file(model, self._temporary_aliases, table.to_bytes())
+        if self._signature is not None:
+            replace_file(model, signature_file(number), self._signature)
         entry = arrival(self._identity, manifest_sha256=self._manifest.manifest_sha256, source=self._source)
         try:
             with recorded(self._store, [entry]):

@@ -7,6 +7,7 @@ at the next call.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from model_store.history import Record, read_record
 from model_store.integrity import OpenDirectory, SizeLimits
 from model_store.manifest import Manifest
 from model_store.reference import ModelReference, is_model_name
+from model_store.signature import MAX_SIGNATURE_BYTES, TrustedKeys, signature_file
 from model_store.store_messages import dangling, listed, unknown_model, unknown_version
 from model_store.verification import Examination, PublishedModel, examine, read_manifest
 from model_store.version_id import VersionId
@@ -32,6 +34,11 @@ class ReadableStore:
     def __init__(self, root: Path, *, limits: SizeLimits | None = None) -> None:
         self._chosen_root = Path(root)
         self.limits = limits or SizeLimits()
+        self._trusted: TrustedKeys | None = None
+
+    def trust_only(self, keys: TrustedKeys) -> None:
+        """From now on, reject every version without a signature by one of these keys."""
+        self._trusted = keys
 
     @property
     def root(self) -> Path:
@@ -191,6 +198,16 @@ class ReadableStore:
         with self._model(name) as model:
             return read_aliases(model, self.limits)
 
+    def signature(self, identity: VersionId) -> bytes | None:
+        """The signature of a version, unchecked; None if there is none.
+
+        Raises:
+            ModelNotFound: No such model.
+            UnsafeFile, SizeMismatch, UnreadableFile: As for any file.
+        """
+        with self._model(identity.name) as model:
+            return _read_signature(model, identity)
+
     @contextmanager
     def directory(self, identity: VersionId) -> Iterator[OpenDirectory]:
         """The open directory of a version, unverified.
@@ -273,6 +290,8 @@ class ReadableStore:
             try:
                 with self._version(model, identity) as version:
                     examination = examine(version, identity, self.limits)
+                if self._trusted is not None and examination.model is not None:
+                    examination = _signed(examination.model, model, self._trusted)
             except CorruptVersion as error:
                 examination = Examination((error,), None)
             # The collector may have removed it during the read: then it is absent, not corrupt.
@@ -288,6 +307,25 @@ class ReadableStore:
 
     def _unknown_model(self, name: str) -> ModelNotFound:
         return unknown_model(name, root=self.root, names=self.names())
+
+
+def _read_signature(model: OpenDirectory, identity: VersionId) -> bytes | None:
+    file = signature_file(identity.version)
+    if file not in model.entries():
+        return None
+    return model.read(file, ceiling_bytes=MAX_SIGNATURE_BYTES)
+
+
+def _signed(published: PublishedModel, model: OpenDirectory, trusted: TrustedKeys) -> Examination:
+    """The verified version with its signer.
+
+    Raises:
+        InvalidSignature: No trusted key signed these bytes.
+    """
+    where = model.path / signature_file(published.id.version)
+    signature = _read_signature(model, published.id)
+    signer = trusted.check(signature, published.digests, where=where)
+    return Examination((), dataclasses.replace(published, signed_by=signer))
 
 
 def _parsed(reference: Reference) -> ModelReference:

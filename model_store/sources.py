@@ -26,6 +26,7 @@ from model_store.location import BUNDLED
 from model_store.manifest import MANIFEST_FILE
 from model_store.reading import ReadableStore
 from model_store.reference import ModelReference, is_model_name, version_number
+from model_store.signature import MAX_SIGNATURE_BYTES, signature_file
 from model_store.verification import parse_manifest
 from model_store.version_id import VersionId
 
@@ -64,6 +65,19 @@ class Source:
             # Hard links are harmless here: the copy is verified.
             with OpenDirectory.at(self.path, hard_links=True) as directory:
                 yield directory
+
+    def signature(self, identity: VersionId) -> bytes | None:
+        """The signature of a selected version, unchecked; None without one."""
+        if self.store is not None:
+            return self.store.signature(identity)
+        assert self.path is not None
+        if self.path.name != str(identity.version):
+            return None
+        file = signature_file(identity.version)
+        with OpenDirectory.at(self.path.resolve().parent, hard_links=True) as model:
+            if file not in model.entries():
+                return None
+            return model.read(file, ceiling_bytes=MAX_SIGNATURE_BYTES)
 
     def aliases(self, name: str) -> AliasTable:
         """The aliases of a model in its store; none for one version's directory."""

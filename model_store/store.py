@@ -6,6 +6,7 @@ onnxruntime or HTTP.
     root/
       mnist/
         1/  encoder.onnx  decoder.onnx  manifest.json  golden.npz  MODEL_CARD.md  (prior.npz)  (preview.npz)
+        1.sig    (a signature of version 1)
         2/  …
         aliases.json
 """
@@ -18,7 +19,7 @@ from typing import Literal
 
 from model_store.aliases import ALIASES_FILE, LATEST, AliasTable
 from model_store.directory import read_aliases, stray_numbers, version_numbers
-from model_store.durable_io import LOCK_FILE, lock, remove, rename, sync_directory, temporary_name, write_file
+from model_store.durable_io import LOCK_FILE, lock, replace_file
 from model_store.errors import VersionInUse
 from model_store.garbage import (
     DEFAULT_OLDER_THAN_S,
@@ -37,6 +38,7 @@ from model_store.preview import Preview
 from model_store.prior import PriorMixtures
 from model_store.publishing import check_candidate, publish
 from model_store.reading import ReadableStore
+from model_store.signature import signature_file
 from model_store.store_messages import check_movable, listed, unknown_version
 from model_store.version_id import VersionId
 
@@ -166,10 +168,24 @@ class ModelStore(ReadableStore):
         self._change_aliases(name, move)
         return adopted
 
-    def place(self, identity: VersionId, origin: OpenDirectory, *, source: str) -> bool:
+    def place(
+        self, identity: VersionId, origin: OpenDirectory, *, source: str, signature: bytes | None = None
+    ) -> bool:
         """Copy a version of another store under its own number; see `placing.place`."""
         self._make_writable()
-        return place(self.root, identity, origin, source=source, limits=self.limits)
+        return place(self.root, identity, origin, source=source, limits=self.limits, signature=signature)
+
+    def attach(self, identity: VersionId, signature: bytes) -> None:
+        """Put a signature next to its version, in place of an earlier one. It is not checked here.
+
+        Raises:
+            ModelNotFound: No such model or version.
+            StoreWriteFailed: It could not be written; an earlier one is unchanged.
+        """
+        self.manifest(identity)
+        self._make_writable()
+        with self._changing(identity.name) as (_, model):
+            replace_file(model, signature_file(identity.version), signature)
 
     def remove(self, name: str, version: int, *, with_aliases: bool = False) -> tuple[str, ...]:
         """Remove a version: it disappears by one rename, and its number is never used again.
@@ -278,10 +294,4 @@ class ModelStore(ReadableStore):
             )
 
     def _replace_aliases(self, model: OpenDirectory, table: AliasTable) -> None:
-        temporary = temporary_name()
-        try:
-            write_file(model, temporary, table.to_bytes())
-            rename(model, temporary, ALIASES_FILE)
-            sync_directory(model)
-        finally:
-            remove(model, temporary)
+        replace_file(model, ALIASES_FILE, table.to_bytes())

@@ -6,7 +6,7 @@ golden vectors, priors, previews. Knows nothing of other versions, aliases or pu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -23,7 +23,15 @@ from model_store.errors import (
     quoted,
 )
 from model_store.golden import GoldenVectors
-from model_store.integrity import RESTORE, OpenDirectory, SizeLimits, check_entries, check_entry, check_seal
+from model_store.integrity import (
+    RESTORE,
+    OpenDirectory,
+    SizeLimits,
+    check_entries,
+    check_entry,
+    check_seal,
+    sha256,
+)
 from model_store.learned_prior import LearnedPriorFiles, PriorGolden
 from model_store.manifest import (
     CARD_FILE,
@@ -64,6 +72,16 @@ class PublishedModel:
     """The posterior means of some real images, if the manifest lists a preview."""
     learned_prior: LearnedPriorFiles | None = None
     """The graphs of the learned prior, if the manifest lists one; `prior` then contains its mixtures."""
+    manifest_file_sha256: str = ""
+    """Of `manifest.json` as it is on the disk; `manifest.manifest_sha256` leaves itself out."""
+    signed_by: str | None = None
+    """The beginning of the fingerprint of the key, if the store trusts only signed versions."""
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """SHA-256 of every file of the version, by name: the content of a signature."""
+        files = {name: entry.sha256 for name, entry in self.manifest.files.items()}
+        return {**files, MANIFEST_FILE: self.manifest_file_sha256}
 
 
 @dataclass(frozen=True)
@@ -99,11 +117,12 @@ def examine(directory: OpenDirectory, identity: VersionId, limits: SizeLimits) -
                 problems.append(error)
             return None
 
-    manifest = attempt(lambda: read_manifest(directory, identity, limits))
-    if manifest is None:
+    read = attempt(lambda: _read_manifest(directory, identity, limits))
+    if read is None:
         # Files that a later contract adds to a version are no defects.
         newer = tuple(problem for problem in problems if isinstance(problem, NewerSchema))
         return Examination(newer or tuple(problems), None)
+    manifest, manifest_file_sha256 = read
     # Only the manifest decides which of the optional files belong here.
     problems = [*check_entries(directory, (MANIFEST_FILE, *manifest.file_names))]
     encoder = attempt(lambda: _read_graph(directory, manifest, manifest.encoder, limits))
@@ -115,7 +134,18 @@ def examine(directory: OpenDirectory, identity: VersionId, limits: SizeLimits) -
     learned = attempt(lambda: _read_learned_prior(directory, manifest, limits))
     if problems or encoder is None or decoder is None or golden is None or card is None:
         return Examination(tuple(problems), None)
-    model = PublishedModel(identity, manifest, encoder, decoder, golden, card, prior, preview, learned)
+    model = PublishedModel(
+        identity,
+        manifest,
+        encoder,
+        decoder,
+        golden,
+        card,
+        prior,
+        preview,
+        learned,
+        manifest_file_sha256=manifest_file_sha256,
+    )
     return Examination((), model)
 
 
@@ -126,6 +156,11 @@ def read_manifest(directory: OpenDirectory, identity: VersionId, limits: SizeLim
         MissingFile, UnsafeFile, SizeMismatch, UnreadableFile: As for any file.
         InvalidManifest: Not valid, or of another name or version.
     """
+    return _read_manifest(directory, identity, limits)[0]
+
+
+def _read_manifest(directory: OpenDirectory, identity: VersionId, limits: SizeLimits) -> tuple[Manifest, str]:
+    """The manifest, and the SHA-256 of its bytes."""
     path = directory.path / MANIFEST_FILE
     data = directory.read(MANIFEST_FILE, ceiling_bytes=limits.manifest_bytes)
     manifest = parse_manifest(data, where=str(path))
@@ -138,7 +173,7 @@ def read_manifest(directory: OpenDirectory, identity: VersionId, limits: SizeLim
                 remedy=RESTORE,
             )
         )
-    return manifest
+    return manifest, sha256(data)
 
 
 def parse_manifest(data: bytes, *, where: str) -> Manifest:

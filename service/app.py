@@ -17,7 +17,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from model_store import ModelStore, MountedStore, open_store
+from model_store import MissingExtra, ModelStore, MountedStore, TrustedKeys, UnusableKey, open_store
 from model_store.release import release
 from service.api.endpoint import Endpoints
 from service.api.native.models import ModelRoutes
@@ -85,13 +85,15 @@ def create_app(
         operations: The operations of the models.
 
     Raises:
-        SettingsError: The key file of the settings is unusable, a trusted proxy is no address, or the
-            libraries for telemetry, for gRPC or for the store's address are not installed.
+        SettingsError: A key file of the settings is unusable, a trusted proxy is no address, or the
+            libraries for telemetry, for gRPC, for signatures or for the store's address are not installed.
     """
     trusted = _trusted_proxies(settings)
     telemetry = telemetry_config(settings)
     mirror = _mirror(settings)
     store = _store(settings, mirror)
+    if settings.require_signature is not None:
+        store.trust_only(_trusted_keys(settings.require_signature))
     threads = settings.threads or allowed_threads().threads
     limits = Limits(
         max_images=settings.max_images,
@@ -254,6 +256,17 @@ def _shared_directory() -> Path | None:
     """The directory of unloaded names, if several workers share one."""
     shared = os.environ.get(SHARED_DIRECTORY)
     return Path(shared) / "unloaded" if shared else None
+
+
+def _trusted_keys(file: Path) -> TrustedKeys:
+    """The keys of which one must have signed a version."""
+    where = "--require-signature or VAE_REQUIRE_SIGNATURE"
+    try:
+        return TrustedKeys.from_file(file)
+    except MissingExtra as error:
+        raise ExtraNotInstalled(f"{where}: {error}") from None
+    except UnusableKey as error:
+        raise SettingsError(f"{where}: {error}") from None
 
 
 def _mirror(settings: Settings) -> StoreMirror | None:

@@ -57,7 +57,7 @@ exit codes:
    65  the store is corrupt
    66  the store has no model to serve
    69  the server cannot listen on the address, or bench reaches no server
-   72  the extra for gRPC is not installed
+   72  the extra for gRPC or for signatures is not installed
    74  the output cannot be written
    75  the figures of bench never agreed
    78  a setting is invalid, or several workers have no directory to share

@@ -37,7 +37,7 @@ from service.setting_values import (
 
 ENV_PREFIX = "VAE_"
 #: Settings whose value may contain a password or a key by mistake.
-_NEVER_ECHOED = frozenset({"model_store", "store_cache", "api_keys_file"})
+_NEVER_ECHOED = frozenset({"model_store", "store_cache", "api_keys_file", "require_signature"})
 
 
 class SettingsError(Exception):
@@ -87,6 +87,10 @@ class Settings(BaseSettings):
     store_poll_s: Annotated[float, Field(ge=0.01, le=3600.0, allow_inf_nan=False), Unit("seconds")] = 0.5
     """Interval between checks of the store for published, promoted or rolled back versions. A check reads a
     few file attributes. Polling works on every file system, including network ones."""
+
+    require_signature: Annotated[Path | None, Unit("file")] = None
+    """Public keys as PEM, one of which must have signed a version (`vae-store sign`). The server refuses any
+    other version. Requires the extra `verify`. Left out: no signature is needed."""
 
     model_idle_s: Annotated[float, Field(gt=0.0, le=1e9, allow_inf_nan=False), Unit("seconds")] = 600.0
     """How long a version without an alias stays in memory after its last request."""

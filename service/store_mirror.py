@@ -30,6 +30,7 @@ from model_store.aliases import ALIASES_FILE, AliasTable
 from model_store.integrity import SizeLimits
 from model_store.manifest import MANIFEST_FILE, OPTIONAL_FILES, REQUIRED_FILES
 from model_store.reference import is_model_name, version_number
+from model_store.signature import MAX_SIGNATURE_BYTES, signature_file
 from service.engine import LoadFailure
 from service.log_fields import fields
 
@@ -96,6 +97,7 @@ class StoreMirror:
         self.directory = directory
         self._limits = limits or SizeLimits()
         self._refused: dict[str, tuple[object, str]] = {}
+        self._signatures: dict[str, object] = {}  # tag of each signature that was copied, by its path
         self._failures: tuple[LoadFailure, ...] = ()
         self._ignored: tuple[LoadFailure, ...] = ()
         self._one_at_a_time = threading.Lock()
@@ -155,7 +157,8 @@ class StoreMirror:
             self.directory.mkdir(parents=True, exist_ok=True)
             if reference.version is None:
                 return tuple(self._sync_name(reference.name))
-            reason = self._fetch_version(reference.name, reference.version)
+            entries = self._details(f"{self._root}/{reference.name}")
+            reason = self._fetch_version(reference.name, reference.version, entries)
             if reason is None and not (self.directory / reference.name / str(reference.version)).is_dir():
                 reason = "it is incomplete, or still being uploaded."
         except Exception as error:  # as in `sync`
@@ -195,15 +198,16 @@ class StoreMirror:
         return failures
 
     def _sync_name(self, name: str) -> list[LoadFailure]:
-        entries = self._list(f"{self._root}/{name}")
+        entries = self._details(f"{self._root}/{name}")
         numbers = sorted((number for entry in entries if (number := version_number(entry))), reverse=True)
         local = self.directory / name
         failures: list[LoadFailure] = []
         for number in numbers[:_MOST_VERSIONS]:
-            if (local / str(number)).is_dir():
-                continue
             try:
-                reason = self._fetch_version(name, number)
+                if (local / str(number)).is_dir():
+                    self._fetch_signature(name, number, entries)
+                    continue
+                reason = self._fetch_version(name, number, entries)
             except Exception as error:
                 reason = f"It cannot be fetched: {_one_line(error)}"
             if reason is not None:
@@ -217,8 +221,14 @@ class StoreMirror:
                 failures.append(LoadFailure(name, reason))
         return failures
 
-    def _fetch_version(self, name: str, number: int) -> str | None:
-        """The reason why a version is not here; None if it is here, or still being uploaded."""
+    def _fetch_version(self, name: str, number: int, entries: Mapping[str, Mapping[str, Any]]) -> str | None:
+        """The reason why a version is not here; None if it is here, or still being uploaded.
+
+        Args:
+            name: The model.
+            number: The version.
+            entries: The model's own entries, where the signatures are.
+        """
         remote = f"{self._root}/{name}/{number}"
         found = self._details(remote)
         details = {file: found[file] for file in _FILES if file in found and found[file]["type"] == "file"}
@@ -237,7 +247,7 @@ class StoreMirror:
                 f"It needs {total} bytes, and {free} are free in {self.directory}, where {ROOM_BYTES} must "
                 "stay free. Make room, or move the copy (VAE_STORE_CACHE)."
             )
-        reason = reason or self._place(name, number, remote, details)
+        reason = reason or self._place(name, number, remote, details, entries)
         if reason is not None:
             self._refused[label] = (signature, reason)
         return reason
@@ -248,7 +258,14 @@ class StoreMirror:
                 return f"{file}: expected at most {most} bytes, got {entry['size']}."
         return None
 
-    def _place(self, name: str, number: int, remote: str, there: Collection[str]) -> str | None:
+    def _place(
+        self,
+        name: str,
+        number: int,
+        remote: str,
+        there: Collection[str],
+        entries: Mapping[str, Mapping[str, Any]],
+    ) -> str | None:
         """Fetch, verify and rename; do nothing while a file of the manifest is still being uploaded."""
         with tempfile.TemporaryDirectory(prefix=_INCOMING, dir=self.directory) as staging:
             fetched = Path(staging) / name / str(number)
@@ -268,8 +285,27 @@ class StoreMirror:
                 # Name the remote address in the message, because the temporary directory is gone by then.
                 return str(error).replace(staging, self.address.rstrip("/"))[:600]
             (self.directory / name).mkdir(exist_ok=True)
+            # First, so that a reader that requires it never finds the version without.
+            self._fetch_signature(name, number, entries)
             fetched.rename(self.directory / name / str(number))
         return None
+
+    def _fetch_signature(self, name: str, number: int, entries: Mapping[str, Mapping[str, Any]]) -> None:
+        """Copy the signature of a version if there is one that is not here. Readers check it."""
+        file = signature_file(number)
+        found = entries.get(file)
+        local = self.directory / name / file
+        if found is None or found["type"] != "file" or found["size"] > MAX_SIGNATURE_BYTES:
+            return
+        tag = tuple(str(found.get(name)) for name in ("size", "ETag", "LastModified", "mtime"))
+        if self._signatures.get(str(local)) == tag and local.is_file():
+            return
+        handle, temporary = tempfile.mkstemp(prefix=_INCOMING, dir=self.directory)
+        os.close(handle)
+        self._fetch(f"{self._root}/{name}/{file}", Path(temporary), most=MAX_SIGNATURE_BYTES)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(local)
+        self._signatures[str(local)] = tag
 
     def _fetch_aliases(self, name: str) -> str | None:
         """The reason why the aliases did not change; None if they equal those of the remote store."""

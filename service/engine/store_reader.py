@@ -14,13 +14,14 @@ from pathlib import Path
 from types import MappingProxyType
 
 from model_store import ModelStore, StoreError, VersionId
+from model_store.signature import signature_file
 from service.engine.catalogue import Catalogue, LoadFailure, Refusal
 from service.engine.default_model import DefaultModel, renamed
 from service.engine.errors import ModelUnavailable
 from service.engine.model import LoadedModel
 from service.engine.model_cache import ModelCache
 from service.engine.store_listing import StoreListing, list_store
-from service.engine.store_snapshot import StoreSnapshot, take_snapshot
+from service.engine.store_snapshot import StoreSnapshot, take_file_snapshot, take_snapshot
 from service.engine.version_loader import VersionLoader
 from service.log_fields import fields
 
@@ -158,7 +159,12 @@ class StoreReader:
         return {v: known for v, known in refused.items() if self._files_of(v) == known.files}
 
     def _files_of(self, version: VersionId) -> StoreSnapshot:
-        return take_snapshot(self._store.path_of(version), root=self._store.root, depth=1)
+        """The files of a version, and its signature, which a root that is one version cannot contain."""
+        root, path = self._store.root, self._store.path_of(version)
+        files = take_snapshot(path, root=root, depth=1)
+        if path == root:
+            return files
+        return files | take_file_snapshot(path.with_name(signature_file(version.version)))
 
 
 def _exists(directory: Path) -> bool:

@@ -30,6 +30,15 @@ def take_snapshot(directory: Path, *, root: Path, depth: int) -> StoreSnapshot:
     return frozenset(_walk(str(directory), inside, depth))
 
 
+def take_file_snapshot(file: Path) -> StoreSnapshot:
+    """One file as in `take_snapshot`; empty if it does not exist or cannot be looked at."""
+    try:
+        status = file.stat()
+    except OSError:
+        return frozenset()
+    return frozenset({(str(file), status.st_size, status.st_mtime_ns, status.st_ino)})
+
+
 def _walk(directory: str, root: str, depth: int) -> Iterator[_Seen]:
     try:
         with os.scandir(directory) as entries:

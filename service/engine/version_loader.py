@@ -57,8 +57,9 @@ class VersionLoader:
         started_s = time.perf_counter()
         result = "refused"
         try:
+            published = self._store.open(version)
             model = load_model(
-                self._store.open(version),
+                published,
                 threads=self._threads,
                 max_batch=self._max_batch,
                 aliases=aliases,
@@ -80,6 +81,7 @@ class VersionLoader:
                 aliases=",".join(aliases),
                 load_ms=(time.perf_counter() - started_s) * 1e3,
                 threads=self._threads,
+                **({} if published.signed_by is None else {"signed_by": published.signed_by}),
                 batch_sizes=" ".join(f"{file}:{sizes[0]}" for file, sizes in model.batch_sizes.items()),
             ),
         )

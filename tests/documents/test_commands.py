@@ -152,6 +152,7 @@ def generates_a_client(command: str) -> bool:
 
 
 DOCKER: Final = "tests/docker/test-docker"
+SIGNATURES: Final = "tests/model_store/test_signatures.py"
 #: Every command that no test runs as it stands → what checks it instead.
 NOT_RUN: Final[dict[str, Check]] = {
     "make test": holds(".ci/run", "make coverage\n"),  # the same, measured
@@ -186,6 +187,31 @@ NOT_RUN: Final[dict[str, Check]] = {
     "pip install 'vae-service[s3]'": extra_exists,
     'pip install "vae-service[telemetry]"': extra_exists,
     'pip install "vae-service[grpc]"': extra_exists,
+    "pip install 'vae-service[sign]'": extra_exists,
+    "pip install 'vae-service[verify]'": extra_exists,
+    **{
+        command: holds(SIGNATURES, f'"{command}"')
+        for command in (
+            "openssl ecparam -name prime256v1 -genkey -noout -out private.pem",
+            "openssl pkey -in private.pem -pubout -out public.pem",
+        )
+    },
+    "vae-store sign mine@3 --key private.pem": can_be_parsed,
+    "vae-store verify mine@3 --key public.pem": can_be_parsed,
+    "vae-serve run --require-signature public.pem": can_be_parsed,
+    "model_signing sign key models/mine/3 --signature models/mine/3.sig --private_key private.pem": (
+        holds(SIGNATURES, '("sign", "key", version, "--signature", signature, "--private_key", private)')
+    ),
+    "model_signing verify key models/mine/3 --signature models/mine/3.sig --public_key public.pem": (
+        holds(SIGNATURES, '("verify", "key", version, "--signature", signature, "--public_key", public)')
+    ),
+    "model_signing sign sigstore models/mine/3 --signature mine-3.sigstore": (
+        holds(SIGNATURES, '"--identity", "--identity_provider"')
+    ),
+    "model_signing verify sigstore models/mine/3 --signature mine-3.sigstore --identity you@example.org "
+    "--identity_provider https://accounts.example.org": holds(
+        SIGNATURES, '"--identity", "--identity_provider"'
+    ),
     "pip install ./clients/python": client_extra_exists,
     'pip install "./clients/python[pictures]"': client_extra_exists,
     **{

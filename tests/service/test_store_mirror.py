@@ -16,11 +16,12 @@ import pytest
 from object_storage import serving_s3, upload
 from patience import eventually
 from server_process import serving
+from signed_models import new_key, public_pem, sign_tiny
 from store_checks import sound
 from tiny_models import publish_tiny
 from tiny_priors import fitted_prior
 
-from model_store import ModelStore
+from model_store import ModelReference, ModelStore, TrustedKeys, VersionId
 from model_store.integrity import SizeLimits
 from service import store_mirror as mirror_module
 from service.app import create_app
@@ -232,15 +233,15 @@ def test_a_name_that_may_not_be_read_is_ignored_with_one_line_and_hides_no_other
     mirror: StoreMirror, remote: ModelStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (remote.root / "backup").mkdir()
-    listed = StoreMirror._list
+    listed = StoreMirror._details
 
-    def denied(self: StoreMirror, directory: str) -> list[str]:
+    def denied(self: StoreMirror, directory: str) -> dict[str, dict[str, Any]]:
         if directory.endswith(denied_name):
             raise PermissionError("Access Denied")
         return listed(self, directory)
 
     denied_name = "/backup"
-    monkeypatch.setattr(StoreMirror, "_list", denied)
+    monkeypatch.setattr(StoreMirror, "_details", denied)
     with caplog.at_level(logging.WARNING):
         mirror.sync()
         assert mirror.failures == ()
@@ -414,3 +415,27 @@ def test_cache_that_cannot_be_written_is_told_with_the_setting_to_give(tmp_path:
     (failure,) = mirror.failures
     assert str(tmp_path / "file" / "cache") in failure.reason
     assert "--store-cache, VAE_STORE_CACHE" in failure.reason
+
+
+def test_signatures_are_copied_before_their_version_and_again_when_they_change(
+    mirror: StoreMirror, remote: ModelStore
+) -> None:
+    """A server that requires them must not find the version without."""
+    first = VersionId("mnist", 1)
+    key, other = new_key(), new_key()
+    sign_tiny(remote, first, key)
+    mirror.sync()
+    copy = copy_of(mirror)
+    copy.trust_only(TrustedKeys.from_pem(public_pem(key), where=""))
+    assert copy.open(first).signed_by is not None
+    sign_tiny(remote, first, other)
+    mirror.sync()
+    assert [type(problem).__name__ for problem in copy.problems(first)] == ["InvalidSignature"]
+    assert mirror.failures == ()
+
+
+def test_one_version_is_fetched_with_its_signature(mirror: StoreMirror, remote: ModelStore) -> None:
+    first = VersionId("mnist", 1)
+    sign_tiny(remote, first, new_key())
+    assert mirror.fetch(ModelReference.parse("mnist@1")) == ()
+    assert copy_of(mirror).signature(first) == remote.signature(first)
