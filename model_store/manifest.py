@@ -8,6 +8,7 @@ classes, and a test compares them.
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -405,6 +406,11 @@ class ManifestDraft(StrictModel):
     def fitted_prior(self) -> FittedPrior | None:
         """The entry of a fitted prior, if there is one."""
         return next((prior for prior in self.priors if isinstance(prior, FittedPrior)), None)
+
+    @property
+    def values_per_row(self) -> int:
+        """Numbers of one image, or of one latent if it has more: the measure of memory and of limits."""
+        return max(math.prod(self.image.shape), self.latent_size)
 
     @property
     def file_names(self) -> tuple[str, ...]:

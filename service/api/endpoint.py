@@ -238,7 +238,8 @@ class Endpoint(Generic[Q, A]):
         """Write the response here if that is quick, otherwise in a thread."""
         if isinstance(done, NpyInParts):
             return done
-        most = self._app_state.settings.max_png_pixels
+        _, height, width = call.model.image_shape
+        most = max(self._limits.max_png_pixels, height * width)
         drawing = self._drawing(call)
         if is_quick(call.format, done, drawing):
             return respond(call.format, done, drawing=drawing, max_png_pixels=most)
@@ -272,6 +273,7 @@ class Endpoint(Generic[Q, A]):
         outline = self._operation.outlined(call)
         call.trace.seed = outline.seed
         drawing = self._drawing(call)
+        _, height, width = call.model.image_shape
         assert drawing is not None, "operations that take GET have images"
         return HeadersAlone(
             call.format,
@@ -279,7 +281,7 @@ class Endpoint(Generic[Q, A]):
             answer=self._operation.answer,
             shape=(outline.images, *call.model.image_shape),
             drawing=drawing,
-            max_png_pixels=self._app_state.settings.max_png_pixels,
+            max_png_pixels=max(self._limits.max_png_pixels, height * width),
         )
 
     def _drawing(self, call: Call[Q]) -> Drawing | None:
