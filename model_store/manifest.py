@@ -8,6 +8,7 @@ classes, and a test compares them.
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -477,6 +478,11 @@ class ManifestDraft(StrictModel):
     def mixture_prior(self) -> FittedPrior | LearnedPrior | None:
         """The prior whose mixtures `prior.npz` contains, if there is one."""
         return self.fitted_prior or self.learned_prior
+
+    @property
+    def values_per_row(self) -> int:
+        """Numbers of one image, or of one latent if it has more: the measure of memory and of limits."""
+        return max(math.prod(self.image.shape), self.latent_size)
 
     @property
     def file_names(self) -> tuple[str, ...]:

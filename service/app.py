@@ -100,9 +100,15 @@ def create_app(
         max_stream_images=settings.max_stream_images,
         max_score_draws=settings.max_score_draws,
         max_picture_pixels=settings.max_picture_pixels,
+        max_png_pixels=settings.max_png_pixels,
+        max_values=settings.max_values,
+        max_json_values=settings.max_json_values,
+        max_stream_values=settings.max_stream_values,
         max_body_bytes=settings.max_body_bytes,
     )
-    worker_pool = WorkerPool(threads, max_waiting=settings.max_queue_images)
+    worker_pool = WorkerPool(
+        threads, max_waiting=settings.max_queue_images, max_values=settings.max_queue_values
+    )
     metrics = Metrics()
     app_state = AppState(
         settings=settings,
@@ -116,6 +122,7 @@ def create_app(
             threads=1,
             max_loaded=settings.max_loaded_models,
             max_batch=settings.max_images,
+            max_values=settings.max_values,
             worker_pool=worker_pool,
             observer=metrics.engine,
             unloaded=UnloadedNames(_shared_directory() if reload_siblings is not None else None),

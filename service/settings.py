@@ -127,9 +127,21 @@ class Settings(BaseSettings):
     """Maximum number of images in one request or response: bounds the memory and the time of a single
     request."""
 
+    max_values: Annotated[int, Field(ge=1, le=1 << 32), Unit("numbers")] = 16_777_216
+    """Maximum number of values, channels times height times width, of all images in one request or response:
+    bounds the memory of a request for large images. One image is always allowed. The default is 64 MB of
+    float32: 256 images of up to 147 × 147 in colour, 21 of 512 × 512, 5 of 1024 × 1024."""
+
+    max_json_values: Annotated[int, Field(ge=1, le=1 << 32), Unit("numbers")] = 4_194_304
+    """Maximum number of values of the images in a JSON response, and of numbers in the arrays of a JSON
+    request. A number takes about ten bytes as text and more as an object, so npy allows `max_values`."""
+
     max_stream_images: Annotated[int, Field(ge=1, le=1 << 24), Unit("images")] = 65_536
     """Maximum number of images in an npy response of /sample or /decode. The server computes and sends it in
     parts, so its size bounds time and not memory."""
+
+    max_stream_values: Annotated[int, Field(ge=1, le=1 << 40), Unit("numbers")] = 1 << 30
+    """Maximum number of values of all images in such a response: 4 GB of float32 by default."""
 
     max_score_draws: Annotated[int, Field(ge=1, le=1 << 24), Unit("posterior draws")] = 16_384
     """Maximum number of importance draws of one /score: its images times its `importance_samples`. Each draw
@@ -139,6 +151,10 @@ class Settings(BaseSettings):
     """Maximum number of images that wait for a model. The server rejects further ones with 429 and a time to
     retry. An accepted request waits for at most this many images, so this bounds the latency."""
 
+    max_queue_values: Annotated[int, Field(ge=1, le=1 << 40), Unit("numbers")] = 67_108_864
+    """Maximum number of values of the images that wait for a model: bounds memory when images are large. The
+    default is 256 MB of float32."""
+
     request_timeout_s: Annotated[float, Field(gt=0.0, le=3600.0, allow_inf_nan=False), Unit("seconds")] = 30.0
     """Maximum time from a request to its result, or to each part of a long result. After it the server
     returns 504 and drops the request's images."""
@@ -147,18 +163,19 @@ class Settings(BaseSettings):
     """Maximum total size of all request bodies in memory; the server rejects a body beyond it with 429.
     `max_body_bytes` bounds one body, but a thousand connections may each send one."""
 
-    max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 30), Unit("bytes")] = 8 * 1024 * 1024
-    """Maximum size of a request body, counted as it arrives. 256 images of 784 floats are about 4 MB of
-    JSON."""
+    max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 30), Unit("bytes")] = 32 * 1024 * 1024
+    """Maximum size of a request body, counted as it arrives. 256 images of 784 floats are about 4 MB of JSON,
+    a PNG of 1024 × 1024 pixels up to 8 MB, and such an image as float32 12 MB."""
 
     max_png_pixels: Annotated[int, Field(ge=1024, le=1 << 28), Unit("pixels")] = 4_194_304
     """Maximum number of pixels of a PNG, JPEG or WebP response: it grows with the square of `scale`, and
-    compression takes time."""
+    compression takes time. One image of the model, without `scale`, is always allowed."""
 
     max_picture_pixels: Annotated[int, Field(ge=1024, le=1 << 26), Unit("pixels")] = 4_194_304
     """Maximum number of pixels of a PNG or WebP in a request; a JPEG may have four times as many. The server
-    decodes such a JPEG at half its width and height. Each worker decodes at most this number of pixels at the
-    same time, and needs up to 60 bytes of memory for each: 250 MB by default."""
+    decodes such a JPEG at half its width and height. A picture of the model's own size is always allowed.
+    Each worker decodes at most this number of pixels at the same time, and needs up to 60 bytes of memory for
+    each: 250 MB by default."""
 
     compression: Annotated[bool, Unit("true | false")] = True
     """Compress JSON and text with zstd or gzip for clients that accept it. Switch it off if a proxy

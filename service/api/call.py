@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.api.parameters import ModelChoice
+from service.api.parameters import Drawing, ModelChoice
+from service.codecs.images import MAX_SIDE_PIXELS, plan_sheet
 from service.engine import Call as EngineCall
 from service.engine import CallerDisconnected, DeadlineExceeded, EncoderDecoder, LoadedModel
 from service.http.negotiation import Format
@@ -27,6 +28,11 @@ from service.thread_pool import WorkPool
 Q = TypeVar("Q", bound=ModelChoice)
 R = TypeVar("R")
 Floats = NDArray[np.float32]
+
+#: Formats with a bound on pixels.
+_DRAWN: Final = frozenset({Format.PNG, Format.JPEG, Format.WEBP})
+#: Values of images whose picture is planned before a model runs for them.
+_LARGE_VALUES: Final = 1_048_576
 
 
 @dataclass(slots=True)
@@ -53,6 +59,20 @@ class Call(Generic[Q]):
     def engine_model(self) -> EncoderDecoder:
         """The model as an argument for operations of the engine."""
         return self.model.queued
+
+    @property
+    def most_images(self) -> int:
+        """Most images of a whole response in this format: fewer large ones, and fewer of these in JSON."""
+        most = self.model.max_batch
+        if self.format is Format.JSON:
+            return min(most, self.limits.max_json_values // self.model.queued.values_per_row)
+        return most
+
+    @property
+    def most_streamed(self) -> int:
+        """Most images of a response that is sent part by part."""
+        most_values = self.limits.max_stream_values // self.model.queued.values_per_row
+        return min(self.limits.max_stream_images, max(1, most_values))
 
     def counts(self, images: int) -> None:
         """Record the number of images for logs and metrics; by default it is the length of the array."""
@@ -89,21 +109,53 @@ class Call(Generic[Q]):
 
         Raises:
             ProblemError: `invalid-parameter`: it would be, and the format is another one.
+            PictureTooLarge: The picture of a few large images.
         """
-        most = self.limits.max_images
-        if images <= most:
+        if images <= self.most_images:
+            self._refuse_large_picture(images)
             return False
         if self.format is not Format.NPY:
-            raise ProblemError.of_item(
-                "invalid-parameter",
-                Item(
-                    "images of the answer",
-                    f"at most {most} in this form",
-                    str(images),
-                    "Request .npy, which is sent part by part, or fewer at a time.",
-                ),
-            )
+            raise self._too_many(images, "Request .npy, which is sent part by part, or fewer at a time.")
         return True
+
+    def refuse_too_many(self, images: int) -> None:
+        """Refuse a whole response that its format cannot hold, before a model runs for it.
+
+        Args:
+            images: Images of the response. The engine refuses more than the model accepts.
+
+        Raises:
+            ProblemError: `invalid-parameter`: JSON would have too many numbers.
+            PictureTooLarge: The picture of a few large images.
+        """
+        if self.most_images < images <= self.model.max_batch:
+            raise self._too_many(images, "Request .npy, or fewer at a time.")
+        self._refuse_large_picture(images)
+
+    def _too_many(self, images: int, remedy: str) -> ProblemError:
+        expected = f"at most {self.most_images} in this form"
+        if not self.most_images:
+            values = self.model.queued.values_per_row
+            expected = f"another form, because an image has {values} values and JSON may have "
+            expected += str(self.limits.max_json_values)
+        return ProblemError.of_item(
+            "invalid-parameter", Item("images of the answer", expected, str(images), remedy)
+        )
+
+    def _refuse_large_picture(self, images: int) -> None:
+        """Refuse now, because large images take long; small ones are drawn, and then refused."""
+        if self.format not in _DRAWN or images * self.model.queued.values_per_row < _LARGE_VALUES:
+            return
+        asked = self.parameters
+        assert isinstance(asked, Drawing), "operations with these formats have it"
+        shape = self.model.image_shape
+        plan_sheet(
+            (images, *shape),
+            scale=asked.scale,
+            columns=asked.columns or self.columns,
+            max_pixels=max(self.limits.max_png_pixels, shape[1] * shape[2]),
+            max_side=None if self.format is Format.PNG else MAX_SIDE_PIXELS,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -305,7 +305,8 @@ class Endpoint(Generic[Q, A]):
         """Write the response here if that is quick, otherwise in a thread."""
         if isinstance(done, NpyInParts):
             return done
-        most = self._app_state.settings.max_png_pixels
+        _, height, width = call.model.image_shape
+        most = max(self._limits.max_png_pixels, height * width)
         drawing = drawing_of(call)
         if is_quick(call.format, done, drawing):
             return respond(call.format, done, drawing=drawing, max_png_pixels=most)
@@ -322,6 +323,7 @@ class Endpoint(Generic[Q, A]):
         """The response to HEAD, or to a client that has the body."""
         call.trace.seed = outline.seed
         drawing = drawing_of(call)
+        _, height, width = call.model.image_shape
         assert drawing is not None, "operations that take GET have images"
         return HeadersAlone(
             call.format,
@@ -329,7 +331,7 @@ class Endpoint(Generic[Q, A]):
             answer=self._operation.answer,
             shape=(outline.images, *call.model.image_shape),
             drawing=drawing,
-            max_png_pixels=self._app_state.settings.max_png_pixels,
+            max_png_pixels=max(self._limits.max_png_pixels, height * width),
         )
 
 

@@ -161,7 +161,7 @@ class BodyReader:
         if body.kind is BodyKind.JSON:
             return Read(*self._read_json(body, model))
         array = self._arrays[0]
-        most = self._limits.max_images
+        most = model.max_batch
         if not array.is_images:
             most = max(most, self._limits.max_stream_images)
         return Read({array.name: decode_npy(body.data, array.row(model), max_images=most)}, self.none_in_body)
@@ -204,7 +204,7 @@ class BodyReader:
             if array.name not in contents.arrays:
                 arrays[array.name], treatments = self._read_pictures(contents, model, query, check)
                 continue
-            data, most = contents.arrays[array.name], self._most(array)
+            data, most = contents.arrays[array.name], self._most(array, model)
             arrays[array.name] = decode_npy(data, array.row(model), max_images=most, where=array.name)
         return Read(arrays, parameters, treatments)
 
@@ -231,35 +231,61 @@ class BodyReader:
             return {}, self.none_in_body
         # The short way, for a body that holds nothing but one array.
         for array in self._arrays if not self._company else ():
+            most = self._most_in_json(array, model, body)
             rows = (
-                plain_images(body.data, model.image_shape, max_images=self._limits.max_images)
+                plain_images(body.data, model.image_shape, max_images=most)
                 if array.is_images
-                else plain_latents(body.data, model.latent_size, max_images=self._limits.max_images)
+                else plain_latents(body.data, model.latent_size, max_images=most)
             )
             if rows is not None:
                 return {array.name: rows}, self.none_in_body
-        values = parse_json_object(body.data, max_values=self._most_numbers(model))
+        most_numbers = min(self._most_numbers(model), self._limits.max_json_values)
+        values = parse_json_object(body.data, max_values=most_numbers)
         parameters = read_object(
             values, self._parameters, self._limits, also=self._by_name, in_query=self._in_query
         )
         return {
-            array.name: self._rows_of(array, values[array.name], model) for array in self._chosen(values)
+            array.name: self._rows_of(array, values[array.name], model, body)
+            for array in self._chosen(values)
         }, parameters
 
-    def _rows_of(self, array: ArrayIn, value: object, model: LoadedModel) -> Floats:
-        most = self._most(array)
+    def _rows_of(self, array: ArrayIn, value: object, model: LoadedModel, body: Body) -> Floats:
+        most = self._most_in_json(array, model, body)
         if array.is_images:
             return images_from_json(value, model.image_shape, max_images=most)
         return latents_from_json(value, model.latent_size, max_images=most, where=array.name)
 
-    def _most(self, array: ArrayIn) -> int:
-        return self._limits.max_images if array.max_rows is None else array.max_rows
+    def _most(self, array: ArrayIn, model: LoadedModel) -> int:
+        return model.max_batch if array.max_rows is None else array.max_rows
+
+    def _most_in_json(self, array: ArrayIn, model: LoadedModel, body: Body) -> int:
+        """Most rows of an array in this body.
+
+        Raises:
+            ProblemError: `invalid-value`: one row has more numbers than JSON may have.
+        """
+        most = self._most(array, model)
+        if len(body.data) <= self._limits.max_json_values:
+            return most  # a number needs a digit and a comma
+        numbers = math.prod(array.row(model))
+        most = min(most, self._limits.max_json_values // numbers)
+        if not most:
+            raise ProblemError.of_item(
+                "invalid-value",
+                Item(
+                    array.name,
+                    f"at most {self._limits.max_json_values} numbers in JSON",
+                    f"rows of {numbers}",
+                    "Send application/x-npy.",
+                ),
+            )
+        return most
 
     def _most_numbers(self, model: LoadedModel) -> int:
         """Numbers of the largest body."""
 
         def numbers(array: ArrayIn) -> int:
-            return self._most(array) * math.prod(array.row(model))
+            return self._most(array, model) * math.prod(array.row(model))
 
         return max(map(numbers, self._arrays)) + sum(map(numbers, self._company))
 

@@ -105,7 +105,7 @@ def read_pictures(
             done = read_picture(
                 picture,
                 shape=shape,
-                max_pixels=limits.max_picture_pixels,
+                max_pixels=max(limits.max_picture_pixels, shape[1] * shape[2]),
                 preprocessing=preprocessing,
                 reading=reading,
             )
@@ -120,8 +120,7 @@ def read_pictures(
 def _refuse_too_many(count: int, pixels: int, shape: tuple[int, ...], limits: Limits) -> None:
     """Bound the time and the memory of all pictures together."""
     image_axes(shape).check_count(count, max_rows=limits.max_images)
-    # As many values as a body of npy could hold, and one picture in any case.
-    most = max(1, limits.max_body_bytes // math.prod(shape))
+    most = max(1, limits.max_values // math.prod(shape))
     if count > most:
         raise InvalidValue(
             "images",

@@ -107,7 +107,7 @@ def is_quick(chosen: Format, answer: Answer, drawing: Drawing | None) -> bool:
     if images is None:
         return True  # a table, which is short
     if chosen is Format.TEXT:
-        return len(images) <= _QUICK_TEXTS
+        return len(images) <= _QUICK_TEXTS and images.size <= _QUICK_VALUES
     scale = drawing.scale if drawing is not None else 1
     return bool(images.size * scale * scale <= _QUICK_PIXELS)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -29,6 +29,8 @@ _JPEG_QUALITY: Final = 90
 _WEBP_EFFORT: Final = 0
 #: Background pixels between the images of a contact sheet, before scaling.
 PADDING_PIXELS: Final = 1
+#: Values that become levels at a time: 12 MB of floats.
+_CONVERTED_VALUES: Final = 1_048_576
 
 
 def encode_png(
@@ -101,11 +103,18 @@ def _drawn(images: NDArray[np.float32], sheet_of: Sheet, scale: int) -> NDArray[
     _, channels, height, width = images.shape
     sheet = np.zeros((sheet_of.height, sheet_of.width, channels), np.uint8)
     gap, columns = sheet_of.gap, sheet_of.columns
-    for index, image in enumerate(to_uint8(images)):
+    for index, image in enumerate(_in_levels(images)):
         top = gap + (index // columns) * (height + gap)
         left = gap + (index % columns) * (width + gap)
         sheet[top : top + height, left : left + width] = image.transpose(1, 2, 0)
     return sheet.repeat(scale, axis=0).repeat(scale, axis=1) if scale > 1 else sheet
+
+
+def _in_levels(images: NDArray[np.float32]) -> Iterator[NDArray[np.uint8]]:
+    """Each image by `to_uint8`, some at a time: it needs three copies of their floats."""
+    at_a_time = max(1, _CONVERTED_VALUES // images[0].size)
+    for first in range(0, len(images), at_a_time):
+        yield from to_uint8(images[first : first + at_a_time])
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ _EXPECTED = "one JSON object in UTF-8"
 _EXAMPLE = '{"images": [...]}'
 _SPARE_VALUES = 10_000
 _MOST_OBJECTS = 500
+#: Values whose list is 32 MB.
+_MANY_VALUES = 1_000_000
 
 
 def parse_json_object(body: bytes | bytearray, *, max_values: int, example: str = _EXAMPLE) -> dict[str, Any]:
@@ -31,8 +33,8 @@ def parse_json_object(body: bytes | bytearray, *, max_values: int, example: str 
     Args:
         body: The whole body.
         max_values: Maximum useful number of numbers. There may be as many lists and texts plus some
-            thousands, and four times as many numbers, because an error about a wrong shape or too many images
-            is more useful than one about the amount. There may be some hundreds of objects.
+            thousands, and four times as many numbers up to a million, because an error about a wrong shape or
+            too many images is more useful than one about the amount. There may be some hundreds of objects.
         example: An object to send instead, for messages.
 
     Raises:
@@ -69,7 +71,7 @@ def _refuse_structure(body: bytes | bytearray, max_values: int) -> None:
         ("lists", body.count(b"["), most),
         ("texts", body.count(b'"') // 2, most),
         ("objects", body.count(b"{"), _MOST_OBJECTS),
-        ("values", body.count(b","), _SPARE_VALUES + 4 * max_values),
+        ("values", body.count(b","), _SPARE_VALUES + max(max_values, min(4 * max_values, _MANY_VALUES))),
     ):
         if count > limit:
             raise InvalidValue(

@@ -1,7 +1,8 @@
 """Images as braille characters, for terminals.
 
 Knows pixels and Unicode. Knows nothing of models or HTTP. One cell shows 2 × 4 dots, so 28 × 28 pixels are
-14 × 7 cells; larger images are averaged down to fit.
+14 × 7 cells; larger images are averaged down to fit. Images with a side of more than 64 pixels share the
+width of a terminal.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from PIL import Image
 
 MAX_CELLS_WIDE: Final = 14
 MAX_CELLS_HIGH: Final = 7
+#: Longest side of an image that is averaged down to these; 14 × 7 cells of a larger one show nothing.
+_SMALL_SIDE: Final = 64
+#: Columns of a terminal.
+_TERMINAL: Final = 80
 _DOTS_WIDE: Final = 2
 _DOTS_HIGH: Final = 4
 _FIRST_BRAILLE: Final = 0x2800
@@ -35,13 +40,14 @@ def braille(images: NDArray[np.float32], *, columns: int = 5) -> str:
 
     Args:
         images: float32 (N, C, H, W) in [0, 1]; C other than 1 is averaged, 3 by luma.
-        columns: Images in one row; 5 of 14 cells fit a terminal of 80.
+        columns: Images in one row; 5 of 14 cells fit a terminal of 80. Fewer large images are drawn larger.
 
     Returns:
         Lines joined by newlines, none at the end; images of a row are two spaces apart, rows an empty line.
     """
     columns = max(1, columns)
-    blocks = [_cells(image) for image in images]
+    wide, high = _room(images.shape, columns)
+    blocks = [_cells(image, wide, high) for image in images]
     rows = []
     for start in range(0, len(blocks), columns):
         beside = blocks[start : start + columns]
@@ -49,9 +55,18 @@ def braille(images: NDArray[np.float32], *, columns: int = 5) -> str:
     return "\n\n".join(rows)
 
 
-def _cells(image: NDArray[np.float32]) -> list[str]:
-    """The lines of one image."""
-    dots = _dots(_fitted(_grey(image)))
+def _room(shape: tuple[int, ...], columns: int) -> tuple[int, int]:
+    """Most cells of one image, wide and high."""
+    beside = min(columns, shape[0])
+    wide = (_TERMINAL - len(_GAP) * (beside - 1)) // beside
+    if max(shape[2:]) <= _SMALL_SIDE or wide <= MAX_CELLS_WIDE:
+        return MAX_CELLS_WIDE, MAX_CELLS_HIGH
+    return wide, wide // 2
+
+
+def _cells(image: NDArray[np.float32], wide: int, high: int) -> list[str]:
+    """The lines of one image, in at most so many cells."""
+    dots = _dots(_fitted(_grey(image), wide, high))
     height, width = dots.shape
     padded = np.zeros(
         (-(-height // _DOTS_HIGH) * _DOTS_HIGH, -(-width // _DOTS_WIDE) * _DOTS_WIDE), np.uint32
@@ -69,10 +84,10 @@ def _grey(image: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.tensordot(np.array(weights, np.float32), image, axes=1)
 
 
-def _fitted(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+def _fitted(plane: NDArray[np.float32], wide: int, high: int) -> NDArray[np.float32]:
     """Averaged down in its proportions until it fits; small images are unchanged."""
     height, width = plane.shape
-    shrink = max(width / (MAX_CELLS_WIDE * _DOTS_WIDE), height / (MAX_CELLS_HIGH * _DOTS_HIGH))
+    shrink = max(width / (wide * _DOTS_WIDE), height / (high * _DOTS_HIGH))
     if shrink <= 1.0:
         return plane
     size = (max(1, int(width / shrink + 1e-6)), max(1, int(height / shrink + 1e-6)))

@@ -17,7 +17,10 @@ from service.settings import SettingDescription, Settings, describe_settings
 
 _LIMITS_OF_A_REQUEST: Final = (
     "max_images",
+    "max_values",
+    "max_json_values",
     "max_stream_images",
+    "max_stream_values",
     "max_score_draws",
     "max_png_pixels",
     "max_picture_pixels",
@@ -26,6 +29,7 @@ _LIMITS_OF_A_REQUEST: Final = (
 )
 _LIMITS_OF_THE_SERVER: Final = (
     "max_queue_images",
+    "max_queue_values",
     "max_buffered_bytes",
     "max_connections",
     "max_grpc_calls",

@@ -187,11 +187,33 @@ class TooBusy(NotRun):
 
 
 class DeadlineExceeded(NotRun):
-    """The deadline came before the result."""
+    """The deadline came before the result, or would."""
 
-    def __init__(self) -> None:
+    def __init__(self, reason: str = "") -> None:
+        """Without a reason: the deadline has come."""
         super().__init__(
-            "the request exceeded its time limit in the queue. Send it again, or fewer images at once."
+            reason
+            or "the request exceeded its time limit in the queue. Send it again, or fewer images at once."
+        )
+
+    @classmethod
+    def foreseen(cls, *, needed_s: float, left_s: float, rows: int, fit: int) -> DeadlineExceeded:
+        """The error of a call that cannot be done before its deadline, raised before it runs.
+
+        Args:
+            needed_s: Estimated seconds for its rows.
+            left_s: Seconds until the deadline.
+            rows: Rows of the call; for a score its draws too.
+            fit: Rows that would be done in time.
+        """
+        remedy = (
+            f"Send at most {fit} at once."
+            if fit
+            else "The operator may raise --request-timeout-s (VAE_REQUEST_TIMEOUT_S)."
+        )
+        return cls(
+            f"the request would take about {needed_s:.0f} s for {rows} runs of the model, and {left_s:.0f} s "
+            f"are left. No model was run. {remedy}"
         )
 
 

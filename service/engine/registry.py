@@ -27,7 +27,7 @@ from model_store import ModelNotFound, ModelReference, ModelStore, StoreError, V
 from service.engine.catalogue import Catalogue, LoadFailure, Readiness
 from service.engine.default_model import DefaultModel
 from service.engine.errors import ModelUnavailable, UnknownModel
-from service.engine.loading import DEFAULT_MAX_BATCH
+from service.engine.loading import DEFAULT_MAX_BATCH, DEFAULT_MAX_VALUES
 from service.engine.model import LoadedModel
 from service.engine.model_cache import ModelCache
 from service.engine.observer import EngineObserver, Unobserved
@@ -55,6 +55,7 @@ class ModelRegistry:
         max_loaded: int,
         worker_pool: WorkerPool,
         max_batch: int = DEFAULT_MAX_BATCH,
+        max_values: int = DEFAULT_MAX_VALUES,
         observer: EngineObserver | None = None,
         unloaded: UnloadedNames | None = None,
         default_is_stated: bool = True,
@@ -70,6 +71,7 @@ class ModelRegistry:
             max_loaded: Most versions held beyond those that `load_all` loads.
             worker_pool: Runs what waits in the models' queues.
             max_batch: Maximum number of rows per call.
+            max_values: Maximum number of values of the images of a call, or one image.
             observer: Counts loads and runs.
             unloaded: Names that are not served, shared by several workers.
             default_is_stated: Whether an operator chose `default`. Otherwise the only model of the store, or
@@ -87,6 +89,7 @@ class ModelRegistry:
             store,
             threads=threads,
             max_batch=max_batch,
+            max_values=max_values,
             worker_pool=worker_pool,
             observer=observer or Unobserved(),
         )

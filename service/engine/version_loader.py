@@ -30,6 +30,7 @@ class VersionLoader:
         *,
         threads: int,
         max_batch: int,
+        max_values: int,
         worker_pool: WorkerPool,
         observer: EngineObserver,
     ) -> None:
@@ -39,12 +40,14 @@ class VersionLoader:
             store: Where published versions are.
             threads: Threads of one model run.
             max_batch: Maximum number of rows per call.
+            max_values: Maximum number of values of the images of a call, or one image.
             worker_pool: Runs what waits in the models' queues.
             observer: Counts loads and runs.
         """
         self._store = store
         self._threads = threads
         self._max_batch = max_batch
+        self._max_values = max_values
         self._worker_pool = worker_pool
         self._observer = observer
 
@@ -62,6 +65,7 @@ class VersionLoader:
                 published,
                 threads=self._threads,
                 max_batch=self._max_batch,
+                max_values=self._max_values,
                 aliases=aliases,
                 worker_pool=self._worker_pool,
                 observer=self._observer,

@@ -50,7 +50,15 @@ class Limits:
     """Maximum number of importance draws of one /score, all its images together."""
     max_picture_pixels: int = 4_194_304
     """Maximum number of pixels of a picture that is read."""
-    max_body_bytes: int = 8 * 1024 * 1024
+    max_png_pixels: int = 4_194_304
+    """Maximum number of pixels of a picture that is drawn, one image apart."""
+    max_values: int = 16_777_216
+    """Maximum number of values of all images of a request or response, one image apart."""
+    max_json_values: int = 4_194_304
+    """The same for images in JSON, and for numbers in JSON."""
+    max_stream_values: int = 1 << 30
+    """The same for a response that is sent part by part."""
+    max_body_bytes: int = 32 * 1024 * 1024
     """Maximum size of a body, and of the files in an archive together."""
 
 

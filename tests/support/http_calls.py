@@ -46,6 +46,8 @@ class Answer:
 class _Meeting:
     """A queue that is empty once each worker has come, and so started."""
 
+    is_long = False
+
     def __init__(self, workers: int) -> None:
         self.together = threading.Barrier(workers + 1)
         self._missing = workers

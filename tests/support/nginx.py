@@ -40,7 +40,7 @@ http {{
     fastcgi_temp_path {home}/fastcgi;
     uwsgi_temp_path {home}/uwsgi;
     scgi_temp_path {home}/scgi;
-    client_body_buffer_size 10m;  # no files: a worker may have a user of its own
+    client_body_buffer_size 40m;  # no files: a worker may have a user of its own
     large_client_header_buffers 4 64k;
     {http}
     server {{

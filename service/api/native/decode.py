@@ -40,7 +40,7 @@ async def decode(call: Call[Drawing]) -> DecodeAnswer | Parts:
         return engine.decode_in_parts(
             call.engine_model,
             z,
-            max_images=call.limits.max_stream_images,
+            max_images=call.most_streamed,
             call=call.engine_call,
             part_limit_s=call.part_limit_s,
         )

@@ -79,6 +79,7 @@ async def interpolate(call: Call[InterpolateQuery]) -> InterpolateAnswer:
     steps = chosen_steps(call, call.parameters.steps)
     call.columns = steps
     call.counts(steps)
+    call.refuse_too_many(steps)
     path = await engine.interpolate(
         call.engine_model,
         x=call.arrays.get("images"),

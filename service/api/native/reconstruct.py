@@ -60,6 +60,7 @@ RECONSTRUCT: Final = Operation(
 async def reconstruct(call: Call[ReconstructQuery]) -> ReconstructAnswer:
     """Encode and decode each image, with the posterior mean or a sample of it."""
     is_drawn = bool(call.parameters.sample)
+    call.refuse_too_many(len(call.arrays["images"]))
     back = await engine.reconstruct(
         call.engine_model,
         call.arrays["images"],

@@ -105,7 +105,7 @@ async def sample(call: Call[SampleQuery]) -> SampleAnswer | Parts:
         return engine.sample_in_parts(
             call.engine_model,
             n=n,
-            max_images=call.limits.max_stream_images,
+            max_images=call.most_streamed,
             call=call.engine_call,
             part_limit_s=call.part_limit_s,
             **_asked(call),
@@ -127,7 +127,7 @@ async def sample(call: Call[SampleQuery]) -> SampleAnswer | Parts:
 def outline(call: Call[SampleQuery]) -> Outline:
     """The parameters of the draw; without a seed, GET draws another."""
     n = _count(call)
-    most = call.limits.max_stream_images if call.is_long(n) else call.limits.max_images
+    most = call.most_streamed if call.is_long(n) else call.model.max_batch
     plan = engine.plan_sample(call.engine_model, n=n, max_images=most, **_asked(call))
     facts = {
         "temperature": plan.temperature,
@@ -142,7 +142,7 @@ def _count(call: Call[SampleQuery]) -> int:
     if call.parameters.n is not None:
         return call.parameters.n
     default = DEFAULT_IMAGES_AS_TEXT if call.format is Format.TEXT else DEFAULT_IMAGES
-    return min(default, call.limits.max_images)
+    return max(1, min(default, call.most_images))
 
 
 def _asked(call: Call[SampleQuery]) -> dict[str, Any]:

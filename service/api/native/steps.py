@@ -20,6 +20,6 @@ def chosen_steps(call: Call[Any], steps: int | None, *, axes: int = 1) -> int:
     """The requested number along each of `axes`, or a suitable and permitted one."""
     if steps is not None:
         return steps
-    most = call.limits.max_images
+    most = call.most_images
     allowed = math.isqrt(most) if axes == 2 else most
     return max(2, min(TEXT_COLUMNS if call.format is Format.TEXT else DEFAULT_STEPS, allowed))

@@ -90,7 +90,9 @@ TRAVERSE: Final = Operation(
 async def traverse(call: Call[TraverseQuery]) -> TraverseAnswer:
     """A grid of images along one or two latent dimensions."""
     asked = _asked(call)
-    call.counts(asked["steps"] ** _axes(call))
+    images = asked["steps"] ** _axes(call)
+    call.counts(images)
+    call.refuse_too_many(images)
     grid = await engine.traverse(
         call.engine_model, x=call.arrays.get("images"), z=call.arrays.get("z"), call=call.engine_call, **asked
     )

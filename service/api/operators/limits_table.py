@@ -95,11 +95,24 @@ _VALUE: Final = ("invalid-parameter", "invalid-value")
 _TABLE: Final[tuple[_Set | FixedLimit, ...]] = (
     _Set("max_images", "images, or rows of z, in one request or answer", "refused", _VALUE),
     _Set(
+        "max_values",
+        "values of the images in one request or answer, channels × height × width; one image is allowed",
+        "refused",
+        _VALUE,
+    ),
+    _Set(
+        "max_json_values",
+        "values of the images in a JSON answer, and numbers in a JSON body",
+        "refused",
+        _VALUE,
+    ),
+    _Set(
         "max_stream_images",
         "images in an npy answer of /sample or /decode, which is streamed",
         "refused",
         _VALUE,
     ),
+    _Set("max_stream_values", "values of the images in such an answer; one is allowed", "refused", _VALUE),
     _Set("max_score_draws", "importance draws of one /score: images × importance_samples", "refused", _VALUE),
     _Set(
         "max_queue_images",
@@ -108,9 +121,15 @@ _TABLE: Final[tuple[_Set | FixedLimit, ...]] = (
         ("too-busy",),
     ),
     _Set(
+        "max_queue_values",
+        "values of the images that wait for a model",
+        "refused, with the time to come back",
+        ("too-busy",),
+    ),
+    _Set(
         "request_timeout_s",
         "a request until its result, or until each part of a streamed one",
-        "not run any more",
+        "not run, or not any more",
         ("deadline-exceeded",),
     ),
     _Set(

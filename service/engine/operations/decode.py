@@ -52,6 +52,6 @@ def decode_in_parts(
         InvalidInput: `z` is invalid; raised at once. The iterator raises the other errors.
     """
     z = validate_latents(z, size=model.latent_size, max_batch=max_images, model=model.label)
-    latents = (z[first : first + size] for first, size in part_sizes(len(z)))
+    latents = (z[first : first + size] for first, size in part_sizes(model, len(z)))
     images = decode_ahead(model, latents, call=call or Call(), part_limit_s=part_limit_s)
     return Parts(len(z), None, None, images)

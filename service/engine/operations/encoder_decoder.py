@@ -10,7 +10,7 @@ Images are float32 (batch, C, H, W) in [0, 1]; latents float32 (batch, latent).
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -48,7 +48,9 @@ class EncoderDecoder:
     """(channels, height, width)."""
     latent_size: int
     max_batch: int
-    """Maximum number of rows per call."""
+    """Maximum number of rows per call: fewer of large images."""
+    values_per_row: int
+    """Numbers of one image, or of one latent if it has more."""
     has_posterior: bool
     """True for a VAE; the `logvar` of a plain autoencoder has no meaning."""
     likelihood: Likelihood
@@ -57,6 +59,8 @@ class EncoderDecoder:
     decoder_file: str
     run_encoder: RunGraph
     run_decoder: RunGraph
+    check_decoding_time: Callable[[int, Call], None]
+    """Raises `DeadlineExceeded` if the decoder cannot run so many rows before the deadline of the call."""
 
     @property
     def is_bernoulli(self) -> bool:

@@ -15,15 +15,17 @@ from service.engine.operations.arrays import Float32Array
 from service.engine.operations.encoder_decoder import EncoderDecoder, PendingRun, as_images
 from service.engine.runtime.call import Call
 
-#: Images in one part of a long response: 200 kB of 28 × 28 floats.
+#: Most images in one part of a long response: 200 kB of 28 × 28 floats.
 PART_ROWS = 64
+#: Most values of the images in one part, 4 MB, but in any case one image.
+_PART_VALUES = 1_048_576
 #: Parts of one response that are computed ahead of the part that is being sent.
 _PARTS_AHEAD = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """A long response, a part at a time: `PART_ROWS` images each, the last one fewer."""
+    """A long response, a part at a time: `part_rows` images each, the last one fewer."""
 
     count: int
     """Images in all parts together."""
@@ -35,9 +37,15 @@ class Parts:
     label: str | None = None
 
 
-def part_sizes(count: int) -> Iterator[tuple[int, int]]:
+def part_rows(model: EncoderDecoder) -> int:
+    """Images in one part: 64, or fewer large ones."""
+    return max(1, min(PART_ROWS, _PART_VALUES // model.values_per_row))
+
+
+def part_sizes(model: EncoderDecoder, count: int) -> Iterator[tuple[int, int]]:
     """(first, size) of each part of `count` images."""
-    return ((first, min(PART_ROWS, count - first)) for first in range(0, count, PART_ROWS))
+    most = part_rows(model)
+    return ((first, min(most, count - first)) for first in range(0, count, most))
 
 
 async def decode_ahead(

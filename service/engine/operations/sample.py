@@ -171,6 +171,6 @@ def sample_in_parts(
     plan = plan_sample(
         model, n=n, max_images=max_images, seed=seed, temperature=temperature, prior=prior, label=label
     )
-    latents = (plan.latents(first_row=first, rows=size) for first, size in part_sizes(n))
+    latents = (plan.latents(first_row=first, rows=size) for first, size in part_sizes(model, n))
     images = decode_ahead(model, latents, call=call or Call(), part_limit_s=part_limit_s)
     return Parts(n, plan.seed, plan.temperature, images, plan.density.prior, plan.density.label)

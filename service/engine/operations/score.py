@@ -42,7 +42,7 @@ from service.engine.operations.log_densities import (
     log_standard_normal,
 )
 from service.engine.operations.noise import Place, new_seed, standard_normal_of
-from service.engine.operations.parts import PART_ROWS, decode_ahead
+from service.engine.operations.parts import decode_ahead, part_rows
 from service.engine.operations.validation import validate_draws, validate_images, validate_seed
 from service.engine.runtime.call import Call
 
@@ -115,6 +115,7 @@ async def score(
         NoDensity: The model is an autoencoder.
         InvalidInput: An array or a parameter is invalid.
         InferenceFailed: The runtime raised, or an output is not finite.
+        DeadlineExceeded: At once, if the draws would take longer than the call may.
         NotRun: No model was run; see its subclasses.
 
     Source:
@@ -129,6 +130,7 @@ async def score(
     if importance_samples is not None:
         validate_draws(importance_samples, images=len(x), most=max_draws)
     call = call or Call()
+    model.check_decoding_time(len(x) * (1 + (importance_samples or 0)), call)
     observed = binarised(model, x, binarise, seed=seed, stream=_BINARISATION_STREAM)
     posterior = await encode(model, observed, call=call)
     places = (Place(0, len(x), _BOUND_STREAM),)
@@ -211,7 +213,7 @@ def _mean_of_pixels(model: EncoderDecoder, x_hat: Float32Array) -> Float32Array:
 
 def _part_rows(model: EncoderDecoder, count: int) -> Iterator[NDArray[np.int64]]:
     """Row numbers 0 … count - 1, in chunks that are quick to compute with."""
-    most = max(1, min(PART_ROWS, _PART_PIXELS // math.prod(model.image_shape)))
+    most = max(1, min(part_rows(model), _PART_PIXELS // math.prod(model.image_shape)))
     return (np.arange(first, min(first + most, count)) for first in range(0, count, most))
 
 

@@ -12,12 +12,15 @@ run. When the model is loaded, each size is compared with the same rows run one 
 graph that passes runs in chunks of these sizes. A graph that fails runs row by row, which costs a small MLP 6
 times and a residual decoder 1.1 times as much per image. Chunks also keep memory flat: a request of any
 length needs the activations of 64 rows.
+
+The first run of a graph decides whether it is compared at all. A graph that takes milliseconds for a row
+gains nothing from batches, and comparing it costs 265 rows: 64 of 512 × 512 pixels took 2.8 GB and 15 s.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +37,10 @@ ONE_BY_ONE = (1,)
 #: A graph that takes longer for one row gains little from batches, and comparing it, 265 rows of it, would
 #: delay the start.
 _SLOW_ROW_S = 0.002
+#: A first run of more time is slow beyond doubt, although it contains what a session does only once.
+_SLOW_FIRST_RUN_S = 0.05
+#: Runs of so many seconds keep a worker from the requests of other models (`worker_pool`).
+LONG_RUN_S = 0.02
 #: Weight of the latest run in the running estimate of a run's seconds: large when it was faster, small when
 #: it was slower, because mostly the wait for a core or for the interpreter makes a run slower. That wait must
 #: not count: it would make batches smaller and so itself more frequent. (The thread's own clock would leave
@@ -48,6 +55,9 @@ class BatchInvariantGraph:
         self._session = session
         self._sizes: tuple[int, ...] = ONE_BY_ONE
         self._seconds: dict[int, float] = {1: _SLOW_ROW_S}  # of one run, by size; a running estimate
+        self._is_measured = False
+        self.is_long = False
+        """Whether one row takes longer than `LONG_RUN_S`, by the runs so far."""
 
     @property
     def batch_sizes(self) -> tuple[int, ...]:
@@ -59,23 +69,50 @@ class BatchInvariantGraph:
         """File name of the graph, for messages."""
         return self._session.file
 
-    def allow_exact_batches(self, rows: NDArray[np.float32]) -> None:
+    def first_run(self, row: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        """Run one row, and measure the time of a row: twice, unless the first run is slow beyond doubt.
+
+        Args:
+            row: C-contiguous float32, shape (1, …).
+
+        Returns:
+            All outputs of the row.
+
+        Raises:
+            InferenceFailed: onnxruntime raised.
+        """
+        # Processor time of this thread, because a busy machine must not make a graph slow for ever.
+        started_s = time.thread_time()
+        outputs = self._session.run(row)
+        row_s = time.thread_time() - started_s
+        if row_s <= _SLOW_FIRST_RUN_S:
+            started_s = time.thread_time()
+            self._session.run(row)
+            row_s = time.thread_time() - started_s
+        self._seconds[1] = row_s
+        self._is_measured = True
+        self.is_long = row_s > LONG_RUN_S
+        return outputs
+
+    def allow_exact_batches(self, draw: Callable[[int], NDArray[np.float32]]) -> bool:
         """Compare every batch size with the rows run alone, bit for bit; use all sizes if they agree.
 
         Also warms the session for each size. All or nothing: a graph that fails at one size has a layer whose
-        arithmetic depends on the place in the batch, and may pass at another size by luck.
+        arithmetic depends on the place in the batch, and may pass at another size by luck. A graph that
+        `first_run` found slow is not compared.
 
         Args:
-            rows: At least `BATCH_SIZES[0]` different inputs, like those of requests.
+            draw: Makes so many different inputs, like those of requests. Called only if they are compared:
+                64 large images are much memory.
+
+        Returns:
+            Whether the graph was compared.
         """
-        largest = BATCH_SIZES[0]
-        assert len(rows) >= largest
-        self._session.run(rows[:1])
-        started_s = time.perf_counter()
-        self._session.run(rows[:1])
-        self._seconds[1] = time.perf_counter() - started_s
         if self._seconds[1] > _SLOW_ROW_S:
-            return
+            return False
+        largest = BATCH_SIZES[0]
+        rows = draw(largest)
+        assert len(rows) >= largest
         alone = [self._session.run(rows[i : i + 1]) for i in range(largest)]
         seconds: dict[int, float] = {}
         for size in BATCH_SIZES:
@@ -85,9 +122,10 @@ class BatchInvariantGraph:
             for output, values in enumerate(together):
                 if any(values[i].tobytes() != alone[i][output][0].tobytes() for i in range(size)):
                     self._sizes = ONE_BY_ONE
-                    return
+                    return True
         self._sizes = BATCH_SIZES
         self._seconds = seconds
+        return True
 
     def seconds(self, rows: int) -> float:
         """Estimated duration of `rows` rows in one thread, from the runs so far."""
@@ -128,8 +166,13 @@ class BatchInvariantGraph:
         outputs = self._session.run(rows)
         # Concurrent threads may lose an update, which has no consequence.
         known_s = self._seconds[size]
-        change_s = time.perf_counter() - started_s - known_s
-        self._seconds[size] = known_s + (_FASTER if change_s < 0 else _SLOWER) * change_s
+        run_s = time.perf_counter() - started_s
+        if self._is_measured:
+            run_s = known_s + (_FASTER if run_s < known_s else _SLOWER) * (run_s - known_s)
+        self._seconds[size] = run_s
+        if size == 1:
+            self._is_measured = True
+            self.is_long = run_s > LONG_RUN_S
         return outputs
 
 

@@ -15,6 +15,9 @@ quantum per worker, and they cannot delay it for ever. Its slices may run on sev
 never joins a run of small requests, which would wait for its rows too; the last rows of a large request, if
 few enough, do.
 
+Rows of one size share a run: a graph with open sizes gets no batch of two. A request for a graph whose rows
+take long is refused at once if it cannot be done before its deadline, by the time of the runs so far.
+
 A priority moves the arrival of a request by some tenths of a second (`call.priority_head_start_s`), so it
 cannot starve others. It applies until the first rows of a request run. Later rows take their turn like any
 other's: a large request of the highest priority delays small ones by no more than a large one without any.
@@ -32,8 +35,15 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.errors import CallerDisconnected, DeadlineExceeded, EngineStopped, InferenceFailed
+from service.engine.errors import (
+    CallerDisconnected,
+    DeadlineExceeded,
+    EngineStopped,
+    InferenceFailed,
+    TooBusy,
+)
 from service.engine.observer import EngineObserver
+from service.engine.runtime.allocator import return_memory
 from service.engine.runtime.batch_invariance import FULL, BatchInvariantGraph
 from service.engine.runtime.call import Batch, Call
 from service.engine.runtime.worker_pool import WorkerPool
@@ -51,11 +61,12 @@ Arrays = tuple[NDArray[np.float32], ...]
 class _Job:
     """The rows of one call, and the outputs so far."""
 
-    __slots__ = ("call", "count", "finished", "future", "loop", "outputs", "rank_s", "rows", "run_s",
-                 "submitted_s", "taken", "waited_s")  # fmt: skip
+    __slots__ = ("call", "count", "finished", "future", "loop", "outputs", "rank_s", "row_shape", "rows",
+                 "run_s", "submitted_s", "taken", "waited_s")  # fmt: skip
 
     def __init__(self, rows: NDArray[np.float32], call: Call, submitted_s: float) -> None:
         self.rows = rows
+        self.row_shape = rows.shape[1:]
         self.count = len(rows)
         self.call = call
         self.loop = asyncio.get_running_loop()
@@ -73,9 +84,25 @@ class GraphQueue:
     """The calls that wait for one graph of one version. `run` is called on one event loop only."""
 
     def __init__(
-        self, graph: BatchInvariantGraph, worker_pool: WorkerPool, *, model: str, observer: EngineObserver
+        self,
+        graph: BatchInvariantGraph,
+        worker_pool: WorkerPool,
+        *,
+        model: str,
+        observer: EngineObserver,
+        row_values: int = 1,
     ) -> None:
+        """Nothing waits.
+
+        Args:
+            graph: Runs the rows.
+            worker_pool: Threads, and the bounds on everything that waits.
+            model: For the observer.
+            observer: Counts the runs.
+            row_values: Numbers of the image of a row, by which the pool bounds memory.
+        """
         self._graph = graph
+        self._row_values = row_values
         self._worker_pool = worker_pool
         self._model = model
         self._observer = observer
@@ -100,16 +127,58 @@ class GraphQueue:
             these rows) and `EngineStopped` (the pool was closed meanwhile).
 
         Raises:
-            TooBusy: The queues are full.
+            TooBusy: The queues are full, or the rows that wait take too long.
+            DeadlineExceeded: These rows alone take too long.
             EngineStopped: The pool is closed.
         """
-        self._worker_pool.admit(len(rows), again=call.is_admitted)
+        if self._graph.is_long:
+            self._refuse_late(len(rows), call)
+        self._worker_pool.admit(len(rows), len(rows) * self._row_values, again=call.is_admitted)
         call.is_admitted = True
         job = _Job(rows, call, self._worker_pool.clock())
         self._arrived.append(job)
         if len(self._arrived) == 1:
             job.loop.call_soon(self._flush)
         return job.future
+
+    def check_time(self, rows: int, call: Call) -> None:
+        """Check that so many rows can be run before the deadline of a call, if nothing else runs.
+
+        Only rows that take long are estimated: others fit, or are a bounded number.
+
+        Raises:
+            DeadlineExceeded: They cannot.
+        """
+        if self._graph.is_long and call.deadline_s < math.inf:
+            self._check_time(rows, call)
+
+    def _check_time(self, rows: int, call: Call) -> float:
+        """The same for any rows; returns the seconds until the deadline."""
+        left_s = call.deadline_s - self._worker_pool.clock()
+        at_once = self._worker_pool.count
+        row_s = self._graph.seconds(1)
+        needed_s = math.ceil(rows / at_once) * row_s
+        if needed_s > left_s > 0.0:
+            fit = at_once * int(left_s / row_s)
+            raise DeadlineExceeded.foreseen(needed_s=needed_s, left_s=left_s, rows=rows, fit=fit)
+        return left_s
+
+    def _refuse_late(self, rows: int, call: Call) -> None:
+        """Refuse rows that cannot be done before the deadline, alone or after what waits.
+
+        Every waiting request runs a slice before this one runs its next, so it delays this one by at most as
+        many rows as it has itself.
+        """
+        if call.deadline_s == math.inf:
+            return
+        left_s = self._check_time(rows, call)
+        if call.is_admitted:
+            return
+        with self._worker_pool.lock:
+            ahead = sum(min(rows, job.count - job.taken) for job in (*self._waiting, *self._arrived))
+        needed_s = self._graph.seconds(1) * (ahead + rows) / self._worker_pool.count
+        if ahead and needed_s > left_s > 0.0:
+            raise TooBusy(max(1, math.ceil(needed_s - left_s)))
 
     def _flush(self) -> None:
         """At the end of a turn: run its rows here, if quick, or offer them to the workers."""
@@ -152,6 +221,11 @@ class GraphQueue:
 
     # Called by the workers, with the pool's lock held.
 
+    @property
+    def is_long(self) -> bool:
+        """Whether one row keeps a worker for long."""
+        return self._graph.is_long
+
     def is_empty(self) -> bool:
         """Whether no row waits."""
         return not self._waiting
@@ -172,8 +246,11 @@ class GraphQueue:
             job = self._waiting[0]
             error = _unwanted(job, now_s)
             size = job.count - job.taken
-            if error is None and size > room and job.count > quantum and batch.slices:
-                break  # the next run is its own
+            if error is None and batch.slices:
+                if size > room and job.count > quantum:
+                    break  # the next run is its own
+                if job.row_shape != batch.row_shape:
+                    break  # so is that of another size
             self._waiting.popleft()
             if error is None:
                 size = min(room, size)
@@ -185,14 +262,14 @@ class GraphQueue:
             else:
                 batch.failed.append((job, error))
             self._rows_waiting -= size
-            self._worker_pool.waiting -= size
+            self._worker_pool.taken(size, size * self._row_values)
         return batch if batch.slices or batch.failed else None
 
     def fail_all(self, error: Exception) -> None:
         """Fail every waiting call with this error, and empty the queue."""
         batch = _Batch(self)
         batch.failed = [(job, error) for job in self._waiting]
-        self._worker_pool.waiting -= self._rows_waiting
+        self._worker_pool.taken(self._rows_waiting, self._rows_waiting * self._row_values)
         self._rows_waiting = 0
         self._waiting.clear()
         batch.hand_out_soon()
@@ -236,6 +313,8 @@ class _Batch:
     """One run: slices of jobs, and the jobs that failed without one."""
 
     def __init__(self, queue: GraphQueue) -> None:
+        self.is_long = queue.is_long
+        self.row_shape: tuple[int, ...] = ()  # of the slices
         self.slices: list[tuple[_Job, int, int]] = []  # job, first row, row after the last
         self.failed: list[tuple[_Job, Exception]] = []
         self._queue = queue
@@ -248,12 +327,15 @@ class _Batch:
             job.waited_s = now_s - job.submitted_s
             self._wait_s += job.waited_s
         self.slices.append((job, job.taken, job.taken + size))
+        self.row_shape = job.row_shape
         job.taken += size
 
     def run(self) -> None:
         """Run in a worker."""
         self.execute()
         self.hand_out_soon()
+        if self.is_long and self._queue._worker_pool.is_last:
+            return_memory()  # of the layers: a large image needs hundreds of megabytes
 
     def execute(self) -> None:
         """Run the slices, in the calling thread. Each error becomes the failure of a job.

@@ -124,29 +124,29 @@ def test_five_digits_fit_a_terminal_of_eighty_columns():
     assert max(map(len, braille(images(7)).split("\n"))) <= 80
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [
-        (1, 1, 1),
-        (1, 28, 28),
-        (1, 29, 28),
-        (3, 64, 64),
-        (3, 10, 500),
-        (1, 500, 10),
-        (4, 100, 90),
-        (1, 999, 999),
-    ],
-)
-def test_no_image_takes_more_than_fourteen_by_seven_cells(shape):
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 28, 28), (1, 29, 28), (3, 64, 64), (3, 10, 64)])
+def test_no_small_image_takes_more_than_fourteen_by_seven_cells(shape):
     lines = braille(images(1, shape)).split("\n")
     assert 1 <= len(lines) <= 7
     assert len({len(line) for line in lines}) == 1
     assert 1 <= len(lines[0]) <= 14
 
 
+@pytest.mark.parametrize("shape", [(3, 10, 500), (1, 500, 10), (4, 100, 90), (1, 999, 999)])
+@pytest.mark.parametrize(("count", "most"), [(1, 80), (2, 39), (3, 25), (4, 18), (5, 14), (9, 14)])
+def test_large_images_share_the_width_of_a_terminal(shape, count, most):
+    lines = braille(images(count, shape)).split("\n\n")[0].split("\n")
+    assert 1 <= len(lines) <= max(7, most // 2)
+    assert max(map(len, lines)) <= 80
+    one = (len(lines[0]) - 2 * (min(count, 5) - 1)) / min(count, 5)
+    assert one <= most
+
+
 def test_large_images_keep_their_proportions():
-    lines = braille(np.ones((1, 1, 50, 100), np.float32)).split("\n")
-    assert (len(lines), len(lines[0])) == (4, 14)
+    lines = braille(np.ones((5, 1, 50, 100), np.float32)).split("\n")
+    assert (len(lines), len(lines[0])) == (4, 5 * 14 + 4 * 2)
+    lines = braille(np.ones((1, 1, 200, 400), np.float32)).split("\n")
+    assert (len(lines), len(lines[0])) == (20, 80)
 
 
 def test_white_is_full_and_black_is_empty_at_every_size():

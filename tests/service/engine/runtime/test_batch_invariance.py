@@ -37,7 +37,8 @@ def inputs(count: int) -> np.ndarray:
 
 def graph(session: FakeSession) -> BatchInvariantGraph:
     made = BatchInvariantGraph(cast(GraphSession, session))
-    made.allow_exact_batches(inputs(BATCH_SIZES[0]))
+    made.first_run(inputs(1))
+    made.allow_exact_batches(inputs)
     session.sizes.clear()
     return made
 
@@ -75,6 +76,28 @@ def test_before_the_comparison_rows_run_alone():
 def test_a_slow_graph_is_not_compared(monkeypatch):
     monkeypatch.setattr(batch_invariance, "_SLOW_ROW_S", -1.0)
     assert graph(FakeSession()).batch_sizes == ONE_BY_ONE
+
+
+def test_a_graph_that_is_slow_beyond_doubt_runs_one_row_and_no_row_is_drawn(monkeypatch):
+    """64 probe rows of 512 × 512 pixels took 2.8 GB of memory and 15 s of a processor."""
+    monkeypatch.setattr(batch_invariance, "_SLOW_ROW_S", -1.0)
+    monkeypatch.setattr(batch_invariance, "_SLOW_FIRST_RUN_S", -1.0)
+    session = FakeSession()
+    made = BatchInvariantGraph(cast(GraphSession, session))
+    doubled, _ = made.first_run(inputs(1))
+    np.testing.assert_array_equal(doubled, inputs(1) * 2)
+
+    def never(count: int) -> np.ndarray:
+        raise AssertionError(f"{count} rows were drawn")
+
+    assert not made.allow_exact_batches(never)
+    assert session.sizes == [1]
+
+
+def test_a_graph_is_long_by_the_time_of_its_rows(monkeypatch):
+    assert not graph(FakeSession()).is_long
+    monkeypatch.setattr(batch_invariance, "LONG_RUN_S", -1.0)
+    assert graph(FakeSession()).is_long
 
 
 @given(count=st.integers(0, 400))

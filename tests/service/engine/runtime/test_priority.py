@@ -31,6 +31,7 @@ class Graph:
     """Notes the first number of each row that runs; each run waits for the gate."""
 
     file = "fake.onnx"
+    is_long = False
     rows_per_run = 2
 
     def __init__(self) -> None:

@@ -60,7 +60,7 @@ def wire(notebook: Notebook) -> None:
             b"GET /livez HTTP/1.1\r\n" + _HOST + b"Content-Length: 3\r\n" + _CLOSE + b"abc",
             long_line + _HOST + _CLOSE,
             b"GET /livez HTTP/1.1\r\n" + _HOST + b"X-Request-Id: mine\r\n" + _CLOSE,
-            b"POST /decode HTTP/1.1\r\n" + _HOST + json_head + b"Content-Length: 9000000\r\n" + _CLOSE,
+            b"POST /decode HTTP/1.1\r\n" + _HOST + json_head + b"Content-Length: 40000000\r\n" + _CLOSE,
         ):
             _ask(notebook, running, request)
         notebook.heading("no HTTP")
