@@ -101,6 +101,26 @@ def test_digits_redrawn_at_280_pixels_are_read_as_well_as_the_originals(play: Pl
     assert right >= originals - TOLERANCE, (right, originals)
 
 
+def test_empty_canvas_says_what_to_do_and_nothing_is_sent_of_it(play: Play) -> None:
+    play.open("draw", model="mnist-2d@2")
+    light = """() => {
+        const canvas = document.getElementById('draw-canvas');
+        const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+        return data.filter((value, at) => at % 4 === 0 && value > 0).length;
+    }"""
+    hint = play.page.evaluate(light)
+    assert hint > 100
+    play.record.clear()
+    play.page.get_by_role("button", name="Clear").click()
+    play.settle()
+    assert play.record.addresses == []
+    play.page.locator("#draw-canvas").click(position={"x": 20, "y": 20})
+    # A dot, and no hint any more.
+    assert 100 < play.page.evaluate(light) != hint
+    play.page.get_by_role("button", name="Undo").click()
+    assert play.page.evaluate(light) == hint
+
+
 def test_ten_digits_drawn_with_the_mouse_reach_the_model(play: Play, judge: Judge) -> None:
     """Strokes of no hand in particular: nine of ten are read, and each has its costs."""
     play.open("draw", model="mnist-2d@1")

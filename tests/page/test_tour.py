@@ -24,6 +24,7 @@ def test_tour_leads_to_its_end_with_keys_alone(browser: Browser, server: Running
         play.page.locator("#tour-start").press("Enter")
         tour = play.page.locator(".tour")
         tour.wait_for()
+        assert play.page.locator(".invitation").count() == 0
         titles, panels = [], []
         while tour.is_visible():
             play.settle()

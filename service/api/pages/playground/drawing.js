@@ -17,9 +17,10 @@ export class DrawingBoard {
   /**
    * @param {string} label
    * @param {string} keys  id of the element that explains the keys
+   * @param {string} hint  on the empty canvas
    * @param {(isDone: boolean) => void} changed  during a stroke, and at its end
    */
-  constructor(label, keys, changed) {
+  constructor(label, keys, hint, changed) {
     this.element = el("canvas", {
       class: "board",
       id: "draw-canvas",
@@ -32,6 +33,7 @@ export class DrawingBoard {
     });
     const context = this.element.getContext("2d", { willReadFrequently: true });
     this.context = /** @type {CanvasRenderingContext2D} */ (context);
+    this.hint = hint;
     this.changed = changed;
     this.width = 24;
     /** @type {Spot[][]} */
@@ -49,7 +51,7 @@ export class DrawingBoard {
   pixels() {
     this.redraw(false);
     const pixels = this.context.getImageData(0, 0, SIDE, SIDE);
-    if (this.pen.isShown) this.redraw();
+    if (this.pen.isShown || this.isEmpty) this.redraw();
     return pixels;
   }
 
@@ -153,7 +155,14 @@ export class DrawingBoard {
     context.strokeStyle = "#ffffff";
     context.lineCap = context.lineJoin = "round";
     for (const stroke of this.strokes) drawStroke(context, stroke);
-    if (!hasCursor || !pen.isShown) return;
+    if (!hasCursor) return;
+    if (this.isEmpty) {
+      context.fillStyle = "#8f96b3";
+      context.font = "20px system-ui, sans-serif";
+      context.textAlign = "center";
+      context.fillText(this.hint, SIDE / 2, SIDE / 2);
+    }
+    if (!pen.isShown) return;
     context.strokeStyle = pen.isDown ? "#ffb454" : "#8fa4ff";
     context.lineWidth = 3;
     context.beginPath();
@@ -178,6 +187,7 @@ function drawStroke(context, stroke) {
   }
   context.beginPath();
   context.moveTo(from.x, from.y);
-  context.lineTo(last.x, last.y);
+  // A line of no length, such as a tap, would leave no dot.
+  context.lineTo(last.x + 0.01, last.y);
   context.stroke();
 }

@@ -359,12 +359,15 @@ async function start() {
   const list = await firstModels(api, texts, models);
   const asked = readFragment(location.hash);
   const model = (await named(api, asked.model, list.models)) ?? preferred(list);
+  const z = asked.z?.length === model.latent_size ? asked.z : originOf(model);
+  const panel = asked.panel ?? "map";
+  if (panel === "map") api.decodeEarly({ model: model.model, z: [z] });
   const state = new State({
-    panel: asked.panel ?? "map",
+    panel,
     model,
     models: list.models,
     preview: await previewOf(api, model),
-    z: asked.z?.length === model.latent_size ? asked.z : originOf(model),
+    z,
     seed: asked.seed ?? newSeed(),
     picture: null,
   });

@@ -59,25 +59,25 @@ export class Tour {
   /** A line for people who come for the first time; null for the others. */
   invitation() {
     if (kept("localStorage", "tour")) return null;
-    const element = el(
+    this.invited = el(
       "div",
       { class: "invitation row", role: "note" },
       el("span", {}, this.texts.invitation),
+      button(this.texts.start, () => this.go(0), { class: "primary" }),
+      button(this.texts.no, () => this.dismiss()),
     );
-    const dismiss = () => {
-      keep("localStorage", "tour", "seen");
-      element.remove();
-    };
-    const begin = () => {
-      dismiss();
-      this.go(0);
-    };
-    element.append(button(this.texts.start, begin, { class: "primary" }), button(this.texts.no, dismiss));
-    return element;
+    return this.invited;
+  }
+
+  /** Invite no more. */
+  dismiss() {
+    keep("localStorage", "tour", "seen");
+    this.invited?.remove();
   }
 
   /** @param {number} at */
   go(at) {
+    this.dismiss();
     this.step.abort();
     this.step = new AbortController();
     this.at = Math.max(0, Math.min(STEPS.length - 1, at));
@@ -97,7 +97,6 @@ export class Tour {
     this.step.abort();
     this.at = -1;
     this.element.hidden = true;
-    keep("localStorage", "tour", "seen");
     document.getElementById("tour-start")?.focus();
   }
 }

@@ -41,7 +41,7 @@ export class DrawPanel extends Panel {
     this.facts = /** @type {import("../api.js").ModelFacts | null} */ (null);
 
     const keys = el("p", { class: "note keys", id: newId("keys") }, texts.keys);
-    this.board = new DrawingBoard(texts.board, keys.id, (isDone) => void this.drawn(isDone));
+    this.board = new DrawingBoard(texts.board, keys.id, texts.here, (isDone) => void this.drawn(isDone));
     const width = slider(
       texts.width,
       { min: 8, max: 48, step: 2, value: this.board.width, text: String },
@@ -125,9 +125,9 @@ export class DrawPanel extends Panel {
     const isOther = this.shownModel !== model.model;
     if (isOther) {
       this.shownModel = model.model;
+      this.costs.hidden = this.zoomed.hidden = true; // Until the model has answered.
       this.pad.hidden = !isLikeMnist(model);
       this.lead.textContent = isLikeMnist(model) ? this.words.lead : this.words.other;
-      this.costs.hidden = this.zoomed.hidden = model.kind !== "vae";
       this.plane = defaultPlane(model, preview);
       void showPlane(this.plot, this.context, this.plane, "draw-sheet");
       void this.readFacts();
@@ -213,11 +213,9 @@ export class DrawPanel extends Panel {
 
   empty() {
     for (const each of [this.seen, this.again, this.error]) each.clear();
-    this.bars.clear();
-    this.sum.textContent = this.place.textContent = "";
+    this.place.textContent = "";
+    this.costs.hidden = this.zoomed.hidden = true;
     this.plot.show({ ellipses: [], point: null, image: null });
-    this.zoom.set({ bitmap: null });
-    this.zoom.show({ ellipses: [] });
   }
 
   /** @param {Images | null} x @param {Images} xHat */
@@ -266,6 +264,7 @@ export class DrawPanel extends Panel {
     const plane = new Plane(mu, this.plane.u, this.plane.v, span, null);
     const sheet = await fetchSheet(api, model, plane, "draw-zoom", ZOOM_STEPS);
     if (!sheet || !this.isAbout(sheet.model)) return;
+    this.zoomed.hidden = false;
     this.zoom.set({ plane, bitmap: sheet.bitmap });
     this.zoom.show({ ellipses: [{ at: [0, 0], covariance }] });
   }
@@ -275,6 +274,7 @@ export class DrawPanel extends Panel {
     const { nats } = this.context.texts.units;
     const usual = (/** @type {string} */ name) =>
       this.facts?.metrics.find((each) => each.name === name)?.value ?? null;
+    this.costs.hidden = false;
     this.bars.show([
       {
         name: this.words.reconstruction,

@@ -91,6 +91,7 @@ export const texts = {
     other:
       "This model has another shape than a drawing of MNIST. Send a picture: the server brings it to the model's size.",
     board: "Canvas to draw on",
+    here: "Draw a digit here",
     keys: "With keys: arrows move the pen, Shift takes longer steps, Space lowers and lifts it, Backspace undoes.",
     width: "Thickness of the pen",
     undo: "Undo",

@@ -128,9 +128,4 @@ export class Bars {
     );
     this.legend.hidden = !bars.some(({ usual }) => usual);
   }
-
-  clear() {
-    fill(this.list);
-    this.legend.hidden = true;
-  }
 }
