@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from model_store import cli_output, interrupts
+from model_store import alias_commands, cli_output, interrupts
 from model_store.adding import add_versions
-from model_store.aliases import STABLE, AliasTable
+from model_store.aliases import AliasTable
 from model_store.cli_output import Answer
 from model_store.default_store import open_store
 from model_store.errors import (
@@ -85,6 +85,7 @@ _EXAMPLES = {
     "sign": ("vae-store sign mine@stable --key private.pem",),
     "promote": ("vae-store promote mine@2 stable",),
     "rollback": ("vae-store rollback mine@stable",),
+    "alias": ("vae-store alias mine@stable 4=95 5=5", "vae-store alias mine@stable"),
     "add": (
         f"vae-store add {BUNDLED} --store models",
         "vae-store add s3://bucket/models/mine@stable --alias stable",
@@ -183,7 +184,7 @@ def _list(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int
 
 def _show(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
     model = store.open(arguments.reference)
-    return cli_output.details(model, store.aliases(model.id.name), width=terminal_width()), EXIT_OK
+    return cli_output.details(model, store.alias_entries(model.id.name), width=terminal_width()), EXIT_OK
 
 
 def _verify(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
@@ -235,21 +236,15 @@ def _sign(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int
 
 
 def _promote(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
-    identity = store.resolve(arguments.reference)
-    store.promote(identity.name, arguments.alias, identity.version)
-    return cli_output.moved(identity.name, arguments.alias, identity.version), EXIT_OK
+    return alias_commands.promote(store, arguments.reference, arguments.alias), EXIT_OK
 
 
 def _rollback(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
-    reference = ModelReference.parse(arguments.reference)
-    if reference.version is not None:
-        raise InvalidReference(
-            f"rollback: expected NAME@ALIAS, got the version {reference}. A version never moves; to point "
-            f"an alias to it, run 'vae-store promote {reference} {STABLE}'."
-        )
-    alias = reference.alias or STABLE
-    version = store.rollback(reference.name, alias)
-    return cli_output.moved(reference.name, alias, version), EXIT_OK
+    return alias_commands.rollback(store, arguments.reference), EXIT_OK
+
+
+def _alias(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
+    return alias_commands.share(store, arguments.reference, arguments.shares), EXIT_OK
 
 
 def _add(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
@@ -345,6 +340,14 @@ def _parser() -> argparse.ArgumentParser:
     promote.add_argument("alias", metavar="ALIAS", help="such as stable; 'latest' moves automatically")
     rollback = add("rollback", _rollback, "point an alias to its previous version")
     rollback.add_argument("reference", metavar="NAME@ALIAS", help="NAME alone means NAME@stable")
+    alias = add("alias", _alias, "split an alias between two versions by their shares, or print its versions")
+    alias.add_argument("reference", metavar="NAME@ALIAS", help="NAME alone means NAME@stable")
+    alias.add_argument(
+        "shares",
+        nargs="*",
+        metavar="VERSION=PERCENT",
+        help="two versions with shares that add up to 100, such as 4=95 5=5; or one version for all requests",
+    )
     adding = add("add", _add, "copy versions of another store, or the bundled ones, under their own numbers")
     adding.add_argument(
         "source",

@@ -13,7 +13,7 @@ from typing import Any
 
 from model_store import text_layout
 from model_store.adding import Addition, AliasMove
-from model_store.aliases import LATEST, AliasTable
+from model_store.aliases import LATEST, AliasEntry, AliasTable
 from model_store.errors import CorruptVersion, ModelNotFound, StoreError
 from model_store.garbage import CollectionReport
 from model_store.history import HistoryEntry, Record
@@ -61,7 +61,8 @@ def listing(
             problems.append(problem(name, error))
     problems += [problem(name, error) for name, error in (unusable or {}).items()]
     columns = ("version", "aliases", "kind", "image", "latent", "created", "bytes")
-    cells = [[_cell(row[column]) for column in columns] for row in rows]
+    shown = [{**row, "aliases": _pointing(row["aliases"], row["splits"])} for row in rows]
+    cells = [[_cell(row[column]) for column in columns] for row in shown]
     text = text_layout.table(columns, cells) if rows else empty_store(store.root)
     if rows and width is not None and max(map(len, text.splitlines())) > width:
         at = columns.index("created")
@@ -74,14 +75,15 @@ def listing(
     )
 
 
-def details(model: PublishedModel, aliases: Mapping[str, int], *, width: int | None = None) -> Answer:
+def details(model: PublishedModel, aliases: Mapping[str, AliasEntry], *, width: int | None = None) -> Answer:
     """Description, figures and origin of one verified version, in lines of `width` characters or any."""
     manifest = model.manifest
-    pointing = [alias for alias, target in aliases.items() if target == model.id.version]
+    pointing = [alias for alias, entry in aliases.items() if entry.version == model.id.version]
+    splits = _splits(aliases, model.id.version)
     likelihood = manifest.likelihood.model_dump()
     origin = [
         ("version", str(model.id)),
-        ("aliases", ", ".join(pointing) or "none"),
+        ("aliases", ", ".join(_pointing(pointing, splits)) or "none"),
         ("description", manifest.description),
         ("kind", manifest.kind),
         ("image", f"{_shape(manifest)} in [{manifest.image.range[0]:g}, {manifest.image.range[1]:g}]"),
@@ -115,7 +117,13 @@ def details(model: PublishedModel, aliases: Mapping[str, int], *, width: int | N
     ]
     text = "\n\n".join(parts)
     return Answer(
-        {"version": str(model.id), "aliases": pointing, "manifest": manifest.model_dump(mode="json")}, text
+        {
+            "version": str(model.id),
+            "aliases": pointing,
+            "splits": splits,
+            "manifest": manifest.model_dump(mode="json"),
+        },
+        text,
     )
 
 
@@ -146,6 +154,14 @@ def moved(name: str, alias: str, version: int) -> Answer:
     return Answer(
         {"name": name, "alias": alias, "version": version}, f"{name}@{alias} is now version {version}."
     )
+
+
+def shares(name: str, alias: str, entry: AliasEntry) -> Answer:
+    """The versions that answer for an alias."""
+    versions = [{"version": version, "percent": percent} for version, percent in entry.shares.items()]
+    told = ", ".join(f"version {version} at {percent:g} %" for version, percent in entry.shares.items())
+    text = f"{name}@{alias}: {told}." if entry.canary else f"{name}@{alias} is version {entry.version}."
+    return Answer({"name": name, "alias": alias, "versions": versions}, text)
 
 
 def collection(report: CollectionReport) -> Answer:
@@ -209,21 +225,27 @@ def history(
     arrived = {entry.version for entry in record.entries if entry.event in ("published", "added")}
     events = [*_unrecorded(store, name, [n for n in numbers if n not in arrived]), *events]
     columns = ("time", "event", "version", "alias", "before", "source")
-    rows = [[("" if event[column] is None else str(event[column])) for column in columns] for event in events]
+    rows = [[_event_cell(event, column) for column in columns] for event in events]
     lines = [text_layout.table(columns, rows)]
     if any(not event["recorded"] for event in events):
         lines.append("created: the time in the manifest; this store has no record of the publication.")
     if record.unreadable:
         lines.append(f"{record.unreadable} lines of the record cannot be read by this release.")
     aliases = {
-        alias: {"version": entry.version, "earlier": list(entry.history)}
+        alias: {
+            "version": entry.version,
+            "canary": entry.canary and entry.canary.model_dump(),
+            "earlier": list(entry.history),
+        }
         for alias, entry in sorted(table.aliases.items())
         if alias != LATEST
     }
-    for alias, entry in aliases.items():
+    for alias in aliases:
         earlier = ", ".join(map(str, reversed(table.aliases[alias].history))) or "none"
+        now = table.aliases[alias]
+        second = f", and version {now.canary.version} at {now.canary.percent:g} %" if now.canary else ""
         lines.append(
-            f"{name}@{alias} is version {entry['version']}; earlier, the most recent first: {earlier}."
+            f"{name}@{alias} is version {now.version}{second}; earlier, the most recent first: {earlier}."
         )
     return Answer(
         {"name": name, "events": events, "aliases": aliases, "unreadable": record.unreadable},
@@ -251,9 +273,17 @@ def _event(entry: HistoryEntry) -> Document:
         "version": entry.version,
         "alias": entry.alias,
         "before": entry.before,
+        "canary": entry.canary,
+        "percent": entry.percent,
         "source": entry.source,
         "recorded": True,
     }
+
+
+def _event_cell(event: Document, column: str) -> str:
+    if column == "version" and event["canary"] is not None:
+        return f"{event['version']}, and {event['canary']} at {event['percent']:g} %"
+    return "" if event[column] is None else str(event[column])
 
 
 def _unrecorded(store: ModelStore, name: str, numbers: Sequence[int]) -> list[Document]:
@@ -264,7 +294,7 @@ def _unrecorded(store: ModelStore, name: str, numbers: Sequence[int]) -> list[Do
             time = store.manifest(VersionId(name, number)).provenance.created_at.astimezone(UTC).isoformat()
         except (CorruptVersion, ModelNotFound):
             time = None
-        empty: Document = dict.fromkeys(("alias", "before", "source"))
+        empty: Document = dict.fromkeys(("alias", "before", "canary", "percent", "source"))
         events.append({"time": time, "event": "created", "version": number, **empty, "recorded": False})
     return events
 
@@ -272,22 +302,38 @@ def _unrecorded(store: ModelStore, name: str, numbers: Sequence[int]) -> list[Do
 def _rows(store: ModelStore, name: str, problems: list[Document]) -> list[Document]:
     """The versions of one model; its faults are added to `problems`."""
     try:
-        aliases = store.aliases(name)
+        entries = store.alias_entries(name)
     except CorruptVersion as error:
-        aliases = {}
+        entries = {}
         problems.append(problem(name, error))
     rows: list[Document] = []
     for number in store.versions(name):
-        pointing = [alias for alias, target in aliases.items() if target == number]
-        rows.append(_row(store, VersionId(name, number), pointing, problems))
+        pointing = [alias for alias, entry in entries.items() if entry.version == number]
+        named = {"aliases": pointing, "splits": _splits(entries, number)}
+        rows.append(_row(store, VersionId(name, number), named, problems))
     problems += [
         entry for error in store.model_problems(name) if (entry := problem(name, error)) not in problems
     ]
     return rows
 
 
-def _row(store: ModelStore, identity: VersionId, aliases: list[str], problems: list[Document]) -> Document:
-    row: Document = {"version": str(identity), "aliases": aliases}
+def _splits(aliases: Mapping[str, AliasEntry], version: int) -> dict[str, float]:
+    """The share of a version by alias, for the aliases that split."""
+    return {
+        alias: entry.shares[version]
+        for alias, entry in aliases.items()
+        if entry.canary is not None and version in entry.targets
+    }
+
+
+def _pointing(aliases: Sequence[str], splits: Mapping[str, float]) -> list[str]:
+    """The aliases of a version for people, with its share of each that splits."""
+    names = sorted({*aliases, *splits})
+    return [f"{name} {splits[name]:g} %" if name in splits else name for name in names]
+
+
+def _row(store: ModelStore, identity: VersionId, named: Document, problems: list[Document]) -> Document:
+    row: Document = {"version": str(identity), **named}
     try:
         manifest = store.manifest(identity)
     except (CorruptVersion, ModelNotFound) as error:

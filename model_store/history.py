@@ -19,7 +19,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from model_store.aliases import LATEST, AliasTable
+from model_store.aliases import LATEST, AliasEntry, AliasTable
 from model_store.durable_io import remove, sync_directory, writing
 from model_store.errors import StoreError, StoreWriteFailed, UnreadableFile
 from model_store.integrity import OpenDirectory
@@ -32,7 +32,7 @@ MAX_READ_BYTES = 16 * 1024 * 1024
 #: Maximum length of a source in the record.
 _MAX_SOURCE_CHARACTERS = 400
 
-Event = Literal["published", "added", "promoted", "rolled-back", "alias-removed", "removed"]
+Event = Literal["published", "added", "promoted", "rolled-back", "split", "alias-removed", "removed"]
 
 
 class HistoryEntry(BaseModel):
@@ -48,6 +48,9 @@ class HistoryEntry(BaseModel):
     alias: AliasName | None = None
     before: VersionNumber | None = None
     """The previous target of `alias`."""
+    canary: VersionNumber | None = None
+    """For `split`: the second version of `alias`, and its share of the requests."""
+    percent: float | None = None
     source: str | None = None
     """Origin of an added version."""
     manifest_sha256: Sha256 | None = None
@@ -100,19 +103,37 @@ def moves(
     *,
     event: Literal["promoted", "rolled-back"] = "promoted",
 ) -> tuple[HistoryEntry, ...]:
-    """The entries for every alias whose target differs, without `latest`, which moves by itself."""
-    old, new = before.versions(), after.versions()
+    """The entries for every alias whose targets differ, without `latest`, which moves by itself."""
     return tuple(
-        HistoryEntry(
-            time=now(),
-            event=event if alias in new else "alias-removed",
-            name=name,
-            alias=alias,
-            version=new.get(alias),
-            before=old.get(alias),
-        )
-        for alias in sorted({*old, *new} - {LATEST})
-        if old.get(alias) != new.get(alias)
+        _move(name, alias, before.aliases.get(alias), after.aliases.get(alias), event)
+        for alias in sorted({*before.aliases, *after.aliases} - {LATEST})
+        if _shares(before, alias) != _shares(after, alias)
+    )
+
+
+def _shares(table: AliasTable, alias: str) -> dict[int, float] | None:
+    entry = table.aliases.get(alias)
+    return None if entry is None else entry.shares
+
+
+def _move(
+    name: str,
+    alias: str,
+    before: AliasEntry | None,
+    after: AliasEntry | None,
+    event: Literal["promoted", "rolled-back"],
+) -> HistoryEntry:
+    canary = None if after is None else after.canary
+    found: Event = "split" if canary is not None else event
+    return HistoryEntry(
+        time=now(),
+        event=found if after is not None else "alias-removed",
+        name=name,
+        alias=alias,
+        version=None if after is None else after.version,
+        before=None if before is None else before.version,
+        canary=None if canary is None else canary.version,
+        percent=None if canary is None else canary.percent,
     )
 
 

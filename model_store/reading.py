@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from model_store import location
-from model_store.aliases import LATEST, STABLE, AliasTable
+from model_store.aliases import LATEST, STABLE, AliasEntry, AliasTable
 from model_store.directory import highest_number, model_entries, read_aliases, stray_numbers, version_numbers
 from model_store.errors import CorruptVersion, ModelNotFound, UnsafeFile, quoted
 from model_store.history import Record, read_record
@@ -83,16 +83,22 @@ class ReadableStore:
     def aliases(self, name: str) -> Mapping[str, int]:
         """Alias to version, `latest` included, in alphabetical order; a target may be missing.
 
+        Of an alias that splits, the version is its own, and not its canary.
+
         Raises:
             ModelNotFound: No such model.
             CorruptAliases: `aliases.json` cannot be read.
         """
+        return {alias: entry.version for alias, entry in self.alias_entries(name).items()}
+
+    def alias_entries(self, name: str) -> Mapping[str, AliasEntry]:
+        """The same with the canary and the earlier targets of each; raises as `aliases`."""
         with self._model(name) as model:
-            targets = read_aliases(model, self.limits).versions()
+            entries = dict(read_aliases(model, self.limits).aliases)
             if numbers := version_numbers(model):
                 # The existing versions decide, even if a crash left another record in the file.
-                targets[LATEST] = numbers[-1]
-            return dict(sorted(targets.items()))
+                entries[LATEST] = AliasEntry(version=numbers[-1])
+            return dict(sorted(entries.items()))
 
     def resolve(self, reference: Reference, *, aliases: Mapping[str, int] | None = None) -> VersionId:
         """The version that a reference means at this moment.
@@ -167,7 +173,8 @@ class ReadableStore:
                 *found,
                 *(
                     dangling(model, name, alias, number)
-                    for alias, number in table.versions().items()
+                    for alias, entry in sorted(table.aliases.items())
+                    for number in entry.targets
                     if number not in numbers
                 ),
             )

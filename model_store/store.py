@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
-from model_store.aliases import ALIASES_FILE, LATEST, AliasTable
+from model_store.aliases import ALIASES_FILE, LATEST, AliasEntry, AliasTable
 from model_store.directory import read_aliases, stray_numbers, version_numbers
 from model_store.durable_io import LOCK_FILE, lock, replace_file
 from model_store.errors import VersionInUse
@@ -104,6 +104,8 @@ class ModelStore(ReadableStore):
     def promote(self, name: str, alias: str, version: int) -> VersionId:
         """Point an alias to a version after its verification; the previous target is remembered.
 
+        A split of the alias ends.
+
         Raises:
             InvalidReference: Not an alias, or `latest`, which moves by itself.
             ModelNotFound: No such model or version.
@@ -120,8 +122,33 @@ class ModelStore(ReadableStore):
         self._change_aliases(name, move)
         return identity
 
+    def split(self, name: str, alias: str, shares: Mapping[int, float]) -> AliasEntry:
+        """Let two versions answer for an alias, after their verification; see `AliasTable.split`.
+
+        Args:
+            name: The model.
+            alias: The alias.
+            shares: Percent of the requests by version, for two versions, each above 0, together 100.
+
+        Raises:
+            InvalidReference: Not an alias, or `latest`.
+            ModelNotFound: No such model or version.
+            CorruptVersion: A version does not verify; the alias is unchanged.
+            StoreWriteFailed: The alias could not be written; it is unchanged.
+        """
+        check_movable(alias)
+
+        def move(_: OpenDirectory, table: AliasTable) -> AliasTable:
+            for version in shares:
+                self._examination(VersionId(name, version)).verified()
+            return table.split(alias, shares)
+
+        return self._change_aliases(name, move).aliases[alias]
+
     def rollback(self, name: str, alias: str) -> int:
         """Point an alias to its previous version after its verification, and return that version.
+
+        An alias that splits keeps its own version, for all requests.
 
         Raises:
             InvalidReference: Not an alias, or `latest`.
@@ -142,7 +169,7 @@ class ModelStore(ReadableStore):
     def adopt_aliases(self, name: str, table: AliasTable) -> Mapping[str, int]:
         """Take over the aliases of another store for a model that has none of its own.
 
-        An alias whose version is not in this store is left out.
+        An alias whose version is not in this store is left out, and so is a canary.
 
         Returns:
             The aliases that this call set, with their versions.
@@ -156,14 +183,14 @@ class ModelStore(ReadableStore):
         def move(model: OpenDirectory, own: AliasTable) -> AliasTable:
             existing = version_numbers(model)
             taken = {
-                alias: entry
+                alias: entry if set(entry.targets) <= set(existing) else entry.without_canary()
                 for alias, entry in table.aliases.items()
                 if alias != LATEST and entry.version in existing
             }
             if set(own.aliases) - {LATEST} or not taken:
                 return own
             adopted.update({alias: entry.version for alias, entry in taken.items()})
-            return own.model_copy(update={"aliases": {**own.aliases, **taken}})
+            return own.adopting(taken)
 
         self._change_aliases(name, move)
         return adopted
@@ -193,8 +220,8 @@ class ModelStore(ReadableStore):
         Args:
             name: The model.
             version: The version, or another entry with the name of a version.
-            with_aliases: Also remove the aliases that point to it. `latest` then names the highest version
-                that is left.
+            with_aliases: Also remove the aliases that point to it, and end the splits whose canary it is.
+                `latest` then names the highest version that is left.
 
         Returns:
             The aliases that are gone, without `latest`.
@@ -281,10 +308,10 @@ class ModelStore(ReadableStore):
         numbers = version_numbers(model)
         if number not in (*numbers, *stray_numbers(model)):
             raise unknown_version(model, identity)
-        targets = read_aliases(model, self.limits).versions()
+        entries = dict(read_aliases(model, self.limits).aliases)
         if numbers:
-            targets[LATEST] = numbers[-1]
-        pointing = sorted(alias for alias, target in targets.items() if target == number)
+            entries[LATEST] = AliasEntry(version=numbers[-1])
+        pointing = sorted(alias for alias, entry in entries.items() if number in entry.targets)
         if pointing and not with_aliases:
             remedy = "Pass" if pointing == [LATEST] else "Move them with 'vae-store promote', or pass"
             raise VersionInUse(

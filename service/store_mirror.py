@@ -322,11 +322,12 @@ class StoreMirror:
         except StoreError as error:
             return f"{error} The aliases are unchanged."
         for alias, entry in sorted(table.aliases.items()):
-            if not (self.directory / name / str(entry.version)).is_dir():
-                return (
-                    f"{ALIASES_FILE}: '{alias}' names version {entry.version}, which could not be fetched "
-                    "or is still being uploaded. The aliases are unchanged."
-                )
+            for version in entry.targets:
+                if not (self.directory / name / str(version)).is_dir():
+                    return (
+                        f"{ALIASES_FILE}: '{alias}' names version {version}, which could not be fetched "
+                        "or is still being uploaded. The aliases are unchanged."
+                    )
         handle, temporary = tempfile.mkstemp(prefix=_INCOMING, dir=self.directory)
         with os.fdopen(handle, "wb") as target:
             target.write(data)

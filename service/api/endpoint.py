@@ -40,7 +40,7 @@ from service.api.routing import fast_paths, route
 from service.app_state import AppState
 from service.engine import Call as EngineCall
 from service.engine import LoadedModel, Parts
-from service.http.caching import Reuse, prepare_etags, tag_in_hand
+from service.http.caching import Reuse, prepare_etags, tag_in_hand, vary_by
 from service.http.connection import connection_of
 from service.http.fast_routes import FastPath
 from service.http.headers import first_header, joined_header
@@ -138,6 +138,7 @@ class Endpoint(Generic[Q, A]):
             sent is not None
             and (model := sent.model()) is not None
             and model is registry.peek(sent.reference)
+            and not registry.is_split(sent.reference)
         ):
             in_hand = tag_in_hand(if_none_match, sent.etag)
             if in_hand is None:
@@ -145,7 +146,7 @@ class Endpoint(Generic[Q, A]):
             trace.model, trace.seed = model.label, sent.seed
             return NotModified(sent.headers, in_hand)
         chosen, query = self._negotiate(request)
-        found = registry.peek(query.model)
+        found = registry.peek(query.model, trace.routing_key)
         reuse = reuse_of_call(self._operation, query)
         if found is None or reuse is Reuse.NEVER:
             return None
@@ -154,7 +155,7 @@ class Endpoint(Generic[Q, A]):
         outline = self._operation.outlined(call)
         etag = etag_of(self._operation, call, outline)
         response = self._not_modified(request, call, reuse, outline, etag)
-        if response is not None:
+        if response is not None and not registry.is_split(query.model):
             headers = tuple(response.raw_headers)
             self._known_answers.add(key, KnownAnswer(query.model, ref(found), etag, outline.seed, headers))
         return response
@@ -175,7 +176,7 @@ class Endpoint(Generic[Q, A]):
             response = self._headers_alone(call, outline)
         else:
             response = await self._answer(call, await self._run(call))
-        self._may_be_kept(request, response, reuse)
+        self._may_be_kept(request, response, reuse, call.parameters.model)
         if etag is not None:
             response.identified(etag)
         if call.format in _FILES and not (self._is_seeded and call.trace.seed is None):
@@ -190,15 +191,19 @@ class Endpoint(Generic[Q, A]):
         if in_hand is None:
             return None
         response = self._headers_alone(call, outline)
-        self._may_be_kept(request, response, reuse)
+        self._may_be_kept(request, response, reuse, call.parameters.model)
         response.identified(in_hand)
         make_not_modified(response)
         return response
 
-    def _may_be_kept(self, request: Request, response: WholeResponse, reuse: Reuse) -> None:
+    def _may_be_kept(
+        self, request: Request, response: WholeResponse, reuse: Reuse, reference: str | None
+    ) -> None:
         scope = request.scope
         by_key = self._by_key or first_header(scope, b"authorization") is not None
         response.may_be_kept(reuse, by_key=by_key, by_accept="suffix" not in scope["path_params"])
+        if self._app_state.registry.is_split(reference):
+            vary_by(response.raw_headers, b"X-Canary-Key")
 
     def _admit(self, request: Request) -> tuple[Trace, EngineCall]:
         """Reject the request while the queue is full, before any of it is read.
@@ -225,7 +230,7 @@ class Endpoint(Generic[Q, A]):
 
     async def _model(self, reference: str | None, trace: Trace) -> LoadedModel:
         registry = self._app_state.registry
-        model = registry.peek(reference)
+        model = registry.peek(reference, trace.routing_key)
         if model is None:
             model = await self._app_state.pool.run(registry.get, reference)
         trace.model = model.label

@@ -6,6 +6,7 @@ model = registry.get("mnist")
 posterior = await encode(model.queued, x, call=call)
 """
 
+from service.engine.canary import Split
 from service.engine.catalogue import LoadFailure, Readiness
 from service.engine.errors import (
     CallerDisconnected,
@@ -112,6 +113,7 @@ __all__ = [
     "Samples",
     "Scores",
     "Spacing",
+    "Split",
     "ThreadBudget",
     "TooBusy",
     "Traversal",

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from model_store import VersionId
+from service.engine.canary import Canary
 from service.engine.model import LoadedModel
 from service.engine.store_listing import WHOLE_STORE, parse_reference
 from service.engine.store_snapshot import StoreSnapshot
@@ -52,6 +53,8 @@ class Catalogue:
     ignored: Mapping[str, str] = field(default_factory=dict)
     """Reason by name of each entry that may belong to someone else."""
     refused: Mapping[VersionId, Refusal] = field(default_factory=dict)
+    canaries: Mapping[str, tuple[Canary, LoadedModel]] = field(default_factory=dict)
+    """By reference, for each that splits, the canary that answers a share of its requests."""
     store_exists: bool = True
     """Whether the directory of the store was there."""
     default: str = ""
@@ -77,7 +80,8 @@ class Catalogue:
     def without(self, names: Collection[str]) -> Catalogue:
         """The same without the models of some names."""
         kept = {text: model for text, model in self.by_reference.items() if model.id.name not in names}
-        return dataclasses.replace(self, by_reference=kept)
+        canaries = {text: each for text, each in self.canaries.items() if each[1].id.name not in names}
+        return dataclasses.replace(self, by_reference=kept, canaries=canaries)
 
     @property
     def models(self) -> Mapping[VersionId, LoadedModel]:
@@ -88,6 +92,11 @@ class Catalogue:
     def contents(self) -> Mapping[str, tuple[VersionId, str]]:
         """Version and digest of the manifest by reference: equal where the same content is served."""
         return {text: (model.id, model.manifest.manifest_sha256) for text, model in self.by_reference.items()}
+
+    @property
+    def shares(self) -> Mapping[str, Canary]:
+        """The canary by reference, for each that splits: equal where requests are shared alike."""
+        return {text: canary for text, (canary, _) in self.canaries.items()}
 
     def readiness(self, default: str) -> Readiness:
         """Whether the default model is loaded, which includes having reproduced its golden vectors."""

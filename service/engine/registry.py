@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable
 
 from model_store import ModelNotFound, ModelReference, ModelStore, StoreError, VersionId
+from service.engine.canary import Split
 from service.engine.catalogue import Catalogue, LoadFailure, Readiness
 from service.engine.default_model import DefaultModel
 from service.engine.errors import ModelUnavailable, UnknownModel
@@ -151,20 +152,21 @@ class ModelRegistry:
         """
         return self._reader.snapshot(self._current())
 
-    def get(self, reference: str | None = None) -> LoadedModel:
+    def get(self, reference: str | None = None, key: str | None = None) -> LoadedModel:
         """The model for a reference, loaded now if it exists and is not in memory.
 
         Loading takes up to seconds, in the calling thread; `peek` says whether it would be needed.
 
         Args:
             reference: `name`, `name@version`, `name@alias`, or None for the default.
+            key: As of `peek`.
 
         Raises:
             InvalidModelReference: Not of these forms.
             UnknownModel: No model has that name.
             ModelUnavailable: It exists, or is the default, but cannot be served.
         """
-        loaded = self.peek(reference)
+        loaded = self.peek(reference, key)
         if loaded is not None:
             return loaded
         if reference is None:
@@ -180,12 +182,38 @@ class ModelRegistry:
         version = self._resolve(parsed, asked)
         return catalogue.by_reference.get(str(version)) or self._cache.get(version)
 
-    def peek(self, reference: str | None = None) -> LoadedModel | None:
-        """The model for a reference if one dictionary look-up finds it: never loads, never blocks."""
+    def peek(self, reference: str | None = None, key: str | None = None) -> LoadedModel | None:
+        """The model for a reference if one dictionary look-up finds it: never loads, never blocks.
+
+        Args:
+            reference: As of `get`.
+            key: Chooses between the versions of an alias that splits: the same key, the same version. Without
+                it, the alias's own version.
+        """
         catalogue = self._catalogue
         if catalogue is None:
             return None
-        return catalogue.by_reference.get(catalogue.default if reference is None else reference)
+        text = catalogue.default if reference is None else reference
+        if key is not None and catalogue.canaries and text in catalogue.canaries:
+            canary, model = catalogue.canaries[text]
+            if canary.takes(key):
+                return model
+        return catalogue.by_reference.get(text)
+
+    def is_split(self, reference: str | None = None) -> bool:
+        """Whether two versions answer for a reference, so that a key decides."""
+        catalogue = self._current()
+        return (catalogue.default if reference is None else reference) in catalogue.canaries
+
+    def splits(self) -> tuple[Split, ...]:
+        """Every alias that splits, by name."""
+        catalogue = self._current()
+        found = {canary.alias: canary for canary in catalogue.shares.values()}
+        return tuple(
+            Split(alias, catalogue.by_reference[alias].label, str(canary.version), canary.percent)
+            for alias, canary in sorted(found.items())
+            if alias in catalogue.by_reference
+        )
 
     def has_name(self, name: str) -> bool:
         """Whether the store had a model of this name at its last reading, also one that cannot be served."""
@@ -249,7 +277,11 @@ class ModelRegistry:
             for version in sorted(gone):
                 _log.info("model retired", extra=fields(model=str(version)))
             before, after = previous.contents, current.contents
-            changed = (before, previous.failures) != (after, current.failures)
+            changed = (before, previous.failures, previous.shares) != (
+                after,
+                current.failures,
+                current.shares,
+            )
             del previous  # the last reference to retired models, but for the callers who still hold them
             if not set(before.values()) <= set(after.values()):
                 return_memory()

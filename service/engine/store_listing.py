@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from model_store import (
+    STABLE,
     InvalidReference,
     ModelNotFound,
     ModelReference,
@@ -21,6 +22,8 @@ from model_store import (
     UnsafeFile,
     VersionId,
 )
+from model_store.aliases import AliasEntry
+from service.engine.canary import Canary
 from service.engine.errors import EngineError, InvalidModelReference
 from service.log_fields import fields
 
@@ -40,6 +43,14 @@ class StoreListing:
     """Reason by name; `the store` represents all of them."""
     ignored: Mapping[str, str]
     """Reason by name of each entry that may belong to someone else."""
+    canaries: Mapping[str, Canary] = field(default_factory=dict)
+    """By reference, for each that splits: then `references` has the alias's own version."""
+
+    @property
+    def versions(self) -> tuple[VersionId, ...]:
+        """Every version to load."""
+        canaries = (canary.version for canary in self.canaries.values())
+        return tuple(sorted({*self.references.values(), *canaries}))
 
     def could_not_read(self, name: str) -> bool:
         """Whether the aliases of a name are unknown: its own, or those of the whole store."""
@@ -48,7 +59,8 @@ class StoreListing:
     def without(self, names: Collection[str]) -> StoreListing:
         """The same without the references of some names."""
         kept = {text: version for text, version in self.references.items() if version.name not in names}
-        return dataclasses.replace(self, references=kept)
+        canaries = {text: each for text, each in self.canaries.items() if each.version.name not in names}
+        return dataclasses.replace(self, references=kept, canaries=canaries)
 
     def aliases_of(self, version: VersionId) -> tuple[str, ...]:
         """The aliases that point to a version, sorted, without the model's own name."""
@@ -67,6 +79,7 @@ def list_store(store: ModelStore, *, default: str, served: Collection[str]) -> S
     references: dict[str, VersionId] = {}
     unreadable: dict[str, str] = {}
     ignored: dict[str, str] = {}
+    canaries: dict[str, Canary] = {}
     wanted = parse_reference(default)
     try:
         names = store.names()
@@ -80,8 +93,10 @@ def list_store(store: ModelStore, *, default: str, served: Collection[str]) -> S
             ignored[name] = reason_of(defect)
     for name in names:
         try:
-            aliases = store.aliases(name)
+            entries = store.alias_entries(name)
+            aliases = {alias: entry.version for alias, entry in entries.items()}
             references |= {f"{name}@{alias}": VersionId(name, v) for alias, v in aliases.items()}
+            canaries |= _canaries(name, entries)
             # From the same moment: a promotion in between must not make two names contradict each other.
             references[name] = store.resolve(name, aliases=aliases)
         except ModelNotFound:
@@ -90,7 +105,20 @@ def list_store(store: ModelStore, *, default: str, served: Collection[str]) -> S
             unreadable[name] = _unreadable(name, error)
     if wanted.version is not None and wanted.name in names:
         references[default] = VersionId(wanted.name, wanted.version)
-    return StoreListing(references, unreadable, ignored)
+    return StoreListing(references, unreadable, ignored, canaries)
+
+
+def _canaries(name: str, entries: Mapping[str, AliasEntry]) -> dict[str, Canary]:
+    """The canary of each reference that splits. A bare name means `stable`."""
+    found: dict[str, Canary] = {}
+    for alias, entry in entries.items():
+        if entry.canary is None:
+            continue
+        version = VersionId(name, entry.canary.version)
+        found[f"{name}@{alias}"] = Canary(f"{name}@{alias}", version, entry.canary.percent)
+        if alias == STABLE:
+            found[name] = found[f"{name}@{alias}"]
+    return found
 
 
 def parse_reference(text: str) -> ModelReference:

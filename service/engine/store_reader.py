@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from model_store import ModelStore, StoreError, VersionId
 from model_store.signature import signature_file
+from service.engine.canary import Canary
 from service.engine.catalogue import Catalogue, LoadFailure, Refusal
 from service.engine.default_model import DefaultModel, renamed
 from service.engine.errors import ModelUnavailable
@@ -92,18 +93,27 @@ class StoreReader:
             default = previous.default
             by_reference[default] = lost
             failures.append(LoadFailure(default, _GONE))
+        canaries = _kept_canaries(previous, listing) | {
+            text: (canary, models[canary.version])
+            for text, canary in listing.canaries.items()
+            # A canary that was refused takes no requests, and has none without the alias's own version.
+            if canary.version in models and text in by_reference
+        }
+        by_reference |= {model.label: model for _, model in canaries.values()}
         by_reference |= {model.label: model for model in by_reference.values()}
         failed = off | {text: reasons[v] for text, v in listing.references.items() if v in reasons}
         failed |= {str(version): reason for version, reason in reasons.items()}
         if second_name is not None:
             by_reference |= renamed(by_reference, default=default, second_name=second_name)
             failed |= renamed(failed, default=default, second_name=second_name)
+            canaries |= renamed(canaries, default=default, second_name=second_name)
         return Catalogue(
             by_reference=MappingProxyType(by_reference),
             failed_references=MappingProxyType(failed),
             failures=tuple(failures),
             ignored=MappingProxyType(listing.ignored),
             refused=MappingProxyType(refusals),
+            canaries=MappingProxyType(canaries),
             store_exists=_exists(self._store.root),
             default=default,
             second_name=second_name,
@@ -137,7 +147,7 @@ class StoreReader:
         """Models by version, reused where they are in memory, and why the others failed."""
         models: dict[VersionId, LoadedModel] = {}
         refusals: dict[VersionId, Refusal] = {}
-        for version in sorted(set(listing.references.values())):
+        for version in listing.versions:
             aliases = listing.aliases_of(version)
             if version in refused:
                 refusals[version] = refused[version]
@@ -175,6 +185,11 @@ def _exists(directory: Path) -> bool:
     except OSError:
         return True  # reading it has failed with the reason
     return True
+
+
+def _kept_canaries(previous: Catalogue, listing: StoreListing) -> dict[str, tuple[Canary, LoadedModel]]:
+    """Those of names whose aliases could not be read."""
+    return {text: each for text, each in previous.canaries.items() if listing.could_not_read(each[1].id.name)}
 
 
 def _keep(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Final
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -33,6 +34,8 @@ from service.observability.request_trace import Trace, begin_trace, current_trac
 
 _log = logging.getLogger(__name__)
 
+#: The client's key for an alias that splits: the same key, the same version.
+CANARY_KEY: Final = b"x-canary-key"
 #: Status in the log and the metrics for a request whose client disconnected before the response.
 CLIENT_LEFT = 499
 _LOWEST_ERROR = 400
@@ -90,7 +93,7 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        trace, token = begin_trace(first_header(scope, b"x-request-id"))
+        trace, token = begin_trace(first_header(scope, b"x-request-id"), first_header(scope, CANARY_KEY))
         trace.prefix, trace.is_open_inference = prefix_of(scope), self._is_open_inference(scope["path"])
         status = 0
         in_parts = False

@@ -23,6 +23,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from service.observability.inference_metrics import SHARED_DIRECTORY, InferenceMetrics
 from service.observability.process_metrics import ProcessMetrics
 from service.observability.tallies import BulkHistogram, Tallies
+from service.observability.version_metrics import VersionMetrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -202,7 +203,11 @@ class Metrics:
         )
         """What does a reload cost?"""
 
-        self._process, self.inferences = ProcessMetrics(registry), InferenceMetrics(registry)
+        self._process, self.inferences, self.versions = (
+            ProcessMetrics(registry),
+            InferenceMetrics(registry),
+            VersionMetrics(registry),
+        )
         self._known_models: set[tuple[str, str]] = set()
         self.engine = EngineMetrics(self)
 
@@ -259,6 +264,8 @@ class Metrics:
         key = (template, known_method, str(status))
         self._requests[key] = self._requests.get(key, 0) + 1
         self._durations.add((template, known_method), duration_s)
+        if model is not None:
+            self.versions.observe(model, status=str(status), duration_s=duration_s)
         if stream_s is not None:
             self._streams.add((template, known_method), stream_s)
         self.observe_work(
@@ -308,6 +315,7 @@ class Metrics:
         for tallies in (self._durations, self._streams, self._phases, self._images):
             tallies.flush()
         self.engine.flush()
+        self.versions.flush()
         for flush in self.flushed_too:
             flush()
         self.inferences.flush()

@@ -65,8 +65,15 @@ class Trace:
     """Seconds per phase: `read`, `parse`, `queue`, `run`, `encode`, and `pool`, which is part of `parse`."""
     is_open_inference: bool = False
     """Whether the path belongs to the Open Inference Protocol, whose errors have another form."""
+    canary_key: str | None = None
+    """The client's own key for an alias that splits. It may name a person: no log and no response has it."""
     prefix: str = ""
     """Prefix of every link in the response: the path that a proxy puts before this server's own."""
+
+    @property
+    def routing_key(self) -> str:
+        """Decides which version of an alias that splits answers."""
+        return self.canary_key or self.request_id
 
     def phase(self, name: str) -> Phase:
         """A context that adds the time spent inside to the phase `name`."""
@@ -118,10 +125,13 @@ def new_request_id() -> str:
     return f"{_process}{next(_numbers) & 0xFFFFFFFF:08x}"
 
 
-def begin_trace(client_request_id: str | None) -> tuple[Trace, Token[Trace | None]]:
+def begin_trace(
+    client_request_id: str | None, canary_key: str | None = None
+) -> tuple[Trace, Token[Trace | None]]:
     """A new trace, current until `end_trace`. A client's id is kept if it is short and plain."""
     kept = client_request_id is not None and _REQUEST_ID.match(client_request_id) is not None
     trace = Trace(request_id=client_request_id if kept and client_request_id else new_request_id())
+    trace.canary_key = canary_key
     return trace, _current.set(trace)
 
 

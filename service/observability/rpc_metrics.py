@@ -55,6 +55,8 @@ class RpcMetrics:
         key = (route, status)
         self._requests[key] = self._requests.get(key, 0) + 1
         self._durations.add((route,), duration_s)
+        if trace.model is not None:
+            self._metrics.versions.observe(trace.model, status=status, duration_s=duration_s)
         self._metrics.observe_work(
             phases=trace.phases,
             code=trace.code,

@@ -32,6 +32,7 @@ ALLOWED_HEADERS: Final = (
     "Inference-Header-Content-Length",
     "Authorization",
     "X-Request-Id",
+    "X-Canary-Key",
     "traceparent",
     "tracestate",
     "baggage",

@@ -73,7 +73,7 @@ def test_a_store_without_a_record_is_complete_and_shows_what_it_knows(
         ("2024-01-01T00:00:00+00:00", "created", 1, False),
         ("2024-01-01T00:00:00+00:00", "created", 2, False),
     ]
-    assert told["aliases"] == {"stable": {"version": 2, "earlier": [1]}}
+    assert told["aliases"] == {"stable": {"version": 2, "canary": None, "earlier": [1]}}
     store.rollback("tiny", "stable")
     told = document(store, capsys)
     assert [(e["event"], e["recorded"]) for e in told["events"]] == [

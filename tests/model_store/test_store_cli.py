@@ -67,7 +67,7 @@ def test_list_shows_every_version_with_its_aliases(cli: Cli, store: ModelStore, 
     assert sorted(document) == ["problems", "store", "versions"]
     assert document["problems"] == []
     first = document["versions"][0]
-    assert sorted(first) == ["aliases", "bytes", "created", "image", "kind", "latent", "version"]
+    assert sorted(first) == ["aliases", "bytes", "created", "image", "kind", "latent", "splits", "version"]
     assert (first["version"], first["aliases"], first["image"]) == ("tiny@1", ["stable"], [1, 4, 4])
 
 
@@ -115,7 +115,7 @@ def test_show_prints_facts_figures_and_digests(cli: Cli, store: ModelStore) -> N
     model = store.open("tiny")
     assert model.manifest.files["golden.npz"].sha256 in cli.out
     document = cli.document("show", "tiny@1")
-    assert sorted(document) == ["aliases", "manifest", "version"]
+    assert sorted(document) == ["aliases", "manifest", "splits", "version"]
     assert document["manifest"] == model.manifest.model_dump(mode="json")
 
 

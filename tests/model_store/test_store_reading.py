@@ -143,7 +143,7 @@ def test_without_an_alias_file_there_is_latest_and_nothing_else(
         b"",
         b"{}",
         b"[]",
-        b'{"schema_version": 2, "aliases": {}}',
+        b'{"schema_version": 3, "aliases": {}}',
         b'{"schema_version": true, "aliases": {}}',
         b'{"schema_version": 1, "aliases": {"stable": 1}}',
         b'{"schema_version": 1, "aliases": {"stable": {"version": "1", "history": []}}}',
@@ -203,9 +203,11 @@ def test_a_schema_version_that_is_no_later_number_is_an_invalid_manifest(
 
 
 def test_aliases_of_a_later_contract_are_to_be_left_alone(store: ModelStore, published: VersionId) -> None:
-    content = b'{"schema_version": 2, "aliases": {}, "weights": {}}'
+    content = b'{"schema_version": 3, "aliases": {}, "weights": {}}'
     (store.root / "tiny" / "aliases.json").write_bytes(content)
-    with pytest.raises(CorruptAliases, match=r"expected schema_version 1, got '2'\..*keep it, and read it"):
+    with pytest.raises(
+        CorruptAliases, match=r"expected schema_version 1 to 2, got '3'\..*keep it, and read it"
+    ):
         store.resolve("tiny")
     with pytest.raises(CorruptAliases):
         store.promote("tiny", "stable", 1)

@@ -18,7 +18,7 @@ from service.api.resource import JSON, Resource, named_model
 from service.api.responses import document_response
 from service.api.routing import route
 from service.app_state import AppState
-from service.engine import LoadedModel
+from service.engine import LoadedModel, Split
 from service.http.caching import Reuse
 from service.http.document import Document
 from service.http.headers import joined_header
@@ -73,12 +73,33 @@ class LoadFailure(Document):
     """The fault, with the name of its file."""
 
 
+class Share(Document):
+    """One version of an alias that splits."""
+
+    model: Annotated[str, Field(examples=["mnist@5"])]
+    """Label of the version."""
+    percent: Annotated[float, Field(gt=0, lt=100, examples=[5.0])]
+    """Its share of the requests."""
+
+
+class SplitAlias(Document):
+    """An alias for which two versions answer."""
+
+    alias: Annotated[str, Field(examples=["mnist@stable"])]
+    """The reference, `name@alias`. A bare name means `name@stable`."""
+    versions: list[Share]
+    """The alias's own version, then its canary."""
+
+
 class ModelList(Document):
     """The loaded and the refused versions."""
 
     default: Annotated[str, Field(examples=["mnist"])]
     """Reference of the default model."""
     models: list[ModelSummary]
+    splits: list[SplitAlias]
+    """Aliases for which two versions answer. `X-Canary-Key` of a request chooses one of them: the same key,
+    the same version. Without it, `X-Request-Id` chooses."""
     failures: list[LoadFailure]
     """Refused versions."""
 
@@ -225,6 +246,7 @@ class ModelRoutes:
             ModelList(
                 default=app_state.registry.default,
                 models=[ModelSummary(**_summary(model)) for model in app_state.registry.loaded()],
+                splits=[_split(split) for split in app_state.registry.splits()],
                 failures=[LoadFailure.model_validate(failure) for failure in app_state.failures()],
             )
         )
@@ -244,6 +266,11 @@ class ModelRoutes:
         accept = joined_header(request.scope, b"accept")
         choose_format(suffix=None, accept=accept, forms=(Format.JSON,))
         read_query(request.scope["query_string"], NoParameters, self._app_state.limits)
+
+
+def _split(split: Split) -> SplitAlias:
+    own = Share(model=split.own, percent=100.0 - split.percent)
+    return SplitAlias(alias=split.alias, versions=[own, Share(model=split.canary, percent=split.percent)])
 
 
 def _summary(model: LoadedModel) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from service.api.routing import route
 from service.app_state import AppState
 from service.codecs.images import encode_png
 from service.engine import LoadedModel
-from service.http.caching import computed_etag, tag_in_hand
+from service.http.caching import computed_etag, tag_in_hand, vary_by
 from service.http.document import Document, json_bytes
 from service.http.headers import first_header, joined_header
 from service.http.negotiation import Format, choose_format
@@ -138,8 +138,9 @@ class PreviewRoutes:
         asked = request.path_params
         # A suffix that no model can have is refused before one is loaded.
         self._chosen(request, tuple(_WRITERS))
-        model = await self._app_state.pool.run(self._app_state.registry.get, asked["name"])
-        current_trace().model = model.label
+        trace, registry = current_trace(), self._app_state.registry
+        model = await self._app_state.pool.run(registry.get, asked["name"], trace.routing_key)
+        trace.model = model.label
         preview = model.preview
         if preview is None:
             raise ProblemError(
@@ -165,6 +166,8 @@ class PreviewRoutes:
             or first_header(request.scope, b"authorization") is not None,
             headers=headers,
         )
+        if registry.is_split(asked["name"]):
+            vary_by(response.raw_headers, b"X-Canary-Key")
         if in_hand:
             make_not_modified(response)
         return response

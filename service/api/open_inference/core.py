@@ -97,7 +97,7 @@ class OpenInference:
             ModelUnavailable: It exists and cannot be served.
             NoPrior: The sampler of a version without a prior.
         """
-        model = await self.names.find(name, version)
+        model = await self.names.find(name, version, trace.routing_key)
         trace.model = model.loaded.label
         return model
 

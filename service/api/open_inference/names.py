@@ -122,12 +122,13 @@ class ModelNames:
         self._app_state = app_state
         self._registry = app_state.registry
 
-    async def find(self, name: str, version: str = "") -> ServedModel:
+    async def find(self, name: str, version: str = "", key: str | None = None) -> ServedModel:
         """The model; it is loaded if it exists and is not in memory.
 
         Args:
             name: A name of the protocol.
             version: A number of the store; empty: the version of the default alias.
+            key: That of a request, for an alias that splits; None: the alias's own version.
 
         Raises:
             UnknownModel: There is no such model or version.
@@ -140,7 +141,7 @@ class ModelNames:
             if version_number(version) is None:
                 raise UnknownModel(f"{name}@{version}"[:_MOST_CHARACTERS], self.versions_known(name))
             reference = f"{base}@{version}"
-        loaded = self._registry.peek(reference)
+        loaded = self._registry.peek(reference, key)
         if loaded is None:
             loaded = await self._load(name, reference)
         if part is Part.SAMPLER and not loaded.manifest.priors:

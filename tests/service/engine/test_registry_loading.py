@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import threading
+from collections.abc import Mapping
 
 import pytest
 from direct import directly
@@ -16,6 +17,7 @@ from registries import broken, labels, publish, registry
 from volumes import mount
 
 from model_store import ModelStore
+from model_store.aliases import AliasEntry
 from service.engine import LoadFailure, ModelRegistry, ModelUnavailable, UnknownModel, WorkerPool, sample
 
 # What cannot be served
@@ -252,15 +254,15 @@ def test_a_promotion_while_the_store_is_read_leaves_no_two_names_that_contradict
         publish(store, seed=seed)
     store.promote("tiny", "stable", 1)
     models = registry(store)
-    read = store.aliases
+    read = store.alias_entries
 
-    def promoted_meanwhile(name: str) -> dict[str, int]:
+    def promoted_meanwhile(name: str) -> Mapping[str, AliasEntry]:
         found = read(name)
         store.promote("tiny", "stable", 2)
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "aliases", promoted_meanwhile)
+        patch.setattr(store, "alias_entries", promoted_meanwhile)
         models.refresh()
     assert models.get("tiny").label == models.get("tiny@stable").label == "tiny@1"
     assert models.refresh()

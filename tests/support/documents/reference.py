@@ -57,7 +57,7 @@ def metrics() -> str:
     """Every metric with its labels and the question that it answers."""
     own = Metrics()
     rows = []
-    for owner in (own, own._process, own.inferences, RpcMetrics(own)):
+    for owner in (own, own.versions, own._process, own.inferences, RpcMetrics(own)):
         for name, question in _questions(type(owner)).items():
             metric: Any = getattr(owner, name)
             kind = next(

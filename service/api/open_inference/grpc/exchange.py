@@ -145,7 +145,8 @@ class Exchange:
     def __enter__(self) -> Exchange:
         self.trace: Trace
         self._token: Token[Trace | None]
-        self.trace, self._token = begin_trace(self._caller.first("x-request-id"))
+        caller = self._caller
+        self.trace, self._token = begin_trace(caller.first("x-request-id"), caller.first("x-canary-key"))
         self.trace.route = self._route
         recorder = self._recorder
         recorder.metrics.in_flight.inc()
