@@ -8,6 +8,7 @@ has every command of a block marked `not-run`, with another check.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -127,14 +128,29 @@ def client_reads(command: str) -> bool:
     return True
 
 
-def names_what_the_page_applies(command: str) -> bool:
-    """kubectl: the file that the page shows, and what is in it."""
-    text = (REPOSITORY / "docs/how-to/kubernetes.md").read_text()
-    (shown,) = (fence.text for fence in fences(text) if fence.language == "yaml")
-    deployment, _ = yaml.safe_load_all(shown)
-    (secret,) = (v["secret"]["secretName"] for v in deployment["spec"]["template"]["spec"]["volumes"])
-    known = {"-f vae.yaml", f"deployment/{deployment['metadata']['name']}", f"generic {secret}"}
-    return "Save it as `vae.yaml`" in text and any(name in command for name in known)
+def uses_what_deploy_has(command: str) -> bool:
+    """kubectl and helm: files of deploy/, which tests/deploy checks, and names of what is in them."""
+    folder, words = REPOSITORY / "deploy", command.split()
+    objects = [
+        item
+        for path in (*folder.glob("kubernetes/*/*.yaml"), *folder.glob("kserve/*.yaml"))
+        for item in yaml.safe_load_all(path.read_text())
+    ]
+    names = {(item["kind"].lower(), item["metadata"]["name"]) for item in objects if "metadata" in item}
+    values = yaml.safe_load((folder / "helm/vae-service/values.yaml").read_text())
+    for word, after in itertools.pairwise(words):
+        kind, slash, name = after.partition("/")
+        if word in ("-f", "-k"):
+            assert (REPOSITORY / after).exists(), after
+        elif word == "--namespace":
+            assert ("namespace", after) in names, after
+        elif word == "generic":
+            assert after == values["apiKeys"]["secret"], after
+        elif word == "--set":
+            assert after.partition("=")[0].partition(".")[0] in values, after
+        elif slash and kind in ("deployment", "inferenceservice"):
+            assert (kind, name) in names, after
+    return words[0] != "helm" or (REPOSITORY / words[4] / "Chart.yaml").exists()
 
 
 def generates_a_client(command: str) -> bool:
@@ -224,9 +240,23 @@ NOT_RUN: Final[dict[str, Check]] = {
             "models",
         )
     },
-    "kubectl create secret generic vae-api-keys --from-file=api-keys": names_what_the_page_applies,
-    "kubectl apply -f vae.yaml": names_what_the_page_applies,
-    "kubectl rollout status deployment/vae-service": names_what_the_page_applies,
+    **dict.fromkeys(
+        (
+            "kubectl apply -f deploy/kubernetes/example/namespace.yaml",
+            "kubectl --namespace vae create secret generic vae-api-keys --from-file=api-keys",
+            "kubectl apply -k deploy/kubernetes/example",
+            "kubectl --namespace vae rollout status deployment/vae-service",
+            "kubectl create secret generic vae-api-keys --from-file=api-keys",
+            "helm upgrade --install vae deploy/helm/vae-service "
+            "--set image.repository=registry.example/vae-service --set settings.max_images=1024",
+            "kubectl apply -f deploy/kserve/storage-account.yaml",
+            "kubectl apply -f deploy/kserve/serving-runtime.yaml",
+            "kubectl apply -f deploy/kserve/inference-service.yaml",
+            "kubectl wait --for=condition=Ready inferenceservice/digits",
+        ),
+        uses_what_deploy_has,
+    ),
+    "docker build --build-arg EXTRAS=grpc -t vae-service .": holds("Dockerfile", 'ARG EXTRAS=""'),
     "vae-train evaluate mnist@4 --judge runs/judge --importance-images all --importance-samples 128": (
         can_be_parsed
     ),
