@@ -12,6 +12,7 @@ import numpy as np
 
 from model_store import GoldenMismatch, GoldenVectors, Manifest, PublishedModel
 from service.engine.errors import InferenceFailed, ModelRejected
+from service.engine.learned_prior import PriorGraphs
 from service.engine.model import LoadedModel
 from service.engine.observer import EngineObserver, Unobserved
 from service.engine.operations.encoder_decoder import EncoderDecoder
@@ -53,9 +54,12 @@ def load_model(
     manifest, label = published.manifest, str(published.id)
     encoder = BatchInvariantGraph(GraphSession(published.encoder, manifest.encoder, threads=threads))
     decoder = BatchInvariantGraph(GraphSession(published.decoder, manifest.decoder, threads=threads))
+    prior = None if manifest.learned_prior is None else PriorGraphs.load(published, threads=threads)
     try:
         _allow_exact_batches(encoder, decoder, manifest)
         _check_golden(encoder, decoder, manifest, published.golden, label=label)
+        if prior is not None:
+            prior.warm_and_check(label)
     except InferenceFailed as error:
         raise ModelRejected(f"{label}: a graph loaded, but does not run. {error}") from error
     watched = observer or Unobserved()
@@ -71,6 +75,9 @@ def load_model(
         decoder_file=manifest.decoder.file,
         run_encoder=GraphQueue(encoder, worker_pool, model=label, observer=watched).run,
         run_decoder=GraphQueue(decoder, worker_pool, model=label, observer=watched).run,
+        learned_prior=None
+        if prior is None
+        else prior.queued(decoder, worker_pool, model=label, observer=watched),
     )
     return LoadedModel(
         id=published.id,
@@ -79,6 +86,7 @@ def load_model(
         encoder=encoder,
         decoder=decoder,
         queued=queued,
+        prior=prior,
         preview=published.preview,
     )
 

@@ -12,6 +12,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from model_store import Manifest, Preview, VersionId
+from service.engine.learned_prior import PriorGraphs
 from service.engine.operations.encoder_decoder import EncoderDecoder
 from service.engine.runtime.batch_invariance import BatchInvariantGraph
 
@@ -30,6 +31,8 @@ class LoadedModel:
     decoder: BatchInvariantGraph
     queued: EncoderDecoder
     """The graphs behind their queues: batched, bounded, with deadlines. For one event loop."""
+    prior: PriorGraphs | None = None
+    """The graphs of the learned prior, if the version has one."""
     preview: Preview | None = None
     """Posterior means of some real images, if the version was published with them."""
 
@@ -50,7 +53,7 @@ class LoadedModel:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Labels whose images can be requested; none without a fitted prior."""
+        """Labels whose images can be requested; none without a fitted or learned prior."""
         return self.queued.priors.labels
 
     @property
@@ -61,7 +64,10 @@ class LoadedModel:
     @property
     def batch_sizes(self) -> dict[str, tuple[int, ...]]:
         """The batch sizes of each graph: (1,) if larger ones would change bits (`batch_invariance`)."""
-        return {graph.file: graph.batch_sizes for graph in (self.encoder, self.decoder)}
+        graphs = [self.encoder, self.decoder]
+        if self.prior is not None:
+            graphs += [self.prior.sampler, self.prior.density]
+        return {graph.file: graph.batch_sizes for graph in graphs}
 
     def with_aliases(self, aliases: tuple[str, ...]) -> LoadedModel:
         """The same loaded graphs under other names."""

@@ -36,6 +36,7 @@ from service.engine.errors import CallerDisconnected, DeadlineExceeded, EngineSt
 from service.engine.observer import EngineObserver
 from service.engine.runtime.batch_invariance import FULL, BatchInvariantGraph
 from service.engine.runtime.call import Batch, Call
+from service.engine.runtime.composition import ComposedGraph
 from service.engine.runtime.worker_pool import WorkerPool
 
 #: Longest estimated run that may occupy the event loop.
@@ -73,7 +74,12 @@ class GraphQueue:
     """The calls that wait for one graph of one version. `run` is called on one event loop only."""
 
     def __init__(
-        self, graph: BatchInvariantGraph, worker_pool: WorkerPool, *, model: str, observer: EngineObserver
+        self,
+        graph: BatchInvariantGraph | ComposedGraph,
+        worker_pool: WorkerPool,
+        *,
+        model: str,
+        observer: EngineObserver,
     ) -> None:
         self._graph = graph
         self._worker_pool = worker_pool
