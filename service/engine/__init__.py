@@ -49,6 +49,7 @@ from service.engine.operations.reconstruct import Reconstruction, reconstruct
 from service.engine.operations.sample import (
     SamplePlan,
     Samples,
+    decode_draw,
     latents_of_seeds,
     plan_sample,
     sample,
@@ -124,6 +125,7 @@ __all__ = [
     "WorkerPool",
     "allowed_threads",
     "decode",
+    "decode_draw",
     "decode_in_parts",
     "encode",
     "interpolate",

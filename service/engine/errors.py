@@ -139,6 +139,13 @@ class NoPrior(EngineError):
 
     def __init__(self, model: str, *, asked: str | None = None, has: Sequence[str] = ()) -> None:
         self.model = model
+        if asked is not None and tuple(has) == ("learned",):
+            super().__init__(
+                f"model '{model}': expected prior=learned, or none, got '{asked}'. The version was trained "
+                "with its learned prior in place of N(0, I), and draws of another density decode to images "
+                "that it never learned. Leave prior out, or use a version that has it (GET /models)."
+            )
+            return
         if asked is not None:
             super().__init__(
                 f"model '{model}': expected a version with the prior '{asked}', got one with "

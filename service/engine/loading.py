@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from model_store import GoldenMismatch, GoldenVectors, Manifest, PublishedModel
 from service.engine.errors import InferenceFailed, ModelRejected
+from service.engine.learned_prior import PriorGraphs
 from service.engine.model import LoadedModel
 from service.engine.observer import EngineObserver, Unobserved
 from service.engine.operations.arrays import Float32Array
@@ -72,8 +73,11 @@ def load_model(
     manifest, label = published.manifest, str(published.id)
     encoder = BatchInvariantGraph(GraphSession(published.encoder, manifest.encoder, threads=threads))
     decoder = BatchInvariantGraph(GraphSession(published.decoder, manifest.decoder, threads=threads))
+    prior = None if manifest.learned_prior is None else PriorGraphs.load(published, threads=threads)
     try:
         computed = _prove(encoder, decoder, manifest, published.golden, label=label)
+        if prior is not None:
+            computed += prior.warm_and_check(label)
     except InferenceFailed as error:
         raise ModelRejected(f"{label}: a graph loaded, but does not run. {error}") from error
     if encoder.is_long or decoder.is_long:
@@ -98,6 +102,9 @@ def load_model(
         run_encoder=encoding.run,
         run_decoder=decoding.run,
         check_decoding_time=decoding.check_time,
+        learned_prior=None
+        if prior is None
+        else prior.queued(decoder, worker_pool, model=label, observer=watched, row_values=values),
     )
     return LoadedModel(
         id=published.id,
@@ -107,6 +114,7 @@ def load_model(
         decoder=decoder,
         queued=queued,
         computed_sha256=_digest_of((*computed, *_coordinates())),
+        prior=prior,
         preview=published.preview,
     )
 

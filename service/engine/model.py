@@ -12,6 +12,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from model_store import Manifest, Preview, VersionId
+from service.engine.learned_prior import PriorGraphs
 from service.engine.operations.encoder_decoder import EncoderDecoder
 from service.engine.runtime.batch_invariance import BatchInvariantGraph
 
@@ -33,6 +34,8 @@ class LoadedModel:
     computed_sha256: str
     """Digest of what this process computes with the version for fixed inputs, to the last bit. Another
     processor, runtime or number format may have another digest, although it reproduces the golden vectors."""
+    prior: PriorGraphs | None = None
+    """The graphs of the learned prior, if the version has one."""
     preview: Preview | None = None
     """Posterior means of some real images, if the version was published with them."""
 
@@ -53,7 +56,7 @@ class LoadedModel:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Labels whose images can be requested; none without a fitted prior."""
+        """Labels whose images can be requested; none without a fitted or learned prior."""
         return self.queued.priors.labels
 
     @property
@@ -64,7 +67,10 @@ class LoadedModel:
     @property
     def batch_sizes(self) -> dict[str, tuple[int, ...]]:
         """The batch sizes of each graph: (1,) if larger ones would change bits (`batch_invariance`)."""
-        return {graph.file: graph.batch_sizes for graph in (self.encoder, self.decoder)}
+        graphs = [self.encoder, self.decoder]
+        if self.prior is not None:
+            graphs += [self.prior.sampler, self.prior.density]
+        return {graph.file: graph.batch_sizes for graph in graphs}
 
     def with_aliases(self, aliases: tuple[str, ...]) -> LoadedModel:
         """The same loaded graphs under other names."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from model_store import PublishedModel
 from service.engine import Call, EncoderDecoder, LoadedModel, WorkerPool, load_model
 from service.engine.runtime.batch_invariance import BatchInvariantGraph
+from service.engine.runtime.composition import ComposedGraph
 
 Outputs = tuple[NDArray[np.float32], ...]
 P = ParamSpec("P")
@@ -38,6 +39,10 @@ def directly(
 ) -> T:
     """The result of an operation on the graphs themselves."""
     unqueued = replace(model.queued, run_encoder=_RunHere(model.encoder), run_decoder=_RunHere(model.decoder))
+    if model.prior is not None and model.queued.learned_prior is not None:
+        sampling, scoring = map(_RunHere, model.prior.with_decoder(model.decoder))
+        runs = replace(model.queued.learned_prior, run_sampler=sampling, run_density=scoring)
+        unqueued = replace(unqueued, learned_prior=runs)
     coroutine = operation(unqueued, *arguments, **options)
     try:
         coroutine.send(None)
@@ -51,7 +56,7 @@ def directly(
 class _RunHere:
     """A graph run in the calling thread, behind the interface of a queue."""
 
-    def __init__(self, graph: BatchInvariantGraph) -> None:
+    def __init__(self, graph: BatchInvariantGraph | ComposedGraph) -> None:
         self._graph = graph
 
     def __call__(self, rows: NDArray[np.float32], _: Call, /) -> _Computed:

@@ -26,6 +26,19 @@ def make_finished_run(root: Path, config: RunConfig, digits: ImageData) -> Path:
     return root
 
 
+def make_run_with_learned_prior(root: Path, config: RunConfig, digits: ImageData) -> Path:
+    """The same with a prior whose weights are all far from their start, where it would be almost N(0, I)."""
+    make_finished_run(root, config, digits)
+    model = seeded_model(config.model)
+    noise = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.prior.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=noise), alpha=0.2)
+    save_model(RunDirectory(root), model, epochs=2)
+    write_evaluation(root, evaluate(model, digits.test, importance_samples=2, importance_images=9))
+    return root
+
+
 def seeded_model(config: ModelConfig) -> LatentImageModel:
     """The same weights at every call."""
     with torch.random.fork_rng(devices=[]):

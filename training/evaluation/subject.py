@@ -66,6 +66,8 @@ class Subject:
     """Default directory for its report."""
     stale_prior: str | None = None
     """A warning for the reader if the fitted prior belongs to other weights and is not used."""
+    prior_labels: tuple[str, ...] = ()
+    """Labels of a published learned prior, in the order of its numbers; those of a run are the data's."""
 
 
 def open_subject(text: str, *, store: ModelStore, threads: int = 1) -> Subject:
@@ -133,6 +135,9 @@ def _version(published: PublishedModel, threads: int) -> Subject:
         measured_through=f"onnxruntime {metadata.version('onnxruntime')} on the published ONNX files",
         model=published_model(published, threads=threads).eval(),
         prior=_prior(published),
+        prior_labels=()
+        if manifest.learned_prior is None
+        else tuple(each.label for each in manifest.learned_prior.labels),
         settings=_section(EvaluationConfig, manifest.provenance.recipe.get("evaluation")),
         data=_section(DataConfig, manifest.provenance.recipe.get("data")),
         trained_on=manifest.provenance.data_fingerprint,

@@ -94,12 +94,26 @@ def export_graphs(model: LatentImageModel) -> Graphs:
     x = torch.zeros(_EXAMPLE_BATCH, *model.image_shape)
     z = torch.zeros(_EXAMPLE_BATCH, model.latent_size)
     return Graphs(
-        encoder=_export("encoder", _Encoder(model), x, inputs=["x"], outputs=["mu", "logvar"]),
-        decoder=_export("decoder", _Decoder(model), z, inputs=["z"], outputs=["x_hat"]),
+        encoder=export_graph("encoder", _Encoder(model), x, inputs=["x"], outputs=["mu", "logvar"]),
+        decoder=export_graph("decoder", _Decoder(model), z, inputs=["z"], outputs=["x_hat"]),
     )
 
 
-def _export(role: str, module: nn.Module, example: Tensor, *, inputs: list[str], outputs: list[str]) -> bytes:
+def export_graph(
+    role: str, module: nn.Module, example: Tensor, *, inputs: list[str], outputs: list[str]
+) -> bytes:
+    """One module as a self-contained ONNX file with a dynamic batch axis, checked.
+
+    Args:
+        role: Name of the graph, for messages.
+        module: On the CPU, float32; exported as in evaluation mode.
+        example: Its input, a batch of two or more.
+        inputs: Name of the input.
+        outputs: Names of the outputs.
+
+    Raises:
+        ExportError: The exporter fails, or produces a file that is invalid, random or not of `OPSET`.
+    """
     try:
         with _quiet_exporter():
             program = torch.onnx.export(

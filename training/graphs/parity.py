@@ -55,8 +55,8 @@ class OnnxPair:
         Raises:
             ExportError: onnxruntime rejects a file.
         """
-        self._encoder = _session("encoder", graphs.encoder, threads)
-        self._decoder = _session("decoder", graphs.decoder, threads)
+        self._encoder = session_of("encoder", graphs.encoder, threads)
+        self._decoder = session_of("decoder", graphs.decoder, threads)
 
     def encode(self, x: Array) -> tuple[Array, Array]:
         """(mu, logvar) of images (N, C, H, W).
@@ -64,7 +64,7 @@ class OnnxPair:
         Raises:
             ExportError: onnxruntime cannot run the file on this batch.
         """
-        mu, logvar = _run("encoder", self._encoder, ["mu", "logvar"], {"x": x})
+        mu, logvar = run_session("encoder", self._encoder, ["mu", "logvar"], {"x": x})
         return mu, logvar
 
     def decode(self, z: Array) -> Array:
@@ -73,7 +73,7 @@ class OnnxPair:
         Raises:
             ExportError: onnxruntime cannot run the file on this batch.
         """
-        (x_hat,) = _run("decoder", self._decoder, ["x_hat"], {"z": z})
+        (x_hat,) = run_session("decoder", self._decoder, ["x_hat"], {"z": z})
         return x_hat
 
 
@@ -106,7 +106,7 @@ def check_parity(
     bounds = {"mu": spec.latent_atol, "logvar": spec.latent_atol, "x_hat": spec.pixel_atol}
     offset = 0
     for size in batch_sizes:
-        images, latents = _cyclic(x, offset, size), _cyclic(z, offset, size)
+        images, latents = cyclic(x, offset, size), cyclic(z, offset, size)
         offset += size
         with torch.inference_mode():
             posterior = model.eval().encode(images)
@@ -114,7 +114,7 @@ def check_parity(
         mu, logvar = runtime.encode(images.numpy())
         answers = {"mu": mu, "logvar": logvar, "x_hat": runtime.decode(latents.numpy())}
         for name, bound in bounds.items():
-            difference = _difference(name, expected[name].numpy(), answers[name], size)
+            difference = difference_of(name, expected[name].numpy(), answers[name], size)
             # Not `difference > bound`: NaN must fail too.
             if not difference <= bound:
                 got = told_apart(difference, bound)
@@ -153,7 +153,12 @@ def _runtime() -> Any:
     return onnxruntime
 
 
-def _session(role: str, graph: bytes, threads: int) -> Any:
+def session_of(role: str, graph: bytes, threads: int) -> Any:
+    """A graph in onnxruntime, with the settings of the service.
+
+    Raises:
+        ExportError: onnxruntime rejects the file.
+    """
     runtime = _runtime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -170,7 +175,12 @@ def _session(role: str, graph: bytes, threads: int) -> Any:
         ) from error
 
 
-def _run(role: str, session: Any, outputs: list[str], inputs: dict[str, Array]) -> list[Array]:
+def run_session(role: str, session: Any, outputs: list[str], inputs: dict[str, Array]) -> list[Array]:
+    """The outputs of one run.
+
+    Raises:
+        ExportError: onnxruntime cannot run the file on this batch.
+    """
     try:
         answers: list[Array] = session.run(outputs, inputs)
     except Exception as error:  # as above
@@ -186,12 +196,18 @@ def _one_line(error: Exception) -> str:
     return f"{' '.join(str(error).split())[:300].rstrip('.')}."
 
 
-def _cyclic(examples: Tensor, offset: int, size: int) -> Tensor:
+def cyclic(examples: Tensor, offset: int, size: int) -> Tensor:
+    """`size` of the examples from `offset` on, from the first again after the last."""
     rows = torch.arange(offset, offset + size) % len(examples)
     return examples[rows]
 
 
-def _difference(name: str, expected: Array, got: Array, size: int) -> float:
+def difference_of(name: str, expected: Array, got: Array, size: int) -> float:
+    """Largest absolute difference, in float64; NaN if one is not finite.
+
+    Raises:
+        ExportError: The shapes differ.
+    """
     if expected.shape != got.shape:
         raise ExportError(
             f"parity: {name} on a batch of {size}: expected shape {expected.shape}, got {got.shape}. The "

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from model_store import GaussianLikelihood, Manifest, PublishedModel
 from training.graphs.export import Graphs
 from training.graphs.parity import OnnxPair
+from training.graphs.published_prior import PublishedPrior
 from training.models import (
     VAE,
     AutoEncoder,
@@ -60,6 +61,7 @@ class _Published(LatentImageModel):
             image_shape=manifest.image.shape,
             latent_size=manifest.latent_size,
             logvar_bounds=(-math.inf, math.inf),  # the graph contains its own bounds
+            prior=None if manifest.learned_prior is None else PublishedPrior(published, threads=threads),
         )
         # The bytes are this model's weights: they alone determine `weights_sha256`.
         self.register_buffer("encoder_graph", _as_tensor(published.encoder))

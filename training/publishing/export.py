@@ -30,6 +30,7 @@ from model_store.manifest import (
     lowest_schema_version,
 )
 from model_store.reference import is_alias_name, is_model_name
+from training.config.recipe import LearnedPriorConfig
 from training.data import ImageData, load_images, to_unit_interval
 from training.data.image_files import Conversion
 from training.data.mnist_download import cached_mnist
@@ -38,9 +39,10 @@ from training.evaluation.figures import Evaluation, read_evaluation, weights_sha
 from training.evaluation.verdict import reason_against_publishing
 from training.graphs.export import OPSET, export_graphs
 from training.graphs.parity import BATCH_SIZES, GOLDEN_EXAMPLES, OnnxPair, check_parity, record_golden_vectors
-from training.models import LatentImageModel
+from training.models import LatentImageModel, LearnedPrior
 from training.objectives.posterior_collapse import STEPS_TO_LEARN
 from training.priors.files import fit_again, read_prior
+from training.publishing.learned_prior import ExportedPrior, export_learned_prior
 from training.publishing.model_card import Evidence, model_card
 from training.publishing.preview import MadePreview, make_preview
 from training.runs.run_directory import FittedRun, load_run
@@ -123,7 +125,12 @@ def export_run(
     tell(f"exported; torch and onnxruntime differ by at most {parity}")
     golden = record_golden_vectors(runtime, x=probes.x[:GOLDEN_EXAMPLES], z=probes.z[:GOLDEN_EXAMPLES])
     draft = _draft(run, evaluation, name=name, description=description, licence=licence, golden=spec)
-    draft, prior = _with_prior(run, draft, weights_sha256=evaluation.weights_sha256)
+    learned = _learned_prior(run, data)
+    if learned is None:
+        draft, prior = _with_prior(run, draft, weights_sha256=evaluation.weights_sha256)
+    else:
+        draft, prior = draft.with_learned_prior(learned.entry), learned.mixtures
+        tell(f"exported the learned prior; torch and onnxruntime differ by at most {learned.parity}")
     preview = _preview(data, runtime, draft) if data is not None and with_preview else None
     if preview is not None:
         draft = draft.with_preview(preview.spec)
@@ -136,6 +143,7 @@ def export_run(
         card=lambda manifest: model_card(manifest, evidence),
         prior=prior,
         preview=None if preview is None else preview.arrays,
+        learned_prior=None if learned is None else learned.files,
         aliases=tuple(aliases),
     )
     moved = ", ".join(sorted({*aliases, "latest"}))
@@ -163,12 +171,12 @@ def make_probes(model: LatentImageModel, images: Float[Tensor, "n c h w"] | None
     """Images and latents like those of real requests: data, prior, posterior means, and the edges.
 
     Args:
-        model: Draws images from N(0, I) if there are none.
+        model: Draws images from its prior if there are none.
         images: Real ones in [0, 1], or None.
     """
     generator = torch.Generator().manual_seed(_PROBE_SEED)
-    prior = torch.randn(_PROBES, model.latent_size, generator=generator)
     with torch.inference_mode():
+        prior = model.prior.draw(_PROBES, generator)
         if images is None:
             x, origin = model.decode(prior), "images that the model drew itself"
         else:
@@ -234,6 +242,18 @@ def _with_prior(
             "publish without a prior. Nothing was published."
         )
     return draft.with_fitted_prior(prior.entry), prior.mixtures
+
+
+def _learned_prior(run: FittedRun, data: ImageData | None) -> ExportedPrior | None:
+    prior = run.model.prior
+    if not isinstance(prior, LearnedPrior):
+        return None
+    config = run.config.model.prior
+    assert isinstance(config, LearnedPriorConfig)
+    names = tuple(map(str, range(config.labels)))
+    if data is not None and data.label_names:
+        names = data.label_names[: config.labels]
+    return export_learned_prior(prior, config, label_names=names, seed=_PROBE_SEED)
 
 
 def _data_of(run: FittedRun, data_path: Path | None, cache_dir: Path | None) -> ImageData | None:

@@ -25,6 +25,7 @@ from training.evaluation.figures import weights_sha256
 from training.graphs.export import Graphs
 from training.graphs.parity import OnnxPair
 from training.judge.classifier import Judge, load_judge
+from training.models import StandardNormal
 from training.objectives.progress import Progress
 from training.priors.files import write_prior
 from training.priors.label_calibration import LabelReader
@@ -68,6 +69,8 @@ def fit_prior_of_run(run_dir: Path, request: PriorRequest) -> PriorFit:
         TrainingError: The run or the data is unusable; nothing was written.
     """
     run = load_run(run_dir)
+    if not isinstance(run.model.prior, StandardNormal):
+        raise _has_one(str(run_dir))
 
     def encode(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         posterior = run.model.encode(x)
@@ -83,6 +86,13 @@ def fit_prior_of_run(run_dir: Path, request: PriorRequest) -> PriorFit:
     )
     write_prior(run.directory, fit.entry, fit.mixtures, weights_sha256=weights_sha256(run.model))
     return fit
+
+
+def _has_one(name: str) -> ConfigError:
+    return ConfigError(
+        f"{name}: expected a model that was trained with N(0, I), got one with a learned prior. It needs no "
+        "fitted one: its own describes the latents, because encoder and prior were trained together."
+    )
 
 
 def fit_prior_of_version(
@@ -105,6 +115,8 @@ def fit_prior_of_version(
     """
     published = store.open(reference)
     manifest = published.manifest
+    if manifest.learned_prior is not None:
+        raise _has_one(str(published.id))
     runtime = OnnxPair(Graphs(encoder=published.encoder, decoder=published.decoder))
     golden = published.golden
     golden.check_encoder(*runtime.encode(golden.x), manifest.golden)

@@ -45,6 +45,7 @@ def model_card(manifest: Manifest, evidence: Evidence) -> str:
         _facts(manifest),
         _figures(evidence),
         *fitted_prior_section(manifest),
+        *_learned_prior_section(manifest),
         *preview_section(manifest),
         _training(manifest, evidence),
         _graphs(manifest, evidence),
@@ -71,6 +72,8 @@ def _facts(manifest: Manifest) -> str:
         prior = "N(0, I): draw `z` from it for a new image"
         if manifest.fitted_prior is not None:
             prior += ", or from the fitted prior below"
+        if manifest.learned_prior is not None:
+            prior = "learned with the model, see below: draw `z` from it for a new image"
     else:
         posterior = "none: `mu` is the code, `logvar` is a constant without meaning"
         prior = _NO_PRIOR if manifest.fitted_prior is None else _NO_PRIOR_BUT_FITTED
@@ -100,10 +103,40 @@ def _figures(evidence: Evidence) -> str:
     if kl:
         shown = ", ".join(f"{value:.2f}" for value in kl[:8])
         text += (
-            f"\n\nLower is better for every cost. KL by latent dimension, largest first: {shown}"
-            f"{f', … {kl[-1]:.2f}' if len(kl) > 8 else ''} nats."
+            f"\n\nLower is better for every cost. KL by latent dimension{_to_what(evidence)}, largest first: "
+            f"{shown}{f', … {kl[-1]:.2f}' if len(kl) > 8 else ''} nats."
         )
     return text
+
+
+def _to_what(evidence: Evidence) -> str:
+    """The other density of the KL by dimension, where that is not the prior."""
+    return "" if evidence.run.config.model.prior.name == "standard" else " to N(0, 1)"
+
+
+def _learned_prior_section(manifest: Manifest) -> tuple[str, ...]:
+    """The prior learned with the model; empty without one."""
+    learned = manifest.learned_prior
+    if learned is None:
+        return ()
+    labels = (
+        ", ".join(
+            f"{each.label.replace('|', '&#124;')} ({each.components}, {100 * each.share:.1f} %)"
+            for each in learned.labels
+        )
+        or "none"
+    )
+    table = _table(
+        ("", ""),
+        [
+            ("map", f"`{learned.sampler.file}`: u to z; `{learned.density.file}`: z to u and log p(z)"),
+            ("mixture of u", f"`{learned.file}`: {learned.components} Gaussians"),
+            ("labels (Gaussians, p(y))", labels),
+            ("training", learned.protocol),
+        ],
+    )
+    text = "The model was trained with this prior in place of N(0, I): draws of N(0, I) mean nothing to it."
+    return (f"## Learned prior\n\n{text}\n\n{table}",)
 
 
 def fitted_prior_section(manifest: Manifest) -> tuple[str, ...]:

@@ -158,7 +158,7 @@ def parser() -> argparse.ArgumentParser:
     sample.add_argument("-n", type=int, default=1, help="number of images")
     sample.add_argument("--seed", type=int, help="the same seed gives the same images")
     sample.add_argument("--label", help="images of this label only")
-    sample.add_argument("--prior", choices=("standard", "fitted"), help="the prior of z")
+    sample.add_argument("--prior", choices=("standard", "fitted", "learned"), help="the prior of z")
     sample.add_argument("--temperature", type=float, help="factor on the noise")
     _add_out(sample)
     sample.set_defaults(run=_sample)

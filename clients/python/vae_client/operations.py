@@ -36,7 +36,7 @@ R = TypeVar("R")
 Plan = Generator[Call, Answer, R]
 Fit = Literal["contain", "cover", "stretch", "mnist"]
 Invert = Literal["no", "yes", "auto"]
-Prior = Literal["standard", "fitted"]
+Prior = Literal["standard", "fitted", "learned"]
 #: Latents of some version, or an array of their shape.
 LatentsLike = Any
 

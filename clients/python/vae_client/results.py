@@ -174,7 +174,7 @@ class Samples(LatentImages):
     seed: int
     """The seed of the draw: the same one gives the same images."""
     prior: str
-    """`standard` or `fitted`."""
+    """`standard`, `fitted` or `learned`."""
     label: str | None
     temperature: float
     first_row: int = 0

@@ -28,8 +28,8 @@ class InterpolateParameters(Parameters):
     """`slerp`: along an arc in direction, while the length changes linearly. So no z on the path is shorter
     than both ends, as on the straight line (arXiv:1609.04468). If an end is zero, or both have the same or
     opposite directions, there is no single arc, and the path is straight. Rows of `z` longer than
-    `max_latent` of GET /limits are rejected. `lerp`: straight. Left out: `slerp`, and for an autoencoder,
-    which has no Gaussian prior, `lerp`."""
+    `max_latent` of GET /limits are rejected. `lerp`: straight. Both are paths in z. Left out: `slerp`,
+    and without the prior N(0, I), for an autoencoder or with a learned prior, `lerp`."""
 
 
 class InterpolateQuery(Drawing, ImagesQuery, InterpolateParameters):

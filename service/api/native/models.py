@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from model_store import FittedPrior
+from model_store import FittedPrior, LearnedPrior
 from model_store.manifest import Likelihood
 from service.api.parameters import NoParameters
 from service.api.request_images import usual_fit
@@ -38,6 +38,10 @@ Moment = Annotated[
 
 _ALIAS: Final = "Names that point to this version, such as `stable`."
 _PRIOR: Final = "Densities over z to sample from, the best one last."
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 class ModelSummary(Document):
@@ -154,6 +158,17 @@ class FittedPriorFacts(Document):
     """Figures on images that it was not fitted to."""
 
 
+class LearnedPriorFacts(Document):
+    """The density over z that the version was trained with. Its files are internal to the server."""
+
+    components: Annotated[Size, Field(examples=[120])]
+    """Gaussians of its mixture."""
+    labels: list[LabelPrior]
+    """The Gaussians of each label; empty if the prior has no labels."""
+    protocol: Annotated[str, Field(examples=["learned with encoder and decoder by the bound itself"])]
+    """Its parts and its training."""
+
+
 class Provenance(Document):
     """Origin of a version."""
 
@@ -198,6 +213,8 @@ class ModelFacts(ModelSummary):
     metrics: list[Metric]
     fitted_prior: FittedPriorFacts | None
     """Mixtures of Gaussians, fitted after training."""
+    learned_prior: Annotated[LearnedPriorFacts | None, Field(exclude_if=_is_none)] = None
+    """The prior of training, where it is not N(0, I). A version without one has no such key."""
     licence: Annotated[str, Field(examples=["MIT"])]
     """SPDX expression for the weights."""
     provenance: Provenance
@@ -304,6 +321,7 @@ def _facts(model: LoadedModel) -> ModelFacts:
         likelihood=_likelihood(manifest.likelihood),
         metrics=[Metric.model_validate(metric) for metric in manifest.metrics],
         fitted_prior=_fitted_prior(manifest.fitted_prior),
+        learned_prior=_learned_prior(manifest.learned_prior),
         licence=manifest.licence,
         provenance=Provenance.model_validate(manifest.provenance),
     )
@@ -317,3 +335,7 @@ def _likelihood(stated: Likelihood) -> BernoulliLikelihood | GaussianLikelihood:
 
 def _fitted_prior(fitted: FittedPrior | None) -> FittedPriorFacts | None:
     return None if fitted is None else FittedPriorFacts.model_validate(fitted)
+
+
+def _learned_prior(learned: LearnedPrior | None) -> LearnedPriorFacts | None:
+    return None if learned is None else LearnedPriorFacts.model_validate(learned)

@@ -23,7 +23,7 @@ from service.http.request_body import BodyKind
 DEFAULT_IMAGES: Final = 1
 DEFAULT_IMAGES_AS_TEXT: Final = 10
 
-Prior = Literal["standard", "fitted"]
+Prior = Literal["standard", "fitted", "learned"]
 
 
 class SampleParameters(Parameters):
@@ -36,15 +36,15 @@ class SampleParameters(Parameters):
     """Seed of all randomness: the same seed of the same version yields the same z and pixels, and image *i*
     does not depend on `n`. Left out: a random one, which the response and `X-Seed` contain."""
     temperature: Annotated[float | None, Field(ge=0.0, le=10.0, allow_inf_nan=False, examples=[0.8])] = None
-    """Factor on the noise: with `prior=standard` the standard deviation of z, with `prior=fitted` the spread
+    """Factor on the noise: with `prior=standard` the standard deviation of z, with the others the spread
     around each Gaussian's mean. Left out: 1, the prior itself; smaller values yield more typical images,
     larger ones stranger images."""
     prior: Annotated[Prior | None, Field(examples=["standard"])] = None
     """`standard`: N(0, I), the prior of training. `fitted`: a mixture of Gaussians, fitted to the latents of
-    the training images. Left out: the best prior of the version; `X-Prior` names it."""
+    the training images. `learned`: the only prior of a version that was trained with it in place of N(0, I).
+    Left out: the best prior of the version; `X-Prior` names it."""
     label: Annotated[str | None, Field(max_length=MAX_LABEL_CHARACTERS, examples=["7"])] = None
-    """Draw only images of this label, from the prior that was fitted to them. GET /models lists the
-    labels."""
+    """Draw only images of this label, from the Gaussians that belong to it. GET /models lists the labels."""
 
 
 class SampleQuery(Drawing, SampleParameters):
@@ -57,7 +57,7 @@ class SampleAnswer(Answer):
     headers: ClassVar[Mapping[str, Header]] = MappingProxyType(
         {
             "temperature": Header("X-Temperature", "The temperature of the response."),
-            "prior": Header("X-Prior", "The prior of the response: `standard` or `fitted`."),
+            "prior": Header("X-Prior", "The prior of the response: `standard`, `fitted` or `learned`."),
             "label": Header("X-Label", "The requested label, percent-encoded, if there was one."),
         }
     )
@@ -81,7 +81,9 @@ SAMPLE: Final = Operation(
     description=(
         "Draws z from a prior and decodes it. `standard` is N(0, temperature² I). `fitted` is a "
         "mixture of Gaussians that was fitted to the training images; the temperature scales its "
-        "spread. With a `label`, z comes from the mixture of its images alone. The same seed of the "
+        "spread. `learned` is the prior of a version that was trained with it: a mixture of Gaussians "
+        "behind an invertible map to z. With a `label`, z comes from the mixture of its images alone. "
+        "The same seed of the "
         "same version always yields the same z and pixels: image *i* of a seed does not depend on "
         "`n`, on other requests or on a restart. The bytes of the file around them are the same "
         "within a release. Parameters are in the query, or, with POST, in a JSON object; one in "

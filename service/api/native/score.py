@@ -54,7 +54,8 @@ class ScoreAnswer(Answer):
     reconstruction_nll: Annotated[PerImage, Field(examples=[86.481])]
     """-log p(x|z) in nats, at one z drawn from q(z|x)."""
     kl: Annotated[PerImage, Field(examples=[29.971])]
-    """KL(q(z|x) ‖ N(0, I)) in nats, in closed form."""
+    """KL(q(z|x) ‖ p(z)) in nats: in closed form for N(0, I). A learned prior has only an estimate at the same
+    z, which may be negative."""
     elbo: Annotated[PerImage, Field(examples=[-116.452])]
     """-(reconstruction_nll + kl) in nats: an estimate of a lower bound on log p(x)."""
     bits_per_dim: Annotated[PerImage, Field(examples=[0.21429])]
@@ -74,9 +75,9 @@ SCORE: Final = Operation(
         "`kl`), with one z drawn from the posterior. With `importance_samples` also the "
         "importance-weighted bound `log_px` (arXiv:1509.00519, equation 8), which on average is "
         "at least as near to log p(x) as `elbo`, and comes nearer as K grows. All are estimates "
-        "by `seed`, in nats under the prior N(0, I).\n\nThey do not prove that an image is "
-        "unusual. Images unlike any in training can score better than those of training "
-        "(arXiv:1810.09136), so a score is no evidence of an anomaly. Compare images only under "
+        "by `seed`, in nats under the prior of training: N(0, I), or a learned one.\n\nThey do not "
+        "prove that an image is unusual. Images unlike any in training can score better than those of "
+        "training (arXiv:1810.09136), so a score is no evidence of an anomaly. Compare images only under "
         "one version with one binarisation: other versions may have another likelihood, and for a "
         "Gaussian one these are densities, which may be positive."
     ),

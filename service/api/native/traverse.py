@@ -36,13 +36,13 @@ class TraverseParameters(Parameters):
     out: 8, or 5 as text, which fits a terminal."""
     spacing: Annotated[Spacing | None, Field(examples=["linear"])] = None
     """`quantile`: the prior has equal mass between any two neighbours (arXiv:1312.6114, appendix A).
-    `linear`: equal distances. Left out: `quantile`, and for an autoencoder, which has no prior, `linear`, its
-    only value."""
+    `linear`: equal distances. Both are grids in z. Left out: `quantile`, and without the prior N(0, I), for
+    an autoencoder or with a learned prior, `linear`, its only value."""
     span: Annotated[
         float | None, Field(ge=SMALLEST_SPAN, le=LARGEST_SPAN, allow_inf_nan=False, examples=[2.5])
     ] = None
-    """Extent of the grid to either side of 0, in standard deviations of the prior, for both spacings. Left
-    out: 2, the central 95 %."""
+    """Extent of the grid to either side of 0, in units of z, for both spacings. With the prior N(0, I) these
+    are its standard deviations. Left out: 2, the central 95 % of N(0, 1)."""
 
 
 class TraverseQuery(Drawing, ImagesQuery, TraverseParameters):

@@ -310,10 +310,13 @@ async def _sample(
     def latents() -> NDArray[np.float32]:
         return engine.latents_of_seeds(plan, seeds.tolist())
 
-    z = latents() if len(seeds) <= _QUICK_SEEDS else await in_thread(latents)
-    found = {"z": z}
-    if "x_hat" in wanted:
-        found["x_hat"] = await engine.decode(subject, z, call=call)
+    drawn = latents() if len(seeds) <= _QUICK_SEEDS else await in_thread(latents)
+    found = {"z": drawn}
+    if plan.density.is_of_u:
+        z, x_hat = await engine.decode_draw(subject, plan.density, drawn, call)
+        found = {"z": z, "x_hat": x_hat} if "x_hat" in wanted else {"z": z}
+    elif "x_hat" in wanted:
+        found["x_hat"] = await engine.decode(subject, drawn, call=call)
     facts: dict[str, object] = {"temperature": plan.temperature, "prior": plan.density.prior}
     if plan.density.label is not None:
         facts["label"] = plan.density.label

@@ -67,8 +67,8 @@ class SamplerParameters(InferenceParameters):
 
     temperature: Annotated[float | None, Field(ge=0.0, le=10.0, allow_inf_nan=False, examples=[0.8])] = None
     """Factor on the noise, as of /sample."""
-    prior: Annotated[Literal["standard", "fitted"] | None, Field(examples=["standard"])] = None
-    """`standard` or `fitted`, as of /sample."""
+    prior: Annotated[Literal["standard", "fitted", "learned"] | None, Field(examples=["standard"])] = None
+    """`standard`, `fitted` or `learned`, as of /sample."""
     label: Annotated[str | None, Field(max_length=MAX_LABEL_CHARACTERS, examples=["7"])] = None
     """Draw only images of this label, as of /sample."""
 

@@ -39,6 +39,18 @@ class RunGraph(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class LearnedPriorRuns:
+    """The runs that a learned prior adds: each of two graphs on the same rows."""
+
+    run_sampler: RunGraph
+    """u → x_hat, z."""
+    run_density: RunGraph
+    """z → x_hat, u, log_pz."""
+    sampler_file: str
+    density_file: str
+
+
+@dataclass(frozen=True, slots=True)
 class EncoderDecoder:
     """One version, from the view of the operations."""
 
@@ -61,6 +73,13 @@ class EncoderDecoder:
     run_decoder: RunGraph
     check_decoding_time: Callable[[int, Call], None]
     """Raises `DeadlineExceeded` if the decoder cannot run so many rows before the deadline of the call."""
+    learned_prior: LearnedPriorRuns | None = None
+    """None: p(z) is N(0, I), if the model has a prior."""
+
+    @property
+    def has_normal_prior(self) -> bool:
+        """Whether p(z) is N(0, I): true for a VAE without a learned prior."""
+        return self.has_posterior and self.learned_prior is None
 
     @property
     def is_bernoulli(self) -> bool:

@@ -51,7 +51,7 @@ async def interpolate(
         z: two latents, float32 (2, latent), finite and within ±`LATENT_BOUND`.
         steps: Number of images, both ends included, 2 … max_batch.
         method: `slerp` or `lerp`, see `geometry.interpolation_path`. None is `slerp`, which keeps the lengths
-            of a Gaussian prior, and for an autoencoder, which has no prior, `lerp`.
+            of N(0, I), and without that prior `lerp`: for an autoencoder, and with a learned prior.
         call: Deadline and connection of the request; None waits without a limit.
 
     Raises:
@@ -61,7 +61,7 @@ async def interpolate(
     """
     assert (x is None) != (z is None), "two images or two latents"
     if method is None:
-        method = "slerp" if model.has_posterior else "lerp"
+        method = "slerp" if model.has_normal_prior else "lerp"
     validate_word(method, where="method", words=METHODS)
     validate_steps(steps, most=model.max_batch)
     call = call or Call()

@@ -74,6 +74,12 @@ def log_diagonal_gaussian(z: Floats, *, mu: Floats, logvar: Floats) -> Float64Ar
 
 
 @_quietly
+def entropy_of_diagonal_gaussian(logvar: Floats) -> Float64Array:
+    """-E_q[log q(z|x)] of q = N(mu, exp(logvar)) for any mu, summed over latents."""
+    return _sum(0.5 * (1.0 + _LOG_2PI + logvar.astype(np.float64)))
+
+
+@_quietly
 def kl_to_standard_normal(mu: Floats, logvar: Floats) -> Float64Array:
     """KL(q(z|x) ‖ p(z)) for q = N(mu, exp(logvar)) and p = N(0, I), summed over latents: always >= 0.
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from service.engine.operations.arrays import Float32Array
-from service.engine.operations.encoder_decoder import EncoderDecoder, PendingRun, as_images
+from service.engine.operations.encoder_decoder import EncoderDecoder, PendingRun, RunGraph, as_images
 from service.engine.runtime.call import Call
 
 #: Most images in one part of a long response: 200 kB of 28 × 28 floats.
@@ -54,7 +55,7 @@ async def decode_ahead(
     *,
     call: Call,
     part_limit_s: float | None,
-    finish: Callable[[EncoderDecoder, Float32Array], Float32Array] = as_images,
+    run: RunGraph | None = None,
 ) -> AsyncGenerator[Float32Array]:
     """Decode parts in their order, a few of them ahead of the reader.
 
@@ -62,25 +63,44 @@ async def decode_ahead(
         model: The version to run.
         latents: The z of each part, valid, computed when its turn is near.
         call: Deadline and connection of the request.
-        part_limit_s: Seconds that each part after the first may take, from when it is submitted; None keeps
-            the deadline of `call` for all parts.
-        finish: Turns the decoder's output into the response.
+        part_limit_s: As of `run_ahead`.
+        run: Runs the latents, with x_hat as its first output; left out, the decoder.
 
     Yields:
-        The finished output of each part.
+        The images of each part.
+    """
+    runs = run_ahead(run or model.run_decoder, latents, call=call, part_limit_s=part_limit_s)
+    async with aclosing(runs) as parts:
+        async for x_hat, *_ in parts:
+            yield as_images(model, x_hat)
+
+
+async def run_ahead(
+    run: RunGraph, latents: Iterator[Float32Array], *, call: Call, part_limit_s: float | None
+) -> AsyncGenerator[tuple[Float32Array, ...]]:
+    """Run parts in their order, a few of them ahead of the reader.
+
+    Args:
+        run: Runs one part.
+        latents: The rows of each part, valid, computed when its turn is near.
+        call: Deadline and connection of the request.
+        part_limit_s: Seconds that each part after the first may take, from when it is submitted; None keeps
+            the deadline of `call` for all parts.
+
+    Yields:
+        The outputs of each part.
     """
     pending: deque[PendingRun] = deque()
     part_call = call
     try:
         while True:
-            while len(pending) < _PARTS_AHEAD and (z := next(latents, None)) is not None:
-                pending.append(model.run_decoder(z, part_call))
+            while len(pending) < _PARTS_AHEAD and (rows := next(latents, None)) is not None:
+                pending.append(run(rows, part_call))
                 if part_limit_s is not None:
                     part_call = call.with_deadline(deadline_s=time.monotonic() + part_limit_s)
             if not pending:
                 return
-            (x_hat,) = await pending.popleft()
-            yield finish(model, x_hat)
+            yield await pending.popleft()
     finally:
         for each in pending:  # the reader has disconnected: drop these when their turn comes
             each.cancel()

@@ -4,6 +4,7 @@ Knows the manifest's priors, mixtures and seeded noise. Knows nothing of graphs,
 
     standard   z = temperature · eps
     fitted     z = mean_c + temperature · cholesky_c eps,   c ~ weights
+    learned    the same for u; the version's sampler graph then computes z
 
 Both use the same eps for the same row of a seed, and c comes from a number of its own, so row i of a seed is
 the same for every number of rows. A seed must yield the same z on every machine. Therefore there is no matrix
@@ -29,6 +30,7 @@ from service.engine.operations.validation import LATENT_BOUND
 
 STANDARD: Final = "standard"
 FITTED: Final = "fitted"
+LEARNED: Final = "learned"
 #: Products in memory at a time, to fit the cache: 16 rows of 32 latents are 128 kB.
 _MAX_PRODUCTS: Final = 16_384
 #: From this number of rows on, a column at a time is faster, with four times as many products in memory: 64
@@ -42,11 +44,15 @@ class Density(Protocol):
 
     @property
     def prior(self) -> str:
-        """`standard` or `fitted`."""
+        """`standard`, `fitted` or `learned`."""
 
     @property
     def label(self) -> str | None:
         """The label whose images it describes; None: those of all images."""
+
+    @property
+    def is_of_u(self) -> bool:
+        """Whether `draw` returns u, which the sampler graph of a learned prior maps to z."""
 
     def draw(self, *, seed: int, first_row: int, rows: int, temperature: float) -> Float32Array:
         """Rows `first_row` … `first_row + rows - 1` of a seed, float32 (rows, latent)."""
@@ -57,6 +63,7 @@ class StandardNormal:
 
     prior = STANDARD
     label = None
+    is_of_u = False
 
     def __init__(self, latent_size: int) -> None:
         self._latent_size = latent_size
@@ -74,10 +81,10 @@ class Mixture:
     at 0 only the means themselves are drawn.
     """
 
-    prior = FITTED
-
-    def __init__(self, mixture: GaussianMixture, *, label: str | None) -> None:
+    def __init__(self, mixture: GaussianMixture, *, label: str | None, prior: str = FITTED) -> None:
         self.label = label
+        self.prior = prior
+        self.is_of_u = prior == LEARNED
         self._edges = np.cumsum(mixture.weights)
         self._means = mixture.means.astype(np.float64)
         self._cholesky = mixture.cholesky
@@ -136,7 +143,7 @@ class Priors:
 
         Args:
             manifest: Lists the priors.
-            mixtures: The mixtures of the fitted prior, if it lists one.
+            mixtures: The mixtures of the fitted or learned prior, if it lists one.
             model: `name@version`, for messages.
         """
         self._model = model
@@ -144,14 +151,14 @@ class Priors:
         self._by_label: dict[str, Density] = {}
         if any(prior.name == STANDARD for prior in manifest.priors):
             self._by_prior[STANDARD] = StandardNormal(manifest.latent_size)
-        fitted = manifest.fitted_prior
-        if fitted is not None:
+        entry = manifest.mixture_prior
+        if entry is not None:
             assert mixtures is not None, "verified with the manifest"
-            whole, *labelled = mixtures.split(fitted)
-            self._by_prior[FITTED] = Mixture(whole, label=None)
+            whole, *labelled = mixtures.split(entry)
+            self._by_prior[entry.name] = Mixture(whole, label=None, prior=entry.name)
             self._by_label = {
-                each.label: Mixture(mixture, label=each.label)
-                for each, mixture in zip(fitted.labels, labelled, strict=True)
+                each.label: Mixture(mixture, label=each.label, prior=entry.name)
+                for each, mixture in zip(entry.labels, labelled, strict=True)
             }
 
     @property
@@ -163,8 +170,9 @@ class Priors:
         """The requested density, or the best that the version has.
 
         Args:
-            prior: `standard` or `fitted`; None is `fitted` if there is one, otherwise `standard`.
-            label: Label of the images to draw; None is all of them. Only `fitted` has labels.
+            prior: `standard`, `fitted` or `learned`; None is `learned` or `fitted` if there is one, otherwise
+                `standard`.
+            label: Label of the images to draw; None is all of them. `standard` has no labels.
 
         Raises:
             NoPrior: The version has no such prior, or none at all.
@@ -172,7 +180,8 @@ class Priors:
             UnknownLabel: No such label in this version.
         """
         if prior is None:
-            prior = FITTED if FITTED in self._by_prior or label is not None else STANDARD
+            has_own = [name for name in (LEARNED, FITTED) if name in self._by_prior]
+            prior = has_own[0] if has_own else FITTED if label is not None else STANDARD
         elif prior == STANDARD and label is not None:
             raise LabelNotApplicable
         if prior not in self._by_prior:

@@ -3,6 +3,7 @@
 Knows validation, seeds and priors. Knows nothing of queues, threads or HTTP.
 
     z ~ a prior (`priors`) ──decoder──▶ x_hat
+    u ~ the mixtures of a learned prior ──sampler──▶ z ──decoder──▶ x_hat
 
 Sample i of a seed is the same for every n, in every process and after every restart.
 """
@@ -16,7 +17,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from service.engine.operations.arrays import Float32Array
-from service.engine.operations.encoder_decoder import EncoderDecoder, decode_valid
+from service.engine.operations.encoder_decoder import (
+    EncoderDecoder,
+    as_images,
+    check_finite,
+    decode_valid,
+)
 from service.engine.operations.noise import new_seed
 from service.engine.operations.parts import Parts, decode_ahead, part_sizes
 from service.engine.operations.priors import Density
@@ -33,7 +39,7 @@ class Samples:
     seed: int
     temperature: float
     prior: str
-    """`standard` or `fitted`."""
+    """`standard`, `fitted` or `learned`."""
     label: str | None
     """The label whose images were requested; None for images of all labels."""
 
@@ -47,7 +53,7 @@ class SamplePlan:
     temperature: float
 
     def latents(self, *, first_row: int, rows: int) -> Float32Array:
-        """Rows `first_row` … `first_row + rows - 1` of the draw, float32 (rows, latent)."""
+        """Rows `first_row` … `first_row + rows - 1` of the draw: z or u, float32 (rows, latent)."""
         return self.density.draw(seed=self.seed, first_row=first_row, rows=rows, temperature=self.temperature)
 
 
@@ -83,7 +89,7 @@ def plan_sample(
 
 
 def latents_of_seeds(plan: SamplePlan, seeds: Sequence[int]) -> Float32Array:
-    """Row i is row 0 of the draw with seed `seeds[i]`: the z of `sample(n=1, seed=seeds[i])`.
+    """Row i is row 0 of the draw with seed `seeds[i]`: the z of `sample(n=1, seed=seeds[i])`, or its u.
 
     Args:
         plan: Density and temperature; its own seed has no effect.
@@ -95,6 +101,24 @@ def latents_of_seeds(plan: SamplePlan, seeds: Sequence[int]) -> Float32Array:
     return np.concatenate(
         [replace(plan, seed=validate_seed(seed)).latents(first_row=0, rows=1) for seed in seeds]
     )
+
+
+async def decode_draw(
+    model: EncoderDecoder, density: Density, drawn: Float32Array, call: Call
+) -> tuple[Float32Array, Float32Array]:
+    """(z, x_hat) of rows that `density` has drawn.
+
+    Raises:
+        InferenceFailed: The runtime raised, or an output is not finite.
+        NotRun: No model was run; see its subclasses.
+    """
+    learned = model.learned_prior
+    if not density.is_of_u:
+        return drawn, await decode_valid(model, drawn, call)
+    assert learned is not None, "such a density is one of a learned prior"
+    x_hat, z = await learned.run_sampler(drawn, call)
+    check_finite(model, learned.sampler_file, z)
+    return z, as_images(model, x_hat)
 
 
 async def sample(
@@ -114,7 +138,7 @@ async def sample(
         n: Number of images, 1 … max_batch.
         seed: 0 … 2⁵³ - 1; None chooses one, which the response contains.
         temperature: Factor on eps, 0 … 10; 1 leaves the prior unchanged.
-        prior: `standard` or `fitted`; None is the best prior of the version.
+        prior: `standard`, `fitted` or `learned`; None is the best prior of the version.
         label: Draw images of that label only; None draws images of all labels.
         call: Deadline and connection of the request; None waits without a limit.
 
@@ -133,8 +157,8 @@ async def sample(
         prior=prior,
         label=label,
     )
-    z = plan.latents(first_row=0, rows=n)
-    x_hat = await decode_valid(model, z, call or Call())
+    drawn = plan.latents(first_row=0, rows=n)
+    z, x_hat = await decode_draw(model, plan.density, drawn, call or Call())
     return Samples(z, x_hat, plan.seed, plan.temperature, plan.density.prior, plan.density.label)
 
 
@@ -172,5 +196,7 @@ def sample_in_parts(
         model, n=n, max_images=max_images, seed=seed, temperature=temperature, prior=prior, label=label
     )
     latents = (plan.latents(first_row=first, rows=size) for first, size in part_sizes(model, n))
-    images = decode_ahead(model, latents, call=call or Call(), part_limit_s=part_limit_s)
+    learned = model.learned_prior if plan.density.is_of_u else None
+    run = None if learned is None else learned.run_sampler
+    images = decode_ahead(model, latents, call=call or Call(), part_limit_s=part_limit_s, run=run)
     return Parts(n, plan.seed, plan.temperature, images, plan.density.prior, plan.density.label)

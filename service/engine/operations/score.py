@@ -13,7 +13,8 @@ of image i, row k for draw k. So no image's figures depend on the other images, 
 same for every larger K. `sample` and `reconstruct` use stream 0. Otherwise an image that was drawn with the
 same seed would score too well, because the draw of its bound would point to its own z.
 
-Every figure is float64, one number for each image, in nats. p(z) is N(0, I), as in the bound.
+Every figure is float64, one number for each image, in nats. p(z) is the prior of training: N(0, I), or the
+learned one, whose KL has no closed form and is estimated at the draw of the bound.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from service.engine.operations.binarisation import Binarise, binarised, choose_b
 from service.engine.operations.encode import Posterior, encode
 from service.engine.operations.encoder_decoder import EncoderDecoder, as_images, check_finite
 from service.engine.operations.log_densities import (
+    entropy_of_diagonal_gaussian,
     kl_to_standard_normal,
     log_bernoulli,
     log_diagonal_gaussian,
@@ -42,7 +44,7 @@ from service.engine.operations.log_densities import (
     log_standard_normal,
 )
 from service.engine.operations.noise import Place, new_seed, standard_normal_of
-from service.engine.operations.parts import decode_ahead, part_rows
+from service.engine.operations.parts import part_rows, run_ahead
 from service.engine.operations.validation import validate_draws, validate_images, validate_seed
 from service.engine.runtime.call import Call
 
@@ -64,7 +66,7 @@ class Scores:
     reconstruction_nll: Float64Array
     """-log p(x|z) at one z drawn from q(z|x)."""
     kl: Float64Array
-    """KL(q(z|x) ‖ N(0, I)), in closed form."""
+    """KL(q(z|x) ‖ p(z)): in closed form for N(0, I), otherwise estimated at the same z."""
     log_px: Float64Array | None
     """The importance-weighted bound, if it was requested."""
     seed: int
@@ -136,13 +138,13 @@ async def score(
     places = (Place(0, len(x), _BOUND_STREAM),)
     z = posterior.draw(standard_normal_of(seed=seed, places=places, size=model.latent_size))
     parts = (z[rows] for rows in _part_rows(model, len(z)))
-    log_px_z = await _log_px_z(model, observed, parts, each=1, call=call)
+    log_px_z, log_pz = await _log_densities(model, observed, parts, each=1, call=call)
     log_px = None
     if importance_samples is not None:
         log_px = await _log_px(model, observed, posterior, seed=seed, samples=importance_samples, call=call)
     scores = Scores(
         reconstruction_nll=-log_px_z,
-        kl=kl_to_standard_normal(posterior.mu, posterior.logvar),
+        kl=_divergence(posterior, log_pz),
         log_px=log_px,
         seed=seed,
         binarise=binarise,
@@ -174,27 +176,45 @@ async def _log_px(
                 seed=seed, places=_importance_places(rows, samples), size=model.latent_size
             )
             z = q.draw(eps)
-            log_ratio[rows] = log_standard_normal(z) - log_diagonal_gaussian(z, mu=q.mu, logvar=q.logvar)
+            log_ratio[rows] = -log_diagonal_gaussian(z, mu=q.mu, logvar=q.logvar)
+            if model.learned_prior is None:
+                log_ratio[rows] += log_standard_normal(z)
             yield z
 
-    log_px_z = await _log_px_z(model, observed, latents(), each=samples, call=call)
+    log_px_z, log_pz = await _log_densities(model, observed, latents(), each=samples, call=call)
+    if log_pz is not None:
+        log_ratio += log_pz
     return log_mean_exp((log_px_z + log_ratio).reshape(len(observed), samples))
 
 
-async def _log_px_z(
+def _divergence(posterior: Posterior, log_pz: Float64Array | None) -> Float64Array:
+    """KL(q(z|x) ‖ p(z)): in closed form for N(0, I), otherwise from log p(z) at the draw of the bound."""
+    if log_pz is None:
+        return kl_to_standard_normal(posterior.mu, posterior.logvar)
+    return -entropy_of_diagonal_gaussian(posterior.logvar) - log_pz
+
+
+async def _log_densities(
     model: EncoderDecoder, observed: Float32Array, latents: Iterator[Float32Array], *, each: int, call: Call
-) -> Float64Array:
-    """log p(x|z) of `each` latents of every image in turn."""
+) -> tuple[Float64Array, Float64Array | None]:
+    """log p(x|z) of `each` latents of every image in turn, and log p(z) of a learned prior."""
     x = observed.reshape(len(observed), -1)
-    found = np.empty(len(x) * each)
+    log_px_z = np.empty(len(x) * each)
+    learned = model.learned_prior
+    log_pz = None if learned is None else np.empty(len(x) * each)
     at = 0
-    decoded = decode_ahead(model, latents, call=call, part_limit_s=None, finish=_mean_of_pixels)
-    async with aclosing(decoded) as parts:
-        async for x_hat in parts:
+    run = model.run_decoder if learned is None else learned.run_density
+    async with aclosing(run_ahead(run, latents, call=call, part_limit_s=None)) as parts:
+        async for outputs in parts:
+            x_hat = _mean_of_pixels(model, outputs[0])
             rows = np.arange(at, at + len(x_hat))
-            found[rows] = _log_density(model, x[rows // each], x_hat.reshape(len(rows), -1))
+            log_px_z[rows] = _log_density(model, x[rows // each], x_hat.reshape(len(rows), -1))
+            if learned is not None:
+                assert log_pz is not None
+                check_finite(model, learned.density_file, outputs[2])
+                log_pz[rows] = outputs[2]
             at += len(rows)
-    return found
+    return log_px_z, log_pz
 
 
 def _log_density(model: EncoderDecoder, x: Float32Array, x_hat: Float32Array) -> Float64Array:

@@ -93,10 +93,9 @@ async def traverse(
         z: one latent, float32 (1, latent); or neither, for the origin.
         dims: One or two different latent indices; None: the first two, or the only one.
         steps: Points along each of them, at least 2; all together at most max_batch.
-        spacing: `quantile` or `linear`, see `geometry.grid`; None is `quantile`, and for an autoencoder,
-            whose missing prior has no quantiles, `linear`.
-        span: Extent of the grid to either side of 0, in standard deviations of the prior (for an autoencoder:
-            in its own units).
+        spacing: `quantile` or `linear`, see `geometry.grid`; None is `quantile`, and without the prior
+            N(0, I) `linear`: for an autoencoder, and with a learned prior.
+        span: Extent of the grid to either side of 0, in units of z, which are standard deviations of N(0, I).
         call: Deadline and connection of the request; None waits without a limit.
 
     Raises:
@@ -124,8 +123,15 @@ async def traverse(
 
 def _spacing(model: EncoderDecoder, spacing: Spacing | None) -> Spacing:
     if spacing is None:
-        return "quantile" if model.has_posterior else "linear"
+        return "quantile" if model.has_normal_prior else "linear"
     validate_word(spacing, where="spacing", words=SPACINGS)
+    if spacing == "quantile" and model.learned_prior is not None:
+        raise InvalidParameter(
+            "spacing",
+            f"linear for '{model.label}', whose prior is learned",
+            "quantile",
+            "The quantiles would be those of N(0, 1), with which it was not trained.",
+        )
     if spacing == "quantile" and not model.has_posterior:
         raise InvalidParameter(
             "spacing",

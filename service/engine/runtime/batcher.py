@@ -46,6 +46,7 @@ from service.engine.observer import EngineObserver
 from service.engine.runtime.allocator import return_memory
 from service.engine.runtime.batch_invariance import FULL, BatchInvariantGraph
 from service.engine.runtime.call import Batch, Call
+from service.engine.runtime.composition import ComposedGraph
 from service.engine.runtime.worker_pool import WorkerPool
 
 #: Longest estimated run that may occupy the event loop.
@@ -85,7 +86,7 @@ class GraphQueue:
 
     def __init__(
         self,
-        graph: BatchInvariantGraph,
+        graph: BatchInvariantGraph | ComposedGraph,
         worker_pool: WorkerPool,
         *,
         model: str,

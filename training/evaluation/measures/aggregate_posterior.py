@@ -36,8 +36,10 @@ def elbo_surgery(
     mu: Float64[Tensor, "n latent"],
     logvar: Float64[Tensor, "n latent"],
     z: Float64[Tensor, "n latent"],
+    *,
+    mean_kl: float | None = None,
 ) -> Surgery:
-    """Split the mean KL to N(0, I) into mutual information and the divergence of the aggregate posterior.
+    """Split the mean KL to the prior into mutual information and the divergence of the aggregate posterior.
 
     I(x; z) = E log q(z|x) / q(z) with q(z) = 1/N Σ_n q(z|x_n), estimated at one z of each image. Since q(z_n)
     includes q(z_n|x_n) / N, the estimate is at most ln N for any model. The mean KL has a closed form, so the
@@ -47,6 +49,7 @@ def elbo_surgery(
         mu: Posterior means.
         logvar: Log of the posterior variances, log σ² (not log σ).
         z: One draw from the posterior of each image.
+        mean_kl: Mean KL to a learned prior, in nats; left out, that to N(0, I), in closed form.
 
     Source:
         Hoffman & Johnson 2016, "ELBO surgery: yet another way to carve up the variational evidence lower
@@ -66,9 +69,11 @@ def elbo_surgery(
     ) - math.log(len(mu))
     information = posterior.log_prob(z) - log_qz
     mutual_information = information.mean().item()
+    if mean_kl is None:
+        mean_kl = posterior.kl_to_standard_normal().mean().item()
     return Surgery(
         mutual_information=mutual_information,
-        marginal_kl=posterior.kl_to_standard_normal().mean().item() - mutual_information,
+        marginal_kl=mean_kl - mutual_information,
         standard_error=(information.std(correction=0) / math.sqrt(len(mu))).item(),
         cap=math.log(len(mu)),
     )

@@ -18,6 +18,7 @@ from training.evaluation.evaluation_context import EvaluationContext
 from training.evaluation.figures import ACTIVE_VARIANCE, Evaluation, evaluate
 from training.evaluation.measures.aggregate_posterior import Surgery, elbo_surgery
 from training.evaluation.report.section_results import Better, Figure, Picture, SectionResult
+from training.models import StandardNormal
 from training.plots import charts
 
 _BETTER: dict[str, Better] = {
@@ -62,7 +63,8 @@ def find_likelihood(
     pictures, series = [], {}
     if bench.model.kind == "vae":
         moments = bench.posteriors
-        figures += _surgery(bench, elbo_surgery(moments.mu, moments.logvar, moments.z))
+        mean_kl = None if _is_normal(bench) else evaluation["kl"]
+        figures += _surgery(bench, elbo_surgery(moments.mu, moments.logvar, moments.z, mean_kl=mean_kl))
         series["kl_per_dimension"] = evaluation.kl_per_dimension
         pictures.append(_kl_bars(bench, evaluation))
     findings = SectionResult(
@@ -115,8 +117,8 @@ def _kl_bars(bench: EvaluationContext, evaluation: Evaluation) -> Picture:
     return Picture(
         name="kl_per_dimension",
         caption=(
-            "KL of each latent dimension to the prior, largest first: its information about the "
-            "image. Grey latents hardly depend on the image."
+            f"KL of each latent dimension to {'the prior' if _is_normal(bench) else 'N(0, 1)'}, largest "
+            "first: its information about the image. Grey latents hardly depend on the image."
         ),
         png=charts.bars(
             kl[order],
@@ -127,6 +129,10 @@ def _kl_bars(bench: EvaluationContext, evaluation: Evaluation) -> Picture:
             legend=("active", "not active"),
         ),
     )
+
+
+def _is_normal(bench: EvaluationContext) -> bool:
+    return isinstance(bench.model.prior, StandardNormal)
 
 
 def _mean_image(bench: EvaluationContext) -> Figure:

@@ -16,6 +16,8 @@ from jaxtyping import Float64, Int64
 
 from model_store.prior import GaussianMixture
 from training.evaluation.evaluation_context import EvaluationContext
+from training.models import Prior
+from training.models import StandardNormal as NormalPrior
 from training.priors.mixtures import gaussian_log_density, log_density, standard_normal_log_density
 
 #: Smallest standard deviation, as a part of the largest, of a direction in which codes count as varying.
@@ -166,14 +168,86 @@ class FittedMixtures:
         return density
 
 
+@dataclass(frozen=True, eq=False)
+class LearnedDensity:
+    """The prior that was learned with the model: that of all images, or one for each label."""
+
+    prior: Prior
+    order: tuple[int, ...] = ()
+    """For each label's number, the prior's number for it; empty for all images."""
+
+    @property
+    def name(self) -> str:
+        """Its name in `/sample?prior=`, with the labels."""
+        return "learned-by-label" if self.labelled else "learned"
+
+    @property
+    def title(self) -> str:
+        """The name in a heading."""
+        return "the learned prior, by label" if self.labelled else "the learned prior"
+
+    @property
+    def about(self) -> str:
+        """Its description."""
+        if self.labelled:
+            return "the learned priors of the labels, each label equally often"
+        return "the prior that was learned with the model"
+
+    @property
+    def labelled(self) -> bool:
+        """Whether it has a density for each label."""
+        return bool(self.order)
+
+    def draw(
+        self, rows: int, generator: torch.Generator, labels: Int64[np.ndarray, " rows"] | None
+    ) -> Float64[np.ndarray, "rows latent"]:
+        """z of u from the mixtures, through the map."""
+        with torch.inference_mode():
+            if labels is None:
+                z = self.prior.draw(rows, generator)
+            else:
+                z = self.prior.draw_labelled(self._numbers(labels), generator)
+        return z.double().numpy()
+
+    def log_density(
+        self, z: Float64[np.ndarray, "rows latent"], labels: Int64[np.ndarray, " rows"] | None
+    ) -> Float64[np.ndarray, " rows"] | None:
+        """log p(z), or log p(z|y) = log p(z, y) - log p(y) with the prior's own p(y)."""
+        values = torch.from_numpy(z).float()
+        with torch.inference_mode():
+            if labels is None:
+                return self.prior.log_prob(values).double().numpy()
+            joint = self.prior.log_prob_by_label(values).double()
+            own = joint.gather(1, self._numbers(labels).unsqueeze(1)).squeeze(1)
+            log_py = torch.tensor(self.prior.label_shares(), dtype=torch.float64).log()
+            return (own - log_py[self._numbers(labels)]).numpy()
+
+    def _numbers(self, labels: Int64[np.ndarray, " rows"]) -> torch.Tensor:
+        return torch.tensor(self.order)[torch.from_numpy(labels)]
+
+
 def priors_of(bench: EvaluationContext) -> tuple[SamplePrior, ...]:
     """Every density that samples are drawn from; models are compared by the first."""
+    if not isinstance(bench.model.prior, NormalPrior):
+        return _learned(bench)
     own: SamplePrior = (
         GaussianOfCodes.fit(bench.train_mu)
         if bench.model.kind == "ae"
         else StandardNormal(bench.model.latent_size)
     )
     return (own, *_fitted(bench))
+
+
+def _learned(bench: EvaluationContext) -> tuple[SamplePrior, ...]:
+    """The model's own prior, and that of each label if every label of the data has one."""
+    prior = bench.model.prior
+    found: list[SamplePrior] = [LearnedDensity(prior)]
+    known = bench.subject.prior_labels or tuple(bench.label_names(prior.labels))
+    labels = bench.data.train.labels
+    names = bench.label_names(0 if labels is None else int(labels.max()) + 1)
+    if prior.labels and names and all(name in known for name in names):
+        found.append(LearnedDensity(prior, tuple(known.index(name) for name in names)))
+    return tuple(found)
 
 
 def _fitted(bench: EvaluationContext) -> tuple[SamplePrior, ...]:

@@ -160,9 +160,9 @@ def test_query_and_body_say_the_same_and_not_both(priors: Caller) -> None:
         ("model=plain", "no-prior", "expected a variational autoencoder"),
         ("prior=fitted&model=plain", "no-prior", "expected a variational autoencoder"),
         ("label=7&prior=standard", "invalid-parameter", "label: expected none with prior=standard"),
-        ("prior=best", "invalid-parameter", "prior: expected standard or fitted, got `best`."),
-        ("prior=", "invalid-parameter", "expected standard or fitted"),
-        ("prior=Fitted", "invalid-parameter", "expected standard or fitted"),
+        ("prior=best", "invalid-parameter", "prior: expected standard or fitted or learned, got `best`."),
+        ("prior=", "invalid-parameter", "expected standard or fitted or learned"),
+        ("prior=Fitted", "invalid-parameter", "expected standard or fitted or learned"),
         ("label=7&label=8", "invalid-parameter", "expected one value, got more than one"),
         (f"label={'x' * 65}", "invalid-parameter", "expected text of at most 64 characters"),
     ],
@@ -227,7 +227,7 @@ def test_every_answer_about_priors_is_as_documented(priors: Caller) -> None:
         assert answer.status == status, target
         assert_documented(document, "GET", path, answer)
     query = parameters_of(document, document["paths"]["/sample"]["get"])
-    assert resolve(document, query["prior"]["schema"])["enum"] == ["standard", "fitted"]
+    assert resolve(document, query["prior"]["schema"])["enum"] == ["standard", "fitted", "learned"]
     assert query["label"]["schema"]["maxLength"] == 64
 
 

@@ -129,7 +129,7 @@ export class SamplesPanel extends Panel {
     this.all.hidden = this.copy.element.hidden = priors.length === 0;
     const names = /** @type {[string, string][]} */ (priors.map((prior) => [prior, words.priors(prior)]));
     this.priors.setOptions(names);
-    this.prior = priors.includes("fitted") ? "fitted" : (priors[0] ?? "");
+    this.prior = priors.at(-1) ?? "";
     this.priors.select.value = this.prior;
     const each = /** @type {[string, string][]} */ (labels.map((label) => [label, label]));
     this.labels.setOptions([["", words.anyLabel], ...each]);
@@ -138,11 +138,11 @@ export class SamplesPanel extends Panel {
     void this.redraw();
   }
 
-  /** Labels belong to the fitted prior. */
+  /** Every prior but N(0, I) may have labels. */
   fitControls() {
     const { priors, labels } = this.context.state.values.model;
     this.priors.element.hidden = priors.length < 2;
-    this.labels.element.hidden = labels.length === 0 || this.prior !== "fitted";
+    this.labels.element.hidden = labels.length === 0 || this.prior === "standard";
   }
 
   async redraw() {
@@ -150,7 +150,7 @@ export class SamplesPanel extends Panel {
     const { model, seed } = state.values;
     if (!model.priors.length) return;
     this.seed.value = `${seed}`;
-    const label = this.prior === "fitted" ? this.label : "";
+    const label = this.prior === "standard" ? "" : this.label;
     const { n, temperature, prior } = this;
     const answer = await api.sample({ model: model.model, n, seed, temperature, prior, label }, "samples");
     if (!answer || model !== state.values.model) return;
