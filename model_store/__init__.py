@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     )
     from model_store.garbage import CollectionReport
     from model_store.golden import GoldenVectors
+    from model_store.imported import ImportedProvenance, LatentSpec, OpenSizes, UnknownLikelihood
     from model_store.integrity import SizeLimits
     from model_store.location import BUNDLED_STORE, STORE_VARIABLE, default_store_root, own_store_root
     from model_store.manifest import (
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
         FittedPrior,
         GaussianLikelihood,
         GoldenSpec,
-        GraphSpec,
         ImageSpec,
         LabelledMixture,
         Manifest,
@@ -59,14 +59,13 @@ if TYPE_CHECKING:
         Metric,
         PreviewSpec,
         StandardNormalPrior,
-        TensorSpec,
         TrainingProvenance,
-        graph_specs,
     )
     from model_store.preview import Preview
     from model_store.prior import GaussianMixture, PriorMixtures
     from model_store.reference import ModelReference
     from model_store.store import ModelStore
+    from model_store.tensor_spec import GraphSpec, TensorSpec, graph_specs
     from model_store.verification import Examination, PublishedModel
     from model_store.version_id import VersionId
 
@@ -93,6 +92,7 @@ __all__ = [
     "GraphSpec",
     "HostileGraph",
     "ImageSpec",
+    "ImportedProvenance",
     "InvalidDraft",
     "InvalidGolden",
     "InvalidManifest",
@@ -100,6 +100,7 @@ __all__ = [
     "InvalidPrior",
     "InvalidReference",
     "LabelledMixture",
+    "LatentSpec",
     "Manifest",
     "ManifestDraft",
     "Metric",
@@ -109,6 +110,7 @@ __all__ = [
     "ModelStore",
     "NewerSchema",
     "NotPermitted",
+    "OpenSizes",
     "Preview",
     "PreviewSpec",
     "PriorMixtures",
@@ -121,6 +123,7 @@ __all__ = [
     "StoreWriteFailed",
     "TensorSpec",
     "TrainingProvenance",
+    "UnknownLikelihood",
     "UnreadableFile",
     "UnsafeFile",
     "VersionId",
@@ -139,6 +142,8 @@ _MODULES = (
     "version_id",
     "reference",
     "aliases",
+    "tensor_spec",
+    "imported",
     "manifest",
     "integrity",
     "golden",

@@ -46,7 +46,8 @@ from service.http.request_body import Body, read_body
 from service.observability.request_trace import Trace, current_trace
 
 #: Formats that a person saves. Browsers show the others, or a script reads them.
-_FILES: Final = frozenset({Format.PNG, Format.JPEG, Format.WEBP, Format.NPY, Format.NPZ})
+_FILES: Final = frozenset({Format.PNG, Format.JPEG, Format.WEBP, Format.NPY, Format.NPZ, Format.SAFETENSORS})
+_DRAWN: Final = frozenset({Format.PNG, Format.JPEG, Format.WEBP, Format.TEXT})
 
 
 class Endpoint(Generic[Q, A]):
@@ -84,11 +85,14 @@ class Endpoint(Generic[Q, A]):
         if body is not None and not self._has_arrays:
             parameters = self._parse_parameters(body, trace)  # these require no model
         model = await self._model(query.model, trace)
+        if not model.queued.is_bounded and self._is_drawn and chosen in _DRAWN:
+            raise _not_drawn(model, chosen)
         arrays: Mapping[str, Floats] = {}
         headers: tuple[tuple[bytes, bytes], ...] = ()
         if body is not None and self._has_arrays:
             read = await self._parse(body, model, query, engine_call)
             arrays, parameters = read.arrays, read.parameters
+            model = read.model or model
             if read.treatments:
                 headers = picture_headers(read.treatments, ground=_expected_ground(model, query))
         if parameters is not self._none_in_body:
@@ -232,7 +236,8 @@ class Endpoint(Generic[Q, A]):
             )
         if self._is_seeded:
             trace.seed = done.seed  # type: ignore[attr-defined]
-        return done
+        latent_shape = call.model.queued.latent_shape
+        return done.with_latents_of(latent_shape) if latent_shape else done
 
     async def _answer(self, call: Call[Q], done: A | NpyInParts) -> WholeResponse:
         """Write the response here if that is quick, otherwise in a thread."""
@@ -290,6 +295,19 @@ class Endpoint(Generic[Q, A]):
         if call.columns is None or asked.columns:
             return asked
         return asked.model_copy(update={"columns": call.columns})
+
+
+def _not_drawn(model: LoadedModel, chosen: Format) -> ProblemError:
+    """The problem of a picture of values that are no pixels."""
+    return ProblemError.of_item(
+        "form-not-available",
+        Item(
+            "format",
+            f"json, npy or npz, because the values of '{model.label}' are no pixels",
+            chosen.suffix,
+            "Request .npy.",
+        ),
+    )
 
 
 def _expected_ground(model: LoadedModel, query: ModelChoice) -> str | None:

@@ -37,6 +37,8 @@ def directly(
     **options: P.kwargs,
 ) -> T:
     """The result of an operation on the graphs themselves."""
+    assert model.encoder is not None
+    assert model.decoder is not None
     unqueued = replace(model.queued, run_encoder=_RunHere(model.encoder), run_decoder=_RunHere(model.decoder))
     coroutine = operation(unqueued, *arguments, **options)
     try:

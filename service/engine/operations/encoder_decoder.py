@@ -4,7 +4,8 @@ Knows arrays, and the valid range of outputs. Knows nothing of queues, threads o
 
     x ──run_encoder──▶ mu, logvar        z ──run_decoder──▶ x_hat
 
-Images are float32 (batch, C, H, W) in [0, 1]; latents float32 (batch, latent).
+Images are float32 (batch, C, H, W) in [0, 1]; latents float32 (batch, latent), flat whatever their shape is
+for a client.
 """
 
 from __future__ import annotations
@@ -57,6 +58,10 @@ class EncoderDecoder:
     decoder_file: str
     run_encoder: RunGraph
     run_decoder: RunGraph
+    latent_shape: tuple[int, ...] = ()
+    """Shape of one latent for clients; empty: (latent_size,)."""
+    is_bounded: bool = True
+    """Whether images are pixels in [0, 1]; the values of some imported models are none."""
 
     @property
     def is_bernoulli(self) -> bool:
@@ -71,12 +76,14 @@ async def decode_valid(model: EncoderDecoder, z: Float32Array, call: Call) -> Fl
 
 
 def as_images(model: EncoderDecoder, x_hat: Float32Array) -> Float32Array:
-    """The decoder's mean, clipped in place to the range of pixels.
+    """The decoder's mean, clipped in place to the range of pixels, if the model has one.
 
     Raises:
         InferenceFailed: A value is not finite.
     """
     check_finite(model, model.decoder_file, x_hat)
+    if not model.is_bounded:
+        return x_hat
     # A Gaussian decoder may overshoot slightly; the contract promises pixels within [0, 1].
     return np.clip(x_hat, 0.0, 1.0, out=x_hat)
 
