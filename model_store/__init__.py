@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     )
     from model_store.garbage import CollectionReport
     from model_store.golden import GoldenVectors
+    from model_store.imported import ImportedProvenance, LatentSpec, OpenSizes, UnknownLikelihood
     from model_store.integrity import SizeLimits
     from model_store.learned_prior import LearnedPriorFiles, PriorGolden
     from model_store.location import BUNDLED_STORE, STORE_VARIABLE, default_store_root, own_store_root
@@ -55,7 +56,6 @@ if TYPE_CHECKING:
         FittedPrior,
         GaussianLikelihood,
         GoldenSpec,
-        GraphSpec,
         ImageSpec,
         LabelledMixture,
         LearnedPrior,
@@ -65,10 +65,7 @@ if TYPE_CHECKING:
         PreviewSpec,
         PriorGoldenSpec,
         StandardNormalPrior,
-        TensorSpec,
         TrainingProvenance,
-        graph_specs,
-        prior_graph_specs,
     )
     from model_store.mounted import MountedStore
     from model_store.preview import Preview
@@ -76,6 +73,7 @@ if TYPE_CHECKING:
     from model_store.reference import ModelReference
     from model_store.signature import TrustedKeys
     from model_store.store import ModelStore
+    from model_store.tensor_spec import GraphSpec, TensorSpec, graph_specs, prior_graph_specs
     from model_store.verification import Examination, PublishedModel
     from model_store.version_id import VersionId
 
@@ -102,6 +100,7 @@ __all__ = [
     "GraphSpec",
     "HostileGraph",
     "ImageSpec",
+    "ImportedProvenance",
     "InvalidDraft",
     "InvalidGolden",
     "InvalidManifest",
@@ -110,6 +109,7 @@ __all__ = [
     "InvalidReference",
     "InvalidSignature",
     "LabelledMixture",
+    "LatentSpec",
     "LearnedPrior",
     "LearnedPriorFiles",
     "Manifest",
@@ -123,6 +123,7 @@ __all__ = [
     "MountedStore",
     "NewerSchema",
     "NotPermitted",
+    "OpenSizes",
     "Preview",
     "PreviewSpec",
     "PriorGolden",
@@ -138,6 +139,7 @@ __all__ = [
     "TensorSpec",
     "TrainingProvenance",
     "TrustedKeys",
+    "UnknownLikelihood",
     "UnreadableFile",
     "UnsafeFile",
     "UnusableKey",
@@ -158,6 +160,8 @@ _MODULES = (
     "version_id",
     "reference",
     "aliases",
+    "tensor_spec",
+    "imported",
     "manifest",
     "integrity",
     "golden",

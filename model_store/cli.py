@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from model_store import alias_commands, cli_output, interrupts
 from model_store.adding import add_versions
@@ -98,24 +99,47 @@ _EXAMPLES = {
 Command = Callable[[ModelStore, argparse.Namespace], tuple[Answer, int]]
 
 
-def main(argv: Sequence[str] | None = None, *, fetch: Fetch | None = None) -> int:
+class AddCommand(Protocol):
+    """Adds a command to the parser."""
+
+    def __call__(
+        self, name: str, command: Command, text: str, *, examples: Sequence[str] = ()
+    ) -> argparse.ArgumentParser:
+        """Returns the parser of the command.
+
+        Args:
+            name: Its name.
+            command: Its work.
+            text: Its line of help.
+            examples: Command lines; left out, those of `_EXAMPLES`.
+        """
+
+
+#: Adds commands of another package.
+Extend = Callable[[AddCommand], None]
+
+
+def main(
+    argv: Sequence[str] | None = None, *, fetch: Fetch | None = None, extend: Extend | None = None
+) -> int:
     """Run one command and return its exit code.
 
     Args:
         argv: The command line without the name of the program.
         fetch: Copies a store on object storage; None without a library for it.
+        extend: Adds commands that need what this package must not import.
     """
-    return run_command("vae-store", lambda: _run(argv, fetch))
+    return run_command("vae-store", lambda: _run(argv, fetch, extend))
 
 
-def _run(argv: Sequence[str] | None, fetch: Fetch | None) -> int:
-    arguments = _parser().parse_args(argv)
+def _run(argv: Sequence[str] | None, fetch: Fetch | None, extend: Extend | None) -> int:
+    arguments = _parser(extend).parse_args(argv)
     arguments.fetch = fetch
     as_json: bool = arguments.json
     interrupts.raise_errors()
     try:
         store = open_store(arguments.store, tell=_tell)
-        if arguments.command is not _add:
+        if not arguments.makes_store:
             _refuse_absent(store)
         command: Command = arguments.command
         answer, exit_code = command(store, arguments)
@@ -286,7 +310,7 @@ def _gc(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
     return cli_output.collection(report), EXIT_OK
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(extend: Extend | None = None) -> argparse.ArgumentParser:
     # SUPPRESS in the commands, so that --store and --json work on either side of the command's name.
     common = argparse.ArgumentParser(add_help=False)
     _add_common(common, store=argparse.SUPPRESS, as_json=argparse.SUPPRESS)
@@ -303,16 +327,20 @@ def _parser() -> argparse.ArgumentParser:
     add_version_flag(parser)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:
+    def add(
+        name: str, command: Command, text: str, *, examples: Sequence[str] = ()
+    ) -> argparse.ArgumentParser:
         added = commands.add_parser(
             name,
             help=text,
             description=f"{text[0].upper()}{text[1:]}.",
             parents=[common],
-            epilog=f"{_REFERENCES} Exit codes: see `vae-store --help`.{_example(name)}",
+            epilog=(
+                f"{_REFERENCES} Exit codes: see `vae-store --help`.{_example(examples or _EXAMPLES[name])}"
+            ),
             formatter_class=Help,
         )
-        added.set_defaults(command=command)
+        added.set_defaults(command=command, makes_store=command is _add)
         return added
 
     listing = add("list", _list, "every version with its aliases, from the manifests alone")
@@ -367,6 +395,8 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="use the next free number for a version whose own number belongs to another version here",
     )
+    if extend is not None:
+        extend(add)
     removing = add("remove", _remove, "remove one version; its number is never used again")
     removing.add_argument("reference", metavar="NAME@VERSION", help="the version")
     removing.add_argument(
@@ -397,8 +427,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _example(command: str) -> str:
-    examples = _EXAMPLES[command]
+def _example(examples: Sequence[str]) -> str:
     lines = "".join(f"\n  $ {example}" for example in examples)
     return f"\n\nexample{'s' if len(examples) > 1 else ''}:{lines}"
 

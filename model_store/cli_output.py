@@ -17,10 +17,12 @@ from model_store.aliases import LATEST, AliasEntry, AliasTable
 from model_store.errors import CorruptVersion, ModelNotFound, StoreError
 from model_store.garbage import CollectionReport
 from model_store.history import HistoryEntry, Record
-from model_store.manifest import UNSTATED_PREPROCESSING, Manifest
+from model_store.imported import ImportedProvenance
+from model_store.manifest import UNSTATED_PREPROCESSING, Manifest, Provenance
 from model_store.signature import signature_file
 from model_store.store import ModelStore
 from model_store.store_messages import empty_store
+from model_store.tensor_spec import GraphSpec
 from model_store.verification import PublishedModel
 from model_store.version_id import VersionId
 
@@ -86,16 +88,14 @@ def details(model: PublishedModel, aliases: Mapping[str, AliasEntry], *, width: 
         ("aliases", ", ".join(_pointing(pointing, splits)) or "none"),
         ("description", manifest.description),
         ("kind", manifest.kind),
-        ("image", f"{_shape(manifest)} in [{manifest.image.range[0]:g}, {manifest.image.range[1]:g}]"),
+        ("image", _image(manifest)),
         ("picture files", _preprocessing(manifest)),
-        ("latent size", str(manifest.latent_size)),
+        *_latent(manifest),
         ("likelihood", ", ".join(str(value) for value in likelihood.values())),
         ("priors", _priors(manifest)),
         *([("preview", f"{manifest.preview.images} images")] if manifest.preview else []),
-        ("opset", f"encoder {manifest.encoder.opset}, decoder {manifest.decoder.opset}"),
-        ("data", manifest.provenance.data),
-        ("seed, epochs", f"{manifest.provenance.seed}, {manifest.provenance.epochs}"),
-        ("revision", manifest.provenance.git_revision),
+        ("opset", f"encoder {_opset(manifest.encoder)}, decoder {_opset(manifest.decoder)}"),
+        *_origin(manifest.provenance),
         ("created", manifest.provenance.created_at.isoformat()),
         ("licence", manifest.licence),
     ]
@@ -343,7 +343,7 @@ def _row(store: ModelStore, identity: VersionId, named: Document, problems: list
         **row,
         "kind": manifest.kind,
         "image": list(manifest.image.shape),
-        "latent": manifest.latent_size,
+        "latent": manifest.latent_size if manifest.latent is None else list(manifest.latent.shape),
         "created": manifest.provenance.created_at.isoformat(),
         "bytes": sum(entry.size_bytes for entry in manifest.files.values()),
     }
@@ -365,8 +365,43 @@ def _priors(manifest: Manifest) -> str:
     return f"{told} ({fitted.components} Gaussian{plural}; labels: {labels})"
 
 
-def _shape(manifest: Manifest) -> str:
-    return "x".join(map(str, manifest.image.shape))
+def _image(manifest: Manifest) -> str:
+    image = manifest.image
+    shape = "x".join(map(str, image.shape))
+    values = "of any values" if image.range is None else f"in [{image.range[0]:g}, {image.range[1]:g}]"
+    if image.sizes is None:
+        return f"{shape} {values}"
+    sizes = image.sizes
+    return (
+        f"{shape} {values}, or other sides from {sizes.least} to {sizes.most}, multiples of {sizes.multiple}"
+    )
+
+
+def _latent(manifest: Manifest) -> list[tuple[str, str]]:
+    latent = manifest.latent
+    if latent is None:
+        return [("latent size", str(manifest.latent_size))]
+    facts = [("latent", "x".join(map(str, latent.shape)))]
+    for name, value in (("scaling factor", latent.scaling_factor), ("shift factor", latent.shift_factor)):
+        if value is not None:
+            facts.append((name, f"{value:g}"))
+    if latent.mean is not None:
+        facts.append(("normalisation", f"mean and std of {len(latent.mean)} channels"))
+    return facts
+
+
+def _opset(graph: GraphSpec | None) -> str:
+    return "none" if graph is None else str(graph.opset)
+
+
+def _origin(provenance: Provenance) -> list[tuple[str, str]]:
+    if isinstance(provenance, ImportedProvenance):
+        return [("imported from", provenance.source), ("exporter", provenance.producer)]
+    return [
+        ("data", provenance.data),
+        ("seed, epochs", f"{provenance.seed}, {provenance.epochs}"),
+        ("revision", provenance.git_revision),
+    ]
 
 
 def _to_the_minute(time: str) -> str:

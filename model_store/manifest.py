@@ -9,25 +9,26 @@ classes, and a test compares them.
 from __future__ import annotations
 
 import math
-import re
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    JsonValue,
-    model_validator,
+from pydantic import Discriminator, Field, JsonValue, Tag, model_validator
+
+from model_store.imported import (
+    ImportedProvenance,
+    LatentSpec,
+    OpenSizes,
+    UnknownLikelihood,
+    shape_objections,
+    tensor_objections,
 )
+from model_store.strict_model import FiniteFloat, Moment, StrictModel, Text, never_null
+from model_store.tensor_spec import GraphSpec, prior_objections, trained_objections
 
 #: The highest schema version that this package knows.
 SCHEMA_VERSION = 5
 #: A manifest states the lowest version that can express its content, so that older releases can read it.
 _WITHOUT_FITTED_PRIOR, _WITH_FITTED_PRIOR, _WITH_PREPROCESSING, _WITH_PREVIEW = 1, 2, 3, 4
-_WITH_LEARNED_PRIOR = 5
+_WITH_LEARNED_PRIOR = _WITH_IMPORTED = 5
 
 ENCODER_FILE = "encoder.onnx"
 DECODER_FILE = "decoder.onnx"
@@ -39,8 +40,10 @@ PRIOR_DENSITY_FILE = "prior_density.onnx"
 PRIOR_GOLDEN_FILE = "prior_golden.npz"
 CARD_FILE = "MODEL_CARD.md"
 MANIFEST_FILE = "manifest.json"
-#: The files of every version, apart from its manifest.
+#: The files of every version that this package's trainer makes, apart from its manifest.
 REQUIRED_FILES = (ENCODER_FILE, DECODER_FILE, GOLDEN_FILE, CARD_FILE)
+#: Of an imported version, either graph may be missing.
+ALWAYS_REQUIRED_FILES = (GOLDEN_FILE, CARD_FILE)
 #: Optional files, which the manifest lists. No other file may be in the directory.
 OPTIONAL_FILES = (PRIOR_FILE, PREVIEW_FILE, PRIOR_SAMPLER_FILE, PRIOR_DENSITY_FILE, PRIOR_GOLDEN_FILE)
 
@@ -63,8 +66,6 @@ ModelName = Annotated[str, Field(pattern=NAME_PATTERN)]
 AliasName = Annotated[str, Field(pattern=ALIAS_PATTERN)]
 VersionNumber = Annotated[int, Field(ge=1, le=999_999_999)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
-Text = Annotated[str, Field(max_length=4000)]
 #: Any text without control characters that neither begins nor ends with a space.
 Label = Annotated[
     str,
@@ -74,20 +75,6 @@ Label = Annotated[
     ),
 ]
 ComponentCount = Annotated[int, Field(ge=1, le=MAX_COMPONENTS)]
-
-
-class StrictModel(BaseModel):
-    """Frozen, no unknown keys, no coercion except what JSON needs (lists to tuples, dates)."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        use_attribute_docstrings=True,
-        # A default is a convenience of the publisher's code and never omitted from the file: a published
-        # manifest is complete.
-        json_schema_serialization_defaults_required=True,
-    )
 
 
 class Preprocessing(StrictModel):
@@ -119,13 +106,19 @@ class ImageSpec(StrictModel):
         Annotated[int, Field(ge=1, le=1024)],
         Annotated[int, Field(ge=1, le=1024)],
     ]
-    """(channels, height, width)."""
-    range: tuple[FiniteFloat, FiniteFloat] = (0.0, 1.0)
-    """Smallest and largest pixel value; this schema version allows only [0, 1]."""
+    """(channels, height, width); with `sizes`, that of images whose size is not stated."""
+    range: tuple[FiniteFloat, FiniteFloat] | None = (0.0, 1.0)
+    """The graphs' values of black and white; null: the values are no pixels and have no bounds. Only an
+    imported model may state another range than [0, 1]."""
     preprocessing: Annotated[
         Preprocessing, Field(exclude_if=lambda stated: stated == UNSTATED_PREPROCESSING)
     ] = UNSTATED_PREPROCESSING
     """From schema version 3 on. An earlier version has no such key and means `stretch`, `black` and null."""
+    sizes: Annotated[
+        OpenSizes | None,
+        Field(exclude_if=lambda sizes: sizes is None, json_schema_extra=never_null),
+    ] = None
+    """From schema version 5 on: the other sizes that the graphs accept. Without the key there are none."""
 
     @model_validator(mode="after")
     def _preprocessing_is_stated_once(self) -> ImageSpec:
@@ -137,9 +130,9 @@ class ImageSpec(StrictModel):
         return self
 
     @model_validator(mode="after")
-    def _range_is_the_unit_interval(self) -> ImageSpec:
-        if self.range != (0.0, 1.0):
-            raise ValueError(f"range: expected [0.0, 1.0], got {list(self.range)}")
+    def _range_has_an_extent(self) -> ImageSpec:
+        if self.range is not None and not self.range[0] < self.range[1]:
+            raise ValueError(f"range: expected two increasing numbers, got {list(self.range)}")
         return self
 
 
@@ -159,25 +152,9 @@ class GaussianLikelihood(StrictModel):
     """True if sigma was fitted with the weights, false if the recipe fixed it."""
 
 
-Likelihood = Annotated[BernoulliLikelihood | GaussianLikelihood, Field(discriminator="name")]
-
-
-class TensorSpec(StrictModel):
-    """One input or output of a graph: float32, batch axis first and dynamic."""
-
-    name: Literal["x", "mu", "logvar", "z", "x_hat", "u", "log_pz"]
-    dtype: Literal["float32"] = "float32"
-    shape: tuple[Literal["batch"] | Annotated[int, Field(ge=1)], ...]
-    """("batch", ...): the word for the dynamic axis, then the fixed sizes of one example."""
-
-
-class GraphSpec(StrictModel):
-    """One ONNX graph, its inputs and its outputs."""
-
-    file: Literal["encoder.onnx", "decoder.onnx", "prior_sampler.onnx", "prior_density.onnx"]
-    opset: Annotated[int, Field(ge=13, le=64)]
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
+Likelihood = Annotated[
+    BernoulliLikelihood | GaussianLikelihood | UnknownLikelihood, Field(discriminator="name")
+]
 
 
 class GoldenSpec(StrictModel):
@@ -208,13 +185,6 @@ class Metric(StrictModel):
     """Data, number and choice of the images, binarisation, samples K, seed: enough to repeat it."""
 
 
-def _refuse_numbers_as_time(value: object) -> object:
-    """pydantic reads 1 and "1" as a second after 1970; in a manifest either is a mistake."""
-    if isinstance(value, datetime) or (isinstance(value, str) and re.match(r"\d{4}-\d{2}-\d{2}T", value)):
-        return value
-    raise ValueError("expected a time such as 2024-01-31T12:00:00+00:00")
-
-
 class TrainingProvenance(StrictModel):
     """Origin of the weights: all information to train them again."""
 
@@ -230,15 +200,20 @@ class TrainingProvenance(StrictModel):
     epochs: Annotated[int, Field(ge=0)]
     """Passes over the training data for these weights."""
     git_revision: Annotated[str, Field(pattern=r"^(?:[0-9a-f]{40}(?:-dirty)?|unknown)$")]
-    created_at: Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_refuse_numbers_as_time)]
+    created_at: Moment
     """Time of the export: ISO 8601 with its UTC offset."""
 
 
-def _never_null(schema: dict[str, Any]) -> None:
-    """The schema of a key that is left out where it has no value: nothing but the value."""
-    (value, _) = schema.pop("anyOf")
-    schema.pop("default")
-    schema.update(value)
+def _kind_of_provenance(value: Any) -> str:
+    """Only an imported version states an origin."""
+    imported = "origin" in value if isinstance(value, dict) else isinstance(value, ImportedProvenance)
+    return "imported" if imported else "trained"
+
+
+Provenance = Annotated[
+    Annotated[TrainingProvenance, Tag("trained")] | Annotated[ImportedProvenance, Tag("imported")],
+    Discriminator(_kind_of_provenance),
+]
 
 
 class StandardNormalPrior(StrictModel):
@@ -370,26 +345,40 @@ _PRIORS_BY_KIND: dict[str, tuple[tuple[str, ...], ...]] = {
     "vae": (("standard",), ("standard", "fitted"), ("learned",)),
     "ae": ((), ("fitted",)),
 }
+#: The latents of an imported model need not follow N(0, I).
+_PRIORS_OF_IMPORTED = ((), ("standard",), ("fitted",), ("standard", "fitted"))
 
 
 class ManifestDraft(StrictModel):
     """The publisher's part of a manifest, before the store assigns the version its number."""
 
     schema_version: SchemaVersion = _WITHOUT_FITTED_PRIOR
-    """The lowest schema version that can express the content: 5 with a learned prior, else 4 with a preview,
+    """The lowest schema version that can express the content: 5 for an imported model or a learned prior,
+    else 4 with a preview,
     else 3 with `image.preprocessing`, else 2 with a fitted prior, else 1."""
     name: ModelName
     kind: Literal["vae", "ae"]
-    """`ae` is deterministic: its encoder's `logvar` has no meaning, and it has no trained prior."""
+    """`ae` is deterministic: its encoder's `logvar` has no meaning, and it has no trained prior. An imported
+    `ae` may have no `logvar`."""
     description: Text
     image: ImageSpec
     latent_size: Annotated[int, Field(ge=1, le=65_536)]
+    latent: Annotated[
+        LatentSpec | None,
+        Field(exclude_if=lambda latent: latent is None, json_schema_extra=never_null),
+    ] = None
+    """From schema version 5 on: shape and normalisation of latents. Without the key they are flat."""
     likelihood: Likelihood
-    encoder: GraphSpec
-    decoder: GraphSpec
+    encoder: Annotated[
+        GraphSpec | None, Field(exclude_if=lambda graph: graph is None, json_schema_extra=never_null)
+    ] = None
+    """Only an imported model may lack one of the graphs, and then the key."""
+    decoder: Annotated[
+        GraphSpec | None, Field(exclude_if=lambda graph: graph is None, json_schema_extra=never_null)
+    ] = None
     golden: GoldenSpec = GoldenSpec()
     metrics: tuple[Metric, ...]
-    provenance: TrainingProvenance
+    provenance: Provenance
     priors: tuple[Prior, ...]
     """Densities over z to sample from: a vae's `standard`, and `fitted` if one was fitted after training; or
     `learned` alone, if the prior was learned with the model."""
@@ -397,43 +386,44 @@ class ManifestDraft(StrictModel):
     """SPDX expression for the weights."""
     preview: Annotated[
         PreviewSpec | None,
-        Field(exclude_if=lambda preview: preview is None, json_schema_extra=_never_null),
+        Field(exclude_if=lambda preview: preview is None, json_schema_extra=never_null),
     ] = None
     """From schema version 4 on: posterior means of some real images. A version without has no such key."""
 
     @model_validator(mode="after")
-    def _tensors_follow_from_image_and_latent_size(self) -> ManifestDraft:
-        """The contract fixes the names and shapes; a manifest must state exactly these."""
-        image = ("batch", *self.image.shape)
-        latent = ("batch", self.latent_size)
-        expected: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
-            "encoder": (ENCODER_FILE, {"x": image}, {"mu": latent, "logvar": latent}),
-            "decoder": (DECODER_FILE, {"z": latent}, {"x_hat": image}),
-        }
-        graphs = {"encoder": self.encoder, "decoder": self.decoder}
-        if (learned := self.learned_prior) is not None:
-            expected["sampler"] = (PRIOR_SAMPLER_FILE, {"u": latent}, {"z": latent})
-            expected["density"] = (PRIOR_DENSITY_FILE, {"z": latent}, {"u": latent, "log_pz": ("batch",)})
-            graphs |= {"sampler": learned.sampler, "density": learned.density}
-        for role, (file, inputs, outputs) in expected.items():
-            graph = graphs[role]
-            if graph.file != file:
-                raise ValueError(f"{role}.file: expected {file!r}, got {graph.file!r}")
-            for side, wanted, got in (
-                ("inputs", inputs, graph.inputs),
-                ("outputs", outputs, graph.outputs),
+    def _tensors_follow_from_image_and_latent(self) -> ManifestDraft:
+        """The contract fixes the shapes, and a trained model's names; a manifest must state exactly these."""
+        if self.is_imported:
+            for objection in shape_objections(
+                self.image.shape, self.image.sizes, self.latent, self.latent_size
             ):
-                stated = {tensor.name: tensor.shape for tensor in got}
-                if stated != wanted or len(got) != len(wanted):
-                    raise ValueError(
-                        f"{role}.{side}: expected {wanted} from image.shape and latent_size, got {stated}"
-                    )
+                raise ValueError(objection)
+            for objection in tensor_objections(
+                self.encoder, self.decoder, image=self.image.shape, latent=self.latent_shape
+            ):
+                raise ValueError(objection)
+            return self
+        for name, stated in (("latent", self.latent), ("image.sizes", self.image.sizes)):
+            if stated is not None:
+                raise ValueError(f"{name}: expected no key, because only an imported model has it")
+        if self.image.range != (0.0, 1.0):
+            got = self.image.range and list(self.image.range)
+            raise ValueError(f"image.range: expected [0.0, 1.0], got {got}")
+        if self.likelihood.name == "unknown":
+            raise ValueError("likelihood: expected that of the training, got 'unknown'")
+        for objection in trained_objections(
+            self.encoder, self.decoder, image_shape=self.image.shape, latent_size=self.latent_size
+        ):
+            raise ValueError(objection)
+        if (learned := self.learned_prior) is not None:
+            for objection in prior_objections(learned.sampler, learned.density, latent_size=self.latent_size):
+                raise ValueError(objection)
         return self
 
     @model_validator(mode="after")
     def _priors_fit_the_kind_and_the_schema_version(self) -> ManifestDraft:
         names = tuple(prior.name for prior in self.priors)
-        allowed = _PRIORS_BY_KIND[self.kind]
+        allowed = _PRIORS_OF_IMPORTED if self.is_imported else _PRIORS_BY_KIND[self.kind]
         if names not in allowed:
             raise ValueError(
                 f"priors: expected {' or '.join(str(list(each)) for each in allowed)} "
@@ -444,6 +434,7 @@ class ManifestDraft(StrictModel):
             fitted=self.fitted_prior is not None,
             preview=self.preview is not None,
             learned=self.learned_prior is not None,
+            imported=self.is_imported,
         )
         if self.schema_version != wanted:
             raise ValueError(
@@ -463,6 +454,16 @@ class ManifestDraft(StrictModel):
                     f"image.shape, got {list(of)}"
                 )
         return self
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether the graphs were made elsewhere."""
+        return isinstance(self.provenance, ImportedProvenance)
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Shape of one latent, of an image of the default size."""
+        return (self.latent_size,) if self.latent is None else self.latent.shape
 
     @property
     def fitted_prior(self) -> FittedPrior | None:
@@ -487,25 +488,36 @@ class ManifestDraft(StrictModel):
     @property
     def file_names(self) -> tuple[str, ...]:
         """The files of a version with this manifest, apart from the manifest."""
+        graphs = (self.encoder, self.decoder)
         optional: list[str] = [
             entry.file for entry in (self.mixture_prior, self.preview) if entry is not None
         ]
         if (learned := self.learned_prior) is not None:
             optional += [learned.sampler.file, learned.density.file, learned.golden.file]
-        return (*REQUIRED_FILES, *optional)
+        return (
+            *(graph.file for graph in graphs if graph is not None),
+            *ALWAYS_REQUIRED_FILES,
+            *optional,
+        )
 
     def with_fitted_prior(self, fitted: FittedPrior) -> ManifestDraft:
         """The draft of the same graphs with this prior, instead of an earlier one."""
         stated = {name: getattr(self, name) for name in ManifestDraft.model_fields}
         priors = (*(prior for prior in self.priors if prior.name != fitted.name), fitted)
-        version = lowest_schema_version(self.image, fitted=True, preview=self.preview is not None)
+        version = lowest_schema_version(
+            self.image, fitted=True, preview=self.preview is not None, imported=self.is_imported
+        )
         return ManifestDraft(**{**stated, "priors": priors, "schema_version": version})
 
     def with_preview(self, preview: PreviewSpec) -> ManifestDraft:
         """The draft of the same graphs with this preview, instead of an earlier one."""
         stated = {name: getattr(self, name) for name in ManifestDraft.model_fields}
         version = lowest_schema_version(
-            self.image, fitted=True, preview=True, learned=self.learned_prior is not None
+            self.image,
+            fitted=True,
+            preview=True,
+            learned=self.learned_prior is not None,
+            imported=self.is_imported,
         )
         return ManifestDraft(**{**stated, "preview": preview, "schema_version": version})
 
@@ -540,45 +552,18 @@ class Manifest(ManifestDraft):
 
 
 def lowest_schema_version(
-    image: ImageSpec, *, fitted: bool, preview: bool = False, learned: bool = False
+    image: ImageSpec,
+    *,
+    fitted: bool,
+    preview: bool = False,
+    learned: bool = False,
+    imported: bool = False,
 ) -> int:
     """The schema version of a manifest for such images, with or without these priors and a preview."""
-    if learned:
+    if learned or imported:
         return _WITH_LEARNED_PRIOR
     if preview:
         return _WITH_PREVIEW
     if image.preprocessing != UNSTATED_PREPROCESSING:
         return _WITH_PREPROCESSING
     return _WITH_FITTED_PRIOR if fitted else _WITHOUT_FITTED_PRIOR
-
-
-def prior_graph_specs(*, latent_size: int, opset: int) -> tuple[GraphSpec, GraphSpec]:
-    """The (sampler, density) specs of the contract for this latent size."""
-    latent: tuple[Literal["batch"] | int, ...] = ("batch", latent_size)
-    u, z = TensorSpec(name="u", shape=latent), TensorSpec(name="z", shape=latent)
-    log_pz = TensorSpec(name="log_pz", shape=("batch",))
-    return (
-        GraphSpec(file="prior_sampler.onnx", opset=opset, inputs=(u,), outputs=(z,)),
-        GraphSpec(file="prior_density.onnx", opset=opset, inputs=(z,), outputs=(u, log_pz)),
-    )
-
-
-def graph_specs(
-    *, image_shape: tuple[int, int, int], latent_size: int, opset: int
-) -> tuple[GraphSpec, GraphSpec]:
-    """The (encoder, decoder) specs of the contract for this image shape and latent size."""
-    image: tuple[Literal["batch"] | int, ...] = ("batch", *image_shape)
-    latent: tuple[Literal["batch"] | int, ...] = ("batch", latent_size)
-    encoder = GraphSpec(
-        file="encoder.onnx",
-        opset=opset,
-        inputs=(TensorSpec(name="x", shape=image),),
-        outputs=(TensorSpec(name="mu", shape=latent), TensorSpec(name="logvar", shape=latent)),
-    )
-    decoder = GraphSpec(
-        file="decoder.onnx",
-        opset=opset,
-        inputs=(TensorSpec(name="z", shape=latent),),
-        outputs=(TensorSpec(name="x_hat", shape=image),),
-    )
-    return encoder, decoder

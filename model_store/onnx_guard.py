@@ -10,11 +10,12 @@ published model is still code, and its publisher is trusted with that.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from model_store.errors import HostileGraph, defect, quoted
-from model_store.manifest import GraphSpec, TensorSpec
 from model_store.onnx_schema import TABLE
 from model_store.protobuf import Message, ProtobufError, parse
+from model_store.tensor_spec import GraphSpec, TensorSpec
 
 #: The operators of the ONNX standard; both spellings mean the same domain.
 DEFAULT_DOMAINS = frozenset({"", "ai.onnx"})
@@ -34,6 +35,86 @@ _REMEDY = (
 )
 
 
+@dataclass(frozen=True)
+class TensorType:
+    """An input or output as a graph states it."""
+
+    name: str
+    is_float32: bool
+    shape: tuple[int | None, ...] | None
+    """None for an axis of any size; None for a tensor without a shape."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a graph states about itself."""
+
+    inputs: tuple[TensorType, ...]
+    """Without weights that an older exporter lists among the inputs."""
+    outputs: tuple[TensorType, ...]
+    opset: int
+    producer: str
+
+
+def check_content(data: bytes, *, where: str) -> None:
+    """Reject `data` unless it is a self-contained, deterministic graph, whatever its inputs and outputs.
+
+    Raises:
+        HostileGraph: Names the file, the expected and the actual content.
+    """
+    model = _parsed(data, where)
+    if not model.has("graph"):
+        raise HostileGraph(defect(where, expected="a graph", got="none", remedy=_REMEDY))
+    for expected, got in _graph_objections(model.messages("graph")[0]):
+        raise HostileGraph(defect(where, expected=expected, got=got, remedy=_REMEDY))
+
+
+def signature_of(data: bytes, *, where: str) -> Signature:
+    """Inputs, outputs, opset and exporter of a graph.
+
+    Raises:
+        HostileGraph: `data` is no such file, or its operators belong to other domains.
+    """
+    model = _parsed(data, where)
+    graph = model.messages("graph")[0]
+    weights = {tensor.text("name") for tensor in graph.messages("initializer")}
+    opsets = [
+        entry.integer("version")
+        for entry in model.messages("opset_import")
+        if entry.text("domain") in DEFAULT_DOMAINS
+    ]
+    if len(opsets) != 1 or len(model.messages("opset_import")) != 1:
+        got = quoted([entry.text("domain") for entry in model.messages("opset_import")][:10])
+        raise HostileGraph(
+            defect(where, expected="operators of the domain 'ai.onnx' only", got=got, remedy=_REMEDY)
+        )
+    producer = " ".join(filter(None, (model.text("producer_name"), model.text("producer_version"))))
+    return Signature(
+        tuple(_stated(value) for value in graph.messages("input") if value.text("name") not in weights),
+        tuple(_stated(value) for value in graph.messages("output")),
+        opsets[0],
+        producer or "not stated",
+    )
+
+
+def _stated(value: Message) -> TensorType:
+    found = _tensor_type(value)
+    if found is None:
+        return TensorType(value.text("name"), is_float32=False, shape=None)
+    elem_type, dims = found
+    shape = tuple(None if isinstance(dim, str) else dim for dim in dims)
+    return TensorType(value.text("name"), elem_type == _FLOAT, shape)
+
+
+def _parsed(data: bytes, where: str) -> Message:
+    try:
+        return parse(data, "ModelProto", TABLE)
+    except ProtobufError as error:
+        raise HostileGraph(
+            defect(where, expected="a self-contained ONNX graph", got=str(error), remedy=_REMEDY)
+        ) from error
+
+
 def check_graph(data: bytes, spec: GraphSpec, *, where: str) -> None:
     """Reject `data` unless it is a self-contained, deterministic graph with the signature of `spec`.
 
@@ -45,12 +126,7 @@ def check_graph(data: bytes, spec: GraphSpec, *, where: str) -> None:
     Raises:
         HostileGraph: Names the file, the expected and the actual content.
     """
-    try:
-        model = parse(data, "ModelProto", TABLE)
-    except ProtobufError as error:
-        raise HostileGraph(
-            defect(where, expected="a self-contained ONNX graph", got=str(error), remedy=_REMEDY)
-        ) from error
+    model = _parsed(data, where)
     for expected, got in _objections(model, spec):
         raise HostileGraph(defect(where, expected=expected, got=got, remedy=_REMEDY))
 
@@ -132,7 +208,7 @@ def _type_fits(value: Message, tensor: TensorSpec) -> bool:
     if stated is None:
         return False
     elem_type, dims = stated
-    return elem_type == _FLOAT and dims == ["batch" if size == "batch" else size for size in tensor.shape]
+    return elem_type == _FLOAT and dims == ["batch" if size == "open" else size for size in tensor.shape]
 
 
 def _tensor_type(value: Message) -> tuple[int, list[int | str]] | None:

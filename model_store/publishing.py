@@ -13,7 +13,7 @@ that need space precede the first rename.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +65,7 @@ from model_store.onnx_guard import check_graph
 from model_store.preview import Preview
 from model_store.prior import PriorMixtures
 from model_store.reference import is_alias_name, version_number
+from model_store.tensor_spec import GraphSpec
 from model_store.validation_messages import findings_in_one_line
 from model_store.verification import examine
 from model_store.version_id import VersionId
@@ -122,7 +123,8 @@ def check_candidate(
             )
     try:
         golden.validate(checked)
-        payload = {ENCODER_FILE: encoder, DECODER_FILE: decoder, GOLDEN_FILE: golden.to_bytes()}
+        graphs = _graphs(checked, encoder, decoder)
+        payload = {file: data for file, (_, data) in graphs.items()} | {GOLDEN_FILE: golden.to_bytes()}
         if prior is not None:
             prior.validate(checked)
             payload[PRIOR_FILE] = prior.to_bytes()
@@ -133,22 +135,48 @@ def check_candidate(
             payload[PREVIEW_FILE] = preview.to_bytes()
         elif checked.preview is not None:
             raise InvalidDraft(f"{PREVIEW_FILE}: expected the arrays of the preview, got none. Pass them.")
-        if learned_prior is not None:
-            if checked.learned_prior is None:
-                raise InvalidDraft("priors: expected 'learned' with its graphs. List it, or leave them out.")
-            learned_prior.validate(checked.learned_prior, latent_size=checked.latent_size)
-            payload |= learned_prior.payload()
-        elif checked.learned_prior is not None:
-            raise InvalidDraft("priors: expected the graphs of the learned prior, got none. Pass them.")
+        payload |= _of_learned_prior(checked, learned_prior)
         for name, data in payload.items():
             _check_size(name, data, limits)
-        check_graph(encoder, checked.encoder, where=ENCODER_FILE)
-        check_graph(decoder, checked.decoder, where=DECODER_FILE)
+        for file, (spec, data) in graphs.items():
+            check_graph(data, spec, where=file)
         if isinstance(card, str):
             _check_size(CARD_FILE, _card_bytes(card), limits)
     except (InvalidDraft, CorruptVersion) as error:
         raise InvalidDraft(f"{where}: {error} Nothing was published.") from error
     return Candidate(checked, payload, card, wanted, source)
+
+
+def _of_learned_prior(draft: ManifestDraft, files: LearnedPriorFiles | None) -> Mapping[str, bytes]:
+    """The files of a learned prior, if the draft lists one.
+
+    Raises:
+        InvalidDraft: Only one of the draft and the caller has them.
+        CorruptVersion: They contradict the draft.
+    """
+    if files is None:
+        if draft.learned_prior is not None:
+            raise InvalidDraft("priors: expected the graphs of the learned prior, got none. Pass them.")
+        return {}
+    if draft.learned_prior is None:
+        raise InvalidDraft("priors: expected 'learned' with its graphs. List it, or leave them out.")
+    files.validate(draft.learned_prior, latent_size=draft.latent_size)
+    return files.payload()
+
+
+def _graphs(draft: ManifestDraft, encoder: bytes, decoder: bytes) -> dict[str, tuple[GraphSpec, bytes]]:
+    """Description and bytes of each graph that the draft has.
+
+    Raises:
+        InvalidDraft: There are bytes of a graph that it does not have.
+    """
+    found = {}
+    for file, spec, data in ((ENCODER_FILE, draft.encoder, encoder), (DECODER_FILE, draft.decoder, decoder)):
+        if spec is not None:
+            found[file] = (spec, data)
+        elif data:
+            raise InvalidDraft(f"{file}: expected no bytes, as the manifest has no such graph, got some.")
+    return found
 
 
 def publish(root: Path, candidate: Candidate, limits: SizeLimits) -> VersionId:

@@ -43,13 +43,13 @@ from model_store.manifest import (
     PRIOR_SAMPLER_FILE,
     REQUIRED_FILES,
     SCHEMA_VERSION,
-    GraphSpec,
     Manifest,
 )
 from model_store.onnx_guard import check_graph
 from model_store.preview import Preview
 from model_store.prior import PriorMixtures
 from model_store.strict_json import parse_object
+from model_store.tensor_spec import GraphSpec
 from model_store.validation_messages import findings_in_one_line, of_a_later_contract
 from model_store.version_id import VersionId
 
@@ -63,7 +63,9 @@ class PublishedModel:
     id: VersionId
     manifest: Manifest
     encoder: bytes
+    """Empty if the version has none."""
     decoder: bytes
+    """Empty if the version has none."""
     golden: GoldenVectors
     card: str
     prior: PriorMixtures | None
@@ -234,7 +236,11 @@ def _read(directory: OpenDirectory, manifest: Manifest, name: str, limits: SizeL
     return data
 
 
-def _read_graph(directory: OpenDirectory, manifest: Manifest, spec: GraphSpec, limits: SizeLimits) -> bytes:
+def _read_graph(
+    directory: OpenDirectory, manifest: Manifest, spec: GraphSpec | None, limits: SizeLimits
+) -> bytes:
+    if spec is None:
+        return b""
     data = _read(directory, manifest, spec.file, limits)
     check_graph(data, spec, where=str(directory.path / spec.file))
     return data

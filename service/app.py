@@ -36,6 +36,7 @@ from service.api.operators.limits_table import limit_table
 from service.api.pages.browser_files import BrowserFileRoutes
 from service.api.pages.help_and_docs import HelpAndDocsRoutes
 from service.api.pages.playground_page import PlaygroundRoutes
+from service.api.remote.routes import RemoteRoutes
 from service.api.resource import ResourceRoutes
 from service.app_state import AppState, Lifecycle
 from service.engine import ModelRegistry, UnloadedNames, WorkerPool, allowed_threads
@@ -149,6 +150,7 @@ def create_app(
     open_inference = OpenInference(app_state) if settings.open_inference else None
     open_inference_routes = [OpenInferenceRoutes(app_state, open_inference)] if open_inference else []
     playground = PlaygroundRoutes(compression=settings.compression) if settings.playground else None
+    remote = [RemoteRoutes(app_state)] if settings.remote_vae else []
     table = limit_table(settings, operations)
     app = _Application(
         title="vae-service",
@@ -183,6 +185,7 @@ def create_app(
         ModelRoutes(app_state),
         PreviewRoutes(app_state),
         *open_inference_routes,
+        *remote,
         HealthRoutes(app_state),
         AdministrationRoutes(app_state),
         LimitRoutes(table),
@@ -358,5 +361,9 @@ def _example(app_state: AppState) -> ExampleModel:
     if model is None:
         return ExampleModel(name=name)
     return ExampleModel(
-        name=name, label=model.label, image_shape=model.image_shape, latent_size=model.latent_size
+        name=name,
+        label=model.label,
+        image_shape=model.image_shape,
+        latent_size=model.latent_size,
+        latent_shape=model.queued.latent_shape,
     )

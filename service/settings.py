@@ -186,6 +186,10 @@ class Settings(BaseSettings):
     """Serve the Open Inference Protocol under /v2, for clients of Triton and KServe, with the same models,
     limits and keys."""
 
+    remote_vae: Annotated[bool, Unit("true | false")] = True
+    """Serve /remote/decode and /remote/encode, for the remote VAE of diffusers, with the same models, limits
+    and keys."""
+
     playground: Annotated[bool, Unit("true | false")] = True
     """Send browsers that open `/` a page to play with the models. Without it, and for every other client, `/`
     is a text with commands."""

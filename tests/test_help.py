@@ -36,6 +36,7 @@ OTHER_VALUES = {
     "access_log": "errors",
     "compression": "false",
     "open_inference": "false",
+    "remote_vae": "false",
     "playground": "false",
     "admin": "true",
     "cors_origins": "https://a.example",

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Self, get_args, get_origin
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,8 @@ class Answer(BaseModel):
     """The contents of this answer's npz."""
     array_names: ClassVar[tuple[str, ...]] = ()
     """Fields with arrays."""
+    latent_names: ClassVar[tuple[str, ...]] = ()
+    """Those of them that have the shape of latents."""
     fact_names: ClassVar[tuple[str, ...]] = ()
     """The other fields."""
     formats: ClassVar[tuple[Format, ...]] = ()
@@ -79,8 +81,17 @@ class Answer(BaseModel):
         """Sort the fields once, not for each answer."""
         super().__pydantic_init_subclass__(**kwargs)
         cls.array_names = tuple(n for n, field in cls.model_fields.items() if _is_array(field.annotation))
+        cls.latent_names = tuple(
+            name for name in cls.array_names if _is_of_latents(cls.model_fields[name].metadata)
+        )
         cls.fact_names = tuple(name for name in cls.model_fields if name not in cls.array_names)
         cls.formats = _formats(cls)
+
+    def with_latents_of(self, shape: tuple[int, ...]) -> Self:
+        """The same answer with latents of this shape instead of flat ones."""
+        values = self.__dict__
+        update = {name: values[name].reshape(-1, *shape) for name in self.latent_names}
+        return self.model_copy(update=update)
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -99,6 +110,11 @@ def _is_array(annotation: Any) -> bool:
     return get_origin(annotation) is np.ndarray or any(map(_is_array, get_args(annotation)))
 
 
+def _is_of_latents(metadata: list[Any]) -> bool:
+    schemas = [each.json_schema for each in metadata if isinstance(each, WithJsonSchema)]
+    return any(schema is not None and schema.get(COMPONENT) == "Latents" for schema in schemas)
+
+
 def _is_per_image(annotation: Any, metadata: list[Any]) -> bool:
     schemas = [each.json_schema for each in metadata if isinstance(each, WithJsonSchema)]
     if any(schema is not None and OF_EACH in schema for schema in schemas):
@@ -107,10 +123,14 @@ def _is_per_image(annotation: Any, metadata: list[Any]) -> bool:
 
 
 def _formats(answer: type[Answer]) -> tuple[Format, ...]:
-    """Images allow pictures and npy; one number for each image allows a table; arrays allow JSON and npz."""
+    """Images allow pictures and npy; one number for each image allows a table; arrays allow JSON and npz.
+
+    Latents alone allow safetensors: they are what a trainer caches.
+    """
     if "images" in answer.array_names:
         return (Format.JSON, Format.PNG, Format.JPEG, Format.WEBP, Format.NPY, Format.NPZ, Format.TEXT)
     fields = (answer.model_fields[name] for name in answer.array_names)
     if all(_is_per_image(field.annotation, field.metadata) for field in fields):
         return (Format.JSON, Format.NPZ, Format.TEXT)
-    return (Format.JSON, Format.NPZ)
+    is_latents = bool(answer.latent_names)
+    return (Format.JSON, Format.NPZ, *((Format.SAFETENSORS,) if is_latents else ()))

@@ -22,7 +22,7 @@ from starlette.routing import Route
 from service.api.call import Call, Floats, Outline, Q
 from service.api.known_answers import KnownAnswer, KnownAnswers, key_of
 from service.api.operation import A, Operation
-from service.api.parameters import ImagesQuery, ModelChoice
+from service.api.parameters import Drawing, ImagesQuery, ModelChoice
 from service.api.picture_room import decode_in_thread
 from service.api.request_arrays import BodyReader, Read, is_of_numbers, is_quick_to_open, read_parameters
 from service.api.request_images import picture_headers
@@ -51,7 +51,8 @@ from service.http.request_body import Body, read_body
 from service.observability.request_trace import Trace, current_trace
 
 #: Formats that a person saves. Browsers show the others, or a script reads them.
-_FILES: Final = frozenset({Format.PNG, Format.JPEG, Format.WEBP, Format.NPY, Format.NPZ})
+_FILES: Final = frozenset({Format.PNG, Format.JPEG, Format.WEBP, Format.NPY, Format.NPZ, Format.SAFETENSORS})
+_DRAWN: Final = frozenset({Format.PNG, Format.JPEG, Format.WEBP, Format.TEXT})
 
 
 class Endpoint(Generic[Q, A]):
@@ -65,6 +66,7 @@ class Endpoint(Generic[Q, A]):
         # Looked up once: some of these cost a microsecond each time.
         self._formats = operation.formats
         self._is_seeded = operation.is_seeded
+        self._is_drawn = issubclass(operation.query, Drawing)
         self._has_arrays = bool(operation.arrays)
         self._by_key = app_state.access.keys_required
         self._reader = BodyReader(
@@ -93,11 +95,14 @@ class Endpoint(Generic[Q, A]):
         if body is not None and not self._has_arrays:
             parameters = self._parse_parameters(body, trace)  # these require no model
         model = await self._model(query.model, trace)
+        if not model.queued.is_bounded and self._is_drawn and chosen in _DRAWN:
+            raise _not_drawn(model, chosen)
         arrays: Mapping[str, Floats] = {}
         headers: tuple[tuple[bytes, bytes], ...] = ()
         if body is not None and self._has_arrays:
             read = await self._parse(body, model, query, engine_call)
             arrays, parameters = read.arrays, read.parameters
+            model = read.model or model
             if read.treatments:
                 headers = picture_headers(read.treatments, ground=_expected_ground(model, query))
         if parameters is not self._none_in_body:
@@ -304,7 +309,8 @@ class Endpoint(Generic[Q, A]):
             )
         if self._is_seeded:
             trace.seed = done.seed  # type: ignore[attr-defined]
-        return done
+        latent_shape = call.model.queued.latent_shape
+        return done.with_latents_of(latent_shape) if latent_shape else done
 
     async def _answer(self, call: Call[Q], done: A | NpyInParts) -> WholeResponse:
         """Write the response here if that is quick, otherwise in a thread."""
@@ -338,6 +344,19 @@ class Endpoint(Generic[Q, A]):
             drawing=drawing,
             max_png_pixels=max(self._limits.max_png_pixels, height * width),
         )
+
+
+def _not_drawn(model: LoadedModel, chosen: Format) -> ProblemError:
+    """The problem of a picture of values that are no pixels."""
+    return ProblemError.of_item(
+        "form-not-available",
+        Item(
+            "format",
+            f"json, npy or npz, because the values of '{model.label}' are no pixels",
+            chosen.suffix,
+            "Request .npy.",
+        ),
+    )
 
 
 def _expected_ground(model: LoadedModel, query: ModelChoice) -> str | None:

@@ -27,7 +27,7 @@ A = TypeVar("A", bound=Answer)
 #: Problems of every operation, in addition to those of every path.
 _OF_EVERY_OPERATION: Final = (
     *("invalid-parameter", "unknown-model", "model-unavailable", "form-not-available"),
-    *("inference-failed", "too-busy", "deadline-exceeded"),
+    *("no-graph", "inference-failed", "too-busy", "deadline-exceeded"),
     *("malformed-body", "body-too-large", "media-type-not-supported", "invalid-value"),
 )
 #: Kinds of body for images, each with curl's argument for it.

@@ -14,10 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.pictures import Treatment
+from service.api.image_size import of_images, of_latents, of_picture
 from service.api.parameters import ImagesQuery
 from service.api.request_contents import Contents, contents_of
 from service.api.request_images import Reading, read_pictures
+from service.codecs.errors import InvalidValue
+from service.codecs.nested_lists import nesting
+from service.codecs.safetensors_file import latents_in_safetensors
 from service.codecs.tensors import (
+    decode_latents,
     decode_npy,
     images_from_json,
     latents_from_json,
@@ -25,6 +30,7 @@ from service.codecs.tensors import (
     plain_images,
     plain_latents,
     read_npz,
+    shape_in_npy,
 )
 from service.codecs.zip_reader import names_in_zip
 from service.engine import LoadedModel
@@ -40,14 +46,16 @@ _QUICK_BODY_BYTES: Final = {
     BodyKind.JSON: 65_536,
     BodyKind.NPY: 1_048_576,
     BodyKind.NPZ: 1_048_576,
+    BodyKind.SAFETENSORS: 1_048_576,
     BodyKind.FORM: 65_536,
     BodyKind.ZIP: 16_384,
 }
 _ARCHIVES: Final = (BodyKind.NPZ, BodyKind.ZIP)
-_NUMBERS: Final = (BodyKind.JSON, BodyKind.NPY)
+_NUMBERS: Final = (BodyKind.JSON, BodyKind.NPY, BodyKind.SAFETENSORS)
 #: Maximum size of an npy file without its numbers.
 _NPY_HEAD_BYTES: Final = 8_192
 _LONGEST_NUMBER_BYTES: Final = 8
+_MOST_AXES: Final = 8
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,13 @@ class ArrayIn:
 
     def row(self, model: LoadedModel) -> tuple[int, ...]:
         """Shape of one row."""
-        return model.image_shape if self.is_images else (model.latent_size,)
+        return model.image_shape if self.is_images else model.latent_shape
+
+    def of_size(self, model: LoadedModel, shape: Sequence[int]) -> LoadedModel:
+        """The version for the size that the stated shape of this array implies."""
+        if model.sizes is None:
+            return model
+        return (of_images if self.is_images else of_latents)(model, shape, where=self.name)
 
 
 IMAGES: Final = ArrayIn(
@@ -94,11 +108,13 @@ class Read:
 
     arrays: Mapping[str, Floats]
     """By name, none if they may be left out: first the one of which there is one, then those that come with
-    it. `images` are float32 (N, C, H, W) in [0, 1], everything else float32 (N, latent)."""
+    it. `images` are float32 (N, C, H, W) in [0, 1], everything else float32 (N, latent), flat."""
     parameters: Parameters
     """Those of a JSON body or of a form."""
     treatments: tuple[Treatment, ...] = ()
     """What was done to each picture."""
+    model: LoadedModel | None = None
+    """The version for the size of these images, if that is another one."""
 
 
 def is_quick_to_open(body: Body) -> bool:
@@ -152,19 +168,42 @@ class BodyReader:
         self.none_in_body = read_object({}, parameters, limits)
 
     def read(self, body: Body, model: LoadedModel) -> Read:
-        """Arrays and parameters of a body of numbers alone, JSON or npy.
+        """Arrays and parameters of a body of numbers alone, JSON, npy or safetensors.
 
         Args:
             body: A body of an accepted kind.
             model: The model that determines the sizes of the arrays.
         """
         if body.kind is BodyKind.JSON:
-            return Read(*self._read_json(body, model))
+            return self._read_json(body, model)
         array = self._arrays[0]
-        most = model.max_batch
-        if not array.is_images:
-            most = max(most, self._limits.max_stream_images)
-        return Read({array.name: decode_npy(body.data, array.row(model), max_images=most)}, self.none_in_body)
+        if body.kind is BodyKind.SAFETENSORS:
+            shape, values = latents_in_safetensors(body.data, array.name)
+            model = array.of_size(model, shape)
+            most = self._most_in_file(array, model)
+            z = decode_latents(values, array.row(model), max_images=most, where=array.name)
+            return Read({array.name: _flat(z)}, self.none_in_body, model=model)
+        if model.sizes is not None:
+            model = array.of_size(model, shape_in_npy(body.data))
+        rows = self._from_npy(array, body.data, model, most=self._most_in_file(array, model))
+        return Read({array.name: rows}, self.none_in_body, model=model)
+
+    def _most_in_file(self, array: ArrayIn, model: LoadedModel) -> int:
+        """Most rows in a file of numbers: latents may be as many as a long response has images."""
+        return model.max_batch if array.is_images else max(model.max_batch, self._limits.max_stream_images)
+
+    def _from_npy(
+        self, array: ArrayIn, data: bytes | bytearray, model: LoadedModel, *, most: int, where: str = "z"
+    ) -> Floats:
+        rows = decode_npy(
+            data,
+            array.row(model),
+            max_images=most,
+            where=where,
+            is_image=array.is_images,
+            is_bounded=model.queued.is_bounded,
+        )
+        return rows if array.is_images else _flat(rows)
 
     def open(self, body: Body, model: LoadedModel) -> Contents:
         """The files and fields of any other body, not decoded yet."""
@@ -198,6 +237,8 @@ class BodyReader:
         )
         there = [*contents.arrays, *([IMAGES.name] if contents.pictures else [])]
         chosen = self._chosen(there)
+        if model.sizes is not None:
+            model = self._of_size(contents, chosen, model, query)
         arrays: dict[str, Floats] = {}
         treatments: tuple[Treatment, ...] = ()
         for array in chosen:
@@ -205,14 +246,33 @@ class BodyReader:
                 arrays[array.name], treatments = self._read_pictures(contents, model, query, check)
                 continue
             data, most = contents.arrays[array.name], self._most(array, model)
-            arrays[array.name] = decode_npy(data, array.row(model), max_images=most, where=array.name)
-        return Read(arrays, parameters, treatments)
+            arrays[array.name] = self._from_npy(array, data, model, most=most, where=array.name)
+        return Read(arrays, parameters, treatments, model)
+
+    def _of_size(
+        self, contents: Contents, chosen: Sequence[ArrayIn], model: LoadedModel, query: object
+    ) -> LoadedModel:
+        """The version for the size of the first array; pictures to be scaled have the default size."""
+        for array in chosen[:1]:
+            if array.name in contents.arrays:
+                return array.of_size(model, shape_in_npy(contents.arrays[array.name]))
+            is_scaled = isinstance(query, ImagesQuery) and (query.resize or query.fit is not None)
+            if not is_scaled:
+                return of_picture(model, contents.pictures[0], max_pixels=self._limits.max_picture_pixels)
+        return model
 
     def _read_pictures(
         self, contents: Contents, model: LoadedModel, query: object, check: Callable[[], None]
     ) -> tuple[Floats, tuple[Treatment, ...]]:
         """One image for each picture."""
         assert isinstance(query, ImagesQuery), "paths that accept pictures have parameters for reading them"
+        if not model.queued.is_bounded:
+            raise InvalidValue(
+                "body",
+                f"numbers, because the values of '{model.label}' are no pixels",
+                "a picture",
+                "Send application/x-npy or JSON.",
+            )
         return read_pictures(
             contents.pictures,
             contents.pixels,
@@ -225,35 +285,40 @@ class BodyReader:
             check=check,
         )
 
-    def _read_json(self, body: Body, model: LoadedModel) -> tuple[Mapping[str, Floats], Parameters]:
+    def _read_json(self, body: Body, model: LoadedModel) -> Read:
         """Every key is known."""
         if self._is_optional and body.is_blank:
-            return {}, self.none_in_body
+            return Read({}, self.none_in_body)
         # The short way, for a body that holds nothing but one array.
         for array in self._arrays if not self._company else ():
             most = self._most_in_json(array, model, body)
             rows = (
-                plain_images(body.data, model.image_shape, max_images=most)
+                plain_images(
+                    body.data, model.image_shape, max_images=most, is_bounded=model.queued.is_bounded
+                )
                 if array.is_images
-                else plain_latents(body.data, model.latent_size, max_images=most)
+                else plain_latents(body.data, model.latent_shape, max_images=most)
             )
             if rows is not None:
-                return {array.name: rows}, self.none_in_body
+                return Read({array.name: rows if array.is_images else _flat(rows)}, self.none_in_body)
         most_numbers = min(self._most_numbers(model), self._limits.max_json_values)
         values = parse_json_object(body.data, max_values=most_numbers)
         parameters = read_object(
             values, self._parameters, self._limits, also=self._by_name, in_query=self._in_query
         )
-        return {
-            array.name: self._rows_of(array, values[array.name], model, body)
-            for array in self._chosen(values)
-        }, parameters
+        chosen = self._chosen(values)
+        if model.sizes is not None and chosen:
+            lengths, _ = nesting(values[chosen[0].name], deepest=_MOST_AXES)
+            model = chosen[0].of_size(model, lengths)
+        arrays = {array.name: self._rows_of(array, values[array.name], model, body) for array in chosen}
+        return Read(arrays, parameters, model=model)
 
     def _rows_of(self, array: ArrayIn, value: object, model: LoadedModel, body: Body) -> Floats:
         most = self._most_in_json(array, model, body)
         if array.is_images:
-            return images_from_json(value, model.image_shape, max_images=most)
-        return latents_from_json(value, model.latent_size, max_images=most, where=array.name)
+            bounded = model.queued.is_bounded
+            return images_from_json(value, model.image_shape, max_images=most, is_bounded=bounded)
+        return _flat(latents_from_json(value, model.latent_shape, max_images=most, where=array.name))
 
     def _most(self, array: ArrayIn, model: LoadedModel) -> int:
         return model.max_batch if array.max_rows is None else array.max_rows
@@ -285,7 +350,10 @@ class BodyReader:
         """Numbers of the largest body."""
 
         def numbers(array: ArrayIn) -> int:
-            return self._most(array, model) * math.prod(array.row(model))
+            sizes, row = model.manifest.image.sizes, math.prod(array.row(model))
+            # A single image may have the largest size.
+            largest = 0 if sizes is None else sizes.most**2 * row // math.prod(model.image_shape[1:])
+            return max(self._most(array, model) * row, largest)
 
         return max(map(numbers, self._arrays)) + sum(map(numbers, self._company))
 
@@ -304,6 +372,11 @@ class BodyReader:
             if array.name not in there:
                 raise _not_one((array,), got="nothing")
         return [*chosen, *self._company]
+
+
+def _flat(latents: Floats) -> Floats:
+    """Latents as the engine has them, (N, latent)."""
+    return latents if latents.ndim == 2 else latents.reshape(len(latents), -1)
 
 
 def _not_one(arrays: Sequence[ArrayIn], *, got: str) -> ProblemError:

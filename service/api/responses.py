@@ -19,6 +19,7 @@ from model_store.reference import version_number
 from service.api.answer import Answer
 from service.api.parameters import Drawing
 from service.codecs.images import MAX_SIDE_PIXELS, encode_lossy, encode_png, plan_sheet
+from service.codecs.safetensors_file import encode_safetensors
 from service.codecs.tensors import encode_npy, encode_npz, npy_header
 from service.codecs.text_art import braille
 from service.codecs.text_table import table
@@ -101,7 +102,7 @@ def is_quick(chosen: Format, answer: Answer, drawing: Drawing | None) -> bool:
     """Whether `respond` may run on the event loop."""
     if chosen is Format.JSON:
         return _size(answer) <= _QUICK_VALUES
-    if chosen in (Format.NPY, Format.NPZ):
+    if chosen in (Format.NPY, Format.NPZ, Format.SAFETENSORS):
         return _size(answer) <= _QUICK_COPIES
     images = answer.__dict__.get("images")
     if images is None:
@@ -141,7 +142,12 @@ def respond(
     with current_trace().phase("encode"):
         body = _encode(chosen, answer, drawing, max_png_pixels)
     latent = answer.__dict__.get("z")
-    if latent is not None and latent.shape[0] == 1 and latent.shape[1] <= MAX_HEADER_LATENT:
+    if (
+        latent is not None
+        and latent.ndim == 2
+        and latent.shape[0] == 1
+        and latent.shape[1] <= MAX_HEADER_LATENT
+    ):
         x_z = ",".join([f"{value:.9g}" for value in latent[0].tolist()])
         return WholeResponse(body, chosen, (b"x-z", x_z.encode("ascii")), *_fact_headers(answer))
     return WholeResponse(body, chosen, *_fact_headers(answer))
@@ -172,6 +178,9 @@ def _encode(chosen: Format, answer: Answer, drawing: Drawing | None, max_png_pix
         return json_bytes(whole)
     if chosen is Format.NPZ:
         return encode_npz({**answer.arrays, **_facts_as_arrays(answer)})
+    if chosen is Format.SAFETENSORS:
+        facts = {name: str(value) for name, value in answer.facts.items()}
+        return encode_safetensors(answer.arrays, metadata=facts)
     images = answer.__dict__.get("images")
     if images is None:
         return (table(answer.arrays, of="image") + "\n").encode()

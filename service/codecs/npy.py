@@ -44,15 +44,23 @@ class _Header:
 
 
 def decode_npy(
-    data: bytes | bytearray, shape: Sequence[int], *, max_images: int, where: str = "z"
+    data: bytes | bytearray,
+    shape: Sequence[int],
+    *,
+    max_images: int,
+    where: str = "z",
+    is_image: bool | None = None,
+    is_bounded: bool = True,
 ) -> NDArray[np.float32]:
     """Images or latents from an npy file, in either byte order and either memory order.
 
     Args:
         data: The whole file.
-        shape: (C, H, W) for images, as uint8 0 … 255 or floats in [0, 1]; (latent,) for latents, as floats.
+        shape: (C, H, W) for images, as uint8 0 … 255 or floats in [0, 1]; that of one latent, as floats.
         max_images: Maximum number of rows.
         where: Name of latents in messages.
+        is_image: Whether `shape` is that of an image; None: if it has three axes.
+        is_bounded: Whether numbers of images are pixels in [0, 1], or any finite ones.
 
     Returns:
         float32, C-contiguous, shape (N, *shape), pixels in [0, 1].
@@ -61,15 +69,16 @@ def decode_npy(
         MalformedBody: Not an npy file, or cut short.
         InvalidValue: Another dtype or shape, or a value out of range.
     """
-    axes = image_axes(shape) if len(shape) == 3 else latent_axes(shape[0], where=where)
+    is_image = len(shape) == 3 if is_image is None else is_image
+    axes = image_axes(shape) if is_image else latent_axes(shape, where=where)
+    is_pixels = is_image and is_bounded
     header = _read_header(data)
-    is_image = len(shape) == 3
-    kinds = _PIXEL_TYPES if is_image else _LATENT_TYPES
+    kinds = _PIXEL_TYPES if is_pixels else _LATENT_TYPES
     kind = header.descr.lstrip("<>|=")
     if kind not in kinds:
         raise InvalidValue(
             f"{axes.where}: dtype",
-            "uint8, float16, float32 or float64" if is_image else "float16, float32 or float64",
+            "uint8, float16, float32 or float64" if is_pixels else "float16, float32 or float64",
             header.descr,
             "Convert it with .astype(numpy.float32) before saving.",
         )
@@ -89,7 +98,16 @@ def decode_npy(
     if kind == "u1":
         return np.ascontiguousarray(values, dtype=np.float32) / np.float32(255.0)
     native = values.astype(dtype.newbyteorder("="), copy=False)
-    return unit_interval(native, where=axes.where) if is_image else finite_float32(native, where=axes.where)
+    return (unit_interval if is_pixels else finite_float32)(native, where=axes.where)
+
+
+def shape_in_npy(data: bytes | bytearray) -> tuple[int, ...]:
+    """The shape that the header of an npy file states.
+
+    Raises:
+        MalformedBody: Not an npy file.
+    """
+    return _read_header(data).shape
 
 
 def encode_npy(array: NDArray[Any]) -> bytes:

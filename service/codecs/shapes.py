@@ -6,6 +6,7 @@ Knows axes. Knows neither JSON nor npy: both use this module, so that both accep
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,26 +20,27 @@ class Axes:
 
     where: str
     row: tuple[int, ...]
+    is_image: bool = True
+    """Whether a row of three axes has channels; otherwise it is a latent."""
 
     @functools.cached_property
     def forms(self) -> tuple[tuple[int, ...], ...]:
-        """Possible sizes of one row: for one channel its axis may be left out."""
-        return (self.row, self.row[1:]) if self._is_grey else (self.row,)
+        """Possible sizes of one row: for one channel its axis may be left out, and a latent may be flat."""
+        if self._is_grey:
+            return (self.row, self.row[1:])
+        return (self.row,) if self.is_image or len(self.row) == 1 else (self.row, (math.prod(self.row),))
 
     @property
     def text(self) -> str:
         """`(N, 1, 28, 28) or (N, 28, 28)`."""
-        forms = [shape_text(("N", *self.row))]
-        if self._is_grey:
-            forms.append(shape_text(("N", *self.row[1:])))
-        return " or ".join(forms)
+        return " or ".join(shape_text(("N", *form)) for form in self.forms)
 
     @property
     def _is_grey(self) -> bool:
-        return len(self.row) == 3 and self.row[0] == 1
+        return self.is_image and len(self.row) == 3 and self.row[0] == 1
 
     def accept(self, shape: tuple[int, ...], *, max_rows: int, is_file: bool = False) -> tuple[int, ...]:
-        """The full shape (N, *row) for `shape`: for one channel its axis may be left out.
+        """The full shape (N, *row) for `shape`, which may have another one of `forms`.
 
         Args:
             shape: The actual shape.
@@ -59,8 +61,8 @@ class Axes:
         return (shape[0], *self.row)
 
     def takes(self, shape: tuple[int, ...]) -> bool:
-        """Whether `shape` is N rows, with or without the axis of a single channel."""
-        return bool(shape) and (shape[1:] == self.row or (self._is_grey and shape[1:] == self.row[1:]))
+        """Whether `shape` is N rows in one of `forms`."""
+        return bool(shape) and shape[1:] in self.forms
 
     def check_count(self, count: int, *, max_rows: int) -> None:
         """Check for 1 … max_rows rows.
@@ -74,11 +76,11 @@ class Axes:
 
     def is_channels_last(self, shape: tuple[int, ...]) -> bool:
         """Whether `shape` is that of images with their channels last."""
-        return len(self.row) == 3 and shape[1:] == (*self.row[1:], self.row[0]) != self.row
+        return self.is_image and len(self.row) == 3 and shape[1:] == (*self.row[1:], self.row[0]) != self.row
 
     def remedy(self, shape: tuple[int, ...], *, is_file: bool = False) -> str:
         """The remedy for a shape that is not accepted."""
-        if shape in (self.row, self.row[1:] if self._is_grey else self.row):
+        if shape in self.forms:
             return (
                 "Add the first axis: array[None]."
                 if is_file
@@ -94,11 +96,11 @@ def image_axes(shape: Sequence[int]) -> Axes:
     return _axes("images", tuple(shape))
 
 
-def latent_axes(size: int, *, where: str = "z") -> Axes:
-    """For latents of `size` numbers, which a body calls `where`."""
-    return _axes(where, (size,))
+def latent_axes(size: int | Sequence[int], *, where: str = "z") -> Axes:
+    """For latents of `size` numbers, or of that shape, which a body calls `where`."""
+    return _axes(where, (size,) if isinstance(size, int) else tuple(size), is_image=False)
 
 
 @functools.lru_cache(maxsize=64)  # models have few different shapes, and every request needs one
-def _axes(where: str, row: tuple[int, ...]) -> Axes:
-    return Axes(where, row)
+def _axes(where: str, row: tuple[int, ...], *, is_image: bool = True) -> Axes:
+    return Axes(where, row, is_image)

@@ -51,7 +51,7 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
         "store_copy_s",
     ),
     "address and processes": ("host", "port", "workers", "threads", "drain_delay_s"),
-    "protocols and compression": ("open_inference", "grpc_port", "compression"),
+    "protocols and compression": ("open_inference", "grpc_port", "remote_vae", "compression"),
     "proxies and browsers": ("root_path", "trusted_proxies", "allowed_hosts", "cors_origins", "playground"),
     "access": ("api_keys_file", "admin"),
     "limits of a request": _LIMITS_OF_A_REQUEST,

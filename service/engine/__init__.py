@@ -21,6 +21,7 @@ from service.engine.errors import (
     ModelRejected,
     ModelUnavailable,
     NoDensity,
+    NoGraph,
     NoPrior,
     NotRun,
     TooBusy,
@@ -31,7 +32,7 @@ from service.engine.loading import load_model
 from service.engine.model import LoadedModel
 from service.engine.observer import EngineObserver
 from service.engine.operations.binarisation import BINARISE, Binarise
-from service.engine.operations.decode import decode, decode_in_parts
+from service.engine.operations.decode import decode, decode_in_parts, decode_unclipped
 from service.engine.operations.encode import Posterior, encode
 from service.engine.operations.encoder_decoder import EncoderDecoder
 from service.engine.operations.geometry import (
@@ -45,7 +46,7 @@ from service.engine.operations.geometry import (
 from service.engine.operations.interpolate import Interpolation, interpolate
 from service.engine.operations.noise import LARGEST_SEED, new_seed
 from service.engine.operations.parts import Parts
-from service.engine.operations.reconstruct import Reconstruction, reconstruct
+from service.engine.operations.reconstruct import Encoding, Reconstruction, reconstruct, reconstruct_latents
 from service.engine.operations.sample import (
     SamplePlan,
     Samples,
@@ -88,6 +89,7 @@ __all__ = [
     "CallerDisconnected",
     "DeadlineExceeded",
     "EncoderDecoder",
+    "Encoding",
     "EngineError",
     "EngineObserver",
     "EngineStopped",
@@ -104,6 +106,7 @@ __all__ = [
     "ModelRejected",
     "ModelUnavailable",
     "NoDensity",
+    "NoGraph",
     "NoPrior",
     "NotRun",
     "Parts",
@@ -127,6 +130,7 @@ __all__ = [
     "decode",
     "decode_draw",
     "decode_in_parts",
+    "decode_unclipped",
     "encode",
     "interpolate",
     "latents_of_seeds",
@@ -136,6 +140,7 @@ __all__ = [
     "plan_traverse",
     "priority_head_start_s",
     "reconstruct",
+    "reconstruct_latents",
     "sample",
     "sample_in_parts",
     "score",

@@ -11,6 +11,7 @@
     ├── ModelRejected           why one version failed its checks; never reaches a caller
     ├── NoPrior                 there is no such density over z, or none at all
     ├── NoDensity               a likelihood was requested of an autoencoder
+    ├── NoGraph                 an imported version lacks the encoder or the decoder
     ├── InferenceFailed         the runtime raised, or an output is not finite
     └── NotRun                  the rows are fine, but no model was run on them
         ├── TooBusy                 too many images wait
@@ -137,8 +138,17 @@ class ModelRejected(EngineError):
 class NoPrior(EngineError):
     """The version lacks the requested density over z, or has none at all."""
 
-    def __init__(self, model: str, *, asked: str | None = None, has: Sequence[str] = ()) -> None:
+    def __init__(
+        self, model: str, *, asked: str | None = None, has: Sequence[str] = (), imported: bool = False
+    ) -> None:
         self.model = model
+        if imported:
+            super().__init__(
+                f"model '{model}': expected a version with a prior, got an imported one whose latents are "
+                "not known to follow N(0, I): a decoder would turn such draws into noise. Send latents to "
+                "/decode, or have the operator import it with --prior standard, if its training used that."
+            )
+            return
         if asked is not None and tuple(has) == ("learned",):
             super().__init__(
                 f"model '{model}': expected prior=learned, or none, got '{asked}'. The version was trained "
@@ -159,14 +169,31 @@ class NoPrior(EngineError):
 
 
 class NoDensity(EngineError):
-    """The model has no posterior and no prior, so log p(x) has no bound."""
+    """The model has no posterior and no prior, or no known likelihood, so log p(x) has no bound."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, *, imported: bool = False) -> None:
         self.model = model
+        if imported:
+            super().__init__(
+                f"model '{model}': expected a version with a known likelihood, got an imported one, whose "
+                "training is not known here. Compare an image with its reconstruction."
+            )
+            return
         super().__init__(
             f"model '{model}': expected a variational autoencoder, got an autoencoder, which has no "
             "distribution over z and so assigns no probability to an image. Use a model of kind 'vae', or "
             "compare an image with its reconstruction."
+        )
+
+
+class NoGraph(EngineError):
+    """The version was imported without the graph that the operation needs."""
+
+    def __init__(self, model: str, *, missing: str, has: str) -> None:
+        self.model = model
+        super().__init__(
+            f"model '{model}': expected a version with the {missing}, got an imported one with only the "
+            f"{has}. Use another version, or have the operator import it with its {missing}."
         )
 
 

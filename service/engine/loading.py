@@ -8,24 +8,30 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model_store import GoldenMismatch, GoldenVectors, Manifest, PublishedModel
-from service.engine.errors import InferenceFailed, ModelRejected
+from model_store import GoldenMismatch, GoldenVectors, GraphSpec, Manifest, PublishedModel
+from model_store.imported import latent_shape_of
+from model_store.manifest import DECODER_FILE, ENCODER_FILE
+from service.engine.errors import InferenceFailed, ModelRejected, NoGraph
+from service.engine.image_sizes import OpenImageSizes
 from service.engine.learned_prior import PriorGraphs
 from service.engine.model import LoadedModel
 from service.engine.observer import EngineObserver, Unobserved
 from service.engine.operations.arrays import Float32Array
-from service.engine.operations.encoder_decoder import EncoderDecoder
+from service.engine.operations.encoder_decoder import EncoderDecoder, PendingRun, RunGraph
 from service.engine.operations.geometry import DEFAULT_SPAN, grid
 from service.engine.operations.noise import standard_normal
 from service.engine.operations.priors import Priors
 from service.engine.runtime.allocator import return_memory
 from service.engine.runtime.batch_invariance import BatchInvariantGraph
 from service.engine.runtime.batcher import GraphQueue
+from service.engine.runtime.call import Call
+from service.engine.runtime.imported_graph import ImportedGraph
 from service.engine.runtime.session import GraphSession
 from service.engine.runtime.worker_pool import WorkerPool
 
@@ -71,57 +77,142 @@ def load_model(
         ModelRejected: A graph does not load, contradicts the manifest, or disagrees with the golden vectors.
     """
     manifest, label = published.manifest, str(published.id)
-    encoder = BatchInvariantGraph(GraphSession(published.encoder, manifest.encoder, threads=threads))
-    decoder = BatchInvariantGraph(GraphSession(published.decoder, manifest.decoder, threads=threads))
+    encoder = _session(published.encoder, manifest.encoder, threads=threads)
+    decoder = _session(published.decoder, manifest.decoder, threads=threads)
     prior = None if manifest.learned_prior is None else PriorGraphs.load(published, threads=threads)
+    priors = Priors(manifest, published.prior, model=label)
+    watched = observer or Unobserved()
+
+    def parts(shape: tuple[int, int, int], latent_shape: tuple[int, ...]) -> Mapping[str, Any]:
+        """Fields of a loaded model for images of one size."""
+        values = max(math.prod(shape), math.prod(latent_shape))
+        graphs = {
+            "encoder": _graph(encoder, manifest.encoder, manifest, latent_shape),
+            "decoder": _graph(decoder, manifest.decoder, manifest, latent_shape),
+        }
+        queues = {
+            name: GraphQueue(graph, worker_pool, model=label, observer=watched, row_values=values)
+            for name, graph in graphs.items()
+            if graph is not None
+        }
+        runs = {name: queues[name].run if name in queues else _no_graph(label, name) for name in graphs}
+        learned = None
+        if prior is not None and graphs["decoder"] is not None:
+            learned = prior.queued(
+                graphs["decoder"], worker_pool, model=label, observer=watched, row_values=values
+            )
+        queued = EncoderDecoder(
+            label=label,
+            image_shape=shape,
+            latent_size=math.prod(latent_shape),
+            max_batch=min(max_batch, max(1, max_values // values)),
+            values_per_row=values,
+            has_posterior=manifest.kind == "vae",
+            likelihood=manifest.likelihood,
+            priors=priors,
+            encoder_file=ENCODER_FILE,
+            decoder_file=DECODER_FILE,
+            run_encoder=runs["encoder"],
+            run_decoder=runs["decoder"],
+            check_decoding_time=queues["decoder"].check_time if "decoder" in queues else _in_no_time,
+            learned_prior=learned,
+            latent_shape=latent_shape if manifest.latent is not None else (),
+            is_bounded=manifest.image.range is not None,
+        )
+        return {**graphs, "queued": queued}
+
+    made = parts(manifest.image.shape, manifest.latent_shape)
+    sizes = _image_sizes(manifest, parts)
     try:
-        computed = _prove(encoder, decoder, manifest, published.golden, label=label)
+        computed = _prove(made["encoder"], made["decoder"], manifest, published.golden, label=label)
+        if published.golden.other is not None and sizes is not None:
+            other = published.golden.other
+            image = (other.x if len(other.x) else other.x_hat).shape
+            at_other = sizes.of(image[2], image[3])
+            assert at_other is not None, "checked with the golden vectors"
+            computed += _prove(at_other["encoder"], at_other["decoder"], manifest, other, label=label)
         if prior is not None:
             computed += prior.warm_and_check(label)
     except InferenceFailed as error:
         raise ModelRejected(f"{label}: a graph loaded, but does not run. {error}") from error
-    if encoder.is_long or decoder.is_long:
+    if any(graph is not None and graph.is_long for graph in (made["encoder"], made["decoder"])):
         return_memory()
-    watched = observer or Unobserved()
-    values = manifest.values_per_row
-    encoding, decoding = (
-        GraphQueue(graph, worker_pool, model=label, observer=watched, row_values=values)
-        for graph in (encoder, decoder)
-    )
-    queued = EncoderDecoder(
-        label=label,
-        image_shape=manifest.image.shape,
-        latent_size=manifest.latent_size,
-        max_batch=min(max_batch, max(1, max_values // values)),
-        values_per_row=values,
-        has_posterior=manifest.kind == "vae",
-        likelihood=manifest.likelihood,
-        priors=Priors(manifest, published.prior, model=label),
-        encoder_file=manifest.encoder.file,
-        decoder_file=manifest.decoder.file,
-        run_encoder=encoding.run,
-        run_decoder=decoding.run,
-        check_decoding_time=decoding.check_time,
-        learned_prior=None
-        if prior is None
-        else prior.queued(decoder, worker_pool, model=label, observer=watched, row_values=values),
-    )
     return LoadedModel(
         id=published.id,
         manifest=manifest,
         aliases=aliases,
-        encoder=encoder,
-        decoder=decoder,
-        queued=queued,
         computed_sha256=_digest_of((*computed, *_coordinates())),
         prior=prior,
         preview=published.preview,
+        sizes=sizes,
+        **made,
+    )
+
+
+def _session(graph: bytes, spec: GraphSpec | None, *, threads: int) -> GraphSession | None:
+    return None if spec is None else GraphSession(graph, spec, threads=threads)
+
+
+def _graph(
+    session: GraphSession | None,
+    spec: GraphSpec | None,
+    manifest: Manifest,
+    latent_shape: tuple[int, ...],
+) -> BatchInvariantGraph | None:
+    """A graph for images of one size, behind the tensors of the contract."""
+    if session is None or spec is None:
+        return None
+    if not manifest.is_imported:
+        return BatchInvariantGraph(session)
+    return BatchInvariantGraph(
+        ImportedGraph(session, spec, pixels=manifest.image.range, latent_shape=latent_shape)
+    )
+
+
+def _no_graph(label: str, name: str) -> RunGraph:
+    """In the place of a graph that the version does not have."""
+
+    def run(rows: Float32Array, call: Call, /) -> PendingRun:  # noqa: ARG001
+        raise NoGraph(label, missing=name, has="decoder" if name == "encoder" else "encoder")
+
+    return run
+
+
+def _image_sizes(
+    manifest: Manifest, parts: Callable[[tuple[int, int, int], tuple[int, ...]], Mapping[str, Any]]
+) -> OpenImageSizes | None:
+    """The other sizes of images that the graphs accept."""
+    sizes, latent, default = manifest.image.sizes, manifest.latent, manifest.image.shape
+    if sizes is None or latent is None:
+        return None
+
+    def make(height: int, width: int) -> Mapping[str, Any]:
+        shape = (default[0], height, width)
+        return parts(shape, latent_shape_of(shape, default_image=default, latent=latent))
+
+    return OpenImageSizes(sizes, make)
+
+
+def _in_no_time(rows: int, call: Call, /) -> None:
+    """In the place of an estimate for a decoder that the version does not have: its run is refused."""
+
+
+def _takes_batches(spec: GraphSpec | None, manifest: Manifest) -> bool:
+    """Whether batches of the graph may be compared with single rows.
+
+    The first axis of an imported graph may be 1. Rows of images of open sizes gain nothing from batches, and
+    64 of them are much memory.
+    """
+    return (
+        spec is not None
+        and manifest.image.sizes is None
+        and all(tensor.shape[0] == "batch" for tensor in (*spec.inputs, *spec.outputs))
     )
 
 
 def _prove(
-    encoder: BatchInvariantGraph,
-    decoder: BatchInvariantGraph,
+    encoder: BatchInvariantGraph | None,
+    decoder: BatchInvariantGraph | None,
     manifest: Manifest,
     golden: GoldenVectors,
     *,
@@ -143,29 +234,43 @@ def _prove(
         return standard_normal(seed=_PROBE_SEED, first_row=0, rows=count, size=latent_size)
 
     most = max(1, _GOLDEN_VALUES // manifest.values_per_row)
+    computed: tuple[Float32Array, ...] = ()
     try:
-        mu, logvar = _outputs(encoder, golden.x, images, most_if_slow=most)
-        golden.first(len(mu)).check_encoder(mu, logvar, manifest.golden)
+        if encoder is not None:
+            draw = images if _takes_batches(manifest.encoder, manifest) else None
+            mu, logvar = _outputs(encoder, golden.x, draw, most_if_slow=most)
+            golden.first(len(mu)).check_encoder(mu, logvar, manifest.golden)
+            computed += (mu[:most], logvar[:most])
     except GoldenMismatch as error:
-        raise ModelRejected(f"{label}: {encoder.file}: {error}") from error
+        raise ModelRejected(f"{label}: {ENCODER_FILE}: {error}") from error
     try:
-        (x_hat,) = _outputs(decoder, golden.z, latents, most_if_slow=most)
-        golden.first(len(x_hat)).check_decoder(x_hat, manifest.golden)
+        if decoder is not None:
+            draw = latents if _takes_batches(manifest.decoder, manifest) else None
+            (x_hat,) = _outputs(decoder, golden.z, draw, most_if_slow=most)
+            golden.first(len(x_hat)).check_decoder(x_hat, manifest.golden)
+            computed += (x_hat[:most],)
     except GoldenMismatch as error:
-        raise ModelRejected(f"{label}: {decoder.file}: {error}") from error
-    return mu[:most], logvar[:most], x_hat[:most]
+        raise ModelRejected(f"{label}: {DECODER_FILE}: {error}") from error
+    return computed
 
 
 def _outputs(
     graph: BatchInvariantGraph,
     rows: Float32Array,
-    draw: Callable[[int], Float32Array],
+    draw: Callable[[int], Float32Array] | None,
     *,
     most_if_slow: int,
 ) -> tuple[Float32Array, ...]:
-    """Outputs for golden rows: for all of them, or the first ones of a slow graph, each row run once."""
+    """Outputs for golden rows: for all of them, or the first ones of a slow graph, each row run once.
+
+    Args:
+        graph: Runs the rows.
+        rows: Inputs of the golden vectors.
+        draw: Makes inputs for comparing batches; None: batches are not compared.
+        most_if_slow: Rows to run if batches were not compared.
+    """
     first = graph.first_run(rows[:1])
-    if graph.allow_exact_batches(draw):
+    if draw is not None and graph.allow_exact_batches(draw):
         return graph.run(rows)
     others = rows[1:most_if_slow]
     if not len(others):

@@ -35,6 +35,7 @@ class Format(Enum):
     WEBP = ("webp", "image/webp")
     NPY = ("npy", "application/x-npy")
     NPZ = ("npz", "application/x-npz")
+    SAFETENSORS = ("safetensors", "application/x-safetensors")
     TEXT = ("txt", "text/plain")
 
     def __init__(self, suffix: str, media_type: str) -> None:

@@ -27,6 +27,7 @@ from service.engine.errors import (
     LabelNotApplicable,
     ModelUnavailable,
     NoDensity,
+    NoGraph,
     NoPrior,
     TooBusy,
     UnknownLabel,
@@ -185,6 +186,12 @@ PROBLEMS: Mapping[str, ProblemKind] = _table(
         "Score with a model of kind `vae` (GET /models), or compare an image with that of POST /reconstruct.",
     ),
     ProblemKind(
+        "no-graph",
+        422,
+        "This model was imported without its encoder or without its decoder",
+        "Use a model with both (GET /models/{name} lists the graphs of an imported one).",
+    ),
+    ProblemKind(
         "no-preview",
         404,
         "This version has no preview",
@@ -259,6 +266,7 @@ DOMAIN_ERRORS: tuple[tuple[type[Exception], str], ...] = (
     (ModelUnavailable, "model-unavailable"),
     (NoPrior, "no-prior"),
     (NoDensity, "no-density"),
+    (NoGraph, "no-graph"),
     (InferenceFailed, "inference-failed"),
     (TooBusy, "too-busy"),
     (DeadlineExceeded, "deadline-exceeded"),

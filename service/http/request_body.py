@@ -61,6 +61,7 @@ class BodyKind(Enum):
     FORM = ("multipart/form-data", rb"(?!)", ())
     ZIP = ("application/zip", rb"PK\x03\x04", ("application/x-zip-compressed",))
     NPY = ("application/x-npy", rb"\x93NUMPY", ())
+    SAFETENSORS = ("application/x-safetensors", rb"(?s:.{5}\0\0\0\{)", ())
     NPZ = ("application/x-npz", rb"PK\x03\x04", ("application/zip", "application/x-zip-compressed"))
 
     def __init__(self, media_type: str, beginning: bytes, synonyms: tuple[str, ...]) -> None:

@@ -10,6 +10,7 @@ A key never leaves this module: the log contains only its label, and no problem 
 
 from __future__ import annotations
 
+import base64
 import logging
 import re
 from pathlib import Path
@@ -38,6 +39,9 @@ _OPEN_BELOW: Final = ("/docs/", "/playground/", "/problems/")
 #: RFC 6750, section 2.1: the characters of a bearer token.
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
 _CHALLENGE: Final = 'Bearer realm="vae-service"'
+#: Below these paths a key may also be the password of the address, `http://any:KEY@host`: the functions of
+#: diffusers that use them can send no header.
+_BASIC_BELOW: Final = "/remote/"
 _log = logging.getLogger(__name__)
 
 
@@ -202,9 +206,11 @@ def _entry_of(scope: Scope, keys: KeyRing) -> ApiKey:
     if len(values) > 1:
         raise _unknown(f"The header Authorization came {len(values)} times; send it once.")
     scheme, _, token = values[0].partition(b" ")
-    if scheme.lower() != b"bearer":
-        raise _unknown("The header Authorization names another scheme than Bearer.")
     token = token.strip(b" ")
+    if scheme.lower() == b"basic" and scope["path"].startswith(_BASIC_BELOW):
+        token = _password(token)
+    elif scheme.lower() != b"bearer":
+        raise _unknown("The header Authorization names another scheme than Bearer.")
     if len(token) > MAX_KEY_CHARACTERS or _TOKEN.fullmatch(token) is None:
         raise _unknown(
             f"The text after Bearer is no key: expected 1 to {MAX_KEY_CHARACTERS} of A-Z a-z 0-9 . _ ~ + / "
@@ -214,6 +220,22 @@ def _entry_of(scope: Scope, keys: KeyRing) -> ApiKey:
     if key is None:
         raise _unknown("The server does not know this key.")
     return key
+
+
+def _password(credentials: bytes) -> bytes:
+    """The password of `USER:PASSWORD` in base64, as RFC 7617 writes it.
+
+    Raises:
+        ProblemError: `unknown-key`: not of that form.
+    """
+    try:
+        if len(credentials) > 2 * MAX_KEY_CHARACTERS:
+            raise ValueError
+        return base64.b64decode(credentials, validate=True).split(b":", 1)[1]
+    except (ValueError, IndexError):
+        raise _unknown(
+            "The text after Basic is no user and password in base64; the password is the key."
+        ) from None
 
 
 def _unknown(detail: str) -> ProblemError:

@@ -27,6 +27,7 @@ import yaml
 from documents import session
 from documents.commands import parser_of
 from documents.markdown import REPOSITORY, Fence, fences, name_of, pages
+from imported_graphs import optimum_folder
 from object_storage import make_bucket, serving_s3
 from patience import PATIENCE_S
 from PIL import Image
@@ -167,10 +168,17 @@ def generates_a_client(command: str) -> bool:
     )
 
 
+def exports_what_the_page_imports(command: str) -> bool:
+    """Optimum needs weights from a hub; tests/support/imported_graphs.py writes the same folder."""
+    text = (REPOSITORY / "docs/how-to/serve-a-diffusers-vae.md").read_text()
+    return f"\nvae-store import {command.rsplit(maxsplit=1)[-1]} " in text
+
+
 DOCKER: Final = "tests/docker/test-docker"
 SIGNATURES: Final = "tests/model_store/test_signatures.py"
 #: Every command that no test runs as it stands → what checks it instead.
 NOT_RUN: Final[dict[str, Check]] = {
+    "optimum-cli export onnx --model stabilityai/sd-vae-ft-mse sd-onnx/": exports_what_the_page_imports,
     "make test": holds(".ci/run", "make coverage\n"),  # the same, measured
     "make bench": target_exists,
     "make bench ARGS=--quick": target_exists,
@@ -427,6 +435,7 @@ def run_page(
         for name in (".venv", "model_store"):
             (folder / name).symlink_to(REPOSITORY / name)
         shutil.copytree(REPOSITORY / "model_store/models", folder / "store")
+        optimum_folder(folder / "sd-onnx")
         return folder
 
     def run(page: str) -> session.Session:

@@ -119,10 +119,16 @@ def test_nginx_sends_the_headers_that_the_server_reads() -> None:
 
 
 def test_every_python_example_is_one_that_a_test_runs() -> None:
-    """tests/hard/test_inference_clients.py runs one, and tests/clients_python those of two pages."""
+    """tests/hard/test_inference_clients.py runs one, tests/clients_python those of two pages.
+
+    tests/hard/test_diffusers_client.py runs that of the remote VAE.
+    """
     file = REPOSITORY / "tests/inference_clients/triton/example.py"
     _, _, example = file.read_text().partition('"""\n\n')
-    run_elsewhere = {"clients/python/README.md", "docs/how-to/python-client.md"}
+    run_elsewhere = {
+        *("clients/python/README.md", "docs/how-to/python-client.md"),
+        "docs/reference/remote-vae.md",
+    }
     assert run_elsewhere <= PAGES.keys()
     found = [text for page in PAGES.keys() - run_elsewhere for text in shown(page, "python")]
     of_grpc = shown("docs/how-to/grpc.md", "python")  # tests/hard/test_grpc_clients.py runs these

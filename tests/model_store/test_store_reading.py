@@ -180,12 +180,12 @@ def test_a_version_of_a_later_contract_is_told_as_such_and_not_to_be_removed(
     """It may hold keys and files that only a newer release knows; an operator must not throw it away."""
     folder = store.root / "tiny" / "1"
     manifest = json.loads((folder / "manifest.json").read_bytes())
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 5, "watermark": {}}))
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 6, "watermark": {}}))
     (folder / "prior.npz").write_bytes(b"of a later contract")
     with pytest.raises(NewerSchema) as caught:
         store.open("tiny@1")
     told = str(caught.value)
-    assert "tiny/1/manifest.json: expected schema_version 1 to 4, got '5'. A newer release" in told
+    assert "tiny/1/manifest.json: expected schema_version 1 to 5, got '6'. A newer release" in told
     assert "keep it, and read it" in told
     assert "emove" not in told
     assert [type(problem) for problem in store.problems(published)] == [NewerSchema]

@@ -38,6 +38,8 @@ def directly(
     **options: P.kwargs,
 ) -> T:
     """The result of an operation on the graphs themselves."""
+    assert model.encoder is not None
+    assert model.decoder is not None
     unqueued = replace(model.queued, run_encoder=_RunHere(model.encoder), run_decoder=_RunHere(model.decoder))
     if model.prior is not None and model.queued.learned_prior is not None:
         sampling, scoring = map(_RunHere, model.prior.with_decoder(model.decoder))

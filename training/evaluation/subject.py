@@ -20,6 +20,7 @@ from training.evaluation.figures import weights_sha256
 from training.graphs.published_model import published_model
 from training.models import LatentImageModel
 from training.priors.files import fit_again, read_prior
+from training.runs.origin import training_of
 from training.runs.run_directory import FittedRun, load_run
 
 S = TypeVar("S", bound=Section)
@@ -129,19 +130,19 @@ def _prior_of_run(run: FittedRun) -> tuple[SubjectPrior | None, str | None]:
 
 
 def _version(published: PublishedModel, threads: int) -> Subject:
-    manifest = published.manifest
+    origin = training_of(published)
     return Subject(
         label=str(published.id),
         measured_through=f"onnxruntime {metadata.version('onnxruntime')} on the published ONNX files",
         model=published_model(published, threads=threads).eval(),
         prior=_prior(published),
         prior_labels=()
-        if manifest.learned_prior is None
-        else tuple(each.label for each in manifest.learned_prior.labels),
-        settings=_section(EvaluationConfig, manifest.provenance.recipe.get("evaluation")),
-        data=_section(DataConfig, manifest.provenance.recipe.get("data")),
-        trained_on=manifest.provenance.data_fingerprint,
-        trained_on_text=manifest.provenance.data,
+        if published.manifest.learned_prior is None
+        else tuple(each.label for each in published.manifest.learned_prior.labels),
+        settings=_section(EvaluationConfig, origin.recipe.get("evaluation")),
+        data=_section(DataConfig, origin.recipe.get("data")),
+        trained_on=origin.data_fingerprint,
+        trained_on_text=origin.data,
         run=None,
         folder=REPORTS / f"{published.id.name}-{published.id.version}",
     )

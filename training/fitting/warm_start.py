@@ -13,15 +13,11 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
-from model_store import (
-    BernoulliLikelihood,
-    GaussianLikelihood,
-    ModelStore,
-    PublishedModel,
-    VersionId,
-)
+from model_store import GaussianLikelihood, ModelStore, PublishedModel, VersionId
+from model_store.manifest import Likelihood
 from training.errors import ConfigError
 from training.models import Gaussian, LatentImageModel
+from training.runs.origin import training_of
 
 #: The exporter's prefix for the names of parameters: the graph's module contains the model as `model`.
 _PREFIX = "model."
@@ -37,7 +33,7 @@ class StartingWeights:
 
     version: VersionId
     tensors: dict[str, Tensor]
-    likelihood: BernoulliLikelihood | GaussianLikelihood
+    likelihood: Likelihood
     logvar_bounds: tuple[object, object] | None
     """From its recipe, if it has one: the graph contains them inside, and no parameter shows them."""
 
@@ -47,8 +43,10 @@ class StartingWeights:
 
         Raises:
             StoreError: The version does not exist, or is corrupt.
+            ConfigError: It was not trained here.
         """
         published = store.open(reference)
+        origin = training_of(published)
         tensors = {
             each.name.removeprefix(_PREFIX): torch.from_numpy(numpy_helper.to_array(each).copy())
             for graph in (published.encoder, published.decoder)
@@ -56,7 +54,7 @@ class StartingWeights:
             if each.name.startswith(_PREFIX)
         }
         tensors |= _tensors_of_prior(published)
-        model = published.manifest.provenance.recipe.get("model")
+        model = origin.recipe.get("model")
         bounds = None
         if isinstance(model, dict) and {"logvar_min", "logvar_max"} <= set(model):
             bounds = (model["logvar_min"], model["logvar_max"])

@@ -26,10 +26,10 @@ from model_store.manifest import (
     ManifestDraft,
     StandardNormalPrior,
     TrainingProvenance,
-    graph_specs,
     lowest_schema_version,
 )
 from model_store.reference import is_alias_name, is_model_name
+from model_store.tensor_spec import graph_specs
 from training.config.recipe import LearnedPriorConfig
 from training.data import ImageData, load_images, to_unit_interval
 from training.data.image_files import Conversion

@@ -32,6 +32,7 @@ from training.priors.label_calibration import LabelReader
 from training.priors.selection import Encode, Encoder, Parts, PriorFit, fit_prior
 from training.publishing.model_card import card_with_prior
 from training.randomness.seeds import MAX_SEED, check_seed
+from training.runs.origin import training_of
 from training.runs.run_directory import load_run
 
 Tell = Callable[[str], None]
@@ -114,7 +115,7 @@ def fit_prior_of_version(
         StoreError: No such version, its graphs have other results here, or the store is not writable.
     """
     published = store.open(reference)
-    manifest = published.manifest
+    manifest, origin = published.manifest, training_of(published)
     if manifest.learned_prior is not None:
         raise _has_one(str(published.id))
     runtime = OnnxPair(Graphs(encoder=published.encoder, decoder=published.decoder))
@@ -129,14 +130,14 @@ def fit_prior_of_version(
     def decode(z: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(runtime.decode(z.numpy()))
 
-    recipe = json.dumps(manifest.provenance.recipe)
+    recipe = json.dumps(origin.recipe)
     config = RunConfig.from_json(recipe, where=f"{published.id}: provenance.recipe")
     fit = _fit(
         encode,
         decode,
         config,
         request,
-        trained_on=manifest.provenance.data_fingerprint,
+        trained_on=origin.data_fingerprint,
         image_shape=manifest.image.shape,
     )
     return store.publish(

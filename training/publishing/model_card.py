@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from model_store import VersionId
+from model_store import TrainingProvenance, VersionId
 from model_store.manifest import GaussianLikelihood, Manifest
 from training.config.recipe import RunConfig, load_recipe, recipe_names
 from training.evaluation.figures import Evaluation, format_value
@@ -228,8 +228,13 @@ def card_with_prior(card: str, *, of: VersionId, manifest: Manifest) -> str:
     return f"{lead}{body.rstrip()}\n\n{section}\n"
 
 
+def _trained(manifest: Manifest) -> TrainingProvenance:
+    assert isinstance(manifest.provenance, TrainingProvenance), "cards are of exported versions"
+    return manifest.provenance
+
+
 def _training(manifest: Manifest, evidence: Evidence) -> str:
-    provenance, config, run = manifest.provenance, evidence.run.config, evidence.run.provenance
+    provenance, config, run = _trained(manifest), evidence.run.config, evidence.run.provenance
     kept = evidence.run.kept
     warmup = config.objective.beta_warmup_epochs
     objective = f"-ELBO, β = {config.objective.beta:g}"
@@ -321,6 +326,7 @@ def _reproduction(manifest: Manifest, config: RunConfig) -> str:
 
 
 def _graphs(manifest: Manifest, evidence: Evidence) -> str:
+    assert manifest.encoder is not None, "every export has both graphs"
     return (
         "## Files\n\n"
         f"`encoder.onnx` computes `x` → `mu`, `logvar` and `decoder.onnx` computes `z` → `x_hat`: ONNX "
@@ -356,9 +362,10 @@ def _use(manifest: Manifest) -> str:
 
 
 def _licence(manifest: Manifest) -> str:
-    if manifest.provenance.data.startswith("mnist:"):
+    trained_on = _trained(manifest).data
+    if trained_on.startswith("mnist:"):
         data = f"The training images are MNIST, by {_MNIST_AUTHORS}: CC BY-SA 3.0."
-    elif manifest.provenance.data.startswith("fashion-mnist:"):
+    elif trained_on.startswith("fashion-mnist:"):
         data = "The training images are Fashion-MNIST, by Zalando SE: MIT."
     else:
         data = "The training images have a licence of their own; ask their publisher."

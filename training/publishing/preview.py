@@ -29,6 +29,7 @@ from training.errors import DataError
 from training.graphs.export import Graphs
 from training.graphs.parity import OnnxPair
 from training.publishing.model_card import card_with_preview
+from training.runs.origin import training_of
 
 Tell = Callable[[str], None]
 Floats = NDArray[np.float32]
@@ -113,16 +114,16 @@ def add_preview(
         StoreError: No such version, its graphs have other results here, or the store is not writable.
     """
     published = store.open(reference)
-    manifest = published.manifest
+    manifest, origin = published.manifest, training_of(published)
     runtime = OnnxPair(Graphs(encoder=published.encoder, decoder=published.decoder))
     published.golden.check_encoder(*runtime.encode(published.golden.x), manifest.golden)
-    recipe = json.dumps(manifest.provenance.recipe)
+    recipe = json.dumps(origin.recipe)
     config = RunConfig.from_json(recipe, where=f"{published.id}: provenance.recipe")
     data = load_images(data_dir, config.data, cache_dir=cache_dir, tell=tell)
-    if data.train.fingerprint != manifest.provenance.data_fingerprint:
+    if data.train.fingerprint != origin.data_fingerprint:
         raise DataError(
             f"{data.train.name}: expected the images of {published.id} (shape {manifest.image.shape}, "
-            f"fingerprint {manifest.provenance.data_fingerprint} of those for training), got shape "
+            f"fingerprint {origin.data_fingerprint} of those for training), got shape "
             f"{data.image_shape}, fingerprint {data.train.fingerprint}. Name the folder that it was trained "
             "on with --data."
         )

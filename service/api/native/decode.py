@@ -27,7 +27,13 @@ DECODE: Final = Operation(
     description="The decoder's mean image of each row of `z`. It involves no randomness.",
     query=Drawing,
     answer=DecodeAnswer,
-    bodies=MappingProxyType({BodyKind.JSON: "-d @z.json", BodyKind.NPY: "--data-binary @z.npy"}),
+    bodies=MappingProxyType(
+        {
+            BodyKind.JSON: "-d @z.json",
+            BodyKind.NPY: "--data-binary @z.npy",
+            BodyKind.SAFETENSORS: "--data-binary @latents.safetensors",
+        }
+    ),
     arrays=(Z,),
 )
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from model_store import FittedPrior, LearnedPrior
-from model_store.manifest import Likelihood
+from model_store.manifest import Likelihood, Manifest
 from service.api.parameters import NoParameters
 from service.api.request_images import usual_fit
 from service.api.resource import JSON, Resource, named_model
@@ -44,6 +44,36 @@ def _is_none(value: object) -> bool:
     return value is None
 
 
+class ImageSizes(Document):
+    """Sides of images that a model accepts, each independent of the other."""
+
+    multiple: Annotated[Size, Field(examples=[8])]
+    """Every side is a multiple of it."""
+    least: Annotated[Size, Field(examples=[64])]
+    """Shortest side."""
+    most: Annotated[Size, Field(examples=[1024])]
+    """Longest side."""
+
+
+class ImportedFacts(Document):
+    """A model that was made elsewhere. Requests send pixels in [0, 1] to it as well."""
+
+    graphs: Annotated[list[Literal["encoder", "decoder"]], Field(examples=[["encoder", "decoder"]])]
+    """The graphs that it has."""
+    latent_shape: Annotated[list[Size], Field(examples=[[4, 8, 8]])]
+    """Shape of one z, for an image of `image_shape`."""
+    sizes: ImageSizes | None
+    """Other sizes of images that it accepts; null: none."""
+    graph_range: Annotated[list[float] | None, Field(examples=[[-1.0, 1.0]])]
+    """The graphs' own values of black and white; null: the values are no pixels."""
+    scaling_factor: Annotated[float | None, Field(examples=[0.18215])]
+    """Programs such as diffusers store (z - shift_factor) · scaling_factor; z here is without both."""
+    shift_factor: Annotated[float | None, Field(examples=[None])]
+    latent_mean: Annotated[list[float] | None, Field(examples=[None])]
+    """One for each channel: newer programs store (z - mean) / std."""
+    latent_std: Annotated[list[float] | None, Field(examples=[None])]
+
+
 class ModelSummary(Document):
     """One loaded version."""
 
@@ -59,13 +89,15 @@ class ModelSummary(Document):
     image_shape: Annotated[list[Size], Field(examples=[[1, 28, 28]])]
     """(channels, height, width)."""
     latent_size: Annotated[Size, Field(examples=[32])]
-    """Length of one z."""
+    """Number of values of one z."""
     priors: list[Annotated[str, Field(description=_PRIOR, examples=["standard"])]]
     labels: list[Annotated[str, Field(description="Labels that /sample accepts.", examples=["7"])]]
     description: Annotated[str, Field(examples=["Variational autoencoder of 28 × 28 grey images."])]
     """The publisher's description."""
     preview: Annotated[bool, Field(examples=[True])]
     """Whether GET /models/{name}/preview has posterior means of some real images."""
+    imported: Annotated[ImportedFacts | None, Field(exclude_if=lambda facts: facts is None)] = None
+    """Only of a model that was made elsewhere."""
 
 
 class LoadFailure(Document):
@@ -186,6 +218,27 @@ class Provenance(Document):
     libraries: Annotated[dict[str, str], Field(examples=[{"torch": "2.13.0"}])]
 
 
+class ImportedProvenance(Document):
+    """Origin of a version that was made elsewhere."""
+
+    origin: Literal["imported"]
+    source: Annotated[str, Field(examples=["Optimum's folder sd-onnx"])]
+    """Where it came from, in the words of the person who imported it."""
+    producer: Annotated[str, Field(examples=["pytorch 2.13.0"])]
+    """The exporter that the graphs name."""
+    libraries: Annotated[dict[str, str], Field(examples=[{"onnxruntime": "1.31.0"}])]
+    encoder_sha256: str
+    """Of the imported file; `none` without an encoder."""
+    decoder_sha256: str
+    created_at: Annotated[Moment, Field(examples=["2026-11-28T14:53:36+00:00"])]
+
+
+class UnknownLikelihood(Document):
+    """p(x|z) is not known."""
+
+    name: Literal["unknown"]
+
+
 class BernoulliLikelihood(Document):
     """p(x|z) is a Bernoulli of each pixel."""
 
@@ -206,10 +259,10 @@ class ModelFacts(ModelSummary):
     """The summary, and the other parts of the manifest that are useful to a client."""
 
     image_range: Annotated[list[float], Field(examples=[[0.0, 1.0]])]
-    """Smallest and largest pixel value."""
+    """Smallest and largest pixel value in requests and responses; empty if the values are no pixels."""
     preprocessing: Preprocessing
     """The conversion of an image file into an image of this model."""
-    likelihood: BernoulliLikelihood | GaussianLikelihood
+    likelihood: BernoulliLikelihood | GaussianLikelihood | UnknownLikelihood
     metrics: list[Metric]
     fitted_prior: FittedPriorFacts | None
     """Mixtures of Gaussians, fitted after training."""
@@ -217,7 +270,7 @@ class ModelFacts(ModelSummary):
     """The prior of training, where it is not N(0, I). A version without one has no such key."""
     licence: Annotated[str, Field(examples=["MIT"])]
     """SPDX expression for the weights."""
-    provenance: Provenance
+    provenance: Provenance | ImportedProvenance
 
 
 MODELS: Final = Resource(
@@ -304,7 +357,27 @@ def _summary(model: LoadedModel) -> dict[str, Any]:
         "labels": list(model.labels),
         "description": manifest.description,
         "preview": model.preview is not None,
+        "imported": _imported(manifest) if manifest.is_imported else None,
     }
+
+
+def _imported(manifest: Manifest) -> ImportedFacts:
+    latent, sizes = manifest.latent, manifest.image.sizes
+    graphs: list[Literal["encoder", "decoder"]] = []
+    if manifest.encoder is not None:
+        graphs.append("encoder")
+    if manifest.decoder is not None:
+        graphs.append("decoder")
+    return ImportedFacts(
+        graphs=graphs,
+        latent_shape=list(manifest.latent_shape),
+        sizes=None if sizes is None else ImageSizes.model_validate(sizes),
+        graph_range=None if manifest.image.range is None else list(manifest.image.range),
+        scaling_factor=latent.scaling_factor if latent else None,
+        shift_factor=latent.shift_factor if latent else None,
+        latent_mean=list(latent.mean) if latent and latent.mean else None,
+        latent_std=list(latent.std) if latent and latent.std else None,
+    )
 
 
 def _facts(model: LoadedModel) -> ModelFacts:
@@ -312,7 +385,7 @@ def _facts(model: LoadedModel) -> ModelFacts:
     how = manifest.image.preprocessing
     return ModelFacts(
         **_summary(model),
-        image_range=list(manifest.image.range),
+        image_range=[] if manifest.image.range is None else [0.0, 1.0],
         preprocessing=Preprocessing(
             fit=usual_fit(how) or how.fit,
             ground=how.ground,
@@ -323,13 +396,17 @@ def _facts(model: LoadedModel) -> ModelFacts:
         fitted_prior=_fitted_prior(manifest.fitted_prior),
         learned_prior=_learned_prior(manifest.learned_prior),
         licence=manifest.licence,
-        provenance=Provenance.model_validate(manifest.provenance),
+        provenance=(ImportedProvenance if manifest.is_imported else Provenance).model_validate(
+            manifest.provenance
+        ),
     )
 
 
-def _likelihood(stated: Likelihood) -> BernoulliLikelihood | GaussianLikelihood:
+def _likelihood(stated: Likelihood) -> BernoulliLikelihood | GaussianLikelihood | UnknownLikelihood:
     if stated.name == "gaussian":
         return GaussianLikelihood.model_validate(stated)
+    if stated.name == "unknown":
+        return UnknownLikelihood.model_validate(stated)
     return BernoulliLikelihood.model_validate(stated)
 
 

@@ -105,10 +105,12 @@ async def score(call: Call[ScoreQuery]) -> ScoreAnswer:
         call=call.engine_call,
     )
     log_px = scores.log_px
+    likelihood = call.model.manifest.likelihood.name
+    assert likelihood != "unknown", "the engine has refused it"
     return ScoreAnswer(
         model=call.model.label,
         seed=scores.seed,
-        likelihood=call.model.manifest.likelihood.name,
+        likelihood=likelihood,
         binarise=scores.binarise,
         importance_samples=scores.importance_samples,
         reconstruction_nll=scores.reconstruction_nll,

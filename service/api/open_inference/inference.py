@@ -66,6 +66,10 @@ class Plan:
     """Names of the outputs."""
     parameters: InferenceParameters
     limits: Limits
+    is_bounded: bool = True
+    """Whether images are pixels in [0, 1]."""
+    latent_shape: tuple[int, ...] = ()
+    """Shape of one latent in the response, if it is not flat."""
 
 
 def plan(model: ServedModel, request: InferenceRequest, limits: Limits) -> Plan:
@@ -79,11 +83,21 @@ def plan(model: ServedModel, request: InferenceRequest, limits: Limits) -> Plan:
     parameters = read_parameters(model.part, request.parameters, limits)
     spec, tensor = choose_input(model, request)
     shape = check_spec(spec, datatype=tensor.datatype, shape=tensor.shape)
-    axes = Axes(spec.name, spec.row)
+    axes = Axes(spec.name, spec.row, is_image=spec.name == "x")
     axes.check_count(shape[0], max_rows=min(limits.max_images, model.max_batch))
     datatypes = {each.name: each.datatype for each in model.outputs}
     outputs = tuple((name, datatypes[name], own) for name, own in chosen.items())
-    return Plan(spec, shape, outputs, frozenset(chosen), parameters, limits)
+    queued = model.loaded.queued
+    return Plan(
+        spec,
+        shape,
+        outputs,
+        frozenset(chosen),
+        parameters,
+        limits,
+        is_bounded=queued.is_bounded,
+        latent_shape=queued.latent_shape,
+    )
 
 
 def choose_input(model: ServedModel, request: InferenceRequest) -> tuple[TensorSpec, InputTensor]:
@@ -219,9 +233,11 @@ def read_input(plan: Plan, tensor: InputTensor) -> Work:
     """
     array, name = _array(plan, tensor), plan.spec.name
     if name == "x":
-        array = unit_interval(_native(array), where=name)
+        within = unit_interval if plan.is_bounded else finite_float32
+        array = within(_native(array), where=name)
     elif name == "z":
         array = finite_float32(_native(array), where=name)
+        array = array.reshape(len(array), -1)  # the engine's latents are flat
     else:
         array = _seeds(array)
     return Work(array, plan.shape[0])
@@ -325,6 +341,12 @@ async def _sample(
 
 def output_tensors(plan: Plan, arrays: Mapping[str, NDArray[np.float32]]) -> list[OutputTensor]:
     """The tensors of a response, in the requested order."""
+    if plan.latent_shape:
+        shape = plan.latent_shape
+        arrays = {
+            name: array if name == "x_hat" else array.reshape(len(array), *shape)
+            for name, array in arrays.items()
+        }
     return [
         OutputTensor(name, datatype, np.ascontiguousarray(arrays[name]), parameters)
         for name, datatype, parameters in plan.outputs

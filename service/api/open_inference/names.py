@@ -58,7 +58,7 @@ class ServedModel:
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """Its inputs, as its metadata states them: programs that generate requests send all of these."""
-        return _tensors(self.part, self.loaded.image_shape, self.loaded.latent_size)[0]
+        return _tensors(self.part, self.loaded.image_shape, self.loaded.latent_shape)[0]
 
     @property
     def accepted_inputs(self) -> tuple[TensorSpec, ...]:
@@ -68,13 +68,13 @@ class ServedModel:
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """Its outputs, in the order of a response to a request that names none."""
-        return _tensors(self.part, self.loaded.image_shape, self.loaded.latent_size)[1]
+        return _tensors(self.part, self.loaded.image_shape, self.loaded.latent_shape)[1]
 
     @property
     def signature(self) -> tuple[object, ...]:
         """Equal for models that accept the same requests."""
         queued = self.loaded.queued
-        return self.part.value, queued.image_shape, queued.latent_size, queued.max_batch
+        return self.part.value, queued.image_shape, self.loaded.latent_shape, queued.max_batch
 
     @property
     def row_values(self) -> int:
@@ -92,14 +92,14 @@ _PICTURE: Final = TensorSpec("image", "BYTES", (-1,))
 
 @functools.lru_cache(maxsize=256)
 def _tensors(
-    part: Part, image: tuple[int, ...], latent: int
+    part: Part, image: tuple[int, ...], latent: tuple[int, ...]
 ) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Inputs and outputs."""
     x = TensorSpec("x", "FP32", (-1, *image))
     seed = TensorSpec("seed", "INT64", (-1,))
-    z = TensorSpec("z", "FP32", (-1, latent))
-    mu = TensorSpec("mu", "FP32", (-1, latent))
-    logvar = TensorSpec("logvar", "FP32", (-1, latent))
+    z = TensorSpec("z", "FP32", (-1, *latent))
+    mu = TensorSpec("mu", "FP32", (-1, *latent))
+    logvar = TensorSpec("logvar", "FP32", (-1, *latent))
     x_hat = TensorSpec("x_hat", "FP32", (-1, *image))
     return {
         Part.WHOLE: ((x,), (mu, logvar, x_hat)),
@@ -110,9 +110,14 @@ def _tensors(
 
 
 def parts_of(loaded: LoadedModel) -> tuple[Part, ...]:
-    """The parts of a version: an autoencoder without a prior has no sampler."""
-    has_prior = bool(loaded.manifest.priors)
-    return tuple(part for part in Part if has_prior or part is not Part.SAMPLER)
+    """The parts of a version: an autoencoder without a prior has no sampler, and some lack a graph."""
+    needs = {
+        Part.WHOLE: (loaded.encoder, loaded.decoder),
+        Part.ENCODER: (loaded.encoder,),
+        Part.DECODER: (loaded.decoder,),
+        Part.SAMPLER: (loaded.decoder, loaded.manifest.priors or None),
+    }
+    return tuple(part for part in Part if None not in needs[part])
 
 
 class ModelNames:

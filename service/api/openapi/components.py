@@ -31,28 +31,32 @@ def add_arrays(components: Components, limits: Limits, model: ExampleModel) -> N
         description="(N, C, H, W), each pixel a number in [0, 1]. "
         f"(C, H, W) of {model.name} is {model.image_shape}. With one channel, (N, H, W) works too.",
     )
+    inner = len(model.latent_shape[1:])
     latents = _array(
         "Latents",
         ("latent", limits.max_images),
-        ("dimension", None),
+        *[("dimension", None)] * (1 + inner),
         leaf=_LATENT,
-        description="(N, latent), one row per image.",
+        description="(N, latent), one row per image." if not inner else "(N, latent_shape), one per image.",
     )
     latents_in = latents_schema(
         "LatentsIn",
         limits.max_images,
-        description=f"(N, latent), one row per image. A row of {model.name} has {model.latent_size} numbers.",
+        description=f"(N, latent), one row per image. A row of {model.name} has {model.latent_size} numbers."
+        if not inner
+        else f"(N, latent_shape), one per image. The latents of {model.name} are {model.latent_shape}.",
+        axes=1 + inner,
     )
     for schema in (images, images_in, latents, latents_in):
         components.add("schemas", schema["title"], schema)
 
 
-def latents_schema(title: str, most: int, *, description: str) -> Schema:
-    """Latents that a body holds, at most `most` of them."""
+def latents_schema(title: str, most: int, *, description: str, axes: int = 1) -> Schema:
+    """Latents that a body holds, at most `most` of them, each of `axes` axes."""
     return _array(
         title,
         ("latent", most),
-        ("dimension", None),
+        *[("dimension", None)] * axes,
         leaf={**_LATENT, "minimum": -LATENT_BOUND, "maximum": LATENT_BOUND},
         description=description,
     )

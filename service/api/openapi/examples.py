@@ -25,6 +25,8 @@ class ExampleModel:
     """The version that answers."""
     image_shape: tuple[int, int, int] = (1, 28, 28)
     latent_size: int = 32
+    latent_shape: tuple[int, ...] = ()
+    """Shape of one latent; empty: (latent_size,)."""
 
 
 def example_image(model: ExampleModel) -> list[list[list[int]]]:
@@ -34,9 +36,12 @@ def example_image(model: ExampleModel) -> list[list[list[int]]]:
     return [plane] * channels
 
 
-def example_latent(model: ExampleModel) -> list[float]:
+def example_latent(model: ExampleModel) -> list[Any]:
     """One z, well within the prior."""
-    return [round(0.5 - (i % 5) * 0.25, 2) for i in range(model.latent_size)]
+    values: list[Any] = [round(0.5 - (i % 5) * 0.25, 2) for i in range(model.latent_size)]
+    for size in reversed(model.latent_shape[1:]):
+        values = [values[at : at + size] for at in range(0, len(values), size)]
+    return values
 
 
 def example_rows(rows: int, model: ExampleModel, *, is_images: bool) -> list[Any]:

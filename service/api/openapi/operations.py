@@ -33,6 +33,7 @@ _FILES: Final[Mapping[Format, str]] = MappingProxyType(
         Format.JPEG: "The picture of `.png` with losses: `quality` sets how many.",
         Format.WEBP: "The picture of `.png`; without losses unless `quality` is set.",
         Format.NPY: "`images`, float32 (N, C, H, W), as numpy.save writes it.",
+        Format.SAFETENSORS: "The arrays of the JSON answer as float32, for a cache of latents.",
     }
 )
 #: Names of formats in summaries, where they differ from the suffix.

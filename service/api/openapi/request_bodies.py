@@ -66,6 +66,11 @@ def _of_kind(
             described = _as_npz(operation)
         case BodyKind.ZIP:
             described = _as_zip(operation)
+        case BodyKind.SAFETENSORS:
+            described = (
+                "The tensor `z`, `latents` or `mu`, of F16, BF16, F32 or F64, such as `/encode.safetensors` "
+                "writes it."
+            )
         case _:
             described = _picture(limits)
     return {"schema": binary(kind.media_type, described)}

@@ -8,10 +8,23 @@ from __future__ import annotations
 import math
 
 from service.engine.operations.arrays import Float32Array
-from service.engine.operations.encoder_decoder import EncoderDecoder, decode_valid
+from service.engine.operations.encoder_decoder import EncoderDecoder, check_finite, decode_valid
 from service.engine.operations.parts import Parts, decode_ahead, part_sizes
 from service.engine.operations.validation import validate_latents
 from service.engine.runtime.call import Call
+
+
+async def decode_unclipped(
+    model: EncoderDecoder, z: Float32Array, *, call: Call | None = None
+) -> Float32Array:
+    """The decoder's own output for each latent, which may leave [0, 1].
+
+    Args and errors as of `decode`.
+    """
+    z = validate_latents(z, size=model.latent_size, max_batch=model.max_batch, model=model.label)
+    (x_hat,) = await model.run_decoder(z, call or Call())
+    check_finite(model, model.decoder_file, x_hat)
+    return x_hat
 
 
 async def decode(model: EncoderDecoder, z: Float32Array, *, call: Call | None = None) -> Float32Array:

@@ -48,7 +48,13 @@ async def encode(model: EncoderDecoder, x: Float32Array, *, call: Call | None = 
         InferenceFailed: The runtime raised, or an output is not finite.
         NotRun: No model was run; see its subclasses.
     """
-    x = validate_images(x, shape=model.image_shape, max_batch=model.max_batch, model=model.label)
+    x = validate_images(
+        x,
+        shape=model.image_shape,
+        max_batch=model.max_batch,
+        model=model.label,
+        is_bounded=model.is_bounded,
+    )
     mu, logvar = await model.run_encoder(x, call or Call())
     check_finite(model, model.encoder_file, mu, logvar)
     return Posterior(mu, logvar)

@@ -4,7 +4,8 @@ Knows arrays, and the valid range of outputs. Knows nothing of queues, threads o
 
     x ──run_encoder──▶ mu, logvar        z ──run_decoder──▶ x_hat
 
-Images are float32 (batch, C, H, W) in [0, 1]; latents float32 (batch, latent).
+Images are float32 (batch, C, H, W) in [0, 1]; latents float32 (batch, latent), flat whatever their shape is
+for a client.
 """
 
 from __future__ import annotations
@@ -75,6 +76,10 @@ class EncoderDecoder:
     """Raises `DeadlineExceeded` if the decoder cannot run so many rows before the deadline of the call."""
     learned_prior: LearnedPriorRuns | None = None
     """None: p(z) is N(0, I), if the model has a prior."""
+    latent_shape: tuple[int, ...] = ()
+    """Shape of one latent for clients; empty: (latent_size,)."""
+    is_bounded: bool = True
+    """Whether images are pixels in [0, 1]; the values of some imported models are none."""
 
     @property
     def has_normal_prior(self) -> bool:
@@ -94,12 +99,14 @@ async def decode_valid(model: EncoderDecoder, z: Float32Array, call: Call) -> Fl
 
 
 def as_images(model: EncoderDecoder, x_hat: Float32Array) -> Float32Array:
-    """The decoder's mean, clipped in place to the range of pixels.
+    """The decoder's mean, clipped in place to the range of pixels, if the model has one.
 
     Raises:
         InferenceFailed: A value is not finite.
     """
     check_finite(model, model.decoder_file, x_hat)
+    if not model.is_bounded:
+        return x_hat
     # A Gaussian decoder may overshoot slightly; the contract promises pixels within [0, 1].
     return np.clip(x_hat, 0.0, 1.0, out=x_hat)
 

@@ -147,6 +147,7 @@ class Priors:
             model: `name@version`, for messages.
         """
         self._model = model
+        self._is_imported = manifest.is_imported
         self._by_prior: dict[str, Density] = {}
         self._by_label: dict[str, Density] = {}
         if any(prior.name == STANDARD for prior in manifest.priors):
@@ -194,7 +195,7 @@ class Priors:
 
     def _no_prior(self, prior: str) -> NoPrior:
         if not self._by_prior:
-            return NoPrior(self._model)
+            return NoPrior(self._model, imported=self._is_imported)
         return NoPrior(self._model, asked=prior, has=tuple(self._by_prior))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from service.engine.errors import NoPrior
 from service.engine.operations.arrays import Float32Array
-from service.engine.operations.encode import encode
+from service.engine.operations.encode import Posterior, encode
 from service.engine.operations.encoder_decoder import EncoderDecoder, decode_valid
 from service.engine.operations.noise import new_seed, standard_normal
 from service.engine.operations.validation import validate_seed
@@ -27,6 +27,36 @@ class Reconstruction:
     mu: Float32Array
     logvar: Float32Array
     seed: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """One latent of each image, and the seed if it was drawn rather than set to mu."""
+
+    z: Float32Array
+    posterior: Posterior
+    seed: int | None
+
+
+async def reconstruct_latents(
+    model: EncoderDecoder,
+    x: Float32Array,
+    *,
+    sample: bool = False,
+    seed: int | None = None,
+    call: Call | None = None,
+) -> Encoding:
+    """The latent of each image that `reconstruct` decodes, with its arguments and errors."""
+    if sample and not model.has_posterior:
+        raise NoPrior(model.label)
+    drawn = None
+    if sample:
+        drawn = new_seed() if seed is None else validate_seed(seed)
+    posterior = await encode(model, x, call=call)
+    z = posterior.mu
+    if drawn is not None:
+        z = posterior.draw(standard_normal(seed=drawn, first_row=0, rows=len(x), size=model.latent_size))
+    return Encoding(z, posterior, drawn)
 
 
 async def reconstruct(
@@ -53,15 +83,7 @@ async def reconstruct(
         InferenceFailed: The runtime raised, or an output is not finite.
         NotRun: No model was run; see its subclasses.
     """
-    if sample and not model.has_posterior:
-        raise NoPrior(model.label)
-    drawn = None
-    if sample:
-        drawn = new_seed() if seed is None else validate_seed(seed)
     call = call or Call()
-    posterior = await encode(model, x, call=call)
-    z = posterior.mu
-    if drawn is not None:
-        z = posterior.draw(standard_normal(seed=drawn, first_row=0, rows=len(x), size=model.latent_size))
-    x_hat = await decode_valid(model, z, call)
-    return Reconstruction(z, x_hat, posterior.mu, posterior.logvar, drawn)
+    done = await reconstruct_latents(model, x, sample=sample, seed=seed, call=call)
+    x_hat = await decode_valid(model, done.z, call)
+    return Reconstruction(done.z, x_hat, done.posterior.mu, done.posterior.logvar, done.seed)

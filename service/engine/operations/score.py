@@ -28,7 +28,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model_store import BernoulliLikelihood
+from model_store import BernoulliLikelihood, GaussianLikelihood, UnknownLikelihood
 from service.engine.errors import InferenceFailed, NoDensity
 from service.engine.operations.arrays import Float32Array, Float64Array
 from service.engine.operations.binarisation import Binarise, binarised, choose_binarisation
@@ -114,7 +114,7 @@ async def score(
         call: Deadline and connection of the request; None waits without a limit.
 
     Raises:
-        NoDensity: The model is an autoencoder.
+        NoDensity: The model is an autoencoder, or its likelihood is unknown.
         InvalidInput: An array or a parameter is invalid.
         InferenceFailed: The runtime raised, or an output is not finite.
         DeadlineExceeded: At once, if the draws would take longer than the call may.
@@ -126,9 +126,17 @@ async def score(
     """
     if not model.has_posterior:
         raise NoDensity(model.label)
+    if isinstance(model.likelihood, UnknownLikelihood):
+        raise NoDensity(model.label, imported=True)
     binarise = choose_binarisation(model, binarise)
     seed = new_seed() if seed is None else validate_seed(seed)
-    x = validate_images(x, shape=model.image_shape, max_batch=model.max_batch, model=model.label)
+    x = validate_images(
+        x,
+        shape=model.image_shape,
+        max_batch=model.max_batch,
+        model=model.label,
+        is_bounded=model.is_bounded,
+    )
     if importance_samples is not None:
         validate_draws(importance_samples, images=len(x), most=max_draws)
     call = call or Call()
@@ -220,6 +228,7 @@ async def _log_densities(
 def _log_density(model: EncoderDecoder, x: Float32Array, x_hat: Float32Array) -> Float64Array:
     if isinstance(model.likelihood, BernoulliLikelihood):
         return log_bernoulli(x > 0.5, x_hat)
+    assert isinstance(model.likelihood, GaussianLikelihood), "others were refused"
     return log_gaussian(x, x_hat, sigma=model.likelihood.sigma)
 
 

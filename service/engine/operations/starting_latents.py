@@ -37,7 +37,13 @@ async def starting_latents(
         NotRun: No model was run; see its subclasses.
     """
     if x is not None:
-        x = validate_images(x, shape=model.image_shape, max_batch=model.max_batch, model=model.label)
+        x = validate_images(
+            x,
+            shape=model.image_shape,
+            max_batch=model.max_batch,
+            model=model.label,
+            is_bounded=model.is_bounded,
+        )
         validate_row_count(x, where="images", count=count, of=of)
         return (await encode(model, x, call=call)).mu
     assert z is not None

@@ -31,9 +31,11 @@ MOST_DIMS: Final = 2
 
 
 def validate_images(
-    x: NDArray[np.float32], *, shape: Sequence[int], max_batch: int, model: str
+    x: NDArray[np.float32], *, shape: Sequence[int], max_batch: int, model: str, is_bounded: bool = True
 ) -> NDArray[np.float32]:
     """`x` as the encoder requires it: C-contiguous float32 of shape (batch, C, H, W), values in [0, 1].
+
+    Unless they are bounded, the values are no pixels, and any finite ones.
 
     Raises:
         InvalidInput: Names the array or the first invalid image.
@@ -41,6 +43,13 @@ def validate_images(
     x = _validate_rows(
         x, where="images", axes="channels first", shape=shape, max_batch=max_batch, model=model
     )
+    if not is_bounded:
+        if not np.isfinite(x).all():
+            at = _first(~np.isfinite(x))
+            raise InvalidInput(
+                f"images{_path(at)}", "a finite number", str(float(x[at])), "Send finite numbers."
+            )
+        return x
     # The bits of 0 … 1 have the order of the numbers, and those of NaN and of negative numbers are larger:
     # one pass instead of two. A negative number may still be -0.0. NaN fails both comparisons.
     if x.view(np.uint32).max() > _ONE and not (x.min() >= 0.0 and x.max() <= 1.0):

@@ -21,11 +21,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from service.engine.runtime.session import GraphSession
 
 #: Every size up to 16, so that all waiting rows are one run: seven rows of an MLP took three runs, and
 #: twice as long, when only powers of two were run. Beyond, little gets faster: at 1, 16, 64 rows a row takes
@@ -48,10 +47,21 @@ LONG_RUN_S = 0.02
 _FASTER, _SLOWER = 0.25, 0.01
 
 
+class RunnableGraph(Protocol):
+    """A graph of a trained version, or an imported one behind the same tensors."""
+
+    @property
+    def file(self) -> str:
+        """File name of the graph, for messages."""
+
+    def run(self, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        """One pass over a batch, in the calling thread."""
+
+
 class BatchInvariantGraph:
     """Runs a session over any number of rows, in batch sizes that preserve every bit."""
 
-    def __init__(self, session: GraphSession) -> None:
+    def __init__(self, session: RunnableGraph) -> None:
         self._session = session
         self._sizes: tuple[int, ...] = ONE_BY_ONE
         self._seconds: dict[int, float] = {1: _SLOW_ROW_S}  # of one run, by size; a running estimate

@@ -11,13 +11,18 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from documents.tables import table
-from model_store.cli import _parser as store_parser
+from model_store.cli import _parser
 from service.cli import _parser as serve_parser
+from service.commands.importing.command import add_import
 from service.settings import describe_settings
 from training.cli import build_parser as train_parser
 
 _SETTINGS: Final = {setting.field for setting in describe_settings()}
-_PARSERS: Final = {"vae-serve": serve_parser, "vae-store": store_parser, "vae-train": train_parser}
+_PARSERS: Final = {
+    "vae-serve": serve_parser,
+    "vae-store": lambda: _parser(add_import),
+    "vae-train": train_parser,
+}
 
 
 #: Of every parser, and the list of commands.

@@ -7,8 +7,8 @@ import onnx
 import pytest
 import torch
 
-from model_store.manifest import graph_specs
 from model_store.onnx_guard import check_graph
+from model_store.tensor_spec import graph_specs
 from training.config.recipe import GaussianConfig, MLPTrunk, ModelConfig, ResidualTrunk
 from training.errors import ExportError
 from training.graphs import export

@@ -1,0 +1,208 @@
+"""The paths of the remote VAE and their handlers.
+
+Knows requests, bodies and the order of the work, which is that of the native paths: the same registry, queue,
+limits and traces. Errors are problems, as everywhere: a client of this protocol reads any of them as JSON.
+
+    admit ─▶ query ─▶ model ─▶ read the body ─▶ check its bytes ─▶ run ─▶ write
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service import engine
+from service.api.image_size import of_images, of_picture
+from service.api.picture_room import decode_in_thread
+from service.api.remote.answers import decoded, tensor_response
+from service.api.remote.latents import for_decoder, from_encoder
+from service.api.remote.query import RemoteQuery, read_remote_query
+from service.api.request_images import Reading, read_picture
+from service.api.resource import Resource
+from service.api.routing import route
+from service.app_state import AppState
+from service.codecs.describe import shape_text
+from service.codecs.errors import InvalidValue, MalformedBody
+from service.codecs.picture_reader import stated_pixels
+from service.codecs.raw_tensor import array_from_bytes, bytes_from_array
+from service.engine import Call, LoadedModel
+from service.http.connection import connection_of
+from service.http.headers import joined_header
+from service.http.problems import Item, ProblemError
+from service.http.request_body import read_all
+from service.observability.request_trace import Trace, current_trace
+
+R = TypeVar("R")
+#: Work on arrays of so many values runs on the event loop.
+_QUICK_VALUES: Final = 20_000
+DECODE: Final = "/remote/decode"
+ENCODE: Final = "/remote/encode"
+
+
+class RemoteRoutes:
+    """Both paths in one application."""
+
+    resources: tuple[Resource, ...] = ()
+    """None: the clients of this protocol read no document, and one path has answers of several kinds."""
+
+    def __init__(self, app_state: AppState) -> None:
+        self._app_state = app_state
+        self._limits = app_state.limits
+        self._timeout_s = app_state.settings.request_timeout_s
+
+    def routes(self) -> list[Route]:
+        """Each path, and the same path with a slash at its end, which some clients send."""
+        return [
+            each
+            for path, handler in ((DECODE, self.decode), (ENCODE, self.encode))
+            for way in (path, path + "/")
+            for each in route(way, handler, methods=("POST",), is_documented=False)
+        ]
+
+    async def decode(self, request: Request) -> Response:
+        """A picture or a tensor of latents."""
+        call, trace = self._admit(request)
+        query = read_remote_query(request.scope["query_string"], is_decode=True)
+        if not query.shape:
+            raise _missing_shape()
+        if query.dtype == "uint8":
+            raise InvalidValue("dtype", "float16, bfloat16 or float32", "uint8", "Send latents as floats.")
+        model = await self._model(query, trace)
+        with trace.phase("read"):
+            body = await read_all(request)
+        with trace.phase("parse"):
+            latents = array_from_bytes(body, shape=query.shape, dtype=query.dtype)
+            z, model = await self._in_thread(latents.size, lambda: for_decoder(latents, query, model))
+        trace.images = len(z)
+        try:
+            images = await engine.decode_unclipped(model.queued, z, call=call)
+        finally:
+            trace.ran(call)
+        accept = joined_header(request.scope, b"accept")
+        most = self._app_state.settings.max_png_pixels
+        with trace.phase("encode"):
+            return await self._in_thread(
+                images.size, lambda: decoded(images, query, accept=accept, max_pixels=most)
+            )
+
+    async def encode(self, request: Request) -> Response:
+        """Latents of a picture or of a tensor."""
+        call, trace = self._admit(request)
+        query = read_remote_query(request.scope["query_string"], is_decode=False)
+        model = await self._model(query, trace)
+        with trace.phase("read"):
+            body = await read_all(request)
+        with trace.phase("parse"):
+            if query.shape:
+                images, model = await self._in_thread(len(body), lambda: self._tensor(body, query, model))
+            else:
+                images, model = await self._picture(bytes(body), model, call)
+        trace.images = len(images)
+        try:
+            done = await engine.reconstruct_latents(
+                model.queued, images, sample=query.sample, seed=query.seed, call=call
+            )
+        finally:
+            trace.ran(call)
+        trace.seed = done.seed
+        dtype = query.dtype if query.shape and query.dtype != "uint8" else "float32"
+        with trace.phase("encode"):
+            latents = from_encoder(done.z, query, model)
+            return tensor_response(bytes_from_array(latents, dtype), latents.shape, dtype)
+
+    def _admit(self, request: Request) -> tuple[Call, Trace]:
+        """Reject the request while the queue is full, before any of it is read."""
+        self._app_state.worker_pool.refuse_when_full()
+        call = Call(
+            deadline_s=time.monotonic() + self._timeout_s,
+            is_disconnected=connection_of(request.scope).is_disconnected,
+        )
+        return call, current_trace()
+
+    async def _model(self, query: RemoteQuery, trace: Trace) -> LoadedModel:
+        registry = self._app_state.registry
+        model = registry.peek(query.model)
+        if model is None:
+            model = await self._app_state.pool.run(registry.get, query.model)
+        trace.model = model.label
+        if not model.queued.is_bounded:
+            raise InvalidValue(
+                "model", "one of images", f"'{model.label}', whose values are no pixels", "Use /decode."
+            )
+        return model
+
+    async def _in_thread(self, values: int, work: Callable[[], R]) -> R:
+        return work() if values <= _QUICK_VALUES else await self._app_state.pool.run(work)
+
+    def _tensor(
+        self, body: bytes | bytearray, query: RemoteQuery, model: LoadedModel
+    ) -> tuple[NDArray[np.float32], LoadedModel]:
+        """Images in [0, 1] from a tensor in [-1, 1], or of uint8."""
+        values = array_from_bytes(body, shape=query.shape, dtype=query.dtype)
+        if model.sizes is not None:
+            model = of_images(model, values.shape, where="shape")
+        if values.shape[1:] != model.image_shape:
+            raise InvalidValue(
+                "shape",
+                f"images {shape_text(('N', *model.image_shape))} of '{model.label}'",
+                shape_text(values.shape),
+                "Send the batch axis first, and channels before height and width.",
+            )
+        images = values.astype(np.float32)
+        if query.dtype == "uint8":
+            return images / np.float32(255.0), model
+        _refuse_beyond(images)
+        return np.clip(images * np.float32(0.5) + np.float32(0.5), 0.0, 1.0), model
+
+    async def _picture(
+        self, body: bytes, model: LoadedModel, call: Call
+    ) -> tuple[NDArray[np.float32], LoadedModel]:
+        """One image from a picture file of any mode."""
+        if not body:
+            raise MalformedBody("body", "a picture, or a tensor with shape and dtype", "nothing", "Send one.")
+        most = self._limits.max_picture_pixels
+
+        def read() -> tuple[NDArray[np.float32], LoadedModel]:
+            sized = model if model.sizes is None else of_picture(model, body, max_pixels=most)
+            done = read_picture(
+                body,
+                shape=sized.image_shape,
+                max_pixels=most,
+                preprocessing=model.manifest.image.preprocessing,
+                reading=Reading(),
+            )
+            return done.image[np.newaxis], sized
+
+        pool, room = self._app_state.pool, self._app_state.picture_room
+        return await decode_in_thread(pool, room, stated_pixels(body), call.deadline_s, read)
+
+
+def _refuse_beyond(images: NDArray[np.float32]) -> None:
+    """Programs send [-1, 1]; float16 rounds its ends exactly."""
+    least, most = float(images.min()), float(images.max())
+    if not (least >= -1.0 and most <= 1.0):
+        raise InvalidValue(
+            "body",
+            "pixels in [-1, 1]",
+            f"values from {least:g} to {most:g}",
+            "Use VaeImageProcessor.preprocess, then .contiguous(), or send the picture itself.",
+        )
+
+
+def _missing_shape() -> ProblemError:
+    return ProblemError.of_item(
+        "invalid-parameter",
+        Item(
+            "query: shape",
+            "one parameter for each axis of the latents",
+            "none",
+            "Such as shape=1&shape=4&shape=64&shape=64&dtype=float16.",
+        ),
+    )
