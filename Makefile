@@ -107,9 +107,9 @@ deploy-tools: .venv-deploy/.installed ## install helm, kubectl, schemas, KServe'
 	@.venv-deploy/bin/python tests/deploy/tools/programs.py .venv-deploy/bin
 	@touch $@
 
-INFERENCE_CLIENTS := triton kserve
+INFERENCE_CLIENTS := triton kserve diffusers
 
-inference-clients: $(INFERENCE_CLIENTS:%=.venv-inference/%/.installed) ## install clients of the Open Inference Protocol for test-hard, each into an environment of its own
+inference-clients: $(INFERENCE_CLIENTS:%=.venv-inference/%/.installed) ## install the clients of Triton, KServe and diffusers for test-hard, each into an environment of its own
 
 .venv-inference/%/.installed: tests/inference_clients/%/requirements.txt
 	@echo "setup: installing the client $* into .venv-inference/$*"

@@ -51,6 +51,8 @@ ROWS = (
         "2,000 names: only 404 and 422, nothing opened outside the store", fast=True),
     Row(EDGE, "inference-clients", "the unchanged clients of Triton and KServe",
         "every call answered as the native API answers, or refused clearly"),
+    Row(EDGE, "remote-vae", "the unchanged remote functions of diffusers",
+        "21 combinations of dtype and output: 1 grey level or 1e-5 from diffusers itself"),
     Row(EDGE, "documented", "any input to any documented operation",
         "schemathesis, all checks, 1,000 examples: 0 failures"),
     Row(EDGE, "generated-clients", "clients that a generator wrote from the document",

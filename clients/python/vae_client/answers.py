@@ -25,9 +25,28 @@ class Limit(TypedDict):
     setting: LimitSetting | None
 
 
-class ModelSummary(TypedDict):
-    """One loaded version."""
+class ModelSummaryImportedSizes(TypedDict):
+    """Sides of images that a model accepts, each independent of the other."""
 
+    multiple: int
+    least: int
+    most: int
+
+
+class ModelSummaryImported(TypedDict):
+    """A model that was made elsewhere."""
+
+    graphs: list[Literal["encoder", "decoder"]]
+    latent_shape: list[int]
+    sizes: ModelSummaryImportedSizes | None
+    graph_range: list[float] | None
+    scaling_factor: float | None
+    shift_factor: float | None
+    latent_mean: list[float] | None
+    latent_std: list[float] | None
+
+
+class _ModelSummaryAlways(TypedDict):
     model: str
     name: str
     version: int
@@ -39,3 +58,9 @@ class ModelSummary(TypedDict):
     labels: list[str]
     description: str
     preview: bool
+
+
+class ModelSummary(_ModelSummaryAlways, total=False):
+    """One loaded version."""
+
+    imported: ModelSummaryImported
