@@ -65,7 +65,9 @@ class AliasEntry(StrictModel):
         """Percent of the requests by version: the alias's own first, then that of the canary."""
         if self.canary is None:
             return {self.version: 100.0}
-        return {self.version: 100.0 - self.canary.percent, self.canary.version: self.canary.percent}
+        # A person writes at most three decimals; the difference of two floats has more.
+        rest = round(100.0 - self.canary.percent, 6)
+        return {self.version: rest, self.canary.version: self.canary.percent}
 
     @property
     def targets(self) -> tuple[int, ...]:

@@ -201,6 +201,8 @@ def test_tables_keep_what_they_hold() -> None:
     assert table.highest() == 3
     assert table.protected() == {1, 2, 3}
     assert table.split("a", {1: 90.0, 2: 10.0}) is table
+    for percent, rest in ((33.333, 66.667), (0.1, 99.9), (99.999, 0.001), (41.3, 58.7)):
+        assert AliasEntry(version=1, canary=Canary(version=2, percent=percent)).shares[1] == rest
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ class Share(Document):
 
     model: Annotated[str, Field(examples=["mnist@5"])]
     """Label of the version."""
-    percent: Annotated[float, Field(gt=0, lt=100, examples=[5.0])]
+    percent: Annotated[float, Field(ge=0, le=100, examples=[5.0])]
     """Its share of the requests."""
 
 
@@ -339,7 +339,7 @@ class ModelRoutes:
 
 
 def _split(split: Split) -> SplitAlias:
-    own = Share(model=split.own, percent=100.0 - split.percent)
+    own = Share(model=split.own, percent=round(100.0 - split.percent, 6))
     return SplitAlias(alias=split.alias, versions=[own, Share(model=split.canary, percent=split.percent)])
 
 
