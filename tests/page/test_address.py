@@ -16,6 +16,9 @@ def test_copied_address_opens_the_same_view(play: Play) -> None:
     image = play.page.evaluate(FIRST_IMAGE)
     play.page.get_by_role("button", name="To the sliders").click()
     play.eventually("new URLSearchParams(location.hash.slice(1)).get('z')?.split(',').length", 32)
+    # They are built after the KL of each dimension has arrived.
+    play.eventually("document.querySelectorAll('#panel-dimensions input[type=range]').length", 32)
+    play.settle()
     fragment = play.fragment()
     assert (fragment["panel"], fragment["model"], fragment["seed"]) == ("dimensions", "mnist@4", "7")
     sliders = "[...document.querySelectorAll('#panel-dimensions input')].map((each) => each.value)"
