@@ -197,6 +197,9 @@ NOT_RUN: Final[dict[str, Check]] = {
     "docker run --detach --log-opt max-size=10m --log-opt max-file=5 -p 127.0.0.1:8000:8000 vae-service": (
         holds(DOCKER, "docker run --detach --log-opt max-size=10m --log-opt max-file=5 ")
     ),
+    "docker compose -f deploy/compose/docker-compose.yml up --detach --scale server=3": (
+        holds(DOCKER, "scaled up --no-build --detach --scale server=3")
+    ),
     "docker compose --profile monitoring up": holds("docker-compose.yml", "profiles: [monitoring]"),
     "EXTRAS=telemetry docker compose build": holds("docker-compose.yml", "EXTRAS: ${EXTRAS:-}"),
     "docker compose run --rm server vae-store list": holds(DOCKER, "run --rm server vae-store list"),

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import yaml
 from documents.markdown import REPOSITORY, fences, name_of, pages
 
-from service.app import create_app
-from service.settings import Settings, describe_settings
+from service.settings import describe_settings
 
 VARIABLES = {setting.variable for setting in describe_settings()}
 PAGES = {name_of(page): page.read_text() for page in pages()}
@@ -74,39 +72,6 @@ def test_every_container_of_compose_has_a_log_that_ends() -> None:
         assert service["logging"] == {"driver": "json-file", "options": options}, name
     page = PAGES["docs/how-to/deploy.md"]
     assert "--log-opt max-size=10m --log-opt max-file=5" in page
-
-
-def containers() -> Iterator[dict[str, Any]]:
-    (text,) = shown("docs/how-to/kubernetes.md", "yaml")
-    for document in yaml.safe_load_all(text):
-        if document["kind"] == "Deployment":
-            yield from document["spec"]["template"]["spec"]["containers"]
-
-
-def test_kubernetes_manifest_names_settings_probes_and_times_that_fit() -> None:
-    (text,) = shown("docs/how-to/kubernetes.md", "yaml")
-    deployment, service = yaml.safe_load_all(text)
-    pod = deployment["spec"]["template"]
-    assert (
-        service["spec"]["selector"]
-        == pod["metadata"]["labels"]
-        == deployment["spec"]["selector"]["matchLabels"]
-    )
-    paths = {getattr(route, "path", "") for route in create_app(Settings()).router.routes}
-    (container,) = containers()
-    environment = {variable["name"]: variable["value"] for variable in container["env"]}
-    assert set(environment) <= VARIABLES
-    for probe in ("livenessProbe", "readinessProbe"):
-        assert container[probe]["httpGet"]["path"] in paths
-    (port,) = container["ports"]
-    assert port["containerPort"] == Settings().port
-    assert service["spec"]["ports"][0]["targetPort"] == port["name"]
-    times = float(environment["VAE_DRAIN_DELAY_S"]) + float(environment["VAE_SHUTDOWN_GRACE_S"])
-    assert times < pod["spec"]["terminationGracePeriodSeconds"]
-    assert {mount["name"] for mount in container["volumeMounts"]} == {
-        v["name"] for v in pod["spec"]["volumes"]
-    }
-    assert environment["VAE_API_KEYS_FILE"].startswith(container["volumeMounts"][0]["mountPath"] + "/")
 
 
 def test_nginx_sends_the_headers_that_the_server_reads() -> None:

@@ -121,6 +121,8 @@ ROWS = (
         "no link leads out; a version is read from one content", fast=True),
     Row(PROCESS, "sigterm", "SIGTERM under load and with stalled clients",
         "50 × under load: 0 lost; 100 stalled clients: exit ≤ grace + 1 s"),
+    Row(PROCESS, "replica-lost", "a server behind nginx that is killed, or ended",
+        "2,000 requests each, JSON and npy, SIGTERM and SIGKILL: 0 lost"),
     Row(PROCESS, "cluster-objects", "objects that a cluster refuses, or accepts and never runs",
         "every fault seen; kustomize, helm and strict schemas: 0 faults"),
     Row(PROCESS, "unread-log", "a log that nobody reads, or whose disk is full",
