@@ -76,6 +76,7 @@ def create_app(
     *,
     reload_siblings: Callable[[], bool] | None = None,
     operations: Sequence[Operation[Any, Any]] = OPERATIONS,
+    as_read: Callable[[ModelStore], ModelStore] = lambda store: store,
 ) -> FastAPI:
     """The application. Models are loaded when its lifespan starts, not here.
 
@@ -83,6 +84,7 @@ def create_app(
         settings: All settings.
         reload_siblings: For one of several workers: asks the others to read the store again.
         operations: The operations of the models.
+        as_read: The store as this application reads it, from the store of the settings.
 
     Raises:
         SettingsError: The key file of the settings is unusable, a trusted proxy is no address, or the
@@ -91,7 +93,7 @@ def create_app(
     trusted = _trusted_proxies(settings)
     telemetry = telemetry_config(settings)
     mirror = _mirror(settings)
-    store = ModelStore(mirror.directory) if mirror else open_store(settings.model_store)
+    store = as_read(ModelStore(mirror.directory) if mirror else open_store(settings.model_store))
     threads = settings.threads or allowed_threads().threads
     limits = Limits(
         max_images=settings.max_images,
