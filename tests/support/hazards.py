@@ -145,6 +145,8 @@ ROWS = (
         "20 × kill -9: ends bit-identical"),
     Row(PROCESS, "torchrun", "torchrun, static and c10d, and one of its processes that is killed",
         "bits of --devices 2; killed: --max-restarts 1 ends bit-identical"),
+    Row(PROCESS, "ray-serve", "Ray Serve: promoted, scaled, its nodes killed, frozen and drained",
+        "bytes of vae-serve; killed: failures ≤ those in flight; frozen: 0, ≤ 4 s; drained: 0"),
     Row(PROCESS, "ctrl-c", "Ctrl-C at any moment of any command",
         "12 moments of each: one line, exit 130, 0 tracebacks"),
     Row(PROCESS, "clock-jumps", "a wall clock that jumps",

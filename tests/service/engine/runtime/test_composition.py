@@ -20,8 +20,9 @@ def graphs(*, exact: bool) -> tuple[BatchInvariantGraph, BatchInvariantGraph]:
     density = BatchInvariantGraph(GraphSession(files.density, entry.density, threads=1))
     if exact:
         rows = np.random.default_rng(0).normal(size=(BATCH_SIZES[0], LATENT)).astype(np.float32)
-        sampler.allow_exact_batches(rows)
-        density.allow_exact_batches(rows)
+        for graph in (sampler, density):
+            graph.first_run(rows[:1])
+            graph.allow_exact_batches(lambda count: rows[:count])
     return sampler, density
 
 
