@@ -12,8 +12,9 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from model_store.errors import CorruptAliases, ModelNotFound, defect, quoted
-from model_store.manifest import AliasName, StrictModel, VersionNumber
+from model_store.manifest import AliasName, VersionNumber
 from model_store.strict_json import parse_object
+from model_store.strict_model import StrictModel
 from model_store.validation_messages import findings_in_one_line, of_a_later_contract
 
 ALIASES_FILE = "aliases.json"

@@ -29,6 +29,7 @@ from model_store.errors import (
     VersionTaken,
     quoted,
 )
+from model_store.extra_command import ExtraCommand
 from model_store.garbage import DEFAULT_OLDER_THAN_S
 from model_store.help_format import Help
 from model_store.location import BUNDLED, STORE_VARIABLE
@@ -51,7 +52,7 @@ _EXIT_CODES = """\
 exit codes:
     0  done; for verify: everything is sound
     2  the command line is wrong, or a name is no reference
-   65  corrupt: a version or its aliases do not verify; nothing was changed
+   65  corrupt: a version or its aliases do not verify, or images cannot be used; nothing was changed
    66  no such store, model, version or alias
    73  refused: an alias points to the version, or its number belongs to another version
    74  read or write failed: disk full, read-only, permissions, input/output error
@@ -91,18 +92,21 @@ _EXAMPLES = {
 Command = Callable[[ModelStore, argparse.Namespace], tuple[Answer, int]]
 
 
-def main(argv: Sequence[str] | None = None, *, fetch: Fetch | None = None) -> int:
+def main(
+    argv: Sequence[str] | None = None, *, fetch: Fetch | None = None, more: Sequence[ExtraCommand] = ()
+) -> int:
     """Run one command and return its exit code.
 
     Args:
         argv: The command line without the name of the program.
         fetch: Copies a store on object storage; None without a library for it.
+        more: Commands that need more than this package.
     """
-    return run_command("vae-store", lambda: _run(argv, fetch))
+    return run_command("vae-store", lambda: _run(argv, fetch, more))
 
 
-def _run(argv: Sequence[str] | None, fetch: Fetch | None) -> int:
-    arguments = _parser().parse_args(argv)
+def _run(argv: Sequence[str] | None, fetch: Fetch | None, more: Sequence[ExtraCommand]) -> int:
+    arguments = _parser(more).parse_args(argv)
     arguments.fetch = fetch
     as_json: bool = arguments.json
     interrupts.raise_errors()
@@ -270,7 +274,7 @@ def _gc(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
     return cli_output.collection(report), EXIT_OK
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(more: Sequence[ExtraCommand] = ()) -> argparse.ArgumentParser:
     # SUPPRESS in the commands, so that --store and --json work on either side of the command's name.
     common = argparse.ArgumentParser(add_help=False)
     _add_common(common, store=argparse.SUPPRESS, as_json=argparse.SUPPRESS)
@@ -287,13 +291,15 @@ def _parser() -> argparse.ArgumentParser:
     add_version_flag(parser)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
+    examples = {**_EXAMPLES, **{each.name: each.examples for each in more}}
+
     def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(
             name,
             help=text,
             description=f"{text[0].upper()}{text[1:]}.",
             parents=[common],
-            epilog=f"{_REFERENCES} Exit codes: see `vae-store --help`.{_example(name)}",
+            epilog=f"{_REFERENCES} Exit codes: see `vae-store --help`.{_example(examples[name])}",
             formatter_class=Help,
         )
         added.set_defaults(command=command)
@@ -356,11 +362,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     collect.add_argument("--all", action="store_true", help="remove leftovers of any age")
     collect.add_argument("--dry-run", action="store_true", help="report, and remove nothing")
+    for each in more:
+        each.add_arguments(add(each.name, each.run, each.text))
     return parser
 
 
-def _example(command: str) -> str:
-    examples = _EXAMPLES[command]
+def _example(examples: Sequence[str]) -> str:
     lines = "".join(f"\n  $ {example}" for example in examples)
     return f"\n\nexample{'s' if len(examples) > 1 else ''}:{lines}"
 

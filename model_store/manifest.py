@@ -9,24 +9,18 @@ classes, and a test compares them.
 from __future__ import annotations
 
 import math
-import re
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    JsonValue,
-    model_validator,
-)
+from pydantic import Field, JsonValue, model_validator
+
+from model_store.calibration import Calibration
+from model_store.strict_model import FiniteFloat, Moment, StrictModel, Text, never_null
 
 #: The highest schema version that this package knows.
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 #: A manifest states the lowest version that can express its content, so that older releases can read it.
 _WITHOUT_FITTED_PRIOR, _WITH_FITTED_PRIOR, _WITH_PREPROCESSING, _WITH_PREVIEW = 1, 2, 3, 4
+_WITH_CALIBRATION = 5
 
 ENCODER_FILE = "encoder.onnx"
 DECODER_FILE = "decoder.onnx"
@@ -59,8 +53,6 @@ ModelName = Annotated[str, Field(pattern=NAME_PATTERN)]
 AliasName = Annotated[str, Field(pattern=ALIAS_PATTERN)]
 VersionNumber = Annotated[int, Field(ge=1, le=999_999_999)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
-Text = Annotated[str, Field(max_length=4000)]
 #: Any text without control characters that neither begins nor ends with a space.
 Label = Annotated[
     str,
@@ -70,20 +62,6 @@ Label = Annotated[
     ),
 ]
 ComponentCount = Annotated[int, Field(ge=1, le=MAX_COMPONENTS)]
-
-
-class StrictModel(BaseModel):
-    """Frozen, no unknown keys, no coercion except what JSON needs (lists to tuples, dates)."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        use_attribute_docstrings=True,
-        # A default is a convenience of the publisher's code and never omitted from the file: a published
-        # manifest is complete.
-        json_schema_serialization_defaults_required=True,
-    )
 
 
 class Preprocessing(StrictModel):
@@ -204,13 +182,6 @@ class Metric(StrictModel):
     """Data, number and choice of the images, binarisation, samples K, seed: enough to repeat it."""
 
 
-def _refuse_numbers_as_time(value: object) -> object:
-    """pydantic reads 1 and "1" as a second after 1970; in a manifest either is a mistake."""
-    if isinstance(value, datetime) or (isinstance(value, str) and re.match(r"\d{4}-\d{2}-\d{2}T", value)):
-        return value
-    raise ValueError("expected a time such as 2024-01-31T12:00:00+00:00")
-
-
 class TrainingProvenance(StrictModel):
     """Origin of the weights: all information to train them again."""
 
@@ -226,15 +197,8 @@ class TrainingProvenance(StrictModel):
     epochs: Annotated[int, Field(ge=0)]
     """Passes over the training data for these weights."""
     git_revision: Annotated[str, Field(pattern=r"^(?:[0-9a-f]{40}(?:-dirty)?|unknown)$")]
-    created_at: Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_refuse_numbers_as_time)]
+    created_at: Moment
     """Time of the export: ISO 8601 with its UTC offset."""
-
-
-def _never_null(schema: dict[str, Any]) -> None:
-    """The schema of a key that is left out where it has no value: nothing but the value."""
-    (value, _) = schema.pop("anyOf")
-    schema.pop("default")
-    schema.update(value)
 
 
 class StandardNormalPrior(StrictModel):
@@ -323,8 +287,8 @@ class ManifestDraft(StrictModel):
     """The publisher's part of a manifest, before the store assigns the version its number."""
 
     schema_version: SchemaVersion = _WITHOUT_FITTED_PRIOR
-    """The lowest schema version that can express the content: 4 with a preview, else 3 with
-    `image.preprocessing`, else 2 with a fitted prior, else 1."""
+    """The lowest schema version that can express the content: 5 with a calibration, else 4 with a preview,
+    else 3 with `image.preprocessing`, else 2 with a fitted prior, else 1."""
     name: ModelName
     kind: Literal["vae", "ae"]
     """`ae` is deterministic: its encoder's `logvar` has no meaning, and it has no trained prior."""
@@ -343,9 +307,15 @@ class ManifestDraft(StrictModel):
     """SPDX expression for the weights."""
     preview: Annotated[
         PreviewSpec | None,
-        Field(exclude_if=lambda preview: preview is None, json_schema_extra=_never_null),
+        Field(exclude_if=lambda preview: preview is None, json_schema_extra=never_null),
     ] = None
     """From schema version 4 on: posterior means of some real images. A version without has no such key."""
+    calibration: Annotated[
+        Calibration | None,
+        Field(exclude_if=lambda calibration: calibration is None, json_schema_extra=never_null),
+    ] = None
+    """From schema version 5 on: thresholds of scores, from the user's own normal images. A version without
+    has no such key."""
 
     @model_validator(mode="after")
     def _tensors_follow_from_image_and_latent_size(self) -> ManifestDraft:
@@ -380,13 +350,11 @@ class ManifestDraft(StrictModel):
                 f"priors: expected {' or '.join(str(list(each)) for each in allowed)} "
                 f"for kind {self.kind!r}, got {list(names)}"
             )
-        wanted = lowest_schema_version(
-            self.image, fitted=self.fitted_prior is not None, preview=self.preview is not None
-        )
+        wanted = self._lowest_schema_version
         if self.schema_version != wanted:
             raise ValueError(
                 f"schema_version: expected {wanted}, the lowest that knows these priors, this preprocessing "
-                f"and a preview if there is one, got {self.schema_version}"
+                f"and a preview or a calibration if there is one, got {self.schema_version}"
             )
         return self
 
@@ -401,6 +369,24 @@ class ManifestDraft(StrictModel):
                     f"image.shape, got {list(of)}"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _calibration_needs_a_density(self) -> ManifestDraft:
+        if self.calibration is not None:
+            if self.kind != "vae":
+                raise ValueError("calibration: expected none for kind 'ae', which assigns no probability")
+            if self.likelihood.name == "gaussian" and self.calibration.binarise != "none":
+                raise ValueError("calibration.binarise: expected 'none' for a Gaussian likelihood")
+        return self
+
+    @property
+    def _lowest_schema_version(self) -> int:
+        return lowest_schema_version(
+            self.image,
+            fitted=self.fitted_prior is not None,
+            preview=self.preview is not None,
+            calibration=self.calibration is not None,
+        )
 
     @property
     def fitted_prior(self) -> FittedPrior | None:
@@ -422,13 +408,19 @@ class ManifestDraft(StrictModel):
         """The draft of the same graphs with this prior, instead of an earlier one."""
         stated = {name: getattr(self, name) for name in ManifestDraft.model_fields}
         priors = (*(prior for prior in self.priors if prior.name != fitted.name), fitted)
-        version = lowest_schema_version(self.image, fitted=True, preview=self.preview is not None)
+        version = max(self.schema_version, lowest_schema_version(self.image, fitted=True))
         return ManifestDraft(**{**stated, "priors": priors, "schema_version": version})
 
     def with_preview(self, preview: PreviewSpec) -> ManifestDraft:
         """The draft of the same graphs with this preview, instead of an earlier one."""
         stated = {name: getattr(self, name) for name in ManifestDraft.model_fields}
-        return ManifestDraft(**{**stated, "preview": preview, "schema_version": _WITH_PREVIEW})
+        version = max(self.schema_version, _WITH_PREVIEW)
+        return ManifestDraft(**{**stated, "preview": preview, "schema_version": version})
+
+    def with_calibration(self, calibration: Calibration) -> ManifestDraft:
+        """The draft of the same graphs with these thresholds, instead of earlier ones."""
+        stated = {name: getattr(self, name) for name in ManifestDraft.model_fields}
+        return ManifestDraft(**{**stated, "calibration": calibration, "schema_version": _WITH_CALIBRATION})
 
 
 class Manifest(ManifestDraft):
@@ -452,8 +444,12 @@ class Manifest(ManifestDraft):
         return self
 
 
-def lowest_schema_version(image: ImageSpec, *, fitted: bool, preview: bool = False) -> int:
-    """The schema version of a manifest for such images, with or without a fitted prior and a preview."""
+def lowest_schema_version(
+    image: ImageSpec, *, fitted: bool, preview: bool = False, calibration: bool = False
+) -> int:
+    """The schema version of a manifest for such images, with or without each optional part."""
+    if calibration:
+        return _WITH_CALIBRATION
     if preview:
         return _WITH_PREVIEW
     if image.preprocessing != UNSTATED_PREPROCESSING:

@@ -30,6 +30,10 @@ Latents = Annotated[NDArray[np.float32], WithJsonSchema({COMPONENT: "Latents"})]
 PerImage = Annotated[
     NDArray[np.float64], WithJsonSchema({"type": "array", "items": {"type": "number"}, OF_EACH: True})
 ]
+#: Whether something holds for each image, bool (N,).
+FlagPerImage = Annotated[
+    NDArray[np.bool_], WithJsonSchema({"type": "array", "items": {"type": "boolean"}, OF_EACH: True})
+]
 #: The seed of a response.
 SeedFact = Annotated[int, Field(ge=0, le=LARGEST_SEED, examples=[7])]
 
@@ -68,6 +72,8 @@ class Answer(BaseModel):
     """Fields with arrays."""
     fact_names: ClassVar[tuple[str, ...]] = ()
     """The other fields."""
+    optional_facts: ClassVar[tuple[str, ...]] = ()
+    """Those of them that are left out without a value."""
     formats: ClassVar[tuple[Format, ...]] = ()
     """Formats of such an answer, the default first."""
 
@@ -80,6 +86,7 @@ class Answer(BaseModel):
         super().__pydantic_init_subclass__(**kwargs)
         cls.array_names = tuple(n for n, field in cls.model_fields.items() if _is_array(field.annotation))
         cls.fact_names = tuple(name for name in cls.model_fields if name not in cls.array_names)
+        cls.optional_facts = tuple(n for n in cls.fact_names if not cls.model_fields[n].is_required())
         cls.formats = _formats(cls)
 
     @property

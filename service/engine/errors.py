@@ -11,6 +11,7 @@
     ├── ModelRejected           why one version failed its checks; never reaches a caller
     ├── NoPrior                 there is no such density over z, or none at all
     ├── NoDensity               a likelihood was requested of an autoencoder
+    ├── NoThresholds            flags were requested of a version that was not calibrated
     ├── InferenceFailed         the runtime raised, or an output is not finite
     └── NotRun                  the rows are fine, but no model was run on them
         ├── TooBusy                 too many images wait
@@ -160,6 +161,18 @@ class NoDensity(EngineError):
             f"model '{model}': expected a variational autoencoder, got an autoencoder, which has no "
             "distribution over z and so assigns no probability to an image. Use a model of kind 'vae', or "
             "compare an image with its reconstruction."
+        )
+
+
+class NoThresholds(EngineError):
+    """The version has no thresholds of scores."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        super().__init__(
+            f"flag: model '{model}': expected a version with thresholds, got one without. Leave flag out, or "
+            f"have the operator run `vae-store calibrate {model} --data normal/`, which publishes the next "
+            "version with them."
         )
 
 

@@ -28,6 +28,7 @@ from service.engine.errors import (
     ModelUnavailable,
     NoDensity,
     NoPrior,
+    NoThresholds,
     TooBusy,
     UnknownLabel,
     UnknownModel,
@@ -185,6 +186,12 @@ PROBLEMS: Mapping[str, ProblemKind] = _table(
         "Score with a model of kind `vae` (GET /models), or compare an image with that of POST /reconstruct.",
     ),
     ProblemKind(
+        "no-thresholds",
+        422,
+        "This version has no thresholds of scores",
+        "Leave out flag, or have the operator run `vae-store calibrate` with normal images.",
+    ),
+    ProblemKind(
         "no-preview",
         404,
         "This version has no preview",
@@ -259,6 +266,7 @@ DOMAIN_ERRORS: tuple[tuple[type[Exception], str], ...] = (
     (ModelUnavailable, "model-unavailable"),
     (NoPrior, "no-prior"),
     (NoDensity, "no-density"),
+    (NoThresholds, "no-thresholds"),
     (InferenceFailed, "inference-failed"),
     (TooBusy, "too-busy"),
     (DeadlineExceeded, "deadline-exceeded"),

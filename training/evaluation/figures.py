@@ -17,8 +17,9 @@ from jaxtyping import Float64, Int64
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from model_store.manifest import FiniteFloat, Metric, Sha256
+from model_store.manifest import Metric, Sha256
 from model_store.numbers import told_apart
+from model_store.strict_model import FiniteFloat
 from model_store.validation_messages import reason_of
 from training.data import Binarisation, ImageSet, load_images
 from training.errors import ConfigError, DataError, NonFiniteTraining, RunDirectoryError

@@ -32,7 +32,9 @@ from documents.markdown import REPOSITORY, Fence
 ANYTHING: Final = "…"
 NOT_RUN: Final = "not-run: "
 _MARK: Final = "@@ block at line"
-_PUBLISHES: Final = re.compile(r"vae-train (export|fit-prior)|vae-store (promote|rollback|add|remove)")
+_PUBLISHES: Final = re.compile(
+    r"vae-train (export|fit-prior)|vae-store (promote|rollback|add|remove|calibrate)"
+)
 _PREAMBLE: Final = """\
 set -euo pipefail
 servers=()

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from model_store.manifest import FiniteFloat, Text
+from model_store.strict_model import FiniteFloat, Text
 from training.evaluation.figures import Evaluation
 
 Better = Literal["higher", "lower", "neither"]
