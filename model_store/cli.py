@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 from model_store import alias_commands, cli_output, interrupts
 from model_store.adding import add_versions
@@ -32,6 +31,7 @@ from model_store.errors import (
     VersionTaken,
     quoted,
 )
+from model_store.extra_command import ExtraCommand
 from model_store.garbage import DEFAULT_OLDER_THAN_S
 from model_store.help_format import Help
 from model_store.location import BUNDLED, STORE_VARIABLE
@@ -56,7 +56,7 @@ _EXIT_CODES = """\
 exit codes:
     0  done; for verify: everything is sound
     2  the command line is wrong, a name is no reference, or a key is unusable
-   65  corrupt: a version or its aliases do not verify; nothing was changed
+   65  corrupt: a version or its aliases do not verify, or images cannot be used; nothing was changed
    66  no such store, model, version or alias
    72  the extra for signatures is not installed
    73  refused: an alias points to the version, or its number belongs to another version
@@ -99,41 +99,21 @@ _EXAMPLES = {
 Command = Callable[[ModelStore, argparse.Namespace], tuple[Answer, int]]
 
 
-class AddCommand(Protocol):
-    """Adds a command to the parser."""
-
-    def __call__(
-        self, name: str, command: Command, text: str, *, examples: Sequence[str] = ()
-    ) -> argparse.ArgumentParser:
-        """Returns the parser of the command.
-
-        Args:
-            name: Its name.
-            command: Its work.
-            text: Its line of help.
-            examples: Command lines; left out, those of `_EXAMPLES`.
-        """
-
-
-#: Adds commands of another package.
-Extend = Callable[[AddCommand], None]
-
-
 def main(
-    argv: Sequence[str] | None = None, *, fetch: Fetch | None = None, extend: Extend | None = None
+    argv: Sequence[str] | None = None, *, fetch: Fetch | None = None, more: Sequence[ExtraCommand] = ()
 ) -> int:
     """Run one command and return its exit code.
 
     Args:
         argv: The command line without the name of the program.
         fetch: Copies a store on object storage; None without a library for it.
-        extend: Adds commands that need what this package must not import.
+        more: Commands that need more than this package.
     """
-    return run_command("vae-store", lambda: _run(argv, fetch, extend))
+    return run_command("vae-store", lambda: _run(argv, fetch, more))
 
 
-def _run(argv: Sequence[str] | None, fetch: Fetch | None, extend: Extend | None) -> int:
-    arguments = _parser(extend).parse_args(argv)
+def _run(argv: Sequence[str] | None, fetch: Fetch | None, more: Sequence[ExtraCommand]) -> int:
+    arguments = _parser(more).parse_args(argv)
     arguments.fetch = fetch
     as_json: bool = arguments.json
     interrupts.raise_errors()
@@ -310,7 +290,7 @@ def _gc(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
     return cli_output.collection(report), EXIT_OK
 
 
-def _parser(extend: Extend | None = None) -> argparse.ArgumentParser:
+def _parser(more: Sequence[ExtraCommand] = ()) -> argparse.ArgumentParser:
     # SUPPRESS in the commands, so that --store and --json work on either side of the command's name.
     common = argparse.ArgumentParser(add_help=False)
     _add_common(common, store=argparse.SUPPRESS, as_json=argparse.SUPPRESS)
@@ -327,17 +307,15 @@ def _parser(extend: Extend | None = None) -> argparse.ArgumentParser:
     add_version_flag(parser)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def add(
-        name: str, command: Command, text: str, *, examples: Sequence[str] = ()
-    ) -> argparse.ArgumentParser:
+    examples = {**_EXAMPLES, **{each.name: each.examples for each in more}}
+
+    def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(
             name,
             help=text,
             description=f"{text[0].upper()}{text[1:]}.",
             parents=[common],
-            epilog=(
-                f"{_REFERENCES} Exit codes: see `vae-store --help`.{_example(examples or _EXAMPLES[name])}"
-            ),
+            epilog=f"{_REFERENCES} Exit codes: see `vae-store --help`.{_example(examples[name])}",
             formatter_class=Help,
         )
         added.set_defaults(command=command, makes_store=command is _add)
@@ -395,8 +373,6 @@ def _parser(extend: Extend | None = None) -> argparse.ArgumentParser:
         action="store_true",
         help="use the next free number for a version whose own number belongs to another version here",
     )
-    if extend is not None:
-        extend(add)
     removing = add("remove", _remove, "remove one version; its number is never used again")
     removing.add_argument("reference", metavar="NAME@VERSION", help="the version")
     removing.add_argument(
@@ -424,6 +400,10 @@ def _parser(extend: Extend | None = None) -> argparse.ArgumentParser:
     )
     collect.add_argument("--all", action="store_true", help="remove leftovers of any age")
     collect.add_argument("--dry-run", action="store_true", help="report, and remove nothing")
+    for each in more:
+        added = add(each.name, each.run, each.text)
+        added.set_defaults(makes_store=each.makes_store)
+        each.add_arguments(added)
     return parser
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from model_store import text_layout
 from model_store.adding import Addition, AliasMove
 from model_store.aliases import LATEST, AliasEntry, AliasTable
+from model_store.calibration import Calibration
 from model_store.errors import CorruptVersion, ModelNotFound, StoreError
 from model_store.garbage import CollectionReport
 from model_store.history import HistoryEntry, Record
@@ -94,6 +95,7 @@ def details(model: PublishedModel, aliases: Mapping[str, AliasEntry], *, width: 
         ("likelihood", ", ".join(str(value) for value in likelihood.values())),
         ("priors", _priors(manifest)),
         *([("preview", f"{manifest.preview.images} images")] if manifest.preview else []),
+        *([("thresholds", _thresholds(manifest.calibration))] if manifest.calibration else []),
         ("opset", f"encoder {_opset(manifest.encoder)}, decoder {_opset(manifest.decoder)}"),
         *_origin(manifest.provenance),
         ("created", manifest.provenance.created_at.isoformat()),
@@ -353,6 +355,12 @@ def _preprocessing(manifest: Manifest) -> str:
     how = manifest.image.preprocessing
     fit = "fit not stated, so a server uses contain" if how == UNSTATED_PREPROCESSING else how.fit
     return f"{fit}, ground {how.ground}, {how.levels or 'no'} levels"
+
+
+def _thresholds(made: Calibration) -> str:
+    """The flagged share, and the thresholds of all figures."""
+    each = ", ".join(f"{figure.name} {figure.threshold:.6g}" for figure in made.figures)
+    return f"{made.rate:.3g} of {made.data}, by {made.flagged_by}; in nats: {each}"
 
 
 def _priors(manifest: Manifest) -> str:

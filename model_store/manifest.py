@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, JsonValue, Tag, model_validator
 
+from model_store.calibration import Calibration
 from model_store.imported import (
     ImportedProvenance,
     LatentSpec,
@@ -28,7 +29,7 @@ from model_store.tensor_spec import GraphSpec, prior_objections, trained_objecti
 SCHEMA_VERSION = 5
 #: A manifest states the lowest version that can express its content, so that older releases can read it.
 _WITHOUT_FITTED_PRIOR, _WITH_FITTED_PRIOR, _WITH_PREPROCESSING, _WITH_PREVIEW = 1, 2, 3, 4
-_WITH_LEARNED_PRIOR = _WITH_IMPORTED = 5
+_WITH_LEARNED_PRIOR = _WITH_IMPORTED = _WITH_CALIBRATION = 5
 
 ENCODER_FILE = "encoder.onnx"
 DECODER_FILE = "decoder.onnx"
@@ -353,8 +354,8 @@ class ManifestDraft(StrictModel):
     """The publisher's part of a manifest, before the store assigns the version its number."""
 
     schema_version: SchemaVersion = _WITHOUT_FITTED_PRIOR
-    """The lowest schema version that can express the content: 5 for an imported model or a learned prior,
-    else 4 with a preview,
+    """The lowest schema version that can express the content: 5 for an imported model, a learned prior or a
+    calibration, else 4 with a preview,
     else 3 with `image.preprocessing`, else 2 with a fitted prior, else 1."""
     name: ModelName
     kind: Literal["vae", "ae"]
@@ -389,6 +390,12 @@ class ManifestDraft(StrictModel):
         Field(exclude_if=lambda preview: preview is None, json_schema_extra=never_null),
     ] = None
     """From schema version 4 on: posterior means of some real images. A version without has no such key."""
+    calibration: Annotated[
+        Calibration | None,
+        Field(exclude_if=lambda calibration: calibration is None, json_schema_extra=never_null),
+    ] = None
+    """From schema version 5 on: thresholds of scores, from the user's own normal images. A version without
+    has no such key."""
 
     @model_validator(mode="after")
     def _tensors_follow_from_image_and_latent(self) -> ManifestDraft:
@@ -429,17 +436,11 @@ class ManifestDraft(StrictModel):
                 f"priors: expected {' or '.join(str(list(each)) for each in allowed)} "
                 f"for kind {self.kind!r}, got {list(names)}"
             )
-        wanted = lowest_schema_version(
-            self.image,
-            fitted=self.fitted_prior is not None,
-            preview=self.preview is not None,
-            learned=self.learned_prior is not None,
-            imported=self.is_imported,
-        )
+        wanted = self._lowest_schema_version
         if self.schema_version != wanted:
             raise ValueError(
                 f"schema_version: expected {wanted}, the lowest that knows these priors, this preprocessing "
-                f"and a preview if there is one, got {self.schema_version}"
+                f"and a preview or a calibration if there is one, got {self.schema_version}"
             )
         return self
 
@@ -454,6 +455,26 @@ class ManifestDraft(StrictModel):
                     f"image.shape, got {list(of)}"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _calibration_needs_a_density(self) -> ManifestDraft:
+        if self.calibration is not None:
+            if self.kind != "vae":
+                raise ValueError("calibration: expected none for kind 'ae', which assigns no probability")
+            if self.likelihood.name == "gaussian" and self.calibration.binarise != "none":
+                raise ValueError("calibration.binarise: expected 'none' for a Gaussian likelihood")
+        return self
+
+    @property
+    def _lowest_schema_version(self) -> int:
+        return lowest_schema_version(
+            self.image,
+            fitted=self.fitted_prior is not None,
+            preview=self.preview is not None,
+            learned=self.learned_prior is not None,
+            imported=self.is_imported,
+            calibration=self.calibration is not None,
+        )
 
     @property
     def is_imported(self) -> bool:
@@ -504,30 +525,24 @@ class ManifestDraft(StrictModel):
         """The draft of the same graphs with this prior, instead of an earlier one."""
         stated = {name: getattr(self, name) for name in ManifestDraft.model_fields}
         priors = (*(prior for prior in self.priors if prior.name != fitted.name), fitted)
-        version = lowest_schema_version(
-            self.image, fitted=True, preview=self.preview is not None, imported=self.is_imported
-        )
+        version = max(self.schema_version, lowest_schema_version(self.image, fitted=True))
         return ManifestDraft(**{**stated, "priors": priors, "schema_version": version})
 
     def with_preview(self, preview: PreviewSpec) -> ManifestDraft:
         """The draft of the same graphs with this preview, instead of an earlier one."""
         stated = {name: getattr(self, name) for name in ManifestDraft.model_fields}
-        version = lowest_schema_version(
-            self.image,
-            fitted=True,
-            preview=True,
-            learned=self.learned_prior is not None,
-            imported=self.is_imported,
-        )
+        version = max(self.schema_version, _WITH_PREVIEW)
         return ManifestDraft(**{**stated, "preview": preview, "schema_version": version})
 
     def with_learned_prior(self, learned: LearnedPrior) -> ManifestDraft:
         """The draft of the same graphs with this prior, in place of all others."""
         stated = {name: getattr(self, name) for name in ManifestDraft.model_fields}
-        version = lowest_schema_version(
-            self.image, fitted=False, preview=self.preview is not None, learned=True
-        )
-        return ManifestDraft(**{**stated, "priors": (learned,), "schema_version": version})
+        return ManifestDraft(**{**stated, "priors": (learned,), "schema_version": _WITH_LEARNED_PRIOR})
+
+    def with_calibration(self, calibration: Calibration) -> ManifestDraft:
+        """The draft of the same graphs with these thresholds, instead of earlier ones."""
+        stated = {name: getattr(self, name) for name in ManifestDraft.model_fields}
+        return ManifestDraft(**{**stated, "calibration": calibration, "schema_version": _WITH_CALIBRATION})
 
 
 class Manifest(ManifestDraft):
@@ -558,9 +573,10 @@ def lowest_schema_version(
     preview: bool = False,
     learned: bool = False,
     imported: bool = False,
+    calibration: bool = False,
 ) -> int:
-    """The schema version of a manifest for such images, with or without these priors and a preview."""
-    if learned or imported:
+    """The schema version of a manifest for such images, with or without each optional part."""
+    if learned or imported or calibration:
         return _WITH_LEARNED_PRIOR
     if preview:
         return _WITH_PREVIEW

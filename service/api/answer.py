@@ -30,6 +30,10 @@ Latents = Annotated[NDArray[np.float32], WithJsonSchema({COMPONENT: "Latents"})]
 PerImage = Annotated[
     NDArray[np.float64], WithJsonSchema({"type": "array", "items": {"type": "number"}, OF_EACH: True})
 ]
+#: Whether something holds for each image, bool (N,).
+FlagPerImage = Annotated[
+    NDArray[np.bool_], WithJsonSchema({"type": "array", "items": {"type": "boolean"}, OF_EACH: True})
+]
 #: The seed of a response.
 SeedFact = Annotated[int, Field(ge=0, le=LARGEST_SEED, examples=[7])]
 
@@ -70,6 +74,8 @@ class Answer(BaseModel):
     """Those of them that have the shape of latents."""
     fact_names: ClassVar[tuple[str, ...]] = ()
     """The other fields."""
+    optional_facts: ClassVar[tuple[str, ...]] = ()
+    """Those of them that are left out without a value."""
     formats: ClassVar[tuple[Format, ...]] = ()
     """Formats of such an answer, the default first."""
 
@@ -85,6 +91,7 @@ class Answer(BaseModel):
             name for name in cls.array_names if _is_of_latents(cls.model_fields[name].metadata)
         )
         cls.fact_names = tuple(name for name in cls.model_fields if name not in cls.array_names)
+        cls.optional_facts = tuple(n for n in cls.fact_names if not cls.model_fields[n].is_required())
         cls.formats = _formats(cls)
 
     def with_latents_of(self, shape: tuple[int, ...]) -> Self:

@@ -175,6 +175,9 @@ def _encode(chosen: Format, answer: Answer, drawing: Drawing | None, max_png_pix
                 del whole[name]
             elif not array.flags.c_contiguous:
                 whole[name] = np.ascontiguousarray(array)
+        for name in answer.optional_facts:
+            if whole[name] is None:
+                del whole[name]
         return json_bytes(whole)
     if chosen is Format.NPZ:
         return encode_npz({**answer.arrays, **_facts_as_arrays(answer)})

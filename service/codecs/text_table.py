@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 _GAP = "  "
 
 
-def table(columns: Mapping[str, NDArray[np.floating[Any]]], *, of: str) -> str:
+def table(columns: Mapping[str, NDArray[np.floating[Any] | np.bool_]], *, of: str) -> str:
     """A line for each row under a line of names, the row's number first.
 
     Args:
-        columns: Equally long arrays of numbers by name, at least one.
+        columns: Equally long arrays of numbers, or of booleans, by name, at least one.
         of: The name of a row, such as `image`.
 
     Returns:
@@ -26,8 +26,14 @@ def table(columns: Mapping[str, NDArray[np.floating[Any]]], *, of: str) -> str:
     """
     cells = [[of, *columns]]
     for number, row in enumerate(zip(*columns.values(), strict=True)):
-        cells.append([str(number), *(f"{value:.3f}" for value in row)])
+        cells.append([str(number), *(map(_cell, row))])
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
         _GAP.join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells
     )
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, np.bool_):
+        return "yes" if value else "no"
+    return f"{value:.3f}"

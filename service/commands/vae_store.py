@@ -1,7 +1,7 @@
-"""The command `vae-store`: handlers for signals first, then the command line with all that the service adds.
+"""The command `vae-store`: handlers for signals first, then the command line with all that it does not know.
 
-Knows the order of the start, and that `model_store` must know neither object storage nor onnxruntime. Knows
-nothing of the commands. `python -m model_store` is the same without object storage and without `import`.
+Knows the order of the start, and that `model_store` must know neither object storage nor a runtime. Knows
+nothing of the commands. `python -m model_store` is the same command without these.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ def main() -> int:
 
         interrupts.end_at_once("vae-store")
         from model_store import cli  # noqa: PLC0415  # handlers first
-        from service.commands import object_storage  # noqa: PLC0415  # as above
-        from service.commands.importing.command import add_import  # noqa: PLC0415  # as above
+        from service.commands import object_storage, runtime_commands  # noqa: PLC0415  # as above
     except KeyboardInterrupt:
         sys.stderr.write("vae-store: stopped\n")
         return 130
-    return interrupts.run("vae-store", lambda: cli.main(fetch=object_storage.fetched, extend=add_import))
+    return interrupts.run(
+        "vae-store", lambda: cli.main(fetch=object_storage.fetched, more=runtime_commands.COMMANDS)
+    )
 
 
 if __name__ == "__main__":

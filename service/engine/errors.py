@@ -12,6 +12,7 @@
     ├── NoPrior                 there is no such density over z, or none at all
     ├── NoDensity               a likelihood was requested of an autoencoder
     ├── NoGraph                 an imported version lacks the encoder or the decoder
+    ├── NoThresholds            flags were requested of a version that was not calibrated
     ├── InferenceFailed         the runtime raised, or an output is not finite
     └── NotRun                  the rows are fine, but no model was run on them
         ├── TooBusy                 too many images wait
@@ -194,6 +195,18 @@ class NoGraph(EngineError):
         super().__init__(
             f"model '{model}': expected a version with the {missing}, got an imported one with only the "
             f"{has}. Use another version, or have the operator import it with its {missing}."
+        )
+
+
+class NoThresholds(EngineError):
+    """The version has no thresholds of scores."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        super().__init__(
+            f"flag: model '{model}': expected a version with thresholds, got one without. Leave flag out, or "
+            f"have the operator run `vae-store calibrate {model} --data normal/`, which publishes the next "
+            "version with them."
         )
 
 

@@ -29,6 +29,7 @@ from service.engine.errors import (
     NoDensity,
     NoGraph,
     NoPrior,
+    NoThresholds,
     TooBusy,
     UnknownLabel,
     UnknownModel,
@@ -192,6 +193,12 @@ PROBLEMS: Mapping[str, ProblemKind] = _table(
         "Use a model with both (GET /models/{name} lists the graphs of an imported one).",
     ),
     ProblemKind(
+        "no-thresholds",
+        422,
+        "This version has no thresholds of scores",
+        "Leave out flag, or have the operator run `vae-store calibrate` with normal images.",
+    ),
+    ProblemKind(
         "no-preview",
         404,
         "This version has no preview",
@@ -267,6 +274,7 @@ DOMAIN_ERRORS: tuple[tuple[type[Exception], str], ...] = (
     (NoPrior, "no-prior"),
     (NoDensity, "no-density"),
     (NoGraph, "no-graph"),
+    (NoThresholds, "no-thresholds"),
     (InferenceFailed, "inference-failed"),
     (TooBusy, "too-busy"),
     (DeadlineExceeded, "deadline-exceeded"),

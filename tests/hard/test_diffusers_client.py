@@ -17,7 +17,7 @@ from patience import PATIENCE_S
 from server_process import serving
 
 from model_store.cli import main
-from service.commands.importing.command import add_import
+from service.commands.runtime_commands import COMMANDS
 from service.security.api_keys import new_key
 
 pytestmark = [pytest.mark.hard, pytest.mark.hazard_row("remote-vae")]
@@ -57,7 +57,7 @@ def test_unchanged_functions_return_what_diffusers_computes_itself(tmp_path: Pat
     folder = tmp_path / "tiny-vae"
     script("export.py", folder)
     store = tmp_path / "store"
-    assert main(["import", str(folder), "--name", "kl", "--store", str(store)], extend=add_import) == 0
+    assert main(["import", str(folder), "--name", "kl", "--store", str(store)], more=COMMANDS) == 0
     key, entry = new_key()
     (tmp_path / "keys").write_text(entry.line + "\n")
     (tmp_path / "keys").chmod(0o600)

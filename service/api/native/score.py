@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
+from model_store.calibration import Calibration, Figure
+from model_store.thresholds import flags, quantiles
 from service import engine
-from service.api.answer import Answer, PerImage, SeedFact
+from service.api.answer import Answer, FlagPerImage, PerImage, SeedFact
 from service.api.call import Call
 from service.api.operation import IMAGE_BODIES, Operation
 from service.api.parameters import ImagesQuery, Seed
 from service.api.request_arrays import IMAGES
-from service.engine import Binarise
+from service.engine import Binarise, InvalidParameter, NoThresholds, Scores
 from service.http.parameters import AtMost, Parameters
 
 
@@ -30,6 +32,9 @@ class ScoreParameters(Parameters):
     """A Bernoulli likelihood applies to binary images. `dynamic`: every pixel is drawn from its grey level,
     by the seed; 0 and 1 are unchanged. `none`: the pixels are unchanged, and grey ones are rejected. Left
     out: `dynamic`, and for a Gaussian likelihood, which accepts grey pixels, `none`, its only value."""
+    flag: Annotated[bool | None, Field(examples=[True])] = None
+    """Compare each image with the normal images that the version was calibrated with: their quantile of each
+    figure, and whether a threshold is exceeded. Only for versions from `vae-store calibrate`."""
 
 
 class ScoreQuery(ImagesQuery, ScoreParameters):
@@ -65,6 +70,20 @@ class ScoreAnswer(Answer):
     log p(x). Only with importance_samples."""
     bits_per_dim_iw: Annotated[PerImage | None, Field(examples=[0.21188])] = None
     """-log_px ÷ (pixel values · ln 2). Only with importance_samples."""
+    flagged_by: Annotated[Figure | None, Field(examples=["negative_elbo"])] = None
+    """The figure whose threshold flags an image; `negative_elbo` is -elbo. Only with flag."""
+    rate: Annotated[float | None, Field(examples=[0.01])] = None
+    """The share of normal images that are flagged. Only with flag."""
+    threshold: Annotated[float | None, Field(examples=[131.25])] = None
+    """The value of `flagged_by`, in nats, beyond which an image is flagged. Only with flag."""
+    flags: Annotated[FlagPerImage | None, Field(examples=[False])] = None
+    """Whether the figure of the image exceeds the threshold. Only with flag."""
+    reconstruction_nll_quantile: Annotated[PerImage | None, Field(examples=[0.41])] = None
+    """Share of normal images with a smaller reconstruction_nll. Only with flag."""
+    kl_quantile: Annotated[PerImage | None, Field(examples=[0.77])] = None
+    """Share of normal images with a smaller kl. Only with flag."""
+    negative_elbo_quantile: Annotated[PerImage | None, Field(examples=[0.52])] = None
+    """Share of normal images with a smaller -elbo. Only with flag."""
 
 
 SCORE: Final = Operation(
@@ -79,14 +98,17 @@ SCORE: Final = Operation(
         "prove that an image is unusual. Images unlike any in training can score better than those of "
         "training (arXiv:1810.09136), so a score is no evidence of an anomaly. Compare images only under "
         "one version with one binarisation: other versions may have another likelihood, and for a "
-        "Gaussian one these are densities, which may be positive."
+        "Gaussian one these are densities, which may be positive.\n\nWith `flag`, a version that `vae-store "
+        "calibrate` made from your own normal images says for each image how it compares with them: the "
+        "share of normal images with a smaller figure, and whether it exceeds the threshold that a stated "
+        "share of normal images exceeds. A flag is no proof either: measure with images of the other kind."
     ),
     query=ScoreQuery,
     body=ScoreParameters,
     answer=ScoreAnswer,
     bodies=IMAGE_BODIES,
     arrays=(IMAGES,),
-    problems=("no-density",),
+    problems=("no-density", "no-thresholds"),
     example=MappingProxyType({"importance_samples": 16, "seed": 1}),
 )
 
@@ -95,6 +117,7 @@ SCORE: Final = Operation(
 async def score(call: Call[ScoreQuery]) -> ScoreAnswer:
     """Evidence lower bound of each image and its terms, in nats."""
     asked = call.parameters
+    calibration = _calibration(call, asked) if asked.flag else None
     scores = await engine.score(
         call.engine_model,
         call.arrays["images"],
@@ -119,4 +142,39 @@ async def score(call: Call[ScoreQuery]) -> ScoreAnswer:
         bits_per_dim=scores.bits_per_dim(scores.elbo),
         log_px=log_px,
         bits_per_dim_iw=None if log_px is None else scores.bits_per_dim(log_px),
+        **({} if calibration is None else _compared(calibration, scores)),
     )
+
+
+def _calibration(call: Call[ScoreQuery], asked: ScoreQuery) -> Calibration:
+    """The thresholds of the version, before anything runs.
+
+    Raises:
+        NoThresholds: It has none.
+        InvalidParameter: They apply to another binarisation.
+    """
+    calibration = call.model.manifest.calibration
+    if calibration is None:
+        if call.engine_model.has_posterior:
+            raise NoThresholds(call.model.label)
+        raise engine.NoDensity(call.model.label)
+    if asked.binarise not in (None, calibration.binarise):
+        raise InvalidParameter(
+            "binarise",
+            f"{calibration.binarise} with flag, as the version was calibrated",
+            asked.binarise or "",
+            "Leave it out.",
+        )
+    return calibration
+
+
+def _compared(calibration: Calibration, scores: Scores) -> dict[str, Any]:
+    """The images among the normal ones."""
+    figures = scores.figures
+    return {
+        "flagged_by": calibration.flagged_by,
+        "rate": calibration.rate,
+        "threshold": calibration.figure(calibration.flagged_by).threshold,
+        "flags": flags(calibration, figures[calibration.flagged_by]),
+        **{f"{name}_quantile": quantiles(calibration, name, values) for name, values in figures.items()},
+    }

@@ -8,25 +8,12 @@ from __future__ import annotations
 import argparse
 from typing import Any, Final
 
-from model_store.cli import EXIT_OK, AddCommand
 from model_store.cli_output import Answer
 from model_store.errors import InvalidReference, quoted
+from model_store.extra_command import ExtraCommand
 from model_store.reference import is_alias_name, is_model_name
 from model_store.store import ModelStore
 from service.commands.importing.options import Options, add_arguments, options_of
-
-_TEXT: Final = "publish ONNX graphs that were made elsewhere, after checking them"
-_EXAMPLES: Final = (
-    "vae-store import sd-onnx/ --name sd-vae --alias stable --licence MIT",
-    "vae-store import --encoder e.onnx --decoder d.onnx --name mine --check",
-)
-
-
-def add_import(add: AddCommand) -> None:
-    """Add the command to those of `vae-store`."""
-    parser = add("import", run, _TEXT, examples=_EXAMPLES)
-    parser.set_defaults(makes_store=True)
-    add_arguments(parser)
 
 
 def run(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
@@ -47,11 +34,11 @@ def run(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
     prepared = prepare(source, options)
     document: dict[str, Any] = {"version": None, "aliases": [], "checks": prepared.report.document}
     if options.check_only:
-        return Answer(document, f"{prepared.report.text}\n\nNothing was published: --check."), EXIT_OK
+        return Answer(document, f"{prepared.report.text}\n\nNothing was published: --check."), 0
     identity = publish(prepared, store, aliases=options.aliases)
     document |= {"version": str(identity), "aliases": list(options.aliases)}
     aliases = f", {' and '.join(options.aliases)} moved to it" if options.aliases else ""
-    return Answer(document, f"{prepared.report.text}\n\n{identity} is published{aliases}."), EXIT_OK
+    return Answer(document, f"{prepared.report.text}\n\n{identity} is published{aliases}."), 0
 
 
 def _check(arguments: argparse.Namespace, options: Options) -> None:
@@ -69,3 +56,16 @@ def _check(arguments: argparse.Namespace, options: Options) -> None:
     for alias in options.aliases:
         if not is_alias_name(alias) or alias == "latest":
             raise InvalidReference(f"--alias: expected an alias such as stable, got {quoted(alias)}.")
+
+
+IMPORT: Final = ExtraCommand(
+    name="import",
+    text="publish ONNX graphs that were made elsewhere, after checking them",
+    examples=(
+        "vae-store import sd-onnx/ --name sd-vae --alias stable --licence MIT",
+        "vae-store import --encoder e.onnx --decoder d.onnx --name mine --check",
+    ),
+    add_arguments=add_arguments,
+    run=run,
+    makes_store=True,
+)

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store import BernoulliLikelihood, GaussianLikelihood, UnknownLikelihood
+from model_store.calibration import Figure
 from service.engine.errors import InferenceFailed, NoDensity
 from service.engine.operations.arrays import Float32Array, Float64Array
 from service.engine.operations.binarisation import Binarise, binarised, choose_binarisation
@@ -74,6 +75,15 @@ class Scores:
     importance_samples: int | None
     dimensions: int
     """Pixel values of one image."""
+
+    @property
+    def figures(self) -> dict[Figure, Float64Array]:
+        """The figures that thresholds apply to: all rise as an image becomes less usual."""
+        return {
+            "reconstruction_nll": self.reconstruction_nll,
+            "kl": self.kl,
+            "negative_elbo": self.reconstruction_nll + self.kl,
+        }
 
     @property
     def elbo(self) -> Float64Array:

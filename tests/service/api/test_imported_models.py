@@ -17,7 +17,7 @@ from PIL import Image
 
 from model_store.cli import main
 from service.app import create_app
-from service.commands.importing.command import add_import
+from service.commands.runtime_commands import COMMANDS
 from service.settings import Settings
 
 
@@ -37,7 +37,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
         "free": [*flat, "--range=none"],
     }.items():
         argv = ["import", *arguments, "--name", name, "--store", str(folder / "store")]
-        assert main(argv, extend=add_import) == 0
+        assert main(argv, more=COMMANDS) == 0
     settings = Settings(model_store=folder / "store", default_model="kl", threads=1)
     with Caller(create_app(settings)) as caller:
         yield caller

@@ -25,7 +25,7 @@ from onnx import helper
 
 from model_store import ImportedProvenance, ModelStore
 from model_store.cli import main
-from service.commands.importing.command import add_import
+from service.commands.runtime_commands import COMMANDS
 
 Import = Callable[..., dict[str, Any]]
 
@@ -36,7 +36,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Import:
 
     def run(*arguments: object, code: int = 0, name: str = "mine") -> dict[str, Any]:
         argv = ["import", *map(str, arguments), "--name", name, "--store", str(tmp_path / "store"), "--json"]
-        assert main(argv, extend=add_import) == code, capsys.readouterr()
+        assert main(argv, more=COMMANDS) == code, capsys.readouterr()
         out = capsys.readouterr()
         return json.loads(out.err if code else out.out)
 

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 from documents.tables import table
-from model_store.cli import _parser
+from model_store.cli import _parser as store_parser
 from service.cli import _parser as serve_parser
-from service.commands.importing.command import add_import
+from service.commands.runtime_commands import COMMANDS
 from service.settings import describe_settings
 from training.cli import build_parser as train_parser
 
 _SETTINGS: Final = {setting.field for setting in describe_settings()}
-_PARSERS: Final = {
+_PARSERS: Final[Mapping[str, Callable[[], argparse.ArgumentParser]]] = {
     "vae-serve": serve_parser,
-    "vae-store": lambda: _parser(add_import),
+    "vae-store": partial(store_parser, COMMANDS),
     "vae-train": train_parser,
 }
 

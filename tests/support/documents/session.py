@@ -33,7 +33,7 @@ ANYTHING: Final = "…"
 NOT_RUN: Final = "not-run: "
 _MARK: Final = "@@ block at line"
 _PUBLISHES: Final = re.compile(
-    r"vae-train (export|fit-prior)|vae-store (promote|rollback|alias|add|remove|import)"
+    r"vae-train (export|fit-prior)|vae-store (promote|rollback|alias|add|remove|import|calibrate)"
 )
 _PREAMBLE: Final = """\
 set -euo pipefail

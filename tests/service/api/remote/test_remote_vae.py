@@ -22,7 +22,7 @@ from PIL import Image
 
 from model_store.cli import main
 from service.app import create_app
-from service.commands.importing.command import add_import
+from service.commands.runtime_commands import COMMANDS
 from service.security.api_keys import new_key
 from service.settings import Settings
 
@@ -37,7 +37,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "tiny": [*two_files(folder, TINY.encoder, TINY.decoder), "--size", "32x48", "--range=0:1"],
     }.items():
         argv = ["import", *arguments, "--name", name, "--store", str(folder / "store")]
-        assert main(argv, extend=add_import) == 0
+        assert main(argv, more=COMMANDS) == 0
     return folder / "store"
 
 

@@ -15,7 +15,7 @@ from model_store.cli import main
 from recorded.models import steps
 from recorded.notebook import Notebook
 from recorded.payloads import Payload, npy, png, ramp
-from service.commands.importing.command import add_import
+from service.commands.runtime_commands import COMMANDS
 
 _GREY = (1, 4, 6)
 _TENSOR = "tensor/binary"
@@ -81,7 +81,7 @@ def imported(notebook: Notebook) -> None:
     store = notebook.scratch / "imported"
     with contextlib.redirect_stdout(io.StringIO()):
         arguments = [*files[2:], "--name", "half", "--range=0:1", "--store", str(store)]
-        assert main(["import", *arguments], extend=add_import) == 0
+        assert main(["import", *arguments], more=COMMANDS) == 0
     with notebook.application("imported without its encoder", model_store=store, default_model="half") as ask:
         ask.post("/encode", npy(np.zeros((1, 3, 32, 32), np.float32)))
         ask.get("/sample")
