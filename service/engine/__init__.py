@@ -8,6 +8,7 @@ posterior = await encode(model.queued, x, call=call)
 
 from service.engine.catalogue import LoadFailure, Readiness
 from service.engine.errors import (
+    AcceleratorUnavailable,
     CallerDisconnected,
     DeadlineExceeded,
     EngineError,
@@ -63,8 +64,10 @@ from service.engine.operations.validation import (
     SMALLEST_SPAN,
 )
 from service.engine.registry import ModelRegistry
+from service.engine.runtime.accelerator import Accelerator, installed_runtimes
 from service.engine.runtime.call import Batch, Call, priority_head_start_s
 from service.engine.runtime.cpu_quota import ThreadBudget, allowed_threads
+from service.engine.runtime.session import check_accelerator
 from service.engine.runtime.worker_pool import WorkerPool
 from service.engine.unloaded_names import UnloadedNames
 
@@ -80,6 +83,8 @@ __all__ = [
     "MOST_DIMS",
     "SMALLEST_SPAN",
     "SPACINGS",
+    "Accelerator",
+    "AcceleratorUnavailable",
     "Batch",
     "Binarise",
     "Call",
@@ -121,9 +126,11 @@ __all__ = [
     "UnloadedNames",
     "WorkerPool",
     "allowed_threads",
+    "check_accelerator",
     "decode",
     "decode_in_parts",
     "encode",
+    "installed_runtimes",
     "interpolate",
     "latents_of_seeds",
     "load_model",

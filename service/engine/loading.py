@@ -10,13 +10,14 @@ import math
 
 import numpy as np
 
-from model_store import GoldenMismatch, GoldenVectors, Manifest, PublishedModel
+from model_store import GoldenMismatch, GoldenVectors, GraphSpec, Manifest, PublishedModel
 from service.engine.errors import InferenceFailed, ModelRejected
 from service.engine.model import LoadedModel
 from service.engine.observer import EngineObserver, Unobserved
 from service.engine.operations.encoder_decoder import EncoderDecoder
 from service.engine.operations.noise import standard_normal
 from service.engine.operations.priors import Priors
+from service.engine.runtime.accelerator import CPU, Accelerator
 from service.engine.runtime.batch_invariance import BATCH_SIZES, BatchInvariantGraph
 from service.engine.runtime.batcher import GraphQueue
 from service.engine.runtime.session import GraphSession
@@ -31,6 +32,7 @@ _PROBE_SEED = 0
 def load_model(
     published: PublishedModel,
     *,
+    accelerator: Accelerator = CPU,
     threads: int,
     worker_pool: WorkerPool,
     max_batch: int = DEFAULT_MAX_BATCH,
@@ -41,6 +43,7 @@ def load_model(
 
     Args:
         published: Verified bytes and manifest.
+        accelerator: What runs the graphs.
         threads: Threads of one run.
         worker_pool: Runs the model's queued work.
         max_batch: Maximum number of rows per call.
@@ -50,9 +53,13 @@ def load_model(
     Raises:
         ModelRejected: A graph does not load, contradicts the manifest, or disagrees with the golden vectors.
     """
-    manifest, label = published.manifest, str(published.id)
-    encoder = BatchInvariantGraph(GraphSession(published.encoder, manifest.encoder, threads=threads))
-    decoder = BatchInvariantGraph(GraphSession(published.decoder, manifest.decoder, threads=threads))
+    manifest, label = accelerator.tolerant(published.manifest), str(published.id)
+
+    def loaded(graph: bytes, spec: GraphSpec) -> BatchInvariantGraph:
+        return BatchInvariantGraph(GraphSession(graph, spec, threads=threads, accelerator=accelerator))
+
+    encoder = loaded(published.encoder, manifest.encoder)
+    decoder = loaded(published.decoder, manifest.decoder)
     try:
         _allow_exact_batches(encoder, decoder, manifest)
         _check_golden(encoder, decoder, manifest, published.golden, label=label)
@@ -79,6 +86,7 @@ def load_model(
         encoder=encoder,
         decoder=decoder,
         queued=queued,
+        precision=accelerator.precision,
         preview=published.preview,
     )
 

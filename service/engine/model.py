@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from model_store import Manifest, Preview, VersionId
 from service.engine.operations.encoder_decoder import EncoderDecoder
+from service.engine.runtime.accelerator import Precision
 from service.engine.runtime.batch_invariance import BatchInvariantGraph
 
 
@@ -30,6 +31,8 @@ class LoadedModel:
     decoder: BatchInvariantGraph
     queued: EncoderDecoder
     """The graphs behind their queues: batched, bounded, with deadlines. For one event loop."""
+    precision: Precision = "float32"
+    """Number format of the computation."""
     preview: Preview | None = None
     """Posterior means of some real images, if the version was published with them."""
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
+from collections.abc import Iterator
 from enum import Enum
 from importlib.metadata import version
 from typing import Final
 
+from service.engine import installed_runtimes
 from service.http.compression import is_text
 
 Headers = list[tuple[bytes, bytes]]
@@ -92,7 +94,13 @@ def computed_etag(*decisive: bytes) -> bytes:
 
 @functools.lru_cache(maxsize=1)
 def _writers() -> bytes:
-    return ",".join(f"{name}-{version(name)}" for name in _WRITERS).encode()
+    return ",".join(f"{name}-{version(name)}" for name in _distributions()).encode()
+
+
+def _distributions() -> Iterator[str]:
+    """Those of `_WRITERS`; an accelerator has another distribution of onnxruntime."""
+    for name in _WRITERS:
+        yield from installed_runtimes() if name == "onnxruntime" else (name,)
 
 
 def tag_in_hand(if_none_match: str | None, etag: bytes) -> bytes | None:

@@ -141,6 +141,7 @@ def generates_a_client(command: str) -> bool:
 
 
 DOCKER: Final = "tests/docker/test-docker"
+ACCELERATOR: Final = "service/engine/runtime/accelerator.py"
 SIGNATURES: Final = "tests/model_store/test_signatures.py"
 #: Every command that no test runs as it stands → what checks it instead.
 NOT_RUN: Final[dict[str, Check]] = {
@@ -176,6 +177,19 @@ NOT_RUN: Final[dict[str, Check]] = {
     'pip install "vae-service[telemetry]"': extra_exists,
     'pip install "vae-service[grpc]"': extra_exists,
     "pip install 'vae-service[sign]'": extra_exists,
+    "pip install 'vae-service[openvino]'": extra_exists,
+    "pip install 'vae-service[gpu]'": extra_exists,
+    "pip uninstall -y onnxruntime": holds(ACCELERATOR, "pip uninstall -y {others}"),
+    **{
+        f"pip install --force-reinstall --no-deps {name}": holds(ACCELERATOR, f'"{name}"')
+        for name in ("onnxruntime-openvino", "onnxruntime-gpu")
+    },
+    "vae-serve check --accelerator openvino --precision bfloat16": can_be_parsed,
+    "vae-serve run --accelerator openvino --precision bfloat16": can_be_parsed,
+    "vae-serve run --accelerator cuda --accelerator-device 0 --accelerator-memory-bytes 2000000000": (
+        can_be_parsed
+    ),
+    "EXTRAS=openvino docker compose build": holds("docker-compose.yml", "EXTRAS: ${EXTRAS:-}"),
     "pip install 'vae-service[verify]'": extra_exists,
     **{
         command: holds(SIGNATURES, f'"{command}"')

@@ -25,9 +25,7 @@ class Limit(TypedDict):
     setting: LimitSetting | None
 
 
-class ModelSummary(TypedDict):
-    """One loaded version."""
-
+class _ModelSummaryAlways(TypedDict):
     model: str
     name: str
     version: int
@@ -39,3 +37,9 @@ class ModelSummary(TypedDict):
     labels: list[str]
     description: str
     preview: bool
+
+
+class ModelSummary(_ModelSummaryAlways, total=False):
+    """One loaded version."""
+
+    precision: Literal["bfloat16"]

@@ -62,6 +62,8 @@ class ModelSummary(Document):
     """The publisher's description."""
     preview: Annotated[bool, Field(examples=[True])]
     """Whether GET /models/{name}/preview has posterior means of some real images."""
+    precision: Annotated[Literal["bfloat16"] | None, Field(exclude_if=lambda value: value is None)] = None
+    """Number format of the computation, if it is not float32."""
 
 
 class LoadFailure(Document):
@@ -260,6 +262,7 @@ def _summary(model: LoadedModel) -> dict[str, Any]:
         "labels": list(model.labels),
         "description": manifest.description,
         "preview": model.preview is not None,
+        "precision": None if model.precision == "float32" else model.precision,
     }
 
 
