@@ -18,7 +18,7 @@ DEV_READY    := $(VENV)/.dev-installed
 PLAYGROUND   := service/api/pages/playground
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install-dev test test-page bench-page coverage test-hard client-tools inference-clients openvino test-docker bench bench-pictures bench-others docs lock clean
+.PHONY: help serve install-dev test test-page bench-page coverage test-hard client-tools inference-clients openvino test-docker bench bench-capacity bench-pictures bench-others docs lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -127,6 +127,10 @@ bench: bench-tools $(DEV_READY) ## compare speed with onnxruntime, the tutorials
 
 bench-pictures: $(DEV_READY) ## train the recipe for one's own pictures on 14 sets and compare with PCA (two hours; ARGS="--seeds 0")
 	@PYTHONPATH=tests/benchmarks:. $(BIN)/python -m pictures $(ARGS)
+
+bench-capacity: bench-tools $(DEV_READY) ## measure what requests cost, and simulate 10 to 1,000 servers (10 minutes; ARGS=--quick)
+	@echo "bench-capacity: alone on the machine, or its figures mean little"
+	@ORT_DISABLE_TELEMETRY=1 PYTHONPATH=tests/benchmarks:tests/support:. $(BIN)/python -m capacity $(ARGS)
 
 bench-others: $(BENCH_OTHERS:%=.venv-bench/%/.installed) ## install the other model servers for `make bench`, each into an environment of its own
 

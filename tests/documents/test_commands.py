@@ -153,6 +153,8 @@ NOT_RUN: Final[dict[str, Check]] = {
     "make bench ARGS=grpc": target_exists,
     "make bench ARGS=protocols": target_exists,
     "make bench-others": target_exists,
+    "make bench-capacity": target_exists,
+    "make bench-capacity ARGS=--write": target_exists,
     "openapi-python-client generate --path openapi.json --config client.yaml": generates_a_client,
     "npx openapi-typescript openapi.json -o schema.d.ts": generates_a_client,
     "openapi-generator-cli generate -i openapi.json -g java -o client --library native "
