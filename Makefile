@@ -18,7 +18,7 @@ DEV_READY    := $(VENV)/.dev-installed
 PLAYGROUND   := service/api/pages/playground
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install-dev test test-page bench-page coverage test-hard client-tools deploy-tools inference-clients ray test-docker bench bench-pictures bench-others docs lock clean
+.PHONY: help serve install-dev test test-page bench-page coverage test-hard client-tools deploy-tools inference-clients ray openvino test-docker bench bench-capacity bench-pictures bench-others docs lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -97,6 +97,18 @@ client-tools: .venv-clients/.installed ## install client generators and linters 
 	fi
 	@touch $@
 
+openvino: .venv-openvino/.installed ## install the server with OpenVINO's onnxruntime into .venv-openvino, for test-hard
+
+# An environment of its own, because only one distribution of onnxruntime may be installed in one.
+.venv-openvino/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "setup: installing the server with OpenVINO into .venv-openvino"
+	@$(PYTHON) -m venv .venv-openvino
+	@$(BIN)/python tests/support/requirements_of.py openvino > .venv-openvino/requirements.txt
+	@.venv-openvino/bin/python -m pip --disable-pip-version-check --quiet install \
+	    --constraint constraints.txt --requirement .venv-openvino/requirements.txt
+	@.venv-openvino/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --editable .
+	@touch $@
+
 ray: .venv-ray/.installed ## install the server and Ray Serve into an environment of their own, for test-hard and deploy/ray
 
 # Ray keeps no fixed versions of what it needs; the server keeps its own.
@@ -136,6 +148,10 @@ bench: bench-tools $(DEV_READY) ## compare speed with onnxruntime, the tutorials
 bench-pictures: $(DEV_READY) ## train the recipe for one's own pictures on 14 sets and compare with PCA (two hours; ARGS="--seeds 0")
 	@PYTHONPATH=tests/benchmarks:. $(BIN)/python -m pictures $(ARGS)
 
+bench-capacity: bench-tools $(DEV_READY) ## measure what requests cost, and simulate 10 to 1,000 servers (10 minutes; ARGS=--quick)
+	@echo "bench-capacity: alone on the machine, or its figures mean little"
+	@ORT_DISABLE_TELEMETRY=1 PYTHONPATH=tests/benchmarks:tests/support:. $(BIN)/python -m capacity $(ARGS)
+
 bench-others: $(BENCH_OTHERS:%=.venv-bench/%/.installed) ## install the other model servers for `make bench`, each into an environment of its own
 
 # The same onnxruntime and NumPy as ours; everything else as each of them wants it.
@@ -168,13 +184,14 @@ lock: $(DEV_READY) ## write constraints.txt anew from what is installed in .venv
 	@{ echo "# Every version that the server, the trainer and the development tools are tested with."; \
 	   echo "# Written by \`make lock\`; names versions only, so that each machine uses its own package index."; \
 	   $(BIN)/python -m pip --disable-pip-version-check freeze --exclude-editable 2>/dev/null \
-	     | sed -E 's/\+cpu$$//' | grep -v -i -E '^(pip|setuptools|wheel|editables)[=-]'; } > constraints.txt.new
+	     | sed -E 's/\+cpu$$//' | grep -v -i -E '^(pip|setuptools|wheel|editables)[=-]'; \
+	   grep -E '^onnxruntime-(gpu|openvino)==' constraints.txt; } > constraints.txt.new  # not installed with the usual one
 	@mv constraints.txt.new constraints.txt
 
 install-dev: $(DEV_READY) ## install server, trainer and development tools into .venv
 
-clean: ## remove .venv, .venv-bench, .venv-clients, .venv-deploy, .venv-inference, .venv-page, .venv-ray and every cache
-	rm -rf $(VENV) .venv-bench .venv-clients .venv-deploy .venv-inference .venv-page .venv-ray .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## remove .venv, .venv-bench, .venv-clients, .venv-deploy, .venv-inference, .venv-openvino, .venv-page, .venv-ray and every cache
+	rm -rf $(VENV) .venv-bench .venv-clients .venv-deploy .venv-inference .venv-openvino .venv-page .venv-ray .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

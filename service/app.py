@@ -39,7 +39,15 @@ from service.api.pages.playground_page import PlaygroundRoutes
 from service.api.remote.routes import RemoteRoutes
 from service.api.resource import ResourceRoutes
 from service.app_state import AppState, Lifecycle
-from service.engine import ModelRegistry, UnloadedNames, WorkerPool, allowed_threads
+from service.engine import (
+    Accelerator,
+    AcceleratorUnavailable,
+    ModelRegistry,
+    UnloadedNames,
+    WorkerPool,
+    allowed_threads,
+    check_accelerator,
+)
 from service.http.addresses import TrustedProxies
 from service.http.compression import Compression
 from service.http.cross_origin import CrossOrigin
@@ -48,6 +56,7 @@ from service.http.fast_routes import FastPaths, no_path
 from service.http.forwarded import ForwardedHeaders
 from service.http.middleware import BodyBudget, BodyCeiling, Envelope
 from service.http.parameters import Limits
+from service.http.precision import PRECISION_HEADER, PrecisionHeader
 from service.http.public_address import PublicAddress, PublicPaths
 from service.lifespan import run_services
 from service.observability.access_log import AccessLog
@@ -57,7 +66,7 @@ from service.observability.telemetry import SpanFacts, sending, telemetry_config
 from service.security.access import Access, AccessGuard
 from service.security.cors import Preflight
 from service.security.hosts import HostGuard
-from service.settings import ExtraNotInstalled, Settings, SettingsError
+from service.settings import ExtraNotInstalled, NoAccelerator, Settings, SettingsError
 from service.store_mirror import MirrorError, StoreMirror, cache_directory
 from service.thread_pool import Room, WorkPool
 
@@ -122,6 +131,7 @@ def create_app(
         registry=ModelRegistry(
             store,
             default=settings.default_model,
+            accelerator=_accelerator(settings, parallel_runs=threads),
             threads=1,
             max_loaded=settings.max_loaded_models,
             max_batch=settings.max_images,
@@ -137,7 +147,7 @@ def create_app(
         metrics=metrics,
         lifecycle=Lifecycle(),
         access=Access.of(settings),
-        cross_origin=CrossOrigin(settings.cors_origins, exposed_headers=EXPOSED_HEADERS),
+        cross_origin=CrossOrigin(settings.cors_origins, exposed_headers=_exposed_headers(settings)),
         address=PublicAddress(settings.root_path, trusted=trusted),
         reload_siblings=reload_siblings,
     )
@@ -202,6 +212,7 @@ def create_app(
     app.state.grpc = _grpc_server(app_state, open_inference, budget, telemetry)
     app.edge = (
         *_behind_proxies(settings, app_state.address, trusted),
+        *_precision_header(settings),
         *([Middleware(SpanFacts)] if settings.telemetry else []),
         Middleware(
             Envelope,
@@ -279,6 +290,38 @@ def _trusted_keys(file: Path) -> TrustedKeys:
         raise ExtraNotInstalled(f"{where}: {error}") from None
     except UnusableKey as error:
         raise SettingsError(f"{where}: {error}") from None
+
+
+def _precision_header(settings: Settings) -> list[Middleware]:
+    if settings.precision == "float32":
+        return []
+    return [Middleware(PrecisionHeader, precision=settings.precision)]
+
+
+def _exposed_headers(settings: Settings) -> tuple[str, ...]:
+    """Response headers that pages of other origins may read."""
+    return EXPOSED_HEADERS if settings.precision == "float32" else (*EXPOSED_HEADERS, PRECISION_HEADER)
+
+
+def _accelerator(settings: Settings, *, parallel_runs: int) -> Accelerator:
+    """The processor of the settings, after a trial run on it."""
+    if settings.precision == "bfloat16" and settings.accelerator != "openvino":
+        raise SettingsError(
+            "--precision or VAE_PRECISION: expected float32, or bfloat16 with VAE_ACCELERATOR=openvino, got "
+            f"bfloat16 with {settings.accelerator}. Leave out the precision, or set the accelerator."
+        )
+    accelerator = Accelerator(
+        kind=settings.accelerator,
+        precision=settings.precision,
+        device_id=settings.accelerator_device,
+        memory_bytes=settings.accelerator_memory_bytes,
+        parallel_runs=parallel_runs,
+    )
+    try:
+        check_accelerator(accelerator)
+    except AcceleratorUnavailable as error:
+        raise NoAccelerator(f"--accelerator or VAE_ACCELERATOR: {error}") from None
+    return accelerator
 
 
 def _mirror(settings: Settings) -> StoreMirror | None:

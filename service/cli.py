@@ -29,6 +29,7 @@ from service.process.worker import WorkerPlace
 from service.security.api_keys import Scope, new_key
 from service.settings import (
     ExtraNotInstalled,
+    NoAccelerator,
     Settings,
     SettingsError,
     describe_settings,
@@ -41,8 +42,10 @@ EXIT_USAGE = 2
 EXIT_CORRUPT_STORE = 65
 EXIT_NO_MODEL = 66
 EXIT_ADDRESS = 69
+EXIT_NO_ACCELERATOR = 71
 EXIT_NO_EXTRA = 72
 EXIT_SETTINGS = 78
+_EXIT_CODE_OF = {ExtraNotInstalled: EXIT_NO_EXTRA, NoAccelerator: EXIT_NO_ACCELERATOR}
 
 _log = logging.getLogger(__name__)
 _NO_BENCH = (
@@ -57,6 +60,7 @@ exit codes:
    65  the store is corrupt
    66  the store has no model to serve
    69  the server cannot listen on the address, or bench reaches no server
+   71  models cannot run on the accelerator, or in the precision, of the settings
    72  the extra for gRPC or for signatures is not installed
    74  the output cannot be written
    75  the figures of bench never agreed
@@ -119,12 +123,9 @@ def _with_settings(
         if arguments.command == "healthcheck":
             return _healthcheck(settings, timeout_s=arguments.timeout_s)
         return {"check": _check, "openapi": _openapi, "limits": _limits}[arguments.command](settings)
-    except ExtraNotInstalled as error:
-        print(f"vae-serve: {error}", file=sys.stderr)
-        return EXIT_NO_EXTRA
     except SettingsError as error:
         print(f"vae-serve: {error}", file=sys.stderr)
-        return EXIT_SETTINGS
+        return _EXIT_CODE_OF.get(type(error), EXIT_SETTINGS)
 
 
 def _leave_shared_metrics() -> None:

@@ -48,6 +48,10 @@ class ExtraNotInstalled(SettingsError):
     """A setting needs an extra that is not installed."""
 
 
+class NoAccelerator(SettingsError):
+    """Models would not run on the processor, or in the number format, of the settings."""
+
+
 class Settings(BaseSettings):
     """The settings of the server. The docstring under each field is its reason."""
 
@@ -118,6 +122,22 @@ class Settings(BaseSettings):
     threads: Annotated[int | None, Field(ge=1, le=256), Unit("threads")] = None
     """Threads of one model run. Left out: the cores that this process may use (affinity and cgroup quota),
     because onnxruntime itself would count the cores of the host."""
+
+    accelerator: Annotated[Literal["cpu", "cuda", "openvino"], Unit("cpu | cuda | openvino")] = "cpu"
+    """What runs the models: the CPU, a GPU of NVIDIA (extra `gpu`), or the CPU through OpenVINO (extra
+    `openvino`). Each extra replaces the distribution of onnxruntime. Without a usable one the server ends; it
+    never runs on the CPU instead. A seed yields slightly other numbers on each."""
+
+    accelerator_device: Annotated[int, Field(ge=0, le=127), Unit("number")] = 0
+    """Number of the GPU, as `nvidia-smi` lists it."""
+
+    accelerator_memory_bytes: Annotated[int | None, Field(ge=1 << 24, le=1 << 40), Unit("bytes")] = None
+    """Maximum GPU memory for the buffers of one graph. A version has two graphs. Left out: no limit."""
+
+    precision: Annotated[Literal["float32", "bfloat16"], Unit("float32 | bfloat16")] = "float32"
+    """Number format of the computation. `bfloat16` requires `openvino` and a processor with AMX or AVX-512
+    BF16. It is faster, and pixels differ by some hundredths; golden vectors are compared with a wider
+    tolerance."""
 
     max_loaded_models: Annotated[int, Field(ge=1, le=1024), Unit("models")] = 8
     """Model versions to keep in memory in addition to the aliased ones. The least recently used is removed

@@ -9,6 +9,7 @@ posterior = await encode(model.queued, x, call=call)
 from service.engine.canary import Split
 from service.engine.catalogue import LoadFailure, Readiness
 from service.engine.errors import (
+    AcceleratorUnavailable,
     CallerDisconnected,
     DeadlineExceeded,
     EngineError,
@@ -67,8 +68,10 @@ from service.engine.operations.validation import (
     SMALLEST_SPAN,
 )
 from service.engine.registry import ModelRegistry
+from service.engine.runtime.accelerator import Accelerator, installed_runtimes
 from service.engine.runtime.call import Batch, Call, priority_head_start_s
 from service.engine.runtime.cpu_quota import ThreadBudget, allowed_threads
+from service.engine.runtime.session import check_accelerator
 from service.engine.runtime.worker_pool import WorkerPool
 from service.engine.unloaded_names import UnloadedNames
 
@@ -84,6 +87,8 @@ __all__ = [
     "MOST_DIMS",
     "SMALLEST_SPAN",
     "SPACINGS",
+    "Accelerator",
+    "AcceleratorUnavailable",
     "Batch",
     "Binarise",
     "Call",
@@ -129,11 +134,13 @@ __all__ = [
     "UnloadedNames",
     "WorkerPool",
     "allowed_threads",
+    "check_accelerator",
     "decode",
     "decode_draw",
     "decode_in_parts",
     "decode_unclipped",
     "encode",
+    "installed_runtimes",
     "interpolate",
     "latents_of_seeds",
     "load_model",

@@ -9,6 +9,7 @@
     ├── UnknownModel            a well-formed reference to nothing that exists
     ├── ModelUnavailable        it exists, but cannot answer: failed its checks, or nothing is loaded yet
     ├── ModelRejected           why one version failed its checks; never reaches a caller
+    ├── AcceleratorUnavailable  graphs would not run on the processor, or in the format, of the settings
     ├── NoPrior                 there is no such density over z, or none at all
     ├── NoDensity               a likelihood was requested of an autoencoder
     ├── NoGraph                 an imported version lacks the encoder or the decoder
@@ -134,6 +135,10 @@ class ModelUnavailable(EngineError):
 
 class ModelRejected(EngineError):
     """A version that verified on disk, but whose graphs contradict its manifest."""
+
+
+class AcceleratorUnavailable(EngineError):
+    """Graphs would not run on the processor, or in the number format, that the settings name."""
 
 
 class NoPrior(EngineError):

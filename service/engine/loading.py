@@ -27,6 +27,7 @@ from service.engine.operations.encoder_decoder import EncoderDecoder, PendingRun
 from service.engine.operations.geometry import DEFAULT_SPAN, grid
 from service.engine.operations.noise import standard_normal
 from service.engine.operations.priors import Priors
+from service.engine.runtime.accelerator import CPU, Accelerator
 from service.engine.runtime.allocator import return_memory
 from service.engine.runtime.batch_invariance import BatchInvariantGraph
 from service.engine.runtime.batcher import GraphQueue
@@ -51,6 +52,7 @@ _PROBE_STEPS = (5, 8, 16, 64)
 def load_model(
     published: PublishedModel,
     *,
+    accelerator: Accelerator = CPU,
     threads: int,
     worker_pool: WorkerPool,
     max_batch: int = DEFAULT_MAX_BATCH,
@@ -66,6 +68,7 @@ def load_model(
 
     Args:
         published: Verified bytes and manifest.
+        accelerator: What runs the graphs.
         threads: Threads of one run.
         worker_pool: Runs the model's queued work.
         max_batch: Maximum number of rows per call.
@@ -76,9 +79,9 @@ def load_model(
     Raises:
         ModelRejected: A graph does not load, contradicts the manifest, or disagrees with the golden vectors.
     """
-    manifest, label = published.manifest, str(published.id)
-    encoder = _session(published.encoder, manifest.encoder, threads=threads)
-    decoder = _session(published.decoder, manifest.decoder, threads=threads)
+    manifest, label = accelerator.tolerant(published.manifest), str(published.id)
+    encoder = _session(published.encoder, manifest.encoder, threads=threads, accelerator=accelerator)
+    decoder = _session(published.decoder, manifest.decoder, threads=threads, accelerator=accelerator)
     prior = None if manifest.learned_prior is None else PriorGraphs.load(published, threads=threads)
     priors = Priors(manifest, published.prior, model=label)
     watched = observer or Unobserved()
@@ -143,14 +146,17 @@ def load_model(
         aliases=aliases,
         computed_sha256=_digest_of((*computed, *_coordinates())),
         prior=prior,
+        precision=accelerator.precision,
         preview=published.preview,
         sizes=sizes,
         **made,
     )
 
 
-def _session(graph: bytes, spec: GraphSpec | None, *, threads: int) -> GraphSession | None:
-    return None if spec is None else GraphSession(graph, spec, threads=threads)
+def _session(
+    graph: bytes, spec: GraphSpec | None, *, threads: int, accelerator: Accelerator
+) -> GraphSession | None:
+    return None if spec is None else GraphSession(graph, spec, threads=threads, accelerator=accelerator)
 
 
 def _graph(

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from model_store import Manifest, Preview, VersionId
 from service.engine.learned_prior import PriorGraphs
 from service.engine.operations.encoder_decoder import EncoderDecoder
+from service.engine.runtime.accelerator import Precision
 from service.engine.runtime.batch_invariance import BatchInvariantGraph
 
 
@@ -46,6 +47,8 @@ class LoadedModel:
     processor, runtime or number format may have another digest, although it reproduces the golden vectors."""
     prior: PriorGraphs | None = None
     """The graphs of the learned prior, if the version has one."""
+    precision: Precision = "float32"
+    """Number format of the computation."""
     preview: Preview | None = None
     """Posterior means of some real images, if the version was published with them."""
     sizes: ImageSizes | None = None

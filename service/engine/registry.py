@@ -32,6 +32,7 @@ from service.engine.loading import DEFAULT_MAX_BATCH, DEFAULT_MAX_VALUES
 from service.engine.model import LoadedModel
 from service.engine.model_cache import ModelCache
 from service.engine.observer import EngineObserver, Unobserved
+from service.engine.runtime.accelerator import CPU, Accelerator
 from service.engine.runtime.allocator import return_memory
 from service.engine.runtime.worker_pool import WorkerPool
 from service.engine.store_listing import parse_reference, reason_of
@@ -52,6 +53,7 @@ class ModelRegistry:
         store: ModelStore,
         *,
         default: str,
+        accelerator: Accelerator = CPU,
         threads: int,
         max_loaded: int,
         worker_pool: WorkerPool,
@@ -68,6 +70,7 @@ class ModelRegistry:
         Args:
             store: Where published versions are.
             default: Reference of the model that answers when a request names none.
+            accelerator: What runs the models.
             threads: Threads of one model run.
             max_loaded: Most versions held beyond those that `load_all` loads.
             worker_pool: Runs what waits in the models' queues.
@@ -88,6 +91,7 @@ class ModelRegistry:
         self._default = DefaultModel(default, is_stated=default_is_stated, served_name=served_name)
         loader = VersionLoader(
             store,
+            accelerator=accelerator,
             threads=threads,
             max_batch=max_batch,
             max_values=max_values,

@@ -14,6 +14,7 @@ from service.engine.errors import EngineError, ModelUnavailable
 from service.engine.loading import load_model
 from service.engine.model import LoadedModel
 from service.engine.observer import EngineObserver
+from service.engine.runtime.accelerator import CPU, Accelerator
 from service.engine.runtime.worker_pool import WorkerPool
 from service.engine.store_listing import reason_of
 from service.log_fields import fields
@@ -28,6 +29,7 @@ class VersionLoader:
         self,
         store: ModelStore,
         *,
+        accelerator: Accelerator = CPU,
         threads: int,
         max_batch: int,
         max_values: int,
@@ -38,6 +40,7 @@ class VersionLoader:
 
         Args:
             store: Where published versions are.
+            accelerator: What runs the models.
             threads: Threads of one model run.
             max_batch: Maximum number of rows per call.
             max_values: Maximum number of values of the images of a call, or one image.
@@ -45,6 +48,7 @@ class VersionLoader:
             observer: Counts loads and runs.
         """
         self._store = store
+        self._accelerator = accelerator
         self._threads = threads
         self._max_batch = max_batch
         self._max_values = max_values
@@ -63,6 +67,7 @@ class VersionLoader:
             published = self._store.open(version)
             model = load_model(
                 published,
+                accelerator=self._accelerator,
                 threads=self._threads,
                 max_batch=self._max_batch,
                 max_values=self._max_values,

@@ -14,11 +14,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
+from collections.abc import Iterator
 from enum import Enum
 from importlib.metadata import version
 from typing import Final
 
 from service.codecs.fingerprint import written_sha256
+from service.engine import installed_runtimes
 from service.http.compression import is_text
 
 Headers = list[tuple[bytes, bytes]]
@@ -104,8 +106,14 @@ def prepare_etags() -> None:
 
 @functools.lru_cache(maxsize=1)
 def _writers() -> bytes:
-    versions = (f"{name}-{version(name)}" for name in _WRITERS)
+    versions = (f"{name}-{version(name)}" for name in _distributions())
     return ",".join((*versions, f"written-{written_sha256()}")).encode()
+
+
+def _distributions() -> Iterator[str]:
+    """Those of `_WRITERS`; an accelerator has another distribution of onnxruntime."""
+    for name in _WRITERS:
+        yield from installed_runtimes() if name == "onnxruntime" else (name,)
 
 
 def tag_in_hand(if_none_match: str | None, etag: bytes) -> bytes | None:

@@ -175,6 +175,7 @@ def exports_what_the_page_imports(command: str) -> bool:
 
 
 DOCKER: Final = "tests/docker/test-docker"
+ACCELERATOR: Final = "service/engine/runtime/accelerator.py"
 SIGNATURES: Final = "tests/model_store/test_signatures.py"
 #: Every command that no test runs as it stands → what checks it instead.
 NOT_RUN: Final[dict[str, Check]] = {
@@ -188,6 +189,8 @@ NOT_RUN: Final[dict[str, Check]] = {
     "make bench ARGS=caching": target_exists,
     "make bench ARGS=protocols": target_exists,
     "make bench-others": target_exists,
+    "make bench-capacity": target_exists,
+    "make bench-capacity ARGS=--write": target_exists,
     "openapi-python-client generate --path openapi.json --config client.yaml": generates_a_client,
     "npx openapi-typescript openapi.json -o schema.d.ts": generates_a_client,
     "openapi-generator-cli generate -i openapi.json -g java -o client --library native "
@@ -215,6 +218,19 @@ NOT_RUN: Final[dict[str, Check]] = {
     'pip install "vae-service[telemetry]"': extra_exists,
     'pip install "vae-service[grpc]"': extra_exists,
     "pip install 'vae-service[sign]'": extra_exists,
+    "pip install 'vae-service[openvino]'": extra_exists,
+    "pip install 'vae-service[gpu]'": extra_exists,
+    "pip uninstall -y onnxruntime": holds(ACCELERATOR, "pip uninstall -y {others}"),
+    **{
+        f"pip install --force-reinstall --no-deps {name}": holds(ACCELERATOR, f'"{name}"')
+        for name in ("onnxruntime-openvino", "onnxruntime-gpu")
+    },
+    "vae-serve check --accelerator openvino --precision bfloat16": can_be_parsed,
+    "vae-serve run --accelerator openvino --precision bfloat16": can_be_parsed,
+    "vae-serve run --accelerator cuda --accelerator-device 0 --accelerator-memory-bytes 2000000000": (
+        can_be_parsed
+    ),
+    "EXTRAS=openvino docker compose build": holds("docker-compose.yml", "EXTRAS: ${EXTRAS:-}"),
     "pip install 'vae-service[verify]'": extra_exists,
     **{
         command: holds(SIGNATURES, f'"{command}"')

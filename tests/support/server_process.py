@@ -83,15 +83,17 @@ def serving(
     prefix: Sequence[str] = (),
     on_start: Callable[[subprocess.Popen[bytes]], None] | None = None,
     port: int | None = None,
+    python: Path | str = sys.executable,
 ) -> Iterator[Running]:
     """A server on a free port, ended by its process id whatever happens.
 
     `prefix` is put before its command, such as `unshare …`; `on_start` is called once its process exists.
-    `port` is that of a server that has ended, for clients that wait for it.
+    `port` is that of a server that has ended, for clients that wait for it. `python` may be that of another
+    environment.
     """
     port = free_port() if port is None else port
     command = [
-        *prefix, sys.executable, "-m", "service", "run", "--store", str(store), "--port", str(port),
+        *prefix, str(python), "-m", "service", "run", "--store", str(store), "--port", str(port),
         *arguments,
     ]  # fmt: skip
     # As on a machine of its own: where CI is set, onnxruntime keeps its telemetry to itself.

@@ -64,3 +64,4 @@ class ModelSummary(_ModelSummaryAlways, total=False):
     """One loaded version."""
 
     imported: ModelSummaryImported
+    precision: Literal["bfloat16"]

@@ -98,6 +98,8 @@ class ModelSummary(Document):
     """Whether GET /models/{name}/preview has posterior means of some real images."""
     imported: Annotated[ImportedFacts | None, Field(exclude_if=lambda facts: facts is None)] = None
     """Only of a model that was made elsewhere."""
+    precision: Annotated[Literal["bfloat16"] | None, Field(exclude_if=lambda value: value is None)] = None
+    """Number format of the computation, if it is not float32."""
 
 
 class LoadFailure(Document):
@@ -358,6 +360,7 @@ def _summary(model: LoadedModel) -> dict[str, Any]:
         "description": manifest.description,
         "preview": model.preview is not None,
         "imported": _imported(manifest) if manifest.is_imported else None,
+        "precision": None if model.precision == "float32" else model.precision,
     }
 
 

@@ -33,6 +33,10 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import onnxruntime
 
+from service.engine.runtime import trial
+from service.engine.runtime.accelerator import CPU, Accelerator
+from service.engine.runtime.bound_runs import BoundRuns, Device
+
 _ONLY_ERRORS = 3
 _log = logging.getLogger(__name__)
 
@@ -40,7 +44,9 @@ _log = logging.getLogger(__name__)
 class GraphSession:
     """A loaded graph whose tensors match its spec. Any number of threads may call `run`."""
 
-    def __init__(self, graph: bytes, spec: GraphSpec, *, threads: int) -> None:
+    def __init__(
+        self, graph: bytes, spec: GraphSpec, *, threads: int, accelerator: Accelerator = CPU
+    ) -> None:
         """Load the graph and compare it with its manifest.
 
         Args:
@@ -48,9 +54,11 @@ class GraphSession:
                 bit, so the digest must be checked before.
             spec: File name, inputs and outputs from the manifest.
             threads: Threads of one run, the calling thread among them.
+            accelerator: What computes it.
 
         Raises:
             ModelRejected: onnxruntime rejects the graph, or its tensors differ from the spec.
+            AcceleratorUnavailable: onnxruntime would compute it on something else.
         """
         self._file = spec.file
         tensors = (*spec.inputs, *spec.outputs)
@@ -60,17 +68,22 @@ class GraphSession:
             self._session = onnxruntime.InferenceSession(
                 graph,
                 _options(threads, memory_pattern=not is_open),
-                providers=["CPUExecutionProvider"],
+                providers=accelerator.providers(threads=threads),
             )
         except Exception as error:
             raise ModelRejected(
                 f"{spec.file}: expected a graph that onnxruntime {onnxruntime.__version__} can load, got "
                 f"{type(error).__name__}: {_one_line(error)}. Export the model again with a supported opset."
             ) from error
+        accelerator.check_used(self._session.get_providers())
         _compare(self._file, "input", spec.inputs, self._session.get_inputs())
         _compare(self._file, "output", spec.outputs, self._session.get_outputs())
         self._input_name = spec.inputs[0].name
         self._output_names = [tensor.name for tensor in spec.outputs]
+        self._rows = accelerator.rows
+        # Buffers have one size; the runtime copies rows of others by itself.
+        binds = accelerator.binds and not is_open
+        self._bound = _bound(self._session, spec, accelerator) if binds else None
 
     @property
     def file(self) -> str:
@@ -90,7 +103,7 @@ class GraphSession:
             InferenceFailed: onnxruntime raised.
         """
         try:
-            outputs = self._session.run(self._output_names, {self._input_name: rows})
+            outputs = self._compute(rows)
         except Exception as error:
             # The text of the runtime may quote shapes and paths: for the log, not for a client.
             _log.error("inference failed", extra=fields(graph=self._file, reason=_one_line(error)))
@@ -98,6 +111,53 @@ class GraphSession:
                 f"{self._file}: onnxruntime failed on a batch of {len(rows)}. The log contains the reason."
             ) from error
         return tuple(outputs)
+
+    def _compute(self, rows: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        if self._rows is not None and len(rows) != self._rows:
+            padded = np.zeros((self._rows, *rows.shape[1:]), np.float32)
+            padded[: len(rows)] = rows
+            return [output[: len(rows)] for output in self._compute(padded)]
+        if self._bound is not None:
+            return self._bound.run(rows)
+        outputs: list[NDArray[np.float32]] = self._session.run(self._output_names, {self._input_name: rows})
+        return outputs
+
+
+def check_accelerator(accelerator: Accelerator) -> None:
+    """Run a trial graph, so that a process that cannot use its accelerator ends before it serves.
+
+    Raises:
+        AcceleratorUnavailable: It is not installed, not there, or has not the precision.
+    """
+    available = onnxruntime.get_available_providers()
+    accelerator.check_installed(available, version=onnxruntime.__version__)
+    if accelerator.is_plain:
+        return
+    try:
+        session = onnxruntime.InferenceSession(
+            trial.GRAPH, _options(1, memory_pattern=True), providers=accelerator.providers(threads=1)
+        )
+        (result,) = session.run(None, {trial.INPUT: trial.VALUES})
+    except Exception as error:
+        accelerator.check_used((), reason=_one_line(error))
+    else:
+        accelerator.check_used(session.get_providers())
+        accelerator.check_precision(trial.has_rounded(result))
+
+
+def _bound(session: onnxruntime.InferenceSession, spec: GraphSpec, accelerator: Accelerator) -> BoundRuns:
+    """Runs with buffers on the accelerator; sizes of a row are numbers, as `_compare` has found."""
+
+    def named(tensor: TensorSpec) -> tuple[str, list[int]]:
+        return tensor.name, [size for size in tensor.shape[1:] if isinstance(size, int)]
+
+    return BoundRuns(
+        session,
+        onnxruntime.OrtValue.ortvalue_from_shape_and_type,
+        input_=named(spec.inputs[0]),
+        outputs=[named(tensor) for tensor in spec.outputs],
+        device=Device(accelerator.memory, accelerator.device_id),
+    )
 
 
 def _options(threads: int, *, memory_pattern: bool) -> onnxruntime.SessionOptions:

@@ -1,0 +1,1 @@
+"""`make bench-capacity`: what a request costs, and where a fleet of servers meets its first limit."""
