@@ -160,6 +160,7 @@ NOT_RUN: Final[dict[str, Check]] = {
     'make bench ARGS="--systems vae,bare,tutorial --pairs mlp"': target_exists,
     "make bench ARGS=split": target_exists,
     "make bench ARGS=grpc": target_exists,
+    "make bench ARGS=ray": target_exists,
     "make bench ARGS=protocols": target_exists,
     "make bench-others": target_exists,
     "openapi-python-client generate --path openapi.json --config client.yaml": generates_a_client,
