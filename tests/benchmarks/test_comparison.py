@@ -13,6 +13,7 @@ from comparison.h2load import read_window
 from comparison.pair import Pair, expected_mu, mlp_pair
 from comparison.protocols import Judged, Rates, judge_others, one_image, table_of
 from comparison.raw import run_raw
+from comparison.ray_cost import table_row
 from comparison.rounds import AS_SHOWN, BATCHES, RAW, SAMPLE, V2_BATCHES, V2_ONE, Figures, encode_at
 from comparison.systems import ASGI, OURS, TUTORIAL, mu_of, others
 from comparison.table import BARS, BEGIN, END, PAGE, judged, markdown, misses, write_between_markers
@@ -69,6 +70,11 @@ def test_figures_are_ratios_of_medians_to_the_best_of_the_others() -> None:
     }
     assert set(found) == set(BARS)
     assert misses(figures_of_a_good_day(), PAIRS) == []
+
+
+def test_cost_through_ray_is_a_share_of_the_plain_one() -> None:
+    assert table_row("MLP pair, npy", 300, 600, 0.4) == "| MLP pair, npy | 300 | 600 | 0.50 (≥ 0.4) |"
+    assert "**0.30, missed** (≥ 0.4)" in table_row("MLP pair, npy", 300, 1000, 0.4)
 
 
 def test_bar_that_is_missed_is_told_and_shown() -> None:

@@ -187,6 +187,7 @@ NOT_RUN: Final[dict[str, Check]] = {
     "make bench ARGS=split": target_exists,
     "make bench ARGS=grpc": target_exists,
     "make bench ARGS=caching": target_exists,
+    "make bench ARGS=ray": target_exists,
     "make bench ARGS=protocols": target_exists,
     "make bench-others": target_exists,
     "make bench-capacity": target_exists,

@@ -30,8 +30,6 @@ CONFIGURATION = REPOSITORY / "deploy/ray/serve.yaml"
 VARIABLES = REPOSITORY / "deploy/ray/environment.sh"
 #: In the environment of every process of a cluster: its own number.
 MARK = "RAY_CLUSTER_OF_A_TEST"
-#: The same for one node of it.
-NODE_MARK = "RAY_NODE_OF_A_TEST"
 NOT_INSTALLED = "Ray is not installed: make ray"
 
 
@@ -65,6 +63,8 @@ class RayCluster:
     dashboard: int
     metrics: int
     mark: str
+    pid: int = 0
+    """Of the command that started its first node."""
 
     def configuration(self, **changes: Any) -> dict[str, Any]:
         """`deploy/ray/serve.yaml` with the ports of this cluster and other values of the deployment."""
@@ -125,8 +125,8 @@ class RayCluster:
 
     @property
     def pids(self) -> frozenset[int]:
-        """Every process of the cluster."""
-        return processes_with(MARK, self.mark)
+        """Every process of the cluster; of further nodes those that kept their mark."""
+        return processes_with(MARK, self.mark) | family(self.pid).keys()
 
     def named(self, name: str) -> list[int]:
         """Processes whose command line begins with a name, such as `ray::ServeReplica`."""
@@ -192,6 +192,7 @@ def ray_cluster(*, cores: int = 2, environment: Mapping[str, str] | None = None)
         ]  # fmt: skip
         try:
             with started(command, home / "ray.log", cluster.environment) as process:
+                cluster.pid = process.pid
                 eventually(
                     lambda: _answers(cluster, process),
                     lambda: (home / "ray.log").read_text()[-4000:],
@@ -205,33 +206,30 @@ def ray_cluster(*, cores: int = 2, environment: Mapping[str, str] | None = None)
 class Node:
     """One more node of a cluster, on the same machine."""
 
-    mark: str
-    """Of its processes."""
+    pid: int
+    """Of the command that started it."""
     id: str
     """What Ray calls it."""
 
     def signal(self, number: int) -> None:
         """Send a signal to every process of the node."""
-        for pid in processes_with(NODE_MARK, self.mark):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+        _signal(family(self.pid), number)
 
 
 @contextlib.contextmanager
 def another_node(cluster: RayCluster, *, cores: int = 1) -> Iterator[Node]:
     """One more node, until the block ends."""
-    mark = uuid4().hex
     known = _node_ids(cluster)
     command = [
         "ray", "start", f"--address={cluster.environment['RAY_ADDRESS']}", "--block", f"--num-cpus={cores}",
         "--node-ip-address=127.0.0.1", "--disable-usage-stats", "--object-store-memory=100000000",
         f"--dashboard-agent-listen-port={free_port()}", f"--metrics-export-port={free_port()}",
     ]  # fmt: skip
-    log = cluster.home / f"node-{mark}.log"
-    with started(command, log, {**cluster.environment, NODE_MARK: mark}):
+    log = cluster.home / f"node-{len(list(cluster.home.glob('node-*.log')))}.log"
+    with started(command, log, cluster.environment) as process:
         eventually(lambda: len(_node_ids(cluster)) > len(known), lambda: log.read_text()[-4000:])
         (new,) = _node_ids(cluster) - known
-        node = Node(mark, new)
+        node = Node(process.pid, new)
         try:
             yield node
         finally:
@@ -261,12 +259,42 @@ def started(
         try:
             yield process
         finally:
+            # Some of Ray's processes write their titles over their environment, and lose their mark.
+            members = family(process.pid)
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=30)
-            if process.poll() is None:
-                process.kill()
+            _signal(members, signal.SIGKILL)
             process.wait()
+
+
+def family(pid: int) -> dict[int, str]:
+    """A process and all that descend from it, with their times of start."""
+    found = {pid}
+    while True:
+        more = {child for child, (parent, _) in _alive().items() if parent in found} - found
+        if not more:
+            return {each: start for each, (_, start) in _alive().items() if each in found}
+        found |= more
+
+
+def _alive() -> dict[int, tuple[int, str]]:
+    """The parent and the time of start of every process."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(") ")[2].split()
+            found[int(path.parent.name)] = (int(fields[1]), fields[19])
+    return found
+
+
+def _signal(members: Mapping[int, str], number: int) -> None:
+    """Send a signal to those that are still the same processes."""
+    alive = _alive()
+    for pid, start in members.items():
+        if pid in alive and alive[pid][1] == start:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
 
 def end(mark: str) -> None:

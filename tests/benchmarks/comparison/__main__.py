@@ -6,6 +6,7 @@
     make bench ARGS=split               intra-op threads against parallel runs
     make bench ARGS=grpc                server CPU of calls of gRPC and of npy over HTTP
     make bench ARGS=caching             304 compared with /livez and with running the model
+    make bench ARGS=ray                 server CPU through Ray Serve and of plain vae-serve
     make bench ARGS=protocols           /v2 compared with the native API, and gRPC with other servers'
 
 Exit codes: 0 all that was measured met its bar; 1 something did not; 2 wrong usage; 69 wrk or
@@ -27,6 +28,7 @@ from comparison.caching import measure_caching
 from comparison.grpc_cost import measure_grpc
 from comparison.pair import bundled_pair, mlp_pair
 from comparison.protocols import measure_protocols
+from comparison.ray_cost import measure_ray
 from comparison.rounds import Figures, Plan, capture_answers, find_best, measure_rounds
 from comparison.split import measure_split
 from comparison.systems import System, asgi, is_installed, others, ours, tutorial
@@ -59,6 +61,10 @@ def main() -> int:
             text, met = measure_caching(
                 pairs, rounds=given.rounds or 5, window_s=given.window_s or 1.5, say=_say
             )
+            print(text)
+            return 0 if met else 1
+        if given.what == "ray":
+            text, met = measure_ray(pairs, rounds=given.rounds or 5, window_s=given.window_s or 4.0, say=_say)
             print(text)
             return 0 if met else 1
         if given.what == "protocols":
@@ -96,7 +102,10 @@ def _arguments() -> argparse.Namespace:
         prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "what", nargs="?", choices=("compare", "split", "grpc", "caching", "protocols"), default="compare"
+        "what",
+        nargs="?",
+        choices=("compare", "split", "grpc", "caching", "ray", "protocols"),
+        default="compare",
     )
     parser.add_argument("--quick", action="store_true", help="one short round; says only whether it works")
     parser.add_argument("--rounds", type=int, help=f"default {Plan.rounds}")
