@@ -101,7 +101,7 @@ def test_json_in_another_charset_is_refused_with_the_remedy(api: Caller, charset
     assert (answer.status, answer.code) == (415, "media-type-not-supported")
     (item,) = answer.json()["errors"]
     assert item["remedy"] == "Encode the body as UTF-8, and send Content-Type: application/json."
-    assert answer.headers["accept-post"] == "application/json, application/x-npy"
+    assert answer.headers["accept-post"] == "application/json, application/x-npy, application/x-safetensors"
     assert item["got"] == echo(charset)
 
 
