@@ -125,6 +125,8 @@ class WorkerPool:
         with self.lock, contextlib.suppress(RuntimeError, MemoryError):
             while len(self._threads) < self.count and not self._closed:
                 self._start_one()
+            if most > self.count and self._spare is None and not self._closed:
+                self._start_spare()
         self.count = len(self._threads) or self.count
         return len(self._threads)
 
@@ -196,14 +198,10 @@ class WorkerPool:
             self._call_spare()
 
     def _call_spare(self) -> None:
-        """Wake the thread for quick work, which starts when it is first needed."""
+        """Wake the thread for quick work; one that `start` had no room for is tried again."""
         if self._spare is None and not self._closed:
-            spare = threading.Thread(
-                target=self._serve, args=(self._next_quick,), name="vae-infer-spare", daemon=True
-            )
             with contextlib.suppress(RuntimeError, MemoryError):  # then the work waits for a worker
-                spare.start()
-                self._spare = spare
+                self._start_spare()
         self._quick_work_came.notify()
 
     def close(self) -> None:
@@ -222,6 +220,13 @@ class WorkerPool:
         """Seconds until the queues will have been worked off."""
         seconds = sum(queue.backlog_s() for queue in self._ring) / self.count
         return max(1, min(_MOST_RETRY_AFTER_S, math.ceil(seconds)))
+
+    def _start_spare(self) -> None:
+        spare = threading.Thread(
+            target=self._serve, args=(self._next_quick,), name="vae-infer-spare", daemon=True
+        )
+        spare.start()
+        self._spare = spare
 
     def _start_one(self) -> None:
         thread = threading.Thread(

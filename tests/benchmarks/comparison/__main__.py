@@ -21,12 +21,14 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
 from comparison.caching import measure_caching
 from comparison.grpc_cost import measure_grpc
-from comparison.pair import bundled_pair, mlp_pair
+from comparison.pair import Pair, bundled_pair, mlp_pair
 from comparison.protocols import measure_protocols
 from comparison.ray_cost import measure_ray
 from comparison.rounds import Figures, Plan, capture_answers, find_best, measure_rounds
@@ -53,24 +55,8 @@ def main() -> int:
         if given.what == "split":
             print(measure_split(pairs, rounds=given.rounds or 3, window_s=given.window_s or 1.0, say=_say))
             return 0
-        if given.what == "grpc":
-            text, met = measure_grpc(pairs, rounds=given.rounds or 5, requests=400, say=_say)
-            print(text)
-            return 0 if met else 1
-        if given.what == "caching":
-            text, met = measure_caching(
-                pairs, rounds=given.rounds or 5, window_s=given.window_s or 1.5, say=_say
-            )
-            print(text)
-            return 0 if met else 1
-        if given.what == "ray":
-            text, met = measure_ray(pairs, rounds=given.rounds or 5, window_s=given.window_s or 4.0, say=_say)
-            print(text)
-            return 0 if met else 1
-        if given.what == "protocols":
-            text, met = measure_protocols(
-                pairs, rounds=given.rounds or 5, window_s=given.window_s or 2.0, say=_say
-            )
+        if given.what in _COMPARED:
+            text, met = _COMPARED[given.what](given, pairs)
             print(text)
             return 0 if met else 1
         plan = _plan(given)
@@ -95,6 +81,21 @@ def main() -> int:
     for one in missed:
         print(f"bench: missed: {one}", file=sys.stderr)
     return 1 if missed else 0
+
+
+#: What compares two ways of this project with each other: a table, and whether it met its bars.
+_COMPARED: Final[Mapping[str, Callable[[argparse.Namespace, list[Pair]], tuple[str, bool]]]] = {
+    "grpc": lambda given, pairs: measure_grpc(pairs, rounds=given.rounds or 5, requests=400, say=_say),
+    "caching": lambda given, pairs: measure_caching(
+        pairs, rounds=given.rounds or 5, window_s=given.window_s or 1.5, say=_say
+    ),
+    "ray": lambda given, pairs: measure_ray(
+        pairs, rounds=given.rounds or 5, window_s=given.window_s or 4.0, say=_say
+    ),
+    "protocols": lambda given, pairs: measure_protocols(
+        pairs, rounds=given.rounds or 5, window_s=given.window_s or 2.0, say=_say
+    ),
+}
 
 
 def _arguments() -> argparse.Namespace:
