@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from model_store.aliases import LATEST
+from model_store.aliases import LATEST, AliasEntry
 from model_store.directory import read_aliases, version_numbers
 from model_store.integrity import OpenDirectory
 from model_store.reference import ModelReference
 from model_store.store import ModelStore
+from model_store.version_id import VersionId
 
 #: Alias to version, by name of the model.
 Pins = Mapping[str, Mapping[str, int]]
@@ -35,9 +36,21 @@ class PinnedStore(ModelStore):
         """The directory of the store at this moment."""
         return self._origin.root
 
-    def aliases(self, name: str) -> Mapping[str, int]:
-        """Alias to version, `latest` included, in alphabetical order; a target may be missing."""
-        return dict(sorted({**super().aliases(name), **self.pins.get(name, {})}.items()))
+    def single_model(self) -> str | None:
+        """As of the store to read."""
+        return self._origin.single_model()
+
+    def path_of(self, identity: VersionId) -> Path:
+        """As of the store to read."""
+        return self._origin.path_of(identity)
+
+    def alias_entries(self, name: str) -> Mapping[str, AliasEntry]:
+        """Each alias with its targets; one that is pinned has one version, which may be missing."""
+        pins = {alias: AliasEntry(version=version) for alias, version in self.pins.get(name, {}).items()}
+        return dict(sorted({**super().alias_entries(name), **pins}.items()))
+
+    def _root(self) -> OpenDirectory:
+        return self._origin._root()
 
     def _number(
         self, model: OpenDirectory, asked: ModelReference, aliases: Mapping[str, int] | None = None

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from tiny_models import publish_tiny
 
-from model_store import CorruptAliases, ModelNotFound, ModelReference, ModelStore, VersionId
+from model_store import CorruptAliases, ModelNotFound, ModelReference, ModelStore, MountedStore, VersionId
 from model_store.pinned_store import PinnedStore
+from service.engine.store_listing import list_store
 
 
 @pytest.fixture
@@ -55,3 +56,22 @@ def test_a_pin_of_a_version_that_is_not_there_is_named(root: Path) -> None:
     with pytest.raises(ModelNotFound):
         pinned.resolve("nothing")
     assert pinned.resolve("mnist@latest") == VersionId("mnist", 3)
+
+
+def test_a_server_serves_the_pin_and_not_the_split_of_the_store(root: Path) -> None:
+    ModelStore(root).split("mnist", "stable", {1: 50.0, 3: 50.0})
+    pinned = PinnedStore(ModelStore(root))
+    assert "mnist@stable" in list_store(pinned, default="mnist", served=()).canaries
+    pinned.pins = {"mnist": {"stable": 2}}
+    listing = list_store(pinned, default="mnist", served=())
+    assert listing.references["mnist"] == listing.references["mnist@stable"] == VersionId("mnist", 2)
+    assert not listing.canaries
+
+
+def test_directory_of_one_model_can_be_pinned_too(root: Path) -> None:
+    pinned = PinnedStore(MountedStore(root / "mnist"))
+    assert pinned.single_model() == "mnist"
+    pinned.pins = {"mnist": {"stable": 2}}
+    assert pinned.resolve("mnist") == VersionId("mnist", 2)
+    assert pinned.path_of(VersionId("mnist", 2)) == root / "mnist" / "2"
+    assert pinned.open("mnist").id == VersionId("mnist", 2)
