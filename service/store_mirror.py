@@ -28,7 +28,12 @@ from typing import Any, Final
 from model_store import ModelReference, ModelStore, StoreError
 from model_store.aliases import ALIASES_FILE, AliasTable
 from model_store.integrity import SizeLimits
-from model_store.manifest import MANIFEST_FILE, OPTIONAL_FILES, REQUIRED_FILES
+from model_store.manifest import (
+    ALWAYS_REQUIRED_FILES,
+    MANIFEST_FILE,
+    OPTIONAL_FILES,
+    REQUIRED_FILES,
+)
 from model_store.reference import is_model_name, version_number
 from model_store.signature import MAX_SIGNATURE_BYTES, signature_file
 from service.engine import LoadFailure
@@ -38,8 +43,9 @@ from service.log_fields import fields
 ROOM_BYTES: Final = 256 * 1024 * 1024
 _MOST_NAMES: Final = 1_000
 _MOST_VERSIONS: Final = 1_000
-_NEEDED: Final = (MANIFEST_FILE, *REQUIRED_FILES)
-_FILES: Final = (*_NEEDED, *OPTIONAL_FILES)
+#: Of an imported version, either graph may be missing; its manifest says which.
+_NEEDED: Final = (MANIFEST_FILE, *ALWAYS_REQUIRED_FILES)
+_FILES: Final = (MANIFEST_FILE, *REQUIRED_FILES, *OPTIONAL_FILES)
 _INCOMING: Final = ".incoming-"
 _ABANDONED_S: Final = 3600.0
 _LOCK_FILE: Final = ".mirror-lock"

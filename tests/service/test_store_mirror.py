@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from imported_graphs import TINY, two_files
 from object_storage import serving_s3, upload
 from patience import eventually
 from server_process import serving
@@ -22,10 +23,12 @@ from tiny_models import publish_tiny
 from tiny_priors import fitted_prior
 
 from model_store import ModelReference, ModelStore, TrustedKeys, VersionId
+from model_store.cli import main as store_command
 from model_store.integrity import SizeLimits
 from service import store_mirror as mirror_module
 from service.app import create_app
 from service.cli import main
+from service.commands.runtime_commands import COMMANDS
 from service.settings import Settings, SettingsError, load_settings
 from service.store_mirror import MirrorError, StoreMirror, cache_directory
 
@@ -131,6 +134,18 @@ def test_a_fitted_prior_is_copied_with_its_version_and_waited_for(
     mirror.sync()
     assert mirror.failures == ()
     assert copy_of(mirror).open("mnist@3").manifest.fitted_prior is not None
+    assert sound(copy_of(mirror))
+
+
+def test_an_imported_version_without_an_encoder_is_copied(
+    mirror: StoreMirror, remote: ModelStore, tmp_path: Path
+) -> None:
+    files = two_files(tmp_path, TINY.encoder, TINY.decoder)
+    argv = ["import", *files[2:], "--range=0:1", "--name", "half", "--store", str(remote.root)]
+    assert store_command(argv, more=COMMANDS) == 0
+    mirror.sync()
+    assert mirror.failures == ()
+    assert copy_of(mirror).open("half").manifest.encoder is None
     assert sound(copy_of(mirror))
 
 
