@@ -56,7 +56,7 @@ def write_response(response: InferenceResponse, *, is_binary: bool, encoding: st
         encoding: The result of `response_encoding`.
     """
     outputs: list[dict[str, Any]] = []
-    tensors: list[bytes] = []
+    tensors: list[bytes | memoryview] = []
     for output in response.outputs:
         listed: dict[str, Any] = {
             "name": output.name,

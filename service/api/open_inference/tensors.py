@@ -251,8 +251,8 @@ _KINDS: Final = MappingProxyType(
 )
 
 
-def raw_of(array: NDArray[Any], datatype: str) -> bytes:
-    """The bytes of a tensor on the wire.
+def raw_of(array: NDArray[Any], datatype: str) -> bytes | memoryview:
+    """The bytes of a tensor on the wire; they share the memory of an array that is laid out like that.
 
     Args:
         array: The values; an array of bytes objects for BYTES.
@@ -260,4 +260,4 @@ def raw_of(array: NDArray[Any], datatype: str) -> bytes:
     """
     if datatype == BYTES:
         return b"".join(_LENGTH.pack(len(each)) + each for each in array.ravel().tolist())
-    return np.ascontiguousarray(array, dtype=DTYPES[datatype]).tobytes()
+    return np.ascontiguousarray(array, dtype=DTYPES[datatype]).reshape(-1).view(np.uint8).data

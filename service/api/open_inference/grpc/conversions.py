@@ -184,7 +184,7 @@ def write_response(response: InferenceResponse, *, is_streamed: bool = False) ->
     _write_parameters(head.parameters, response.parameters)
     if is_streamed:
         head.parameters["triton_final_response"].bool_param = True
-    raws: list[bytes] = []
+    raws: list[bytes | memoryview] = []
     for tensor in response.outputs:
         output = head.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.array.shape)
         _write_parameters(output.parameters, tensor.parameters)
