@@ -35,7 +35,7 @@ def resident_mb(running: Running) -> float:
 
 
 def test_message_over_the_limit_is_refused(grpc_client: Client, grpc_server: Server) -> None:
-    made = make("ModelInferRequest", model_name="mnist", raw_input_contents=[bytes(9 << 20)])
+    made = make("ModelInferRequest", model_name="mnist", raw_input_contents=[bytes(33 << 20)])
     done = grpc_client.call(grpc_server.port, INFER, made.SerializeToString())
     assert done.code == "RESOURCE_EXHAUSTED"
     assert grpc_client.call(grpc_server.port, LIVE, b"").code == "OK"
