@@ -38,7 +38,7 @@ SETS: dict[str, dict[str, Any]] = {
                      "max_stream_images": 16777216},
         "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
         "ingress": {"enabled": True, "className": "nginx", "host": "vae.example", "tlsSecret": "vae-tls",
-                    "annotations": {"nginx.ingress.kubernetes.io/proxy-body-size": "9m"}},
+                    "annotations": {"nginx.ingress.kubernetes.io/proxy-body-size": "33m"}},
         "autoscaling": {"queueImages": 64, "minReplicas": 3},
         "podAnnotations": {"a.example/b": "c"},
         "podLabels": {"team": "ml"},
