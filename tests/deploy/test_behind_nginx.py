@@ -21,6 +21,8 @@ from patience import PATIENCE_S, eventually
 from replicas import clients, kinds_of
 from server_process import Running, free_port, serving
 
+from service.settings import Settings
+
 NGINX = DEPLOY / "compose/nginx"
 pytestmark = [
     pytest.mark.hard,
@@ -165,7 +167,9 @@ def test_sites_do_what_they_say(replica: Any, tmp_path: Path) -> None:
             assert fetch(f"{url}/metrics").status == 403
             assert fetch(f"{url}/models/metrics").status == 404, "a name of a model, as any other"
             assert f"127.0.0.1:{port}/sample".encode() in fetch(f"{url}/", Accept="text/plain").body
-            large = fetch(f"{url}/decode", b"[" * (8 * 1024 * 1024 + 1), Content_Type="application/json")
+            large = fetch(
+                f"{url}/decode", b"[" * (Settings().max_body_bytes + 1), Content_Type="application/json"
+            )
             assert (large.status, json.loads(large.body)["code"]) == (413, "body-too-large")
         with nginx(tmp_path / "prefix", [first.port], site="prefix") as port:
             url = f"http://127.0.0.1:{port}"
