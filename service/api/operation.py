@@ -76,6 +76,8 @@ class Operation(Generic[Q, A]):
     """Parameters in the document's example of a JSON body."""
     example_rows: int = 1
     """Rows of the arrays in the response to that example."""
+    not_in_example: tuple[str, ...] = ()
+    """Keys of other responses, which the response to that example does not have."""
     run: Callable[[Call[Q]], Awaitable[A | Parts]] = field(init=False, repr=False)
     """The handler; `handler` sets it."""
     outlined: Callable[[Call[Q]], Outline] = field(init=False, repr=False)

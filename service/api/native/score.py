@@ -110,6 +110,10 @@ SCORE: Final = Operation(
     arrays=(IMAGES,),
     problems=("no-density", "no-thresholds"),
     example=MappingProxyType({"importance_samples": 16, "seed": 1}),
+    not_in_example=(
+        *("flagged_by", "rate", "threshold", "flags"),
+        *("reconstruction_nll_quantile", "kl_quantile", "negative_elbo_quantile"),
+    ),
 )
 
 

@@ -126,7 +126,7 @@ class OperationPaths:
     def _example(self, operation: Operation[Any, Any]) -> dict[str, Any]:
         """The JSON for the example of the body."""
         schemas = self._components.parts("schemas")
-        return example_answer(
+        whole = example_answer(
             operation.answer,
             schemas,
             schemas[f"{pascal(operation.name)}Response"],
@@ -134,6 +134,7 @@ class OperationPaths:
             rows=operation.example_rows,
             facts=operation.example,
         )
+        return {name: value for name, value in whole.items() if name not in operation.not_in_example}
 
     def _example_text(self, operation: Operation[Any, Any]) -> str:
         answer = operation.answer

@@ -194,10 +194,8 @@ def test_calls_beyond_the_grace_time_are_told_that_the_server_stops(client: Clie
 
         from service.api.open_inference.grpc.definitions import inference
 
-        made = inference(
-            "ModelInferRequest", model_name="mnist-encoder", raw_input_contents=[bytes(64 * 200)]
-        )
-        made.inputs.add(name="x", datatype="FP32", shape=[200, 1, 4, 4])
+        made = inference("ModelInferRequest", model_name="mnist-encoder", raw_input_contents=[bytes(64 * 50)])
+        made.inputs.add(name="x", datatype="FP32", shape=[50, 1, 4, 4])
         future = client._pool.submit(
             together, port, SERVICE + "ModelInfer", made.SerializeToString(), 4, timeout_s=120
         )

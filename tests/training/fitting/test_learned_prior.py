@@ -35,7 +35,7 @@ def test_a_learned_prior_explains_new_digits_better(tiny, digits, tmp_path, no_p
     bounds = []
     for number, model in enumerate(({}, {"prior": PRIOR})):
         config = tiny(
-            model=model, trainer={"epochs": 16}, optimiser={"learning_rate": 4e-3, "final_fraction": 0.1}
+            model=model, trainer={"epochs": 32}, optimiser={"learning_rate": 4e-3, "final_fraction": 0.1}
         )
         run = fit(config, digits, tmp_path / str(number), console=SILENT)
         bounds.append(evaluate(run.model, digits.test, importance_samples=8, importance_images=100))
@@ -48,7 +48,7 @@ def test_a_learned_prior_explains_new_digits_better(tiny, digits, tmp_path, no_p
 
 def test_the_gaussians_of_a_label_describe_its_images(tiny, digits, tmp_path, no_pictures):
     """p(y|z), which nothing but the prior computes, names the digit of most new images."""
-    config = tiny(model={"prior": PRIOR}, trainer={"epochs": 16}, optimiser={"learning_rate": 4e-3})
+    config = tiny(model={"prior": PRIOR}, trainer={"epochs": 32}, optimiser={"learning_rate": 4e-3})
     model = fit(config, digits, tmp_path / "run", console=SILENT).model
     assert isinstance(model.prior, LearnedPrior)
     with torch.inference_mode():

@@ -123,7 +123,7 @@ def test_document_is_small(document: Document) -> None:
     count = sum(1 for _ in operations(document))
     assert len(orjson.dumps(document)) / count < 4_500
     assert all(
-        len(orjson.dumps(operation)) < 3_000
+        len(orjson.dumps(operation)) < 3_200
         for _, path, operation in operations(document)
         if path != "/limits"
     )
