@@ -84,8 +84,8 @@ class GoldenVectors:
                     raise _FILE.defect(name, "no examples, as the manifest has no such tensor", "some")
                 continue
             example = present[name]
-            if not _fits(array.shape, example):
-                raise _FILE.defect(name, _expected_shape(example), f"shape {array.shape}")
+            if not fits(array.shape, example):
+                raise _FILE.defect(name, expected_shape(example), f"shape {array.shape}")
             if not np.isfinite(array).all():
                 raise _FILE.defect(name, "finite values", "NaN or infinity")
         for name in _bounded(draft):
@@ -153,7 +153,7 @@ class GoldenVectors:
     ) -> GoldenVectors:
         none = np.zeros((0,), np.float32)
         arrays = {
-            name: _read(f"{prefix}{name}", members[f"{prefix}{name}"], shapes[name])
+            name: read_examples(_FILE, f"{prefix}{name}", members[f"{prefix}{name}"], shapes[name])
             if name in shapes
             else none
             for name in _NAMES
@@ -216,21 +216,24 @@ def _other_image(draft: ManifestDraft, *arrays: Float32Array) -> tuple[int, ...]
     raise _FILE.defect(f"{_OTHER}x", "one other size that image.sizes accepts", f"shapes {got}")
 
 
-def _fits(shape: tuple[int, ...], example: tuple[int, ...]) -> bool:
+def fits(shape: tuple[int, ...], example: tuple[int, ...]) -> bool:
+    """Whether an array has a permitted number of examples of this shape."""
     return len(shape) == 1 + len(example) and shape[1:] == example and 1 <= shape[0] <= MAX_GOLDEN_EXAMPLES
 
 
-def _expected_shape(example: tuple[int, ...]) -> str:
-    return f"shape (1 to {MAX_GOLDEN_EXAMPLES}, {', '.join(map(str, example))})"
+def expected_shape(example: tuple[int, ...]) -> str:
+    """The valid shapes of an array of examples, in words."""
+    return f"shape ({', '.join((f'1 to {MAX_GOLDEN_EXAMPLES}', *map(str, example)))})"
 
 
-def _read(name: str, member: bytes, example: tuple[int, ...]) -> Float32Array:
-    return _FILE.read(
+def read_examples(file: ArrayFile, name: str, member: bytes, example: tuple[int, ...]) -> Float32Array:
+    """One float32 array of examples from a file of golden vectors; raises as `ArrayFile.read`."""
+    return file.read(
         name,
         member,
         dtype="<f4",
-        expected=_expected_shape(example),
-        fits=lambda shape: _fits(shape, example),
+        expected=expected_shape(example),
+        fits=lambda shape: fits(shape, example),
     )
 
 

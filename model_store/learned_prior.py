@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.errors import GoldenMismatch, InvalidPrior
-from model_store.golden import MAX_GOLDEN_EXAMPLES
+from model_store.golden import expected_shape, fits, read_examples
 from model_store.manifest import (
     PRIOR_DENSITY_FILE,
     PRIOR_GOLDEN_FILE,
@@ -59,8 +59,8 @@ class PriorGolden:
             if not isinstance(array, np.ndarray) or array.dtype != np.dtype(np.float32):
                 got = f"dtype {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
                 raise _FILE.defect(name, "a float32 array", got)
-            if not _fits(array.shape, example):
-                raise _FILE.defect(name, _expected_shape(example), f"shape {array.shape}")
+            if not fits(array.shape, example):
+                raise _FILE.defect(name, expected_shape(example), f"shape {array.shape}")
             if not np.isfinite(array).all():
                 raise _FILE.defect(name, "finite values", "NaN or infinity")
             if len(array) != len(self.u):
@@ -81,7 +81,9 @@ class PriorGolden:
         """
         shapes = _example_shapes(latent_size)
         members = _FILE.unpack(data, shapes, max_unpacked_bytes=max_unpacked_bytes)
-        golden = cls(**{name: _read(name, members[name], example) for name, example in shapes.items()})
+        golden = cls(
+            **{name: read_examples(_FILE, name, members[name], example) for name, example in shapes.items()}
+        )
         golden.validate(latent_size)
         return golden
 
@@ -139,24 +141,6 @@ class LearnedPriorFiles:
 
 def _example_shapes(latent_size: int) -> dict[str, tuple[int, ...]]:
     return {"u": (latent_size,), "z": (latent_size,), "log_pz": ()}
-
-
-def _fits(shape: tuple[int, ...], example: tuple[int, ...]) -> bool:
-    return len(shape) == 1 + len(example) and shape[1:] == example and 1 <= shape[0] <= MAX_GOLDEN_EXAMPLES
-
-
-def _expected_shape(example: tuple[int, ...]) -> str:
-    return f"shape ({', '.join((f'1 to {MAX_GOLDEN_EXAMPLES}', *map(str, example)))})"
-
-
-def _read(name: str, member: bytes, example: tuple[int, ...]) -> Float32Array:
-    return _FILE.read(
-        name,
-        member,
-        dtype="<f4",
-        expected=_expected_shape(example),
-        fits=lambda shape: _fits(shape, example),
-    )
 
 
 def _compare(name: str, recorded: Float32Array, answer: Float32Array, bound: float) -> None:

@@ -153,7 +153,7 @@ class Call(Generic[Q]):
             (images, *shape),
             scale=asked.scale,
             columns=asked.columns or self.columns,
-            max_pixels=max(self.limits.max_png_pixels, shape[1] * shape[2]),
+            max_pixels=self.limits.most_drawn(shape),
             max_side=None if self.format is Format.PNG else MAX_SIDE_PIXELS,
         )
 

@@ -10,7 +10,6 @@ Knows bodies, codecs and the registry. Knows nothing of the work of operations: 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Generic
 from weakref import ref
@@ -19,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.api.admission import admit, requested_model
 from service.api.call import Call, Floats, Outline, Q
 from service.api.known_answers import KnownAnswer, KnownAnswers, key_of
 from service.api.operation import A, Operation
@@ -41,7 +41,6 @@ from service.app_state import AppState
 from service.engine import Call as EngineCall
 from service.engine import LoadedModel, Parts
 from service.http.caching import Reuse, prepare_etags, tag_in_hand, vary_by
-from service.http.connection import connection_of
 from service.http.fast_routes import FastPath
 from service.http.headers import first_header, joined_header
 from service.http.negotiation import Format, choose_format
@@ -86,7 +85,7 @@ class Endpoint(Generic[Q, A]):
             known = self._known_answer(request)
             if known is not None:
                 return known
-        trace, engine_call = self._admit(request)
+        trace, engine_call = current_trace(), admit(self._app_state, request)
         chosen, query = self._negotiate(request)
         body = None
         if request.scope["method"] == "POST":
@@ -94,7 +93,7 @@ class Endpoint(Generic[Q, A]):
         parameters = self._none_in_body
         if body is not None and not self._has_arrays:
             parameters = self._parse_parameters(body, trace)  # these require no model
-        model = await self._model(query.model, trace)
+        model = await requested_model(self._app_state, query.model, trace)
         if not model.queued.is_bounded and self._is_drawn and chosen in _DRAWN:
             raise _not_drawn(model, chosen)
         arrays: Mapping[str, Floats] = {}
@@ -210,19 +209,6 @@ class Endpoint(Generic[Q, A]):
         if self._app_state.registry.is_split(reference):
             vary_by(response.raw_headers, b"X-Canary-Key")
 
-    def _admit(self, request: Request) -> tuple[Trace, EngineCall]:
-        """Reject the request while the queue is full, before any of it is read.
-
-        Raises:
-            TooBusy: The queue is full.
-        """
-        self._app_state.worker_pool.refuse_when_full()
-        engine_call = EngineCall(
-            deadline_s=time.monotonic() + self._timeout_s,
-            is_disconnected=connection_of(request.scope).is_disconnected,
-        )
-        return current_trace(), engine_call
-
     def _negotiate(self, request: Request) -> tuple[Format, Q]:
         """Format of the response and parameters of the query, both checked before a body is read."""
         scope = request.scope
@@ -232,14 +218,6 @@ class Endpoint(Generic[Q, A]):
             forms=self._formats,
         )
         return chosen, read_query(scope["query_string"], self._operation.query, self._limits)
-
-    async def _model(self, reference: str | None, trace: Trace) -> LoadedModel:
-        registry = self._app_state.registry
-        model = registry.peek(reference, trace.routing_key)
-        if model is None:
-            model = await self._app_state.pool.run(registry.get, reference)
-        trace.model = model.label
-        return model
 
     def _parse_parameters(self, body: Body, trace: Trace) -> Parameters:
         """Parameters of a body without arrays."""
@@ -316,8 +294,7 @@ class Endpoint(Generic[Q, A]):
         """Write the response here if that is quick, otherwise in a thread."""
         if isinstance(done, NpyInParts):
             return done
-        _, height, width = call.model.image_shape
-        most = max(self._limits.max_png_pixels, height * width)
+        most = self._limits.most_drawn(call.model.image_shape)
         drawing = drawing_of(call)
         if is_quick(call.format, done, drawing):
             return respond(call.format, done, drawing=drawing, max_png_pixels=most)
@@ -334,7 +311,6 @@ class Endpoint(Generic[Q, A]):
         """The response to HEAD, or to a client that has the body."""
         call.trace.seed = outline.seed
         drawing = drawing_of(call)
-        _, height, width = call.model.image_shape
         assert drawing is not None, "operations that take GET have images"
         return HeadersAlone(
             call.format,
@@ -342,7 +318,7 @@ class Endpoint(Generic[Q, A]):
             answer=self._operation.answer,
             shape=(outline.images, *call.model.image_shape),
             drawing=drawing,
-            max_png_pixels=max(self._limits.max_png_pixels, height * width),
+            max_png_pixels=self._limits.most_drawn(call.model.image_shape),
         )
 
 

@@ -50,15 +50,15 @@ def braille(images: NDArray[np.float32], *, columns: int = 5) -> str:
     blocks = [_cells(image, wide, high) for image in images]
     rows = []
     for start in range(0, len(blocks), columns):
-        beside = blocks[start : start + columns]
-        rows.append("\n".join(_GAP.join(line) for line in zip(*beside, strict=True)))
+        in_row = blocks[start : start + columns]
+        rows.append("\n".join(_GAP.join(line) for line in zip(*in_row, strict=True)))
     return "\n\n".join(rows)
 
 
 def _room(shape: tuple[int, ...], columns: int) -> tuple[int, int]:
     """Most cells of one image, wide and high."""
-    beside = min(columns, shape[0])
-    wide = (_TERMINAL - len(_GAP) * (beside - 1)) // beside
+    in_row = min(columns, shape[0])
+    wide = (_TERMINAL - len(_GAP) * (in_row - 1)) // in_row
     if max(shape[2:]) <= _SMALL_SIDE or wide <= MAX_CELLS_WIDE:
         return MAX_CELLS_WIDE, MAX_CELLS_HIGH
     return wide, wide // 2

@@ -182,7 +182,7 @@ def card_with_thresholds(card: str, *, of: VersionId, manifest: Manifest) -> str
 
 
 def answer(version: VersionId, made: Calibration) -> Answer:
-    """The new version, its thresholds, and how well each figure tells other images."""
+    """The new version, its thresholds, and how well each figure separates other images."""
     figures = [
         {"name": figure.name, "threshold": figure.threshold, "auroc": figure.auroc} for figure in made.figures
     ]

@@ -61,6 +61,11 @@ class Limits:
     max_body_bytes: int = 32 * 1024 * 1024
     """Maximum size of a body, and of the files in an archive together."""
 
+    def most_drawn(self, shape: tuple[int, ...]) -> int:
+        """Maximum number of pixels of a picture with images (C, H, W); one image is always allowed."""
+        _, height, width = shape
+        return max(self.max_png_pixels, height * width)
+
 
 @dataclass(frozen=True)
 class AtMost:

@@ -1,4 +1,4 @@
-"""The metrics of requests by version: the comparison of a canary with the version beside it.
+"""The metrics of requests by version: the comparison of a canary with the alias's own version.
 
 Knows counters and label values. Knows nothing of requests. A label is that of a version which was loaded, so
 their number is bounded.

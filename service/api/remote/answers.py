@@ -23,7 +23,7 @@ _PICTURE_TYPES: Final = {"jpg": "image/jpeg", "png": "image/png", "webp": "image
 
 
 def wants_tensor(accept: str | None) -> bool:
-    """Whether a client that asks for pictures processes them itself, which only its Accept header tells."""
+    """Whether a client that asks for pictures processes them itself, which only its Accept header shows."""
     return accept is not None and TENSOR in accept.lower()
 
 

@@ -8,7 +8,6 @@ limits and traces. Errors are problems, as everywhere: a client of this protocol
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -19,6 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service import engine
+from service.api.admission import admit, requested_model
 from service.api.image_size import of_images, of_picture
 from service.api.picture_room import decode_in_thread
 from service.api.remote.answers import decoded, tensor_response
@@ -33,7 +33,6 @@ from service.codecs.errors import InvalidValue, MalformedBody
 from service.codecs.picture_reader import stated_pixels
 from service.codecs.raw_tensor import array_from_bytes, bytes_from_array
 from service.engine import Call, LoadedModel
-from service.http.connection import connection_of
 from service.http.headers import joined_header
 from service.http.problems import Item, ProblemError
 from service.http.request_body import read_all
@@ -55,7 +54,6 @@ class RemoteRoutes:
     def __init__(self, app_state: AppState) -> None:
         self._app_state = app_state
         self._limits = app_state.limits
-        self._timeout_s = app_state.settings.request_timeout_s
 
     def routes(self) -> list[Route]:
         """Each path, and the same path with a slash at its end, which some clients send."""
@@ -68,7 +66,7 @@ class RemoteRoutes:
 
     async def decode(self, request: Request) -> Response:
         """A picture or a tensor of latents."""
-        call, trace = self._admit(request)
+        call, trace = admit(self._app_state, request), current_trace()
         query = read_remote_query(request.scope["query_string"], is_decode=True)
         if not query.shape:
             raise _missing_shape()
@@ -86,7 +84,7 @@ class RemoteRoutes:
         finally:
             trace.ran(call)
         accept = joined_header(request.scope, b"accept")
-        most = self._app_state.settings.max_png_pixels
+        most = self._limits.most_drawn(images.shape[1:])
         with trace.phase("encode"):
             return await self._in_thread(
                 images.size, lambda: decoded(images, query, accept=accept, max_pixels=most)
@@ -94,7 +92,7 @@ class RemoteRoutes:
 
     async def encode(self, request: Request) -> Response:
         """Latents of a picture or of a tensor."""
-        call, trace = self._admit(request)
+        call, trace = admit(self._app_state, request), current_trace()
         query = read_remote_query(request.scope["query_string"], is_decode=False)
         model = await self._model(query, trace)
         with trace.phase("read"):
@@ -117,21 +115,8 @@ class RemoteRoutes:
             latents = from_encoder(done.z, query, model)
             return tensor_response(bytes_from_array(latents, dtype), latents.shape, dtype)
 
-    def _admit(self, request: Request) -> tuple[Call, Trace]:
-        """Reject the request while the queue is full, before any of it is read."""
-        self._app_state.worker_pool.refuse_when_full()
-        call = Call(
-            deadline_s=time.monotonic() + self._timeout_s,
-            is_disconnected=connection_of(request.scope).is_disconnected,
-        )
-        return call, current_trace()
-
     async def _model(self, query: RemoteQuery, trace: Trace) -> LoadedModel:
-        registry = self._app_state.registry
-        model = registry.peek(query.model)
-        if model is None:
-            model = await self._app_state.pool.run(registry.get, query.model)
-        trace.model = model.label
+        model = await requested_model(self._app_state, query.model, trace)
         if not model.queued.is_bounded:
             raise InvalidValue(
                 "model", "one of images", f"'{model.label}', whose values are no pixels", "Use /decode."

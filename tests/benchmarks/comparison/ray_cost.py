@@ -2,7 +2,7 @@
 
 Knows both servers and /proc. Server CPU for each request, over every process of a server, because client and
 servers share the cores. Both run at the same time, and are asked in turns: what a neighbour costs, it costs
-both. Ray's processes compute while nobody asks, and that counts.
+both. Ray's processes compute between requests too, and that counts.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from http_calls import Answer, Caller
 from imported_graphs import KL, SCALING, SHIFT, TINY, optimum_folder, two_files
 from PIL import Image
 
+from model_store import ModelStore
 from model_store.cli import main
 from service.app import create_app
 from service.commands.runtime_commands import COMMANDS
@@ -292,6 +293,30 @@ def test_a_size_that_the_model_does_not_accept_is_refused(api: Caller) -> None:
     answer = api.call("POST", "/remote/encode", headers={}, body=out.getvalue())
     assert answer.status == 422
     assert "multiples of 8" in answer.json()["detail"]
+
+
+def test_an_alias_that_splits_is_followed_as_on_every_path(tmp_path: Path) -> None:
+    arguments = [*two_files(tmp_path, TINY.encoder, TINY.decoder), "--size", "32x48", "--range=0:1"]
+    shared = ModelStore(tmp_path / "store")
+    for _ in range(2):
+        argv = ["import", *arguments, "--name", "tiny", "--alias", "stable", "--store", str(shared.root)]
+        assert main(argv, more=COMMANDS) == 0
+    shared.split("tiny", "stable", {1: 50.0, 2: 50.0})
+    out = io.BytesIO()
+    Image.fromarray(np.full((32, 48, 3), 77, np.uint8)).save(out, "PNG")
+    found = set()
+    with Caller(create_app(Settings(model_store=shared.root, default_model="tiny", threads=1))) as caller:
+        for number in range(12):
+            headers = {"X-Canary-Key": str(number)}
+            versions = {
+                caller.post("/encode", out.getvalue(), "image/png", headers).headers["x-model"],
+                caller.call("POST", "/remote/encode", headers=headers, body=out.getvalue()).headers[
+                    "x-model"
+                ],
+            }
+            assert len(versions) == 1
+            found |= versions
+    assert found == {"tiny@1", "tiny@2"}
 
 
 def test_the_paths_can_be_turned_off(store: Path) -> None:
