@@ -2,7 +2,8 @@
  * The tour: a card that leads through the study notes while the page moves behind it.
  *
  * Knows its card, the state, and where each step takes the page. Each step has one equation in MathML, which
- * browsers draw by themselves. Knows nothing of the panels' elements.
+ * browsers draw by themselves. Of the panels' elements it knows only those that name a step in `data-step`:
+ * where the card would hide them, the page scrolls.
  */
 
 import { exampleOf, fits } from "./pictures.js";
@@ -90,7 +91,37 @@ export class Tour {
     this.next.textContent = this.at === STEPS.length - 1 ? this.texts.end : this.texts.next;
     this.element.hidden = false;
     this.title.focus({ preventScroll: true });
-    void go({ context: this.context, choose: this.choose, signal: this.step.signal });
+    void go({
+      context: this.context,
+      choose: this.choose,
+      open: (panel) => {
+        this.context.open(panel);
+        this.follow(name, this.step.signal);
+      },
+      signal: this.step.signal,
+    });
+  }
+
+  /** Keep in sight what a step speaks of while its panel fills, until the person scrolls. @param {StepName} name @param {AbortSignal} signal */
+  follow(name, signal) {
+    const panel = document.getElementById("panel");
+    if (signal.aborted || !panel) return;
+    const filling = new ResizeObserver(() => this.uncover(name));
+    const stop = () => filling.disconnect();
+    filling.observe(panel);
+    signal.addEventListener("abort", stop, { once: true });
+    for (const type of ["wheel", "touchmove", "pointerdown", "keydown"])
+      addEventListener(type, stop, { signal, passive: true });
+  }
+
+  /** Scroll what the step speaks of above the card, if the card hides it. @param {StepName} name */
+  uncover(name) {
+    scrollTo(0, 0);
+    const spoken = document.querySelector(`[role=tabpanel]:not([hidden]) [data-step~=${name}]`);
+    if (!spoken) return;
+    const [box, card] = [spoken.getBoundingClientRect(), this.element.getBoundingClientRect()];
+    const isBeside = box.right <= card.left && box.top < innerHeight;
+    if (!isBeside && box.bottom > card.top) spoken.scrollIntoView({ block: "start" });
   }
 
   close() {
@@ -106,6 +137,7 @@ export class Tour {
  * @typedef {object} Guide
  * @property {Context} context
  * @property {(model: ModelSummary) => Promise<void>} choose
+ * @property {(panel: PanelId) => void} open
  * @property {AbortSignal} signal  aborts when another step begins
  */
 
@@ -133,7 +165,7 @@ const STEPS = [
       ),
     go: async (guide) => {
       await use(guide, "vae");
-      guide.context.open("map");
+      guide.open("map");
       return walk(guide, (share) => circle(1.6, share));
     },
   },
@@ -142,7 +174,7 @@ const STEPS = [
     equation: () => equation("z = f ( x ) ,", "\u2003", hat("x"), "= g ( z )"),
     go: async (guide) => {
       await use(guide, "ae");
-      guide.context.open("map");
+      guide.open("map");
       return walk(guide, (share) => circle(0.6 * planeOf(guide).span, share));
     },
   },
@@ -151,8 +183,8 @@ const STEPS = [
     equation: () => equation("loss =", sup(made("mrow", ...row(["‖ x −", hat("x"), "‖"])), "2")),
     go: (guide) => {
       const kinds = new Set(guide.context.state.values.models.map(({ kind }) => kind));
-      if (kinds.size > 1) guide.context.open("kinds");
-      else guide.context.open("map");
+      if (kinds.size > 1) guide.open("kinds");
+      else guide.open("map");
     },
   },
   {
@@ -187,7 +219,7 @@ const STEPS = [
     equation: () => equation("z ∼ N ( 0 , I ) ,", "\u2003", hat("x"), "= g ( z )"),
     go: async (guide) => {
       await use(guide, "vae");
-      guide.context.open("samples");
+      guide.open("samples");
     },
   },
   {
@@ -233,12 +265,12 @@ async function walk(guide, path) {
 /** A panel that needs a picture: the page's, or an example. @param {Guide} guide @param {PanelId} panel */
 async function withPicture(guide, panel) {
   await use(guide, "vae");
-  const { state, open } = guide.context;
+  const { state } = guide.context;
   const { picture, model } = state.values;
   const chosen = fits(picture, model) ? picture : await exampleOf(guide.context, "tour");
   if (guide.signal.aborted) return;
   state.set({ picture: chosen });
-  open(panel);
+  guide.open(panel);
 }
 
 /** @param {Guide} guide @param {number} ms @returns {Promise<void>} */

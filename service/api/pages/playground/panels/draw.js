@@ -108,7 +108,7 @@ export class DrawPanel extends Panel {
           ),
           el(
             "div",
-            { class: "halves" },
+            { class: "halves", "data-step": "regions gaussian" },
             captioned(this.plot.element, el("figcaption", {}, texts.region, " ", this.place)),
             this.zoomed,
           ),

@@ -167,8 +167,8 @@ export class KindsPanel extends Panel {
       (at) => this.scrub(at),
     );
     this.missing = el("p", { class: "card", hidden: true }, words.missing);
-    const both = (/** @type {(side: Side) => Element} */ part) =>
-      el("div", { class: "halves" }, ...this.sides.map((side) => part(side)));
+    const both = (/** @type {(side: Side) => Element} */ part, step = "") =>
+      el("div", { class: "halves", "data-step": step }, ...this.sides.map((side) => part(side)));
     const names = words.names;
     this.all = el(
       "div",
@@ -177,7 +177,7 @@ export class KindsPanel extends Panel {
       titled(
         words.mapTitle,
         words.mapNote,
-        both((side) => captioned(side.plot.element, names[side.kind])),
+        both((side) => captioned(side.plot.element, names[side.kind]), "wrong"),
         this.origin,
       ),
       titled(

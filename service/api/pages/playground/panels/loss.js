@@ -31,7 +31,7 @@ export class LossPanel extends Panel {
     /** Counts the runs: an older one stops. */
     this.run = 0;
     this.pictures = new PictureChoice(context, "loss-example");
-    this.bars = el("div", { class: "stack" });
+    this.bars = el("div", { class: "stack", "data-step": "loss" });
     this.chart = new LineChart(words.chart, { x: "K", y: words.nats, isLog: true });
     this.missing = el("p", { class: "card", hidden: true }, words.missing);
     const betas = slider(

@@ -95,7 +95,12 @@ export class NoisePanel extends Panel {
           "div",
           { class: "stack" },
           this.plain,
-          el("div", { class: "pair" }, captioned(this.mean.element, words.atMean), this.drawnFigure),
+          el(
+            "div",
+            { class: "pair", "data-step": "trick" },
+            captioned(this.mean.element, words.atMean),
+            this.drawnFigure,
+          ),
           this.gallery,
         ),
       ),
@@ -109,7 +114,13 @@ export class NoisePanel extends Panel {
     const head = el("tr", {}, ...names.map((name) => el("th", { scope: "col" }, name)));
     return el(
       "div",
-      { class: "scrolled", tabindex: 0, role: "region", "aria-label": this.words.numbers },
+      {
+        class: "scrolled",
+        tabindex: 0,
+        role: "region",
+        "aria-label": this.words.numbers,
+        "data-step": "logvar",
+      },
       el("table", { class: "numbers" }, el("thead", {}, head), this.rows),
     );
   }

@@ -33,7 +33,7 @@ export class SamplesPanel extends Panel {
     /** @type {SampleAnswer | null} */
     this.answer = null;
     const redraw = () => void this.redraw();
-    this.gallery = el("div", { class: "gallery" });
+    this.gallery = el("div", { class: "gallery", "data-step": "sampling" });
     this.large = new Digit(words.chosen, "large");
     this.facts = el("figcaption", { class: "numbers" });
     const counts = /** @type {[string, string][]} */ (COUNTS.map((n) => [`${n}`, `${n}`]));
