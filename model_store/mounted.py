@@ -23,10 +23,10 @@ from typing import NamedTuple
 from model_store.directory import version_numbers
 from model_store.errors import CorruptVersion, StoreWriteFailed, UnreadableFile
 from model_store.integrity import EntryKind, OpenDirectory
-from model_store.manifest import MANIFEST_FILE, REQUIRED_FILES
 from model_store.reference import is_model_name, version_number
 from model_store.store import ModelStore
 from model_store.strict_json import parse_object
+from model_store.version_files import MANIFEST_FILE, REQUIRED_FILES
 from model_store.version_id import VersionId
 
 #: Name of a model whose manifests and directory name none, and the number of such a version.
