@@ -46,30 +46,25 @@ if TYPE_CHECKING:
     )
     from model_store.garbage import CollectionReport
     from model_store.golden import GoldenVectors
+    from model_store.image_spec import ImageSpec
     from model_store.imported import ImportedProvenance, LatentSpec, OpenSizes, UnknownLikelihood
     from model_store.integrity import SizeLimits
     from model_store.learned_prior import LearnedPriorFiles, PriorGolden
+    from model_store.likelihood_spec import BernoulliLikelihood, GaussianLikelihood
     from model_store.location import BUNDLED_STORE, STORE_VARIABLE, default_store_root, own_store_root
-    from model_store.manifest import (
-        BernoulliLikelihood,
-        FileEntry,
-        FittedPrior,
-        GaussianLikelihood,
-        GoldenSpec,
-        ImageSpec,
-        LabelledMixture,
-        LearnedPrior,
-        Manifest,
-        ManifestDraft,
-        Metric,
-        PreviewSpec,
-        PriorGoldenSpec,
-        StandardNormalPrior,
-        TrainingProvenance,
-    )
+    from model_store.manifest import FileEntry, GoldenSpec, Manifest, ManifestDraft
     from model_store.mounted import MountedStore
     from model_store.preview import Preview
+    from model_store.preview_spec import PreviewSpec
     from model_store.prior import GaussianMixture, PriorMixtures
+    from model_store.prior_spec import (
+        FittedPrior,
+        LabelledMixture,
+        LearnedPrior,
+        PriorGoldenSpec,
+        StandardNormalPrior,
+    )
+    from model_store.provenance import Metric, TrainingProvenance
     from model_store.reference import ModelReference
     from model_store.signature import TrustedKeys
     from model_store.store import ModelStore
@@ -162,6 +157,11 @@ _MODULES = (
     "aliases",
     "tensor_spec",
     "imported",
+    "image_spec",
+    "likelihood_spec",
+    "preview_spec",
+    "provenance",
+    "prior_spec",
     "manifest",
     "integrity",
     "golden",

@@ -14,7 +14,7 @@ from typing import Annotated, Self
 from pydantic import Field, ValidationError, model_validator
 
 from model_store.errors import CorruptAliases, ModelNotFound, defect, quoted
-from model_store.manifest import AliasName, VersionNumber
+from model_store.name_types import AliasName, VersionNumber
 from model_store.strict_json import parse_object
 from model_store.strict_model import StrictModel
 from model_store.validation_messages import findings_in_one_line, of_a_later_contract

@@ -18,8 +18,10 @@ from model_store.calibration import Calibration
 from model_store.errors import CorruptVersion, ModelNotFound, StoreError
 from model_store.garbage import CollectionReport
 from model_store.history import HistoryEntry, Record
+from model_store.image_spec import UNSTATED_PREPROCESSING
 from model_store.imported import ImportedProvenance
-from model_store.manifest import UNSTATED_PREPROCESSING, Manifest, Provenance
+from model_store.manifest import Manifest
+from model_store.provenance import Provenance
 from model_store.signature import signature_file
 from model_store.store import ModelStore
 from model_store.store_messages import empty_store

@@ -30,8 +30,8 @@ from model_store.durable_io import (
 from model_store.errors import CorruptVersion, NotPermitted, UnreadableFile, UnsafeFile
 from model_store.history import HistoryEntry, arrival, moves, recorded
 from model_store.integrity import OpenDirectory, SizeLimits
-from model_store.manifest import MANIFEST_FILE, OPTIONAL_FILES, REQUIRED_FILES
 from model_store.verification import read_manifest
+from model_store.version_files import MANIFEST_FILE, OPTIONAL_FILES, REQUIRED_FILES
 from model_store.version_id import VersionId
 
 _FILES = (*REQUIRED_FILES, *OPTIONAL_FILES, MANIFEST_FILE)

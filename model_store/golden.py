@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 from model_store.errors import GoldenMismatch, InvalidGolden
 from model_store.imported import latent_shape_of
-from model_store.manifest import GOLDEN_FILE, GoldenSpec, ManifestDraft
+from model_store.manifest import GoldenSpec, ManifestDraft
 from model_store.npz import MAX_UNPACKED_BYTES, ArrayFile
 from model_store.numbers import told_apart
+from model_store.version_files import GOLDEN_FILE
 
 #: Enough for a batch of each usual size; more would only delay the start.
 MAX_GOLDEN_EXAMPLES = 1024

@@ -23,7 +23,7 @@ from model_store.aliases import LATEST, AliasEntry, AliasTable
 from model_store.durable_io import remove, sync_directory, writing
 from model_store.errors import StoreError, StoreWriteFailed, UnreadableFile
 from model_store.integrity import OpenDirectory
-from model_store.manifest import AliasName, ModelName, Sha256, VersionNumber
+from model_store.name_types import AliasName, ModelName, Sha256, VersionNumber
 from model_store.version_id import VersionId
 
 HISTORY_FILE = ".history.jsonl"

@@ -5,7 +5,8 @@ Knows the three layouts. Knows nothing of changes: only a whole store can be cha
     root/                 root/                    root/
       mnist/                5/                       manifest.json
         5/                    manifest.json …        encoder.onnx …
-          manifest.json …   aliases.json
+          manifest.json …   5.sig                  root.sig
+        5.sig               aliases.json
         aliases.json
     a store               a model                  a version
 
@@ -23,10 +24,11 @@ from typing import NamedTuple
 from model_store.directory import version_numbers
 from model_store.errors import CorruptVersion, StoreWriteFailed, UnreadableFile
 from model_store.integrity import EntryKind, OpenDirectory
-from model_store.manifest import MANIFEST_FILE, REQUIRED_FILES
 from model_store.reference import is_model_name, version_number
+from model_store.signature_places import read_beside
 from model_store.store import ModelStore
 from model_store.strict_json import parse_object
+from model_store.version_files import MANIFEST_FILE, REQUIRED_FILES
 from model_store.version_id import VersionId
 
 #: Name of a model whose manifests and directory name none, and the number of such a version.
@@ -77,6 +79,11 @@ class MountedStore(ModelStore):
         if single.version is not None:
             directory = _Parent(directory, str(single.version))
         return _Parent(directory, single.name)
+
+    def _signature(self, model: OpenDirectory, identity: VersionId) -> tuple[Path, bytes | None]:
+        if isinstance(model, _Parent):  # the root is the version, so its signature is outside of it
+            return read_beside(self.root, hard_links=model.hard_links)
+        return super()._signature(model, identity)
 
     def _make_writable(self) -> None:
         single = self.single_model()

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.drawing import LONGEST_SIDE, contained, is_light_on_dark, like_mnist
-from model_store.manifest import Preprocessing
+from model_store.image_spec import Preprocessing
 from model_store.resampling import scaled
 
 #: How a picture of another size comes to the size of the model: all of it on a ground; its middle, as the

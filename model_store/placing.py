@@ -30,9 +30,10 @@ from model_store.durable_io import (
 from model_store.errors import CorruptVersion, StoreError, StoreLocked, VersionTaken
 from model_store.history import arrival, recorded, recorded_digest
 from model_store.integrity import OpenDirectory, SizeLimits
-from model_store.manifest import MANIFEST_FILE, Manifest
+from model_store.manifest import Manifest
 from model_store.signature import signature_file
 from model_store.verification import examine, read_manifest
+from model_store.version_files import MANIFEST_FILE
 from model_store.version_id import VersionId
 
 

@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.errors import InvalidPreview
-from model_store.manifest import PREVIEW_FILE, PreviewSpec
 from model_store.npz import ArrayFile
 from model_store.numbers import told_apart
+from model_store.preview_spec import PreviewSpec
+from model_store.version_files import PREVIEW_FILE
 
 #: Usual ceiling on the file, and on its unpacked arrays together: 500 images of 28 × 28 with 32 latents take
 #: 0.5 MB, and every loaded version keeps its own in memory.

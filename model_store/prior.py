@@ -22,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.errors import InvalidPrior, quoted
-from model_store.manifest import PRIOR_FILE, FittedPrior, LearnedPrior
 from model_store.npz import MAX_UNPACKED_BYTES, ArrayFile
 from model_store.numbers import told_apart
+from model_store.prior_spec import FittedPrior, LearnedPrior
+from model_store.version_files import PRIOR_FILE
 
 #: Largest magnitude of a mean or of an entry of a factor: no decoder needs larger ones.
 MAX_MAGNITUDE = 10_000.0

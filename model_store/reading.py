@@ -213,7 +213,7 @@ class ReadableStore:
             UnsafeFile, SizeMismatch, UnreadableFile: As for any file.
         """
         with self._model(identity.name) as model:
-            return _read_signature(model, identity)
+            return self._signature(model, identity)[1]
 
     @contextmanager
     def directory(self, identity: VersionId) -> Iterator[OpenDirectory]:
@@ -298,13 +298,29 @@ class ReadableStore:
                 with self._version(model, identity) as version:
                     examination = examine(version, identity, self.limits)
                 if self._trusted is not None and examination.model is not None:
-                    examination = _signed(examination.model, model, self._trusted)
+                    examination = self._signed(examination.model, model, self._trusted)
             except CorruptVersion as error:
                 examination = Examination((error,), None)
             # The collector may have removed it during the read: then it is absent, not corrupt.
             if examination.problems and str(identity.version) not in model.entries():
                 raise unknown_version(model, identity)
             return examination
+
+    def _signed(self, published: PublishedModel, model: OpenDirectory, trusted: TrustedKeys) -> Examination:
+        """The verified version with its signer.
+
+        Raises:
+            InvalidSignature: No trusted key signed these bytes.
+        """
+        where, signature = self._signature(model, published.id)
+        signer = trusted.check(signature, published.digests, where=where)
+        return Examination((), dataclasses.replace(published, signed_by=signer))
+
+    def _signature(self, model: OpenDirectory, identity: VersionId) -> tuple[Path, bytes | None]:
+        """The place of a signature, and its content; None if there is none."""
+        file = signature_file(identity.version)
+        there = file in model.entries()
+        return model.path / file, model.read(file, ceiling_bytes=MAX_SIGNATURE_BYTES) if there else None
 
     def _version(self, model: OpenDirectory, identity: VersionId) -> OpenDirectory:
         try:
@@ -314,25 +330,6 @@ class ReadableStore:
 
     def _unknown_model(self, name: str) -> ModelNotFound:
         return unknown_model(name, root=self.root, names=self.names())
-
-
-def _read_signature(model: OpenDirectory, identity: VersionId) -> bytes | None:
-    file = signature_file(identity.version)
-    if file not in model.entries():
-        return None
-    return model.read(file, ceiling_bytes=MAX_SIGNATURE_BYTES)
-
-
-def _signed(published: PublishedModel, model: OpenDirectory, trusted: TrustedKeys) -> Examination:
-    """The verified version with its signer.
-
-    Raises:
-        InvalidSignature: No trusted key signed these bytes.
-    """
-    where = model.path / signature_file(published.id.version)
-    signature = _read_signature(model, published.id)
-    signer = trusted.check(signature, published.digests, where=where)
-    return Examination((), dataclasses.replace(published, signed_by=signer))
 
 
 def _parsed(reference: Reference) -> ModelReference:

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from model_store.errors import InvalidReference, quoted
-from model_store.manifest import ALIAS_PATTERN, NAME_PATTERN
+from model_store.name_types import ALIAS_PATTERN, NAME_PATTERN
 
 #: Maximum length: a name and an alias of 64 characters each, and the sign between them.
 MAX_REFERENCE_CHARACTERS = 129

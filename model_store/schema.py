@@ -1,4 +1,4 @@
-"""The JSON schema of `manifest.json`, generated from the classes of `manifest.py`.
+"""The JSON schema of `manifest.json`, generated from the class `Manifest` and its parts.
 
 Knows how to generate and write it. `manifest.schema.json` in this directory is its output; a test compares
 the two. `python -m model_store.schema` writes it again.

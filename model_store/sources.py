@@ -23,11 +23,11 @@ from model_store.aliases import AliasTable
 from model_store.errors import InvalidReference, ModelNotFound, StoreError, UnreadableFile, quoted
 from model_store.integrity import OpenDirectory, SizeLimits
 from model_store.location import BUNDLED
-from model_store.manifest import MANIFEST_FILE
 from model_store.reading import ReadableStore
 from model_store.reference import ModelReference, is_model_name, version_number
-from model_store.signature import MAX_SIGNATURE_BYTES, signature_file
+from model_store.signature_places import read_beside
 from model_store.verification import parse_manifest
+from model_store.version_files import MANIFEST_FILE
 from model_store.version_id import VersionId
 
 #: Copies a store with an address, or only one model of it, to a directory of its own while it is open.
@@ -71,13 +71,7 @@ class Source:
         if self.store is not None:
             return self.store.signature(identity)
         assert self.path is not None
-        if self.path.name != str(identity.version):
-            return None
-        file = signature_file(identity.version)
-        with OpenDirectory.at(self.path.resolve().parent, hard_links=True) as model:
-            if file not in model.entries():
-                return None
-            return model.read(file, ceiling_bytes=MAX_SIGNATURE_BYTES)
+        return read_beside(self.path, hard_links=True)[1]
 
     def aliases(self, name: str) -> AliasTable:
         """The aliases of a model in its store; none for one version's directory."""

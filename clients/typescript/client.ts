@@ -78,7 +78,7 @@ export class Client {
   }
 
   score(images: ImagesIn, options: PictureOptions & { importance_samples?: number; seed?: number;
-    binarise?: Schemas["Binarise"] } = {}, signal?: AbortSignal): Promise<Schemas["ScoreResponse"]> {
+    binarise?: Schemas["Binarise"]; flag?: boolean } = {}, signal?: AbortSignal): Promise<Schemas["ScoreResponse"]> {
     return this.json("POST", "/score", { seed: newSeed(), ...options }, bodyOf(images), signal);
   }
 

@@ -21,6 +21,7 @@ assert.deepEqual(way.images, (await vae.interpolate(drawn.images.slice(0, 2), { 
 assert.equal((await vae.traverse({ dims: [0, 1], steps: 3 })).images.length, 9);
 assert.equal((await vae.traverse({ dims: [2], steps: 4 }, latents(model, mu.slice(0, 1)))).images.length, 4);
 assert.equal((await vae.score(drawn.images, { importance_samples: 4, seed: 1 })).log_px?.length, 3);
+await assert.rejects(vae.score(drawn.images, { flag: true }), { code: "no-thresholds" });
 assert.deepEqual((await vae.nearest(codes, codes)).indices, [[0], [1], [2]]);
 assert.ok((await vae.models()).some((each) => each.model === model));
 assert.equal((await vae.limits())["max_images"].unit, "images");

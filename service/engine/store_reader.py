@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from model_store import ModelStore, StoreError, VersionId
-from model_store.signature import signature_file
+from model_store.signature_places import places_beside
 from service.engine.canary import Canary
 from service.engine.catalogue import Catalogue, LoadFailure, Refusal
 from service.engine.default_model import DefaultModel, renamed
@@ -169,12 +169,10 @@ class StoreReader:
         return {v: known for v, known in refused.items() if self._files_of(v) == known.files}
 
     def _files_of(self, version: VersionId) -> StoreSnapshot:
-        """The files of a version, and its signature, which a root that is one version cannot contain."""
-        root, path = self._store.root, self._store.path_of(version)
-        files = take_snapshot(path, root=root, depth=1)
-        if path == root:
-            return files
-        return files | take_file_snapshot(path.with_name(signature_file(version.version)))
+        """The files of a version, and its signature, which is next to it."""
+        path = self._store.path_of(version)
+        files = take_snapshot(path, root=self._store.root, depth=1)
+        return files.union(*map(take_file_snapshot, places_beside(path)))
 
 
 def _exists(directory: Path) -> bool:

@@ -93,6 +93,50 @@ def test_cut_batches_have_the_results_of_the_whole(cutting: Client, url: str) ->
         np.testing.assert_array_equal(again.z, once.z)
 
 
+@pytest.fixture
+def by_values(vae: Client) -> Client:
+    """A client that believes the server takes the values of 3 images at a time, and streams those of 9."""
+    limits = vae.limits()
+    for name, images in {"max_values": 3, "max_stream_values": 9}.items():
+        limits[name]["value"] = images * 28 * 28 + 1
+    vae._context.limits = limits
+    return vae
+
+
+def test_batches_are_cut_by_values_too(by_values: Client, url: str, tmp_path: Path) -> None:
+    with Client(url, model="mnist") as whole:
+        digits = whole.sample(n=8, seed=1)
+        expected = whole.encode(digits)
+        found = by_values.encode(digits)
+        np.testing.assert_array_equal(found.mu, expected.mu)
+        assert (found.timing.tries, expected.timing.tries) == (3, 1)
+        decoded = by_values.decode(expected.mu)
+        np.testing.assert_array_equal(decoded.images, whole.decode(expected.mu).images)
+        assert decoded.timing.tries == 3
+        path = digits[0].save(tmp_path / "digit.png")
+        assert by_values.encode([path] * 4, fit="contain").timing.tries == 2
+        assert by_values.nearest(expected.mu, among=expected.mu).timing.tries == 3
+        long = by_values.sample(n=8, seed=1)
+        np.testing.assert_array_equal(long.images, digits.images)
+        with pytest.raises(InvalidInput, match="max_images"):
+            _ = long.z
+    with pytest.raises(NotSplittable, match=r"4 need 2 requests.*max_values.*at most 3"):
+        by_values.score(digits.images[:4])
+    for draw in (by_values.sample, lambda n: next(by_values.sample_many(n))):
+        with pytest.raises(NotSplittable, match=r"at most 9.*max_stream_values"):
+            draw(10)
+
+
+def test_server_without_limits_in_values_is_asked_for_no_shape(by_values: Client) -> None:
+    """An older one; its images are all small."""
+    newer = ("max_values", "max_stream_values")
+    by_values._context.limits = {
+        name: limit for name, limit in by_values._context.limits.items() if name not in newer
+    }
+    assert by_values.encode(by_values.sample(n=8, seed=1)).timing.tries == 1
+    assert by_values._context.summaries == {}
+
+
 def test_cut_searches_have_the_neighbours_of_the_whole(cutting: Client, url: str) -> None:
     with Client(url, model="mnist") as whole:
         index = whole.encode(whole.sample(n=10, seed=1)).mu
@@ -219,6 +263,29 @@ def test_scores_are_repeated_by_their_seed(vae: Client) -> None:
     assert vae.score(digits).log_px is None
     drawn = vae.reconstruct(digits, sample=True)
     np.testing.assert_array_equal(vae.reconstruct(digits, sample=True, seed=drawn.seed).z, drawn.z)
+
+
+def test_scores_say_how_images_compare_with_normal_ones(vae: Client, extended_url: str) -> None:
+    digits = vae.sample(n=3, seed=7).images
+    images = np.concatenate([digits, np.random.default_rng(0).random((1, 1, 28, 28), np.float32)])
+    with Client(extended_url, model="mnist@checked") as checked:
+        scores = checked.score(images, flag=True, seed=1)
+        plain = checked.score(images, seed=1)
+    np.testing.assert_array_equal(scores.elbo, plain.elbo)
+    assert scores.elbo.dtype == np.float64
+    assert (scores.flagged_by, scores.rate) == ("negative_elbo", 0.05)
+    np.testing.assert_array_equal(scores.flags, -scores.elbo > scores.threshold)
+    assert scores.flags[3]
+    assert scores.flags.dtype == np.bool_
+    assert scores.negative_elbo_quantile[3] == 1.0
+    assert list(scores.columns())[4:] == [
+        "reconstruction_nll_quantile", "kl_quantile", "negative_elbo_quantile",
+    ]  # fmt: skip
+    assert "<td>yes</td>" in scores._repr_html_()
+    assert "flagged" in repr(scores)
+    assert (plain.flags, plain.flagged_by, plain.kl_quantile) == (None, None, None)
+    with pytest.raises(InvalidRequest, match="no-thresholds"):
+        vae.score(digits, flag=True)
 
 
 def test_latents_of_one_version_are_not_sent_to_another(vae: Client, url: str) -> None:

@@ -85,11 +85,19 @@ def test_dependencies_are_two_and_python_3_10_is_enough() -> None:
     assert PROJECT["requires-python"] == ">=3.10"
 
 
-def test_every_example_of_the_readme_runs(url: str, tmp_path: Path) -> None:
+def test_every_example_of_the_readme_runs(extended_url: str, tmp_path: Path) -> None:
     text = (PACKAGE / "README.md").read_text()
-    shown = run_examples(text, url, tmp_path)
+    shown = run_examples(text, extended_url, tmp_path)
     assert shown.splitlines()[0] in text, "the line that the first example shows"
+    assert "(1, 3, 112, 112) (1, 4, 14, 14)" in shown.splitlines()
     assert size_of(tmp_path / "threes.png") == (460, 460)
+
+
+def test_command_line_flags_unusual_pictures(extended_url: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "noise.npy", np.random.default_rng(0).random((1, 28, 28), np.float32))
+    done = command(extended_url, tmp_path, "--model", "mnist@checked", "score", "noise.npy", "--flag")
+    head, row = (line.split("\t") for line in done.stdout.splitlines())
+    assert (head[-2:], row[-2:]) == (["negative_elbo_quantile", "flag"], ["1.000", "yes"])
 
 
 def test_every_example_of_the_page_runs(url: str, tmp_path: Path) -> None:

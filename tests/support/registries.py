@@ -19,16 +19,6 @@ from model_store import ModelReference, ModelStore, PublishedModel, VersionId
 from service.engine import ModelRegistry, WorkerPool
 
 
-class Clock:
-    """A monotonic clock that moves when it is told to."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 class CountingStore(ModelStore):
     """Counts what is opened, and can hold openings up until it is told to go on."""
 

@@ -16,10 +16,10 @@ from torch.distributions import MultivariateNormal
 
 from model_store import GaussianMixture, PublishedModel
 from training.graphs.prior_parity import OnnxPrior
-from training.models.priors import Prior
+from training.models.priors import LabelledPrior
 
 
-class PublishedPrior(Prior):
+class PublishedPrior(LabelledPrior):
     """p(z) by `prior_density.onnx`, and draws by `prior.npz` and `prior_sampler.onnx`."""
 
     def __init__(self, published: PublishedModel, *, threads: int) -> None:

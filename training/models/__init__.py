@@ -16,7 +16,7 @@ from training.models.networks import (
     mlp_encoder,
 )
 from training.models.posterior import DiagonalGaussian
-from training.models.priors import LearnedPrior, Prior, StandardNormal
+from training.models.priors import LabelledPrior, LearnedPrior, Prior, StandardNormal
 from training.models.vae import VAE, LatentImageModel
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Bernoulli",
     "DiagonalGaussian",
     "Gaussian",
+    "LabelledPrior",
     "LatentImageModel",
     "LearnedPrior",
     "Likelihood",

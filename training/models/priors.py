@@ -33,9 +33,6 @@ _INITIAL_SPREAD = 0.05
 class Prior(nn.Module, ABC):
     """A density over z."""
 
-    labels: int = 0
-    """Labels 0 to `labels` - 1 with a density of their own; 0: none."""
-
     @abstractmethod
     def log_prob(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, " batch"]:
         """log p(z) in nats."""
@@ -64,19 +61,26 @@ class Prior(nn.Module, ABC):
     def draw(self, rows: int, generator: torch.Generator) -> Float[Tensor, "rows latent"]:
         """`rows` of z, float32."""
 
+
+class LabelledPrior(Prior):
+    """A density over z that can have one for each label: p(z) = Σ_y p(y) p(z|y)."""
+
+    labels: int
+    """Labels 0 to `labels` - 1 have a density of their own; with 0, p(z) is the only density."""
+
+    @abstractmethod
     def log_prob_by_label(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch label"]:
-        """log p(z, y) for each label y, whose logsumexp is `log_prob`; only of a prior with labels."""
-        raise NotImplementedError(f"{type(self).__name__} has no labels")
+        """log p(z, y) for each label y, in nats; its logsumexp is `log_prob`."""
 
+    @abstractmethod
     def label_shares(self) -> tuple[float, ...]:
-        """p(y) of each label; only of a prior with labels."""
-        raise NotImplementedError(f"{type(self).__name__} has no labels")
+        """p(y) of each label."""
 
+    @abstractmethod
     def draw_labelled(
         self, labels: Int64[Tensor, " rows"], generator: torch.Generator
     ) -> Float[Tensor, "rows latent"]:
-        """One z of p(z|y) for each label; only of a prior with labels."""
-        raise NotImplementedError(f"{type(self).__name__} has no labels")
+        """One z of p(z|y) for each label, float32."""
 
 
 class StandardNormal(Prior):
@@ -107,7 +111,7 @@ class StandardNormal(Prior):
         return torch.randn(rows, self.latent_size, generator=generator)
 
 
-class LearnedPrior(Prior):
+class LearnedPrior(LabelledPrior):
     """A mixture of Gaussians behind an invertible map: RealNVP couplings, a mixture, or both.
 
     It starts close to N(0, I): the couplings start as the identity, and all Gaussians near N(0, I).
@@ -319,7 +323,7 @@ def _float32(z: Tensor) -> torch.autocast:
 
 
 def label_nll(
-    prior: LearnedPrior, z: Float[Tensor, "draw latent"], labels: Int64[Tensor, " batch"]
+    prior: LabelledPrior, z: Float[Tensor, "draw latent"], labels: Int64[Tensor, " batch"]
 ) -> Float[Tensor, " batch"]:
     """-log p(y|z) of each example, the mean over its draws, in nats.
 

@@ -88,13 +88,19 @@ def _interpolate(client: Client, asked: argparse.Namespace) -> None:
 
 def _score(client: Client, asked: argparse.Namespace) -> None:
     scores = client.score(
-        asked.pictures, importance_samples=asked.importance_samples, seed=asked.seed, **_picture_flags(asked)
+        asked.pictures,
+        importance_samples=asked.importance_samples,
+        seed=asked.seed,
+        flag=asked.flag or None,
+        **_picture_flags(asked),
     )
     _warn(scores)
-    columns = scores.columns()
+    columns = {name: [f"{each:.3f}" for each in values] for name, values in scores.columns().items()}
+    if scores.flags is not None:
+        columns["flag"] = ["yes" if flag else "no" for flag in scores.flags]
     print("\t".join(["picture", *columns]))
     for index, row in enumerate(zip(*columns.values(), strict=True)):
-        print("\t".join([str(index), *(f"{value:.3f}" for value in row)]))
+        print("\t".join([str(index), *row]))
 
 
 def _models(client: Client, asked: argparse.Namespace) -> None:  # noqa: ARG001
@@ -169,7 +175,7 @@ def parser() -> argparse.ArgumentParser:
     encode.set_defaults(run=_encode, formats=(".npy", ".npz"))
 
     decode = commands.add_parser("decode", help="latents to images")
-    decode.add_argument("latents", help="npy file (N, latent), or npz file with mu or z")
+    decode.add_argument("latents", help="npy file of rows of latents, or npz file with mu or z")
     _add_out(decode)
     decode.set_defaults(run=_decode)
 
@@ -192,6 +198,7 @@ def parser() -> argparse.ArgumentParser:
     _add_pictures(score)
     score.add_argument("--importance-samples", type=int, help="posterior draws of each for log_px")
     score.add_argument("--seed", type=int, help="seed of the draws")
+    score.add_argument("--flag", action="store_true", help="compare with the images of vae-store calibrate")
     score.set_defaults(run=_score)
 
     commands.add_parser("models", help="list the loaded versions").set_defaults(run=_models)

@@ -14,14 +14,14 @@ from typing import Literal, NoReturn, TypeVar
 
 import httpx2
 
-from vae_client import operations, searching
+from vae_client import operations, searching, server_limits
 from vae_client.answers import Limit, ModelSummary
 from vae_client.client import RETRY, delay_of
 from vae_client.context import Context
 from vae_client.errors import InvalidInput, Refused, VaeError
 from vae_client.images_in import ImagesLike
 from vae_client.latents import Latents
-from vae_client.operations import Fit, Invert, LatentsLike, Plan, Prior
+from vae_client.operations import Fit, Invert, LatentsLike, Prior
 from vae_client.results import (
     Images,
     LatentPath,
@@ -35,7 +35,7 @@ from vae_client.results import (
 from vae_client.retry import Retry, Tries
 from vae_client.streaming import Block, Draw
 from vae_client.transport import arguments, environment_proxies, failure, shown
-from vae_client.wire import Answer, Call, problem
+from vae_client.wire import Answer, Call, Plan, problem
 
 R = TypeVar("R")
 
@@ -307,6 +307,7 @@ class AsyncClient:
         importance_samples: int | None = None,
         seed: int | None = None,
         binarise: Literal["dynamic", "none"] | None = None,
+        flag: bool | None = None,
         fit: Fit | None = None,
         invert: Invert | None = None,
         resize: bool | None = None,
@@ -319,6 +320,8 @@ class AsyncClient:
             importance_samples: Posterior draws of each image for `log_px`; None leaves it out.
             seed: Seed of the draws.
             binarise: How grey pixels become binary ones; None lets the server choose.
+            flag: True compares each image with the normal images of a version from `vae-store calibrate`:
+                `flags`, and a quantile of each figure.
             fit: As in `encode`.
             invert: As in `encode`.
             resize: As in `encode`.
@@ -329,7 +332,7 @@ class AsyncClient:
         return await self._run(
             operations.score(
                 self._context, images, importance_samples=importance_samples, seed=seed, binarise=binarise,
-                fit=fit, invert=invert, resize=resize,
+                flag=flag, fit=fit, invert=invert, resize=resize,
             )
         )  # fmt: skip
 
@@ -370,7 +373,7 @@ class AsyncClient:
 
     async def limits(self) -> dict[str, Limit]:
         """Every limit of the server, by name."""
-        return await self._run(operations.limits(self._context))
+        return await self._run(server_limits.limits(self._context))
 
     async def pinned(self, to: Result | Latents | str | None = None) -> AsyncClient:
         """A client bound to one version, with the connections of this one.
@@ -382,7 +385,7 @@ class AsyncClient:
         label = await self._run(operations.label_of(self._context, to))
         bound = object.__new__(type(self))
         bound.__dict__.update(self.__dict__)
-        bound._context = Context(label, self._context.limits)
+        bound._context = Context(label, self._context.limits, summaries=self._context.summaries)
         bound._is_owner = False
         return bound
 

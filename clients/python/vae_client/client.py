@@ -14,13 +14,13 @@ from typing import Literal, NoReturn, TypeVar
 
 import httpx2
 
-from vae_client import operations, searching
+from vae_client import operations, searching, server_limits
 from vae_client.answers import Limit, ModelSummary
 from vae_client.context import Context
 from vae_client.errors import Refused, VaeError
 from vae_client.images_in import ImagesLike
 from vae_client.latents import Latents
-from vae_client.operations import Fit, Invert, LatentsLike, Plan, Prior
+from vae_client.operations import Fit, Invert, LatentsLike, Prior
 from vae_client.results import (
     Images,
     LatentPath,
@@ -34,7 +34,7 @@ from vae_client.results import (
 from vae_client.retry import REPEATED_STATUSES, Retry, Tries
 from vae_client.streaming import Block, Draw
 from vae_client.transport import arguments, environment_proxies, failure, is_repeatable, shown
-from vae_client.wire import Answer, Call, problem
+from vae_client.wire import Answer, Call, Plan, problem
 
 R = TypeVar("R")
 #: The default policy.
@@ -306,6 +306,7 @@ class Client:
         importance_samples: int | None = None,
         seed: int | None = None,
         binarise: Literal["dynamic", "none"] | None = None,
+        flag: bool | None = None,
         fit: Fit | None = None,
         invert: Invert | None = None,
         resize: bool | None = None,
@@ -318,6 +319,8 @@ class Client:
             importance_samples: Posterior draws of each image for `log_px`; None leaves it out.
             seed: Seed of the draws.
             binarise: How grey pixels become binary ones; None lets the server choose.
+            flag: True compares each image with the normal images of a version from `vae-store calibrate`:
+                `flags`, and a quantile of each figure.
             fit: As in `encode`.
             invert: As in `encode`.
             resize: As in `encode`.
@@ -328,7 +331,7 @@ class Client:
         return self._run(
             operations.score(
                 self._context, images, importance_samples=importance_samples, seed=seed, binarise=binarise,
-                fit=fit, invert=invert, resize=resize,
+                flag=flag, fit=fit, invert=invert, resize=resize,
             )
         )  # fmt: skip
 
@@ -369,7 +372,7 @@ class Client:
 
     def limits(self) -> dict[str, Limit]:
         """Every limit of the server, by name."""
-        return self._run(operations.limits(self._context))
+        return self._run(server_limits.limits(self._context))
 
     def pinned(self, to: Result | Latents | str | None = None) -> Client:
         """A client bound to one version, with the connections of this one.
@@ -381,7 +384,7 @@ class Client:
         label = self._run(operations.label_of(self._context, to))
         bound = object.__new__(type(self))
         bound.__dict__.update(self.__dict__)
-        bound._context = Context(label, self._context.limits)
+        bound._context = Context(label, self._context.limits, summaries=self._context.summaries)
         bound._is_owner = False
         return bound
 

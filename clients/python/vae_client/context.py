@@ -6,10 +6,10 @@ Knows references of models. Knows nothing of connections.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
-from vae_client.answers import Limit
+from vae_client.answers import Limit, ModelSummary
 from vae_client.errors import other_version
 from vae_client.latents import one_version
 from vae_client.wire import Answer
@@ -27,6 +27,8 @@ class Context:
     """Limits of the server, once they were needed."""
     answered: str | None = field(default=None)
     """Label of the version that answered last."""
+    summaries: MutableMapping[str, ModelSummary] = field(default_factory=dict)
+    """Versions by reference and by label, once their shapes were needed."""
 
     def query(self, model: str | None = None, **parameters: object) -> dict[str, str]:
         """The query of a request, without what is None.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,9 +37,19 @@ class Room:
     """What one request may contain."""
 
     images: int
+    values: int | None
+    """Values of all images together; None: any number."""
     body_bytes: int
     pixels: int
     """Pixels of all pictures together."""
+    channels: int
+    """Of the images that pictures become."""
+    picture_values: int | None
+    """Values of the image that a picture becomes; None: it keeps its size."""
+
+    def rows(self, row_values: int) -> int:
+        """Images of this size that fit, at least one."""
+        return self.images if self.values is None else max(1, min(self.images, self.values // row_values))
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,8 @@ class ArrayBatch:
     def cut(self, room: Room) -> Iterator[ArrayBatch]:
         """Batches that fit."""
         row_bytes = max(1, self.array[:1].nbytes)
-        rows = max(1, min(room.images, (room.body_bytes - _NPY_BYTES) // row_bytes))
+        most = room.rows(max(1, math.prod(self.array.shape[1:])))
+        rows = max(1, min(most, (room.body_bytes - _NPY_BYTES) // row_bytes))
         for first in range(0, len(self.array), rows):
             yield ArrayBatch(self.array[first : first + rows])
 
@@ -87,17 +99,20 @@ class PictureBatch:
     def cut(self, room: Room) -> Iterator[PictureBatch]:
         """Batches that fit."""
         waiting: list[Picture] = []
-        size = pixels = 0
+        size = pixels = values = 0
         for picture in self.pictures:
             more, more_pixels = len(picture.data) + _FORM_BYTES, picture.pixels
+            # Images of one request have one size; which, the server finds out when it reads them.
+            values = max(values, 1, room.picture_values or room.channels * more_pixels)
             is_full = (
-                len(waiting) == room.images
+                len(waiting) >= room.rows(values)
                 or size + more > room.body_bytes
                 or pixels + more_pixels > room.pixels
             )
             if waiting and is_full:
                 yield PictureBatch(tuple(waiting))
                 waiting, size, pixels = [], 0, 0
+                values = max(1, room.picture_values or room.channels * more_pixels)
             waiting.append(picture)
             size, pixels = size + more, pixels + more_pixels
         yield PictureBatch(tuple(waiting))

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import operator
 import secrets
-from collections.abc import Generator, Iterable, Sequence
-from typing import Any, Literal, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vae_client import arrays
-from vae_client.answers import Limit, ModelSummary
+from vae_client.answers import ModelSummary
 from vae_client.context import Context
 from vae_client.errors import InvalidInput, NotSplittable
-from vae_client.images_in import Batch, ImagesLike, Room, batches_of
+from vae_client.images_in import ImagesLike, batches_of
 from vae_client.latents import Latents
 from vae_client.results import (
     Images,
@@ -30,10 +30,16 @@ from vae_client.results import (
     Samples,
     Scores,
 )
-from vae_client.wire import NPY, NPZ, Answer, Body, Call
+from vae_client.server_limits import (
+    fitting,
+    known_limit,
+    latent_rank,
+    rows_in_one,
+    rows_in_one_stream,
+    summary,
+)
+from vae_client.wire import NPY, NPZ, Answer, Body, Call, Plan
 
-R = TypeVar("R")
-Plan = Generator[Call, Answer, R]
 Fit = Literal["contain", "cover", "stretch", "mnist"]
 Invert = Literal["no", "yes", "auto"]
 Prior = Literal["standard", "fitted", "learned"]
@@ -41,7 +47,6 @@ Prior = Literal["standard", "fitted", "learned"]
 LatentsLike = Any
 
 _SEEDS = 2**53
-_PICTURES_IN_ONE = 8
 
 
 def new_seed() -> int:
@@ -61,22 +66,6 @@ def whole(name: str, value: object) -> int:
         return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise InvalidInput(f"{name}: expected an integer, got {value!r}.") from None
-
-
-def limits(context: Context) -> Plan[dict[str, Limit]]:
-    """Every limit of the server, by name."""
-    answer = yield Call("GET", "/limits")
-    found: dict[str, Limit] = {each["name"]: each for each in answer.json()["limits"]}
-    context.limits = found
-    return found
-
-
-def known_limit(context: Context, name: str) -> Plan[int]:
-    """One limit, which is asked for once in the life of a client."""
-    if context.limits is None:
-        yield from limits(context)
-    assert context.limits is not None
-    return int(context.limits[name]["value"])
 
 
 def models() -> Plan[list[ModelSummary]]:
@@ -113,11 +102,11 @@ def sample(
     prior: Prior | None,
     label: str | int | None,
 ) -> Plan[Samples]:
-    """Images drawn from a prior; above `max_images` as npy, which has no latents."""
+    """Images drawn from a prior; more than one answer can contain as npy, which has no latents."""
     is_long = False
     n = whole("n", n)
     if n > 1:
-        is_long = n > (yield from known_limit(context, "max_images"))
+        is_long = n > (yield from rows_in_one(context))
     if is_long:
         yield from _refuse_above_one_seed(context, n)
     query = context.query(
@@ -132,12 +121,12 @@ def sample(
 
 
 def _refuse_above_one_seed(context: Context, n: int) -> Plan[None]:
-    most = yield from known_limit(context, "max_stream_images")
+    most = yield from rows_in_one_stream(context)
     if n > most:
         raise NotSplittable(
-            f"n: expected at most {most} (max_stream_images of the server), got {n}. Every request begins at "
-            "row 0 of its seed, so several requests are not the draw of one seed. sample_many takes "
-            "another seed for each block of 65,536."
+            f"n: expected at most {most} (max_stream_images and max_stream_values of the server), got {n}. "
+            "Every request begins at row 0 of its seed, so several requests are not the draw of one seed. "
+            "sample_many takes another seed for each block of 65,536."
         )
 
 
@@ -180,10 +169,10 @@ def encode(
 def decode(context: Context, z: LatentsLike) -> Plan[Images]:
     """The image of each latent."""
     expected = context.expect_version([z])
-    rows = rows_of_latents(z)
+    rows = yield from rows_of_latents(context, z)
     at_a_time = len(rows)
     if at_a_time > 1:
-        most = yield from known_limit(context, "max_images")
+        most = yield from rows_in_one(context, rows.shape[1:], is_latent=True)
         room = yield from known_limit(context, "max_body_bytes")
         at_a_time = max(1, min(most, room // 2 // rows[:1].nbytes))
     answers: list[Answer] = []
@@ -193,7 +182,7 @@ def decode(context: Context, z: LatentsLike) -> Plan[Images]:
         answer = yield Call("POST", "/decode.npy", query, body, first, expected)
         context.note(answer)
         answers.append(answer)
-    return Images(**_facts(answers), images=np.concatenate([answer.npy() for answer in answers]))
+    return Images(**_facts(answers), images=_joined([answer.npy() for answer in answers]))
 
 
 def reconstruct(
@@ -216,7 +205,7 @@ def reconstruct(
     read = [answer.npz() for answer in answers]
     return Reconstructions(
         **_facts(answers),
-        images=np.concatenate([each["images"] for each in read]),
+        images=_joined([each["images"] for each in read]),
         latents=_latents(answers, read, "z"),
         seed=seed if sample else None,
         pictures=_pictures(answers),
@@ -231,6 +220,7 @@ def score(
     importance_samples: int | None,
     seed: int | None,
     binarise: Literal["dynamic", "none"] | None,
+    flag: bool | None,
     fit: Fit | None,
     invert: Invert | None,
     resize: bool | None,
@@ -238,13 +228,15 @@ def score(
     """How likely the model finds each image."""
     seed = new_seed() if seed is None else seed
     query: dict[str, object] = {
-        "importance_samples": importance_samples, "seed": seed, "binarise": binarise,
+        "importance_samples": importance_samples, "seed": seed, "binarise": binarise, "flag": flag,
         "fit": fit, "invert": invert, "resize": resize,
     }  # fmt: skip
+    # JSON with flags, because `flagged_by` is a word, which npz lacks. Its numbers are the same float64.
+    path = "/score" if flag else "/score.npz"
     answers = yield from _of_images(
-        context, "/score.npz", images, query, one_request="the draws of image i come from row i of the seed"
+        context, path, images, query, one_request="the draws of image i come from row i of the seed"
     )
-    read = answers[0].npz()
+    read: Mapping[str, Any] = _figures(answers[0].json()) if flag else answers[0].npz()
     return Scores(
         **_facts(answers),
         seed=seed,
@@ -254,9 +246,25 @@ def score(
         bits_per_dim=read["bits_per_dim"],
         log_px=read.get("log_px"),
         bits_per_dim_iw=read.get("bits_per_dim_iw"),
+        flags=read.get("flags"),
+        flagged_by=read.get("flagged_by"),
+        rate=read.get("rate"),
+        threshold=read.get("threshold"),
+        reconstruction_nll_quantile=read.get("reconstruction_nll_quantile"),
+        kl_quantile=read.get("kl_quantile"),
+        negative_elbo_quantile=read.get("negative_elbo_quantile"),
         pictures=_pictures(answers),
         warnings=_warnings(answers),
     )
+
+
+def _figures(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The lists of a JSON answer as arrays: bool, or float64."""
+    dtypes = {"flags": np.bool_}
+    return {
+        name: np.array(value, dtypes.get(name, np.float64)) if isinstance(value, list) else value
+        for name, value in answer.items()
+    }
 
 
 def interpolate(
@@ -287,7 +295,13 @@ def interpolate(
             posterior = yield from encode(context, given, fit=fit, invert=invert, resize=resize)
             rows.append(posterior.mu)
         expected = context.expect_version(rows)
-        body = Body(arrays.to_npz(z=np.concatenate([rows_of_latents(each) for each in rows])), NPZ)
+        parts = []
+        for each in rows:
+            parts.append((yield from rows_of_latents(context, each)))
+        first, last = (part.shape[1:] for part in parts)
+        if first != last:
+            raise InvalidInput(f"start and end: expected latents of one shape, got {first} and {last}.")
+        body = Body(arrays.to_npz(z=np.concatenate(parts)), NPZ)
         picture_query = {}
     else:
         expected = None
@@ -323,7 +337,7 @@ def traverse(
         answer = yield Call("POST", "/traverse.npz", query, batches[0].body())
         return _path(context, answer)
     expected = context.expect_version([latents])
-    body = Body(arrays.to_npz(z=rows_of_latents(latents)), NPZ)
+    body = Body(arrays.to_npz(z=(yield from rows_of_latents(context, latents))), NPZ)
     answer = yield Call("POST", "/traverse.npz", query, body, version=expected)
     return _path(context, answer)
 
@@ -344,47 +358,45 @@ def latents_in(value: Any) -> Any:
     return value if is_latents else None
 
 
-def rows_of_latents(z: LatentsLike) -> NDArray[np.float32]:
-    """Latents as float32 (N, latent)."""
+def rows_of_latents(context: Context, z: LatentsLike) -> Plan[NDArray[np.float32]]:
+    """Latents as float32 (N, latent), or (N, c, h, w) and the like of an imported model.
+
+    One or two axes are flat latents. With more, the model says whether the first axis counts rows.
+
+    Raises:
+        InvalidInput: They are no numbers, or have the shape of no latent of this model.
+    """
     found = latents_in(z)
     try:
         rows = np.atleast_2d(np.asarray(z if found is None else found, dtype=np.float32))
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"z: expected numbers, (N, latent): {error}") from error
-    if rows.ndim != 2 or rows.size == 0:
+    if rows.size and rows.ndim > 2:
+        model = yield from summary(context)
+        rank = latent_rank(model)
+        if rows.ndim == rank:
+            rows = rows[np.newaxis]
+        if rows.ndim != rank + 1:
+            raise InvalidInput(
+                f"z: expected {rank + 1} axes, or {rank} for one latent of {model['model']}, got shape "
+                f"{rows.shape}."
+            )
+    if rows.size == 0:
         raise InvalidInput(f"z: expected (N, latent) with at least one row, got shape {rows.shape}.")
     return rows
-
-
-def room(context: Context, share: int = 1) -> Plan[Room]:
-    """What one request may contain; a share of 2 leaves half of the body for something else."""
-    return Room(
-        (yield from known_limit(context, "max_images")),
-        (yield from known_limit(context, "max_body_bytes")) // share,
-        (yield from known_limit(context, "max_picture_pixels")) * _PICTURES_IN_ONE,
-    )
-
-
-def fitting(context: Context, images: ImagesLike, share: int = 1) -> Plan[list[Batch]]:
-    """Images as batches that one request each can contain."""
-    batches = batches_of(images)
-    if len(batches) == 1 and len(batches[0]) == 1:
-        return batches
-    most = yield from room(context, share)
-    return [part for batch in batches for part in batch.cut(most)]
 
 
 def _of_images(
     context: Context, path: str, images: ImagesLike, query: dict[str, object], *, one_request: str = ""
 ) -> Plan[list[Answer]]:
     """The answers for all images, each for as many as the server takes, all by one version."""
-    batches = yield from fitting(context, images)
+    batches = yield from fitting(context, images, query)
     if one_request and len(batches) > 1:
         raise NotSplittable(
             f"images: {sum(map(len, batches))} need {len(batches)} requests, because of max_images, "
-            "max_body_bytes or max_picture_pixels of limits(), or because arrays and picture files need "
-            f"separate ones. But {one_request}, so the parts would not be the result of one seed. Call it "
-            f"for each part, at most {max(map(len, batches))} images, with a seed of its own."
+            "max_values, max_body_bytes or max_picture_pixels of limits(), or because arrays and picture "
+            f"files need separate ones. But {one_request}, so the parts would not be the result of one seed. "
+            f"Call it for each part, at most {max(map(len, batches))} images, with a seed of its own."
         )
     answers: list[Answer] = []
     first = 0
@@ -405,7 +417,22 @@ def _facts(answers: Sequence[Answer]) -> dict[str, Any]:
 
 
 def _latents(answers: Sequence[Answer], read: Sequence[dict[str, NDArray[Any]]], name: str) -> Latents:
-    return Latents(np.concatenate([each[name] for each in read]), answers[0].model)
+    return Latents(_joined([each[name] for each in read]), answers[0].model)
+
+
+def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """The rows of all parts.
+
+    Raises:
+        InvalidInput: The images of a model of open sizes had several.
+    """
+    rows = sorted({part.shape[1:] for part in parts})
+    if len(rows) > 1:
+        raise InvalidInput(
+            "images: expected one size, because one result has rows of one shape, got results of "
+            f"{rows[0]} and {rows[1]}. Call it for the images of each size."
+        )
+    return np.concatenate(parts)
 
 
 def _pictures(answers: Sequence[Answer]) -> str | None:

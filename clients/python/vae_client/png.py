@@ -18,7 +18,7 @@ def sheet(images: NDArray[Any], *, columns: int | None = None, scale: int = 1) -
     """Images next to one another, with a gap of one pixel.
 
     Args:
-        images: (N, C, H, W) in [0, 1], where C is 1 or 3.
+        images: (N, C, H, W) in [0, 1]. Of 2 channels only the first is shown, of more only the first three.
         columns: Images in a row; None makes the sheet as square as possible.
         scale: Side of the square that a pixel becomes.
 
@@ -35,7 +35,7 @@ def sheet(images: NDArray[Any], *, columns: int | None = None, scale: int = 1) -
         top, left = (index // columns) * (height + 1), (index % columns) * (width + 1)
         canvas[top : top + height, left : left + width] = one
     canvas = canvas.repeat(scale, axis=0).repeat(scale, axis=1)
-    return canvas[:, :, 0] if channels == 1 else canvas[:, :, :3]
+    return canvas[:, :, 0] if channels < 3 else canvas[:, :, :3]
 
 
 def to_png(pixels: NDArray[np.uint8]) -> bytes:

@@ -22,8 +22,8 @@ from vae_client.latents import Latents
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 _Images = TypeVar("_Images", bound="Images")
-#: Most images that a notebook shows of one result, and the height of one in its pixels.
-_SHOWN, _SHOWN_PIXELS = 100, 56
+#: Most images that a notebook shows of one result, the height of one in its pixels, and most pixels of all.
+_SHOWN, _SHOWN_PIXELS, _ALL_PIXELS = 100, 56, 4_000_000
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Images(Result):
     """Images; `result[i]` and `result[i:j]` are results with these rows alone."""
 
     images: Floats
-    """float32 (N, C, H, W) in [0, 1]."""
+    """float32 (N, C, H, W), in [0, 1] if they are pixels; H and W may be those of an imported model."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -126,13 +126,19 @@ class Images(Result):
         if len(self) == 0:
             return None
         scale = max(1, round(_SHOWN_PIXELS / self.images.shape[2]))
-        return png.to_png(png.sheet(self.images[:_SHOWN], scale=scale))
+        return png.to_png(png.sheet(self.images[: self._shown()], scale=scale))
+
+    def _shown(self) -> int:
+        """Images that a notebook shows: fewer large ones."""
+        pixels: int = self.images.shape[2] * self.images.shape[3]
+        return max(1, min(_SHOWN, _ALL_PIXELS // pixels))
 
     def _repr_html_(self) -> str:
         picture = self._repr_png_()
         text = super()._repr_html_()
-        if len(self) > _SHOWN:
-            text += f"<p>The first {_SHOWN} are shown.</p>"
+        shown = self._shown()
+        if len(self) > shown:
+            text += "<p>The first is shown.</p>" if shown == 1 else f"<p>The first {shown} are shown.</p>"
         if picture is None:
             return text
         encoded = base64.b64encode(picture).decode("ascii")
@@ -148,7 +154,7 @@ class LatentImages(Images):
 
     @property
     def z(self) -> Latents:
-        """The latents, float32 (N, latent).
+        """The latents, float32 (N, latent), or (N, c, h, w) and the like of an imported model.
 
         Raises:
             InvalidInput: The images came as a stream, which has no latents.
@@ -215,9 +221,9 @@ class Posterior(Result):
     """The posterior of each image; `mu, logvar = posterior` unpacks it."""
 
     mu: Latents
-    """Its means, float32 (N, latent)."""
+    """Its means, float32 (N, latent), or (N, c, h, w) and the like of an imported model."""
     logvar: Latents
-    """The logarithms of its variances, float32 (N, latent)."""
+    """The logarithms of its variances, of the same shape."""
     pictures: str | None = None
     """How pictures were read, from `X-Picture`."""
     warnings: tuple[str, ...] = ()
@@ -230,7 +236,8 @@ class Posterior(Result):
         return iter((self.mu, self.logvar))
 
     def _summary(self) -> str:
-        return f"{self.model}: posterior of {len(self)} images, {self.mu.shape[1]} latents"
+        shape = " × ".join(map(str, self.mu.shape[1:]))
+        return f"{self.model}: posterior of {len(self)} images, {shape} latents"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -246,6 +253,17 @@ class Scores(Result):
     log_px: Doubles | None
     """The importance-weighted bound; None without `importance_samples`."""
     bits_per_dim_iw: Doubles | None
+    flags: NDArray[np.bool_] | None = None
+    """Whether `flagged_by` exceeds `threshold`; None without `flag`, as all that follows."""
+    flagged_by: str | None = None
+    """The figure whose threshold flags an image: `reconstruction_nll`, `kl` or `negative_elbo`."""
+    rate: float | None = None
+    """Share of normal images that are flagged."""
+    threshold: float | None = None
+    reconstruction_nll_quantile: Doubles | None = None
+    """Share of normal images with a smaller `reconstruction_nll`."""
+    kl_quantile: Doubles | None = None
+    negative_elbo_quantile: Doubles | None = None
     pictures: str | None = None
     """How pictures were read, from `X-Picture`."""
     warnings: tuple[str, ...] = ()
@@ -256,17 +274,26 @@ class Scores(Result):
 
     def columns(self) -> dict[str, Doubles]:
         """The figures that there are, by name."""
-        names = ("reconstruction_nll", "kl", "elbo", "bits_per_dim", "log_px", "bits_per_dim_iw")
+        names = (
+            *("reconstruction_nll", "kl", "elbo", "bits_per_dim", "log_px", "bits_per_dim_iw"),
+            *("reconstruction_nll_quantile", "kl_quantile", "negative_elbo_quantile"),
+        )
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def _summary(self) -> str:
-        return f"{self.model}: scores of {len(self)} images, seed {self.seed}"
+        flagged = "" if self.flags is None else f", {int(self.flags.sum())} flagged"
+        return f"{self.model}: scores of {len(self)} images, seed {self.seed}{flagged}"
 
     def _repr_html_(self) -> str:
         columns = self.columns()
-        head = "".join(f"<th>{name}</th>" for name in columns)
-        rows = zip(*(values[:_SHOWN] for values in columns.values()), strict=True)
-        body = "".join("<tr>" + "".join(f"<td>{value:.3f}</td>" for value in row) + "</tr>" for row in rows)
+        names = list(columns)
+        cells = [[f"{value:.3f}" for value in values[:_SHOWN]] for values in columns.values()]
+        if self.flags is not None:
+            names.append("flag")
+            cells.append(["yes" if flag else "no" for flag in self.flags[:_SHOWN]])
+        head = "".join(f"<th>{name}</th>" for name in names)
+        rows = zip(*cells, strict=True)
+        body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
         return f"{super()._repr_html_()}<table><tr>{head}</tr>{body}</table>"
 
 

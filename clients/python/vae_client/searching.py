@@ -19,15 +19,13 @@ from vae_client.operations import (
     Fit,
     Invert,
     LatentsLike,
-    Plan,
-    fitting,
-    known_limit,
     latents_in,
     rows_of_latents,
     whole,
 )
 from vae_client.results import Neighbours, Timing
-from vae_client.wire import NPY, NPZ, Body, Call
+from vae_client.server_limits import fitting, known_limit, rows_in_one
+from vae_client.wire import NPY, NPZ, Body, Call, Plan
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def nearest(
     The server measures every distance by itself, so the nearest of all are among the nearest of each part.
     """
     k = whole("k", k)
-    stored = rows_of_latents(among)
+    stored = yield from rows_of_latents(context, among)
     latents = latents_in(query)
     among_latents = latents_in(among)
     expected = context.expect_version([latents, among if among_latents is None else among_latents])
@@ -77,11 +75,12 @@ def nearest(
             (yield from known_limit(context, "max_stored_latents")), max(1, half // stored[:1].nbytes)
         )
     parts: list[_Part] = []
+    scaling = {"fit": fit, "invert": invert, "resize": resize}
     if latents is None:
-        parts = [_Part(None, batch) for batch in (yield from fitting(context, query, 2))]
+        parts = [_Part(None, batch) for batch in (yield from fitting(context, query, scaling, share=2))]
     else:
-        z = rows_of_latents(latents)
-        most = len(z) if len(z) == 1 else (yield from known_limit(context, "max_images"))
+        z = yield from rows_of_latents(context, latents)
+        most = 1 if len(z) == 1 else (yield from rows_in_one(context, z.shape[1:], is_latent=True))
         parts = [_Part(z[first : first + most], None) for first in range(0, len(z), most)]
     version: str | None = None
     timing: Timing | None = None
@@ -93,9 +92,7 @@ def nearest(
         for start, chunk in _chunks(stored, most_stored):
             # The server refuses a k above all rows, and a chunk alone may have fewer.
             wanted = k if most_stored >= len(stored) or k > len(stored) else min(k, len(chunk))
-            parameters = context.query(
-                version, k=wanted, distance=distance, fit=fit, invert=invert, resize=resize
-            )
+            parameters = context.query(version, k=wanted, distance=distance, **scaling)
             answer = yield Call("POST", "/nearest.npz", parameters, part.body(chunk), first, expected)
             version = context.note(answer)
             read = answer.npz()

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from vae_client.arrays import NpyStream
 from vae_client.context import Context
 from vae_client.errors import ConnectionFailed, InvalidInput, NotSplittable
-from vae_client.operations import Plan, Prior, drawn, known_limit, new_seed, whole
+from vae_client.operations import Prior, drawn, new_seed, whole
 from vae_client.results import Samples
-from vae_client.wire import Answer, Call
+from vae_client.server_limits import rows_in_one_stream
+from vae_client.wire import Answer, Call, Plan
 
 #: Rows of a block: the default of `max_stream_images`.
 BLOCK = 65_536
@@ -72,12 +73,12 @@ class Draw:
 
     def check(self) -> Plan[None]:
         """Whether the server can send blocks of this size."""
-        most = yield from known_limit(self._context, "max_stream_images")
+        most = yield from rows_in_one_stream(self._context)
         if most < min(self._n, BLOCK):
             raise NotSplittable(
-                f"n: this server sends at most {most} images of one seed (max_stream_images), and "
-                f"sample_many takes {BLOCK:,} of each, so that a seed draws the same from every server. "
-                f"Draw at most {most}, or raise the limit."
+                f"n: this server sends at most {most} images of one seed (max_stream_images and "
+                f"max_stream_values), and sample_many takes {BLOCK:,} of each, so that a seed draws the same "
+                f"from every server. Draw at most {most}, or raise the limit."
             )
 
     def blocks(self) -> Iterator[Block]:

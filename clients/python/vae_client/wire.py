@@ -9,9 +9,9 @@ import email.utils
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
@@ -122,6 +122,11 @@ class Answer:
                 f"Expected {media_type} from {self.call.path}, got {got}. "
                 "Is the address that of a VAE service?"
             )
+
+
+R = TypeVar("R")
+#: A call of the client: it yields requests, receives their answers, and returns a result.
+Plan = Generator[Call, Answer, R]
 
 
 def _server_timing(header: str) -> dict[str, float]:

@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from clocks import Clock
 from direct import directly
 from engine_models import LATENT
 from patience import PATIENCE_S
-from registries import Clock, broken, labels, publish, registry
+from registries import broken, labels, publish, registry
 
 from service.engine import (
     InvalidModelReference,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from registries import labels, publish, registry
 from signed_models import bundle, new_key, public_pem, sign_tiny, statement, write_keys
 from tiny_models import publish_tiny
 
-from model_store import ModelStore, TrustedKeys
+from model_store import ModelStore, MountedStore, TrustedKeys
 from service.app import create_app
 from service.engine import ModelUnavailable
 from service.settings import ExtraNotInstalled, Settings, SettingsError
@@ -65,6 +66,23 @@ def test_version_that_is_signed_after_its_publication_is_served_without_a_restar
     assert models.failures() == ()
 
 
+def test_version_that_is_mounted_alone_is_served_when_its_signature_arrives(store, tmp_path):
+    """KServe mounts one version as /mnt/models; its signature comes as /mnt/models.sig."""
+    sign_tiny(store, publish(store), KEY)
+    models_directory = tmp_path / "models"
+    shutil.copytree(store.root / "tiny/1", models_directory)
+    mounted = MountedStore(models_directory)
+    mounted.trust_only(TrustedKeys.from_pem(public_pem(KEY), where="keys.pem"))
+    models = registry(mounted)
+    assert f"{models_directory}.sig: expected a signature" in models.readiness().reason
+    before = models.signature()
+    shutil.copy(store.root / "tiny/1.sig", tmp_path / "models.sig")
+    assert models.signature() != before
+    assert models.refresh()
+    assert models.readiness().ready
+    assert models.get("tiny").label == "tiny@1"
+
+
 def test_version_without_an_alias_is_verified_on_its_first_request(store, trusting):
     publish(store)
     sign_tiny(store, publish(store, seed=1), KEY)
@@ -95,6 +113,20 @@ def test_setting_makes_the_application_refuse_unsigned_versions(store, tmp_path)
     registry_of_app.load_all()
     assert not registry_of_app.readiness().ready
     sign_tiny(store, store.resolve("tiny"), KEY)
+    registry_of_app.load_all()
+    assert registry_of_app.readiness().ready
+
+
+def test_setting_works_for_a_version_that_is_mounted_alone(store, tmp_path):
+    sign_tiny(store, publish_tiny(store, image_shape=(1, 4, 4), latent_size=2), KEY)
+    models = tmp_path / "models"
+    shutil.copytree(store.root / "tiny/1", models)
+    keys = write_keys(tmp_path / "keys.pem", KEY)
+    settings = Settings(model_store=models, require_signature=keys)
+    registry_of_app = create_app(settings).state.app_state.registry
+    registry_of_app.load_all()
+    assert "models.sig: expected a signature" in registry_of_app.readiness().reason
+    shutil.copy(store.root / "tiny/1.sig", tmp_path / "models.sig")
     registry_of_app.load_all()
     assert registry_of_app.readiness().ready
 

@@ -11,21 +11,12 @@ import sys
 import time
 
 import pytest
+from clocks import Clock
 
 from service.process.watch import ANSWER_S, AwakeClock, Silence, Verdict, innermost_frames
 from service.process.worker import Handover
 
 LOOK_S, ASLEEP_S, SILENCE_S = 0.25, 2.0, 15.0
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 class Watcher:

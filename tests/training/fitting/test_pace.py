@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from clocks import Clock
 
 from training.config.recipe import parse_config
 from training.fitting.console import Console, RunProgress
 from training.fitting.pace import Pace, in_words
-
-
-class Clock:
-    """Seconds that a test sets."""
-
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 def test_the_rest_is_estimated_by_the_mean_pace_so_far() -> None:

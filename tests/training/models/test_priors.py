@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
 from training.config.recipe import LearnedPriorConfig, MLPTrunk, ModelConfig, StandardPriorConfig
-from training.models import LearnedPrior, StandardNormal, build_model
+from training.models import LabelledPrior, LearnedPrior, StandardNormal, build_model
 from training.models.posterior import DiagonalGaussian, standard_normal_log_prob
 from training.models.priors import label_nll
 
@@ -47,6 +47,13 @@ def affine(log_scale: Tensor, shift: Tensor) -> LearnedPrior:
 
 def gaussian_of(log_scale: Tensor, shift: Tensor) -> Independent:
     return Independent(Normal(-shift * torch.exp(-log_scale), torch.exp(-log_scale)), 1)
+
+
+def test_only_a_prior_that_can_have_labels_has_their_methods():
+    """So that a type checker finds a call for the labels of N(0, I), which has none."""
+    labelled = LabelledPrior.__abstractmethods__ - {"log_prob", "draw"}
+    assert labelled == {"log_prob_by_label", "label_shares", "draw_labelled"}
+    assert not [name for name in ("labels", *labelled) if hasattr(StandardNormal(LATENTS), name)]
 
 
 @pytest.mark.parametrize(("couplings", "labels"), [(0, 0), (6, 0), (6, 4)])

@@ -16,8 +16,7 @@ from jaxtyping import Float64, Int64
 
 from model_store.prior import GaussianMixture
 from training.evaluation.evaluation_context import EvaluationContext
-from training.models import Prior
-from training.models import StandardNormal as NormalPrior
+from training.models import LabelledPrior
 from training.priors.mixtures import gaussian_log_density, log_density, standard_normal_log_density
 
 #: Smallest standard deviation, as a part of the largest, of a direction in which codes count as varying.
@@ -172,7 +171,7 @@ class FittedMixtures:
 class LearnedDensity:
     """The prior that was learned with the model: that of all images, or one for each label."""
 
-    prior: Prior
+    prior: LabelledPrior
     order: tuple[int, ...] = ()
     """For each label's number, the prior's number for it; empty for all images."""
 
@@ -228,8 +227,8 @@ class LearnedDensity:
 
 def priors_of(bench: EvaluationContext) -> tuple[SamplePrior, ...]:
     """Every density that samples are drawn from; models are compared by the first."""
-    if not isinstance(bench.model.prior, NormalPrior):
-        return _learned(bench)
+    if isinstance(bench.model.prior, LabelledPrior):
+        return _learned(bench, bench.model.prior)
     own: SamplePrior = (
         GaussianOfCodes.fit(bench.train_mu)
         if bench.model.kind == "ae"
@@ -238,9 +237,8 @@ def priors_of(bench: EvaluationContext) -> tuple[SamplePrior, ...]:
     return (own, *_fitted(bench))
 
 
-def _learned(bench: EvaluationContext) -> tuple[SamplePrior, ...]:
+def _learned(bench: EvaluationContext, prior: LabelledPrior) -> tuple[SamplePrior, ...]:
     """The model's own prior, and that of each label if every label of the data has one."""
-    prior = bench.model.prior
     found: list[SamplePrior] = [LearnedDensity(prior)]
     known = bench.subject.prior_labels or tuple(bench.label_names(prior.labels))
     labels = bench.data.train.labels

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+from clocks import Clock
+from gated_graphs import GatedGraph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from patience import PATIENCE_S
@@ -31,44 +33,15 @@ from service.engine.runtime.worker_pool import WorkerPool
 T = TypeVar("T")
 
 
-class Clock:
-    """Monotonic seconds that pass when told."""
-
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-class GatedGraph:
-    """Doubles its rows, 100 µs a row by its own account; each run waits for the gate."""
-
-    file = "fake.onnx"
-    is_long = False
+class DoublingGraph(GatedGraph):
+    """Doubles its rows, 100 µs a row by its own account; the gate is open at first."""
 
     def __init__(self, *, row_s: float = 0.0001) -> None:
-        self.row_s = row_s
-        self.gate = threading.Event()
+        super().__init__(row_s=row_s)
         self.gate.set()
-        self.entered = threading.Semaphore(0)
-        self.runs: list[list[float]] = []
-        self.threads: set[str] = set()
-        self.workers: set[threading.Thread] = set()
         self.poison = -1.0
 
-    def seconds(self, rows: int) -> float:
-        return rows * self.row_s
-
-    def rows_within(self, seconds: float) -> int:
-        return max(1, int(seconds / self.row_s + 1e-9))
-
-    def run(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
-        self.threads.add(threading.current_thread().name)
-        self.workers.add(threading.current_thread())
-        self.runs.append(rows[:, 0].tolist())
-        self.entered.release()
-        assert self.gate.wait(PATIENCE_S)
+    def answer(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
         if (rows == self.poison).any():
             raise InferenceFailed("fake.onnx: the runtime gave up")
         return rows * 2, -rows
@@ -95,7 +68,7 @@ class Bench:
 
     def __init__(self, *, count: int = 1, max_waiting: int = 1000, row_s: float = 0.0001) -> None:
         self.clock = Clock()
-        self.graph = GatedGraph(row_s=row_s)
+        self.graph = DoublingGraph(row_s=row_s)
         self.observer = Recorder()
         self.worker_pool = WorkerPool(count, max_waiting=max_waiting, clock=self.clock)
         self.queue = GraphQueue(self.graph, self.worker_pool, model="tiny@1", observer=self.observer)  # type: ignore[arg-type]
@@ -138,8 +111,8 @@ def test_what_arrives_in_one_turn_is_one_run_on_the_event_loop_itself(bench: Ben
         assert [a[1].item() for a in answers] == [0.0, -1.0, -2.0, -3.0, -4.0]
 
     together(test)
-    assert bench.graph.runs == [[0.0, 1.0, 2.0, 3.0, 4.0]]
-    assert bench.graph.threads == {threading.current_thread().name}
+    assert bench.graph.first_numbers == [[0.0, 1.0, 2.0, 3.0, 4.0]]
+    assert set(bench.graph.thread_names) == {threading.current_thread().name}
     assert bench.observer.told == [("run", "tiny@1", "fake.onnx", 5, 5)]
 
 
@@ -148,7 +121,7 @@ def test_what_would_hold_up_the_event_loop_goes_to_a_lane(bench: Bench) -> None:
         await bench.ask(*range(int(batcher.INLINE_S / bench.graph.row_s) + 2))
 
     together(test)
-    assert bench.graph.threads == {"vae-infer-0"}
+    assert set(bench.graph.thread_names) == {"vae-infer-0"}
 
 
 @pytest.mark.parametrize("share", [0.5, 2.0])
@@ -156,7 +129,7 @@ def test_a_request_that_fills_a_run_goes_to_a_worker_if_that_pays(bench: Bench, 
     bench.graph.row_s = share * batcher.HAND_OVER_S / FULL
     together(lambda: bench.ask(*[1.0] * FULL))
     where = "vae-infer-0" if share > 1 else threading.current_thread().name
-    assert bench.graph.threads == {where}
+    assert set(bench.graph.thread_names) == {where}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
@@ -181,7 +154,7 @@ def test_what_waits_while_the_model_is_busy_becomes_one_batch(bench: Bench) -> N
         await asyncio.gather(blocker, *waiting)
 
     together(test)
-    assert bench.graph.runs[1:] == [[0.0, 1.0, 2.0, 3.0]]
+    assert bench.graph.first_numbers[1:] == [[0.0, 1.0, 2.0, 3.0]]
     assert bench.worker_pool.waiting == 0
 
 
@@ -201,8 +174,8 @@ def test_a_large_request_goes_in_slices_with_the_small_ones_between(bench: Bench
 
     together(test)
     # After one slice of the large one, not after all; and alone, not with the next slice.
-    assert [len(run) for run in bench.graph.runs] == [quantum, quantum, 2, quantum, 7]
-    assert bench.graph.runs[2] == [1000.0, 1001.0]
+    assert [len(run) for run in bench.graph.first_numbers] == [quantum, quantum, 2, quantum, 7]
+    assert bench.graph.first_numbers[2] == [1000.0, 1001.0]
 
 
 def test_the_rest_of_a_large_request_goes_with_the_small_ones(bench: Bench) -> None:
@@ -219,7 +192,7 @@ def test_the_rest_of_a_large_request_goes_with_the_small_ones(bench: Bench) -> N
         await asyncio.gather(blocker, large, small, *late)
 
     together(test)
-    assert [len(run) for run in bench.graph.runs] == [quantum, quantum, 6]
+    assert [len(run) for run in bench.graph.first_numbers] == [quantum, quantum, 6]
 
 
 def test_slices_of_one_request_may_run_on_several_workers_at_once() -> None:
@@ -234,7 +207,7 @@ def test_slices_of_one_request_may_run_on_several_workers_at_once() -> None:
         np.testing.assert_array_equal((await large)[0][:, 0], 2 * np.arange(90, dtype=np.float32))
 
     together(test)
-    assert bench.graph.threads == {"vae-infer-0", "vae-infer-1"}
+    assert set(bench.graph.thread_names) == {"vae-infer-0", "vae-infer-1"}
     bench.worker_pool.close()
 
 
@@ -251,7 +224,7 @@ def test_cancelled_caller_does_not_strand_its_batch_mates(bench: Bench) -> None:
         assert (await waiting[2])[0].item() == 4.0
 
     together(test)
-    assert bench.graph.runs[1:] == [[0.0, 2.0]]  # and costs no row
+    assert bench.graph.first_numbers[1:] == [[0.0, 2.0]]  # and costs no row
 
 
 @pytest.mark.hazard_row("batch-mates")
@@ -280,7 +253,7 @@ def test_disconnected_caller_is_dropped_when_its_turn_comes(bench: Bench) -> Non
                 await each
 
     together(test)
-    assert bench.graph.runs[1:] == [[7.0]]
+    assert bench.graph.first_numbers[1:] == [[7.0]]
     assert bench.observer.told.count(("dropped", "tiny@1", "fake.onnx", "left", 1)) == 3
 
 
@@ -296,7 +269,7 @@ def test_past_its_deadline_a_request_is_never_run(bench: Bench) -> None:
             await late
 
     together(test)
-    assert len(bench.graph.runs) == 1
+    assert len(bench.graph.first_numbers) == 1
     assert ("dropped", "tiny@1", "fake.onnx", "deadline", 1) in bench.observer.told
 
 
@@ -385,7 +358,7 @@ def test_closing_answers_everybody_and_ends_the_threads(bench: Bench) -> None:
             bench.ask(1.0)
 
     together(test)
-    (worker,) = bench.graph.workers
+    (worker,) = set(bench.graph.threads)
     assert not worker.is_alive()
     assert bench.worker_pool.waiting == 0
 
@@ -405,7 +378,7 @@ def test_queues_take_turns_on_one_worker() -> None:
         await asyncio.gather(blocker, large, small)
 
     together(test)
-    assert bench.graph.runs.index([9.0]) <= 2
+    assert bench.graph.first_numbers.index([9.0]) <= 2
     bench.worker_pool.close()
 
 
@@ -434,6 +407,6 @@ def test_every_caller_gets_its_own_rows_whatever_the_interleaving(
         )
 
     together(test)
-    assert sum(map(len, bench.graph.runs)) == sum(sizes)
+    assert sum(map(len, bench.graph.first_numbers)) == sum(sizes)
     assert bench.worker_pool.waiting == 0
     bench.worker_pool.close()

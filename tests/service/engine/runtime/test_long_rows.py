@@ -9,6 +9,8 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from clocks import Clock
+from gated_graphs import GatedGraph
 from patience import PATIENCE_S
 
 from service.engine.errors import DeadlineExceeded, TooBusy
@@ -26,51 +28,15 @@ ROW_S = 2.0
 VALUES = 1000
 
 
-class Clock:
-    """Monotonic seconds that pass when told."""
-
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-class Graph:
-    """Answers its rows; a run of a long one waits for the gate."""
-
-    file = "fake.onnx"
-
-    def __init__(self, row_s: float = ROW_S) -> None:
-        self.row_s = row_s
-        self.is_long = row_s > batcher.INLINE_S
-        self.gate = threading.Event()
-        self.entered = threading.Semaphore(0)
-        self.runs: list[tuple[int, ...]] = []
-        self.threads: list[str] = []
-
-    def seconds(self, rows: int) -> float:
-        return rows * self.row_s
-
-    def rows_within(self, seconds: float) -> int:
-        return max(1, int(seconds / self.row_s))
-
-    def run(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
-        self.runs.append(rows.shape)
-        self.threads.append(threading.current_thread().name)
-        self.entered.release()
-        assert not self.is_long or self.gate.wait(PATIENCE_S)
-        return (rows,)
-
-
 class Bench:
     """Two workers, a queue of long rows, and one of quick rows."""
 
     def __init__(self, *, count: int = 2, max_values: int = 1 << 40, quick_row_s: float = 1e-5) -> None:
         self.clock = Clock()
         self.pool = WorkerPool(count, max_values=max_values, clock=self.clock)
-        self.long, self.quick = Graph(), Graph(quick_row_s)
-        self.quick.is_long = False
+        self.long = GatedGraph(row_s=ROW_S, is_long=ROW_S > batcher.INLINE_S)
+        self.quick = GatedGraph(row_s=quick_row_s)
+        self.quick.gate.set()
         self.queues = {
             graph: GraphQueue(
                 cast(Any, graph), self.pool, model="m@1", observer=Unobserved(), row_values=VALUES
@@ -78,7 +44,9 @@ class Bench:
             for graph in (self.long, self.quick)
         }
 
-    def ask(self, graph: Graph, rows: int, call: Call | None = None, size: int = 1) -> asyncio.Future[Any]:
+    def ask(
+        self, graph: GatedGraph, rows: int, call: Call | None = None, size: int = 1
+    ) -> asyncio.Future[Any]:
         return self.queues[graph].run(np.zeros((rows, size), np.float32), call or Call())
 
     def due(self, seconds: float) -> Call:
@@ -212,7 +180,7 @@ def test_a_quick_batch_runs_on_the_event_loop_while_long_rows_keep_every_worker(
         waiting = bench.ask(bench.long, 1)
         await asyncio.sleep(0)
         await bench.ask(bench.quick, 1)
-        assert bench.quick.threads == [threading.current_thread().name]
+        assert bench.quick.thread_names == [threading.current_thread().name]
         bench.long.gate.set()
         await asyncio.gather(*busy, waiting)
 
@@ -233,8 +201,8 @@ def test_batches_for_workers_pass_long_rows_on_a_thread_of_their_own(
         await asyncio.gather(*busy)
 
     run(test)
-    assert set(bench.quick.threads) <= {"vae-infer-0", "vae-infer-spare"}
-    assert bench.long.threads == ["vae-infer-0"]
+    assert set(bench.quick.thread_names) <= {"vae-infer-0", "vae-infer-spare"}
+    assert bench.long.thread_names == ["vae-infer-0"]
 
 
 def test_rows_of_two_sizes_never_share_a_run(make: Callable[..., Bench]) -> None:
@@ -245,4 +213,4 @@ def test_rows_of_two_sizes_never_share_a_run(make: Callable[..., Bench]) -> None
         assert [answer[0].shape[1] for answer in answers] == [2, 2, 3, 2]
 
     run(test)
-    assert bench.quick.runs == [(2, 2), (1, 3), (1, 2)]
+    assert [rows.shape for rows in bench.quick.runs] == [(2, 2), (1, 3), (1, 2)]

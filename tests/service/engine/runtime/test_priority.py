@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import threading
+import itertools
 from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
 import pytest
+from clocks import Clock
+from gated_graphs import GatedGraph
 from patience import PATIENCE_S
 
 from service.engine.observer import Unobserved
@@ -17,39 +19,16 @@ from service.engine.runtime.call import HEAD_START_S, Batch, Call, priority_head
 from service.engine.runtime.worker_pool import WorkerPool
 
 
-class Clock:
-    """Monotonic seconds that pass when told."""
+class Graph(GatedGraph):
+    """Two rows at a time."""
 
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-class Graph:
-    """Notes the first number of each row that runs; each run waits for the gate."""
-
-    file = "fake.onnx"
-    is_long = False
     rows_per_run = 2
 
     def __init__(self) -> None:
-        self.gate = threading.Event()
-        self.entered = threading.Semaphore(0)
-        self.rows: list[float] = []
+        super().__init__(row_s=1.0)
 
-    def seconds(self, rows: int) -> float:
-        return float(rows)
-
-    def rows_within(self, _: float) -> int:
+    def rows_within(self, seconds: float) -> int:
         return self.rows_per_run
-
-    def run(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
-        self.entered.release()
-        assert self.gate.wait(PATIENCE_S)
-        self.rows += rows[:, 0].tolist()
-        return (rows,)
 
 
 @pytest.fixture
@@ -89,7 +68,7 @@ def order(pool: WorkerPool, *requests: tuple[float, int, int, float]) -> list[fl
         await asyncio.wait_for(asyncio.gather(first, *waiting), PATIENCE_S)
 
     asyncio.run(all_of_them())
-    return graph.rows[graph.rows_per_run :]
+    return list(itertools.chain(*graph.first_numbers))[graph.rows_per_run :]
 
 
 def test_without_priorities_the_order_is_that_of_arrival(pool: WorkerPool) -> None:
