@@ -39,6 +39,7 @@ SHAPED = (
     "training.fitting.optimisers",
     "training.fitting.snapshots",
     "training.graphs.export",
+    "training.graphs.foreign",
     "training.graphs.parity",
     "training.graphs.prior_export",
     "training.graphs.prior_parity",

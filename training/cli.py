@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import json
 import sys
 from collections.abc import Sequence
 
@@ -23,6 +24,8 @@ from training.errors import (
     ConfigError,
     DataError,
     ExportError,
+    ForeignModelError,
+    MissingLibrary,
     NonFiniteTraining,
     PosteriorCollapse,
     ProcessLost,
@@ -32,10 +35,13 @@ from training.errors import (
     WriteFailed,
 )
 
+EXIT_NOT_INSTALLED = 69
 #: Exit codes by the class of the error that ends a command; the first match counts.
 EXIT_CODES: tuple[tuple[type[BaseException], int, str], ...] = (
     (ConfigError, 2, "command line or recipe refused (nothing was started)"),
     (DataError, 65, "images missing, damaged or not as expected"),
+    (ForeignModelError, 65, "model of another library missing, damaged or not supported"),
+    (MissingLibrary, EXIT_NOT_INSTALLED, "the library of an imported model is not installed"),
     (RunDirectoryError, 73, "run directory unusable for this command"),
     (NonFiniteTraining, 70, "training diverged; the last checkpoint is kept"),
     (
@@ -74,7 +80,8 @@ TRAINER_LIBRARIES = frozenset(
         "threadpoolctl",
     }
 )
-EXIT_NOT_INSTALLED = 69
+#: Modules of commands whose name is no name of a module.
+_MODULES = {"import": "import_model"}
 _END_OF_HELP = """\
 `vae-train COMMAND --help` describes a command; `vae-train fit --help` lists the recipes.
 
@@ -92,25 +99,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     arguments = build_parser().parse_args(argv)
     try:
-        command = importlib.import_module(f"training.commands.{arguments.command.replace('-', '_')}")
+        name = _MODULES.get(arguments.command, arguments.command.replace("-", "_"))
+        command = importlib.import_module(f"training.commands.{name}")
         interrupts.raise_errors()
         code: int = command.run(arguments)
         return code
     except Exception as error:
         # Libraries turn a stop into errors of their own, and we explain those: `run_command` finds it.
         is_stop = interrupts.stop_behind(error) is not None and not isinstance(error, TrainingInterrupted)
-        told = None if is_stop else _told(error)
+        told = None if is_stop else _told(error, as_json=getattr(arguments, "json", False))
         if told is None:
             raise
         return told
 
 
-def _told(error: Exception) -> int | None:
+def _told(error: Exception, *, as_json: bool) -> int | None:
     """Print what a user can mend, and return the exit code; None if the error is none of these."""
     match error:
         case TrainingError() | StoreError():
             code = next(code for kind, code, _ in EXIT_CODES if isinstance(error, kind))
-            print(f"vae-train: {error}", file=sys.stderr)
+            document = {"error": type(error).__name__, "message": str(error), "exit_code": code}
+            print(json.dumps(document) if as_json else f"vae-train: {error}", file=sys.stderr)
             return code
         # The server is installed with this command, but without the trainer's libraries.
         case ModuleNotFoundError(name=str(name)) if name.partition(".")[0] in TRAINER_LIBRARIES:

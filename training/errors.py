@@ -10,6 +10,8 @@
     ├── PosteriorCollapse      the decoder no longer listens to the latents; the last checkpoint is kept
     ├── TrainingInterrupted    stopped from outside (Ctrl-C, SIGTERM) after saving a checkpoint
     ├── ProcessLost            another process of the run ended or never came; the last checkpoint is kept
+    ├── MissingLibrary         the library of a foreign model is not installed, or fails to import
+    ├── ForeignModelError      a model of another library is missing, damaged or of an unsupported kind
     └── ExportError            the exported graphs do not agree with the model; nothing was published
 
 Every message names the place, the expected value, the actual value and the remedy. Knows no exit code:
@@ -60,6 +62,14 @@ class TrainingInterrupted(TrainingError):
 
 class ProcessLost(TrainingError):
     """Another process of the same run ended or never came; the last checkpoint is kept."""
+
+
+class MissingLibrary(TrainingError):
+    """The library that made a model is missing, or fails to import; the message says what to install."""
+
+
+class ForeignModelError(TrainingError):
+    """A model of another library is missing, damaged, of an unsupported kind, or would run code."""
 
 
 class ExportError(TrainingError):

@@ -290,6 +290,9 @@ NOT_RUN: Final[dict[str, Check]] = {
     ),
     "vae-train add-preview mnist@4 --data data/mnist --alias stable": can_be_parsed,
     "vae-train fit-prior mnist@1 --data data/mnist --judge runs/judge --alias stable": can_be_parsed,
+    # tests/hard/test_foreign_models.py runs these two with the libraries.
+    "vae-train import diffusers sd-vae/ --name sd-vae --alias stable --licence MIT": can_be_parsed,
+    "vae-train import pythae runs/my_vae --name mine --alias stable": can_be_parsed,
     "vae-train compare mnist-ae mnist-2d --judge runs/judge --out reports/compare": can_be_parsed,
     **{
         f"MASTER_ADDR=10.0.0.1 MASTER_PORT=29500 NODE_RANK={rank} vae-train fit --recipe mnist "

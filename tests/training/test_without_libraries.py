@@ -36,6 +36,7 @@ def run_without(missing: str, *arguments: str) -> subprocess.CompletedProcess[st
         ("judge", "--out", "j"),
         ("fit-prior", "run"),
         ("export", "run", "--name", "m"),
+        ("import", "diffusers", "folder", "--name", "m"),
     ],
 )
 def test_every_command_says_how_to_install_them(command: tuple[str, ...]) -> None:

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from model_store.help_format import Help
+from model_store.import_options import add_arguments
 
+#: Libraries whose models `vae-train import` reads.
+FOREIGN_LIBRARIES: Final = ("diffusers", "pythae")
 _ALL_IMAGES: Final = 2**31
 _VERSIONS: Final = "NAME, NAME@VERSION or NAME@ALIAS"
 _SEE_EXIT_CODES: Final = "Exit codes: see `vae-train --help`."
@@ -38,6 +41,7 @@ def add_commands(commands: Any) -> None:
     _add_fit_prior(commands)
     _add_export(commands)
     _add_preview(commands)
+    _add_import(commands)
 
 
 def _add(commands: Any, name: str, summary: str, *examples: str, more: str = "") -> CommandParser:
@@ -317,6 +321,34 @@ def _add_preview(commands: Any) -> None:
         "--alias", metavar="ALIAS", help="alias to move to the new version, such as stable"
     )
     _add_store(add_preview)
+
+
+def _add_import(commands: Any) -> None:
+    imported = _add(
+        commands,
+        "import",
+        "publish a model of diffusers or pythae: export it, compare with torch, and import the graphs",
+        "import diffusers sd-vae --name sd-vae --alias stable --licence MIT",
+        "import pythae runs/my_vae --name mine --check",
+        more="The library must be installed. Checks of the graphs, and their exit codes, are those of "
+        "`vae-store import`.",
+    )
+    imported.add_argument("library", choices=FOREIGN_LIBRARIES, help="the library that made the model")
+    imported.add_argument(
+        "folder",
+        metavar="FOLDER",
+        type=Path,
+        help="for diffusers: config.json and weights of an AutoencoderKL or AutoencoderTiny, or a pipeline "
+        "with vae/; for pythae: model_config.json and model.pt, or a run with final_model/",
+    )
+    add_arguments(imported)
+    imported.add_argument(
+        "--allow-pickle",
+        action="store_true",
+        help="for pythae: read networks that are kept as pickles, which runs code of their author",
+    )
+    imported.add_argument("--json", action="store_true", help="print the findings as one document")
+    _add_store(imported)
 
 
 def _add_data(parser: Any) -> None:

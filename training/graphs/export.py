@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -100,7 +100,13 @@ def export_graphs(model: LatentImageModel) -> Graphs:
 
 
 def export_graph(
-    role: str, module: nn.Module, example: Tensor, *, inputs: list[str], outputs: list[str]
+    role: str,
+    module: nn.Module,
+    example: Tensor,
+    *,
+    inputs: list[str],
+    outputs: list[str],
+    dynamic: Mapping[int, Any] | None = None,
 ) -> bytes:
     """One module as a self-contained ONNX file with a dynamic batch axis, checked.
 
@@ -110,10 +116,12 @@ def export_graph(
         example: Its input, a batch of two or more.
         inputs: Name of the input.
         outputs: Names of the outputs.
+        dynamic: `torch.export.Dim` of each dynamic axis; None: only the batch is dynamic.
 
     Raises:
         ExportError: The exporter fails, or produces a file that is invalid, random or not of `OPSET`.
     """
+    axes = {0: torch.export.Dim("batch")} if dynamic is None else dict(dynamic)
     try:
         with _quiet_exporter():
             program = torch.onnx.export(
@@ -121,7 +129,7 @@ def export_graph(
                 (example,),
                 input_names=inputs,
                 output_names=outputs,
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                dynamic_shapes=(axes,),
                 opset_version=OPSET,
                 dynamo=True,
                 external_data=False,

@@ -107,7 +107,7 @@ def export_run(
             failed; nothing was published.
         StoreError: The store rejected the version or was not writable; nothing was published.
     """
-    _check_names(name, aliases)
+    check_names(name, aliases)
     run = load_run(run_dir)
     evaluation = _figures_of(run)
     if evaluation.collapsed and not allow_collapsed and run.directory.steps() >= STEPS_TO_LEARN:
@@ -189,7 +189,12 @@ def make_probes(model: LatentImageModel, images: Float[Tensor, "n c h w"] | None
     return Probes(x=x.clone(), z=torch.where(every_other, prior, means).clone(), origin=origin)
 
 
-def _check_names(name: str, aliases: Sequence[str]) -> None:
+def check_names(name: str, aliases: Sequence[str]) -> None:
+    """Reject an invalid name or alias before any work is done.
+
+    Raises:
+        ConfigError: Names it, and its form.
+    """
     if not is_model_name(name):
         raise ConfigError(
             f"--name: expected 1 to 64 lower-case letters, digits and inner hyphens, got {echo(name)}."

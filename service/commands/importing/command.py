@@ -6,14 +6,15 @@ Knows arguments and the output. Knows nothing of the checks.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any, Final
 
 from model_store.cli_output import Answer
 from model_store.errors import InvalidReference, quoted
 from model_store.extra_command import ExtraCommand
+from model_store.import_options import Options, add_arguments, count, options_of, role
 from model_store.reference import is_alias_name, is_model_name
 from model_store.store import ModelStore
-from service.commands.importing.options import Options, add_arguments, options_of
 
 
 def run(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
@@ -58,6 +59,34 @@ def _check(arguments: argparse.Namespace, options: Options) -> None:
             raise InvalidReference(f"--alias: expected an alias such as stable, got {quoted(alias)}.")
 
 
+def _add_arguments(parser: Any) -> None:
+    """The graphs, and the choices."""
+    parser.add_argument(
+        "source",
+        nargs="?",
+        type=Path,
+        metavar="FOLDER",
+        help="a folder that Optimum exported, with vae_encoder and vae_decoder; or name the files:",
+    )
+    parser.add_argument("--encoder", type=Path, metavar="FILE", help="the ONNX file from images to latents")
+    parser.add_argument("--decoder", type=Path, metavar="FILE", help="the ONNX file from latents to images")
+    parser.add_argument(
+        "--role",
+        type=role,
+        action="append",
+        default=[],
+        metavar="NAME=ROLE",
+        help="what an output of the encoder is: mu, logvar, or moments for both in one",
+    )
+    parser.add_argument(
+        "--channels", type=count, metavar="N", help="channels of images, where the graphs leave them open"
+    )
+    parser.add_argument(
+        "--origin", metavar="TEXT", help="where the graphs came from (default: the names of the files)"
+    )
+    add_arguments(parser)
+
+
 IMPORT: Final = ExtraCommand(
     name="import",
     text="publish ONNX graphs that were made elsewhere, after checking them",
@@ -65,7 +94,7 @@ IMPORT: Final = ExtraCommand(
         "vae-store import sd-onnx/ --name sd-vae --alias stable --licence MIT",
         "vae-store import --encoder e.onnx --decoder d.onnx --name mine --check",
     ),
-    add_arguments=add_arguments,
+    add_arguments=_add_arguments,
     run=run,
     makes_store=True,
 )

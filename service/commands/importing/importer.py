@@ -33,10 +33,10 @@ from model_store import (
     UnknownLikelihood,
     VersionId,
 )
+from model_store.import_options import Options
 from model_store.manifest import lowest_schema_version
 from model_store.validation_messages import findings_in_one_line
 from service.commands.importing.graph_files import GraphFile, Source
-from service.commands.importing.options import Options
 from service.commands.importing.pictures import Pictures
 from service.commands.importing.probing import (
     Range,
@@ -134,12 +134,13 @@ def prepare(source: Source, options: Options) -> Prepared:
     encoder, decoder = source.encoder, source.decoder
     is_vae = has_logvar or (encoder is None and (source.is_diffusers or prior))
     shape = ImageSpec(shape=image, range=pixels, sizes=open_sizes)
+    origin = options.origin or source.described
     try:
         draft = ManifestDraft(
             schema_version=lowest_schema_version(shape, fitted=False, imported=True),
             name=options.name,
             kind="vae" if is_vae else "ae",
-            description=options.description or f"Imported from {source.described}.",
+            description=options.description or f"Imported from {origin}.",
             image=shape,
             latent_size=math.prod(latent),
             latent=LatentSpec(
@@ -158,7 +159,7 @@ def prepare(source: Source, options: Options) -> Prepared:
             golden=_tolerances(golden),
             metrics=(),
             provenance=ImportedProvenance(
-                source=source.described,
+                source=origin,
                 producer=(encoder or _there(decoder)).signature.producer,
                 libraries={name: metadata.version(name) for name in ("onnxruntime", "numpy")},
                 encoder_sha256=_digest(encoder),

@@ -14,7 +14,7 @@ _LONG_SECTION = 10
 _COMMANDS = {
     "vae-serve": ("run", "check", "openapi", "limits", "healthcheck", "key", "bench"),
     "vae-store": ("list", "show", "verify", "promote", "rollback", "add", "remove", "history", "gc"),
-    "vae-train": ("fit", "evaluate", "compare", "judge", "fit-prior", "export"),
+    "vae-train": ("fit", "evaluate", "compare", "judge", "fit-prior", "export", "import"),
 }
 _REFUSED = {
     "vae-serve": (

@@ -1,6 +1,6 @@
-"""The choices of a person who imports a model, from the command line.
+"""The options that `vae-store import` and `vae-train import` share: choices for importing a model.
 
-Knows words and numbers. Knows nothing of graphs.
+Knows words and numbers. Knows nothing of graphs, nor of the two commands.
 """
 
 from __future__ import annotations
@@ -35,21 +35,14 @@ class Options:
     golden: Path | None = None
     licence: str = "unknown"
     description: str | None = None
+    origin: str | None = None
+    """Where the graphs came from, for people; None: the names of the files."""
     aliases: tuple[str, ...] = ()
     check_only: bool = False
 
 
 def add_arguments(parser: Any) -> None:
-    """The arguments of `vae-store import`."""
-    parser.add_argument(
-        "source",
-        nargs="?",
-        type=Path,
-        metavar="FOLDER",
-        help="a folder that Optimum exported, with vae_encoder and vae_decoder; or name the files:",
-    )
-    parser.add_argument("--encoder", type=Path, metavar="FILE", help="the ONNX file from images to latents")
-    parser.add_argument("--decoder", type=Path, metavar="FILE", help="the ONNX file from latents to images")
+    """Add the shared options to a command."""
     parser.add_argument("--name", required=True, metavar="NAME", help="name of the model in the store")
     parser.add_argument("--alias", metavar="ALIAS", action="append", default=[], help="also move ALIAS to it")
     parser.add_argument(
@@ -60,22 +53,11 @@ def add_arguments(parser: Any) -> None:
         "no pixels (default: found by a round trip)",
     )
     parser.add_argument(
-        "--role",
-        type=_role,
-        action="append",
-        default=[],
-        metavar="NAME=ROLE",
-        help="what an output of the encoder is: mu, logvar, or moments for both in one",
-    )
-    parser.add_argument(
-        "--channels", type=_count, metavar="N", help="channels of images, where the graphs leave them open"
-    )
-    parser.add_argument(
         "--size", type=_size, metavar="HxW", help="default size of images, where the graphs leave it open"
     )
     parser.add_argument(
         "--most",
-        type=_count,
+        type=count,
         default=DEFAULT_MOST,
         metavar="PIXELS",
         help="longest side of images, where the graphs leave it open (default %(default)s)",
@@ -99,12 +81,12 @@ def add_arguments(parser: Any) -> None:
 
 
 def options_of(arguments: argparse.Namespace) -> Options:
-    """The choices in parsed arguments."""
+    """The choices in parsed arguments; a command may lack `--role`, `--channels` and `--origin`."""
     return Options(
         name=arguments.name,
         pixels=arguments.range,
-        roles=dict(arguments.role),
-        channels=arguments.channels,
+        roles=dict(getattr(arguments, "role", ())),
+        channels=getattr(arguments, "channels", None),
         size=arguments.size,
         most=arguments.most,
         scaling_factor=arguments.scaling_factor,
@@ -113,9 +95,35 @@ def options_of(arguments: argparse.Namespace) -> Options:
         golden=arguments.golden,
         licence=arguments.licence,
         description=arguments.description,
+        origin=getattr(arguments, "origin", None),
         aliases=tuple(arguments.alias),
         check_only=arguments.check,
     )
+
+
+def as_arguments(options: Options) -> list[str]:
+    """The command line of `vae-store import` with these choices, without the graphs."""
+    low_high = options.pixels if options.pixels in (None, "none") else ":".join(map(repr, options.pixels))
+    size = None if options.size is None else "x".join(map(str, options.size))
+    single: dict[str, object] = {
+        "name": options.name,
+        "range": low_high,
+        "channels": options.channels,
+        "size": size,
+        "most": options.most,
+        "scaling-factor": options.scaling_factor,
+        "shift-factor": options.shift_factor,
+        "prior": options.prior,
+        "golden": options.golden,
+        "licence": options.licence,
+        "description": options.description,
+        "origin": options.origin,
+    }
+    # With "=", a value may begin with a hyphen.
+    arguments = [f"--{option}={value}" for option, value in single.items() if value is not None]
+    arguments += [f"--role={name}={role}" for name, role in options.roles.items()]
+    arguments += [f"--alias={alias}" for alias in options.aliases]
+    return [*arguments, "--check"] if options.check_only else arguments
 
 
 def _range(text: str) -> tuple[float, float] | Literal["none"]:
@@ -131,7 +139,8 @@ def _range(text: str) -> tuple[float, float] | Literal["none"]:
     return pixels
 
 
-def _role(text: str) -> tuple[str, str]:
+def role(text: str) -> tuple[str, str]:
+    """NAME=ROLE of an argument."""
     name, separator, role = text.rpartition("=")
     if not separator or not name or not role:
         raise argparse.ArgumentTypeError(f"expected NAME=ROLE, got {echo(text)}")
@@ -145,7 +154,8 @@ def _size(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """A number of pixels or channels of an argument."""
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 8192:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 8192, got {echo(text)}")
     return int(text)
