@@ -168,6 +168,20 @@ def shape_objections(
         yield f"image.shape: expected a size that image.sizes accepts, got {list(image)}"
 
 
+def trained_latent_objections(latent: LatentSpec | None, latent_size: int) -> Iterator[str]:
+    """What contradicts in the latent of a model that was trained here: flat without a key, or (c, h, w)."""
+    if latent is None:
+        return
+    if len(latent.shape) != 3:
+        yield (
+            "latent.shape: expected (c, h, w), or no key latent for flat latents, because only an imported "
+            f"model has others; got {list(latent.shape)}"
+        )
+    if latent != LatentSpec(shape=latent.shape):
+        yield "latent: expected only a shape, because only an imported model has other keys"
+    yield from shape_objections((1, 1, 1), None, latent, latent_size)
+
+
 def tensor_objections(
     encoder: GraphSpec | None,
     decoder: GraphSpec | None,

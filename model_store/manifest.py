@@ -20,6 +20,7 @@ from model_store.imported import (
     LatentSpec,
     shape_objections,
     tensor_objections,
+    trained_latent_objections,
 )
 from model_store.likelihood_spec import BernoulliLikelihood, GaussianLikelihood, Likelihood
 from model_store.name_types import (
@@ -117,7 +118,7 @@ __all__ = [
 SCHEMA_VERSION = 5
 #: A manifest states the lowest version that can express its content, so that older releases can read it.
 _WITHOUT_FITTED_PRIOR, _WITH_FITTED_PRIOR, _WITH_PREPROCESSING, _WITH_PREVIEW = 1, 2, 3, 4
-_WITH_LEARNED_PRIOR = _WITH_IMPORTED = _WITH_CALIBRATION = 5
+_WITH_LEARNED_PRIOR = _WITH_IMPORTED = _WITH_CALIBRATION = _WITH_LATENT_SHAPE = 5
 
 #: Not a Literal: `true` equals 1 and would pass for it.
 SchemaVersion = Annotated[int, Field(ge=1, le=SCHEMA_VERSION)]
@@ -153,8 +154,8 @@ class ManifestDraft(StrictModel):
     """The publisher's part of a manifest, before the store assigns the version its number."""
 
     schema_version: SchemaVersion = _WITHOUT_FITTED_PRIOR
-    """The lowest schema version that can express the content: 5 for an imported model, a learned prior or a
-    calibration, else 4 with a preview,
+    """The lowest schema version that can express the content: 5 for an imported model, a latent shape, a
+    learned prior or a calibration, else 4 with a preview,
     else 3 with `image.preprocessing`, else 2 with a fitted prior, else 1."""
     name: ModelName
     kind: Literal["vae", "ae"]
@@ -167,7 +168,8 @@ class ManifestDraft(StrictModel):
         LatentSpec | None,
         Field(exclude_if=lambda latent: latent is None, json_schema_extra=never_null),
     ] = None
-    """From schema version 5 on: shape and normalisation of latents. Without the key they are flat."""
+    """From schema version 5 on: shape of latents, and the normalisation of an imported model's. Without the
+    key they are flat."""
     likelihood: Likelihood
     encoder: Annotated[
         GraphSpec | None, Field(exclude_if=lambda graph: graph is None, json_schema_extra=never_null)
@@ -209,19 +211,22 @@ class ManifestDraft(StrictModel):
             ):
                 raise ValueError(objection)
             return self
-        for name, stated in (("latent", self.latent), ("image.sizes", self.image.sizes)):
-            if stated is not None:
-                raise ValueError(f"{name}: expected no key, because only an imported model has it")
+        if self.image.sizes is not None:
+            raise ValueError("image.sizes: expected no key, because only an imported model has it")
+        for objection in trained_latent_objections(self.latent, self.latent_size):
+            raise ValueError(objection)
         if self.image.range != (0.0, 1.0):
             got = self.image.range and list(self.image.range)
             raise ValueError(f"image.range: expected [0.0, 1.0], got {got}")
         if self.likelihood.name == "unknown":
             raise ValueError("likelihood: expected that of the training, got 'unknown'")
         for objection in trained_objections(
-            self.encoder, self.decoder, image_shape=self.image.shape, latent_size=self.latent_size
+            self.encoder, self.decoder, image_shape=self.image.shape, latent_shape=self.latent_shape
         ):
             raise ValueError(objection)
         if (learned := self.learned_prior) is not None:
+            if self.latent is not None:
+                raise ValueError("priors: expected no 'learned' with a latent.shape, because its z is flat")
             for objection in prior_objections(learned.sampler, learned.density, latent_size=self.latent_size):
                 raise ValueError(objection)
         return self
@@ -273,6 +278,7 @@ class ManifestDraft(StrictModel):
             learned=self.learned_prior is not None,
             imported=self.is_imported,
             calibration=self.calibration is not None,
+            shaped=self.latent is not None,
         )
 
     @property
@@ -373,9 +379,13 @@ def lowest_schema_version(
     learned: bool = False,
     imported: bool = False,
     calibration: bool = False,
+    shaped: bool = False,
 ) -> int:
-    """The schema version of a manifest for such images, with or without each optional part."""
-    if learned or imported or calibration:
+    """The schema version of a manifest for such images, with or without each optional part.
+
+    `shaped` means that the latent has a shape.
+    """
+    if learned or imported or calibration or shaped:
         return _WITH_LEARNED_PRIOR
     if preview:
         return _WITH_PREVIEW

@@ -5,6 +5,7 @@ Knows one tensor and one graph at a time. Knows nothing of the image and the lat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Annotated, Final, Literal, get_args
 
@@ -56,11 +57,18 @@ class GraphSpec(StrictModel):
 
 
 def graph_specs(
-    *, image_shape: tuple[int, int, int], latent_size: int, opset: int
+    *,
+    image_shape: tuple[int, int, int],
+    latent_size: int,
+    opset: int,
+    latent_shape: tuple[int, ...] = (),
 ) -> tuple[GraphSpec, GraphSpec]:
-    """The (encoder, decoder) specs of the contract for this image shape and latent size."""
+    """The (encoder, decoder) specs of the contract for this image shape and latent size.
+
+    Latents are flat without a `latent_shape` of `latent_size` values.
+    """
     image: tuple[AxisSize, ...] = ("batch", *image_shape)
-    latent: tuple[AxisSize, ...] = ("batch", latent_size)
+    latent: tuple[AxisSize, ...] = ("batch", *(latent_shape or (latent_size,)))
     encoder = GraphSpec(
         file="encoder.onnx",
         opset=opset,
@@ -92,15 +100,20 @@ def trained_objections(
     decoder: GraphSpec | None,
     *,
     image_shape: tuple[int, int, int],
-    latent_size: int,
+    latent_shape: tuple[int, ...],
 ) -> Iterator[str]:
     """What contradicts the names and shapes that the contract fixes for graphs of this project's trainer."""
-    wanted = graph_specs(image_shape=image_shape, latent_size=latent_size, opset=_ANY_OPSET)
+    wanted = graph_specs(
+        image_shape=image_shape,
+        latent_size=math.prod(latent_shape),
+        latent_shape=latent_shape,
+        opset=_ANY_OPSET,
+    )
     for role, graph, expected in zip(("encoder", "decoder"), (encoder, decoder), wanted, strict=True):
         if graph is None:
             yield f"{role}: expected a graph, got no key"
             return
-        yield from _graph_objections(role, graph, expected, of="image.shape and latent_size")
+        yield from _graph_objections(role, graph, expected, of="image.shape and the latent")
 
 
 def prior_objections(sampler: GraphSpec, density: GraphSpec, *, latent_size: int) -> Iterator[str]:

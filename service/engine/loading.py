@@ -168,7 +168,7 @@ def _graph(
     """A graph for images of one size, behind the tensors of the contract."""
     if session is None or spec is None:
         return None
-    if not manifest.is_imported:
+    if not manifest.is_imported and manifest.latent is None:
         return BatchInvariantGraph(session)
     return BatchInvariantGraph(
         ImportedGraph(session, spec, pixels=manifest.image.range, latent_shape=latent_shape)

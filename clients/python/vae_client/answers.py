@@ -63,5 +63,6 @@ class _ModelSummaryAlways(TypedDict):
 class ModelSummary(_ModelSummaryAlways, total=False):
     """One loaded version."""
 
+    latent_shape: list[int]
     imported: ModelSummaryImported
     precision: Literal["bfloat16"]

@@ -90,6 +90,10 @@ class ModelSummary(Document):
     """(channels, height, width)."""
     latent_size: Annotated[Size, Field(examples=[32])]
     """Number of values of one z."""
+    latent_shape: Annotated[
+        list[Size] | None, Field(examples=[None], exclude_if=lambda shape: shape is None)
+    ] = None
+    """Shape of one z, for an image of `image_shape`. A version with flat latents has no such key."""
     priors: list[Annotated[str, Field(description=_PRIOR, examples=["standard"])]]
     labels: list[Annotated[str, Field(description="Labels that /sample accepts.", examples=["7"])]]
     description: Annotated[str, Field(examples=["Variational autoencoder of 28 × 28 grey images."])]
@@ -355,6 +359,7 @@ def _summary(model: LoadedModel) -> dict[str, Any]:
         "kind": manifest.kind,
         "image_shape": list(manifest.image.shape),
         "latent_size": manifest.latent_size,
+        "latent_shape": None if manifest.latent is None else list(manifest.latent_shape),
         "priors": [prior.name for prior in manifest.priors],
         "labels": list(model.labels),
         "description": manifest.description,

@@ -1,4 +1,4 @@
-"""An imported graph behind the tensors of the contract: pixels in [0, 1], flat latents, mu and logvar.
+"""A graph with its own shapes and range behind flat latents, pixels in [0, 1], mu and logvar.
 
     x in [0, 1] ──low + x (high - low)──▶ graph ──split moments──▶ mu, logvar, flat
     z, flat ──reshape──▶ graph ──(x_hat - low) / (high - low)──▶ x_hat, unbounded
@@ -25,7 +25,7 @@ Rows = NDArray[np.float32]
 
 
 class ImportedGraph:
-    """One graph of an imported version, for images of one size."""
+    """One graph of an imported version, or of a trained one with latents (c, h, w), for one size of image."""
 
     def __init__(
         self,

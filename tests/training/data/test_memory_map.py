@@ -34,6 +34,52 @@ def test_small_sets_lie_in_memory_and_large_ones_on_disk(pixels, tmp_path):
     assert kinds == [torch.Tensor, ImagesOnDisk]
 
 
+def test_large_images_lie_on_disk_however_few_they_are(tmp_path):
+    """The splits of a run copy images in memory, and of large ones some hundred are hundreds of megabytes."""
+    for side, kind in ((64, torch.Tensor), (65, ImagesOnDisk)):
+        pixels = np.zeros((2, 3, side, side), np.uint8)
+        gathered = MemoryBudget(folder=tmp_path).gather(iter([pixels]), count=2, image_shape=(3, side, side))
+        assert type(gathered) is kind
+
+
+#: Reads a set of images twice as batches would, and prints the growth of the resident pages of files in kB.
+RESIDENT = """
+import re, sys
+from pathlib import Path
+import numpy as np, torch
+from training.data import MemoryBudget
+
+def resident_kb():
+    return int(re.search(r"RssFile:\\s+(\\d+)", Path("/proc/self/status").read_text()).group(1))
+
+torch.set_num_threads(1)
+chunk = np.full((10, 3, 128, 128), 7, np.uint8)
+count = int(sys.argv[1])
+images = MemoryBudget(folder=Path(sys.argv[2])).gather(
+    (chunk for _ in range(count // 10)), count=count, image_shape=(3, 128, 128)
+)
+total, before = int(images[:16].sum()), resident_kb()
+for start in range(0, 2 * count, 16):
+    total += int(images[torch.arange(start, start + 16) % count].sum())
+print(resident_kb() - before)
+"""
+
+
+def test_reading_ten_times_as_many_large_images_takes_no_more_resident_memory(tmp_path):
+    """Mapped pages count as resident until they are given back: the larger set has 79 MB."""
+    grown_kb = []
+    for count in (160, 1600):
+        done = subprocess.run(
+            [sys.executable, "-c", RESIDENT, str(count), str(tmp_path)],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=True,
+        )
+        grown_kb.append(int(done.stdout))
+    assert max(grown_kb) < 8 * 1024, grown_kb
+
+
 def test_slices_and_indices_give_what_a_tensor_would(pixels, on_disk):
     whole = torch.from_numpy(pixels)
     assert on_disk.shape == whole.shape
