@@ -65,6 +65,9 @@ SHORTENED: Final = {
     "vae-train fit --recipe images-gaussian --data data/pictures --out runs/pictures": (
         f" --set trainer.epochs=1 --set trainer.min_steps_per_epoch=1{FEW_IMAGES}"
     ),
+    "vae-train fit --recipe pictures-spatial --data data/pictures --set data.side=128 --out runs/spatial": (
+        f" --set trainer.epochs=1 --set trainer.min_steps_per_epoch=1{FEW_IMAGES}"
+    ),
     "vae-train fit --recipe images-gaussian --data pictures --out runs/pictures": (
         f" --set trainer.epochs=1 --set trainer.min_steps_per_epoch=1{FEW_IMAGES}"
     ),

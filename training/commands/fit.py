@@ -31,7 +31,7 @@ from training.fitting.console import Console
 from training.fitting.fit import fit, join
 from training.fitting.resuming import changes
 from training.fitting.trainer import resolve_precision
-from training.models import build_model
+from training.models import build_model, latents_in_words
 from training.runs.run_directory import RunDirectory
 
 #: 200 images in batches of 64 make 120 steps in 60 epochs of one pass, and end above the error of PCA.
@@ -208,8 +208,9 @@ def _plan(
             f"  data      {data.name}, {images:,} images to train on, {validated_on:,} {how}, "
             f"{len(data.test):,} for the test, shape {data.image_shape}",
             *(f"  note      {note}" for note in data.notes),
-            f"  model     {config.model.kind}, {config.model.trunk.type}, {config.model.latent_size} "
-            f"latents, {config.model.likelihood.name}; {weights[0]:,} weights in the encoder, "
+            f"  model     {config.model.kind}, {config.model.trunk.type}, "
+            f"{latents_in_words(model.latent_shape)}, "
+            f"{config.model.likelihood.name}; {weights[0]:,} weights in the encoder, "
             f"{weights[1]:,} in the decoder",
             *([f"  start     the weights of {trainer.start_from}"] if trainer.start_from else []),
             f"  training  {trainer.epochs} epochs of {steps} steps{_passes(steps, of_one_pass)}, "

@@ -32,9 +32,11 @@ from training.config.messages import explain
 from training.errors import ConfigError
 from training.randomness.seeds import MAX_SEED
 
+#: Longest side of an image, and longest side that a fully connected layer of a trunk may see.
+MAX_SIDE, MAX_DENSE_SIDE = 256, 64
 Positive = Annotated[float, Field(gt=0.0, le=1e6, allow_inf_nan=False)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
-Stages = Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=1, max_length=3)]
+Stages = Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=1, max_length=5)]
 Widths = Annotated[tuple[Width, ...], Field(min_length=1, max_length=16)]
 
 
@@ -91,7 +93,7 @@ class DataConfig(Section):
     dataset: Literal["mnist", "given"] = "mnist"
     """Data set without `--data`. `mnist`: the original, downloaded once. `given`: none; `--data` must name
     the images."""
-    side: Annotated[int, Field(ge=0, le=64)] = 0
+    side: Annotated[int, Field(ge=0, le=MAX_SIDE)] = 0
     """For image files: scale the middle square to this many pixels a side, at least 8. With 0 the images keep
     their size, which must be the same for all."""
     channels: Literal[0, 1, 3] = 0
@@ -144,6 +146,9 @@ class ResidualTrunk(Section):
     decoder_blocks: Blocks = 2
     """Residual blocks in each decoder stage: one number for all, or a list with one per stage, from the image
     inwards like the channels."""
+    latents: Literal["flat", "spatial"] = "flat"
+    """`flat`: a fully connected layer joins the maps of the last stage and z. `spatial`: z has a position for
+    each patch of the image, and no layer is fully connected; images above 64 pixels need it."""
 
     @model_validator(mode="after")
     def _one_count_a_stage(self) -> ResidualTrunk:
@@ -154,6 +159,11 @@ class ResidualTrunk(Section):
                     f"model.trunk.{side}_blocks: expected one number, or a list of {stages} like "
                     f"{side}_channels, got a list of {len(blocks)}"
                 )
+        if self.latents == "spatial" and len(self.encoder_channels) != len(self.decoder_channels):
+            raise ValueError(
+                "model.trunk.decoder_channels: expected as many stages as encoder_channels with latents = "
+                f"'spatial', {len(self.encoder_channels)}, got {len(self.decoder_channels)}"
+            )
         return self
 
     @property
@@ -222,7 +232,7 @@ class ModelConfig(Section):
     kind: Literal["vae", "ae"] = "vae"
     """`vae`: variational autoencoder. `ae`: plain autoencoder, without noise and without KL."""
     latent_size: Annotated[int, Field(ge=1, le=65_536)] = 32
-    """Dimensions of z."""
+    """Dimensions of z; of each position of z with `model.trunk.latents = "spatial"`."""
     logvar_min: Annotated[float, Field(ge=-30.0, le=0.0)] = -8.0
     """Lowest log σ² of the posterior (soft bound); an autoencoder's constant `logvar`."""
     logvar_max: Annotated[float, Field(gt=0.0, le=30.0)] = 2.0
@@ -235,6 +245,21 @@ class ModelConfig(Section):
         StandardPriorConfig()
     )
     """p(z)."""
+
+    @property
+    def is_spatial(self) -> bool:
+        """Whether z has positions."""
+        return isinstance(self.trunk, ResidualTrunk) and self.trunk.latents == "spatial"
+
+    def objection_to_sides(self, height: int, width: int) -> str | None:
+        """The reason why these layers are unsuitable for images of this size, or None."""
+        if self.is_spatial or max(height, width) <= MAX_DENSE_SIDE:
+            return None
+        return (
+            f"expected at most {MAX_DENSE_SIDE} pixels with flat latents, whose layers would have millions "
+            f"of weights, got {height} × {width}. Use --recipe pictures-spatial, set model.trunk.latents = "
+            f"'spatial', or scale image files: --set data.side={MAX_DENSE_SIDE}"
+        )
 
 
 class ObjectiveConfig(Section):
@@ -357,7 +382,9 @@ class RunConfig(Section):
     def _sections_agree(self) -> RunConfig:
         """Reject combinations that make no sense although each key is in range."""
         if 0 < self.data.side < 8:
-            raise ValueError(f"data.side: expected 0, or 8 to 64 pixels; got {self.data.side}")
+            raise ValueError(f"data.side: expected 0, or 8 to {MAX_SIDE} pixels; got {self.data.side}")
+        if objection := self.model.objection_to_sides(self.data.side, self.data.side):
+            raise ValueError(f"data.side: {objection}")
         if self.data.grey_fraction > 0.0 and self.data.binarisation == "grey":
             raise ValueError(
                 "data.grey_fraction: expected 0 when data.binarisation is 'grey', where all images "
@@ -386,6 +413,12 @@ class RunConfig(Section):
                 "objective.beta_warmup_epochs: expected 0 with model.kind = 'ae', which has no KL term; "
                 f"got {self.objective.beta_warmup_epochs}"
             )
+        if self.model.kind == "ae" and self.model.is_spatial:
+            raise ValueError(
+                "model.kind: expected 'vae' with model.trunk.latents = 'spatial', because the codes of an "
+                "autoencoder have no density that could be fitted to thousands of latents; got 'ae'. A small "
+                "objective.beta reconstructs as well"
+            )
         if isinstance(self.model.prior, LearnedPriorConfig):
             self._check_learned_prior(self.model.prior)
         return self
@@ -395,6 +428,11 @@ class RunConfig(Section):
             raise ValueError(
                 "model.prior.name: expected 'standard' with model.kind = 'ae', which has no prior; got "
                 "'learned'"
+            )
+        if self.model.is_spatial:
+            raise ValueError(
+                "model.prior.name: expected 'standard' with model.trunk.latents = 'spatial', whose latents "
+                "are too many for couplings between all of them; got 'learned'"
             )
         if prior.couplings > 0 and self.model.latent_size == 1:
             raise ValueError(

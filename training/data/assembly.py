@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from model_store.echo import listed
+from training.config.recipe import MAX_SIDE
 from training.data.images import ImageData, ImageSet
 from training.data.label_names import publishable_names
 from training.data.memory_map import ImageShape, ImagesOnDisk
@@ -22,7 +23,6 @@ from training.data.splits import hold_out_test, shared_images
 from training.errors import DataError
 
 MIN_SIDE = 8
-MAX_SIDE = 64
 MAX_LABEL = 9_999
 #: Grey levels of 1 to 6 bits, stored unscaled, stay below this; ordinary images reach it in some pixel.
 _DIM_BELOW = 64

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from training.compute.batch_size import images_at_once
 from training.data import ImageData, ImageSet, to_unit_interval
 from training.evaluation.figures import natural_binarisation
 from training.evaluation.subject import Subject
@@ -25,6 +26,17 @@ from training.randomness.seeding import generator_for
 
 #: Images or latents in one call of the model.
 BATCH = 256
+
+
+def is_spatial(bench: EvaluationContext) -> bool:
+    """Whether each latent has a position in the image."""
+    return len(bench.model.latent_shape) > 1
+
+
+def latent_names(bench: EvaluationContext, latents: Int64[np.ndarray, " m"]) -> list[str]:
+    """Numbers of latents; of spatial ones channel, row and column."""
+    places = np.unravel_index(latents, bench.model.latent_shape)
+    return [",".join(map(str, place)) for place in zip(*(axis.tolist() for axis in places), strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +63,29 @@ class EvaluationContext:
     def posteriors(self) -> Posteriors:
         """Terms of the bound for the test images, in the likelihood's domain, with the noise of the bound."""
         with torch.inference_mode():
-            return posteriors(self.model, self.observations, batch_size=BATCH, progress=self.progress)
+            return posteriors(self.model, self.observations, batch_size=self.at_once, progress=self.progress)
+
+    @property
+    def count(self) -> int:
+        """Number of test images."""
+        return len(self.data.test)
+
+    @property
+    def at_once(self) -> int:
+        """Images or latents in one call of the model."""
+        return images_at_once(self.model.image_shape, most=BATCH)
+
+    def images(self, chosen: Int64[np.ndarray, " m"]) -> Float[Tensor, "m c h w"]:
+        """The chosen test images, grey, as clients send them to `/encode` and `/reconstruct`."""
+        return to_unit_interval(self.data.test.images[torch.from_numpy(chosen)])
+
+    def reconstructed(self, chosen: Int64[np.ndarray, " m"]) -> Float[Tensor, "m c h w"]:
+        """Reconstructions of the chosen grey test images, from z = mu."""
+        return self.decode(self.mu[chosen], "reconstructions")
 
     @cached_property
     def x(self) -> Float[Tensor, "n c h w"]:
-        """The test images, grey, as clients send them to `/encode` and `/reconstruct`."""
+        """All test images, for the judge, which reads small ones only."""
         return to_unit_interval(self.data.test.whole())
 
     @cached_property
@@ -70,7 +100,7 @@ class EvaluationContext:
 
     @cached_property
     def reconstructions(self) -> Float[Tensor, "n c h w"]:
-        """Reconstructions of the grey test images, from z = mu."""
+        """Reconstructions of all grey test images, from z = mu, for the judge."""
         return self.decode(self.mu, "reconstructions")
 
     @cached_property
@@ -83,7 +113,9 @@ class EvaluationContext:
         """Posterior mean of each grey image."""
         with torch.inference_mode():
             pieces = self._in_batches(
-                image_set.whole(), lambda batch: self.model.encode(to_unit_interval(batch)).mu, what
+                torch.arange(len(image_set)),
+                lambda rows: self.model.encode(to_unit_interval(image_set.images[rows])).mu,
+                what,
             )
         return pieces.double().numpy()
 
@@ -117,5 +149,5 @@ class EvaluationContext:
         return torch.randperm(of, generator=self.generator(number))[:count].sort().values.numpy()
 
     def _in_batches(self, rows: Tensor, work: Callable[[Tensor], Tensor], what: str) -> Tensor:
-        batches = in_batches(rows, BATCH, what, self.progress)
+        batches = in_batches(rows, self.at_once, what, self.progress)
         return torch.cat([work(batch) for batch in batches])

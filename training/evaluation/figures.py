@@ -21,9 +21,10 @@ from model_store.manifest import Metric, Sha256
 from model_store.numbers import told_apart
 from model_store.strict_model import FiniteFloat
 from model_store.validation_messages import reason_of
+from training.compute.batch_size import images_at_once
 from training.data import Binarisation, ImageSet, load_images
 from training.errors import ConfigError, DataError, NonFiniteTraining, RunDirectoryError
-from training.evaluation.measures.principal_components import PrincipalComponents
+from training.evaluation.measures.principal_components import PrincipalComponents, most_components
 from training.evaluation.verdict import has_collapsed, is_worse_than_lines
 from training.models import LatentImageModel
 from training.objectives.estimators import (
@@ -44,6 +45,7 @@ from training.runs.run_directory import RunDirectory, load_run, write_text
 #: A latent is active when the variance of its posterior mean over the data exceeds this
 #: (Burda et al. 2015, arXiv:1509.00519, section 5.2).
 ACTIVE_VARIANCE = 0.01
+_BATCH = 256
 
 
 class Evaluation(BaseModel):
@@ -115,7 +117,7 @@ def evaluate(
     importance_samples: int = 64,
     importance_images: int | None = 400,
     seed: int = 0,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measure a model: for a VAE the bound and its parts, the likelihood, the use of the latents.
@@ -137,8 +139,8 @@ def evaluate(
         importance_images: Number of images, drawn at random, for the importance-weighted bound. None, or a
             number above their count, means all.
         seed: Seed of binarisation, posterior samples and the random subset.
-        batch_size: Images, or latents, in one call of the model. It bounds memory and never changes the
-            noise.
+        batch_size: Images, or latents, in one call of the model; left out, 256, or fewer of large images. It
+            bounds memory and never changes the noise.
         progress: Called after each batch.
 
     Returns:
@@ -150,6 +152,7 @@ def evaluate(
         NonFiniteTraining: A figure is not finite: the weights are broken.
     """
     binarisation = binarisation or natural_binarisation(model)
+    batch_size = images_at_once(model.image_shape, most=_BATCH) if batch_size is None else batch_size
     _check_request(model, image_set, binarisation)
     _check_range("importance_samples", importance_samples, 1, 1_000_000)
     _check_range("importance_images", 1 if importance_images is None else importance_images, 1, 2**31)
@@ -297,12 +300,16 @@ def _baselines(image_set: ImageSet, train: ImageSet | None, *, components: int) 
     )
     if train is None:
         return
+    most = most_components(train.image_shape)
+    which = "as many as there are active latents"
+    if components > most:
+        which = f"the most that were computed for images of this size: {components:,} latents are active"
     yield Metric(
         name="pca_rmse",
-        value=PrincipalComponents.of(train, components).rmse(image_set),
+        value=PrincipalComponents.of(train, min(components, most)).rmse(image_set),
         unit="pixel value",
-        protocol=f"{protocol}projected onto {components} principal components, as many as there are active "
-        f"latents, fitted to the {len(train):,} images of {train.name}",
+        protocol=f"{protocol}projected onto {min(components, most):,} principal components, {which}, "
+        f"fitted to the {len(train):,} images of {train.name}",
     )
 
 

@@ -1,4 +1,4 @@
-"""Warnings before hours of training, without refusals: such as a likelihood that does not suit the images.
+"""Checks before hours of training: warnings, such as of a likelihood that does not suit the images.
 
 Knows image sets and configurations. Knows nothing of models or files.
 """
@@ -8,6 +8,18 @@ from __future__ import annotations
 from training.config.recipe import RunConfig
 from training.data import ImageSet
 from training.data.greyness import MAX_GREYNESS, MAX_GREYNESS_OF_BINARY, greyness
+from training.errors import ConfigError
+
+
+def check_sides(config: RunConfig, images: ImageSet) -> None:
+    """Reject images that are too large for the recipe's layers.
+
+    Raises:
+        ConfigError: Names the sides, and what to change.
+    """
+    _, height, width = images.image_shape
+    if objection := config.model.objection_to_sides(height, width):
+        raise ConfigError(f"{images.name}: {objection}.")
 
 
 def objections(config: RunConfig, images: ImageSet) -> list[str]:

@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from model_store import ModelStore, open_store
+from training.compute.batch_size import images_at_once
 from training.compute.processes import ALONE, Processes, from_first_process, joined
 from training.config.recipe import DataConfig, RunConfig
 from training.data import ImageData, ImageSet, describe_split, fitting_parts
@@ -23,7 +24,7 @@ from training.fitting.batches import OrderedBatches, ShuffledBatches
 from training.fitting.callbacks import EpochLog, PositionOfBatches, RunCheckpoint, StopOnSignals
 from training.fitting.collapse import CollapseWatch, OnCollapse, remedy_for
 from training.fitting.console import Console, RunProgress
-from training.fitting.data_checks import objections
+from training.fitting.data_checks import check_sides, objections
 from training.fitting.divergence import DivergenceAlarm
 from training.fitting.label_check import labels_to_learn
 from training.fitting.lightning_module import FittingModule
@@ -45,6 +46,9 @@ from training.runs.provenance import Provenance, describe_provenance
 from training.runs.restart import Restart
 from training.runs.run_directory import FittedRun, RunDirectory, load_run, save_provenance
 from training.runs.writing import writing_into
+
+#: Images in a batch of the validation.
+_VALIDATED_AT_ONCE = 512
 
 
 def fit(
@@ -80,7 +84,8 @@ def fit(
             process), or only warn.
 
     Raises:
-        ConfigError: The processes cannot share a batch evenly, or the version to start from has other layers.
+        ConfigError: The processes cannot share a batch evenly, the version to start from has other layers, or
+            the recipe's layers are unsuitable for images of this size.
         StoreError: The version to start from is missing or corrupt.
         ProcessLost: Another process ended or never came.
         RunDirectoryError: `out` does not match `resume` or its absence.
@@ -94,6 +99,7 @@ def fit(
     begun_anew = directory.read_restart() if resume else None
     if begun_anew is not None:
         config = _with_its_remedy(config, begun_anew, directory)
+    check_sides(config, data.train)
     precision = resolve_precision(config.trainer, processes.accelerator)
     if config.trainer.batch_size % processes.count:
         raise ConfigError(
@@ -360,7 +366,9 @@ def _train(
         trainer.fit(
             module,
             train_dataloaders=batches,
-            val_dataloaders=OrderedBatches(validation.images, batch_size=512),
+            val_dataloaders=OrderedBatches(
+                validation.images, batch_size=images_at_once(validation.image_shape, most=_VALIDATED_AT_ONCE)
+            ),
             ckpt_path=directory.checkpoint if task.resumes else None,
             weights_only=True,
         )

@@ -49,9 +49,9 @@ class _Encoder(nn.Module):
 
     def forward(
         self, x: Float[Tensor, "batch channel height width"]
-    ) -> tuple[Float[Tensor, "batch latent"], Float[Tensor, "batch latent"]]:
-        posterior = self.model.encode(x)
-        return posterior.mu, posterior.logvar
+    ) -> tuple[Float[Tensor, "batch ..."], Float[Tensor, "batch ..."]]:
+        posterior, shape = self.model.encode(x), (-1, *self.model.latent_shape)
+        return posterior.mu.reshape(shape), posterior.logvar.reshape(shape)
 
 
 class _Decoder(nn.Module):
@@ -61,15 +61,15 @@ class _Decoder(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch channel height width"]:
-        return self.model.decode(z)
+    def forward(self, z: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch channel height width"]:
+        return self.model.decode(z.flatten(start_dim=1))
 
 
 def export_graphs(model: LatentImageModel) -> Graphs:
     """Export both halves in float32 with a dynamic batch axis, and check them as files.
 
-    Equal weights yield equal bytes: names, stack traces and paths that the exporter leaves in the files are
-    removed.
+    Latents have the model's `latent_shape`. Equal weights yield equal bytes: names, stack traces and paths
+    that the exporter leaves in the files are removed.
 
     Args:
         model: On the CPU, float32; exported as in evaluation mode.
@@ -92,7 +92,7 @@ def export_graphs(model: LatentImageModel) -> Graphs:
             f"export: expected float32 weights on the CPU, got {', '.join(unsuitable)}. Move the model first."
         )
     x = torch.zeros(_EXAMPLE_BATCH, *model.image_shape)
-    z = torch.zeros(_EXAMPLE_BATCH, model.latent_size)
+    z = torch.zeros(_EXAMPLE_BATCH, *model.latent_shape)
     return Graphs(
         encoder=export_graph("encoder", _Encoder(model), x, inputs=["x"], outputs=["mu", "logvar"]),
         decoder=export_graph("decoder", _Decoder(model), z, inputs=["z"], outputs=["x_hat"]),

@@ -7,6 +7,7 @@ published graphs through it.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from torch import Tensor
 from model_store.golden import GoldenVectors
 from model_store.manifest import GoldenSpec
 from model_store.numbers import told_apart
+from training.compute.batch_size import images_at_once
 from training.errors import ExportError
 from training.graphs.export import Graphs
 from training.models import LatentImageModel
@@ -28,8 +30,21 @@ from training.models import LatentImageModel
 #: One, the smallest true batch, an odd one, and one that fills vector units.
 BATCH_SIZES = (1, 2, 7, 64)
 GOLDEN_EXAMPLES = 8
+#: Values of eight colour images of 128 × 128 pixels.
+_GOLDEN_VALUES = 8 * 3 * 128 * 128
 
 Array = npt.NDArray[np.float32]
+
+
+def batch_sizes_for(image_shape: tuple[int, int, int]) -> tuple[int, ...]:
+    """`BATCH_SIZES`, the last one smaller for large images (C, H, W), whose batch would be gigabytes."""
+    *small, largest = BATCH_SIZES
+    return (*small, max(small[-1], images_at_once(image_shape, most=largest)))
+
+
+def golden_examples(image_shape: tuple[int, int, int]) -> int:
+    """Examples of the golden vectors: `GOLDEN_EXAMPLES`, or fewer of large images (C, H, W)."""
+    return max(1, min(GOLDEN_EXAMPLES, _GOLDEN_VALUES // math.prod(image_shape)))
 
 
 @dataclass(frozen=True)
@@ -47,7 +62,10 @@ class Parity:
 
 
 class OnnxPair:
-    """An encoder and a decoder in onnxruntime, with the settings of the service."""
+    """An encoder and a decoder in onnxruntime, with the settings of the service.
+
+    Latents are flat here, (batch, latent) in C order, whatever their shape in the graphs.
+    """
 
     def __init__(self, graphs: Graphs, *, threads: int = 1) -> None:
         """Load both, to run on `threads` threads.
@@ -57,6 +75,7 @@ class OnnxPair:
         """
         self._encoder = session_of("encoder", graphs.encoder, threads)
         self._decoder = session_of("decoder", graphs.decoder, threads)
+        self._latent_shape: list[int] = self._decoder.get_inputs()[0].shape[1:]
 
     def encode(self, x: Array) -> tuple[Array, Array]:
         """(mu, logvar) of images (N, C, H, W).
@@ -65,7 +84,7 @@ class OnnxPair:
             ExportError: onnxruntime cannot run the file on this batch.
         """
         mu, logvar = run_session("encoder", self._encoder, ["mu", "logvar"], {"x": x})
-        return mu, logvar
+        return mu.reshape(len(x), -1), logvar.reshape(len(x), -1)
 
     def decode(self, z: Array) -> Array:
         """x_hat of latents (M, L).
@@ -73,7 +92,8 @@ class OnnxPair:
         Raises:
             ExportError: onnxruntime cannot run the file on this batch.
         """
-        (x_hat,) = run_session("decoder", self._decoder, ["x_hat"], {"z": z})
+        shaped = z.reshape(len(z), *self._latent_shape)
+        (x_hat,) = run_session("decoder", self._decoder, ["x_hat"], {"z": shaped})
         return x_hat
 
 
@@ -84,7 +104,7 @@ def check_parity(
     x: Float[Tensor, "n c h w"],
     z: Float[Tensor, "m latent"],
     spec: GoldenSpec,
-    batch_sizes: Sequence[int] = BATCH_SIZES,
+    batch_sizes: Sequence[int] = (),
 ) -> Parity:
     """Compare both halves on batches of several sizes, each of other examples.
 
@@ -94,7 +114,7 @@ def check_parity(
         x: Images in [0, 1]; repeated if they are fewer than the batches need.
         z: Latents, likewise.
         spec: Permitted absolute differences of latents and pixels.
-        batch_sizes: Sizes to try.
+        batch_sizes: Sizes to try; left out, those of `batch_sizes_for`.
 
     Returns:
         The largest differences seen.
@@ -105,6 +125,7 @@ def check_parity(
     largest = {"mu": 0.0, "logvar": 0.0, "x_hat": 0.0}
     bounds = {"mu": spec.latent_atol, "logvar": spec.latent_atol, "x_hat": spec.pixel_atol}
     offset = 0
+    batch_sizes = batch_sizes or batch_sizes_for(model.image_shape)
     for size in batch_sizes:
         images, latents = cyclic(x, offset, size), cyclic(z, offset, size)
         offset += size

@@ -60,6 +60,7 @@ class _Published(LatentImageModel):
             likelihood=_likelihood(manifest),
             image_shape=manifest.image.shape,
             latent_size=manifest.latent_size,
+            latent_shape=manifest.latent_shape,
             logvar_bounds=(-math.inf, math.inf),  # the graph contains its own bounds
             prior=None if manifest.learned_prior is None else PublishedPrior(published, threads=threads),
         )

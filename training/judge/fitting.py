@@ -14,6 +14,7 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel
 
+from training.config.recipe import MAX_DENSE_SIDE
 from training.data import ImageData, ImageSet, to_unit_interval
 from training.errors import DataError, NonFiniteTraining
 from training.fitting.ema import decay_after
@@ -54,9 +55,14 @@ def fit_judge(
         tell: Called with a line for people after each epoch.
 
     Raises:
-        DataError: Labels are missing, or all alike.
+        DataError: Labels are missing, or all alike, or the images are too large.
         NonFiniteTraining: The loss is not finite.
     """
+    if max(data.image_shape[1:]) > MAX_DENSE_SIDE:
+        raise DataError(
+            f"{data.train.name}: expected images with sides of at most {MAX_DENSE_SIDE} pixels for a judge, "
+            f"whose network is made for small ones, got shape {data.image_shape}. Evaluate without a judge."
+        )
     labels = _labels(data.train)
     test_labels = _labels(data.test)
     classes = int(max(labels.max(), test_labels.max())) + 1

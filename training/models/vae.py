@@ -37,10 +37,12 @@ class LatentImageModel(nn.Module, ABC):
         latent_size: int,
         logvar_bounds: tuple[float, float],
         prior: Prior | None = None,
+        latent_shape: tuple[int, ...] = (),
     ) -> None:
         """Assemble the parts; `training.models.build_model` makes them from a recipe.
 
-        Without `prior` it is N(0, I), which an autoencoder never uses.
+        `latent_shape` is that of z in published graphs, flat if it is left out; here z is always flat, in C
+        order. Without `prior` it is N(0, I), which an autoencoder never uses.
         """
         super().__init__()
         self.encoder = encoder
@@ -48,6 +50,7 @@ class LatentImageModel(nn.Module, ABC):
         self.likelihood = likelihood
         self.image_shape = image_shape
         self.latent_size = latent_size
+        self.latent_shape = latent_shape or (latent_size,)
         self.logvar_bounds = logvar_bounds
         self.prior = prior or StandardNormal(latent_size)
 

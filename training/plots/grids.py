@@ -26,6 +26,8 @@ from torch import Tensor
 _GAP_PIXELS = 2
 _GROUP_GAP_PIXELS = 8
 _GAP_GREY = 0.27
+#: Screen pixels; a wider plot has fewer for each image pixel, down to one.
+_WIDEST = 4096
 #: Prefixes of log columns for the parts of the data, and the colour of each in every panel.
 _PARTS = {"train": "#1f77b4", "validation": "#d62728", "val": "#d62728", "test": "#2ca02c"}
 _NATS = ("elbo", "kl", "nll", "loss")
@@ -240,6 +242,7 @@ def _stack(bands: Sequence[npt.NDArray[np.float32]], gap_pixels: int) -> npt.NDA
 
 def _png(floats: npt.NDArray[np.float32], scale: int) -> bytes:
     framed = np.pad(floats, ((4, 4), (4, 4), (0, 0)), constant_values=_GAP_GREY)
+    scale = max(1, min(scale, _WIDEST // framed.shape[1]))
     pixels = np.rint(framed * 255.0).astype(np.uint8).repeat(scale, axis=0).repeat(scale, axis=1)
     buffer = io.BytesIO()
     mpl_image.imsave(buffer, pixels, format="png")

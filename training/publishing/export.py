@@ -20,6 +20,7 @@ from torch import Tensor
 
 from model_store import ModelStore, PriorMixtures, VersionId
 from model_store.echo import echo
+from model_store.imported import LatentSpec
 from model_store.manifest import (
     GoldenSpec,
     ImageSpec,
@@ -38,8 +39,14 @@ from training.errors import ConfigError, ExportError
 from training.evaluation.figures import Evaluation, read_evaluation, weights_sha256
 from training.evaluation.verdict import reason_against_publishing
 from training.graphs.export import OPSET, export_graphs
-from training.graphs.parity import BATCH_SIZES, GOLDEN_EXAMPLES, OnnxPair, check_parity, record_golden_vectors
-from training.models import LatentImageModel, LearnedPrior
+from training.graphs.parity import (
+    OnnxPair,
+    batch_sizes_for,
+    check_parity,
+    golden_examples,
+    record_golden_vectors,
+)
+from training.models import LatentImageModel, LearnedPrior, latents_in_words
 from training.objectives.posterior_collapse import STEPS_TO_LEARN
 from training.priors.files import fit_again, read_prior
 from training.publishing.learned_prior import ExportedPrior, export_learned_prior
@@ -47,8 +54,6 @@ from training.publishing.model_card import Evidence, model_card
 from training.publishing.preview import MadePreview, make_preview
 from training.runs.run_directory import FittedRun, load_run
 
-#: Images and latents for the comparison: enough for different ones in each batch.
-_PROBES = sum(BATCH_SIZES)
 _PROBE_SEED = 0
 _EXPORTING_LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 
@@ -123,7 +128,8 @@ def export_run(
     spec = GoldenSpec()
     parity = check_parity(run.model, runtime, x=probes.x, z=probes.z, spec=spec)
     tell(f"exported; torch and onnxruntime differ by at most {parity}")
-    golden = record_golden_vectors(runtime, x=probes.x[:GOLDEN_EXAMPLES], z=probes.z[:GOLDEN_EXAMPLES])
+    examples = golden_examples(run.model.image_shape)
+    golden = record_golden_vectors(runtime, x=probes.x[:examples], z=probes.z[:examples])
     draft = _draft(run, evaluation, name=name, description=description, licence=licence, golden=spec)
     learned = _learned_prior(run, data)
     if learned is None:
@@ -175,18 +181,24 @@ def make_probes(model: LatentImageModel, images: Float[Tensor, "n c h w"] | None
         images: Real ones in [0, 1], or None.
     """
     generator = torch.Generator().manual_seed(_PROBE_SEED)
+    count = _probes(model.image_shape)
     with torch.inference_mode():
-        prior = model.prior.draw(_PROBES, generator)
+        prior = model.prior.draw(count, generator)
         if images is None:
             x, origin = model.decode(prior), "images that the model drew itself"
         else:
-            spread = torch.linspace(0, len(images) - 1, _PROBES).long()
+            spread = torch.linspace(0, len(images) - 1, count).long()
             x, origin = images[spread], "images of the test set"
         # An all-black and an all-white image last: valid requests, though no digits.
         x = torch.cat([x[:-2], torch.zeros_like(x[:1]), torch.ones_like(x[:1])]).contiguous()
         means = model.encode(x).mu
-    every_other = (torch.arange(_PROBES) % 2 == 0).unsqueeze(-1)
+    every_other = (torch.arange(count) % 2 == 0).unsqueeze(-1)
     return Probes(x=x.clone(), z=torch.where(every_other, prior, means).clone(), origin=origin)
+
+
+def _probes(image_shape: tuple[int, int, int]) -> int:
+    """Images and latents for the comparison: enough for different ones in each batch."""
+    return sum(batch_sizes_for(image_shape))
 
 
 def check_names(name: str, aliases: Sequence[str]) -> None:
@@ -280,7 +292,7 @@ def _data_of(run: FittedRun, data_path: Path | None, cache_dir: Path | None) -> 
 def _test_images(data: ImageData) -> Float[Tensor, "n c h w"]:
     """As many images as probes, spread over the test set."""
     test = data.test
-    return to_unit_interval(test.images[torch.linspace(0, len(test) - 1, _PROBES).long()])
+    return to_unit_interval(test.images[torch.linspace(0, len(test) - 1, _probes(test.image_shape)).long()])
 
 
 def _preview(data: ImageData, runtime: OnnxPair, draft: ManifestDraft) -> MadePreview:
@@ -297,7 +309,13 @@ def _draft(
     golden: GoldenSpec,
 ) -> ManifestDraft:
     model, provenance = run.model, run.provenance
-    encoder, decoder = graph_specs(image_shape=model.image_shape, latent_size=model.latent_size, opset=OPSET)
+    encoder, decoder = graph_specs(
+        image_shape=model.image_shape,
+        latent_size=model.latent_size,
+        latent_shape=model.latent_shape,
+        opset=OPSET,
+    )
+    latent = LatentSpec(shape=model.latent_shape) if len(model.latent_shape) > 1 else None
     exporting = {library: metadata.version(library) for library in _EXPORTING_LIBRARIES}
     # The conversion of image files in this run; for images from arrays, the server converts files in the same
     # way.
@@ -305,12 +323,13 @@ def _draft(
         shape=model.image_shape, preprocessing=Conversion(ground=run.config.data.ground).preprocessing
     )
     return ManifestDraft(
-        schema_version=lowest_schema_version(image, fitted=False),
+        schema_version=lowest_schema_version(image, fitted=False, shaped=latent is not None),
         name=name,
         kind=model.kind,
         description=description if description is not None else _describe(run),
         image=image,
         latent_size=model.latent_size,
+        latent=latent,
         likelihood=model.likelihood.spec(),
         encoder=encoder,
         decoder=decoder,
@@ -337,7 +356,7 @@ def _describe(run: FittedRun) -> str:
     what = {"vae": "Variational autoencoder", "ae": "Deterministic autoencoder"}[model.kind]
     colour = "grey" if channels == 1 else f"{channels}-channel"
     return (
-        f"{what} of {height} × {width} {colour} images, {model.latent_size} latents, "
+        f"{what} of {height} × {width} {colour} images, {latents_in_words(model.latent_shape)}, "
         f"{run.config.model.trunk.type} networks, {model.likelihood.spec().name} likelihood; "
         f"recipe '{run.config.name}'."
     )

@@ -8,6 +8,7 @@ figures are the same bytes. It uses onnxruntime through `training.graphs.parity`
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,6 +40,8 @@ Tell = Callable[[str], None]
 Decode = Callable[[torch.Tensor], torch.Tensor]
 """x_hat, (batch, c, h, w), of each z."""
 _BATCH = 512
+#: A covariance has as many numbers as their square, and needs twice as many images as there are latents.
+_MAX_LATENTS = 1024
 
 
 def _silent(_: str) -> None:
@@ -72,6 +75,7 @@ def fit_prior_of_run(run_dir: Path, request: PriorRequest) -> PriorFit:
     run = load_run(run_dir)
     if not isinstance(run.model.prior, StandardNormal):
         raise _has_one(str(run_dir))
+    _check_latents(str(run_dir), run.model.latent_shape)
 
     def encode(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         posterior = run.model.encode(x)
@@ -96,6 +100,18 @@ def _has_one(name: str) -> ConfigError:
     )
 
 
+def _check_latents(name: str, shape: tuple[int, ...]) -> None:
+    """Reject more latents than a full covariance suits, such as those of large images with positions."""
+    latents = math.prod(shape)
+    if latents > _MAX_LATENTS:
+        raise ConfigError(
+            f"{name}: expected at most {_MAX_LATENTS:,} latents for a fitted prior, whose covariances are "
+            f"full, got {' × '.join(map(str, shape))} = {latents:,}. Publish it without: /sample then "
+            "draws from N(0, I). Spatial latents are fewer with a further stage in "
+            "model.trunk.encoder_channels and decoder_channels."
+        )
+
+
 def fit_prior_of_version(
     reference: str, request: PriorRequest, *, store: ModelStore, aliases: Sequence[str] = ()
 ) -> VersionId:
@@ -118,6 +134,7 @@ def fit_prior_of_version(
     manifest, origin = published.manifest, training_of(published)
     if manifest.learned_prior is not None:
         raise _has_one(str(published.id))
+    _check_latents(str(published.id), manifest.latent_shape)
     runtime = OnnxPair(Graphs(encoder=published.encoder, decoder=published.decoder))
     golden = published.golden
     golden.check_encoder(*runtime.encode(golden.x), manifest.golden)

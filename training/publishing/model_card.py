@@ -82,7 +82,7 @@ def _facts(manifest: Manifest) -> str:
         [
             ("images", f"{channels} × {height} × {width} (channels, height, width), float32 in [0, 1]"),
             ("picture files", _picture_files(manifest)),
-            ("latents", str(manifest.latent_size)),
+            ("latents", " × ".join(map(str, manifest.latent_shape))),
             ("posterior q(z∣x)", posterior),
             ("likelihood p(x∣z)", density),
             ("prior p(z)", prior),

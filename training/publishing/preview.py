@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from model_store import Manifest, ModelStore, Preview, PreviewSpec, VersionId
 from model_store.manifest import MAX_PREVIEW_IMAGES
 from model_store.preview import MAX_MAGNITUDE, MAX_PREVIEW_BYTES
+from training.compute.batch_size import images_at_once
 from training.config.recipe import RunConfig
 from training.data import ImageData, ImageSet, load_images, to_unit_interval
 from training.errors import DataError
@@ -200,9 +201,10 @@ def _pixels(test: ImageSet, rows: NDArray[np.int64]) -> torch.Tensor:
 
 def _encoded(test: ImageSet, rows: NDArray[np.int64], encode: Encode) -> tuple[Floats, Floats]:
     """(mu, logvar), each (N, latent), of grey images: those that a client would send."""
+    step = images_at_once(test.image_shape, most=_BATCH)
     parts = [
-        encode(to_unit_interval(_pixels(test, rows[start : start + _BATCH])).contiguous().numpy())
-        for start in range(0, len(rows), _BATCH)
+        encode(to_unit_interval(_pixels(test, rows[start : start + step])).contiguous().numpy())
+        for start in range(0, len(rows), step)
     ]
     mu, logvar = (np.concatenate(each) for each in zip(*parts, strict=True))
     return mu, logvar

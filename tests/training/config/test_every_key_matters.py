@@ -68,6 +68,7 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "model.trunk.encoder_blocks": ({"model": RESIDUAL}, 0),
     "model.trunk.decoder_channels": ({"model": RESIDUAL}, [5]),
     "model.trunk.decoder_blocks": ({"model": RESIDUAL}, 2),
+    "model.trunk.latents": ({"model": RESIDUAL}, "spatial"),
     "model.likelihood.name": (GREY, "gaussian"),
     "model.likelihood.sigma": (STATED, 0.3),
     "model.likelihood.sigma_min": (LEARNED, 0.002),

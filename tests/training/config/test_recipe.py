@@ -324,3 +324,33 @@ def test_reading_a_recipe_needs_no_torch():
         "assert 'torch' not in sys.modules, 'torch was imported'\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parent)
+
+
+SPATIAL: dict[str, Any] = {"trunk": {"type": "residual", "latents": "spatial"}}
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        ({"data": {"side": 128}}, "data.side: expected at most 64 pixels with flat latents"),
+        ({"data": {"side": 300}, "model": SPATIAL}, "data.side: expected "),
+        ({"model": {**SPATIAL, "kind": "ae"}}, "model.kind: expected 'vae' with model.trunk.latents"),
+        (
+            {"model": {**SPATIAL, "prior": {"name": "learned"}}},
+            "model.prior.name: expected 'standard' with model.trunk.latents = 'spatial'",
+        ),
+        (
+            {"model": {"trunk": {**SPATIAL["trunk"], "encoder_channels": [4, 4, 4]}}},
+            "model.trunk.decoder_channels: expected as many stages as encoder_channels",
+        ),
+    ],
+)
+def test_latents_with_positions_and_large_images_are_refused_where_they_do_not_fit(
+    raw: dict[str, object], reason: str
+) -> None:
+    assert reason in refusal(raw)
+
+
+def test_large_images_and_latents_with_positions_go_together():
+    config = parse_config({**MINIMAL, "data": {"side": 256}, "model": SPATIAL}, where="mine.toml")
+    assert config.model.objection_to_sides(256, 256) is None

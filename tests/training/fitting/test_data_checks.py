@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from training.data import ImageData, ImageSet
-from training.fitting.data_checks import objections
+from training.errors import ConfigError
+from training.fitting.data_checks import check_sides, objections
 from training.fitting.fit import fit
 
 
@@ -51,3 +52,14 @@ def test_training_warns_before_it_starts(tiny, tmp_path, console, heard, no_pict
     fit(tiny(trainer={"epochs": 1, "batch_size": 50}), data, tmp_path / "run", console=console)
     assert heard[0].startswith("warning: model.likelihood is bernoulli, but the images are far from black")
     assert heard[1].startswith("epoch 1/1")
+
+
+def test_a_fully_connected_trunk_is_refused_for_images_above_64_pixels(tiny, tmp_path, console):
+    large = ImageSet("large", torch.zeros(20, 1, 65, 8, dtype=torch.uint8))
+    with pytest.raises(
+        ConfigError, match=r"large: expected at most 64 pixels .*, got 65 × 8\. Use --recipe pic"
+    ):
+        fit(tiny(), ImageData("x", train=large, test=large), tmp_path / "run", console=console)
+    assert not (tmp_path / "run").exists()
+    positions = {"trunk": {"type": "residual", "latents": "spatial"}}
+    check_sides(tiny(model=positions), large)

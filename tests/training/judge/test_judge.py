@@ -135,3 +135,9 @@ def test_loss_that_is_not_finite_ends_it(digits, monkeypatch):
     monkeypatch.setattr(fitting, "_LEARNING_RATE", 1e30)
     with pytest.raises(NonFiniteTraining, match="judge: expected a finite loss in epoch"):
         fit_judge(few(digits), epochs=3)
+
+
+def test_images_above_64_pixels_are_refused():
+    images = ImageSet("large", torch.zeros(20, 1, 65, 65, dtype=torch.uint8), torch.arange(20) % 2)
+    with pytest.raises(DataError, match="sides of at most 64 pixels for a judge"):
+        fit_judge(ImageData("x", train=images, test=images), epochs=1)

@@ -19,6 +19,13 @@ from training.data import ImageSet, to_unit_interval
 _PASSES = 6
 _BEYOND = 10
 _SEED = 0
+#: Numbers in the matrix of directions: 32 MB in float32, of which a few copies exist, some in float64.
+_MAX_NUMBERS = 8 * 1024**2
+
+
+def most_components(image_shape: tuple[int, int, int]) -> int:
+    """The most components whose computation is bounded for images (C, H, W): 160 for 3 × 128 × 128."""
+    return max(1, _MAX_NUMBERS // math.prod(image_shape) - _BEYOND)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from training.data import ImageSet
+from training.data import ImageSet, MemoryBudget
 from training.errors import DataError
-from training.evaluation.evaluation_context import BATCH, EvaluationContext
+from training.evaluation.evaluation_context import EvaluationContext
 from training.evaluation.figures import natural_binarisation
 from training.evaluation.measures.distributions import auroc
 from training.evaluation.report.section_results import Figure, SectionResult
@@ -48,7 +49,11 @@ def find_detection(
     """
     test, model = bench.data.test, bench.model
     own = _scored(bench, model, test)
-    mirrored = ImageSet(name=f"{test.name}, mirrored left to right", images=test.whole().flip(-1))
+    flipped = (np.ascontiguousarray(chunk[..., ::-1]) for chunk in test.chunks())
+    mirrored = ImageSet(
+        name=f"{test.name}, mirrored left to right",
+        images=MemoryBudget().gather(flipped, count=len(test), image_shape=test.image_shape),
+    )
     pairs = {"auroc_mirrored": mirrored}
     if second is not None:
         pairs["auroc_second"] = second
@@ -79,9 +84,11 @@ def _scored(bench: EvaluationContext, model: LatentImageModel, images: ImageSet)
     observations = Observations(images, natural_binarisation(model), seed=bench.seed)
     with torch.inference_mode():
         if model.kind == "vae":
-            parts = elbo_parts(model, observations, batch_size=BATCH, progress=bench.progress)
+            parts = elbo_parts(model, observations, batch_size=bench.at_once, progress=bench.progress)
             return _Scored(images, {_BOUND: -parts.negative_elbo, _ERROR: -parts.reconstruction_nll})
-        cost = autoencoder_reconstruction_nll(model, observations, batch_size=BATCH, progress=bench.progress)
+        cost = autoencoder_reconstruction_nll(
+            model, observations, batch_size=bench.at_once, progress=bench.progress
+        )
         return _Scored(images, {_ERROR: -cost})
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
+from torch import Tensor
 
 from training.evaluation.evaluation_context import EvaluationContext
 from training.evaluation.measures.geometry import largest_step, lerp, slerp
@@ -32,8 +33,14 @@ def find_interpolation(bench: EvaluationContext) -> SectionResult:
     start, end = _pairs(bench)
     figures = []
     for name, way in _WAYS.items():
-        frames = bench.decode(way(start, end, _STEPS).reshape(-1, start.shape[1]), f"interpolations ({name})")
-        steps = largest_step(frames.view(len(start), _STEPS, -1).double().numpy())
+        paths = way(start, end, _STEPS)
+        if bench.judge is None:
+            # A path at a time: all images of all paths are gigabytes of large ones.
+            decoded = (_decoded(bench, path[np.newaxis], name) for path in paths)
+            steps = np.concatenate([_largest_step(frames) for frames in decoded])
+        else:
+            frames = _decoded(bench, paths, name)
+            steps = _largest_step(frames)
         protocol = (
             f"{len(start)} random pairs of images of {bench.data.test.name}, of different labels where there "
             f"are labels; {_STEPS - 1} equal steps from mu to mu by {name}; seed {bench.seed}"
@@ -49,7 +56,7 @@ def find_interpolation(bench: EvaluationContext) -> SectionResult:
             )
         )
         if bench.judge is not None:
-            inner = frames.view(len(start), _STEPS, *frames.shape[1:])[:, 1:-1].flatten(0, 1)
+            inner = frames[:, 1:-1].flatten(0, 1)
             figures.append(
                 Figure(
                     name=f"readable_between_{name}",
@@ -70,6 +77,18 @@ def find_interpolation(bench: EvaluationContext) -> SectionResult:
         figures=tuple(figures),
         pictures=(_picture(bench, start[:_SHOWN_PAIRS], end[:_SHOWN_PAIRS]),),
     )
+
+
+def _decoded(
+    bench: EvaluationContext, paths: Float64[np.ndarray, "n steps latent"], name: str
+) -> Float[Tensor, "n steps c h w"]:
+    count, steps, latent = paths.shape
+    frames = bench.decode(paths.reshape(-1, latent), f"interpolations ({name})")
+    return frames.view(count, steps, *frames.shape[1:])
+
+
+def _largest_step(frames: Float[Tensor, "n steps c h w"]) -> Float64[np.ndarray, " n"]:
+    return largest_step(frames.flatten(start_dim=2).double().numpy())
 
 
 def _pairs(bench: EvaluationContext) -> tuple[Codes, Codes]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int64
 
-from training.evaluation.evaluation_context import EvaluationContext
+from training.evaluation.evaluation_context import EvaluationContext, is_spatial, latent_names
 from training.evaluation.measures.codes import evenness, linear_probe_accuracy, neighbour_agreement, whitened
 from training.evaluation.report.section_results import Figure, Picture, SectionResult
 from training.objectives.estimators import Posteriors
@@ -46,7 +46,7 @@ def find_latents(bench: EvaluationContext) -> SectionResult:
         about=(
             "The positions of images in the latent space: whether similar images are close together, "
             "whether codes fill the space from which samples are drawn, and how an image changes when "
-            "its code moves."
+            f"its code moves.{_without_probe(bench)}"
         ),
         figures=tuple(figures),
         pictures=tuple(pictures),
@@ -66,6 +66,16 @@ def _readable_by_labels(bench: EvaluationContext) -> list[Figure]:
         return []
     train, test = bench.data.train, bench.data.test
     neighbours = min(_NEIGHBOURS, len(labels) - 1)
+    agreement = Figure(
+        name="neighbour_agreement",
+        value=neighbour_agreement(bench.posteriors.z.numpy(), labels, neighbours=neighbours),
+        unit="share",
+        protocol=f"of the {neighbours} nearest other z, those with the label of the image; "
+        f"{_z_protocol(bench)}",
+        better="higher",
+    )
+    if is_spatial(bench):
+        return [agreement]
     return [
         Figure(
             name="linear_probe_accuracy",
@@ -79,15 +89,18 @@ def _readable_by_labels(bench: EvaluationContext) -> list[Figure]:
             ),
             better="higher",
         ),
-        Figure(
-            name="neighbour_agreement",
-            value=neighbour_agreement(bench.posteriors.z.numpy(), labels, neighbours=neighbours),
-            unit="share",
-            protocol=f"of the {neighbours} nearest other z, those with the label of the image; "
-            f"{_z_protocol(bench)}",
-            better="higher",
-        ),
+        agreement,
     ]
+
+
+def _without_probe(bench: EvaluationContext) -> str:
+    """A note about the figure that spatial latents do not have."""
+    if not is_spatial(bench) or bench.labels() is None:
+        return ""
+    return (
+        " Labels are compared with the nearest codes alone: a regression on thousands of latents would fit "
+        "the training images by heart."
+    )
 
 
 def _evenness(bench: EvaluationContext, order: Int64[np.ndarray, " latent"]) -> list[Figure]:
@@ -185,15 +198,16 @@ def _traversals(bench: EvaluationContext, order: Int64[np.ndarray, " latent"]) -
             z[row * len(_TRAVERSAL) + column, latent] = centre[latent] + value * scale[latent]
     kl = bench.posteriors.mean_kl_per_dimension()
     names = [
-        f"{latent}: {kl[latent]:.2f} nats" if vae else f"{latent}: σ {scale[latent]:.2f}"
-        for latent in shown.tolist()
+        f"{place}: {kl[latent]:.2f} nats" if vae else f"{place}: σ {scale[latent]:.2f}"
+        for latent, place in zip(shown.tolist(), latent_names(bench, shown), strict=True)
     ]
+    number = "channel, row and column" if is_spatial(bench) else "the number"
     by, beside = ("KL", "mean KL") if vae else ("variance", "standard deviation σ over the test images")
     return Picture(
         name="traversals",
         caption="One test image with one latent moved at a time, from -3 to 3 standard deviations of "
         f"{'the prior' if vae else 'the codes'}; the {len(shown)} of {len(order)} latents with the largest "
-        f"{by}, in that order. On the left the number of the latent and its {beside}.",
+        f"{by}, in that order. On the left {number} of the latent and its {beside}.",
         png=charts.labelled_rows(
             bench.decode(z, "traversals"),
             columns=len(_TRAVERSAL),
@@ -228,7 +242,7 @@ def _displaced_picture(bench: EvaluationContext) -> Picture:
     moved = _displaced(bench, rows, _DISPLACE_SHOWN)
     columns = moved.view(len(chosen), _DISPLACED_COLUMNS, *moved.shape[1:])
     sheet = torch.cat(
-        [bench.x[chosen].unsqueeze(1), bench.reconstructions[chosen].unsqueeze(1), columns], dim=1
+        [bench.images(chosen).unsqueeze(1), bench.reconstructed(chosen).unsqueeze(1), columns], dim=1
     )
     return Picture(
         name="displaced",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model_store import GaussianLikelihood
 from training.data import ImageSet, to_unit_interval
-from training.evaluation.evaluation_context import EvaluationContext
+from training.evaluation.evaluation_context import EvaluationContext, is_spatial
 from training.evaluation.figures import ACTIVE_VARIANCE, Evaluation, evaluate
 from training.evaluation.measures.aggregate_posterior import Surgery, elbo_surgery
 from training.evaluation.report.section_results import Better, Figure, Picture, SectionResult
@@ -112,19 +112,26 @@ def _surgery(bench: EvaluationContext, surgery: Surgery) -> list[Figure]:
 
 def _kl_bars(bench: EvaluationContext, evaluation: Evaluation) -> Picture:
     kl = np.asarray(evaluation.kl_per_dimension, dtype=np.float64)
-    active = (bench.posteriors.mu.var(dim=0, correction=0) > ACTIVE_VARIANCE).numpy()
+    active = np.asarray(bench.posteriors.mu.var(dim=0, correction=0) > ACTIVE_VARIANCE)
+    what, by = "latent dimension", "latent"
+    if is_spatial(bench):
+        # Thousands of bars are no plot: the latents of all positions of a channel together.
+        channels = bench.model.latent_shape[0]
+        kl = kl.reshape(channels, -1).sum(axis=1)
+        active = np.asarray(active.reshape(channels, -1).any(axis=1))
+        what, by = "channel of the latents, summed over its positions,", "channel"
     order = np.argsort(-kl, kind="stable")
     return Picture(
         name="kl_per_dimension",
         caption=(
-            f"KL of each latent dimension to {'the prior' if _is_normal(bench) else 'N(0, 1)'}, largest "
-            "first: its information about the image. Grey latents hardly depend on the image."
+            f"KL of each {what} to {'the prior' if _is_normal(bench) else 'N(0, 1)'}, largest "
+            "first: its information about the image. Grey ones hardly depend on the image."
         ),
         png=charts.bars(
             kl[order],
             names=[str(number) for number in order],
             filled=active[order],
-            xlabel="latent",
+            xlabel=by,
             ylabel="KL, nats per image",
             legend=("active", "not active"),
         ),
@@ -138,24 +145,22 @@ def _is_normal(bench: EvaluationContext) -> bool:
 def _mean_image(bench: EvaluationContext) -> Figure:
     """Cost of a model without latents: the mean of the training images, pixel by pixel."""
     spec = bench.model.likelihood.spec()
-    x = to_unit_interval(bench.data.test.whole()).double()
-    mean = _pixel_means(bench.data.train)
+    test, mean = bench.data.test, _pixel_means(bench.data.train)
     if isinstance(spec, GaussianLikelihood):
         # One σ for all pixels, as in the model; the best fit to the training images.
         variance = _mean_over(bench.data.train, lambda images: (images - mean).square()).mean()
-        per_pixel = 0.5 * ((x - mean).square() / variance + variance.log() + math.log(2.0 * math.pi))
+        constant = variance.log() + math.log(2.0 * math.pi)
+        per_pixel = _mean_over(test, lambda x: 0.5 * ((x - mean).square() / variance + constant))
         how = "Gaussian around the mean training image, one σ fitted to the training images"
     else:
         # Linear in x, so the grey level yields the expectation over binarisations.
-        per_pixel = -(x * mean.log() + (1.0 - x) * torch.log1p(-mean))
+        per_pixel = _mean_over(test, lambda x: -(x * mean.log() + (1.0 - x) * torch.log1p(-mean)))
         how = "independent Bernoulli pixels with the means of the training images; expected over binarisation"
     return Figure(
         name="nll_of_mean_image",
-        value=per_pixel.flatten(start_dim=1).sum(dim=-1).mean().item(),
+        value=per_pixel.sum().item(),
         unit="nats per image",
-        protocol=(
-            f"all {len(x):,} images of {bench.data.test.name}; {how}; no latents: a useful model is far below"
-        ),
+        protocol=(f"all {len(test):,} images of {test.name}; {how}; no latents: a useful model is far below"),
     )
 
 

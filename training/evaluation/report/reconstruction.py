@@ -17,12 +17,12 @@ _CHOICE = 1
 
 def find_reconstruction(bench: EvaluationContext) -> SectionResult:
     """Compare grey test images with their reconstructions from z = mu."""
-    shown = bench.choice(_PAIRS, len(bench.x), _CHOICE)
+    shown = bench.choice(_PAIRS, bench.count, _CHOICE)
     pictures = [
         Picture(
             name="reconstructions",
             caption="Test images, drawn at random, and below each its reconstruction.",
-            png=grids.reconstruction_png(bench.x[shown], bench.reconstructions[shown], scale=2),
+            png=grids.reconstruction_png(bench.images(shown), bench.reconstructed(shown), scale=2),
         )
     ]
     figures = []
@@ -52,7 +52,9 @@ def find_reconstruction(bench: EvaluationContext) -> SectionResult:
                         f"The first {len(lost)} of {int((seen != back).sum()):,} test images whose "
                         "reconstruction has another label for the judge."
                     ),
-                    png=grids.reconstruction_png(bench.x[lost], bench.reconstructions[lost], scale=2),
+                    png=grids.reconstruction_png(
+                        bench.images(lost.numpy()), bench.reconstructions[lost], scale=2
+                    ),
                 )
             )
     return SectionResult(

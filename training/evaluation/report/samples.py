@@ -53,7 +53,7 @@ class _Real:
 def _real(bench: EvaluationContext) -> _Real:
     """Features of the test images and of as many training images: the best possible sampler."""
     assert bench.judge is not None
-    chosen = bench.choice(len(bench.x), len(bench.data.train), _CHOOSE_FLOOR)
+    chosen = bench.choice(bench.count, len(bench.data.train), _CHOOSE_FLOOR)
     images = to_unit_interval(bench.data.train.images[torch.from_numpy(chosen)])
     verdicts = bench.judge.ask(images, what="judging training images", progress=bench.progress)
     features, others = (each.features.double().numpy() for each in (bench.verdicts, verdicts))
@@ -70,11 +70,14 @@ def _real(bench: EvaluationContext) -> _Real:
 
 
 def _findings(bench: EvaluationContext, prior: SamplePrior, real: _Real | None) -> SectionResult:
-    count = len(bench.x)
+    count = bench.count
     asked = _asked_labels(bench, prior, count)
     z = prior.draw(count, bench.generator(_DRAW), asked)
-    images = bench.decode(z, f"samples ({prior.name})")
-    pictures = [_first(prior, images) if asked is None else _first_of_each(bench, prior, images, asked)]
+    rows = np.arange(min(_SHOWN, count)) if asked is None else _rows_of_each(bench, asked)
+    # Only the judge looks at all of them.
+    images = bench.decode(z[rows] if bench.judge is None else z, f"samples ({prior.name})")
+    shown = images if bench.judge is None else images[torch.from_numpy(rows)]
+    pictures = [_first(prior, shown) if asked is None else _first_of_each(bench, prior, shown, asked)]
     figures = list(_density(bench, prior))
     series: dict[str, tuple[float, ...]] = {}
     if bench.judge is not None and real is not None:
@@ -97,27 +100,33 @@ def _first(prior: SamplePrior, images: Float[Tensor, "n c h w"]) -> Picture:
     return Picture(
         name=f"samples_{prior.name}",
         caption=f"The first {min(_SHOWN, len(images))} samples from {prior.about}.",
-        png=grids.sample_png(images[:_SHOWN], columns=_COLUMNS, scale=2),
+        png=grids.sample_png(images, columns=_COLUMNS, scale=2),
     )
+
+
+def _rows_of_each(bench: EvaluationContext, asked: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " m"]:
+    """The first samples of each label, as many of each."""
+    labels = bench.label_names(int(asked.max()) + 1)[:_LABELS_SHOWN]
+    rows = [np.flatnonzero(asked == label)[:_OF_EACH_LABEL] for label in range(len(labels))]
+    columns = min(map(len, rows))
+    return np.concatenate([row[:columns] for row in rows])
 
 
 def _first_of_each(
     bench: EvaluationContext,
     prior: SamplePrior,
-    images: Float[Tensor, "n c h w"],
+    images: Float[Tensor, "m c h w"],
     asked: Int64[np.ndarray, " n"],
 ) -> Picture:
     """A row for each label, with its name, so that an eye can compare the images with the label."""
     names = bench.label_names(int(asked.max()) + 1)
     shown = names[:_LABELS_SHOWN]
-    rows = [np.flatnonzero(asked == label)[:_OF_EACH_LABEL] for label in range(len(shown))]
-    columns = min(map(len, rows))
-    chosen = np.concatenate([row[:columns] for row in rows])
+    columns = len(images) // len(shown)
     which = "" if len(shown) == len(names) else f", the first {len(shown)} of {len(names)}"
     return Picture(
         name=f"samples_{prior.name}",
         caption=f"The first {columns} samples of each label{which}, from {prior.about}.",
-        png=charts.labelled_rows(images[torch.from_numpy(chosen)], columns=columns, row_names=shown),
+        png=charts.labelled_rows(images, columns=columns, row_names=shown),
     )
 
 

@@ -42,7 +42,8 @@ def data_alarms(bench: EvaluationContext) -> Iterator[str]:
 
 
 def _range_alarms(test: ImageSet) -> Iterator[str]:
-    lowest, highest = int(test.whole().min()), int(test.whole().max())
+    lowest = min(int(chunk.min()) for chunk in test.chunks())
+    highest = max(int(chunk.max()) for chunk in test.chunks())
     if highest < _DIM_BELOW:
         yield (
             f"data out of range: the brightest pixel of {test.name} is {highest} of 255. Scale the images to "

@@ -8,7 +8,7 @@ import torch
 from sklearn.decomposition import PCA
 
 from training.data import ImageSet
-from training.evaluation.measures.principal_components import PrincipalComponents
+from training.evaluation.measures.principal_components import PrincipalComponents, most_components
 
 
 def blobs(count: int, *, channels: int = 1, side: int = 12, seed: int = 0) -> ImageSet:
@@ -44,3 +44,10 @@ def test_more_components_than_images_or_pixels_are_as_many_as_there_are() -> Non
     components = PrincipalComponents.of(train, 64)
     assert components.directions.shape == (144, 5)
     assert components.rmse(train) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_components_of_large_images_are_bounded_and_those_of_small_ones_are_not() -> None:
+    assert most_components((1, 28, 28)) > 784
+    assert most_components((3, 64, 64)) > 512
+    assert 100 < most_components((3, 128, 128)) < 200
+    assert most_components((3, 256, 256)) >= 1

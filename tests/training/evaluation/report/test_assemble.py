@@ -69,7 +69,6 @@ def test_table_for_people_has_every_figure_with_its_protocol(measured):
 def test_same_seed_gives_the_same_report_in_whatever_batches(measured, bench_of, judge, monkeypatch):
     """Noise is drawn for images and samples, never for batches."""
     monkeypatch.setattr("training.evaluation.evaluation_context.BATCH", 33)
-    monkeypatch.setattr("training.evaluation.report.detection.BATCH", 33)
     again, _ = measure(bench_of(judge=judge, latent_size=2), REQUEST)
     report, _ = measured
     for key, section in report.sections.items():
