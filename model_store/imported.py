@@ -77,6 +77,22 @@ class LatentSpec(StrictModel):
     ] = None
     """How many latent positions away a changed latent still changes a pixel of an image of the size that was
     tried. Left out: as far as the border, or not tried."""
+    decoder_halo: Annotated[
+        Annotated[int, Field(ge=0)] | None,
+        Field(exclude_if=lambda value: value is None, json_schema_extra=never_null),
+    ] = None
+    """How many positions around a tile must be decoded with it, and cut off, so that its pixels are those of
+    the whole image within 1e-5 of their range. Left out: no tiles are, or it was not tried."""
+
+    @model_validator(mode="after")
+    def _halo_is_within_the_reach(self) -> LatentSpec:
+        if self.decoder_halo is not None and (
+            self.decoder_reach is None or self.decoder_halo > self.decoder_reach
+        ):
+            raise ValueError(
+                f"decoder_halo: expected at most decoder_reach, {self.decoder_reach}, got {self.decoder_halo}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _normalisation_has_one_number_for_each_channel(self) -> LatentSpec:

@@ -152,6 +152,11 @@ class Settings(BaseSettings):
     bounds the memory of a request for large images. One image is always allowed. The default is 64 MB of
     float32: 256 images of up to 147 × 147 in colour, 21 of 512 × 512, 5 of 1024 × 1024."""
 
+    max_run_pixels: Annotated[int, Field(ge=4096, le=1 << 26), Unit("pixels")] = 1_048_576
+    """Maximum number of pixels of an image that /remote/decode computes in one run of the decoder, for a
+    model with open sizes; its default size is always allowed. A larger image is computed in tiles, and a tile
+    has at most half of these pixels. The default is 1024 × 1024."""
+
     max_json_values: Annotated[int, Field(ge=1, le=1 << 32), Unit("numbers")] = 4_194_304
     """Maximum number of values of the images in a JSON response, and of numbers in the arrays of a JSON
     request. A number takes about ten bytes as text and more as an object, so npy allows `max_values`."""

@@ -18,6 +18,7 @@ from service.settings import SettingDescription, Settings, describe_settings
 _LIMITS_OF_A_REQUEST: Final = (
     "max_images",
     "max_values",
+    "max_run_pixels",
     "max_json_values",
     "max_stream_images",
     "max_stream_values",

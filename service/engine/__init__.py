@@ -35,6 +35,7 @@ from service.engine.model import LoadedModel
 from service.engine.observer import EngineObserver
 from service.engine.operations.binarisation import BINARISE, Binarise
 from service.engine.operations.decode import decode, decode_in_parts, decode_unclipped
+from service.engine.operations.decode_tiled import Tiles, decode_tiled
 from service.engine.operations.encode import Posterior, encode
 from service.engine.operations.encoder_decoder import EncoderDecoder
 from service.engine.operations.geometry import (
@@ -73,6 +74,7 @@ from service.engine.runtime.call import Batch, Call, priority_head_start_s
 from service.engine.runtime.cpu_quota import ThreadBudget, allowed_threads
 from service.engine.runtime.session import check_accelerator
 from service.engine.runtime.worker_pool import WorkerPool
+from service.engine.tiling import TILE, Tile, TileBounds, plan_decoding
 from service.engine.unloaded_names import UnloadedNames
 
 __all__ = [
@@ -87,6 +89,7 @@ __all__ = [
     "MOST_DIMS",
     "SMALLEST_SPAN",
     "SPACINGS",
+    "TILE",
     "Accelerator",
     "AcceleratorUnavailable",
     "Batch",
@@ -126,6 +129,9 @@ __all__ = [
     "Spacing",
     "Split",
     "ThreadBudget",
+    "Tile",
+    "TileBounds",
+    "Tiles",
     "TooBusy",
     "Traversal",
     "TraversalPlan",
@@ -138,6 +144,7 @@ __all__ = [
     "decode",
     "decode_draw",
     "decode_in_parts",
+    "decode_tiled",
     "decode_unclipped",
     "encode",
     "installed_runtimes",
@@ -145,6 +152,7 @@ __all__ = [
     "latents_of_seeds",
     "load_model",
     "new_seed",
+    "plan_decoding",
     "plan_sample",
     "plan_traverse",
     "priority_head_start_s",

@@ -28,7 +28,7 @@ from service.engine.operations.geometry import DEFAULT_SPAN, grid
 from service.engine.operations.noise import standard_normal
 from service.engine.operations.priors import Priors
 from service.engine.runtime.accelerator import CPU, Accelerator
-from service.engine.runtime.allocator import return_memory
+from service.engine.runtime.allocator import keep_no_large_blocks, return_memory
 from service.engine.runtime.batch_invariance import BatchInvariantGraph
 from service.engine.runtime.batcher import GraphQueue
 from service.engine.runtime.call import Call
@@ -139,6 +139,7 @@ def load_model(
     except InferenceFailed as error:
         raise ModelRejected(f"{label}: a graph loaded, but does not run. {error}") from error
     if any(graph is not None and graph.is_long for graph in (made["encoder"], made["decoder"])):
+        keep_no_large_blocks()
         return_memory()
     return LoadedModel(
         id=published.id,

@@ -59,7 +59,7 @@ def test_the_schema_requires_every_key_and_allows_no_other() -> None:
         # The keys that a manifest of an earlier schema version has no word for.
         optional = {
             "ImageSpec": {"preprocessing", "sizes"},
-            "LatentSpec": {"scaling_factor", "shift_factor", "mean", "std", "decoder_reach"},
+            "LatentSpec": {"scaling_factor", "shift_factor", "mean", "std", "decoder_reach", "decoder_halo"},
             "TensorSpec": {"role"},
             schema["title"]: {"preview", "calibration", "latent", "encoder", "decoder"},
         }.get(part["title"], set())

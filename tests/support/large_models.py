@@ -31,7 +31,7 @@ _SHRINKS = 3  # each to half the side
 
 
 @dataclass
-class _Layers:
+class Layers:
     """Nodes one after another, and their weights."""
 
     seed: int
@@ -78,7 +78,7 @@ def latent_size(side: int) -> int:
 
 def encoder(side: int, *, channels: int = 3, width: int, blocks: int, seed: int = 0) -> bytes:
     """x ─▶ mu, logvar."""
-    layers = _Layers(seed)
+    layers = Layers(seed)
     y = layers.block(layers.conv("x", channels, width), width)
     for _ in range(_SHRINKS):
         y = layers.conv(y, width, width, stride=2)
@@ -97,7 +97,7 @@ def encoder(side: int, *, channels: int = 3, width: int, blocks: int, seed: int 
 
 def decoder(side: int, *, channels: int = 3, width: int, blocks: int, seed: int = 1) -> bytes:
     """z ─▶ x_hat in [0, 1]."""
-    layers = _Layers(seed)
+    layers = Layers(seed)
     small = side >> _SHRINKS
     y = layers.reshape("z", (_LATENT_CHANNELS, small, small))
     y = layers.add("Relu", layers.conv(y, _LATENT_CHANNELS, width))

@@ -101,6 +101,12 @@ _TABLE: Final[tuple[_Set | FixedLimit, ...]] = (
         _VALUE,
     ),
     _Set(
+        "max_run_pixels",
+        "an image that /remote/decode computes in one run, for a model with open sizes",
+        "computed in tiles, or refused with tile=off",
+        ("invalid-value",),
+    ),
+    _Set(
         "max_json_values",
         "values of the images in a JSON answer, and numbers in a JSON body",
         "refused",

@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store import LatentSpec
-from service.api.image_size import of_latents
 from service.api.remote.query import RemoteQuery
 from service.codecs.describe import shape_text
 from service.codecs.errors import InvalidValue
-from service.engine import LoadedModel
+from service.engine import LoadedModel, TileBounds, Tiles, plan_decoding
 from service.http.problems import Item, ProblemError
 
 #: Side of the patches that Flux packs into channels, and the pixels of each patch's side.
@@ -62,26 +61,28 @@ def unpacked(latents: NDArray[Any], query: RemoteQuery, *, factor: int) -> NDArr
 
 
 def for_decoder(
-    latents: NDArray[Any], query: RemoteQuery, model: LoadedModel
-) -> tuple[NDArray[np.float32], LoadedModel]:
-    """Latents as the decoder takes them, flat, and the version for their size.
+    latents: NDArray[Any], query: RemoteQuery, model: LoadedModel, *, bounds: TileBounds
+) -> tuple[NDArray[np.float32], LoadedModel | Tiles]:
+    """Latents as the decoder takes them, flat, and the version or the tiles for their size.
 
     Raises:
         InvalidValue: Another shape than the model has.
+        InvalidInput: A size that the model does not decode, or not in the tiles that were asked for.
         ProblemError: The model's own factors were asked for, and it has none.
     """
     shape = model.latent_shape
     factor = model.image_shape[1] // shape[1] if len(shape) == _PACKED_AXES else 1
     latents = unpacked(latents, query, factor=factor)
-    if model.sizes is not None:
-        model = of_latents(model, latents.shape, where="shape")
-    if latents.shape[1:] != model.latent_shape:
+    # Of several sizes, those of the channels have to agree; the plan looks at the others.
+    fixed = len(shape) if model.sizes is None else 1
+    if latents.ndim != 1 + len(shape) or latents.shape[1 : 1 + fixed] != shape[:fixed]:
         raise InvalidValue(
             "shape",
-            f"latents {shape_text(('N', *model.latent_shape))} of '{model.label}'",
+            f"latents {shape_text(('N', *shape))} of '{model.label}'",
             shape_text(latents.shape),
             "GET /models/{name} states the shape of its latents.",
         )
+    plan = plan_decoding(model, latents.shape, tile=query.tile, bounds=bounds, where="shape")
     z = np.ascontiguousarray(latents, dtype=np.float32)
     divide, add = _normalisation(query, model)
     with np.errstate(over="ignore"):  # an infinite value is refused with the others
@@ -89,7 +90,7 @@ def for_decoder(
             z = z / divide
         if add is not None:
             z = z + add
-    return np.ascontiguousarray(z, np.float32).reshape(len(z), -1), model
+    return np.ascontiguousarray(z, np.float32).reshape(len(z), -1), plan
 
 
 def from_encoder(z: NDArray[np.float32], query: RemoteQuery, model: LoadedModel) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 
 from model_store.echo import did_you_mean, echo
 from service.codecs.raw_tensor import MOST_AXES
-from service.engine import LARGEST_SEED
+from service.engine import LARGEST_SEED, TILE, Tile
 from service.http.problems import Item, ProblemError
 
 _MOST_PARAMETERS: Final = 64
@@ -56,12 +56,20 @@ class RemoteQuery:
     partial_postprocess: bool = False
     height: int | None = None
     width: int | None = None
+    tile: Tile = "auto"
     sample: bool = False
     seed: int | None = None
 
 
 _OF_BOTH: Final = frozenset({"model", "shape", "dtype", "scaling_factor", "shift_factor", "do_scaling"})
-_OF_DECODE: Final = _OF_BOTH | {"image_format", "output_type", "partial_postprocess", "height", "width"}
+_OF_DECODE: Final = _OF_BOTH | {
+    "image_format",
+    "output_type",
+    "partial_postprocess",
+    "height",
+    "width",
+    "tile",
+}
 _OF_ENCODE: Final = _OF_BOTH | {"sample", "seed"}
 
 
@@ -94,6 +102,7 @@ def read_remote_query(query: bytes, *, is_decode: bool) -> RemoteQuery:
         partial_postprocess=bool(reader.boolean("partial_postprocess")),
         height=reader.whole("height", most=65_536),
         width=reader.whole("width", most=65_536),
+        tile=TILE[reader.word("tile", TILE, "auto")],
         sample=bool(reader.boolean("sample")),
         seed=reader.whole("seed", most=LARGEST_SEED, least=0),
     )

@@ -8,6 +8,7 @@ limits and traces. Errors are problems, as everywhere: a client of this protocol
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -32,15 +33,18 @@ from service.codecs.describe import shape_text
 from service.codecs.errors import InvalidValue, MalformedBody
 from service.codecs.picture_reader import stated_pixels
 from service.codecs.raw_tensor import array_from_bytes, bytes_from_array
-from service.engine import Call, LoadedModel
+from service.engine import Call, DeadlineExceeded, LoadedModel, TileBounds, Tiles
 from service.http.headers import joined_header
 from service.http.problems import Item, ProblemError
 from service.http.request_body import read_all
 from service.observability.request_trace import Trace, current_trace
+from service.thread_pool import Room
 
 R = TypeVar("R")
 #: Work on arrays of so many values runs on the event loop.
 _QUICK_VALUES: Final = 20_000
+#: Whether a decoded image was computed in tiles: `exact` or `approximate`. Absent: in one run.
+TILED_HEADER: Final = "X-Tiled"
 DECODE: Final = "/remote/decode"
 ENCODE: Final = "/remote/encode"
 
@@ -54,6 +58,10 @@ class RemoteRoutes:
     def __init__(self, app_state: AppState) -> None:
         self._app_state = app_state
         self._limits = app_state.limits
+        self._tile_bounds = TileBounds(
+            run_pixels=app_state.settings.max_run_pixels, values=app_state.limits.max_values
+        )
+        self._tile_room = Room(2 * app_state.limits.max_values)
 
     def routes(self) -> list[Route]:
         """Each path, and the same path with a slash at its end, which some clients send."""
@@ -77,18 +85,37 @@ class RemoteRoutes:
             body = await read_all(request)
         with trace.phase("parse"):
             latents = array_from_bytes(body, shape=query.shape, dtype=query.dtype)
-            z, model = await self._in_thread(latents.size, lambda: for_decoder(latents, query, model))
+            z, plan = await self._in_thread(
+                latents.size, lambda: for_decoder(latents, query, model, bounds=self._tile_bounds)
+            )
         trace.images = len(z)
         try:
-            images = await engine.decode_unclipped(model.queued, z, call=call)
+            images = await self._images(z, plan, call)
         finally:
             trace.ran(call)
         accept = joined_header(request.scope, b"accept")
         most = self._limits.most_drawn(images.shape[1:])
         with trace.phase("encode"):
-            return await self._in_thread(
+            response = await self._in_thread(
                 images.size, lambda: decoded(images, query, accept=accept, max_pixels=most)
             )
+        if isinstance(plan, Tiles):
+            response.headers[TILED_HEADER] = "exact" if plan.is_exact else "approximate"
+        return response
+
+    async def _images(
+        self, z: NDArray[np.float32], plan: LoadedModel | Tiles, call: Call
+    ) -> NDArray[np.float32]:
+        """The decoder's output, in one run or in tiles."""
+        if not isinstance(plan, Tiles):
+            return await engine.decode_unclipped(plan.queued, z, call=call)
+        # Tiles of all requests take turns, so every request with a first tile has its image in memory.
+        values = len(z) * math.prod(plan.image_shape)
+        try:
+            async with self._tile_room.hold(values, deadline_s=call.deadline_s):
+                return await engine.decode_tiled(plan, z, max_batch=self._limits.max_images, call=call)
+        except TimeoutError:
+            raise DeadlineExceeded from None
 
     async def encode(self, request: Request) -> Response:
         """Latents of a picture or of a tensor."""

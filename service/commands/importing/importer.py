@@ -43,10 +43,10 @@ from service.commands.importing.probing import (
     Sizes,
     choose_default,
     probe_range,
-    probe_reach,
     probe_repeatability,
     probe_sizes,
 )
+from service.commands.importing.reach import probe_halo, probe_reach
 from service.commands.importing.report import Report, refuse
 from service.commands.importing.roles import find_roles
 from service.commands.importing.trial import Trial
@@ -116,10 +116,23 @@ def prepare(source: Source, options: Options) -> Prepared:
             remedy="Name a smaller one with --size HxW.",
         )
     open_sizes = _open_sizes(sizes, most=options.most)
-    reach = None
+    reach = halo = None
     if tensors.decoder is not None and open_sizes is not None:
         trial.decode(np.zeros((1, *latent), np.float32))
-        reach = probe_reach(trial, report, latent, seconds=trial.seconds)
+        seconds, positions = trial.seconds, latent[1] * latent[2]
+        reach = probe_reach(trial, report, latent, seconds=seconds)
+        if reach is not None and pixels is not None:
+            factor = image[1] // latent[1]
+            halo = probe_halo(
+                trial,
+                report,
+                z,
+                reach=reach,
+                step=open_sizes.multiple // factor,
+                least=math.ceil(open_sizes.least / factor),
+                pixels=pixels,
+                seconds_per_position=seconds / positions,
+            )
     golden = _golden(trial, image, latent, pixels, pictures)
     if open_sizes is not None:
         other = _other_image(image, open_sizes)
@@ -152,6 +165,7 @@ def prepare(source: Source, options: Options) -> Prepared:
                 mean=source.normalisation.mean,
                 std=source.normalisation.std,
                 decoder_reach=reach,
+                decoder_halo=halo,
             ),
             likelihood=UnknownLikelihood(),
             encoder=tensors.encoder,

@@ -1,4 +1,4 @@
-"""Tries what a graph's signature cannot prove: sizes, repeatability, rows, the range of pixels, the reach.
+"""Tries what a graph's signature cannot prove: sizes, repeatability, rows, the range of pixels.
 
 Knows runs of both graphs. Knows nothing of manifests or of the store. Each check adds a finding, or refuses.
 
@@ -24,10 +24,6 @@ _TRIED_SIDE: Final = 64
 #: Sides of the default size, the largest one that takes about a second.
 _DEFAULT_SIDES: Final = (256, 128, 64)
 _DEFAULT_S: Final = 1.0
-#: Longest estimated time of the probe of the decoder's reach.
-_REACH_S: Final = 8.0
-_REACH_COLUMNS: Final = 64
-_REACH_ROWS: Final = 8
 #: Another range whose round trip is so much better is the right one.
 _CLEARLY_BETTER_DB: Final = 3.0
 #: Below it, a round trip is no evidence of trained weights.
@@ -334,40 +330,6 @@ def round_trip_db(trial: Trial, images: Array, pixels: Range) -> float:
     back = (trial.decode(mu) - np.float32(low)) / np.float32(high - low)
     error = float(np.square(np.clip(back, 0.0, 1.0) - images, dtype=np.float64).mean())
     return -10.0 * math.log10(max(error, 1e-12))
-
-
-def probe_reach(trial: Trial, report: Report, latent: tuple[int, ...], *, seconds: float) -> int | None:
-    """How many latent positions away a changed latent still changes a pixel; None: to the border, or unknown.
-
-    Args:
-        trial: The graphs.
-        report: Receives a finding.
-        latent: Shape of a latent of the default size.
-        seconds: Time of the decoder for it.
-    """
-    positions = latent[1] * latent[2]
-    estimate_s = 4 * seconds * _REACH_COLUMNS * _REACH_ROWS / positions
-    if estimate_s > _REACH_S:
-        report.warn("decoder's reach", f"not tried: it would take about {estimate_s:.0f} s")
-        return None
-    reaches = []
-    for is_turned in (False, True):
-        z = np.random.default_rng(0).standard_normal((1, latent[0], _REACH_ROWS, _REACH_COLUMNS))
-        changed = z.copy()
-        changed[:, :, :, 0] += 1.0
-        pair = [each.astype(np.float32) for each in (z, changed)]
-        if is_turned:
-            pair = [np.ascontiguousarray(each.transpose(0, 1, 3, 2)) for each in pair]
-        one, two = (trial.decode(each) for each in pair)
-        differs = (one != two).any(axis=(0, 1, 3 if is_turned else 2))
-        factor = len(differs) // _REACH_COLUMNS
-        reaches.append(int(np.flatnonzero(differs).max(initial=0)) // factor)
-    reach = max(reaches)
-    if reach >= _REACH_COLUMNS - 1:
-        report.ok("decoder's reach", "the whole image: one latent changes pixels up to the border")
-        return None
-    report.ok("decoder's reach", f"{reach} latents")
-    return reach
 
 
 def _x(shape: tuple[int, ...]) -> str:

@@ -76,7 +76,12 @@ async def decode_ahead(
 
 
 async def run_ahead(
-    run: RunGraph, latents: Iterator[Float32Array], *, call: Call, part_limit_s: float | None
+    run: RunGraph,
+    latents: Iterator[Float32Array],
+    *,
+    call: Call,
+    part_limit_s: float | None,
+    ahead: int = _PARTS_AHEAD,
 ) -> AsyncGenerator[tuple[Float32Array, ...]]:
     """Run parts in their order, a few of them ahead of the reader.
 
@@ -86,6 +91,7 @@ async def run_ahead(
         call: Deadline and connection of the request.
         part_limit_s: Seconds that each part after the first may take, from when it is submitted; None keeps
             the deadline of `call` for all parts.
+        ahead: Parts that wait or run at the same time.
 
     Yields:
         The outputs of each part.
@@ -94,7 +100,7 @@ async def run_ahead(
     part_call = call
     try:
         while True:
-            while len(pending) < _PARTS_AHEAD and (rows := next(latents, None)) is not None:
+            while len(pending) < ahead and (rows := next(latents, None)) is not None:
                 pending.append(run(rows, part_call))
                 if part_limit_s is not None:
                     part_call = call.with_deadline(deadline_s=time.monotonic() + part_limit_s)

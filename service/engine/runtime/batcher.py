@@ -43,7 +43,7 @@ from service.engine.errors import (
     TooBusy,
 )
 from service.engine.observer import EngineObserver
-from service.engine.runtime.allocator import return_memory
+from service.engine.runtime.allocator import keep_no_large_blocks, return_memory
 from service.engine.runtime.batch_invariance import FULL, BatchInvariantGraph
 from service.engine.runtime.call import Batch, Call
 from service.engine.runtime.composition import ComposedGraph
@@ -333,10 +333,14 @@ class _Batch:
 
     def run(self) -> None:
         """Run in a worker."""
+        if self.is_long:
+            keep_no_large_blocks()
         self.execute()
-        self.hand_out_soon()
-        if self.is_long and self._queue._worker_pool.is_last:
+        # Before the answer, which may bring the next tile of the same image, for another thread: the memory
+        # of both would be kept. Also after the first run of a size, which shows that it is long.
+        if self._queue.is_long and self._queue._worker_pool.is_last:
             return_memory()  # of the layers: a large image needs hundreds of megabytes
+        self.hand_out_soon()
 
     def execute(self) -> None:
         """Run the slices, in the calling thread. Each error becomes the failure of a job.
