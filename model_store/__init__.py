@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from model_store.golden import GoldenVectors
     from model_store.imported import ImportedProvenance, LatentSpec, OpenSizes, UnknownLikelihood
     from model_store.integrity import SizeLimits
+    from model_store.label_draws import LabelDraws
+    from model_store.label_posterior import LabelPosterior
     from model_store.learned_prior import LearnedPriorFiles, PriorGolden
     from model_store.location import BUNDLED_STORE, STORE_VARIABLE, default_store_root, own_store_root
     from model_store.manifest import (
@@ -108,6 +110,8 @@ __all__ = [
     "InvalidPrior",
     "InvalidReference",
     "InvalidSignature",
+    "LabelDraws",
+    "LabelPosterior",
     "LabelledMixture",
     "LatentSpec",
     "LearnedPrior",
@@ -162,11 +166,13 @@ _MODULES = (
     "aliases",
     "tensor_spec",
     "imported",
+    "label_draws",
     "manifest",
     "integrity",
     "golden",
     "preview",
     "prior",
+    "label_posterior",
     "learned_prior",
     "garbage",
     "verification",

@@ -22,6 +22,7 @@ from model_store.imported import (
     shape_objections,
     tensor_objections,
 )
+from model_store.label_draws import LabelDraws
 from model_store.strict_model import FiniteFloat, Moment, StrictModel, Text, never_null
 from model_store.tensor_spec import GraphSpec, prior_objections, trained_objections
 
@@ -292,6 +293,12 @@ class LearnedPrior(StrictModel):
     golden: PriorGoldenSpec = PriorGoldenSpec()
     protocol: Text
     """Its training: the part of the labels in it."""
+    label_draws: Annotated[
+        LabelDraws | None,
+        Field(exclude_if=lambda rule: rule is None, json_schema_extra=never_null),
+    ] = None
+    """The rule for draws of a requested label. A version without takes the first draw of the label's mixture,
+    and has no such key."""
 
     @property
     def component_counts(self) -> tuple[int, ...]:
@@ -301,6 +308,8 @@ class LearnedPrior(StrictModel):
     @model_validator(mode="after")
     def _labels_are_distinct_and_components_bounded(self) -> LearnedPrior:
         _check_mixtures(self)
+        if self.label_draws is not None and len(self.labels) < 2:
+            raise ValueError("label_draws: expected no key without two labels or more to choose between")
         return self
 
 

@@ -95,5 +95,6 @@ def _prior(config: ModelConfig) -> Prior:
             hidden_width=chosen.hidden_width,
             components=chosen.components,
             labels=chosen.labels,
+            label_draws=chosen.label_draws,
         )
     return StandardNormal(config.latent_size)
