@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from model_store.image_spec import ImageSpec
     from model_store.imported import ImportedProvenance, LatentSpec, OpenSizes, UnknownLikelihood
     from model_store.integrity import SizeLimits
+    from model_store.label_draws import LabelDraws
+    from model_store.label_posterior import LabelPosterior
     from model_store.learned_prior import LearnedPriorFiles, PriorGolden
     from model_store.likelihood_spec import BernoulliLikelihood, GaussianLikelihood
     from model_store.location import BUNDLED_STORE, STORE_VARIABLE, default_store_root, own_store_root
@@ -103,6 +105,8 @@ __all__ = [
     "InvalidPrior",
     "InvalidReference",
     "InvalidSignature",
+    "LabelDraws",
+    "LabelPosterior",
     "LabelledMixture",
     "LatentSpec",
     "LearnedPrior",
@@ -157,6 +161,7 @@ _MODULES = (
     "aliases",
     "tensor_spec",
     "imported",
+    "label_draws",
     "image_spec",
     "likelihood_spec",
     "preview_spec",
@@ -167,6 +172,7 @@ _MODULES = (
     "golden",
     "preview",
     "prior",
+    "label_posterior",
     "learned_prior",
     "garbage",
     "verification",

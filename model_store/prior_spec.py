@@ -10,9 +10,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from model_store.label_draws import LabelDraws
 from model_store.name_types import Label
 from model_store.provenance import Metric
-from model_store.strict_model import StrictModel, Text
+from model_store.strict_model import StrictModel, Text, never_null
 from model_store.tensor_spec import GraphSpec
 
 #: Limits of one mixture, and of all mixtures of a version together.
@@ -97,6 +98,12 @@ class LearnedPrior(StrictModel):
     golden: PriorGoldenSpec = PriorGoldenSpec()
     protocol: Text
     """Its training: the part of the labels in it."""
+    label_draws: Annotated[
+        LabelDraws | None,
+        Field(exclude_if=lambda rule: rule is None, json_schema_extra=never_null),
+    ] = None
+    """The rule for draws of a requested label. A version without takes the first draw of the label's mixture,
+    and has no such key."""
 
     @property
     def component_counts(self) -> tuple[int, ...]:
@@ -106,6 +113,8 @@ class LearnedPrior(StrictModel):
     @model_validator(mode="after")
     def _labels_are_distinct_and_components_bounded(self) -> LearnedPrior:
         _check_mixtures(self)
+        if self.label_draws is not None and len(self.labels) < 2:
+            raise ValueError("label_draws: expected no key without two labels or more to choose between")
         return self
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from model_store import (
     HostileGraph,
     InvalidDraft,
     InvalidPrior,
+    LabelDraws,
+    LearnedPrior,
     LearnedPriorFiles,
     ManifestDraft,
     MissingFile,
@@ -65,6 +68,40 @@ def test_a_version_with_a_learned_prior_is_read_back_whole(store, identity, lear
     assert len(whole.weights) == 2
     assert [len(mixture.weights) for mixture in each] == [1, 1]
     assert set(FILES) <= set(model.manifest.files)
+
+
+def test_a_rule_for_draws_of_labels_is_read_back_and_otherwise_no_key(store, tiny, learned, identity, folder):
+    without = json.loads((folder / "manifest.json").read_text())
+    assert "label_draws" not in without["priors"][0]
+    rule = LabelDraws(candidates=8, probability=0.99)
+    other = publish_tiny(store, model=tiny, learned=dataclasses.replace(learned, label_draws=rule))
+    assert store.open(other).manifest.learned_prior.label_draws == rule
+    assert store.open(identity).manifest.learned_prior.label_draws is None
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        None,
+        {"candidates": 8},
+        {"candidates": 1, "probability": 0.9},
+        {"candidates": 65, "probability": 0.9},
+        {"candidates": 8, "probability": 1.0},
+        {"candidates": 8, "probability": 0.0},
+        {"candidates": 8.0, "probability": 0.9},
+        {"candidates": 8, "probability": 0.9, "seed": 1},
+    ],
+)
+def test_a_rule_that_is_none_is_refused(stated, learned):
+    entry = learned.entry.model_dump(mode="json")
+    assert "label_draws" not in entry
+    read = partial(LearnedPrior.model_validate_json, strict=True)
+    assert read(json.dumps({**entry, "label_draws": {"candidates": 8, "probability": 0.9}}))
+    if stated is None:
+        entry["labels"] = entry["labels"][:1]
+        stated = {"candidates": 8, "probability": 0.9}
+    with pytest.raises(ValidationError, match="label_draws"):
+        read(json.dumps({**entry, "label_draws": stated}))
 
 
 def test_the_number_stays_that_of_the_content_without_one(tiny, learned):

@@ -61,6 +61,7 @@ def test_the_schema_requires_every_key_and_allows_no_other() -> None:
             "ImageSpec": {"preprocessing", "sizes"},
             "LatentSpec": {"scaling_factor", "shift_factor", "mean", "std", "decoder_reach", "decoder_halo"},
             "TensorSpec": {"role"},
+            "LearnedPrior": {"label_draws"},
             schema["title"]: {"preview", "calibration", "latent", "encoder", "decoder"},
         }.get(part["title"], set())
         assert set(part["required"]) == set(part["properties"]) - optional, part["title"]

@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from model_store import (
     GaussianMixture,
+    LabelDraws,
     LabelledMixture,
     LearnedPrior,
     LearnedPriorFiles,
@@ -44,6 +45,7 @@ class TinyLearnedPrior:
     """Σ_y share_y N(u; ±1, SPREAD² I), and z = SCALE · u + SHIFT."""
 
     latent_size: int = 8
+    label_draws: LabelDraws | None = None
 
     def sample(self, u: Array) -> Array:
         """z of each u."""
@@ -74,6 +76,7 @@ class TinyLearnedPrior:
             sampler=sampler,
             density=density,
             protocol="Made by hand for tests; learned from nothing.",
+            label_draws=self.label_draws,
         )
 
     @property

@@ -25,7 +25,7 @@ from pydantic import (
     model_validator,
 )
 
-from model_store import InvalidReference, ModelReference
+from model_store import InvalidReference, LabelDraws, ModelReference
 from model_store.echo import did_you_mean, echo
 from model_store.numbers import told_apart
 from training.config.messages import explain
@@ -224,6 +224,18 @@ class LearnedPriorConfig(Section):
     label_weight: Annotated[float, Field(ge=0.0, le=1000.0)] = 1.0
     """Weight of -log p(y|z) in the loss, if the prior has labels: 1 maximises the bound on the likelihood of
     image and label together."""
+    label_candidates: Annotated[int, Field(ge=1, le=64)] = 1
+    """Largest number of draws for one image of a requested label, of which the first with enough p(y|z) is
+    taken, or the best; 1: the first draw."""
+    label_probability: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99
+    """With several `label_candidates`: p(y|z) of the requested label from which on a draw is taken."""
+
+    @property
+    def label_draws(self) -> LabelDraws | None:
+        """The rule for draws of a requested label; None: the first draw."""
+        if self.label_candidates == 1 or self.labels < 2:
+            return None
+        return LabelDraws(candidates=self.label_candidates, probability=self.label_probability)
 
 
 class ModelConfig(Section):

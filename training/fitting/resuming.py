@@ -17,7 +17,8 @@ from training.config.recipe import RunConfig
 from training.errors import RunDirectoryError
 from training.fitting.schedules import learning_rate_fraction
 
-#: Length, intervals and final measurements. All other settings determined the present weights.
+#: Length, intervals, final measurements, and draws of labels. All other settings determined the present
+#: weights.
 MAY_CHANGE = (
     "trainer.epochs",
     "trainer.early_stopping_epochs",
@@ -25,6 +26,8 @@ MAY_CHANGE = (
     "trainer.pictures_every_epochs",
     "evaluation.importance_samples",
     "evaluation.importance_images",
+    "model.prior.label_candidates",
+    "model.prior.label_probability",
 )
 
 

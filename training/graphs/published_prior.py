@@ -41,6 +41,7 @@ class PublishedPrior(LabelledPrior):
         self._whole, *self._labelled = published.prior.split(entry)
         self._shares = [each.share for each in entry.labels]
         self.labels = len(entry.labels)
+        self.label_draws = entry.label_draws
         self._onnx = OnnxPrior(sampler=files.sampler, density=files.density, threads=threads)
         golden = files.golden
         golden.check_sampler(self._onnx.sample(golden.u), entry.golden)
@@ -72,7 +73,7 @@ class PublishedPrior(LabelledPrior):
         """p(y) of each label, as the manifest states it."""
         return tuple(self._shares)
 
-    def draw_labelled(
+    def draw_of_labels(
         self, labels: Int64[Tensor, " rows"], generator: torch.Generator
     ) -> Float[Tensor, "rows latent"]:
         """One z for each label, of u from the label's own mixture."""

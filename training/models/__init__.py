@@ -153,5 +153,6 @@ def _prior(config: ModelConfig, latent_size: int) -> Prior:
             hidden_width=chosen.hidden_width,
             components=chosen.components,
             labels=chosen.labels,
+            label_draws=chosen.label_draws,
         )
     return StandardNormal(latent_size)

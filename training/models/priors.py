@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor, nn
 
+from model_store import LabelDraws
 from training.models.posterior import LOG_2PI, DiagonalGaussian, standard_normal_log_prob
 
 #: Bound of one coupling's log scale: a factor of 7.4 in either direction. Ten couplings can multiply theirs.
@@ -67,6 +68,8 @@ class LabelledPrior(Prior):
 
     labels: int
     """Labels 0 to `labels` - 1 have a density of their own; with 0, p(z) is the only density."""
+    label_draws: LabelDraws | None = None
+    """The rule for draws of a label; None takes the first."""
 
     @abstractmethod
     def log_prob_by_label(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch label"]:
@@ -76,11 +79,36 @@ class LabelledPrior(Prior):
     def label_shares(self) -> tuple[float, ...]:
         """p(y) of each label."""
 
-    @abstractmethod
     def draw_labelled(
         self, labels: Int64[Tensor, " rows"], generator: torch.Generator
     ) -> Float[Tensor, "rows latent"]:
+        """One z for each label, by `label_draws`, float32."""
+        z = self.draw_of_labels(labels, generator)
+        if self.label_draws is None:
+            return z
+        best = self._log_py_z(z, labels)
+        for _ in range(1, self.label_draws.candidates):
+            left = torch.nonzero(best < math.log(self.label_draws.probability)).squeeze(1)
+            if not len(left):
+                break
+            others = self.draw_of_labels(labels[left], generator)
+            found = self._log_py_z(others, labels[left])
+            better = found > best[left]
+            z[left[better]], best[left[better]] = others[better], found[better]
+        return z
+
+    @abstractmethod
+    def draw_of_labels(
+        self, labels: Int64[Tensor, " rows"], generator: torch.Generator
+    ) -> Float[Tensor, "rows latent"]:
         """One z of p(z|y) for each label, float32."""
+
+    def _log_py_z(
+        self, z: Float[Tensor, "rows latent"], labels: Int64[Tensor, " rows"]
+    ) -> Float[Tensor, " rows"]:
+        """log p(y|z) of each row's label."""
+        log_py_z = torch.log_softmax(self.log_prob_by_label(z), dim=-1)
+        return log_py_z.gather(1, labels.unsqueeze(-1)).squeeze(-1)
 
 
 class StandardNormal(Prior):
@@ -122,7 +150,14 @@ class LearnedPrior(LabelledPrior):
     """
 
     def __init__(
-        self, latent_size: int, *, couplings: int, hidden_width: int, components: int, labels: int
+        self,
+        latent_size: int,
+        *,
+        couplings: int,
+        hidden_width: int,
+        components: int,
+        labels: int,
+        label_draws: LabelDraws | None = None,
     ) -> None:
         """Build a prior near N(0, I).
 
@@ -132,10 +167,12 @@ class LearnedPrior(LabelledPrior):
             hidden_width: Width of the two hidden layers of each coupling.
             components: Gaussians of each label, or of the whole mixture without labels.
             labels: Labels 0 to `labels` - 1 have Gaussians of their own; 0: the prior has no labels.
+            label_draws: The rule for draws of a label; None takes the first.
         """
         super().__init__()
         self.latent_size = latent_size
         self.labels = labels
+        self.label_draws = label_draws
         self.flow = nn.ModuleList(
             Coupling(_mask(latent_size, number), hidden_width) for number in range(couplings)
         )
@@ -184,7 +221,7 @@ class LearnedPrior(LabelledPrior):
         chosen = torch.multinomial(weights, rows, replacement=True, generator=generator)
         return self._from_components(chosen, generator)
 
-    def draw_labelled(
+    def draw_of_labels(
         self, labels: Int64[Tensor, " rows"], generator: torch.Generator
     ) -> Float[Tensor, "rows latent"]:
         """One z of p(z|y) for each label: c by the weights of the label's Gaussians alone."""

@@ -65,6 +65,7 @@ def export_learned_prior(
         density=density,
         golden=spec,
         protocol=_protocol(config),
+        label_draws=config.label_draws,
     )
     golden = record_prior_golden(runtime, u=u[:GOLDEN_EXAMPLES].clone())
     files = LearnedPriorFiles(sampler=graphs.sampler, density=graphs.density, golden=golden)
@@ -85,4 +86,11 @@ def _protocol(config: LearnedPriorConfig) -> str:
         if config.labels
         else "without labels"
     )
-    return f"learned with encoder and decoder by the bound itself; {flow}; {mixture}, {labels}"
+    rule = config.label_draws
+    draws = (
+        f"; a draw of a label is the first of at most {rule.candidates} with p(y|u) of at least "
+        f"{rule.probability:g}, or the best"
+        if rule is not None
+        else ""
+    )
+    return f"learned with encoder and decoder by the bound itself; {flow}; {mixture}, {labels}{draws}"

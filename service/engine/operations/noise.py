@@ -116,19 +116,21 @@ def _upper_52(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
     return (bits >> np.uint64(12)).astype(np.float64)
 
 
-def uniform(*, seed: int, first_row: int, rows: int) -> NDArray[np.float64]:
+def uniform(*, seed: int, first_row: int, rows: int, stream: int = 0) -> NDArray[np.float64]:
     """One number in (0, 1) for each row of a seed, from a separate stream without noise.
 
     Args:
         seed: 0 … 2⁵³ - 1.
         first_row: Index of the first row, as in `standard_normal`.
         rows: Number of rows.
+        stream: As in `Place`.
 
     Returns:
         float64, shape (rows,): (k + ½) / 2⁵², where k is the upper 52 bits of the row's first word; exact, so
         the same on every machine.
     """
-    generator = np.random.Philox(key=seed + _UNIFORM_STREAM, counter=first_row)
+    counter = (stream << _COUNTERS_PER_STREAM_BITS) + first_row
+    generator = np.random.Philox(key=seed + _UNIFORM_STREAM, counter=counter)
     words = np.asarray(generator.random_raw(rows * _WORDS_PER_COUNTER), dtype=np.uint64)
     k = _upper_52(words[::_WORDS_PER_COUNTER])
     return (k + 0.5) * 2.0**-52

@@ -6,7 +6,9 @@ Knows the manifest's priors, mixtures and seeded noise. Knows nothing of graphs,
     fitted     z = mean_c + temperature · cholesky_c eps,   c ~ weights
     learned    the same for u; the version's sampler graph then computes z
 
-Both use the same eps for the same row of a seed, and c comes from a number of its own, so row i of a seed is
+With a label and the rule `label_draws`, u is the first of a few candidates with enough p(y|u), or the best.
+
+All use the same eps for the same row of a seed, and c comes from a number of its own, so row i of a seed is
 the same for every number of rows. A seed must yield the same z on every machine. Therefore there is no matrix
 product: its order of additions and its fused rounding depend on the processor. Products are rounded one by
 one in float64, and added in the order of the columns. For few rows `numpy.add.accumulate` adds, whose partial
@@ -16,16 +18,23 @@ same bits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model_store import GaussianMixture, Manifest, PriorMixtures
+from model_store import (
+    GaussianMixture,
+    LabelDraws,
+    LabelPosterior,
+    LearnedPrior,
+    Manifest,
+    PriorMixtures,
+)
 from service.engine.errors import LabelNotApplicable, NoPrior, UnknownLabel
 from service.engine.operations.arrays import Float32Array, Float64Array
-from service.engine.operations.noise import standard_normal, uniform
+from service.engine.operations.noise import Place, standard_normal, standard_normal_of, uniform
 from service.engine.operations.validation import LATENT_BOUND
 
 STANDARD: Final = "standard"
@@ -37,6 +46,8 @@ _MAX_PRODUCTS: Final = 16_384
 #: rows of 32 latents take 120 µs instead of 280, a single one 50 instead of 15.
 _MANY_ROWS: Final = 17
 _MAX_IN_COLUMNS: Final = 4 * _MAX_PRODUCTS
+#: Streams of the candidates after the first begin here, above those of other operations.
+_CANDIDATE_STREAM: Final = 1 << 64
 
 
 class Density(Protocol):
@@ -97,8 +108,30 @@ class Mixture:
     def draw(self, *, seed: int, first_row: int, rows: int, temperature: float) -> Float32Array:
         """See `Density`."""
         latent = self._means.shape[1]
-        component = self._components(seed, first_row, rows)
-        eps = standard_normal(seed=seed, first_row=first_row, rows=rows, size=latent).astype(np.float64)
+        eps = standard_normal(seed=seed, first_row=first_row, rows=rows, size=latent)
+        return self._moved(uniform(seed=seed, first_row=first_row, rows=rows), eps, temperature)
+
+    def draw_candidate(
+        self, *, seed: int, rows: Sequence[int], candidate: int, temperature: float
+    ) -> Float32Array:
+        """Another draw of each of these rows, float32 (rows, latent).
+
+        Args:
+            seed: As in `draw`.
+            rows: Indices of the rows, at least one.
+            candidate: 1 … 63; `draw` is candidate 0.
+            temperature: As in `draw`.
+        """
+        stream = _CANDIDATE_STREAM + candidate
+        places = [Place(row, 1, stream) for row in rows]
+        eps = standard_normal_of(seed=seed, places=places, size=self._means.shape[1])
+        chance = [uniform(seed=seed, first_row=row, rows=1, stream=stream) for row in rows]
+        return self._moved(np.concatenate(chance), eps, temperature)
+
+    def _moved(self, chance: Float64Array, normal: Float32Array, temperature: float) -> Float32Array:
+        """mean_c + temperature · cholesky_c eps, c by `chance`."""
+        component, eps = self._components(chance), normal.astype(np.float64)
+        rows, latent = eps.shape
         z = np.empty((rows, latent), np.float32)
         columns = self._columns if rows >= _MANY_ROWS else None
         at_once = self._rows_in_columns if columns is not None else _MAX_PRODUCTS // (latent * latent)
@@ -118,11 +151,9 @@ class Mixture:
             noise[:, some] = np.add.accumulate(products, axis=2)[:, :, -1]
         return noise
 
-    def _components(self, seed: int, first_row: int, rows: int) -> NDArray[np.intp]:
+    def _components(self, chance: Float64Array) -> NDArray[np.intp]:
         """The component of each row: the number of cumulative weights that its random number exceeds."""
-        passed = np.searchsorted(
-            self._edges, uniform(seed=seed, first_row=first_row, rows=rows), side="right"
-        )
+        passed = np.searchsorted(self._edges, chance, side="right")
         # The weights may add up to slightly less than 1.
         return np.minimum(passed, len(self._edges) - 1)
 
@@ -133,6 +164,49 @@ def _by_columns(columns: NDArray[np.float32], eps: Float64Array) -> Float64Array
     for at in range(1, eps.shape[1]):
         noise += columns[:, at] * eps[:, at : at + 1]
     return noise
+
+
+class LabelCandidates:
+    """Draws of one label: the first candidate with p(y|u) ≥ `rule.probability`, or the best of them.
+
+    The first candidate of a row is its draw without the rule. Each later one has noise of its own, and the
+    choice depends on no other row, so row i of a seed is the same for every number of rows. The map from u to
+    z is the same for all labels, so p(y|u) is p(y|z).
+    """
+
+    def __init__(self, mixture: Mixture, posterior: LabelPosterior, *, number: int, rule: LabelDraws) -> None:
+        """Keep the parts.
+
+        Args:
+            mixture: That of the label.
+            posterior: That of all labels.
+            number: The label's number in it.
+            rule: That of the version.
+        """
+        self.prior = mixture.prior
+        self.label = mixture.label
+        self.is_of_u = mixture.is_of_u
+        self._mixture = mixture
+        self._posterior = posterior
+        self._number = number
+        self._rule = rule
+
+    def draw(self, *, seed: int, first_row: int, rows: int, temperature: float) -> Float32Array:
+        """See `Density`."""
+        u = self._mixture.draw(seed=seed, first_row=first_row, rows=rows, temperature=temperature)
+        best = self._posterior.probability(u, label=self._number)
+        for candidate in range(1, self._rule.candidates):
+            (left,) = np.nonzero(best < self._rule.probability)
+            if not len(left):
+                break
+            others = self._mixture.draw_candidate(
+                seed=seed, rows=(first_row + left).tolist(), candidate=candidate, temperature=temperature
+            )
+            found = self._posterior.probability(others, label=self._number)
+            better = found > best[left]
+            u[left[better]] = others[better]
+            best[left[better]] = found[better]
+        return u
 
 
 class Priors:
@@ -157,10 +231,19 @@ class Priors:
             assert mixtures is not None, "verified with the manifest"
             whole, *labelled = mixtures.split(entry)
             self._by_prior[entry.name] = Mixture(whole, label=None, prior=entry.name)
-            self._by_label = {
+            by_label = {
                 each.label: Mixture(mixture, label=each.label, prior=entry.name)
                 for each, mixture in zip(entry.labels, labelled, strict=True)
             }
+            rule = entry.label_draws if isinstance(entry, LearnedPrior) else None
+            if rule is None:
+                self._by_label = dict(by_label)
+            else:
+                posterior = LabelPosterior(labelled, [each.share for each in entry.labels])
+                self._by_label = {
+                    label: LabelCandidates(mixture, posterior, number=number, rule=rule)
+                    for number, (label, mixture) in enumerate(by_label.items())
+                }
 
     @property
     def labels(self) -> tuple[str, ...]:

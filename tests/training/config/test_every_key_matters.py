@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from pydantic import BaseModel
 
@@ -23,6 +24,7 @@ from training.fitting.callbacks import RunCheckpoint
 from training.fitting.console import Console
 from training.fitting.ema import weights_to_keep
 from training.fitting.fit import fit
+from training.models import LearnedPrior, build_model
 from training.publishing.export import export_run
 
 MLP = {"trunk": {"type": "mlp", "encoder_hidden": [8], "decoder_hidden": [8]}}
@@ -39,7 +41,7 @@ GREY = {"data": {"binarisation": "grey"}}
 STATED = {**GREY, "model": {**MLP, "likelihood": {"name": "gaussian", "sigma": 0.5}}}
 LEARNED = {**GREY, "model": {**MLP, "likelihood": {"name": "gaussian", "sigma": 0.02, "learned": True}}}
 BINARY: dict[str, Any] = {}
-PRIOR = {
+PRIOR: dict[str, dict[str, Any]] = {
     "model": {
         **MLP,
         "prior": {"name": "learned", "couplings": 2, "hidden_width": 8, "components": 2, "labels": 10},
@@ -109,6 +111,8 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
 }
 #: Keys of the final figures, and keys that are words for people.
 EVALUATION = {"evaluation.importance_samples": 4, "evaluation.importance_images": 30, "evaluation.seed": 1}
+#: Keys of the draws of a finished model.
+DRAWS = {"model.prior.label_candidates": 1, "model.prior.label_probability": 0.2}
 WORDS = {
     "name": "other",
     "description": "said otherwise",
@@ -132,7 +136,7 @@ def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def test_every_key_of_the_schema_is_tested_here():
-    assert set(keys_of(RunConfig)) == {*CHANGES, *EVALUATION, *WORDS, *READING}
+    assert set(keys_of(RunConfig)) == {*CHANGES, *EVALUATION, *DRAWS, *WORDS, *READING}
 
 
 def changed(raw: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
@@ -252,8 +256,6 @@ def test_changing_a_key_of_reading_changes_what_is_read(key, mnist_folder, tmp_p
 
 @pytest.mark.parametrize("key", EVALUATION)
 def test_changing_a_key_of_the_evaluation_changes_the_figures(key, digits, tiny):
-    from training.models import build_model
-
     model = build_model(tiny().model, digits.image_shape)
     figures = []
     for value in (None, EVALUATION[key]):
@@ -269,6 +271,21 @@ def test_changing_a_key_of_the_evaluation_changes_the_figures(key, digits, tiny)
             )["nll_iw"]
         )
     assert figures[0] != figures[1]
+
+
+@pytest.mark.parametrize("key", DRAWS)
+def test_changing_a_key_of_the_draws_changes_the_draws_of_labels(key, digits):
+    prior = {**PRIOR["model"]["prior"], "label_candidates": 4, "label_probability": 0.9}
+    raw = base({"model": {**PRIOR["model"], "prior": prior}})
+    drawn = []
+    for variant in (raw, changed(raw, key, DRAWS[key])):
+        torch.manual_seed(0)
+        model = build_model(parse_config(variant, where="x").model, digits.image_shape)
+        assert isinstance(model.prior, LearnedPrior)
+        with torch.no_grad():
+            model.prior.mixture.means[:10] += 1.0
+            drawn.append(model.prior.draw_labelled(torch.arange(10), torch.Generator().manual_seed(0)))
+    assert not torch.equal(*drawn)
 
 
 @pytest.mark.parametrize("key", WORDS)

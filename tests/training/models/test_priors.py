@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
+from model_store import LabelDraws
 from training.config.recipe import LearnedPriorConfig, MLPTrunk, ModelConfig, StandardPriorConfig
 from training.models import LabelledPrior, LearnedPrior, StandardNormal, build_model
 from training.models.posterior import DiagonalGaussian, standard_normal_log_prob
@@ -191,6 +192,31 @@ def test_draws_of_a_label_are_named_by_it(generator):
         log_p = torch.log_softmax(prior.log_prob_by_label(prior.draw_labelled(asked, generator)), dim=1)
     assert log_p[asked == 0, 0].exp().mean() > 0.9
     assert log_p[asked != 0, 0].exp().mean() < 0.1
+
+
+def test_draws_of_a_label_are_the_first_of_its_candidates_with_enough_of_it(generator):
+    """As many draws as the rule allows, and rows without an accepted one keep their best."""
+    prior = trained(labels=3, strength=0.1)
+    asked = torch.arange(3).repeat(300)
+
+    def likely(rule: LabelDraws | None) -> Tensor:
+        prior.label_draws = rule
+        seeded = torch.Generator().manual_seed(1)
+        log_p = torch.log_softmax(prior.log_prob_by_label(prior.draw_labelled(asked, seeded)), dim=1)
+        return log_p.gather(1, asked[:, None]).exp().squeeze(1)
+
+    with torch.no_grad():
+        prior.mixture.means[:3] += 1.0  # of label 0
+        plain, few, many = (
+            likely(None),
+            likely(LabelDraws(candidates=2, probability=0.4)),
+            likely(LabelDraws(candidates=64, probability=0.4)),
+        )
+    kept = plain >= 0.4
+    assert 100 < kept.sum() < 800
+    torch.testing.assert_close(many[kept], plain[kept])
+    assert (few >= plain).all()
+    assert kept.sum() + 50 < (few >= 0.4).sum() < (many >= 0.4).sum()
 
 
 def test_labels_share_the_density_between_them(generator):
