@@ -90,5 +90,5 @@ def read_shares(texts: Sequence[str]) -> dict[int, float]:
 def _not_shares(texts: Sequence[str]) -> InvalidReference:
     return InvalidReference(
         "alias: expected one version, or two with shares above 0 that add up to 100, such as 4=95 5=5, got "
-        f"{quoted(' '.join(texts))}. To end a split, name the version that is to have all requests."
+        f"{quoted(' '.join(texts))}. To end a split, name one version: it gets all requests."
     )

@@ -13,8 +13,7 @@ from collections.abc import Iterable
 from importlib.metadata import Distribution
 from typing import Final
 
-from model_store.release import DISTRIBUTION
-
+DISTRIBUTION: Final = "vae-service"
 PACKAGES: Final = ("model_store", "service", "training")
 _IN_A_PACKAGE: Final = re.compile(rf'^"?({"|".join(PACKAGES)})[/\\]', re.MULTILINE)
 _MAX_LISTED: Final = 5

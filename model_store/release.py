@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 import sys
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any
 
-DISTRIBUTION: Final = "vae-service"
+from model_store.ownership import DISTRIBUTION, warning_of_shared_packages
 
 
 def release() -> str:
@@ -38,8 +38,6 @@ class _PrintVersion(argparse.Action):
         option_string: str | None = None,  # noqa: ARG002
     ) -> None:
         """Prints and ends the program."""
-        from model_store.ownership import warning_of_shared_packages  # noqa: PLC0415  (it imports this module)
-
         sys.stdout.write(f"{parser.prog} {release()}\n")
         if warning := warning_of_shared_packages():
             sys.stderr.write(f"{parser.prog}: warning: {warning}\n")

@@ -43,7 +43,7 @@ def sign_files(directory: Path, digests: Mapping[str, str], *, key: Path, passwo
     try:
         private = serialization.load_pem_private_key(pem, password)
     except (ValueError, TypeError) as error:
-        remedy = "Pass the password of an encrypted key with --password-file, and of no other."
+        remedy = "If the key is encrypted, pass its password with --password-file; otherwise leave that out."
         raise UnusableKey(defect(key, expected=_PRIVATE_KEY, got=str(error), remedy=remedy)) from error
     public = private.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo

@@ -6,7 +6,8 @@ golden vectors, priors, previews. Knows nothing of other versions, aliases or pu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -248,20 +249,16 @@ def _read_graph(
 
 def _read_golden(directory: OpenDirectory, manifest: Manifest, limits: SizeLimits) -> GoldenVectors:
     data = _read(directory, manifest, GOLDEN_FILE, limits)
-    try:
+    with _placed(directory):
         return GoldenVectors.from_bytes(data, manifest, max_unpacked_bytes=limits.golden_bytes)
-    except InvalidGolden as error:
-        raise InvalidGolden(f"{directory.path}: {error}") from error
 
 
 def _read_prior(directory: OpenDirectory, manifest: Manifest, limits: SizeLimits) -> PriorMixtures | None:
     if manifest.mixture_prior is None:
         return None
     data = _read(directory, manifest, manifest.mixture_prior.file, limits)
-    try:
+    with _placed(directory):
         return PriorMixtures.from_bytes(data, manifest, max_unpacked_bytes=limits.prior_bytes)
-    except InvalidPrior as error:
-        raise InvalidPrior(f"{directory.path}: {error}") from error
 
 
 def _read_learned_prior(
@@ -274,12 +271,10 @@ def _read_learned_prior(
         _read(directory, manifest, name, limits)
         for name in (PRIOR_SAMPLER_FILE, PRIOR_DENSITY_FILE, PRIOR_GOLDEN_FILE)
     )
-    try:
+    with _placed(directory):
         recorded = PriorGolden.from_bytes(
             golden, manifest.latent_size, max_unpacked_bytes=limits.golden_bytes
         )
-    except InvalidPrior as error:
-        raise InvalidPrior(f"{directory.path}: {error}") from error
     files = LearnedPriorFiles(sampler, density, recorded)
     files.validate(entry, latent_size=manifest.latent_size, where=f"{directory.path}/")
     return files
@@ -289,10 +284,17 @@ def _read_preview(directory: OpenDirectory, manifest: Manifest, limits: SizeLimi
     if manifest.preview is None:
         return None
     data = _read(directory, manifest, manifest.preview.file, limits)
-    try:
+    with _placed(directory):
         return Preview.from_bytes(data, manifest, max_unpacked_bytes=limits.preview_bytes)
-    except InvalidPreview as error:
-        raise InvalidPreview(f"{directory.path}: {error}") from error
+
+
+@contextmanager
+def _placed(directory: OpenDirectory) -> Iterator[None]:
+    """A defect of a file of arrays names the directory as well."""
+    try:
+        yield
+    except (InvalidGolden, InvalidPreview, InvalidPrior) as error:
+        raise type(error)(f"{directory.path}: {error}") from error
 
 
 def _read_card(directory: OpenDirectory, manifest: Manifest, limits: SizeLimits) -> str:

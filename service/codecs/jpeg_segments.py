@@ -13,9 +13,9 @@ import struct
 from typing import Final
 
 from service.codecs.describe import shape_text
-from service.codecs.errors import MalformedBody, PictureTooLarge
+from service.codecs.errors import MalformedBody
 from service.codecs.minimal_picture import MinimalPicture
-from service.codecs.picture_bounds import scaled_down
+from service.codecs.picture_bounds import refuse_too_many_pixels
 
 BEGINNING: Final = b"\xff\xd8\xff"
 #: Pixels of a file for each one that is decoded, if it is decoded at half its width and height. The decoder
@@ -138,13 +138,7 @@ def _size(marker: int, body: bytes, max_pixels: int) -> tuple[int, int]:
         raise MalformedBody("body", "a JPEG of 1, 3 or 4 components of 8 bits", got, _REMEDY)
     if not width or not height:
         raise MalformedBody("body", "a JPEG of at least one pixel", shape_text((width, height)), _REMEDY)
-    if width * height > max_pixels:
-        raise PictureTooLarge(
-            "body",
-            f"at most {max_pixels} pixels",
-            f"{width} × {height}",
-            scaled_down(width, height, max_pixels),
-        )
+    refuse_too_many_pixels(width, height, max_pixels)
     return width, height
 
 

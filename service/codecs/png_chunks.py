@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from service.codecs.describe import shape_text
-from service.codecs.errors import InvalidValue, MalformedBody, PictureTooLarge
-from service.codecs.picture_bounds import scaled_down
+from service.codecs.errors import InvalidValue, MalformedBody
+from service.codecs.picture_bounds import refuse_too_many_pixels
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _KEPT: Final = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
@@ -72,13 +72,7 @@ def minimal_png(data: bytes, *, max_pixels: int) -> MinimalPng:
         InvalidValue: An animation.
     """
     header = read_header(data)
-    if header.width * header.height > max_pixels:
-        raise PictureTooLarge(
-            "body",
-            f"at most {max_pixels} pixels",
-            f"{header.width} × {header.height}",
-            scaled_down(header.width, header.height, max_pixels),
-        )
+    refuse_too_many_pixels(header.width, header.height, max_pixels)
     kept = [SIGNATURE]
     pixel_data: list[bytes] = []
     transparency: bytes | None = None

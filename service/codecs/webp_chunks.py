@@ -11,9 +11,9 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from service.codecs.errors import InvalidValue, MalformedBody, PictureTooLarge
+from service.codecs.errors import InvalidValue, MalformedBody
 from service.codecs.minimal_picture import MinimalPicture
-from service.codecs.picture_bounds import scaled_down
+from service.codecs.picture_bounds import refuse_too_many_pixels
 
 _MAX_CHUNKS: Final = 100
 _ANIMATED: Final = 0x02
@@ -48,7 +48,7 @@ def minimal_webp(data: bytes, *, max_pixels: int) -> MinimalPicture:
             raise InvalidValue("body", "a still picture", "an animated WebP", "Send one frame of it.")
         if kind == _EXTENDED and canvas is None and len(body) == 10:
             canvas = _three_bytes(body, 4) + 1, _three_bytes(body, 7) + 1
-            _check_size(canvas, max_pixels)
+            refuse_too_many_pixels(*canvas, max_pixels)
         elif kind == _ALPHA and alpha is None and pixels is None:
             alpha = body
         elif kind in (_LOSSY, _LOSSLESS) and pixels is None:
@@ -58,7 +58,7 @@ def minimal_webp(data: bytes, *, max_pixels: int) -> MinimalPicture:
     if pixels is None:
         raise MalformedBody("body", "a WebP with pixels", "none", _REMEDY)
     size = _frame_size(*pixels)
-    _check_size(size, max_pixels)
+    refuse_too_many_pixels(*size, max_pixels)
     if canvas not in (None, size):
         raise MalformedBody("body", "one size", "a canvas of another size than its picture", _REMEDY)
     return MinimalPicture(*size, _still(size, pixels, alpha), exif)
@@ -96,17 +96,6 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         yield kind, body
         position += 8 + length + length % 2
     raise MalformedBody("body", f"a WebP of at most {_MAX_CHUNKS} chunks", "more", _REMEDY)
-
-
-def _check_size(size: tuple[int, int], max_pixels: int) -> None:
-    width, height = size
-    if width * height > max_pixels:
-        raise PictureTooLarge(
-            "body",
-            f"at most {max_pixels} pixels",
-            f"{width} × {height}",
-            scaled_down(width, height, max_pixels),
-        )
 
 
 def _frame_size(kind: bytes, body: bytes) -> tuple[int, int]:

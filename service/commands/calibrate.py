@@ -207,6 +207,7 @@ def answer(version: VersionId, made: Calibration) -> Answer:
     if weakest is not None and weakest < _USEFUL_AUROC:
         text += (
             f"\nwarning: {made.flagged_by} hardly separates these other images from normal ones. Images "
-            "unlike any in training may score better than those of training."
+            "unlike any in training may score better than those of training. Compare the AUROC of the other "
+            "figures, and choose one with --by."
         )
     return Answer(document, text)

@@ -8,36 +8,20 @@ from pathlib import Path
 
 import pytest
 from hazard_plugin import Hazard
+from small_recipes import TINY
 from stops import Ended, events_of, spread, stopped_at
 
 from model_store import BUNDLED_STORE
 
 MOMENTS = 12
 DIGITS = str(Path(__file__).parents[1] / "data" / "mnist")
-RECIPE = """
-name = "tiny"
-[data]
-validation_size = 1000
-[model]
-latent_size = 2
-[model.trunk]
-type = "mlp"
-encoder_hidden = [16]
-decoder_hidden = [16]
-[trainer]
-epochs = 2
-batch_size = 64
-[evaluation]
-importance_samples = 2
-importance_images = 10
-"""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With a recipe, a finished run and a store."""
     folder = tmp_path_factory.mktemp("stops")
-    (folder / "tiny.toml").write_text(RECIPE)
+    (folder / "tiny.toml").write_text(TINY)
     shutil.copytree(BUNDLED_STORE / "mnist-2d", folder / "store" / "mnist-2d")
     done = stopped_at("never", "vae-train", *fit(folder, "run"))
     assert done.code == 0, done.err

@@ -18,30 +18,24 @@ from leftovers import environment_of
 from patience import PATIENCE_S, eventually
 from process_facts import children
 from server_process import free_port
+from small_recipes import small_recipe
 
 REPOSITORY = Path(__file__).parents[2]
 MNIST = REPOSITORY / "tests/data/mnist"
 #: 11 steps an epoch; a checkpoint after each, so that a killed run has one to continue from.
-RECIPE = """
-name = "shared"
-[data]
-validation_size = 92
-[model]
-latent_size = 4
-[model.trunk]
-type = "mlp"
-encoder_hidden = [32]
-decoder_hidden = [32]
-[trainer]
-epochs = 30
-batch_size = 128
-precision = "float32"
-checkpoint_minutes = 0.000001
-pictures_every_epochs = 1000
-[evaluation]
-importance_samples = 2
-importance_images = 10
-"""
+RECIPE = small_recipe(
+    "shared",
+    latent_size=4,
+    hidden=32,
+    data={"validation_size": 92},
+    trainer={
+        "epochs": 30,
+        "batch_size": 128,
+        "precision": "float32",
+        "checkpoint_minutes": 0.000001,
+        "pictures_every_epochs": 1000,
+    },
+)
 
 
 def fit(recipe: Path, out: Path, *more: str) -> list[str]:

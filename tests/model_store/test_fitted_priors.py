@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import json
 import zipfile
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from forged_manifests import restated
 from pydantic import ValidationError
 from store_checks import leftovers
 from tiny_models import TinyModel, publish_tiny
@@ -34,7 +34,6 @@ from model_store import (
     SizeMismatch,
     VersionId,
 )
-from model_store.integrity import seal
 from model_store.manifest import MAX_COMPONENTS_IN_ALL, MAX_LABEL_CHARACTERS
 
 from .test_prior_file import LATENT, NAMES, archive, members, npy
@@ -53,16 +52,6 @@ def published_with_prior(store: ModelStore, tiny: TinyModel, fitted: Fitted) -> 
 @pytest.fixture
 def folder(store: ModelStore, published_with_prior: VersionId) -> Path:
     return store.root / "tiny" / "1"
-
-
-def restated(folder: Path, **changes: Any) -> None:
-    """The manifest of what lies there now, digests included, with these keys replaced: a forger's work."""
-    document = {**json.loads((folder / "manifest.json").read_bytes()), **changes}
-    for name in document["files"]:
-        data = (folder / name).read_bytes()
-        document["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
-    document["manifest_sha256"] = "0" * 64
-    (folder / "manifest.json").write_bytes(seal(json.dumps(document).encode()))
 
 
 # The version

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from forged_manifests import restated
 from pydantic import ValidationError
 from tiny_learned import TinyLearnedPrior
 from tiny_models import TinyModel, publish_tiny
@@ -37,8 +38,6 @@ from model_store import (
     VersionId,
 )
 from model_store.cli import main
-
-from .test_fitted_priors import restated
 
 FILES = ("prior.npz", "prior_sampler.onnx", "prior_density.onnx", "prior_golden.npz")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import json
 import zipfile
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from forged_manifests import restated
 from pydantic import ValidationError
 from tiny_models import CARD, TinyModel, publish_tiny
 from tiny_previews import Shown, tiny_preview
@@ -33,7 +33,6 @@ from model_store import (
     VersionId,
 )
 from model_store.cli import main
-from model_store.integrity import seal
 from model_store.preview import MAX_PREVIEW_BYTES
 
 NAMES = ("mu", "logvar", "kl", "labels", "thumbnails")
@@ -60,16 +59,6 @@ def folder(store: ModelStore, tiny: TinyModel, shown: Shown) -> Path:
     """tiny@1 with a preview, to be tampered with."""
     publish_tiny(store, model=tiny, shown=shown)
     return store.root / "tiny" / "1"
-
-
-def restated(folder: Path, **changes: Any) -> None:
-    """The manifest of what lies there now, digests included, with these keys replaced: a forger's work."""
-    document = {**json.loads((folder / "manifest.json").read_bytes()), **changes}
-    for name in document["files"]:
-        data = (folder / name).read_bytes()
-        document["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
-    document["manifest_sha256"] = "0" * 64
-    (folder / "manifest.json").write_bytes(seal(json.dumps(document).encode()))
 
 
 def npy(array: Any) -> bytes:

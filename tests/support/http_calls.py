@@ -43,6 +43,27 @@ class Answer:
         return str(self.json()["code"])
 
 
+def http_scope(method: str, target: str, headers: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """What a server of ASGI hands to an application for one request."""
+    path, _, query = target.partition("?")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": unquote(path),
+        "raw_path": path.encode("latin-1"),
+        "query_string": query.encode("latin-1"),
+        "root_path": "",
+        "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers],
+        "client": ("127.0.0.1", 50000),
+        "server": ("127.0.0.1", 8000),
+        "state": {},
+        "extensions": {},
+    }
+
+
 class _Meeting:
     """A queue that is empty once each worker has come, and so started."""
 
@@ -160,23 +181,7 @@ class Caller:
         sent = {"host": "localhost:8000", **{k.lower(): v for k, v in (headers or {}).items()}}
         if isinstance(body, bytes) and body:
             sent.setdefault("content-length", str(len(body)))
-        path, _, query = target.partition("?")
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
-            "method": method,
-            "scheme": "http",
-            "path": unquote(path),
-            "raw_path": path.encode("latin-1"),
-            "query_string": query.encode("latin-1"),
-            "root_path": "",
-            "headers": [(k.encode("latin-1"), v.encode("latin-1")) for k, v in sent.items()],
-            "client": ("127.0.0.1", 50000),
-            "server": ("127.0.0.1", 8000),
-            "state": {},
-            "extensions": dict(extensions or {}),
-        }
+        scope = http_scope(method, target, sent.items()) | {"extensions": dict(extensions or {})}
         received = 0
         part = await anext(chunks, None)
 

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from patience import PATIENCE_S
 from PIL import Image
+from small_recipes import TINY
 
 from model_store.errors import InvalidReference, StoreWriteFailed
 from training import cli
@@ -35,29 +36,6 @@ from training.errors import (
 )
 from training.evaluation.figures import evaluate
 from training.fitting.lightning_module import FittingModule
-
-TINY = """
-name = "tiny"
-description = "Half a second of training."
-[data]
-validation_size = 1000
-[model]
-latent_size = 2
-[model.trunk]
-type = "mlp"
-encoder_hidden = [16]
-decoder_hidden = [16]
-[trainer]
-epochs = 2
-batch_size = 64
-[evaluation]
-importance_samples = 2
-importance_images = 10
-[expect]
-minutes = 0.1
-negative_elbo = 300.0
-measured_on = "this test"
-"""
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ states, and never a measurement.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -105,11 +106,11 @@ def _cost_table(figures: Figures) -> str:
             f"| {workload.size_bytes / 1e3:,.1f} | {per_core:,.0f} | {images:,.0f} "
             f"| {per_euro / 1e6:,.0f} million |"
         )
-    head = (
-        "| request | server, µs | nginx, µs | network, kB | requests/s of a core | images/s of a core "
-        "| images of a euro |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    return _table(
+        "request | server, µs | nginx, µs | network, kB | requests/s of a core | images/s of a core "
+        "| images of a euro",
+        rows,
     )
-    return "\n".join([head, *rows])
 
 
 def _goals_table(figures: Figures) -> str:
@@ -137,11 +138,7 @@ def _goals_table(figures: Figures) -> str:
                 f"| 10 million pictures of 16 digits a day, {name} | {cores:.2f} | {proxy:.3f} | {out:,.0f} "
                 f"| {month:,.1f} € |"
             )
-    head = (
-        "| goal | cores of servers | cores of nginx | network, Mbit/s | a month |\n"
-        "| --- | ---: | ---: | ---: | ---: |"
-    )
-    return "\n".join([head, *rows])
+    return _table("goal | cores of servers | cores of nginx | network, Mbit/s | a month", rows)
 
 
 def _check_table(figures: Figures) -> str:
@@ -150,11 +147,10 @@ def _check_table(figures: Figures) -> str:
         f"| {check.simulated.per_s:,.0f} | {check.ratio:.2f} |"
         for check in figures.checks
     ]
-    head = (
-        "| two servers behind nginx | measured/s | with cores | simulated/s with two "
-        "| ratio for each core |\n| --- | ---: | ---: | ---: | ---: |"
+    return _table(
+        "two servers behind nginx | measured/s | with cores | simulated/s with two | ratio for each core",
+        rows,
     )
-    return "\n".join([head, *rows])
 
 
 def _fleet_table(figures: Figures) -> str:
@@ -165,11 +161,7 @@ def _fleet_table(figures: Figures) -> str:
             rows.append(
                 f"| {name} | {fleet.replicas:,} | {outcome.per_s:,.0f} | {outcome.bottleneck()} | {busy} |"
             )
-    head = (
-        "| request | replicas | requests/s | first limit | busy at that rate |\n"
-        "| --- | ---: | ---: | --- | --- |"
-    )
-    return "\n".join([head, *rows])
+    return _table("request | replicas | requests/s | first limit | busy at that rate", rows, texts=(0, 3, 4))
 
 
 def _models_table(figures: Figures) -> str:
@@ -189,11 +181,16 @@ def _models_table(figures: Figures) -> str:
         f"| {few.resident_bytes / 1e6 + thousand * each_mb:,.0f} "
         f"| {100 * (few.idle_cpu_share + thousand * each_cpu):.1f} % |"
     )
-    head = (
-        "| models in the store | ready after, s | memory of a worker, MB | a core while idle |\n"
-        "| ---: | ---: | ---: | ---: |"
+    return _table(
+        "models in the store | ready after, s | memory of a worker, MB | a core while idle", rows, texts=()
     )
-    return "\n".join([head, *rows])
+
+
+def _table(columns: str, rows: Iterable[str], *, texts: Collection[int] = (0,)) -> str:
+    """A table in Markdown; numbers are to the right, and `texts` are columns of words."""
+    names = columns.split(" | ")
+    rules = ("---" if index in texts else "---:" for index in range(len(names)))
+    return "\n".join([f"| {columns} |", f"| {' | '.join(rules)} |", *rows])
 
 
 def write(page: Path, text: str) -> None:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from faked_files import written
 from namespaces import with_few_processes
 from process_facts import threads as threads_of
 from server_process import serving
@@ -25,14 +26,6 @@ from service.thread_pool import WorkPool, startable_now, started_executor
 
 CORES = ThreadBudget(128, "128 by CPU affinity; no cgroup quota")
 STATUS = "Name:\tx\nUid:\t10001\t10001\t10001\t10001\nCapEff:\t{capabilities}\nThreads:\t{threads}\n"
-
-
-def fake(root: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return root
 
 
 @pytest.mark.parametrize(
@@ -75,7 +68,7 @@ def fake(root: Path, files: dict[str, str]) -> Path:
 def test_room_is_the_tightest_limit_less_what_others_have(
     tmp_path: Path, files: dict[str, str], expected: int | None
 ) -> None:
-    room = thread_room([7], root=fake(tmp_path, files))
+    room = thread_room([7], root=written(tmp_path, files))
     assert (room and room.threads) == expected
     assert room is None or "pids.max" in room.why
 
@@ -94,7 +87,7 @@ def test_limit_of_the_user_counts_all_that_is_his_and_binds_no_privileged_proces
         "proc/8/status": STATUS.format(capabilities="0", threads=6),
         "proc/9/status": STATUS.format(capabilities="0", threads=60).replace("10001", "10002"),
     }
-    room = thread_room([7], root=fake(tmp_path, files))
+    room = thread_room([7], root=written(tmp_path, files))
     assert (room and room.threads) == expected
 
 

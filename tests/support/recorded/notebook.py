@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote
+
+from http_calls import http_scope
 
 from recorded.payloads import Payload, json_of
 from recorded.transcript import NOTHING_VARIES, Answer, Headers, Varying, answer_lines, request_lines
@@ -207,23 +208,7 @@ class Application:
         return answer
 
     async def _call(self, method: str, target: str, headers: Headers, parts: Sequence[bytes]) -> Answer:
-        path, _, query = target.partition("?")
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
-            "method": method,
-            "scheme": "http",
-            "path": unquote(path),
-            "raw_path": path.encode("latin-1"),
-            "query_string": query.encode("latin-1"),
-            "root_path": "",
-            "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers],
-            "client": ("127.0.0.1", 50000),
-            "server": ("127.0.0.1", 8000),
-            "state": {},
-            "extensions": {},
-        }
+        scope = http_scope(method, target, headers)
         incoming = list(parts)
 
         async def receive() -> dict[str, Any]:

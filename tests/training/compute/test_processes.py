@@ -20,6 +20,7 @@ import pytest
 import torch
 from patience import PATIENCE_S
 from process_facts import children, ends
+from small_recipes import small_recipe
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from warm_processes import WarmProcess, start_warm
 
@@ -41,32 +42,21 @@ from training.runs.run_directory import load_run
 TWO = Processes(devices=2)
 
 #: Everything that is drawn at random, and everything that is kept between steps; 11 steps an epoch.
-RECIPE = """
-name = "shared"
-[data]
-validation_size = 92
-grey_fraction = 0.5
-distorted_fraction = 0.5
-[model]
-latent_size = 4
-[model.trunk]
-type = "mlp"
-encoder_hidden = [32]
-decoder_hidden = [32]
-[objective]
-beta_warmup_epochs = 2.0
-[optimiser]
-warmup_steps = 2
-[trainer]
-epochs = 2
-batch_size = 128
-precision = "float32"
-early_stopping_epochs = 2
-pictures_every_epochs = 1000
-[evaluation]
-importance_samples = 2
-importance_images = 10
-"""
+RECIPE = small_recipe(
+    "shared",
+    latent_size=4,
+    hidden=32,
+    data={"validation_size": 92, "grey_fraction": 0.5, "distorted_fraction": 0.5},
+    objective={"beta_warmup_epochs": 2.0},
+    optimiser={"warmup_steps": 2},
+    trainer={
+        "epochs": 2,
+        "batch_size": 128,
+        "precision": "float32",
+        "early_stopping_epochs": 2,
+        "pictures_every_epochs": 1000,
+    },
+)
 RESIDUAL = (
     "model.trunk={type='residual', encoder_channels=[4, 8], decoder_channels=[4, 8]}",
     "optimiser.name=muon",

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import torch
 from patience import PATIENCE_S
+from small_recipes import small_recipe
 
 from training.config.recipe import load_recipe
 from training.data import ImageData, load_mnist
@@ -312,28 +313,19 @@ def test_what_a_killed_process_could_not_rename_is_cleared_away(tiny, digits, tm
     assert not any(leftover.exists() for leftover in leftovers)
 
 
-RECIPE = """
-name = "killed"
-[data]
-validation_size = 100
-grey_fraction = 0.3
-[model]
-latent_size = 4
-[model.trunk]
-type = "mlp"
-encoder_hidden = [32]
-decoder_hidden = [32]
-[objective]
-beta_warmup_epochs = 3.0
-[trainer]
-epochs = 6
-batch_size = 32
-checkpoint_minutes = 0.001
-pictures_every_epochs = 1000
-[evaluation]
-importance_samples = 2
-importance_images = 10
-"""
+RECIPE = small_recipe(
+    "killed",
+    latent_size=4,
+    hidden=32,
+    data={"validation_size": 100, "grey_fraction": 0.3},
+    objective={"beta_warmup_epochs": 3.0},
+    trainer={
+        "epochs": 6,
+        "batch_size": 32,
+        "checkpoint_minutes": 0.001,
+        "pictures_every_epochs": 1000,
+    },
+)
 
 
 def command(folder: Path, mnist_folder: Path, *more: str) -> list[str]:

@@ -7,9 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from faked_files import written
 
 from service.engine import ThreadBudget, allowed_threads
 from service.engine.runtime import cpu_quota
@@ -17,14 +17,6 @@ from service.engine.runtime import cpu_quota
 pytestmark = pytest.mark.hazard_row("cpu-quota")
 
 PROBE = "import json; from service.engine import allowed_threads as a; print(json.dumps(a().threads))"
-
-
-def fake(root: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return root
 
 
 @pytest.fixture
@@ -70,13 +62,13 @@ def test_without_a_cgroup_the_affinity_decides(tmp_path, eight_cores):
     ],
 )
 def test_a_version_2_quota_is_rounded_up(tmp_path, eight_cores, cpu_max, expected):
-    root = fake(tmp_path, {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": cpu_max + "\n"})
+    root = written(tmp_path, {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": cpu_max + "\n"})
     assert allowed_threads(root=root).threads == expected
 
 
 def test_the_tightest_group_on_the_way_up_decides(tmp_path, eight_cores):
     """Kubernetes limits the pod, systemd the slice: the process's own group often says max."""
-    root = fake(
+    root = written(
         tmp_path,
         {
             "proc/self/cgroup": "0::/kube/pod/container\n",
@@ -91,16 +83,16 @@ def test_the_tightest_group_on_the_way_up_decides(tmp_path, eight_cores):
 
 
 def test_a_path_that_leads_out_of_the_mount_falls_back_to_its_root(tmp_path, eight_cores):
-    root = fake(
+    root = written(
         tmp_path / "root",
         {"proc/self/cgroup": "0::/../../outside\n", "sys/fs/cgroup/cpu.max": "200000 100000\n"},
     )
-    fake(tmp_path, {"outside/cpu.max": "100000 100000\n"})
+    written(tmp_path, {"outside/cpu.max": "100000 100000\n"})
     assert allowed_threads(root=root).threads == 2
 
 
 def test_a_group_that_the_container_cannot_see_falls_back_to_the_root_of_the_mount(tmp_path, eight_cores):
-    root = fake(
+    root = written(
         tmp_path,
         {"proc/self/cgroup": "0::/docker/0123abc\n", "sys/fs/cgroup/cpu.max": "200000 100000\n"},
     )
@@ -110,7 +102,7 @@ def test_a_group_that_the_container_cannot_see_falls_back_to_the_root_of_the_mou
 @pytest.mark.parametrize("mount", ["cpu", "cpu,cpuacct"])
 @pytest.mark.parametrize(("quota", "expected"), [("150000", 2), ("-1", 8)])
 def test_a_version_1_quota_is_read(tmp_path, eight_cores, mount, quota, expected):
-    root = fake(
+    root = written(
         tmp_path,
         {
             "proc/self/cgroup": "12:memory:/docker/a\n4:cpu,cpuacct:/docker/a\n1:name=systemd:/\n0::/\n",
@@ -122,7 +114,7 @@ def test_a_version_1_quota_is_read(tmp_path, eight_cores, mount, quota, expected
 
 
 def test_broken_files_never_stop_the_server(tmp_path, eight_cores):
-    root = fake(tmp_path, {"proc/self/cgroup": "\n::\n0::\nabc\n0::/\u00e4\n"})
+    root = written(tmp_path, {"proc/self/cgroup": "\n::\n0::\nabc\n0::/\u00e4\n"})
     (tmp_path / "sys/fs/cgroup/cpu.max").mkdir(parents=True)
     assert allowed_threads(root=root).threads == 8
 
