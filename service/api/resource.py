@@ -36,6 +36,16 @@ class PathParameter:
     example_suffix: str = ""
 
 
+@dataclass(frozen=True)
+class QueryParameter:
+    """A parameter of the query of a path. A list is sent as one parameter for each of its items."""
+
+    name: str
+    description: str
+    schema: Schema
+    is_required: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Resource:
     """One path and its document."""
@@ -53,6 +63,7 @@ class Resource:
     problems: tuple[str, ...] = ()
     """Codes of `problems.PROBLEMS` for this path, in addition to those of every path."""
     parameters: tuple[PathParameter, ...] = ()
+    query: tuple[QueryParameter, ...] = ()
     headers: tuple[str, ...] = ()
     """Headers of the response, in addition to those of every response."""
     body: Mapping[str, Schema] = field(default_factory=dict)

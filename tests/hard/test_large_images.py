@@ -145,6 +145,7 @@ def decoded(server: Running, body: bytes) -> Counter[int]:
 
 
 @pytest.mark.hard
+@pytest.mark.timeout(3000)  # 150 s of processor time, on two threads
 @pytest.mark.hazard_row("large-clients")
 def test_many_clients_of_large_images_take_the_memory_of_the_threads(tmp_path: Path, hazard: Hazard) -> None:
     """A plain handler, which runs each request in a thread of its own, took 1,655 MB."""

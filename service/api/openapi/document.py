@@ -72,6 +72,10 @@ _TAGS: Final = (
         '`x_hat`. Its errors are `{"error": ...}` with the code of the problem. Shared memory, and settings '
         "of traces and of the log, are refused with `not-supported`.",
     },
+    {
+        "name": "remote",
+        "description": "The remote VAE of diffusers, for its `remote_decode` and `remote_encode`, unchanged.",
+    },
     {"name": "operation", "description": "For the operator of the server."},
     {"name": "administration", "description": "Changes of a running server."},
     {"name": "people", "description": "Help and documentation."},

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from service.api.native.table import OPERATIONS
-from service.api.remote.routes import TILED_HEADER
+from service.api.remote.described import TILED_HEADER
 from service.api.request_images import PICTURE_HEADER, WARNING_HEADER
 from service.api.schema import Schema
 
@@ -25,6 +25,8 @@ _AFTER: Final = {
     "Inference-Header-Content-Length": "Bytes of JSON in the body, if tensors as bytes follow it.",
     PICTURE_HEADER: "For pictures: size before, fit, resampling, and whether it was inverted.",
     WARNING_HEADER: "For pictures: those that look dark on light to a model of light on dark, or inversely.",
+    "shape": "For a raw tensor of the remote VAE: its shape, a JSON list.",
+    "dtype": "For a raw tensor of the remote VAE: float16, bfloat16, float32 or uint8.",
     TILED_HEADER: "For an image that was computed in tiles: `exact` if they equal one run within 1e-5 of the "
     "range of pixels, otherwise `approximate`.",
     "ETag": "Names the bytes of a response to GET without chance. Sent in `If-None-Match`, it yields 304 "

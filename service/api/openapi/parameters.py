@@ -10,6 +10,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from service.api.operation import Operation
+from service.api.resource import QueryParameter, Resource
 from service.api.schema import Components, Schema, with_width
 from service.http.parameters import (
     Limits,
@@ -77,6 +78,32 @@ def query_parameters(operation: Operation[Any, Any], limits: Limits, components:
             components.add("parameters", f"{operation.name}_{name}" if is_own else name, parameter)
         )
     return references
+
+
+def query_parameter(parameter: QueryParameter, resource: Resource, components: Components) -> Schema:
+    """A reference to a parameter that a resource reads by itself; resources of one tag share it.
+
+    Args:
+        parameter: The parameter.
+        resource: The resource.
+        components: Receives it, and its words as a type.
+    """
+    owner = resource.operation_id if parameter.is_required else resource.tag
+    name = f"{owner}_{parameter.name}"
+    schema = with_width(dict(parameter.schema))
+    if "enum" in schema:
+        rest = {key: value for key, value in schema.items() if key not in ("type", "enum")}
+        schema = {**components.words(name, schema["enum"]), **rest}
+    is_list = parameter.schema.get("type") == "array"
+    described = {
+        "name": parameter.name,
+        "in": "query",
+        "required": parameter.is_required,
+        "description": parameter.description,
+        "schema": schema,
+        **({"style": "form", "explode": True} if is_list else {}),
+    }
+    return components.add("parameters", name, described)
 
 
 def path_parameter(name: str, description: str, schema: Schema, example: str) -> Schema:

@@ -9,7 +9,7 @@ from typing import Any
 
 from service.api.openapi.examples import ExampleModel, example_document
 from service.api.openapi.headers import ALWAYS, header_references
-from service.api.openapi.parameters import path_parameter
+from service.api.openapi.parameters import path_parameter, query_parameter
 from service.api.openapi.problem_responses import EVERYWHERE, ProblemResponses
 from service.api.resource import JSON, PathParameter, Resource
 from service.api.schema import Components, Schema
@@ -48,7 +48,10 @@ class ResourcePaths:
             "tags": [resource.tag],
             "summary": resource.summary,
             **({"description": resource.description} if resource.description else {}),
-            "parameters": [self._parameter(each) for each in resource.parameters],
+            "parameters": [
+                *(self._parameter(each) for each in resource.parameters),
+                *(query_parameter(each, resource, self._components) for each in resource.query),
+            ],
             **({"requestBody": self._body(resource)} if resource.body else {}),
             "responses": {
                 "200": {

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.responses import Response
 
+from service.api.remote.described import TENSOR
 from service.api.remote.query import RemoteQuery
 from service.codecs.errors import InvalidValue
 from service.codecs.images import encode_lossy, encode_png, to_uint8
 from service.codecs.raw_tensor import bytes_from_array
 
-TENSOR: Final = "tensor/binary"
 _PICTURE_TYPES: Final = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 
 

@@ -22,6 +22,8 @@ _MOST_DIGITS: Final = 12
 #: Of a scaling factor; smaller ones would turn any latent into infinity.
 SMALLEST_FACTOR: Final = 1e-6
 LARGEST_FACTOR: Final = 1e6
+#: Of `height` and `width`, in pixels.
+LARGEST_SIDE: Final = 65_536
 _BOOLEANS: Final = {"true": True, "false": False, "1": True, "0": False}
 #: `requests` prints Python's None in some clients' own code.
 _ABSENT: Final = ("", "None", "null")
@@ -30,7 +32,8 @@ _IGNORED: Final = frozenset({"input_tensor_type", "output_tensor_type", "return_
 
 ImageFormat = Literal["jpg", "png", "webp"]
 OutputType = Literal["pil", "pt"]
-_IMAGE_FORMATS: Final[Mapping[str, ImageFormat]] = {
+OUTPUT_TYPES: Final = ("pil", "pt")
+IMAGE_FORMATS: Final[Mapping[str, ImageFormat]] = {
     "jpg": "jpg",
     "jpeg": "jpg",
     "png": "png",
@@ -62,7 +65,7 @@ class RemoteQuery:
 
 
 _OF_BOTH: Final = frozenset({"model", "shape", "dtype", "scaling_factor", "shift_factor", "do_scaling"})
-_OF_DECODE: Final = _OF_BOTH | {
+OF_DECODE: Final = _OF_BOTH | {
     "image_format",
     "output_type",
     "partial_postprocess",
@@ -70,7 +73,7 @@ _OF_DECODE: Final = _OF_BOTH | {
     "width",
     "tile",
 }
-_OF_ENCODE: Final = _OF_BOTH | {"sample", "seed"}
+OF_ENCODE: Final = _OF_BOTH | {"sample", "seed"}
 
 
 def read_remote_query(query: bytes, *, is_decode: bool) -> RemoteQuery:
@@ -83,7 +86,7 @@ def read_remote_query(query: bytes, *, is_decode: bool) -> RemoteQuery:
     Raises:
         ProblemError: `invalid-parameter`: an unknown name, one twice, or an invalid value.
     """
-    known = _OF_DECODE if is_decode else _OF_ENCODE
+    known = OF_DECODE if is_decode else OF_ENCODE
     values, sizes = _split(query, known)
     reader = _Values(values)
     do_scaling = reader.boolean("do_scaling")
@@ -97,11 +100,11 @@ def read_remote_query(query: bytes, *, is_decode: bool) -> RemoteQuery:
         scaling_factor=None if is_off else scaling,
         shift_factor=None if is_off else shift,
         own_scaling=bool(do_scaling) and scaling is None,
-        image_format=_IMAGE_FORMATS[reader.word("image_format", _IMAGE_FORMATS, "jpg")],
-        output_type="pt" if reader.word("output_type", ("pil", "pt"), "pil") == "pt" else "pil",
+        image_format=IMAGE_FORMATS[reader.word("image_format", IMAGE_FORMATS, "jpg")],
+        output_type="pt" if reader.word("output_type", OUTPUT_TYPES, "pil") == "pt" else "pil",
         partial_postprocess=bool(reader.boolean("partial_postprocess")),
-        height=reader.whole("height", most=65_536),
-        width=reader.whole("width", most=65_536),
+        height=reader.whole("height", most=LARGEST_SIDE),
+        width=reader.whole("width", most=LARGEST_SIDE),
         tile=TILE[reader.word("tile", TILE, "auto")],
         sample=bool(reader.boolean("sample")),
         seed=reader.whole("seed", most=LARGEST_SEED, least=0),

@@ -23,6 +23,7 @@ from service.api.admission import admit, requested_model
 from service.api.image_size import of_images, of_picture
 from service.api.picture_room import decode_in_thread
 from service.api.remote.answers import decoded, tensor_response
+from service.api.remote.described import DECODE, DECODE_RESOURCE, ENCODE, ENCODE_RESOURCE, TILED_HEADER
 from service.api.remote.latents import for_decoder, from_encoder
 from service.api.remote.query import RemoteQuery, read_remote_query
 from service.api.request_images import Reading, read_picture
@@ -43,17 +44,12 @@ from service.thread_pool import Room
 R = TypeVar("R")
 #: Work on arrays of so many values runs on the event loop.
 _QUICK_VALUES: Final = 20_000
-#: Whether a decoded image was computed in tiles: `exact` or `approximate`. Absent: in one run.
-TILED_HEADER: Final = "X-Tiled"
-DECODE: Final = "/remote/decode"
-ENCODE: Final = "/remote/encode"
 
 
 class RemoteRoutes:
     """Both paths in one application."""
 
-    resources: tuple[Resource, ...] = ()
-    """None: the clients of this protocol read no document, and one path has answers of several kinds."""
+    resources: tuple[Resource, ...] = (DECODE_RESOURCE, ENCODE_RESOURCE)
 
     def __init__(self, app_state: AppState) -> None:
         self._app_state = app_state
@@ -69,7 +65,7 @@ class RemoteRoutes:
             each
             for path, handler in ((DECODE, self.decode), (ENCODE, self.encode))
             for way in (path, path + "/")
-            for each in route(way, handler, methods=("POST",), is_documented=False)
+            for each in route(way, handler, methods=("POST",), is_documented=way == path)
         ]
 
     async def decode(self, request: Request) -> Response:

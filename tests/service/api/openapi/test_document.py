@@ -116,7 +116,11 @@ def test_examples_of_bodies_work_as_they_stand(api: Caller, document: Document) 
     for method, path, operation in operations(document):
         if method != "POST" or "requestBody" not in operation:
             continue
-        body = content_of(document, operation["requestBody"])["application/json"]
+        kinds = content_of(document, operation["requestBody"])
+        if path.startswith("/remote/"):
+            assert list(kinds) == ["application/octet-stream"]  # tests/service/api/remote has bodies for them
+            continue
+        body = kinds["application/json"]
         assert defects(document, body["schema"], body["example"]) == []
         values = {p["name"]: p["example"] for p in operation["parameters"] if p.get("in") == "path"}
         answer = api.post_json(path.format(**values), body["example"])

@@ -22,8 +22,10 @@ from PIL import Image
 
 from model_store import ModelStore
 from model_store.cli import main
+from service.api.remote.query import read_remote_query
 from service.app import create_app
 from service.commands.runtime_commands import COMMANDS
+from service.http.problems import ProblemError
 from service.security.api_keys import new_key
 from service.settings import Settings
 
@@ -319,10 +321,38 @@ def test_an_alias_that_splits_is_followed_as_on_every_path(tmp_path: Path) -> No
     assert found == {"tiny@1", "tiny@2"}
 
 
+@pytest.mark.parametrize(("path", "is_decode"), [("/remote/decode", True), ("/remote/encode", False)])
+def test_the_document_has_every_parameter_that_is_read(api: Caller, path: str, is_decode: bool) -> None:
+    """And each value that it names is accepted: what is declared is what `read_remote_query` reads."""
+    document = api.get("/openapi.json").json()
+    described = document["paths"][path]["post"]
+    of_name = document["components"]["parameters"]
+    found = [of_name[each["$ref"].rpartition("/")[2]] for each in described["parameters"]]
+    parameters = {each["name"]: each for each in found}
+    with pytest.raises(ProblemError) as refused:
+        read_remote_query(b"nothing-of-this-name=1", is_decode=is_decode)
+    known = refused.value.items[0].expected.removeprefix("one of ").split(", ")
+    assert sorted(parameters) == sorted(known)
+    assert [name for name, each in parameters.items() if each["required"]] == ["shape"] * is_decode
+    for name, each in parameters.items():
+        schema = each["schema"]
+        if "$ref" in schema:
+            schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        numbers = [str(schema[bound]) for bound in ("minimum", "maximum") if bound in schema]
+        booleans = ["true", "false"] if schema["type"] == "boolean" else []
+        for word in [*schema.get("enum", []), *numbers, *booleans]:
+            read_remote_query(urlencode({name: word}).encode(), is_decode=is_decode)
+    answers = described["responses"]
+    assert {"200", "400", "404", "422", "429", "503", "504"} <= set(answers)
+    assert "tensor/binary" in answers["200"]["content"]
+    assert {"shape", "dtype"} <= set(answers["200"]["headers"])
+
+
 def test_the_paths_can_be_turned_off(store: Path) -> None:
     settings = Settings(model_store=store, default_model="kl", threads=1, remote_vae=False)
     with Caller(create_app(settings)) as api:
         assert decode(api, latents(1, 4, 4, 4)).status == 404
+        assert not [path for path in api.get("/openapi.json").json()["paths"] if "remote" in path]
 
 
 def test_a_key_in_the_address_is_accepted_here_alone_and_never_logged(

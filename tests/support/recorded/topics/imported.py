@@ -47,6 +47,8 @@ def remote(notebook: Notebook) -> None:
             "scaling_factor=0",
             "do_scaling=True",
             "scaling_facter=1",
+            "tile=exact",
+            "tile=perhaps",
         ):
             ask.post(f"/remote/decode?{query}&{asked}", _tensor(z))
         ask.post(f"/remote/decode?{query}&output_type=pil", _tensor(z), accept=_TENSOR)
@@ -85,6 +87,10 @@ def imported(notebook: Notebook) -> None:
     with notebook.application("imported without its encoder", model_store=store, default_model="half") as ask:
         ask.post("/encode", npy(np.zeros((1, 3, 32, 32), np.float32)))
         ask.get("/sample")
+        query = "shape=1&shape=4&shape=16&shape=20&dtype=float32&image_format=png"
+        for tile in ("auto", "exact"):
+            even = np.zeros((1, 4, 16, 20), np.float32)
+            ask.post(f"/remote/decode?{query}&tile={tile}", _tensor(even), accept="image/png")
 
 
 def notebook_latent() -> int:
