@@ -18,7 +18,7 @@ DEV_READY    := $(VENV)/.dev-installed
 PLAYGROUND   := service/api/pages/playground
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install-dev test test-page bench-page coverage test-hard client-tools deploy-tools inference-clients ray openvino test-docker bench bench-capacity bench-pictures bench-others docs lock clean
+.PHONY: help serve install-dev test test-page bench-page coverage test-hard client-tools deploy-tools inference-clients foreign-models ray openvino test-docker bench bench-capacity bench-pictures bench-others docs lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,7 +78,7 @@ page-tools:
 	@npm ci --prefix .venv-page --no-audit --no-fund --loglevel error >/dev/null
 	@touch $@
 
-test-hard: test-tools client-tools deploy-tools $(DEV_READY) inference-clients ray ## the long suites: fuzz, overload, soak, kill; prints the hazard table (half an hour)
+test-hard: test-tools client-tools deploy-tools $(DEV_READY) inference-clients foreign-models ray ## the long suites: fuzz, overload, soak, kill; prints the hazard table (half an hour)
 	@echo "test-hard: alone on the machine, or its figures mean little"
 	@$(BIN)/python -m pytest -m "hard or hazard_row" --hazard-table --timeout 600 --durations 12 --durations-min 5 $(ARGS)
 
@@ -139,6 +139,17 @@ inference-clients: $(INFERENCE_CLIENTS:%=.venv-inference/%/.installed) ## instal
 	@.venv-inference/$*/bin/python -m pip --disable-pip-version-check --quiet install --requirement $<
 	@touch $@
 
+FOREIGN_MODELS := models optimum
+
+foreign-models: $(FOREIGN_MODELS:%=.venv-foreign/%/.installed) ## install diffusers, pythae and Optimum next to .venv for test-hard, which imports their models
+
+# Folders for PYTHONPATH, without dependencies: torch, onnx and NumPy are those of .venv.
+.venv-foreign/%/.installed: tests/foreign_models/%.txt | $(DEV_READY)
+	@echo "setup: installing the libraries $* into .venv-foreign/$*"
+	@rm -rf .venv-foreign/$*
+	@$(PIP) install --no-deps --target .venv-foreign/$* --requirement $<
+	@touch $@
+
 BENCH_OTHERS := litserve mosec mlserver kserve bentoml ray
 
 bench: bench-tools $(DEV_READY) ## compare speed with onnxruntime, the tutorials' service and other servers (30 minutes; ARGS=--quick)
@@ -190,8 +201,8 @@ lock: $(DEV_READY) ## write constraints.txt anew from what is installed in .venv
 
 install-dev: $(DEV_READY) ## install server, trainer and development tools into .venv
 
-clean: ## remove .venv, .venv-bench, .venv-clients, .venv-deploy, .venv-inference, .venv-openvino, .venv-page, .venv-ray and every cache
-	rm -rf $(VENV) .venv-bench .venv-clients .venv-deploy .venv-inference .venv-openvino .venv-page .venv-ray .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## remove .venv, .venv-bench, .venv-clients, .venv-deploy, .venv-foreign, .venv-inference, .venv-openvino, .venv-page, .venv-ray and every cache
+	rm -rf $(VENV) .venv-bench .venv-clients .venv-deploy .venv-foreign .venv-inference .venv-openvino .venv-page .venv-ray .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

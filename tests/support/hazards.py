@@ -117,6 +117,8 @@ ROWS = (
         "starts; /readyz 503 with the remedy; ready when a model appears", fast=True),
     Row(STORE, "foreign-entries", "entries that cannot be read, or belong to someone else",
         "they hide no other, and are named", fast=True),
+    Row(STORE, "foreign-models", "models that diffusers, pythae and Optimum made themselves",
+        "each within its golden tolerance of torch, at two sizes; none of their code runs unasked"),
     Row(STORE, "kserve", "copies of object storage, as KServe makes them",
         "each layout: served to the unchanged clients under the name of the InferenceService"),
     Row(STORE, "mounted-volumes", "links and updates of ConfigMaps and Secrets",
