@@ -30,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
             wanted(arguments),
             second_data=arguments.second_data,
             second_model=arguments.second_model,
+            timed_with=arguments.timed_with,
             out=arguments.out,
             progress=progress,
             tell=warn,
@@ -52,7 +53,7 @@ def _advise(run: Path, report: Report) -> None:
 
 def _figures_only(arguments: argparse.Namespace) -> int:
     """Measure only the figures that an export writes into the manifest."""
-    for option in ("judge", "second_data", "second_model", "out"):
+    for option in ("judge", "second_data", "second_model", "timed_with", "out"):
         if getattr(arguments, option) is not None:
             flag = f"--{option.replace('_', '-')}"
             raise ConfigError(

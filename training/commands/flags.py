@@ -180,6 +180,11 @@ def _add_evaluate(commands: Any) -> None:
         help="a model of that other data, for the same test in the other direction",
     )
     evaluate.add_argument(
+        "--timed-with",
+        metavar="VERSION",
+        help="time a published version together with this one, in turns, on one thread",
+    )
+    evaluate.add_argument(
         "--out",
         metavar="DIR",
         type=Path,

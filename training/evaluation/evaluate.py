@@ -27,6 +27,7 @@ from training.evaluation.report.comparison import (
     comparison_markdown,
     comparison_page,
 )
+from training.evaluation.report.cost import Timed
 from training.evaluation.report.page import page_of
 from training.evaluation.report.section_results import Report
 from training.evaluation.subject import Subject, open_subject
@@ -58,6 +59,7 @@ def make_report(
     *,
     second_data: Path | None = None,
     second_model: str | None = None,
+    timed_with: str | None = None,
     out: Path | None = None,
     progress: Progress | None = None,
     tell: Tell = lambda _: None,
@@ -72,6 +74,7 @@ def make_report(
         wanted: Data, judge and settings.
         second_data: Another data set, to be distinguished from the model's own; any `data_dir`.
         second_model: Run or version of that other data, for the other direction.
+        timed_with: A published version for a comparison of the times of both.
         out: Output directory; left out, a run's own directory, or `reports/NAME-VERSION`.
         progress: Called after each batch.
         tell: Called with a line for people at each step of a download.
@@ -84,12 +87,15 @@ def make_report(
     _check_out(out)
     subject = _open(name, wanted)
     second_subject = None if second_model is None else _open(second_model, wanted)
+    timed = None if timed_with is None else _timed(subject, timed_with, wanted)
     data = _images(subject, wanted, tell)
     second = None
     if second_data is not None:
         second = _second_images(second_data, second_subject or subject, data.test, tell)
     progress = _after(partial(tell, f"measuring {subject.label} on {_count(data)}"), progress)
-    report, findings = _measure(subject, data, wanted, progress, second=second, second_subject=second_subject)
+    report, findings = _measure(
+        subject, data, wanted, progress, second=second, second_subject=second_subject, timed=timed
+    )
     folder = out or subject.folder
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -228,6 +234,7 @@ def _measure(
     *,
     second: ImageSet | None = None,
     second_subject: Subject | None = None,
+    timed: Timed | None = None,
 ) -> Measured:
     settings = subject.settings
     bench = EvaluationContext(
@@ -242,8 +249,22 @@ def _measure(
         importance_images=_or(wanted.importance_images, settings.importance_images),
         second=second,
         second_subject=second_subject,
+        timed=timed,
     )
     return measure(bench, request)
+
+
+def _timed(subject: Subject, reference: str, wanted: Wanted) -> Timed:
+    """Both versions anew, with runtimes of one thread."""
+    if subject.run is not None:
+        raise ConfigError(
+            f"--timed-with: expected a published version to time, got the run {subject.label}, which has no "
+            "graphs yet. Export it first, into a store of its own with --store DIR if need be."
+        )
+    if Path(reference).is_dir():
+        raise ConfigError(f"--timed-with: expected a published version, got the directory {reference}.")
+    version, other = (open_subject(name, store=wanted.store) for name in (subject.label, reference))
+    return Timed(version, other)
 
 
 def _after(first: Callable[[], None], progress: Progress | None) -> Progress:

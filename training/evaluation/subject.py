@@ -5,7 +5,8 @@ Knows the name, the files and the description of each kind. Knows nothing of the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +14,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from model_store import FittedPrior, InvalidReference, ModelStore, PriorMixtures, PublishedModel
+from model_store.manifest import PRIOR_FILE
 from model_store.prior import GaussianMixture
 from training.config.recipe import DataConfig, EvaluationConfig, Section
 from training.errors import RunDirectoryError
@@ -69,6 +71,8 @@ class Subject:
     """A warning for the reader if the fitted prior belongs to other weights and is not used."""
     prior_labels: tuple[str, ...] = ()
     """Labels of a published learned prior, in the order of its numbers; those of a run are the data's."""
+    file_bytes: Mapping[str, int] = field(default_factory=dict)
+    """Sizes of a version's graphs and prior; empty for a run."""
 
 
 def open_subject(text: str, *, store: ModelStore, threads: int = 1) -> Subject:
@@ -145,6 +149,11 @@ def _version(published: PublishedModel, threads: int) -> Subject:
         trained_on_text=origin.data,
         run=None,
         folder=REPORTS / f"{published.id.name}-{published.id.version}",
+        file_bytes={
+            name: published.manifest.files[name].size_bytes
+            for name in published.manifest.file_names
+            if name.endswith(".onnx") or name == PRIOR_FILE
+        },
     )
 
 

@@ -13,6 +13,7 @@ import torch
 
 from training.data import ImageSet
 from training.evaluation.evaluation_context import EvaluationContext
+from training.evaluation.report.cost import Timed, find_cost
 from training.evaluation.report.detection import check_second, find_detection
 from training.evaluation.report.interpolation import find_interpolation
 from training.evaluation.report.latents import find_latents
@@ -35,6 +36,8 @@ class Request:
     """Test images of another data set, to be distinguished from the model's own."""
     second_subject: Subject | None = None
     """A model of that other data, for the other direction."""
+    timed: Timed | None = None
+    """The version of the report and another for a comparison of their times, each of one thread."""
 
 
 def measure(bench: EvaluationContext, request: Request) -> tuple[Report, tuple[SectionResult, ...]]:
@@ -68,6 +71,7 @@ def measure(bench: EvaluationContext, request: Request) -> tuple[Report, tuple[S
         find_latents(bench),
         find_interpolation(bench),
         find_detection(bench, second=request.second, second_subject=request.second_subject),
+        *find_cost(bench.subject, request.timed),
     )
     report = Report(
         subject=bench.subject.label,

@@ -24,8 +24,8 @@ class Complaint:
     figures: tuple[str, ...]
     pictures: tuple[str, ...]
     """Names of plots; a name that ends in `_` stands for the first plot with this prefix."""
-    section: str | None = None
-    """The only section to search; left out on a page if no model has it."""
+    sections: tuple[str, ...] = ()
+    """The only sections to search, of which a model has at most one; left out if no model has one."""
 
 
 _SAMPLES = ("readable_share", "sure_share", "frechet_distance", "frechet_floor", "density", "coverage")
@@ -51,19 +51,19 @@ COMPLAINTS = (
         ("samples_", "least_readable", "label_histogram"),
     ),
     Complaint(
-        "Generated images are poor: from a fitted prior",
-        "The same from a density that was fitted to the codes of the training images after training: it "
-        "should avoid regions without images.",
+        "Generated images are poor: from a fitted or learned prior",
+        "The same from a density that was fitted to the codes of the training images after training, or "
+        "learned with the model: it should avoid regions without images.",
         _SAMPLES,
-        ("samples_fitted", "least_readable", "label_histogram"),
-        section="samples_fitted",
+        ("samples_", "least_readable", "label_histogram"),
+        sections=("samples_fitted", "samples_learned"),
     ),
     Complaint(
         "Samples of a requested label are impossible",
         "With a prior for each label, a sample should have the label of its prior.",
         ("asked_label_share", *_SAMPLES),
-        ("samples_fitted-by-label", "least_readable"),
-        section="samples_fitted_by_label",
+        ("samples_", "least_readable"),
+        sections=("samples_fitted_by_label", "samples_learned_by_label"),
     ),
     Complaint(
         "Latent space is not continuous",
@@ -138,20 +138,20 @@ def _body(measured: Sequence[Measured]) -> Iterator[str]:
     for report in reports:
         yield from alarms_of(report.alarms, subject=report.subject)
     for complaint in COMPLAINTS:
-        if complaint.section and not any(complaint.section in report.sections for report in reports):
+        if complaint.sections and not any(set(complaint.sections) & set(r.sections) for r in reports):
             continue
         yield f"<h2>{escape(complaint.title)}</h2><p>{escape(complaint.asks)}</p>"
         rows = list(_rows(complaint, reports))
         if rows:
             yield _table(rows, reports)
         for name in complaint.pictures:
-            yield from _pictures(name, complaint.section, measured)
+            yield from _pictures(name, complaint.sections, measured)
 
 
 def _rows(complaint: Complaint, reports: Sequence[Report]) -> Iterator[tuple[str, list[Figure | None]]]:
     """Figures by name, one of each model, without those that no model has."""
     for name in complaint.figures:
-        figures = [report.figure(name, section=complaint.section) for report in reports]
+        figures = [report.figure(name, sections=complaint.sections) for report in reports]
         if any(figures):
             yield name, figures
 
@@ -195,11 +195,12 @@ def _best(figures: Sequence[Figure | None]) -> set[int]:
     return {number for number, value in enumerate(values) if value == best}
 
 
-def _pictures(name: str, section: str | None, measured: Sequence[Measured]) -> Iterator[str]:
+def _pictures(name: str, sections: tuple[str, ...], measured: Sequence[Measured]) -> Iterator[str]:
     shown = [
         image_of(picture, caption=f"{report.subject}: {picture.caption}")
         for report, findings in measured
-        if (picture := _picture(name, [each for each in findings if section in (None, each.key)])) is not None
+        if (picture := _picture(name, [each for each in findings if not sections or each.key in sections]))
+        is not None
     ]
     if shown:
         yield f'<div class="beside">{"".join(shown)}</div>'

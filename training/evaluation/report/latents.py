@@ -12,6 +12,7 @@ from jaxtyping import Float, Float64, Int64
 from training.evaluation.evaluation_context import EvaluationContext, is_spatial, latent_names
 from training.evaluation.measures.codes import evenness, linear_probe_accuracy, neighbour_agreement, whitened
 from training.evaluation.report.section_results import Figure, Picture, SectionResult
+from training.models import StandardNormal
 from training.objectives.estimators import Posteriors
 from training.plots import charts, grids
 
@@ -34,7 +35,7 @@ def find_latents(bench: EvaluationContext) -> SectionResult:
     order = _by_importance(bench.model.kind, bench.posteriors)
     figures = [*_readable_by_labels(bench), *_evenness(bench, order)]
     pictures = [] if len(order) == 1 else [_scatter(bench, order)]
-    if bench.model.latent_size == 2 and bench.model.kind == "vae":
+    if bench.model.latent_size == 2 and bench.model.kind == "vae" and _is_normal(bench):
         pictures.append(_manifold(bench))
     pictures.append(_traversals(bench, order))
     pictures.append(_displaced_picture(bench))
@@ -104,8 +105,8 @@ def _without_probe(bench: EvaluationContext) -> str:
 
 
 def _evenness(bench: EvaluationContext, order: Int64[np.ndarray, " latent"]) -> list[Figure]:
-    if len(order) == 1:
-        return []
+    if len(order) == 1 or not _is_normal(bench):
+        return []  # a learned prior need not be even in z
     points = bench.posteriors.z.numpy()[:, order[:2]]
     meant = "N(0, I), from which samples are drawn"
     if bench.model.kind == "ae":
@@ -132,6 +133,10 @@ def _evenness(bench: EvaluationContext, order: Int64[np.ndarray, " latent"]) -> 
             better="lower",
         ),
     ]
+
+
+def _is_normal(bench: EvaluationContext) -> bool:
+    return isinstance(bench.model.prior, StandardNormal)
 
 
 def _z_protocol(bench: EvaluationContext) -> str:
@@ -206,7 +211,7 @@ def _traversals(bench: EvaluationContext, order: Int64[np.ndarray, " latent"]) -
     return Picture(
         name="traversals",
         caption="One test image with one latent moved at a time, from -3 to 3 standard deviations of "
-        f"{'the prior' if vae else 'the codes'}; the {len(shown)} of {len(order)} latents with the largest "
+        f"{'N(0, 1)' if vae else 'the codes'}; the {len(shown)} of {len(order)} latents with the largest "
         f"{by}, in that order. On the left {number} of the latent and its {beside}.",
         png=charts.labelled_rows(
             bench.decode(z, "traversals"),

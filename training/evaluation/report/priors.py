@@ -16,6 +16,7 @@ from jaxtyping import Float64, Int64
 
 from model_store.prior import GaussianMixture
 from training.evaluation.evaluation_context import EvaluationContext
+from training.evaluation.subject import Subject
 from training.models import LabelledPrior
 from training.priors.mixtures import gaussian_log_density, log_density, standard_normal_log_density
 
@@ -223,6 +224,16 @@ class LearnedDensity:
 
     def _numbers(self, labels: Int64[np.ndarray, " rows"]) -> torch.Tensor:
         return torch.tensor(self.order)[torch.from_numpy(labels)]
+
+
+def default_prior(subject: Subject) -> SamplePrior | None:
+    """The density of `/sample` without `prior=`; None for an autoencoder without a fitted prior."""
+    if isinstance(subject.model.prior, LabelledPrior):
+        return LearnedDensity(subject.model.prior)
+    if subject.prior is not None:
+        whole, *_ = subject.prior.mixtures
+        return FittedMixtures((whole,), "fitted", "the fitted prior of all images", labelled=False)
+    return None if subject.model.kind == "ae" else StandardNormal(subject.model.latent_size)
 
 
 def priors_of(bench: EvaluationContext) -> tuple[SamplePrior, ...]:

@@ -5,6 +5,7 @@ Knows words, numbers and bytes. Knows nothing of models, arrays or measurements.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -94,16 +95,16 @@ class Report(Record):
     sections: dict[str, SectionRecord]
     alarms: tuple[str, ...]
 
-    def figure(self, name: str, *, section: str | None = None) -> Figure | None:
+    def figure(self, name: str, *, sections: Collection[str] = ()) -> Figure | None:
         """The figure of this name, or None; of several priors the first, which all models of a kind have.
 
         Args:
             name: Its name in the section.
-            section: The key of the only section to search.
+            sections: Keys of the only sections to search; empty: all.
         """
         for key, record in self.sections.items():
             for figure in record.figures:
-                if figure.name == name and section in (None, key):
+                if figure.name == name and (not sections or key in sections):
                     return figure
         return None
 

@@ -3,6 +3,7 @@
 import pytest
 from tiny_priors import fitted_prior
 
+from training.config.recipe import LearnedPriorConfig
 from training.evaluation.evaluation_context import EvaluationContext
 from training.evaluation.report.assemble import Request, measure
 from training.evaluation.report.comparison import (
@@ -35,14 +36,14 @@ def test_every_complaint_names_figures_and_pictures_that_exist(both):
     """A figure that is renamed in its section must not silently leave this page."""
     for complaint in COMPLAINTS:
         for name in complaint.figures:
-            assert any(report.figure(name, section=complaint.section) for report, _ in both), name
+            assert any(report.figure(name, sections=complaint.sections) for report, _ in both), name
         for name in complaint.pictures:
             drawn = {
                 picture.name
                 for _, findings in both
                 for section in findings
                 for picture in section.pictures
-                if complaint.section in (None, section.key)
+                if not complaint.sections or section.key in complaint.sections
             }
             assert any(found == name or (name.endswith("_") and found.startswith(name)) for found in drawn), (
                 name
@@ -76,15 +77,42 @@ def test_what_is_said_of_a_fitted_prior_is_of_its_samples(both):
     """Sections on samples share the names of their figures: each complaint takes those of its own."""
     page = comparison_page(both)
     fitted = page[
-        page.index("from a fitted prior</h2>") : page.index("<h2>Samples of a requested label are impossible")
+        page.index("from a fitted or learned prior</h2>") : page.index(
+            "<h2>Samples of a requested label are impossible"
+        )
     ]
     for report, _ in both:
-        assert f">{report.figure('frechet_distance', section='samples_fitted')}<" in fitted
-        assert report.figure("frechet_distance", section="samples_fitted") != report.figure(
+        assert f">{report.figure('frechet_distance', sections=('samples_fitted',))}<" in fitted
+        assert report.figure("frechet_distance", sections=("samples_fitted",)) != report.figure(
             "frechet_distance"
         )
     assert "runs/ae: The first 96 samples from the fitted prior of all images" in fitted
     assert "samples from the fitted priors of the labels" not in fitted
+
+
+def test_a_learned_prior_stands_where_another_model_has_a_fitted_one(
+    both, make_model, subject_of, digits, judge
+):
+    """Each is the density that the model is sampled from, and so is that of a label."""
+    prior = LearnedPriorConfig(couplings=1, hidden_width=4, components=1, labels=10)
+    subject = subject_of(make_model(latent_size=2, prior=prior), label="runs/learned")
+    learned = measure(EvaluationContext(subject=subject, data=digits, seed=0, judge=judge), REQUEST)
+    page = comparison_page([both[1], learned])
+    fitted = page[
+        page.index("fitted or learned prior</h2>") : page.index("<h2>Samples of a requested label are")
+    ]
+    by_label = page[page.index("<h2>Samples of a requested label are") : page.index("is not continuous</h2>")]
+    for part, keys in (
+        (fitted, ("samples_fitted", "samples_learned")),
+        (by_label, ("samples_fitted_by_label", "samples_learned_by_label")),
+    ):
+        for (report, findings), key in zip((both[1], learned), keys, strict=True):
+            assert f">{report.figure('frechet_distance', sections=(key,))}<" in part
+            (section,) = [each for each in findings if each.key == key]
+            assert section.pictures[0].caption.split(".")[0] in part
+    table = comparison_markdown([both[1][0], learned[0]])
+    assert "| asked_label_share | " in table
+    assert "| asked_label_share | – " not in table
 
 
 def test_without_a_fitted_prior_nothing_is_said_of_one(make_model, subject_of, digits):

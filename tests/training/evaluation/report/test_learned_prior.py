@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from training.config.recipe import LearnedPriorConfig
+from training.evaluation.report.latents import find_latents
 from training.evaluation.report.likelihood import find_likelihood
 from training.evaluation.report.priors import priors_of
 
@@ -62,6 +63,14 @@ def test_labels_of_a_version_may_have_another_order(bench):
 def test_a_data_set_with_other_labels_has_no_samples_by_label(bench):
     other = replace(bench, subject=replace(bench.subject, prior_labels=("a", "b")))
     assert [prior.name for prior in priors_of(other)] == ["learned"]
+
+
+def test_nothing_is_said_of_an_even_plane(bench_of, make_model):
+    """Latents of a learned prior do not follow N(0, I), and its plane has no quantiles."""
+    bench = bench_of(make_model(latent_size=2, prior=PRIOR))
+    section = find_latents(bench)
+    assert not [figure.name for figure in section.figures if figure.name.startswith("scatter_")]
+    assert "manifold" not in [picture.name for picture in section.pictures]
 
 
 def test_parts_of_the_divergence_add_up_to_the_estimate(bench):
