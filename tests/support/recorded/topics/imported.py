@@ -51,6 +51,12 @@ def remote(notebook: Notebook) -> None:
             "tile=perhaps",
         ):
             ask.post(f"/remote/decode?{query}&{asked}", _tensor(z))
+        ask.post(
+            f"/remote/decode?{query}&output_type=pt&model=mnist&scaling_factor=0.5&shift_factor=0.25"
+            "&do_scaling=False&height=4&width=6",
+            Payload(z.tobytes(), "application/octet-stream", f"(float32 {z.shape})"),
+        )
+        ask.post(f"/remote/decode?{query}&image_format=webp", _tensor(z), accept="image/webp")
         ask.post(f"/remote/decode?{query}&output_type=pil", _tensor(z), accept=_TENSOR)
         ask.post(f"/remote/decode/?{query}&output_type=pt", _tensor(z))
         ask.post("/remote/decode", _tensor(z))
@@ -67,6 +73,10 @@ def remote(notebook: Notebook) -> None:
         )
         x = steps(1, _GREY).astype(np.float16) * np.float16(2.0) - np.float16(1.0)
         ask.post("/remote/encode?shape=1&shape=1&shape=4&shape=6&dtype=float16", _tensor(x))
+        ask.post(
+            "/remote/encode?shape=1&shape=1&shape=4&shape=6&dtype=float16&model=mnist&do_scaling=False",
+            Payload(x.tobytes(), "application/octet-stream", f"(float16 {x.shape})"),
+        )
         ask.post("/remote/encode", Payload(b"GIF89a", None))
     with notebook.application("turned off", remote_vae=False) as ask:
         ask.post(f"/remote/decode?{query}", _tensor(z))
