@@ -289,6 +289,9 @@ NOT_RUN: Final[dict[str, Check]] = {
         can_be_parsed
     ),
     "vae-train add-preview mnist@4 --data data/mnist --alias stable": can_be_parsed,
+    "vae-train fit --recipe mnist-prior --from-nothing --data data/mnist --out runs/mnist --resume=auto": (
+        can_be_parsed  # tests/training/commands/test_recipe_parts.py runs such recipes
+    ),
     "vae-train fit-prior mnist@1 --data data/mnist --judge runs/judge --alias stable": can_be_parsed,
     "vae-train compare mnist-ae mnist-2d --judge runs/judge --out reports/compare": can_be_parsed,
     **{
