@@ -292,6 +292,9 @@ NOT_RUN: Final[dict[str, Check]] = {
         can_be_parsed
     ),
     "vae-train add-preview mnist@4 --data data/mnist --alias stable": can_be_parsed,
+    "vae-train fit --recipe mnist-prior --from-nothing --data data/mnist --out runs/mnist --resume=auto": (
+        can_be_parsed  # tests/training/commands/test_recipe_parts.py runs such recipes
+    ),
     "vae-train fit-prior mnist@1 --data data/mnist --judge runs/judge --alias stable": can_be_parsed,
     # tests/hard/test_foreign_models.py runs these two with the libraries.
     "vae-train import diffusers sd-vae/ --name sd-vae --alias stable --licence MIT": can_be_parsed,

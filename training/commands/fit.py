@@ -17,13 +17,14 @@ import torch
 from model_store import ModelReference, ModelStore, open_store
 from model_store.echo import listed
 from training.commands.progress import is_terminal, progress_of_evaluation, say, warn, width_of
+from training.commands.recipe_parts import Part, from_nothing, parts_of
 from training.compute.allocator import keep_freed_memory
 from training.compute.child_processes import end_with_the_starter
 from training.compute.processes import Processes, find_processes, was_restarted
 from training.compute.threads import use_allowed_threads
 from training.config.recipe import Expectation, RunConfig, load_recipe, with_overrides
 from training.data import ImageData, count_fitting_parts, load_images
-from training.errors import ConfigError, TrainingInterrupted
+from training.errors import ConfigError, RunDirectoryError, TrainingInterrupted
 from training.evaluation.figures import Evaluation, evaluate, format_value, write_evaluation
 from training.evaluation.verdict import reason_against_publishing
 from training.fitting.batches import steps_per_epoch
@@ -60,6 +61,41 @@ def run(arguments: argparse.Namespace) -> int:
     resume = _resumes(arguments)
     config = _configuration(arguments, store, resume=resume)
     expected = _expected(config, _unchanged(arguments))
+    parts = parts_of(config, RunDirectory(out))
+    if len(parts) > 1 and processes.nodes > 1:
+        raise ConfigError(
+            "--from-nothing: expected one machine, because each part is a run of its own. Train each recipe "
+            "with a command of its own, and start from the version of the one before."
+        )
+    for part in parts[:-1]:
+        if not part.is_done:
+            say(f"first by recipe {part.config.name}, in {part.directory.root}")
+            _fit_part(arguments, part, processes, store)
+    last = Part(config, RunDirectory(out), resume=resume)
+    evaluation, data = _fit(arguments, last, processes, store, expected=expected)
+    minutes = (time.monotonic() - started) / 60.0
+    say(f"done in {minutes:.1f} minutes; {out}/evaluation.md contains the protocol of each figure")
+    say(_next_step(evaluation, out, config, data, steps=RunDirectory(out).steps()))
+    return 0
+
+
+def _fit_part(arguments: argparse.Namespace, part: Part, processes: Processes, store: ModelStore) -> None:
+    try:
+        _fit(arguments, part, processes, store, expected=_expected(part.config, part.config))
+    except TrainingInterrupted as error:
+        raise TrainingInterrupted(
+            f"{error}\nThat is a part of {arguments.out}. To go on with all of it, repeat the command with "
+            "--resume=auto."
+        ) from None
+
+
+def _fit(
+    arguments: argparse.Namespace, part: Part, processes: Processes, store: ModelStore, *, expected: str
+) -> tuple[Evaluation, ImageData]:
+    """Fit one recipe, and evaluate it."""
+    config, out, resume = part.config, part.directory.root, part.resume
+    if processes.devices > 1:
+        use_allowed_threads(processes=processes.devices)
     data = load_images(arguments.data, config.data, tell=say)
     with progress_of_evaluation() as progress:
         fitted = fit(
@@ -76,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
                 _plan(config, data, out, expected=expected, resume=resume, processes=processes)
             ),
             processes=processes,
-            helper=_helper(arguments, processes),
+            helper=_helper(arguments, processes, out),
             store=store,
             on_collapse=arguments.on_collapse,
         )
@@ -103,10 +139,7 @@ def run(arguments: argparse.Namespace) -> int:
         ) from None
     write_evaluation(out, evaluation)
     say(_report(evaluation))
-    minutes = (time.monotonic() - started) / 60.0
-    say(f"done in {minutes:.1f} minutes; {out}/evaluation.md contains the protocol of each figure")
-    say(_next_step(evaluation, out, config, data, steps=RunDirectory(out).steps()))
-    return 0
+    return evaluation, data
 
 
 def _data(arguments: argparse.Namespace) -> str:
@@ -122,14 +155,14 @@ def _assist(arguments: argparse.Namespace, processes: Processes) -> int:
         lambda config: load_images(arguments.data, config),
         arguments.out,
         processes=processes,
-        helper=_helper(arguments, processes),
+        helper=_helper(arguments, processes, arguments.out),
     )
     return 0
 
 
-def _helper(arguments: argparse.Namespace, processes: Processes) -> list[str]:
+def _helper(arguments: argparse.Namespace, processes: Processes, out: Path) -> list[str]:
     """Python's arguments for a further process; it receives its configuration from the first."""
-    command = ["-m", "training.cli", "fit", "--out", str(arguments.out)]
+    command = ["-m", "training.cli", "fit", "--out", str(out)]
     command += ["--devices", str(processes.devices), "--nodes", str(processes.nodes)]
     command += ["--accelerator", processes.accelerator]
     return command if arguments.data is None else [*command, "--data", str(arguments.data)]
@@ -137,10 +170,18 @@ def _helper(arguments: argparse.Namespace, processes: Processes) -> list[str]:
 
 def _resumes(arguments: argparse.Namespace) -> bool:
     """Whether to continue the run in --out; `--resume=auto` does if there is one."""
-    if arguments.resume != "auto":
-        return arguments.resume is not None
     out: Path = arguments.out
     has_begun = RunDirectory(out).has_begun
+    first_part = RunDirectory(out).start
+    if first_part.exists() and not has_begun:
+        if arguments.resume is None:
+            raise RunDirectoryError(
+                f"{out}: expected an empty or new directory, got one with the first part of a run. Continue "
+                "it with --resume, or choose another --out."
+            )
+        return False
+    if arguments.resume != "auto":
+        return arguments.resume is not None
     if was_restarted() and not has_begun:
         warn(
             f"note: torchrun has restarted this process, and {out} contains no run: it begins anew. The "
@@ -154,11 +195,11 @@ def _configuration(arguments: argparse.Namespace, store: ModelStore, *, resume: 
     if arguments.recipe is None:
         if not resume:
             raise ConfigError("--recipe: expected a recipe name or a .toml file, got nothing.")
-        if arguments.seed is not None or arguments.start_from is not None:
+        if arguments.seed is not None or arguments.start_from is not None or arguments.from_nothing:
             raise ConfigError(
-                "--seed, --start-from: expected neither of them with --resume and no --recipe; a resumed "
-                "run keeps its initial weights and its noise. Leave them out, or start a new run in "
-                "another --out."
+                "--seed, --start-from, --from-nothing: expected none of them with --resume and no --recipe; "
+                "a resumed run keeps its initial weights and its noise. Leave them out, or start a new run "
+                "in another --out."
             )
         directory = RunDirectory(arguments.out)
         config = directory.read_config()
@@ -170,6 +211,8 @@ def _configuration(arguments: argparse.Namespace, store: ModelStore, *, resume: 
         overrides.append(f"trainer.seed={arguments.seed}")
     if arguments.start_from is not None:
         overrides.append(f"trainer.start_from='{_start(arguments, store, resume=resume)}'")
+    if arguments.from_nothing:
+        return from_nothing(arguments.recipe, overrides, start_from=arguments.start_from)
     return load_recipe(arguments.recipe, overrides=overrides)
 
 
@@ -212,7 +255,7 @@ def _plan(
             f"{latents_in_words(model.latent_shape)}, "
             f"{config.model.likelihood.name}; {weights[0]:,} weights in the encoder, "
             f"{weights[1]:,} in the decoder",
-            *([f"  start     the weights of {trainer.start_from}"] if trainer.start_from else []),
+            *_where_it_starts(config, out),
             f"  training  {trainer.epochs} epochs of {steps} steps{_passes(steps, of_one_pass)}, "
             f"seed {trainer.seed}, {precision}, {_computes(processes)}",
             *_few_steps(steps, trainer.epochs),
@@ -223,6 +266,12 @@ def _plan(
             f"{RunDirectory(out).checkpoint}",
         ]
     )
+
+
+def _where_it_starts(config: RunConfig, out: Path) -> list[str]:
+    if config.first_part:
+        return [f"  start     the weights of {RunDirectory(out).start}, by recipe {config.first_part}"]
+    return [f"  start     the weights of {config.trainer.start_from}"] if config.trainer.start_from else []
 
 
 def _passes(steps: int, of_one_pass: int) -> str:

@@ -113,6 +113,11 @@ def _add_fit(commands: Any) -> None:
         metavar="VERSION",
         help=f"{_VERSIONS} in the store: start with its weights; replaces trainer.start_from",
     )
+    recipe.add_argument(
+        "--from-nothing",
+        action="store_true",
+        help="first train by the recipe of trainer.start_recipe, in OUT/start; replaces trainer.start_from",
+    )
     _add_store(recipe)
     hardware = fit.add_argument_group("hardware")
     hardware.add_argument(

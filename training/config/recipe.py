@@ -328,6 +328,9 @@ class TrainerConfig(Section):
     """Seed of all random choices: initial weights, split, order, binarisation, noise."""
     start_from: Annotated[str, BeforeValidator(_numbered_version)] = ""
     """Published version, such as `mnist@3`, that provides the initial weights; if empty, they are random."""
+    start_recipe: Annotated[str, Field(max_length=300)] = ""
+    """Recipe, by name or path, that makes the version of `start_from`. With `fit --from-nothing` or without
+    `start_from`, the run first trains by it, in its folder `start`, and goes on from those weights."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`bfloat16`: autocast. `auto`: `bfloat16` if the CPU computes in it, otherwise float32."""
     channels_last: bool = True
@@ -460,7 +463,15 @@ class RunConfig(Section):
 
     def decisive(self) -> RunConfig:
         """The configuration without the texts that change no run."""
-        return self.model_copy(update={"description": "", "expect": None})
+        without: dict[str, object] = {"description": "", "expect": None}
+        if self.trainer.start_from:  # then the recipe behind that version is only told
+            without["trainer"] = self.trainer.model_copy(update={"start_recipe": ""})
+        return self.model_copy(update=without)
+
+    @property
+    def first_part(self) -> str:
+        """The recipe that this run trains by first; empty if it has none."""
+        return "" if self.trainer.start_from else self.trainer.start_recipe
 
     def to_json(self) -> str:
         """The whole configuration, defaults included, for the run directory."""

@@ -28,7 +28,7 @@ def objections(config: RunConfig, images: ImageSet) -> list[str]:
 
 
 def _of_the_start(config: RunConfig) -> list[str]:
-    start, warmup = config.trainer.start_from, config.objective.beta_warmup_epochs
+    start, warmup = config.trainer.start_from or config.first_part, config.objective.beta_warmup_epochs
     if not start or not warmup:
         return []
     return [

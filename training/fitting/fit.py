@@ -119,8 +119,9 @@ def fit(
     if resume:
         provenance = _check_resumable(directory, config, provenance, console, steps_per_epoch=len(batches))
     start = None
-    if config.trainer.start_from and not (resume and directory.checkpoint.is_file()):
-        start = StartingWeights.read(config.trainer.start_from, store or open_store())
+    if not (resume and directory.checkpoint.is_file()):
+        start = _start(config, directory, store)
+    if start is not None:
         start.load_into(_new_model(config, data.image_shape))
     first_weights = partial(begin_at, moments=PixelMoments.of(train)) if start is None else start.load_into
     with writing_into(out):
@@ -160,6 +161,15 @@ def fit(
                     raise _ended_by(collapse, begun_anew, may_begin_anew=processes.count == 1) from None
                 _train_anew(run, config, directory, collapse, console)
     return load_run(out)
+
+
+def _start(config: RunConfig, directory: RunDirectory, store: ModelStore | None) -> StartingWeights | None:
+    """The weights of the version, or of the first part of the run; None for random ones."""
+    if config.trainer.start_from:
+        return StartingWeights.read(config.trainer.start_from, store or open_store())
+    if config.first_part:
+        return StartingWeights.of_run(load_run(directory.start))
+    return None
 
 
 def _with_its_remedy(config: RunConfig, begun_anew: Restart, directory: RunDirectory) -> RunConfig:

@@ -1,4 +1,4 @@
-"""Training that starts with the weights of a published version, instead of random ones.
+"""Training that starts with the weights of a published version or of another run, instead of random ones.
 
 Knows that an exported graph keeps the names of the model's parameters. Knows nothing of training.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import onnx
 import torch
@@ -18,6 +19,7 @@ from model_store.manifest import Likelihood
 from training.errors import ConfigError
 from training.models import Gaussian, LatentImageModel
 from training.runs.origin import training_of
+from training.runs.run_directory import FittedRun
 
 #: The exporter's prefix for the names of parameters: the graph's module contains the model as `model`.
 _PREFIX = "model."
@@ -29,9 +31,9 @@ _REMEDY = (
 
 @dataclass(frozen=True, eq=False)
 class StartingWeights:
-    """The parameters of a published version, by their names in the model."""
+    """The parameters of a published version or a run, by their names in the model."""
 
-    version: VersionId
+    version: VersionId | Path
     tensors: dict[str, Tensor]
     likelihood: Likelihood
     logvar_bounds: tuple[object, object] | None
@@ -63,6 +65,20 @@ class StartingWeights:
             tensors=tensors,
             likelihood=published.manifest.likelihood,
             logvar_bounds=bounds,
+        )
+
+    @classmethod
+    def of_run(cls, run: FittedRun) -> StartingWeights:
+        """The weights that an export of the run would publish."""
+        return cls(
+            version=run.directory.root,
+            tensors={
+                name: parameter.detach()
+                for name, parameter in run.model.named_parameters()
+                if not name.startswith("likelihood.")
+            },
+            likelihood=run.model.likelihood.spec(),
+            logvar_bounds=run.model.logvar_bounds,
         )
 
     def load_into(self, model: LatentImageModel) -> None:

@@ -257,7 +257,7 @@ def _training(manifest: Manifest, evidence: Evidence) -> str:
         ("data fingerprint", f"`{provenance.data_fingerprint}`"),
         ("pixels in training", _pixels(config)),
         ("objective", objective),
-        ("weights at the start", config.trainer.start_from or "drawn by the seed"),
+        ("weights at the start", _start(config)),
         *([("restart", str(evidence.run.restart))] if evidence.run.restart else []),
         ("epochs, batch size", f"{_epochs(provenance.epochs, config)}, {config.trainer.batch_size}"),
         ("optimiser", _optimiser(config)),
@@ -272,6 +272,12 @@ def _training(manifest: Manifest, evidence: Evidence) -> str:
     ]
     again = _reproduction(manifest, config) + _continued(run.changes)
     return f"## Training\n\n{_table(('', ''), rows)}\n\n{again}"
+
+
+def _start(config: RunConfig) -> str:
+    if config.first_part:
+        return f"those of recipe '{config.first_part}', by which the run trained first"
+    return config.trainer.start_from or "drawn by the seed"
 
 
 def _epochs(count: int, config: RunConfig) -> str:
@@ -312,17 +318,28 @@ def _pixels(config: RunConfig) -> str:
 
 
 def _reproduction(manifest: Manifest, config: RunConfig) -> str:
-    bundled = config.name in recipe_names() and load_recipe(config.name).decisive() == config.decisive()
+    bundled = config.name in recipe_names() and _from_where(load_recipe(config.name), config) == (
+        config.decisive()
+    )
+    flag = " --from-nothing" if config.first_part else ""
     recipe = config.name if bundled else f"{config.name}.toml"
     where = "" if bundled else f" `{recipe}` is `provenance.recipe` of `manifest.json`, written as TOML."
     return (
         "To train it again (equal bits need the same processor type, threads and libraries; otherwise the "
         f"figures agree to about the noise of training):{where}\n\n"
         "```sh\n"
-        f"vae-train fit --recipe {recipe} --data DIR --out runs/{manifest.name}\n"
+        f"vae-train fit --recipe {recipe}{flag} --data DIR --out runs/{manifest.name}\n"
         f"vae-train export runs/{manifest.name} --name {manifest.name}\n"
         "```"
     )
+
+
+def _from_where(recipe: RunConfig, config: RunConfig) -> RunConfig:
+    """The recipe as it is for a run with, or without, a part of its own before it."""
+    if not config.first_part:
+        return recipe.decisive()
+    trainer = recipe.trainer.model_copy(update={"start_from": ""})
+    return recipe.model_copy(update={"trainer": trainer}).decisive()
 
 
 def _graphs(manifest: Manifest, evidence: Evidence) -> str:

@@ -88,6 +88,11 @@ class RunDirectory:
         return self.root / "last.pt"
 
     @property
+    def start(self) -> Path:
+        """The run directory of the recipe that this run trained by first, if it did."""
+        return self.root / "start"
+
+    @property
     def kept(self) -> Path:
         """The record of the weights that early stopping kept."""
         return self.root / "kept.json"
@@ -161,7 +166,7 @@ class RunDirectory:
 
     def _is_unused(self) -> bool:
         """Whether the directory is empty, or contains only what `make` and a killed start leave behind."""
-        found = {path.name for path in self.root.iterdir()}
+        found = {path.name for path in self.root.iterdir()} - {self.start.name}
         folder = self.checkpoint.parent
         of_a_start = {folder.name, self.provenance.name, ".provenance.json.part", ".config.json.part"}
         return not found or (found <= of_a_start and folder.is_dir() and not any(folder.iterdir()))

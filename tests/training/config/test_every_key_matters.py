@@ -121,6 +121,7 @@ WORDS = {
     "expect.negative_elbo": 9.0,
     "expect.reconstruction_nll": 9.0,
     "expect.measured_on": "elsewhere",
+    "trainer.start_recipe": "quick",
 }
 #: Keys of how images are read, before there is a run.
 READING = {"data.dataset": "given", "data.side": 12, "data.channels": 3, "data.ground": "white"}
