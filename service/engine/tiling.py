@@ -29,8 +29,8 @@ from service.engine.operations.tile_grid import least_work
 Tile = Literal["auto", "exact", "off"]
 #: By its word.
 TILE: Final[Mapping[str, Tile]] = MappingProxyType({"auto": "auto", "exact": "exact", "off": "off"})
-#: Share of the positions of the whole that the windows in memory together have, at most one apart.
-_SHARE: Final = 0.45
+#: Most positions of the windows that run together, in parts of the whole; with the image, half of its memory.
+_SHARE: Final = 0.415
 #: Most work of exact tiles that are not necessary, in times of one run.
 _MOST_WORK: Final = 4.0
 #: Halo of tiles whose decoder reaches farther: neighbours are blended over twice as many positions.

@@ -15,7 +15,7 @@ from patience import PATIENCE_S
 
 MB = 1_000_000
 #: (height, width): a square, and one that no two windows divide evenly.
-SIZES = ((512, 512), (768, 440))
+SIZES = ((512, 512), (520, 880))
 MOST_APART, MOST_MEMORY = 1e-5, 0.5
 
 _DECODE = """

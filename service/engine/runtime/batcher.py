@@ -337,8 +337,9 @@ class _Batch:
             keep_no_large_blocks()
         self.execute()
         # Before the answer, which may bring the next tile of the same image, for another thread: the memory
-        # of both would be kept. Also after the first run of a size, which shows that it is long.
-        if self._queue.is_long and self._queue._worker_pool.is_last:
+        # of both would be kept. Also after the first run of a size, which shows that it is long. It takes a
+        # millisecond, because large blocks are with the system already.
+        if self._queue.is_long:
             return_memory()  # of the layers: a large image needs hundreds of megabytes
         self.hand_out_soon()
 

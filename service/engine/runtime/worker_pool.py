@@ -180,11 +180,6 @@ class WorkerPool:
             return False
         return not self._ring or all(queue.is_long for queue in self._ring)
 
-    @property
-    def is_last(self) -> bool:
-        """Whether no other run than that of the caller is in progress, and no row waits: a plain read."""
-        return self.running <= 1 and not self._ring
-
     def offer(self, queue: Queue, *, workers: int) -> None:
         """Put a queue with work into the ring and wake up to `workers` threads. Called with the lock held."""
         if queue not in self._ring:
