@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 
 import hypothesis
@@ -54,6 +55,8 @@ SHAPED = (
     "training.plots.grids",
     "training.priors.selection",
     "training.publishing.export",
+    "training.publishing.foreign.diffusers_vae",
+    "training.publishing.foreign.pythae_model",
 )
 
 jaxtyping.install_import_hook(list(SHAPED), "beartype.beartype")
@@ -63,6 +66,9 @@ _DATA_HOME = pytest.StashKey[str]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """No test reads or changes the model store of the person who runs the tests."""
+    # A shell starts a job in the background with SIGINT ignored, and every child inherits that.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[_DATA_HOME] = tempfile.mkdtemp(prefix="vae-tests-data-")
     os.environ["XDG_DATA_HOME"] = config.stash[_DATA_HOME]
     os.environ.pop("VAE_MODEL_STORE", None)

@@ -86,6 +86,7 @@ ACTING: Final[Mapping[str, Collection[str]]] = {
         "store_cache",
         "default_model",
         "open_inference",
+        "remote_vae",
         "root_path",
         "allowed_hosts",
         "api_keys_file",

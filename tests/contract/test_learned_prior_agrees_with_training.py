@@ -95,7 +95,12 @@ def test_the_manifest_describes_the_prior(published, model):
     assert "4 affine couplings" in entry.protocol
     recipe = published.manifest.provenance.recipe["model"]
     assert isinstance(recipe, dict)
-    assert recipe["prior"] == {**PRIOR, "label_weight": 1.0}
+    assert recipe["prior"] == {
+        **PRIOR,
+        "label_weight": 1.0,
+        "label_candidates": 1,
+        "label_probability": 0.99,
+    }
     assert "## Learned prior" in published.card
     assert "learned with the model, see below" in published.card
 

@@ -75,7 +75,9 @@ SHORTENED: Final = {
     "--data data/mnist --out runs/cluster --resume=auto": f" --set trainer.epochs=1{FEW_IMAGES}",
     "vae-train judge --data data/mnist --out runs/judge": " --epochs 1",
     "vae-train evaluate runs/quick --data data/mnist": " --figures-only",
-    "vae-train evaluate mnist@stable --data data/mnist --judge runs/judge": " --importance-samples 1",
+    "vae-train evaluate mnist@stable --data data/mnist --judge runs/judge --timed-with mnist@4": (
+        " --importance-samples 1"
+    ),
     "vae-train compare runs/quick mnist@1 --data data/mnist --judge runs/judge --out reports/compare": (
         " --importance-samples 1"
     ),

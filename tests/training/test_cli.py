@@ -416,7 +416,7 @@ def test_a_second_run_into_the_same_directory_is_refused_in_one_line(
         ([], 2, "--recipe: expected a recipe name or a .toml file, got nothing"),
         (["--resume"], 73, "found no config.json in it"),
         (["--resume=auto"], 2, "--recipe: expected a recipe name or a .toml file, got nothing"),
-        (["--resume", "--seed", "3"], 2, "--seed, --start-from: expected neither of them with --resume"),
+        (["--resume", "--seed", "3"], 2, "--start-from, --from-nothing: expected none of them with --resume"),
         (["--recipe", "quick", "--data", "/nowhere"], 65, "/nowhere"),
         (["--recipe", "quick"], 65, "--set data.validation_size=160 leaves nine tenths to train on"),
         (

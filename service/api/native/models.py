@@ -90,9 +90,7 @@ class ModelSummary(Document):
     """(channels, height, width)."""
     latent_size: Annotated[Size, Field(examples=[32])]
     """Number of values of one z."""
-    latent_shape: Annotated[
-        list[Size] | None, Field(examples=[None], exclude_if=lambda shape: shape is None)
-    ] = None
+    latent_shape: Annotated[list[Size] | None, Field(exclude_if=lambda shape: shape is None)] = None
     """Shape of one z, for an image of `image_shape`. A version with flat latents has no such key."""
     priors: list[Annotated[str, Field(description=_PRIOR, examples=["standard"])]]
     labels: list[Annotated[str, Field(description="Labels that /sample accepts.", examples=["7"])]]
