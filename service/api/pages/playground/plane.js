@@ -108,8 +108,8 @@ export function spanOf(plane, latents, least) {
 /**
  * The default plane of a model: its two most used dimensions, around the middle of its latents.
  *
- * Only an autoencoder has latents far from the origin: no prior holds them there.
- * @param {{latent_size: number, kind: string}} model
+ * Only N(0, I) holds latents around the origin: others are around the middle of the preview's.
+ * @param {{latent_size: number, kind: string, priors: string[]}} model
  * @param {{mu: number[][], kl: number[]} | null} preview
  * @param {[number, number]} [dims]
  */
@@ -118,7 +118,7 @@ export function defaultPlane(model, preview, dims) {
   const chosen = dims ?? /** @type {[number, number]} */ ([most, second].sort((a, b) => a - b));
   const origin = new Array(model.latent_size).fill(0);
   if (!preview) return planeOfDims(chosen, origin, model.kind === "ae" ? 8 : 3);
-  if (model.kind === "ae") {
+  if (!isStandard(model)) {
     for (const dim of chosen) origin[dim] = Math.round(median(preview.mu.map((row) => row[dim])));
   }
   const plane = planeOfDims(chosen, origin, 3);
@@ -135,6 +135,9 @@ export function rankedDims(model, preview) {
   const kl = preview?.kl ?? [];
   return ranked(kl.length === model.latent_size ? kl : new Array(model.latent_size).fill(0));
 }
+
+/** Whether a model was trained with N(0, I): only then rings around the origin tell how usual a point is. @param {{priors: string[]}} model */
+export const isStandard = ({ priors }) => priors.includes("standard");
 
 /** The unit vector along a dimension. @param {number[]} center @param {number} dim */
 const axis = (center, dim) => center.map((_, at) => (at === dim ? 1 : 0));

@@ -4,6 +4,8 @@
  * Knows planes, previews and the two calls that draw a sheet. Knows nothing of canvases.
  */
 
+import { isStandard } from "./plane.js";
+
 /** @typedef {import("./api.js").Api} Api */
 /** @typedef {import("./api.js").ModelSummary} ModelSummary */
 /** @typedef {import("./api.js").Preview} Preview */
@@ -60,7 +62,7 @@ export async function showPlane(plot, { api, state }, plane, lane) {
     plane,
     bitmap: null,
     steps: stepsOf(model),
-    hasPrior: model.kind === "vae" && plane.dims !== null,
+    hasPrior: isStandard(model) && plane.dims !== null,
     dots:
       preview?.mu.map((mu, at) => ({ at: plane.positionOf(mu), kind: kinds.indexOf(preview.labels[at]) })) ??
       [],

@@ -4,7 +4,7 @@
  * Knows the point of the state and the KL of each dimension. The server decodes.
  */
 
-import { klOf, meanOf, rankedDims } from "../plane.js";
+import { isStandard, klOf, meanOf, rankedDims } from "../plane.js";
 import { stepsOf } from "../sheet.js";
 import { newSeed } from "../state.js";
 import { Digit, stripCanvas } from "../widgets/digit.js";
@@ -103,10 +103,7 @@ export class DimensionsPanel extends Panel {
     this.rows.clear();
     const elements = rankedDims(model, { kl }).map((dim) => {
       const farthest = Math.max(0, ...mu.map((row) => Math.abs(row[dim])));
-      const reach = Math.max(
-        REACH,
-        Math.ceil(Math.max(model.kind === "ae" ? farthest : 0, Math.abs(z[dim]))),
-      );
+      const reach = Math.max(REACH, Math.ceil(Math.max(isStandard(model) ? 0 : farthest, Math.abs(z[dim]))));
       const isDead = kl.length > 0 && kl[dim] < DEAD;
       const name = `z${subscript(dim)}`;
       const said = kl.length ? `${name} · ${isDead ? this.words.dead : this.words.kl(kl[dim])}` : name;

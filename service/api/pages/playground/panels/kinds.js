@@ -6,7 +6,7 @@
 
 import { imageAt, pixelsOf } from "../images.js";
 import { captioned, titled } from "../pictures.js";
-import { gaussians, principalPlane } from "../plane.js";
+import { gaussians, isStandard, principalPlane } from "../plane.js";
 import { fetchSheet, kindsOf, stepsOf } from "../sheet.js";
 import { newSeed } from "../state.js";
 import { Digit, stripCanvas } from "../widgets/digit.js";
@@ -81,7 +81,7 @@ class Side {
     const plane = principalPlane(this.codes, LEAST_SPAN);
     this.plane = plane;
     const dots = this.codes.map((z, at) => ({ at: plane.positionOf(z), kind: kinds[at] }));
-    this.plot.set({ plane, bitmap: null, dots, hasPrior: this.kind === "vae" });
+    this.plot.set({ plane, bitmap: null, dots, hasPrior: isStandard(model) });
     this.plot.show({ point: null, image: null });
     const sheet = await fetchSheet(api, model, plane, `kinds-sheet-${this.kind}`);
     if (sheet && model === this.model) this.plot.set({ bitmap: sheet.bitmap, steps: stepsOf(model) });
@@ -220,7 +220,12 @@ export class KindsPanel extends Panel {
   async restart() {
     const { model, models } = this.context.state.values;
     const ofShape = (/** @type {ModelSummary} */ shape) =>
-      models.filter((each) => `${each.image_shape}` === `${shape.image_shape}`);
+      models.filter(
+        (each) =>
+          `${each.image_shape}` === `${shape.image_shape}` &&
+          // Both sides get draws of N(0, I).
+          (each.kind === "ae" || isStandard(each)),
+      );
     // A shape of which both kinds are loaded: that of the chosen model if possible.
     const shape = [model, ...models].find((each) => new Set(ofShape(each).map((one) => one.kind)).size === 2);
     this.missing.hidden = shape !== undefined;

@@ -6,6 +6,7 @@
 
 import { pathOf } from "../api.js";
 import { imageAt, pictureOf } from "../images.js";
+import { isStandard } from "../plane.js";
 import { newSeed } from "../state.js";
 import { Digit } from "../widgets/digit.js";
 import { button, choice, el, fill, newId, slider } from "../widgets/dom.js";
@@ -184,8 +185,9 @@ export class SamplesPanel extends Panel {
     });
     this.large.show(answer.images, at);
     const z = answer.z[at];
-    this.facts.textContent = words.facts(at + 1, Math.hypot(...z), Math.sqrt(z.length));
-    this.context.announce(words.facts(at + 1, Math.hypot(...z), Math.sqrt(z.length)));
+    const usual = isStandard(this.context.state.values.model) ? Math.sqrt(z.length) : null;
+    this.facts.textContent = words.facts(at + 1, Math.hypot(...z), usual);
+    this.context.announce(this.facts.textContent);
   }
 
   /** @param {"map" | "dimensions"} panel */

@@ -165,7 +165,8 @@ export const texts = {
     temperature: "Temperature",
     prior: "Prior",
     /** @param {string} prior @returns {string} */
-    priors: (prior) => (prior === "fitted" ? "fitted to the training images" : "N(0, I)"),
+    priors: (prior) =>
+      ({ fitted: "fitted to the training images", learned: "learned with the model" })[prior] ?? "N(0, I)",
     label: "Label",
     anyLabel: "any",
     seed: "Seed",
@@ -173,8 +174,9 @@ export const texts = {
     chosen: "The chosen sample",
     /** @param {number} at */
     image: (at) => `Sample ${at}`,
-    /** @param {number} at @param {number} length @param {number} usual */
-    facts: (at, length, usual) => `Sample ${at}: |z| = ${two(length)}; N(0, I) has about ${two(usual)}`,
+    /** @param {number} at @param {number} length @param {number | null} usual */
+    facts: (at, length, usual) =>
+      `Sample ${at}: |z| = ${two(length)}${usual === null ? "" : `; N(0, I) has about ${two(usual)}`}`,
     toMap: "To the map",
     toSliders: "To the sliders",
     toNoise: "To Noise, as the image",

@@ -145,14 +145,16 @@ export const texts = {
     n: "개수",
     temperature: "온도",
     prior: "사전 분포",
-    priors: (prior) => (prior === "fitted" ? "학습 이미지에 맞춘 분포" : "N(0, I)"),
+    priors: (prior) =>
+      ({ fitted: "학습 이미지에 맞춘 분포", learned: "모델과 함께 학습한 분포" })[prior] ?? "N(0, I)",
     label: "라벨",
     anyLabel: "모두",
     seed: "시드",
     again: "다시 뽑기",
     chosen: "고른 샘플",
     image: (at) => `샘플 ${at}`,
-    facts: (at, length, usual) => `샘플 ${at}: |z| = ${two(length)}, N(0, I)에서는 보통 ${two(usual)} 정도`,
+    facts: (at, length, usual) =>
+      `샘플 ${at}: |z| = ${two(length)}${usual === null ? "" : `, N(0, I)에서는 보통 ${two(usual)} 정도`}`,
     toMap: "지도로",
     toSliders: "슬라이더로",
     toNoise: "노이즈 패널로",
