@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from imported_graphs import optimum_folder
 from server_process import Running, serving
+from tiny_spatial import publish_spatial
 from vae_client import Client
 
+from model_store import ModelStore
 from model_store.cli import main
 from service.commands.runtime_commands import COMMANDS
 
@@ -36,7 +38,10 @@ def url(bundled: Running) -> str:
 
 @pytest.fixture(scope="session")
 def extended_url(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with two more versions: `mnist@checked` has thresholds, and `sd-vae` was imported."""
+    """A server with more versions.
+
+    `mnist@checked` has thresholds, `sd-vae` was imported, and `spatial` was trained with latents (2, 4, 3).
+    """
     folder = tmp_path_factory.mktemp("extended")
     store = folder / "store"
     shutil.copytree(BUNDLED, store)
@@ -49,6 +54,7 @@ def extended_url(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         ("import", exported, "--name", "sd-vae", "--size", "64x64", "--alias", "stable"),
     ):
         assert main([*arguments, "--store", str(store)], more=COMMANDS) == 0
+    publish_spatial(ModelStore(store))
     with serving(store, folder / "log", "--max-values", "262144") as running:
         yield f"http://127.0.0.1:{running.port}"
 

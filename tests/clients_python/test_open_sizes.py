@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from imported_graphs import KL
 from PIL import Image
+from tiny_spatial import LATENT_SHAPE
 from vae_client import Client, InvalidInput, InvalidRequest, Latents
 from vae_client.picture_sizes import pixels_of
 
@@ -103,3 +104,11 @@ def test_notebook_shows_fewer_large_images(sd: Client) -> None:
     one = type(result)(**{**vars(result), "images": np.zeros((2, 2, 4096, 1024), np.float32)})
     assert "The first is shown." in one._repr_html_()
     assert Image.open(io.BytesIO(one._repr_png_())).mode == "L"
+
+
+def test_trained_version_with_a_latent_shape_takes_its_own_latents(extended_url: str) -> None:
+    with Client(extended_url, model="spatial") as client:
+        drawn = client.sample(n=3, seed=7)
+        assert drawn.z.shape == (3, *LATENT_SHAPE)
+        np.testing.assert_allclose(client.decode(drawn.z).images, drawn.images, atol=1e-6)
+        np.testing.assert_allclose(client.decode(drawn.z[0]).images, drawn.images[:1], atol=1e-6)

@@ -102,9 +102,8 @@ def values_of(latent: Sequence[int], model: ModelSummary) -> int:
 
 
 def latent_rank(model: ModelSummary) -> int:
-    """Axes of one latent: 1, if it is not that of an imported model."""
-    imported = model.get("imported")
-    return 1 if imported is None else len(imported["latent_shape"])
+    """Axes of one latent: 1, if the version has no other shape."""
+    return len(model.get("latent_shape", [model["latent_size"]]))
 
 
 def room(context: Context, share: int, batches: Sequence[Batch], *, is_scaled: bool) -> Plan[Room]:
