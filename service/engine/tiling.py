@@ -136,11 +136,11 @@ def _tiles(
     assert spec is not None, "a version with open sizes has latents of a shape"
     pixels = image[1] // latent[1]
     positions = latent[1] * latent[2]
-    is_exact = spec.decoder_reach is not None and spec.decoder_halo is not None
     most = _run_pixels(model, bounds) // 2 // pixels**2
-    halo = min(_BLENDED, math.isqrt(most) // 4)
-    if is_exact and spec.decoder_halo is not None:
-        halo = spec.decoder_halo
+    halo = spec.decoder_halo
+    is_exact = halo is not None
+    if halo is None:
+        halo = min(_BLENDED, math.isqrt(most) // 4)
     saving = min(most, int(positions * _SHARE))
     grid = None
     for area in (saving, most):

@@ -53,7 +53,6 @@ def run(arguments: argparse.Namespace) -> int:
     processes = find_processes(
         devices=arguments.devices, nodes=arguments.nodes, accelerator=arguments.accelerator
     )
-    use_allowed_threads(processes=processes.devices)
     keep_freed_memory()
     if not processes.leads:
         return _assist(arguments, processes)
@@ -94,8 +93,7 @@ def _fit(
 ) -> tuple[Evaluation, ImageData]:
     """Fit one recipe, and evaluate it."""
     config, out, resume = part.config, part.directory.root, part.resume
-    if processes.devices > 1:
-        use_allowed_threads(processes=processes.devices)
+    use_allowed_threads(processes=processes.devices)  # the evaluation of a part before had all of them
     data = load_images(arguments.data, config.data, tell=say)
     with progress_of_evaluation() as progress:
         fitted = fit(
@@ -149,6 +147,7 @@ def _data(arguments: argparse.Namespace) -> str:
 
 def _assist(arguments: argparse.Namespace, processes: Processes) -> int:
     """Train as one of several processes; the first one prints the configuration and the progress."""
+    use_allowed_threads(processes=processes.devices)
     end_with_the_starter()
     say(f"process {processes.rank} of {processes.count}, counted from 0; the first one prints the progress")
     join(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from model_store.import_answer import answer_text
 from model_store.import_options import Options, as_arguments
 from training.errors import ExportError
 
@@ -40,14 +41,7 @@ class StoreAnswer:
     @property
     def text(self) -> str:
         """The findings as the command prints them for people."""
-        lines = [
-            f"{'ok     ' if each['result'] == 'ok' else 'WARNING'}  {each['check']}: {each['detail']}"
-            for each in self.document["checks"]
-        ]
-        version, aliases = self.document["version"], self.document["aliases"]
-        moved = f", {' and '.join(aliases)} moved to it" if aliases else ""
-        end = "Nothing was published: --check." if version is None else f"{version} is published{moved}."
-        return "\n".join([*lines, "", end])
+        return answer_text(self.document)
 
 
 def run_store_import(graphs: Sequence[str], options: Options, *, store: Path | None) -> StoreAnswer:

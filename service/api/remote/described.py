@@ -58,71 +58,63 @@ def _file(media_type: str, description: str) -> Schema:
     }
 
 
-_DESCRIBED: Final = {
-    "model": QueryParameter(
+_DESCRIBED: Final = (
+    QueryParameter(
         "model",
         "`name`, `name@version` or `name@alias`. Left out: the default model.",
         {"type": "string", "maxLength": MAX_REFERENCE_CHARACTERS, "pattern": REFERENCE_PATTERN},
     ),
-    "shape": QueryParameter(
+    QueryParameter(
         "shape",
         "Shape of the tensor in the body, one parameter for each axis, the batch first.",
         {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1, "maxItems": MOST_AXES},
     ),
-    "dtype": QueryParameter(
-        "dtype", "Number format of the tensor.", _words(*DTYPES) | {"default": "float32"}
-    ),
-    "scaling_factor": QueryParameter(
+    QueryParameter("dtype", "Number format of the tensor.", _words(*DTYPES) | {"default": "float32"}),
+    QueryParameter(
         "scaling_factor",
         "Stored latents are (z - shift_factor) · scaling_factor. Left out: not scaled.",
         _number(SMALLEST_FACTOR, LARGEST_FACTOR),
     ),
-    "shift_factor": QueryParameter(
-        "shift_factor", "See scaling_factor.", _number(-LARGEST_FACTOR, LARGEST_FACTOR)
-    ),
-    "do_scaling": QueryParameter(
+    QueryParameter("shift_factor", "See scaling_factor.", _number(-LARGEST_FACTOR, LARGEST_FACTOR)),
+    QueryParameter(
         "do_scaling",
         "`True`: by the factors of the model, if none is sent. `False`: never. In any case, or 1 and 0.",
         {"type": "boolean"},
     ),
-    "image_format": QueryParameter(
-        "image_format", "Format of a picture.", _words(*IMAGE_FORMATS) | {"default": "jpg"}
-    ),
-    "output_type": QueryParameter(
+    QueryParameter("image_format", "Format of a picture.", _words(*IMAGE_FORMATS) | {"default": "jpg"}),
+    QueryParameter(
         "output_type",
         "`pil`: one picture, or pixels in [0, 1] if `Accept` has tensor/binary. `pt`: a tensor in [-1, 1].",
         _words(*OUTPUT_TYPES) | {"default": "pil"},
     ),
-    "partial_postprocess": QueryParameter(
+    QueryParameter(
         "partial_postprocess",
         "With `pt`: levels of uint8, (N, H, W, C).",
         {"type": "boolean", "default": False},
     ),
-    "height": QueryParameter(
-        "height", "Of the image in pixels, for packed latents.", _whole(1, LARGEST_SIDE)
-    ),
-    "width": QueryParameter("width", "Of the image in pixels, for packed latents.", _whole(1, LARGEST_SIDE)),
-    "tile": QueryParameter(
+    QueryParameter("height", "Of the image in pixels, for packed latents.", _whole(1, LARGEST_SIDE)),
+    QueryParameter("width", "Of the image in pixels, for packed latents.", _whole(1, LARGEST_SIDE)),
+    QueryParameter(
         "tile",
         "`auto`: tiles where one run would exceed `max_run_pixels` of GET /limits or the longest side of the "
         "model. `exact`: tiles that equal one run, or 422. `off`: one run, or 422.",
         _words(*TILE) | {"default": "auto"},
     ),
-    "sample": QueryParameter(
+    QueryParameter(
         "sample",
         "Draw each latent from its posterior by `seed`, instead of its mean.",
         {"type": "boolean", "default": False},
     ),
-    "seed": QueryParameter("seed", "Of the draw. Left out: a random one.", _whole(0, LARGEST_SEED)),
-}
+    QueryParameter("seed", "Of the draw. Left out: a random one.", _whole(0, LARGEST_SEED)),
+)
 
 
 def _query(names: Collection[str], *required: str) -> tuple[QueryParameter, ...]:
     """The parameters of these names, in the order of the table."""
     return tuple(
-        dataclasses.replace(parameter, is_required=name in required)
-        for name, parameter in _DESCRIBED.items()
-        if name in names
+        dataclasses.replace(parameter, is_required=parameter.name in required)
+        for parameter in _DESCRIBED
+        if parameter.name in names
     )
 
 

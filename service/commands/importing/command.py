@@ -12,6 +12,7 @@ from typing import Any, Final
 from model_store.cli_output import Answer
 from model_store.errors import InvalidReference, quoted
 from model_store.extra_command import ExtraCommand
+from model_store.import_answer import answer_text
 from model_store.import_options import Options, add_arguments, count, options_of, role
 from model_store.reference import is_alias_name, is_model_name
 from model_store.store import ModelStore
@@ -35,11 +36,10 @@ def run(store: ModelStore, arguments: argparse.Namespace) -> tuple[Answer, int]:
     prepared = prepare(source, options)
     document: dict[str, Any] = {"version": None, "aliases": [], "checks": prepared.report.document}
     if options.check_only:
-        return Answer(document, f"{prepared.report.text}\n\nNothing was published: --check."), 0
+        return Answer(document, answer_text(document)), 0
     identity = publish(prepared, store, aliases=options.aliases)
     document |= {"version": str(identity), "aliases": list(options.aliases)}
-    aliases = f", {' and '.join(options.aliases)} moved to it" if options.aliases else ""
-    return Answer(document, f"{prepared.report.text}\n\n{identity} is published{aliases}."), 0
+    return Answer(document, answer_text(document)), 0
 
 
 def _check(arguments: argparse.Namespace, options: Options) -> None:

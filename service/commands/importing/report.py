@@ -1,4 +1,4 @@
-"""What an import found: one line for each check, for people and as JSON, and the error of a refused one.
+"""What an import found: each check as JSON, and the error of a refused one.
 
 Knows words. Knows nothing of graphs.
 """
@@ -44,13 +44,6 @@ class Report:
     def document(self) -> list[dict[str, Any]]:
         """The findings as JSON."""
         return [{"check": f.check, "result": f.result, "detail": f.detail} for f in self.findings]
-
-    @property
-    def text(self) -> str:
-        """The findings as lines."""
-        return "\n".join(
-            f"{'ok     ' if f.result == 'ok' else 'WARNING'}  {f.check}: {f.detail}" for f in self.findings
-        )
 
 
 def refuse(check: str, *, expected: str, got: str, remedy: str) -> ImportRefused:
