@@ -11,6 +11,7 @@ A fixture of a class, a module or the session keeps what it opened during its se
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import os
 import time
@@ -78,6 +79,7 @@ class Leftovers:
         try:
             yield
         finally:
+            faulthandler.cancel_dump_traceback_later()  # pytest's thread against hangs; what follows is bounded
             getattr(item, "funcargs", {}).clear()  # pytest keeps the values of fixtures a moment longer
             self._start_pools()
             self._known, left = left_since(self._known, patience_s=self._patience_s, thorough=ends_a_module)
