@@ -79,7 +79,7 @@ class Leftovers:
         try:
             yield
         finally:
-            faulthandler.cancel_dump_traceback_later()  # pytest's thread against hangs; what follows is bounded
+            faulthandler.cancel_dump_traceback_later()  # pytest's thread; what follows is bounded
             getattr(item, "funcargs", {}).clear()  # pytest keeps the values of fixtures a moment longer
             self._start_pools()
             self._known, left = left_since(self._known, patience_s=self._patience_s, thorough=ends_a_module)

@@ -87,7 +87,7 @@ def kill_every_step(root: Path) -> dict[str, Any]:
 
 
 def kill_at_random(root: Path, count: int, seed: int) -> dict[str, Any]:
-    """A publisher that never stops is killed at a random time after none to two publications, again and again.
+    """A publisher that never stops is killed at a random time after up to two publications, again and again.
 
     It says when each is done, so a busy machine changes nothing but the time.
     """
