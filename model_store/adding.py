@@ -150,14 +150,9 @@ def _renumbered(store: ModelStore, source: Source, identity: VersionId) -> tuple
     draft = ManifestDraft(**{key: getattr(manifest, key) for key in ManifestDraft.model_fields})
     target = store.publish(
         draft,
-        encoder=published.encoder,
-        decoder=published.decoder,
-        golden=published.golden,
         card=published.card,
-        prior=published.prior,
-        preview=published.preview,
-        learned_prior=published.learned_prior,
         source=f"{source.label} {identity}",
+        **published.parts,
     )
     return target, True
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from pydantic import ValidationError
 
@@ -57,6 +57,17 @@ from model_store.version_id import VersionId
 _Value = TypeVar("_Value")
 
 
+class VersionParts(TypedDict):
+    """The content of a version besides manifest and card, under the names that `publish` has for it."""
+
+    encoder: bytes
+    decoder: bytes
+    golden: GoldenVectors
+    prior: PriorMixtures | None
+    preview: Preview | None
+    learned_prior: LearnedPriorFiles | None
+
+
 @dataclass(frozen=True, eq=False)
 class PublishedModel:
     """A version with every byte verified; use these bytes and read no file again."""
@@ -85,6 +96,18 @@ class PublishedModel:
         """SHA-256 of every file of the version, by name: the content of a signature."""
         files = {name: entry.sha256 for name, entry in self.manifest.files.items()}
         return {**files, MANIFEST_FILE: self.manifest_file_sha256}
+
+    @property
+    def parts(self) -> VersionParts:
+        """For a version that takes over everything from this one: `store.publish(draft, card=…, **parts)`."""
+        return VersionParts(
+            encoder=self.encoder,
+            decoder=self.decoder,
+            golden=self.golden,
+            prior=self.prior,
+            preview=self.preview,
+            learned_prior=self.learned_prior,
+        )
 
 
 @dataclass(frozen=True)

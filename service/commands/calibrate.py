@@ -94,13 +94,9 @@ def calibrate(
     draft = manifest.with_calibration(made).model_copy(update={"provenance": provenance})
     version = store.publish(
         draft,
-        encoder=published.encoder,
-        decoder=published.decoder,
-        golden=published.golden,
         card=lambda new: card_with_thresholds(published.card, of=published.id, manifest=new),
-        prior=published.prior,
-        preview=published.preview,
         aliases=tuple(aliases),
+        **published.parts,
     )
     return version, made
 

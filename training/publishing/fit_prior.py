@@ -159,13 +159,9 @@ def fit_prior_of_version(
     )
     return store.publish(
         _next_draft(manifest, fit),
-        encoder=published.encoder,
-        decoder=published.decoder,
-        golden=golden,
         card=lambda new: card_with_prior(published.card, of=published.id, manifest=new),
-        prior=fit.mixtures,
-        preview=published.preview,
         aliases=tuple(aliases),
+        **(published.parts | {"golden": golden, "prior": fit.mixtures}),
     )
 
 

@@ -138,13 +138,9 @@ def add_preview(
 
     return store.publish(
         draft,
-        encoder=published.encoder,
-        decoder=published.decoder,
-        golden=published.golden,
         card=card,
-        prior=published.prior,
-        preview=made.arrays,
         aliases=tuple(aliases),
+        **(published.parts | {"preview": made.arrays}),
     )
 
 

@@ -13,6 +13,7 @@ import pytest
 from http_calls import Caller
 from linear_gaussian import SHAPE, LinearGaussian, orthogonal
 from PIL import Image
+from tiny_learned import TinyLearnedPrior
 from tiny_models import TinyModel, publish_tiny
 
 from model_store import ModelStore
@@ -200,6 +201,21 @@ def test_a_folder_of_pictures_is_read_as_the_server_reads_them(
     code, _, error = run(store, capsys, "tiny", *options)
     assert code == 65
     assert "broken.png" in error
+
+
+def test_a_version_with_a_learned_prior_keeps_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models = ModelStore(tmp_path / "models")
+    before = models.open(publish_tiny(models, learned=TinyLearnedPrior(latent_size=8)))
+    images = npy(
+        tmp_path / "normal.npy", np.random.default_rng(1).random((200, 1, 28, 28)).astype(np.float32)
+    )
+    assert run(models, capsys, "tiny", "--data", str(images), "--rate", "0.05")[0] == 0
+    after = models.open("tiny@2")
+    assert after.manifest.calibration is not None
+    assert after.manifest.priors == before.manifest.priors
+    assert before.learned_prior is not None
+    assert after.learned_prior is not None
+    assert after.learned_prior.payload() == before.learned_prior.payload()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 from finished_runs import export_once, make_finished_run
+from tiny_learned import TinyLearnedPrior
 from tiny_models import TinyModel, publish_tiny
 
-from model_store import ModelStore
+from model_store import ManifestDraft, ModelStore
 from training import cli
+from training.config.recipe import load_recipe
 from training.data import ImageData, ImageSet, load_mnist
 from training.publishing import export as export_module
 from training.publishing.export import export_run
@@ -194,6 +197,22 @@ def test_add_preview_refuses_images_of_another_model(store, mnist_folder, capsys
     arguments = ["add-preview", "tiny", "--data", str(mnist_folder), "--store", str(store.root)]
     assert cli.main(arguments) != 0
     assert store.versions("tiny") == (1,)
+
+
+def test_add_preview_keeps_a_learned_prior(store, mnist_folder, all_digits):
+    made = store.open(publish_tiny(store, learned=TinyLearnedPrior(latent_size=8)))
+    recipe = json.loads(load_recipe("quick").to_json())
+    trained_on = {"recipe": recipe, "data_fingerprint": all_digits.train.fingerprint}
+    provenance = made.manifest.provenance.model_copy(update=trained_on)
+    draft = ManifestDraft(**{key: getattr(made.manifest, key) for key in ManifestDraft.model_fields})
+    trained = draft.model_copy(update={"provenance": provenance})
+    before = store.open(store.publish(trained, card=made.card, **made.parts))
+    arguments = ["add-preview", "tiny", "--data", str(mnist_folder), "--store", str(store.root)]
+    assert cli.main(arguments) == 0
+    after = store.open("tiny@3")
+    assert after.preview is not None
+    assert after.manifest.priors == before.manifest.priors
+    assert after.learned_prior.payload() == before.learned_prior.payload()
 
 
 def test_preview_of_the_whole_file_is_small():
