@@ -19,7 +19,7 @@ from service.api.operators.limits_table import limit_table
 from service.app import create_app
 from service.commands.flags import ACTING, GROUPS, OTHERS, metavar, short_help
 from service.settings import Settings, describe_settings
-from training.config.recipe import load_recipe, recipe_names
+from training.config.reading import load_recipe, recipe_names
 from training.config.recipe_list import recipe_summaries
 from training.judge.fitting import EPOCHS
 

@@ -17,7 +17,7 @@ from model_store import ModelStore, PublishedModel
 from service.engine import LoadedModel, decode, encode, sample, score
 from service.engine.operations.noise import Place, standard_normal_of
 from service.engine.runtime.batch_invariance import BATCH_SIZES
-from training.config.recipe import parse_config
+from training.config.reading import parse_config
 from training.data import ImageData, load_mnist
 from training.errors import ConfigError
 from training.evaluation.figures import evaluate, weights_sha256

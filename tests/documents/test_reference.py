@@ -10,7 +10,7 @@ from documents.markdown import REPOSITORY, name_of, pages
 from documents.reference import SECTIONS, written
 
 from model_store.manifest import SCHEMA_VERSION
-from training.config.recipe import recipe_names
+from training.config.reading import recipe_names
 
 UPGRADE = (REPOSITORY / "docs/how-to/upgrade.md").read_text()
 CHANGELOG = (REPOSITORY / "CHANGELOG.md").read_text()

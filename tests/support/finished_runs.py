@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from training.config.recipe import ModelConfig, RunConfig
+from training.config.model_section import ModelConfig
+from training.config.recipe import RunConfig
 from training.data import ImageData
 from training.evaluation.figures import evaluate, write_evaluation
 from training.graphs.export import Graphs, export_graphs

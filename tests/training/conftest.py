@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from training.config.recipe import RunConfig, parse_config
+from training.config.reading import parse_config
+from training.config.recipe import RunConfig
 from training.data import ImageData, load_mnist
 from training.fitting.console import Console
 

@@ -22,7 +22,9 @@ from training.compute.allocator import keep_freed_memory
 from training.compute.child_processes import end_with_the_starter
 from training.compute.processes import Processes, find_processes, was_restarted
 from training.compute.threads import use_allowed_threads
-from training.config.recipe import Expectation, RunConfig, load_recipe, with_overrides
+from training.config.reading import load_recipe, with_overrides
+from training.config.recipe import RunConfig
+from training.config.sections import Expectation
 from training.data import ImageData, count_fitting_parts, load_images
 from training.errors import ConfigError, RunDirectoryError, TrainingInterrupted
 from training.evaluation.figures import Evaluation, evaluate, format_value, write_evaluation

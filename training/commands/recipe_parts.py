@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from training.config.recipe import RunConfig, load_recipe
+from training.config.reading import load_recipe
+from training.config.recipe import RunConfig
 from training.errors import ConfigError
 from training.runs.run_directory import RunDirectory
 

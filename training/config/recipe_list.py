@@ -1,7 +1,7 @@
 """The recipes of the package in one line each, for `--help`.
 
 Knows the two texts and the expected time of a recipe. Validates nothing, so that it needs no pydantic:
-`recipe.py` reads a recipe for a run.
+`reading.py` reads a recipe for a run.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from model_store.echo import listed
-from training.config.recipe import MAX_SIDE
+from training.config.sections import MAX_SIDE
 from training.data.images import ImageData, ImageSet
 from training.data.label_names import publishable_names
 from training.data.memory_map import ImageShape, ImagesOnDisk

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from training.config.recipe import DataConfig
+from training.config.sections import DataConfig
 from training.data.idx_folder import load_idx_folder
 from training.data.image_files import FORMATS_IN_WORDS, Conversion
 from training.data.image_folder import load_folder

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from model_store import ModelStore
-from training.config.recipe import DataConfig
+from training.config.sections import DataConfig
 from training.data import ImageData, ImageSet, is_of_pictures, load_images
 from training.errors import ConfigError, DataError, RunDirectoryError
 from training.evaluation.evaluation_context import EvaluationContext

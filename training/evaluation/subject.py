@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from model_store import FittedPrior, InvalidReference, ModelStore, PriorMixtures, PublishedModel
 from model_store.manifest import PRIOR_FILE
 from model_store.prior import GaussianMixture
-from training.config.recipe import DataConfig, EvaluationConfig, Section
+from training.config.sections import DataConfig, EvaluationConfig, Section
 from training.errors import RunDirectoryError
 from training.evaluation.figures import weights_sha256
 from training.graphs.published_model import published_model

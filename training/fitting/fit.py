@@ -17,7 +17,8 @@ from lightning.pytorch.callbacks import Callback
 from model_store import ModelStore, open_store
 from training.compute.batch_size import images_at_once
 from training.compute.processes import ALONE, Processes, from_first_process, joined
-from training.config.recipe import DataConfig, RunConfig
+from training.config.recipe import RunConfig
+from training.config.sections import DataConfig
 from training.data import ImageData, ImageSet, describe_split, fitting_parts
 from training.errors import ConfigError, DataError, PosteriorCollapse, RunDirectoryError
 from training.fitting.batches import OrderedBatches, ShuffledBatches

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Int64
 from torch import Tensor
 
-from training.config.recipe import LearnedPriorConfig, RunConfig
+from training.config.model_section import LearnedPriorConfig
+from training.config.recipe import RunConfig
 from training.data import ImageSet
 from training.errors import DataError
 

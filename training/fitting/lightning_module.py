@@ -17,7 +17,8 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from training.compute.processes import summed_over_processes
-from training.config.recipe import LearnedPriorConfig, RunConfig
+from training.config.model_section import LearnedPriorConfig
+from training.config.recipe import RunConfig
 from training.data import distort, observe, to_unit_interval
 from training.errors import NonFiniteTraining
 from training.fitting.optimisers import MuonWithAdamW

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from training.config.recipe import OptimiserConfig
+from training.config.sections import OptimiserConfig
 
 
 def learning_rate_fraction(chosen: OptimiserConfig, step: int, *, total: int) -> float:

@@ -20,7 +20,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
 from training.compute.processes import Processes
-from training.config.recipe import RunConfig, TrainerConfig
+from training.config.recipe import RunConfig
+from training.config.sections import TrainerConfig
 from training.fitting.callbacks import DurableCheckpoints, StopWhenNoBetter
 from training.fitting.ema import RunningMeanOfWeights
 from training.runs.run_directory import RunDirectory

@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel
 
-from training.config.recipe import MAX_DENSE_SIDE
+from training.config.model_section import MAX_DENSE_SIDE
 from training.data import ImageData, ImageSet, to_unit_interval
 from training.errors import DataError, NonFiniteTraining
 from training.fitting.ema import decay_after

@@ -7,7 +7,7 @@ from math import prod
 
 from torch import nn
 
-from training.config.recipe import GaussianConfig, LearnedPriorConfig, MLPTrunk, ModelConfig
+from training.config.model_section import GaussianConfig, LearnedPriorConfig, MLPTrunk, ModelConfig
 from training.errors import ConfigError
 from training.models.autoencoder import AutoEncoder
 from training.models.likelihoods import Bernoulli, Gaussian, Likelihood

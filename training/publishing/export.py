@@ -31,7 +31,7 @@ from model_store.manifest import (
 )
 from model_store.reference import is_alias_name, is_model_name
 from model_store.tensor_spec import graph_specs
-from training.config.recipe import LearnedPriorConfig
+from training.config.model_section import LearnedPriorConfig
 from training.data import ImageData, load_images, to_unit_interval
 from training.data.image_files import Conversion
 from training.data.mnist_download import cached_mnist

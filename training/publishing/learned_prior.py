@@ -13,7 +13,7 @@ import torch
 from model_store import LearnedPrior as Entry
 from model_store import LearnedPriorFiles, PriorGoldenSpec, PriorMixtures, prior_graph_specs
 from model_store.manifest import LabelledMixture
-from training.config.recipe import LearnedPriorConfig
+from training.config.model_section import LearnedPriorConfig
 from training.graphs.parity import BATCH_SIZES, GOLDEN_EXAMPLES
 from training.graphs.prior_export import export_prior
 from training.graphs.prior_parity import OnnxPrior, PriorParity, check_prior_parity, record_prior_golden

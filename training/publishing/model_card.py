@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from model_store import TrainingProvenance, VersionId
 from model_store.manifest import GaussianLikelihood, Manifest
-from training.config.recipe import RunConfig, load_recipe, recipe_names
+from training.config.reading import load_recipe, recipe_names
+from training.config.recipe import RunConfig
 from training.evaluation.figures import Evaluation, format_value
 from training.graphs.parity import Parity
 from training.runs.run_directory import FittedRun

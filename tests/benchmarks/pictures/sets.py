@@ -146,7 +146,7 @@ def digits() -> Pictures:
 
 def mnist(folder: Path) -> Pictures:
     """The first training images of MNIST, with their grey levels."""
-    from training.config.recipe import DataConfig
+    from training.config.sections import DataConfig
     from training.data import load_images
 
     return load_images(folder, DataConfig()).train.whole()[:COUNT].numpy()

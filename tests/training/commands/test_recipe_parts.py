@@ -11,7 +11,7 @@ import torch
 from model_store import ModelStore
 from training import cli
 from training.commands.recipe_parts import from_nothing, parts_of
-from training.config.recipe import load_recipe, recipe_names
+from training.config.reading import load_recipe, recipe_names
 from training.errors import ConfigError
 from training.publishing.export import export_run
 from training.runs.run_directory import RunDirectory, load_run

@@ -28,7 +28,8 @@ from model_store import ModelStore
 from training import cli
 from training.compute.processes import ALONE, Processes, find_processes
 from training.compute.threads import use_allowed_threads
-from training.config.recipe import RunConfig, load_recipe
+from training.config.reading import load_recipe
+from training.config.recipe import RunConfig
 from training.data import load_mnist
 from training.errors import ConfigError, ProcessLost
 from training.evaluation.figures import evaluate, write_evaluation

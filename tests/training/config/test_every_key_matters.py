@@ -16,7 +16,8 @@ from model_store import ModelStore
 from training.commands.fit import _expected, _plan
 from training.compute.processes import ALONE
 from training.config.messages import _models
-from training.config.recipe import RunConfig, parse_config
+from training.config.reading import parse_config
+from training.config.recipe import RunConfig
 from training.data import load_images
 from training.errors import ConfigError
 from training.evaluation.figures import evaluate, weights_sha256, write_evaluation

@@ -12,15 +12,9 @@ import pytest
 from pydantic import BaseModel
 
 from training.config.messages import _models
-from training.config.recipe import (
-    SWITCHES,
-    BernoulliConfig,
-    MLPTrunk,
-    RunConfig,
-    load_recipe,
-    parse_config,
-    recipe_names,
-)
+from training.config.model_section import BernoulliConfig, MLPTrunk
+from training.config.reading import SWITCHES, load_recipe, parse_config, recipe_names
+from training.config.recipe import RunConfig
 from training.errors import ConfigError
 
 MINIMAL = {"name": "mine"}
@@ -319,7 +313,7 @@ def test_reading_a_recipe_needs_no_torch():
     """`vae-train --help` and a misspelt key answer at once."""
     script = (
         "import sys\n"
-        "from training.config.recipe import load_recipe\n"
+        "from training.config.reading import load_recipe\n"
         "load_recipe('quick')\n"
         "assert 'torch' not in sys.modules, 'torch was imported'\n"
     )

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.config.recipe import DataConfig
+from training.config.sections import DataConfig
 from training.data import ImageData, load_images
 from training.data.folder_tree import scan
 from training.errors import DataError

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.config.recipe import DataConfig
+from training.config.sections import DataConfig
 from training.data import ImageSet, idx_folder, load_images, load_mnist, to_unit_interval
 from training.data.idx import read_idx, write_idx
 from training.errors import DataError

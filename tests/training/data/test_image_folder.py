@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from training.config.recipe import DataConfig
+from training.config.sections import DataConfig
 from training.data import ImagesOnDisk, MemoryBudget, load_images
 from training.data.image_folder import MAX_TOLD
 from training.errors import DataError

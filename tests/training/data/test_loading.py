@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.config.recipe import DataConfig
+from training.config.sections import DataConfig
 from training.data import load_images, load_mnist
 from training.data.mnist_originals import FASHION_MNIST_SHA256, MNIST_SHA256
 from training.errors import ConfigError, DataError

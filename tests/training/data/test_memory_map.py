@@ -121,7 +121,7 @@ import resource, sys
 from pathlib import Path
 import torch
 from training.fitting.batches import OrderedBatches, ShuffledBatches
-from training.config.recipe import DataConfig
+from training.config.sections import DataConfig
 from training.data import MemoryBudget, load_images, split_train_validation
 
 torch.set_num_threads(1)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.config.recipe import DataConfig
+from training.config.sections import DataConfig
 from training.data import ImagesOnDisk, MemoryBudget, load_images
 from training.errors import DataError
 

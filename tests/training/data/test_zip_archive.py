@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.config.recipe import DataConfig
+from training.config.sections import DataConfig
 from training.data import load_images, zip_archive
 from training.errors import DataError
 

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from training.config.recipe import GaussianConfig, MLPTrunk, ModelConfig
+from training.config.model_section import GaussianConfig, MLPTrunk, ModelConfig
 from training.data import ImageSet, load_mnist, to_unit_interval
 from training.errors import ConfigError, DataError, NonFiniteTraining, RunDirectoryError, TrainingError
 from training.evaluation.figures import (

@@ -10,7 +10,7 @@ from tiny_models import TinyModel, publish_tiny
 from tiny_priors import fitted_prior
 
 from model_store import ModelNotFound, ModelStore
-from training.config.recipe import EvaluationConfig
+from training.config.sections import EvaluationConfig
 from training.errors import RunDirectoryError
 from training.evaluation.figures import weights_sha256
 from training.evaluation.subject import open_subject

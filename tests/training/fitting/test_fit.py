@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from training.config.recipe import parse_config
+from training.config.reading import parse_config
 from training.data import ImageData, ImageSet, MemoryBudget, split_train_validation, to_unit_interval
 from training.data.folder_tree import scan
 from training.errors import DataError

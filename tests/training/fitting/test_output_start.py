@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from training.config.recipe import GaussianConfig, MLPTrunk, ModelConfig, ResidualTrunk, RunConfig
+from training.config.model_section import GaussianConfig, MLPTrunk, ModelConfig, ResidualTrunk
+from training.config.recipe import RunConfig
 from training.data import ImageData, ImageSet
 from training.evaluation.figures import Evaluation, evaluate
 from training.fitting.console import Console

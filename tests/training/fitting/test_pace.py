@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from clocks import Clock
 
-from training.config.recipe import parse_config
+from training.config.reading import parse_config
 from training.fitting.console import Console, RunProgress
 from training.fitting.pace import Pace, in_words
 

@@ -21,7 +21,7 @@ import torch
 from patience import PATIENCE_S
 from small_recipes import small_recipe
 
-from training.config.recipe import load_recipe
+from training.config.reading import load_recipe
 from training.data import ImageData, load_mnist
 from training.errors import DataError, RunDirectoryError
 from training.fitting.callbacks import RunCheckpoint

@@ -9,7 +9,7 @@ import torch
 
 from model_store.onnx_guard import check_graph
 from model_store.tensor_spec import graph_specs
-from training.config.recipe import GaussianConfig, MLPTrunk, ModelConfig, ResidualTrunk
+from training.config.model_section import GaussianConfig, MLPTrunk, ModelConfig, ResidualTrunk
 from training.errors import ExportError
 from training.graphs import export
 from training.graphs.export import OPSET, export_graphs

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from patience import PATIENCE_S
 
 from model_store.manifest import GoldenSpec
-from training.config.recipe import MLPTrunk, ModelConfig, ResidualTrunk
+from training.config.model_section import MLPTrunk, ModelConfig, ResidualTrunk
 from training.errors import ExportError
 from training.graphs.export import export_graphs
 from training.graphs.parity import OnnxPair, check_parity, record_golden_vectors

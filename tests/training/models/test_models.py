@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from training.config.recipe import BernoulliConfig, GaussianConfig, MLPTrunk, ModelConfig, ResidualTrunk
+from training.config.model_section import (
+    BernoulliConfig,
+    GaussianConfig,
+    MLPTrunk,
+    ModelConfig,
+    ResidualTrunk,
+)
 from training.models import VAE, AutoEncoder, build_model
 from training.models.networks import ResidualBlock, soft_bound
 

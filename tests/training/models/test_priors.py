@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
 from model_store import LabelDraws
-from training.config.recipe import LearnedPriorConfig, MLPTrunk, ModelConfig, StandardPriorConfig
+from training.config.model_section import LearnedPriorConfig, MLPTrunk, ModelConfig, StandardPriorConfig
 from training.models import LabelledPrior, LearnedPrior, StandardNormal, build_model
 from training.models.posterior import DiagonalGaussian, standard_normal_log_prob
 from training.models.priors import label_nll

@@ -7,7 +7,7 @@ results, pytorch/pytorch#163347), so that three of four equal runs gave NaN. No 
 import pytest
 import torch
 
-from training.config.recipe import load_recipe
+from training.config.reading import load_recipe
 from training.data.assembly import MIN_SIDE
 from training.models import build_model
 from training.objectives.elbo import elbo_terms

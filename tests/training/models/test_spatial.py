@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.config.recipe import ModelConfig
+from training.config.model_section import ModelConfig
 from training.errors import ConfigError
 from training.models import build_model
 

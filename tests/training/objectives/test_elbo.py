@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
-from training.config.recipe import LearnedPriorConfig, MLPTrunk, ModelConfig
+from training.config.model_section import LearnedPriorConfig, MLPTrunk, ModelConfig
 from training.models import VAE, LearnedPrior, StandardNormal, build_model
 from training.models.likelihoods import Bernoulli, Gaussian
 from training.models.posterior import DiagonalGaussian, standard_normal_log_prob

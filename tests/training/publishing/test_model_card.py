@@ -6,7 +6,7 @@ import pytest
 from finished_runs import export_once, make_finished_run
 
 from model_store import ModelStore
-from training.config.recipe import load_recipe, recipe_names
+from training.config.reading import load_recipe, recipe_names
 from training.publishing import export as export_module
 from training.publishing.export import export_run
 from training.publishing.model_card import Evidence, model_card

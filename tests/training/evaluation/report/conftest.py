@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from training.config.recipe import DataConfig, EvaluationConfig, MLPTrunk, ModelConfig
+from training.config.model_section import MLPTrunk, ModelConfig
+from training.config.sections import DataConfig, EvaluationConfig
 from training.data import ImageData
 from training.evaluation.evaluation_context import EvaluationContext
 from training.evaluation.subject import Subject, SubjectPrior

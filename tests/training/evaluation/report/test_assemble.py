@@ -97,7 +97,7 @@ def test_published_version_gets_the_same_report(kind, tmp_path, digits, judge):
 
 
 def test_colour_images_of_odd_sides_are_measured_too(bench_of, make_model):
-    from training.config.recipe import MLPTrunk, ModelConfig
+    from training.config.model_section import MLPTrunk, ModelConfig
     from training.models import build_model
 
     generator = torch.Generator().manual_seed(0)

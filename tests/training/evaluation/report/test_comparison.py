@@ -3,7 +3,7 @@
 import pytest
 from tiny_priors import fitted_prior
 
-from training.config.recipe import LearnedPriorConfig
+from training.config.model_section import LearnedPriorConfig
 from training.evaluation.evaluation_context import EvaluationContext
 from training.evaluation.report.assemble import Request, measure
 from training.evaluation.report.comparison import (

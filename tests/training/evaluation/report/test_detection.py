@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from training.config.recipe import MLPTrunk, ModelConfig
+from training.config.model_section import MLPTrunk, ModelConfig
 from training.data import ImageData, ImageSet
 from training.errors import DataError
 from training.evaluation.report.detection import check_second, find_detection

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.config.recipe import LearnedPriorConfig
+from training.config.model_section import LearnedPriorConfig
 from training.evaluation.report.latents import find_latents
 from training.evaluation.report.likelihood import find_likelihood
 from training.evaluation.report.priors import priors_of

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.config.recipe import GaussianConfig
+from training.config.model_section import GaussianConfig
 from training.data import ImageData, ImageSet, to_unit_interval
 from training.evaluation.report.likelihood import find_likelihood
 from training.models import VAE, Bernoulli, DiagonalGaussian

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from training.config.recipe import GaussianConfig
+from training.config.model_section import GaussianConfig
 from training.data import ImageData, ImageSet
 from training.evaluation.evaluation_context import EvaluationContext
 from training.evaluation.report.warnings import data_alarms
