@@ -15,7 +15,7 @@ from tiny_models import TinyModel, publish_tiny
 
 from model_store import ManifestDraft, ModelStore
 from training import cli
-from training.config.recipe import load_recipe
+from training.config.reading import load_recipe
 from training.data import ImageData, ImageSet, load_mnist
 from training.publishing import export as export_module
 from training.publishing.export import export_run
