@@ -65,6 +65,7 @@ def test_wheel_carries_the_bundled_models_and_the_schema(wheel: zipfile.ZipFile)
     models = REPOSITORY / "model_store/models"
     files = {path.relative_to(REPOSITORY).as_posix() for path in models.glob("*/[0-9]*/*")}
     assert {f"model_store/models/mnist/5/{file}.npz" for file in ("prior", "preview")} <= files
+    assert {f"model_store/models/mnist/6/{file}.onnx" for file in ("prior_sampler", "prior_density")} <= files
     assert files <= names
     assert "model_store/models/mnist/aliases.json" in names
     assert "model_store/manifest.schema.json" in names

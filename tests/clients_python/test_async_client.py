@@ -66,7 +66,7 @@ def test_every_call_has_the_result_of_the_other_client(url: str, vae: Client) ->
             assert await client.models() == vae.models()
             assert await client.limits() == vae.limits()
             bound = await client.pinned()
-            assert (bound.model, client.model) == ("mnist@5", "mnist@stable")
+            assert (bound.model, client.model) == ("mnist@6", "mnist@stable")
             parts = [part async for part in client.sample_many(300, seed=7)]
             assert [part.first_row for part in parts] == [0, 256]
             other = AsyncClient(url, model="mnist-2d")

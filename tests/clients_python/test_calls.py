@@ -42,7 +42,7 @@ def test_sample_is_the_draw_of_the_server(vae: Client, bundled: Running) -> None
     assert status == 200
     np.testing.assert_array_equal(digits.images, np.array(told["images"], np.float32))
     np.testing.assert_array_equal(digits.z, np.array(told["z"], np.float32))
-    assert (digits.seed, digits.label, digits.prior, digits.model) == (7, "3", "fitted", headers["x-model"])
+    assert (digits.seed, digits.label, digits.prior, digits.model) == (7, "3", "learned", headers["x-model"])
     assert digits.timing.total_s > 0
     assert digits.timing.server_ms["total"] > 0
     assert digits.images.dtype == np.float32
@@ -302,11 +302,11 @@ def test_latents_of_one_version_are_not_sent_to_another(vae: Client, url: str) -
         for client in (other, bound):
             for call in calls:
                 with pytest.raises(
-                    VersionMismatch, match=r"mnist@5, and mnist-2d@2.*Client\(model='mnist@5'\)"
+                    VersionMismatch, match=r"mnist@6, and mnist-2d@2.*Client\(model='mnist@6'\)"
                 ):
                     call(client)
         other_mu = other.encode(vae.sample(seed=7)).mu
-        with pytest.raises(VersionMismatch, match="mnist-2d@2 and mnist@5"):
+        with pytest.raises(VersionMismatch, match="mnist-2d@2 and mnist@6"):
             other.nearest(other_mu, among=mu)
         with pytest.raises(VersionMismatch, match="one array"):
             np.concatenate([mu, other_mu])
@@ -322,22 +322,22 @@ def test_latents_keep_their_version_through_arithmetic_slices_and_pickle(vae: Cl
         pickle.loads(pickle.dumps(mu)),
     ):
         assert isinstance(derived, Latents)
-        assert derived.model == "mnist@5"
-    assert Latents(np.asarray(mu), model="mnist@5").model == "mnist@5"
+        assert derived.model == "mnist@6"
+    assert Latents(np.asarray(mu), model="mnist@6").model == "mnist@6"
     assert vae.decode(np.asarray(mu)).images.shape == (3, 1, 28, 28)
 
 
 def test_pinned_client_keeps_the_version_that_answered(vae: Client) -> None:
     digits = vae.sample(seed=7)
-    for bound in (vae.pinned(), vae.pinned(digits), vae.pinned(digits.z), vae.pinned("mnist@5")):
-        assert bound.model == "mnist@5"
+    for bound in (vae.pinned(), vae.pinned(digits), vae.pinned(digits.z), vae.pinned("mnist@6")):
+        assert bound.model == "mnist@6"
         np.testing.assert_array_equal(bound.decode(digits.z).images, digits.images)
         bound.close()  # leaves the connections of the other open
-    assert vae.sample(seed=7).model == "mnist@5"
+    assert vae.sample(seed=7).model == "mnist@6"
 
 
 def test_models_and_limits_are_those_of_the_server(vae: Client) -> None:
-    assert [model["model"] for model in vae.models()] == ["mnist@5", "mnist-2d@2", "mnist-ae@2"]
+    assert [model["model"] for model in vae.models()] == ["mnist@6", "mnist-2d@2", "mnist-ae@2"]
     assert vae.limits()["max_images"]["value"] == 256
 
 
@@ -374,7 +374,7 @@ def test_results_show_themselves_in_a_notebook(vae: Client, tmp_path: Path) -> N
     np.testing.assert_array_equal(sheet, np.rint(digits.images[0, 0] * 255).astype(np.uint8))
     with np.load(digits.save(tmp_path / "all.npz")) as saved:
         np.testing.assert_array_equal(saved["z"], digits.z)
-        assert (int(saved["seed"]), str(saved["model"])) == (7, "mnist@5")
+        assert (int(saved["seed"]), str(saved["model"])) == (7, "mnist@6")
     with pytest.raises(InvalidInput, match=r"\.png, \.npy or \.npz"):
         digits.save(tmp_path / "digits.gif")
 

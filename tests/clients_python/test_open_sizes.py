@@ -70,7 +70,7 @@ def test_one_latent_needs_no_first_axis(sd: Client) -> None:
 def test_latents_in_the_shape_of_another_model_are_refused_before_a_request(sd: Client, vae: Client) -> None:
     with pytest.raises(InvalidInput, match=r"expected 4 axes, or 3 for one latent of sd-vae@1, got shape"):
         sd.decode(np.zeros((1, 1, 4, 8, 8), np.float32))
-    with pytest.raises(InvalidInput, match=r"expected 2 axes, or 1 for one latent of mnist@5, got shape"):
+    with pytest.raises(InvalidInput, match=r"expected 2 axes, or 1 for one latent of mnist@6, got shape"):
         vae.decode(np.zeros((1, 4, 8, 8), np.float32))
     with pytest.raises(InvalidInput, match=r"start and end: expected latents of one shape"):
         sd.interpolate(Latents(np.zeros((4, 8, 8))), Latents(np.zeros((4, 8, 16))))

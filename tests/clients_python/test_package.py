@@ -121,7 +121,7 @@ def test_every_command_of_the_readme_runs(url: str, tmp_path: Path) -> None:
         done = run(*command.split(), cwd=tmp_path, VAECLIENT_URL=url)
         assert done.returncode == 0, done.stderr
     assert size_of(tmp_path / "back.png") == (28, 28)
-    assert "mnist@5\tlatest,stable\t" in done.stdout
+    assert "mnist@6\tlatest,stable\t" in done.stdout
 
 
 def command(url: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -131,7 +131,7 @@ def command(url: str, folder: Path, *arguments: str) -> subprocess.CompletedProc
 def test_command_line_writes_arrays_and_pictures(url: str, tmp_path: Path) -> None:
     drawn = command(url, tmp_path, "sample", "-n", "3", "--seed", "7", "--label", "3", "-o", "a.npy")
     assert (drawn.returncode, drawn.stdout) == (0, "")
-    assert drawn.stderr == "a.npy: 3 images of mnist@5\nseed 7\n"
+    assert drawn.stderr == "a.npy: 3 images of mnist@6\nseed 7\n"
     assert np.load(tmp_path / "a.npy").shape == (3, 1, 28, 28)
     command(url, tmp_path, "sample", "--seed", "1", "-o", "one.npy")
     command(url, tmp_path, "interpolate", "one.npy", "one.npy", "--steps", "4", "-o", "b.npz")
@@ -187,6 +187,6 @@ def test_latents_of_a_file_know_their_version(url: str, tmp_path: Path) -> None:
     command(url, tmp_path, "sample", "--seed", "7", "-o", "a.npy")
     command(url, tmp_path, "encode", "a.npy", "-o", "z.npz")
     done = command(url, tmp_path, "--model", "mnist-2d", "decode", "z.npz", "-o", "b.png")
-    assert (done.returncode, "The latents are of mnist@5" in done.stderr) == (1, True)
+    assert (done.returncode, "The latents are of mnist@6" in done.stderr) == (1, True)
     with np.load(tmp_path / "z.npz") as saved:
         assert json.dumps(sorted(saved.files)) == '["logvar", "model", "mu"]'

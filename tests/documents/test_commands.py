@@ -59,7 +59,7 @@ SHORTENED: Final = {
     "vae-train fit --resume --data data/mnist --out runs/quick --set trainer.epochs=6": (
         " --set trainer.epochs=2"  # the last one holds
     ),
-    "vae-train fit --recipe mnist-further --data data/mnist --out runs/mnist": (
+    "vae-train fit --recipe mnist-prior --data data/mnist --out runs/mnist": (
         f" --set trainer.epochs=1 --set data.validation_size=2900{FEW_IMAGES}"
     ),
     "vae-train fit --recipe images-gaussian --data data/pictures --out runs/pictures": (
@@ -290,9 +290,8 @@ NOT_RUN: Final[dict[str, Check]] = {
         uses_what_deploy_has,
     ),
     "docker build --build-arg EXTRAS=grpc -t vae-service .": holds("Dockerfile", 'ARG EXTRAS=""'),
-    "vae-train evaluate mnist@4 --judge runs/judge --importance-images all --importance-samples 128": (
-        can_be_parsed
-    ),
+    "vae-train evaluate mnist@6 --judge runs/judge --importance-images all --importance-samples 128"
+    " --timed-with mnist@4": can_be_parsed,
     "vae-train add-preview mnist@4 --data data/mnist --alias stable": can_be_parsed,
     "vae-train fit --recipe mnist-prior --from-nothing --data data/mnist --out runs/mnist --resume=auto": (
         can_be_parsed  # tests/training/commands/test_recipe_parts.py runs such recipes

@@ -132,7 +132,7 @@ def test_user_config_promotes_and_rolls_back_under_load_in_the_same_processes(
         figure=f"promoted, rolled back, refused twice: {load.failed} failed, {served}, "
         f"{len(set(before) & set(after))} of 2 processes stay",
         bar="0 failed, 2 of 2 stay",
-        met=load.failed == 0 and before == after and served == "mnist@5",
+        met=load.failed == 0 and before == after and served == "mnist@6",
     )
 
 
@@ -148,7 +148,7 @@ def test_metrics_of_every_replica_reach_ray(cluster: RayCluster) -> None:
         return {
             re.findall(r'replica="([^"]+)"', line)[0]
             for line in lines
-            if 'model="mnist@5"' in line and line.endswith(" 1.0")
+            if 'model="mnist@6"' in line and line.endswith(" 1.0")
         }
 
     eventually(lambda: len(replicas()) >= 2, replicas)

@@ -116,7 +116,7 @@ class LoadFailure(Document):
 class Share(Document):
     """One version of an alias that splits."""
 
-    model: Annotated[str, Field(examples=["mnist@5"])]
+    model: Annotated[str, Field(examples=["mnist@6"])]
     """Label of the version."""
     percent: Annotated[float, Field(ge=0, le=100, examples=[5.0])]
     """Its share of the requests."""

@@ -46,7 +46,7 @@ Row = list[Annotated[float, Field(examples=[0.5])]]
 class PreviewAnswer(Document):
     """The posterior means of some images of the data, in the order of the thumbnails."""
 
-    model: Annotated[str, Field(examples=["mnist@5"])]
+    model: Annotated[str, Field(examples=["mnist@6"])]
     """Label of the version."""
     protocol: Annotated[str, Field(examples=["500 of 10,000 images of mnist test, as many of each label"])]
     """Choice of the images, and the images whose KL was averaged."""

@@ -49,7 +49,7 @@ def headers_of(own: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
 
 
 def test_the_first_id_stays() -> None:
-    own = [(b"content-type", b"text/plain"), (b"x-request-id", b"of-the-server"), (b"x-model", b"mnist@5")]
+    own = [(b"content-type", b"text/plain"), (b"x-request-id", b"of-the-server"), (b"x-model", b"mnist@6")]
     assert headers_of(own) == own
 
 
