@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -185,9 +187,9 @@ def test_deadline_of_the_call_shortens_ours(grpc_client: Client, slow: Any) -> N
     assert done.seconds < 30
 
 
-def test_cancelled_calls_are_dropped_before_they_run(grpc_client: Client, slow: Any) -> None:
+def test_cancelled_calls_are_dropped_before_they_run(grpc_client: Client, slower: Any) -> None:
     """Of many waiting calls only those run that had begun when the client left."""
-    running, port = slow
+    running, port = slower
     before = runs(running)
     codes = grpc_client.run(cancelled, port, INFER, request(8, side=4), 100, after_s=0.5)
     assert codes.count("CANCELLED") > 80
@@ -211,10 +213,23 @@ def runs(running: Running) -> float:
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A server whose model takes tens of milliseconds for an image."""
-    home, port = tmp_path_factory.mktemp("slow"), free_port()
-    store = ModelStore(home / "models")
-    publish_slow(store, products=300)
-    with serving(store.root, home / "log", "--grpc-port", str(port), "--threads", "1") as running:
+    with server_of_products(tmp_path_factory.mktemp("slow"), 300) as running_and_port:
+        yield running_and_port
+
+
+@pytest.fixture
+def slower(tmp_path: Path) -> Any:
+    """A hundred calls are a minute of work, so that a client that leaves late still leaves many waiting."""
+    with server_of_products(tmp_path, 1500, "--request-timeout-s", "300") as running_and_port:
+        yield running_and_port
+
+
+@contextlib.contextmanager
+def server_of_products(home: Path, products: int, *flags: str) -> Iterator[tuple[Running, int]]:
+    store, port = ModelStore(home / "models"), free_port()
+    publish_slow(store, products=products)
+    flags = ("--grpc-port", str(port), "--threads", "1", *flags)
+    with serving(store.root, home / "log", *flags) as running:
         yield running, port
 
 
