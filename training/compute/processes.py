@@ -15,7 +15,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from datetime import timedelta
+from typing import Final, Literal, TypeVar
 
 import torch
 from torch import Tensor, distributed
@@ -28,6 +29,9 @@ from training.randomness.noise import Share
 
 T = TypeVar("T")
 
+#: Longest wait of one CPU process for another in one exchange. gloo sees most lost connections at once, and the
+#: others only then. It is long because the first process evaluates alone, and the rest wait for it.
+MOST_SILENCE: Final = timedelta(minutes=30)
 _LOOPBACK = "127.0.0.1"
 #: Variables in which launchers put the number of a machine; the first one that is set counts.
 _NODE_RANKS = ("NODE_RANK", "GROUP_RANK", "SLURM_NODEID")
@@ -207,6 +211,7 @@ def joined(processes: Processes, command: Sequence[str]) -> Iterator[None]:
             store=store,
             rank=processes.rank,
             world_size=processes.count,
+            timeout=None if processes.accelerator == "gpu" else MOST_SILENCE,
         )
         try:
             yield
@@ -228,7 +233,8 @@ def joined(processes: Processes, command: Sequence[str]) -> Iterator[None]:
 def _is_of_a_connection(error: RuntimeError) -> bool:
     """Whether torch reports that another process is unreachable; it has no class for that."""
     text = str(error)
-    return isinstance(error, distributed.DistError) or any(w in text for w in ("gloo", "NCCL", "Connection"))
+    words = ("gloo", "NCCL", "Connection", "pair closure")
+    return isinstance(error, distributed.DistError) or any(word in text for word in words)
 
 
 def _meet(processes: Processes, helpers: Helpers, command: Sequence[str]) -> Store:
