@@ -29,7 +29,7 @@ from training.randomness.noise import Share
 
 T = TypeVar("T")
 
-#: Longest wait of one CPU process for another in one exchange. gloo sees most lost connections at once, and the
+#: Longest wait of one CPU process for another in one exchange. gloo sees most lost connections at once, the
 #: others only then. It is long because the first process evaluates alone, and the rest wait for it.
 MOST_SILENCE: Final = timedelta(minutes=30)
 _LOOPBACK = "127.0.0.1"
