@@ -85,6 +85,8 @@ def warm_helpers():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("training.fitting.snapshots.Pictures.draw", lambda self, model: None)
         patch.setattr("training.compute.child_processes.start_process", start_warm)
+        # Now and then gloo does not see that the other process is gone, and waits in C code.
+        patch.setattr("training.compute.processes.MOST_SILENCE", timedelta(seconds=60))
         yield
 
 
@@ -196,8 +198,6 @@ def test_a_lost_process_ends_the_run_which_resumes_to_the_same_bits(
     with monkeypatch.context() as patch:
         patch.setattr(RunCheckpoint, "_save", cut_off)
         patch.setattr("training.compute.child_processes.start_process", start)
-        # Now and then gloo does not see that a connection is gone, and waits.
-        patch.setattr("training.compute.processes.MOST_SILENCE", timedelta(seconds=20))
         with pytest.raises(
             ProcessLost, match=r"was killed by signal 9\. The last checkpoint is kept\. Continue"
         ):
