@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 from training.data.assembly import Part, data_of_parts, shape_objection
 from training.data.idx import IdxFile, read_idx
 from training.data.images import ImageData
-from training.data.mnist_originals import FASHION_MNIST_SHA256, MNIST_SHA256
+from training.data.mnist_originals import FASHION_MNIST_LABELS, FASHION_MNIST_SHA256, MNIST_SHA256
 from training.errors import DataError
 
 _LISTED_FILES = 8
@@ -32,7 +33,7 @@ def load_idx_folder(folder: Path) -> ImageData:
     Returns:
         Training and test images (N, 1, H, W) with labels 0 to 255, or without labels if both label files are
         missing. Its name is `mnist` or `fashion-mnist` only if all four files equal the originals byte for
-        byte, otherwise `idx`.
+        byte, otherwise `idx`. The labels of Fashion-MNIST have names.
 
     Raises:
         DataError: A file is missing, damaged or does not match its name, or the files disagree.
@@ -47,7 +48,8 @@ def load_idx_folder(folder: Path) -> ImageData:
         _part(files[f"{stem}-images-idx3-ubyte"], files.get(f"{stem}-labels-idx1-ubyte"))
         for stem in ("train", "t10k")
     ]
-    return data_of_parts(_name(files), str(folder), *parts)
+    data = data_of_parts(_name(files), str(folder), *parts)
+    return replace(data, label_names=FASHION_MNIST_LABELS) if data.name == "fashion-mnist" else data
 
 
 def _read(folder: Path) -> dict[str, IdxFile]:

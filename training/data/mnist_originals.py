@@ -1,4 +1,4 @@
-"""Digests and sizes of the original files of MNIST and Fashion-MNIST. Knows nothing else."""
+"""Digests and sizes of the original files of MNIST and Fashion-MNIST, and names. Knows nothing else."""
 
 from __future__ import annotations
 
@@ -16,6 +16,19 @@ FASHION_MNIST_SHA256 = {
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
+#: What the labels 0 to 9 of Fashion-MNIST mean (Xiao et al. 2017, arXiv:1708.07747, table 2).
+FASHION_MNIST_LABELS = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
 #: Decompressed size of each original, in bytes.
 MNIST_SIZE_BYTES = {
     "train-images-idx3-ubyte": 47_040_016,

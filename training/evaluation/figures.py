@@ -24,6 +24,7 @@ from model_store.validation_messages import reason_of
 from training.compute.batch_size import images_at_once
 from training.data import Binarisation, ImageSet, load_images
 from training.errors import ConfigError, DataError, NonFiniteTraining, RunDirectoryError
+from training.evaluation.measures.active_latents import active_latents, active_protocol
 from training.evaluation.measures.principal_components import PrincipalComponents, most_components
 from training.evaluation.verdict import has_collapsed, is_worse_than_lines
 from training.models import LatentImageModel
@@ -42,9 +43,6 @@ from training.objectives.progress import Progress
 from training.randomness.seeds import MAX_TORCH_SEED
 from training.runs.run_directory import RunDirectory, load_run, write_text
 
-#: A latent is active when the variance of its posterior mean over the data exceeds this
-#: (Burda et al. 2015, arXiv:1509.00519, section 5.2).
-ACTIVE_VARIANCE = 0.01
 _BATCH = 256
 
 
@@ -272,10 +270,10 @@ def _nll_metric(
 
 
 def _active_units_metric(observations: Observations, parts: ElboParts) -> Metric:
-    active = int((parts.mu.var(dim=0, correction=0) > ACTIVE_VARIANCE).sum())
+    normal = parts.estimated_kl is None
+    active = int(active_latents(parts.mu, parts.variance, unit_variance=normal).sum())
     protocol = (
-        f"of {parts.mu.shape[1]} latents; variance of the posterior mean above {ACTIVE_VARIANCE} "
-        f"(arXiv:1509.00519, section 5.2); {observations.protocol()}"
+        f"of {parts.mu.shape[1]} latents; {active_protocol(unit_variance=normal)}; {observations.protocol()}"
     )
     return Metric(name="active_units", value=float(active), unit="units", protocol=protocol)
 

@@ -87,13 +87,15 @@ class Observations:
 
 @dataclass(frozen=True, eq=False)
 class ElboParts:
-    """The terms of the bound for each image, in nats, and the mean of its posterior."""
+    """The terms of the bound for each image, in nats, and the moments of the posteriors."""
 
     reconstruction_nll: Float64[Tensor, " n"]
     """-log p(x|z) at one z drawn from q(z|x)."""
     kl_per_dimension: Float64[Tensor, "n latent"]
     """KL(q(z_j|x) ‖ N(0, 1)), in closed form."""
     mu: Float64[Tensor, "n latent"]
+    variance: Float64[Tensor, " latent"]
+    """Mean over images of the posterior's variance, sigma²."""
     estimated_kl: Float64[Tensor, " n"] | None = None
     """KL(q(z|x) ‖ p(z)) at the same z, if p(z) is learned and has no closed form."""
 
@@ -118,7 +120,7 @@ def elbo_parts(
     """The terms of the bound for every image, with one posterior sample each."""
     device = _device(model)
     learned = not isinstance(model.prior, StandardNormal)
-    nll, kl, mu, estimated = [], [], [], []
+    nll, kl, mu, variance, estimated = [], [], [], [], []
     for indices in in_batches(torch.arange(len(observations)), batch_size, "bound", progress):
         x = observations.take(indices).to(device)
         posterior = model.encode(x)
@@ -128,12 +130,14 @@ def elbo_parts(
         nll.append(-log_px_z.double().cpu())
         kl.append(_in_float64(posterior).kl_per_dimension().cpu())
         mu.append(posterior.mu.double().cpu())
+        variance.append(posterior.logvar.double().exp().sum(dim=0, keepdim=True).cpu())
         if learned:
             estimated.append(model.divergence(_in_float64(posterior), z).double().cpu())
     return ElboParts(
         reconstruction_nll=torch.cat(nll),
         kl_per_dimension=torch.cat(kl),
         mu=torch.cat(mu),
+        variance=torch.cat(variance).sum(dim=0) / len(observations),
         estimated_kl=torch.cat(estimated) if learned else None,
     )
 

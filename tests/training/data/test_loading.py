@@ -49,6 +49,7 @@ def test_a_set_is_called_by_its_name_only_when_every_byte_is_its_own(mnist_folde
     monkeypatch.setattr("training.data.idx_folder.FASHION_MNIST_SHA256", small_sha256)
     data = load_images(mnist_folder, GIVEN)
     assert (data.name, data.test.name) == ("fashion-mnist", "fashion-mnist test")
+    assert (data.label_names[0], data.label_names[9]) == ("T-shirt/top", "Ankle boot")
     assert set(FASHION_MNIST_SHA256) == set(MNIST_SHA256)
     assert not set(FASHION_MNIST_SHA256.values()) & set(MNIST_SHA256.values())
 

@@ -19,6 +19,7 @@ from training.evaluation.figures import (
     weights_sha256,
     write_evaluation,
 )
+from training.evaluation.measures.active_latents import active_latents
 from training.models import build_model
 from training.objectives.estimators import ElboParts, Observations
 from training.runs.provenance import describe_provenance
@@ -270,11 +271,15 @@ def test_evaluation_survives_its_own_json(evaluation, tmp_path):
     assert Evaluation.model_validate_json((tmp_path / "evaluation.json").read_bytes()) == evaluation
 
 
-def parts_of(images: int, *, nll: float = 0.0, mu: torch.Tensor | None = None) -> ElboParts:
+def parts_of(
+    images: int, *, nll: float = 0.0, mu: torch.Tensor | None = None, estimated_kl: torch.Tensor | None = None
+) -> ElboParts:
     return ElboParts(
         reconstruction_nll=torch.full((images,), nll, dtype=torch.float64),
         kl_per_dimension=torch.zeros(images, 4, dtype=torch.float64),
         mu=torch.zeros(images, 4, dtype=torch.float64) if mu is None else mu,
+        variance=torch.full((4,), 0.5, dtype=torch.float64),
+        estimated_kl=estimated_kl,
     )
 
 
@@ -284,6 +289,26 @@ def test_a_latent_is_active_by_the_variance_of_its_mean_and_not_by_its_deviation
     sign = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(50).unsqueeze(-1)
     observations = Observations(digits.test, "dynamic", seed=0)
     assert _active_units_metric(observations, parts_of(100, mu=7.0 + sign * deviations)).value == 2.0
+
+
+def test_beside_a_learned_prior_the_variance_counts_as_a_share_of_the_latents_own(digits):
+    """Shares of 0.005, 0.018, 0.022 and 0.89 beside a posterior variance of 0.5: a prior fixes no scale."""
+    deviations = torch.tensor([0.05, 0.009**0.5, 0.011**0.5, 2.0], dtype=torch.float64)
+    sign = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(50).unsqueeze(-1)
+    observations = Observations(digits.test, "dynamic", seed=0)
+    learned = parts_of(100, mu=sign * deviations, estimated_kl=torch.zeros(100, dtype=torch.float64))
+    metric = _active_units_metric(observations, learned)
+    assert metric.value == 3.0
+    assert "above 0.01 of the latent's variance, Var(mu) + E[sigma²] (arXiv" in metric.protocol
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_the_share_does_not_change_with_the_scale_of_a_latent(scale):
+    generator = torch.Generator().manual_seed(0)
+    mu = torch.randn(500, 6, generator=generator, dtype=torch.float64) * torch.logspace(-2, 0, 6).double()
+    variance = torch.full((6,), 0.3, dtype=torch.float64)
+    active = active_latents(scale * mu, scale**2 * variance, unit_variance=False)
+    assert active.tolist() == [False, False, True, True, True, True]
 
 
 def test_the_error_of_a_subset_is_the_deviation_over_the_root_of_its_size(digits):

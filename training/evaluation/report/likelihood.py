@@ -15,7 +15,8 @@ from torch import Tensor
 from model_store import GaussianLikelihood
 from training.data import ImageSet, to_unit_interval
 from training.evaluation.evaluation_context import EvaluationContext, is_spatial
-from training.evaluation.figures import ACTIVE_VARIANCE, Evaluation, evaluate
+from training.evaluation.figures import Evaluation, evaluate
+from training.evaluation.measures.active_latents import active_latents
 from training.evaluation.measures.aggregate_posterior import Surgery, elbo_surgery
 from training.evaluation.report.section_results import Better, Figure, Picture, SectionResult
 from training.models import StandardNormal
@@ -112,7 +113,8 @@ def _surgery(bench: EvaluationContext, surgery: Surgery) -> list[Figure]:
 
 def _kl_bars(bench: EvaluationContext, evaluation: Evaluation) -> Picture:
     kl = np.asarray(evaluation.kl_per_dimension, dtype=np.float64)
-    active = np.asarray(bench.posteriors.mu.var(dim=0, correction=0) > ACTIVE_VARIANCE)
+    q = bench.posteriors
+    active = np.asarray(active_latents(q.mu, q.logvar.exp().mean(dim=0), unit_variance=_is_normal(bench)))
     what, by = "latent dimension", "latent"
     if is_spatial(bench):
         # Thousands of bars are no plot: the latents of all positions of a channel together.
