@@ -30,8 +30,10 @@ from training.randomness.noise import Share
 T = TypeVar("T")
 
 #: Longest wait of one CPU process for another in one exchange. gloo sees most lost connections at once, the
-#: others only then. It is long because the first process evaluates alone, and the rest wait for it.
-MOST_SILENCE: Final = timedelta(minutes=30)
+#: others, and a process that hangs, only then. The first process does everything that is done alone, such as
+#: evaluation, and the others wait for it.
+FIRST_WAITS: Final = timedelta(minutes=5)
+OTHERS_WAIT: Final = timedelta(minutes=30)
 _LOOPBACK = "127.0.0.1"
 #: Variables in which launchers put the number of a machine; the first one that is set counts.
 _NODE_RANKS = ("NODE_RANK", "GROUP_RANK", "SLURM_NODEID")
@@ -206,12 +208,13 @@ def joined(processes: Processes, command: Sequence[str]) -> Iterator[None]:
         store = _meet(processes, helpers, command)
         if processes.accelerator == "gpu":
             torch.cuda.set_device(processes.local_rank)
+        on_cpu = FIRST_WAITS if processes.leads else OTHERS_WAIT
         distributed.init_process_group(
             "nccl" if processes.accelerator == "gpu" else "gloo",
             store=store,
             rank=processes.rank,
             world_size=processes.count,
-            timeout=None if processes.accelerator == "gpu" else MOST_SILENCE,
+            timeout=None if processes.accelerator == "gpu" else on_cpu,
         )
         try:
             yield

@@ -86,7 +86,7 @@ def warm_helpers():
         patch.setattr("training.fitting.snapshots.Pictures.draw", lambda self, model: None)
         patch.setattr("training.compute.child_processes.start_process", start_warm)
         # Now and then gloo does not see that the other process is gone, and waits in C code.
-        patch.setattr("training.compute.processes.MOST_SILENCE", timedelta(seconds=60))
+        patch.setattr("training.compute.processes.FIRST_WAITS", timedelta(seconds=60))
         yield
 
 
@@ -178,8 +178,16 @@ def test_a_run_says_how_many_processes_trained_it(by_two):
     assert (said["devices"], said["nodes"], said["accelerator"], said["threads"]) == (2, 1, "cpu", 1)
 
 
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        (signal.SIGKILL, "was killed by signal 9"),
+        (signal.SIGSTOP, "the connection to another process was lost"),
+    ],
+    ids=["killed", "frozen"],
+)
 def test_a_lost_process_ends_the_run_which_resumes_to_the_same_bits(
-    recipe, fit_by_two, tmp_path, by_two, monkeypatch, same_weights, log_of
+    recipe, fit_by_two, tmp_path, by_two, monkeypatch, same_weights, log_of, sent, told
 ):
     """Cut off in the middle of the second epoch, where sums of the epoch are under way."""
     config = load_recipe(recipe, overrides=["trainer.checkpoint_minutes=0.000001"])
@@ -189,7 +197,7 @@ def test_a_lost_process_ends_the_run_which_resumes_to_the_same_bits(
     def cut_off(self, trainer):
         original(self, trainer)
         if trainer.global_step == 16:
-            os.kill(started[0].pid, signal.SIGKILL)
+            os.kill(started[0].pid, sent)
 
     def start(*arguments):
         started.append(start_warm(*arguments))
@@ -198,9 +206,9 @@ def test_a_lost_process_ends_the_run_which_resumes_to_the_same_bits(
     with monkeypatch.context() as patch:
         patch.setattr(RunCheckpoint, "_save", cut_off)
         patch.setattr("training.compute.child_processes.start_process", start)
-        with pytest.raises(
-            ProcessLost, match=r"was killed by signal 9\. The last checkpoint is kept\. Continue"
-        ):
+        if sent == signal.SIGSTOP:  # nothing but the wait shows it
+            patch.setattr("training.compute.processes.FIRST_WAITS", timedelta(seconds=20))
+        with pytest.raises(ProcessLost, match=rf"{told}\. The last checkpoint is kept\. Continue"):
             fit_by_two(config, tmp_path / "run")
     kept = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert kept["global_step"] >= 16
