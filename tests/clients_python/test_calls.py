@@ -337,7 +337,7 @@ def test_pinned_client_keeps_the_version_that_answered(vae: Client) -> None:
 
 
 def test_models_and_limits_are_those_of_the_server(vae: Client) -> None:
-    assert [model["model"] for model in vae.models()] == ["mnist@6", "mnist-2d@2", "mnist-ae@2"]
+    assert [model["model"] for model in vae.models()] == ["fashion@1", "mnist@6", "mnist-2d@2", "mnist-ae@2"]
     assert vae.limits()["max_images"]["value"] == 256
 
 

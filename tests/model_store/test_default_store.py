@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bundled_models import BUNDLED_MODELS
 from faults import counting, failing_at, full_from
 from patience import PATIENCE_S
 from store_checks import sound
@@ -337,4 +338,4 @@ def test_documents_stay_documents_where_a_line_is_told(bundled: ModelStore, own:
     before = aliases["stable"]["history"][-1]
     assert json.loads(done.stdout) == {"name": "mnist", "alias": "stable", "version": before}
     assert done.stderr == f"vae-store: {TOLD.format(own=own)}\n"
-    assert ModelStore(own).names() == ("mnist", "mnist-2d", "mnist-ae")
+    assert ModelStore(own).names() == BUNDLED_MODELS

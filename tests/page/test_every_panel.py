@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from bundled_models import BUNDLED_MODELS
 from playground import PANELS, WIDTHS, Play, playing
 from playwright_page import violations
 from server_process import Running
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.page
 
-BUNDLED = ("mnist-2d", "mnist", "mnist-ae")
 ODD = ("colour", "line", "photo", "plain", "wide")
 
 
@@ -38,7 +38,7 @@ def test_panel_is_accessible_in_every_width_and_scheme(play: Play, panel: str) -
     assert_quiet(play)
 
 
-@pytest.mark.parametrize("model", BUNDLED)
+@pytest.mark.parametrize("model", BUNDLED_MODELS)
 def test_bundled_model_has_every_panel(play: Play, model: str) -> None:
     play.open(model=model)
     for panel in PANELS:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from bundled_models import BUNDLED_MODELS
 from http_calls import Caller
 from patience import PATIENCE_S, eventually
 from tiny_models import publish_tiny
@@ -84,4 +85,4 @@ def test_a_check_reads_the_same_store_as_the_commands(tmp_path: Path) -> None:
     assert "ok mnist@2 (stable): digests and golden vectors agree" in told
     listed = json.loads(run("model_store.cli", "list", "--json"))
     assert listed["store"] == str(own)
-    assert ModelStore(own).names() == ("mnist", "mnist-2d", "mnist-ae")
+    assert ModelStore(own).names() == BUNDLED_MODELS
