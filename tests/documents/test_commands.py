@@ -292,6 +292,8 @@ NOT_RUN: Final[dict[str, Check]] = {
     "docker build --build-arg EXTRAS=grpc -t vae-service .": holds("Dockerfile", 'ARG EXTRAS=""'),
     "vae-train evaluate mnist@6 --judge runs/judge --importance-images all --importance-samples 128"
     " --timed-with mnist@4": can_be_parsed,
+    "vae-train evaluate fashion@1 --data /usr/share/datasets/fashion-mnist --judge runs/judge-fashion"
+    " --second-data data/mnist": can_be_parsed,
     "vae-train add-preview mnist@4 --data data/mnist --alias stable": can_be_parsed,
     "vae-train fit --recipe mnist-prior --from-nothing --data data/mnist --out runs/mnist --resume=auto": (
         can_be_parsed  # tests/training/commands/test_recipe_parts.py runs such recipes
