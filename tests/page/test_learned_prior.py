@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from playground import PANELS, playing
+from playground import PANELS, Play, playing
 from server_process import serving
 from tiny_learned import TinyLearnedPrior
 from tiny_models import TinyModel, publish_tiny
@@ -38,3 +38,15 @@ def test_page_of_a_learned_prior_says_nothing_of_the_standard_one(browser: Brows
         facts = panel.locator("figcaption.numbers")
         assert facts.inner_text().startswith("Sample 1: |z| = ")
         assert "N(0, I)" not in facts.inner_text()
+
+
+@pytest.mark.parametrize("model", ["mnist", "fashion"])
+def test_map_of_a_learned_prior_starts_at_a_real_image(play: Play, model: str) -> None:
+    """An image of 32 latents at 0 looks like nothing there."""
+    play.open("map", model=model)
+    assert "0.00" in play.page.locator("#panel-map .near .note").inner_text()
+
+
+def test_map_of_a_standard_prior_starts_at_the_origin(play: Play) -> None:
+    play.open("map", model="mnist-2d")
+    assert play.page.locator("#panel-map p.numbers").inner_text() == "z₁ = 0.00   z₂ = 0.00"

@@ -14,6 +14,7 @@ import { LossPanel } from "./panels/loss.js";
 import { MapPanel } from "./panels/map.js";
 import { NoisePanel } from "./panels/noise.js";
 import { SamplesPanel } from "./panels/samples.js";
+import { firstPoint, startsAtImage } from "./plane.js";
 import { keep, kept, newSeed, PANELS, readFragment, State } from "./state.js";
 import { Tour } from "./tour.js";
 import { askForKey, keptKey, TroubleBanner } from "./trouble.js";
@@ -157,7 +158,7 @@ class Page {
     if (this.wanted !== model) return;
     const { values } = this.state;
     this.points.set(values.model.model, values.z);
-    this.state.set({ model, z: this.points.get(model.model) ?? originOf(model), preview });
+    this.state.set({ model, z: this.points.get(model.model) ?? firstPoint(model, preview), preview });
   }
 
   /** An address that a person edited or went back to. @param {import("./state.js").Fragment} asked */
@@ -302,9 +303,6 @@ function write(language, texts, banner) {
   banner.speak(texts);
 }
 
-/** @param {ModelSummary} model */
-const originOf = (model) => new Array(model.latent_size).fill(0);
-
 /** @param {Api} api @param {ModelSummary} model */
 const previewOf = async (api, model) => (model.preview ? api.preview(model.model, "preview") : null);
 
@@ -359,15 +357,18 @@ async function start() {
   const list = await firstModels(api, texts, models);
   const asked = readFragment(location.hash);
   const model = (await named(api, asked.model, list.models)) ?? preferred(list);
-  const z = asked.z?.length === model.latent_size ? asked.z : originOf(model);
+  const given = asked.z?.length === model.latent_size ? asked.z : null;
   const panel = asked.panel ?? "map";
-  if (panel === "map") api.decodeEarly({ model: model.model, z: [z] });
+  // While the preview is on its way, unless the point comes with it.
+  if (panel === "map" && (given || !startsAtImage(model)))
+    api.decodeEarly({ model: model.model, z: [given ?? firstPoint(model, null)] });
+  const preview = await previewOf(api, model);
   const state = new State({
     panel,
     model,
     models: list.models,
-    preview: await previewOf(api, model),
-    z,
+    preview,
+    z: given ?? firstPoint(model, preview),
     seed: asked.seed ?? newSeed(),
     picture: null,
   });

@@ -127,6 +127,24 @@ export function defaultPlane(model, preview, dims) {
 }
 
 /**
+ * The point at which a model is first shown: the origin, or a real image where the origin is none.
+ *
+ * Only N(0, I) has its most usual point at the origin. Under another prior, an image of many latents at 0 looks
+ * like nothing, so the point is the preview's image nearest to the middle of all.
+ * @param {{latent_size: number, kind: string, priors: string[]}} model
+ * @param {{mu: number[][]} | null} preview
+ */
+export function firstPoint(model, preview) {
+  if (!preview?.mu.length || !startsAtImage(model)) return new Array(model.latent_size).fill(0);
+  const middle = meanOf(preview.mu);
+  const away = preview.mu.map((z) => Math.hypot(...minus(z, middle)));
+  return preview.mu[away.indexOf(Math.min(...away))];
+}
+
+/** Whether `firstPoint` needs the preview. @param {{latent_size: number, priors: string[]}} model */
+export const startsAtImage = (model) => model.latent_size > 2 && !isStandard(model);
+
+/**
  * Latent dimensions, the most used first: by KL, or in their order if it is unknown.
  * @param {{latent_size: number}} model
  * @param {{kl: number[]} | null} preview
