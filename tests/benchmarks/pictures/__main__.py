@@ -55,12 +55,13 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--sets", nargs="+", metavar="NAME", help="beginnings of names; all when left out")
     parser.add_argument("--mnist", type=Path, metavar="DIR", help="the IDX files, for one more set")
+    parser.add_argument("--fashion", type=Path, metavar="DIR", help="those of Fashion-MNIST, for another")
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="SECTION.KEY=VALUE")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     arguments = parser.parse_args()
     chosen = {
         name: make
-        for name, make in named_sets(arguments.mnist).items()
+        for name, make in named_sets(arguments.mnist, arguments.fashion).items()
         if not arguments.sets or name.startswith(tuple(arguments.sets))
     }
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -144,16 +144,16 @@ def digits() -> Pictures:
     return levels
 
 
-def mnist(folder: Path) -> Pictures:
-    """The first training images of MNIST, with their grey levels."""
+def from_idx(folder: Path) -> Pictures:
+    """The first training images of MNIST or Fashion-MNIST, with their grey levels."""
     from training.config.sections import DataConfig
     from training.data import load_images
 
     return load_images(folder, DataConfig()).train.whole()[:COUNT].numpy()
 
 
-def named_sets(mnist_folder: Path | None) -> dict[str, Callable[[], Pictures]]:
-    """Every set by its name; MNIST where its files are."""
+def named_sets(mnist: Path | None, fashion: Path | None) -> dict[str, Callable[[], Pictures]]:
+    """Every set by its name; MNIST and Fashion-MNIST where their files are."""
     sets: dict[str, Callable[[], Pictures]] = {
         "discs on white": partial(shapes, ground=255, polygons=False),
         "discs on black, 29 × 45": partial(shapes, ground=0, polygons=False, height=29, width=45),
@@ -170,8 +170,9 @@ def named_sets(mnist_folder: Path | None) -> dict[str, Callable[[], Pictures]]:
         "1 % of one class": rare_class,
         "200 pictures": partial(shapes, ground=255, polygons=False, count=200),
     }
-    if mnist_folder is not None:
-        sets["MNIST, grey"] = partial(mnist, mnist_folder)
+    for name, folder in (("MNIST, grey", mnist), ("Fashion-MNIST", fashion)):
+        if folder is not None:
+            sets[name] = partial(from_idx, folder)
     return sets
 
 
