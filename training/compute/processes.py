@@ -208,13 +208,15 @@ def joined(processes: Processes, command: Sequence[str]) -> Iterator[None]:
         store = _meet(processes, helpers, command)
         if processes.accelerator == "gpu":
             torch.cuda.set_device(processes.local_rank)
-        on_cpu = FIRST_WAITS if processes.leads else OTHERS_WAIT
+            backend, wait = "nccl", None
+        else:
+            backend, wait = "gloo", FIRST_WAITS if processes.leads else OTHERS_WAIT
         distributed.init_process_group(
-            "nccl" if processes.accelerator == "gpu" else "gloo",
+            backend,
             store=store,
             rank=processes.rank,
             world_size=processes.count,
-            timeout=None if processes.accelerator == "gpu" else on_cpu,
+            timeout=wait,
         )
         try:
             yield

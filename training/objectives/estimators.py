@@ -130,14 +130,14 @@ def elbo_parts(
         nll.append(-log_px_z.double().cpu())
         kl.append(_in_float64(posterior).kl_per_dimension().cpu())
         mu.append(posterior.mu.double().cpu())
-        variance.append(posterior.logvar.double().exp().sum(dim=0, keepdim=True).cpu())
+        variance.append(posterior.logvar.double().exp().sum(dim=0).cpu())
         if learned:
             estimated.append(model.divergence(_in_float64(posterior), z).double().cpu())
     return ElboParts(
         reconstruction_nll=torch.cat(nll),
         kl_per_dimension=torch.cat(kl),
         mu=torch.cat(mu),
-        variance=torch.cat(variance).sum(dim=0) / len(observations),
+        variance=torch.stack(variance).sum(dim=0) / len(observations),
         estimated_kl=torch.cat(estimated) if learned else None,
     )
 

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 #: A latent is active when the variance of its posterior mean over the data exceeds this
-#: (Burda et al. 2015, arXiv:1509.00519, section 5.2), in units of the latent's own variance.
+#: (Burda et al. 2015, arXiv:1509.00519, section 5.2), as a share of the latent's own variance.
 ACTIVE_VARIANCE = 0.01
 
 
