@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from grpc_client import Client
+from patience import eventually
 from server_process import free_port, serving
 
 from service.api.open_inference.grpc.definitions import inference as make
@@ -40,8 +41,12 @@ def test_call_needs_a_key_and_probes_need_none(grpc_client: Client, guarded: Any
         assert grpc_client.call(port, path, b"").code == "OK", path
     done = grpc_client.call(port, SERVICE + "ServerMetadata", b"", metadata=bearer(USE))
     assert done.code == "OK"
-    line = [line for line in running.lines("request") if line["path"].endswith("ServerMetadata")][-1]
-    assert line["key"] == "phone-app"
+
+    def lines() -> list[dict[str, Any]]:
+        return [line for line in running.lines("request") if line["path"].endswith("ServerMetadata")]
+
+    eventually(lambda: len(lines()) == 2, lambda: running.log)
+    assert lines()[-1]["key"] == "phone-app"
     assert USE not in running.log
 
 
