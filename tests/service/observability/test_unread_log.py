@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 from hazard_plugin import Hazard
+from patience import eventually
 from server_process import free_port
 
 REQUESTS, CLIENTS = 20_000, 8
@@ -119,7 +120,10 @@ def test_server_answers_although_its_log_can_go_nowhere(tiny_store: Path, shell:
     """With standard error closed, as some daemon wrappers start their children, it exited 1 silently."""
     with serving(tiny_store, shell=shell) as server:
         assert set(server.ask(20)) == {200}
-        assert (server.lost_lines() >= 20) == ("full" in shell)
+        if "full" in shell:  # a thread of its own tries to write them, after the answers
+            eventually(lambda: server.lost_lines() >= 20, server.lost_lines)
+        else:
+            assert server.lost_lines() == 0
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(timeout=60) == 0
 

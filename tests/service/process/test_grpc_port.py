@@ -242,7 +242,7 @@ def test_workers_share_the_port_and_one_that_dies_is_replaced(
         # The worker that is asked knows of the other one what that one said up to a second ago.
         eventually(
             lambda: sum_of(running, "vae_grpc_requests_total") >= 20,
-            lambda: running.get("/metrics")[2].decode(),
+            running.get("/metrics")[2].decode,
         )
         assert running.stop() == 0
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
