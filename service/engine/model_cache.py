@@ -47,11 +47,12 @@ class ModelCache:
         self._load = load
         self._limit = limit
         self._clock = clock
-        self._lock = threading.Lock()  # guards the three below; never held during a load
+        self._lock = threading.Lock()  # guards all below; never held during a load
         self._models: OrderedDict[VersionId, LoadedModel] = OrderedDict()
         self._loading: dict[VersionId, Future[LoadedModel]] = {}
         self._refused: OrderedDict[VersionId, _Refusal] = OrderedDict()
         self._used_s: dict[VersionId, float] = {}
+        self._labels: dict[str, VersionId] = {}  # of the models, read without the lock
 
     def get(self, version: VersionId) -> LoadedModel:
         """The model: from memory, from a thread that is loading it, or loaded by this thread.
@@ -72,11 +73,22 @@ class ModelCache:
             others = self._loading.setdefault(version, mine)
         return self._load_for_all(version, mine) if others is mine else _wait_for(version, others)
 
+    def find(self, label: str) -> LoadedModel | None:
+        """The model of a version, as `name@number`, if it is in memory. It never waits for a load."""
+        version = self._labels.get(label)
+        if version is None:
+            return None
+        with self._lock:
+            model = self._models.get(version)
+            if model is not None:
+                self._models.move_to_end(version)
+                self._used_s[version] = self._clock()
+            return model
+
     def take(self, version: VersionId) -> LoadedModel | None:
         """Remove a model and return it, if it is cached."""
         with self._lock:
-            self._used_s.pop(version, None)
-            return self._models.pop(version, None)
+            return self._remove(version)
 
     def retire(self, idle_s: float) -> list[VersionId]:
         """Remove the models that had no use in the last `idle_s` seconds."""
@@ -84,7 +96,7 @@ class ModelCache:
             oldest_s = self._clock() - idle_s
             idle = [version for version, used_s in self._used_s.items() if used_s <= oldest_s]
             for version in idle:
-                del self._models[version], self._used_s[version]
+                self._remove(version)
             return idle
 
     def models(self) -> Mapping[VersionId, LoadedModel]:
@@ -113,12 +125,18 @@ class ModelCache:
             del self._loading[version]
             self._models[version] = model
             self._used_s[version] = self._clock()
+            self._labels[str(version)] = version
             while len(self._models) > self._limit:
-                evicted, _ = self._models.popitem(last=False)
-                self._used_s.pop(evicted, None)
+                evicted = next(iter(self._models))
+                self._remove(evicted)
                 _log.info("model evicted", extra=fields(model=str(evicted)))
         mine.set_result(model)
         return model
+
+    def _remove(self, version: VersionId) -> LoadedModel | None:
+        self._labels.pop(str(version), None)
+        self._used_s.pop(version, None)
+        return self._models.pop(version, None)
 
     def _refuse(self, version: VersionId, reason: str) -> None:
         self._refused[version] = _Refusal(self._clock() + REFUSAL_S, reason)

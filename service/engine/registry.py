@@ -187,7 +187,10 @@ class ModelRegistry:
         return catalogue.by_reference.get(str(version)) or self._cache.get(version)
 
     def peek(self, reference: str | None = None, key: str | None = None) -> LoadedModel | None:
-        """The model for a reference if one dictionary look-up finds it: never loads, never blocks.
+        """The model for a reference if it is in memory under this name: never loads, never waits for a load.
+
+        A version without an alias is found while it is in memory, until a reading of the store finds that it
+        was removed.
 
         Args:
             reference: As of `get`.
@@ -202,7 +205,7 @@ class ModelRegistry:
             canary, model = catalogue.canaries[text]
             if canary.takes(key):
                 return model
-        return catalogue.by_reference.get(text)
+        return catalogue.by_reference.get(text) or self._cache.find(text)
 
     def is_split(self, reference: str | None = None) -> bool:
         """Whether two versions answer for a reference, so that a key decides."""
@@ -275,7 +278,7 @@ class ModelRegistry:
             self._catalogue = current = self._reader.read(previous, again=again, unloaded=unloaded)
             self._cache.forget_refusals()
             for version, model in self._cache.models().items():
-                if version.name in unloaded or self._reader.is_replaced(model):
+                if version.name in unloaded or self._reader.is_gone_or_replaced(model):
                     self._cache.take(version)
             gone = previous.models.keys() - current.models.keys()
             for version in sorted(gone):

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from model_store import ModelStore, StoreError, VersionId
+from model_store import ModelNotFound, ModelStore, StoreError, VersionId
 from model_store.signature_places import places_beside
 from service.engine.canary import Canary
 from service.engine.catalogue import Catalogue, LoadFailure, Refusal
@@ -127,6 +127,16 @@ class StoreReader:
             files |= self._files_of(version)
         return frozenset(files)
 
+    def is_gone_or_replaced(self, model: LoadedModel) -> bool:
+        """Whether the version was removed, or has other content now. An unreadable store tells nothing."""
+        try:
+            gone = model.id.version not in self._store.versions(model.id.name)
+        except ModelNotFound:
+            gone = True
+        except (StoreError, OSError):
+            gone = False
+        return gone or self.is_replaced(model)
+
     def is_replaced(self, model: LoadedModel) -> bool:
         """Whether the version has other content now, as after an update of a mounted volume."""
         try:
@@ -147,21 +157,23 @@ class StoreReader:
         """Models by version, reused where they are in memory, and why the others failed."""
         models: dict[VersionId, LoadedModel] = {}
         refusals: dict[VersionId, Refusal] = {}
+        files: dict[VersionId, StoreSnapshot] = {}
         for version in listing.versions:
-            aliases = listing.aliases_of(version)
             if version in refused:
                 refusals[version] = refused[version]
                 continue
-            files = self._files_of(version)  # before the reading: later changes trigger another reading
             known = previous.get(version) or self._cache.take(version)
-            if known is not None and self.is_replaced(known):
-                known = None
-            try:
-                models[version] = (
-                    known.with_aliases(aliases) if known else self._loader.load(version, aliases)
-                )
-            except ModelUnavailable as error:
-                refusals[version] = Refusal(error.reason, files)
+            if known is not None and not self.is_replaced(known):
+                models[version] = known.with_aliases(listing.aliases_of(version))
+            else:  # before the reading: later changes trigger another reading
+                files[version] = self._files_of(version)
+        for version, found in self._loader.load_several(
+            {version: listing.aliases_of(version) for version in files}
+        ).items():
+            if isinstance(found, ModelUnavailable):
+                refusals[version] = Refusal(found.reason, files[version])
+            else:
+                models[version] = found
         return models, refusals
 
     def _still_refused(self, refused: Mapping[VersionId, Refusal]) -> dict[VersionId, Refusal]:

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
+from typing import Final
 
 from model_store import ModelStore, StoreError, VersionId
 from service.engine.errors import EngineError, ModelUnavailable
 from service.engine.loading import load_model
 from service.engine.model import LoadedModel
 from service.engine.observer import EngineObserver
+from service.engine.parallel_calls import run_together
 from service.engine.runtime.accelerator import CPU, Accelerator
 from service.engine.runtime.worker_pool import WorkerPool
 from service.engine.store_listing import reason_of
 from service.log_fields import fields
 
+#: A version with no more values in an image, and no larger files, is loaded beside others.
+_SMALL_VALUES: Final = 3 * 64 * 64
+_SMALL_BYTES: Final = 32 << 20
 _log = logging.getLogger(__name__)
 
 
@@ -53,7 +59,40 @@ class VersionLoader:
         self._max_batch = max_batch
         self._max_values = max_values
         self._worker_pool = worker_pool
+        self._at_once = worker_pool.count
         self._observer = observer
+
+    def load_several(
+        self, wanted: Mapping[VersionId, tuple[str, ...]]
+    ) -> dict[VersionId, LoadedModel | ModelUnavailable]:
+        """Load versions with their aliases: small ones at the same time, as many as models may run.
+
+        A load is nearly all computation. Two large ones at the same time would need the memory of both.
+
+        Returns:
+            Each model, or why it was refused, in the order of `wanted`.
+        """
+        small = [version for version in wanted if self._is_small(version)]
+        found = run_together(lambda each: self._load_or_reason(each, wanted[each]), small, self._at_once)
+        return {
+            version: found[version] if version in found else self._load_or_reason(version, aliases)
+            for version, aliases in wanted.items()
+        }
+
+    def _load_or_reason(self, version: VersionId, aliases: tuple[str, ...]) -> LoadedModel | ModelUnavailable:
+        try:
+            return self.load(version, aliases)
+        except ModelUnavailable as error:
+            return error
+
+    def _is_small(self, version: VersionId) -> bool:
+        """Whether its load needs little memory. The manifest is read again, and verified, by the load."""
+        try:
+            manifest = self._store.manifest(version)
+        except (StoreError, OSError):
+            return True  # the load tells what is wrong
+        graphs_bytes = sum(entry.size_bytes for entry in manifest.files.values())
+        return manifest.values_per_row <= _SMALL_VALUES and graphs_bytes <= _SMALL_BYTES
 
     def load(self, version: VersionId, aliases: tuple[str, ...] = ()) -> LoadedModel:
         """Verify a version, load it, warm it, and compare it with its golden vectors.

@@ -511,6 +511,44 @@ def test_an_update_that_is_broken_leaves_what_was_served(store, tmp_path):
     assert directly(sample, models.get(), n=2, seed=1).x_hat.tobytes() != before
 
 
+def test_versions_are_loaded_together_as_many_as_may_run(store, monkeypatch):
+    for name in ("one", "three", "two"):
+        publish(store, name)
+    together, most = set(), []
+    both_are_here = threading.Barrier(2)
+    load = ModelStore.open
+
+    def slow(self, version):
+        together.add(version)
+        most.append(len(together))
+        if version.name != "two":  # which is the third
+            both_are_here.wait(PATIENCE_S)
+        together.discard(version)
+        return load(self, version)
+
+    monkeypatch.setattr(ModelStore, "open", slow)
+    models = registry(store, "one", worker_pool=WorkerPool(2))
+    assert labels(models) == ["one@1", "three@1", "two@1"]
+    assert max(most) == 2
+
+
+def test_large_versions_are_loaded_one_after_the_other(store, monkeypatch):
+    """Two at the same time would need the memory of both."""
+    monkeypatch.setattr("service.engine.version_loader._SMALL_VALUES", 1)
+    for name in ("one", "two"):
+        publish(store, name)
+    threads = []
+    load = ModelStore.open
+    monkeypatch.setattr(
+        ModelStore,
+        "open",
+        lambda self, version: (threads.append(threading.current_thread()), load(self, version))[1],
+    )
+    models = registry(store, "one", worker_pool=WorkerPool(2))
+    assert labels(models) == ["one@1", "two@1"]
+    assert threads == [threading.current_thread()] * 2
+
+
 def test_a_version_without_an_alias_is_replaced_as_well(store, tmp_path):
     for seed in (1, 2):
         publish(store, seed=seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import string
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -131,6 +132,47 @@ def test_a_version_without_an_alias_is_loaded_when_it_is_asked_for(store):
     assert first.label == "tiny@1"
     assert models.get("tiny@1") is first
     assert labels(models) == ["tiny@1", "tiny@3"]
+
+
+def test_a_version_in_memory_is_found_without_a_look_at_the_store(counting):
+    """Clients that pin a version paid for two readings of the store with every request."""
+    for seed in range(3):
+        publish(counting, seed=seed)
+    models = registry(counting)
+    assert models.peek("tiny@1") is None
+    loaded = models.get("tiny@1")
+    resolved = counting.resolved.total()
+    assert models.peek("tiny@1") is models.get("tiny@1") is loaded
+    assert counting.resolved.total() == resolved
+    models.get("tiny@2")
+    models.peek("tiny@1")
+    models.retire_idle(-1.0)
+    assert models.peek("tiny@1") is None
+
+
+def test_a_version_found_in_memory_counts_as_used(counting):
+    for seed in range(4):
+        publish(counting, seed=seed)
+    models = registry(counting)  # keeps two
+    for reference in ("tiny@1", "tiny@2"):
+        models.get(reference)
+    models.peek("tiny@1")
+    models.get("tiny@3")
+    assert labels(models) == ["tiny@1", "tiny@3", "tiny@4"]
+
+
+def test_a_removed_version_is_unknown_after_the_next_reading(counting):
+    for seed in range(2):
+        publish(counting, seed=seed)
+    models = registry(counting)
+    models.get("tiny@1")
+    seen = models.signature()
+    shutil.rmtree(counting.root / "tiny/1")
+    assert models.signature() != seen
+    models.refresh()
+    assert models.peek("tiny@1") is None
+    with pytest.raises(UnknownModel):
+        models.get("tiny@1")
 
 
 def test_the_least_recently_used_version_goes_first(counting):
