@@ -33,10 +33,11 @@ public final class Use {
     ModelApi vae = new ModelApi(client);
     FormatsApi formats = new FormatsApi(client);
 
-    SampleResponse drawn = vae.sample(2, 9007199254740991L, null, Prior.STANDARD, null, null, null, null, null);
+    SampleResponse drawn = vae.sample(2, 9007199254740991L, null, null, null, null, null, null, null);
     check(drawn.getSeed() == 9007199254740991L, "a seed of 53 bits");
+    check(drawn.getPrior() == Prior.LEARNED, "the prior of the model");
     check(drawn.getLabel() == null, "no label");
-    SampleRequest same = new SampleRequest().n(2).seed(9007199254740991L).prior(Prior.STANDARD);
+    SampleRequest same = new SampleRequest().n(2).seed(9007199254740991L).prior(drawn.getPrior());
     SampleResponse again = vae.samplePost(null, null, null, null, null, null, null, null, null, same);
     check(again.getZ().equals(drawn.getZ()), "the same");
 
@@ -48,7 +49,7 @@ public final class Use {
     check(walk.getImages().size() == 3, "three images");
 
     ScoreRequest ofImages = new ScoreRequest().images(drawn.getImages()).importanceSamples(4).seed(1L);
-    ScoreResponse scores = vae.score(ofImages, null, null, null, null, null, null, null);
+    ScoreResponse scores = vae.score(ofImages, null, null, null, null, null, null, null, null);
     check(scores.getLogPx().size() == 2 && scores.getElbo().get(0) < 0, "one bound for each image");
 
     NearestLatentsRequest search = new NearestLatentsRequest().z(posterior.getMu()).latents(posterior.getMu()).k(1);

@@ -52,9 +52,9 @@ def main(address: str) -> None:
     """Use each kind of operation once."""
     vae = Client(base_url=address)
 
-    drawn = answered(sample.sync(client=vae, n=2, seed=7, prior=Prior.STANDARD))
-    assert (drawn.seed, drawn.prior, drawn.label) == (7, Prior.STANDARD, None)
-    again = answered(sample_post.sync(client=vae, body=SampleRequest(n=2, seed=7, prior=Prior.STANDARD)))
+    drawn = answered(sample.sync(client=vae, n=2, seed=7))
+    assert (drawn.seed, drawn.prior, drawn.label) == (7, Prior.LEARNED, None)
+    again = answered(sample_post.sync(client=vae, body=SampleRequest(n=2, seed=7, prior=drawn.prior)))
     assert again.z == drawn.z
 
     posterior = answered(encode.sync(client=vae, body=EncodeRequest(images=drawn.images)))
@@ -73,7 +73,7 @@ def main(address: str) -> None:
     search = NearestLatentsRequest(z=posterior.mu, latents=posterior.mu, k=1)
     assert answered(nearest.sync(client=vae, body=search)).indices == [[0], [1]]
 
-    npy = answered(sample_npy.sync(client=vae, n=2, seed=7, prior=Prior.STANDARD))
+    npy = answered(sample_npy.sync(client=vae, n=2, seed=7, prior=drawn.prior))
     np.testing.assert_allclose(np.load(npy.payload), np.array(drawn.images), rtol=1e-6)
     png = answered(sample_png.sync(client=vae, seed=7))
     data = png.payload.read()
