@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,8 @@ DEFAULT_MAX_VALUES = 1 << 30
 #: Values of the images of golden vectors that a slow graph is run on, in any case one vector: a graph of 16
 #: vectors of 512 × 512 pixels would otherwise take half a minute to load.
 _GOLDEN_VALUES = 1_048_576
+#: Values of an image whose layers have blocks that the heaps must not keep: 512 × 512 pixels.
+_LARGE_VALUES: Final = 512 * 512
 #: Any seed would do; its rows are the inputs for comparing batches with single rows.
 _PROBE_SEED = 0
 #: Numbers of steps whose coordinates are part of the digest.
@@ -80,6 +82,8 @@ def load_model(
         ModelRejected: A graph does not load, contradicts the manifest, or disagrees with the golden vectors.
     """
     manifest, label = accelerator.tolerant(published.manifest), str(published.id)
+    if manifest.values_per_row >= _LARGE_VALUES:
+        keep_no_large_blocks()  # before the first run: heaps keep what it frees
     encoder = _session(published.encoder, manifest.encoder, threads=threads, accelerator=accelerator)
     decoder = _session(published.decoder, manifest.decoder, threads=threads, accelerator=accelerator)
     prior = None if manifest.learned_prior is None else PriorGraphs.load(published, threads=threads)

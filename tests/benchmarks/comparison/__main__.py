@@ -8,6 +8,8 @@
     make bench ARGS=caching             304 compared with /livez and with running the model
     make bench ARGS=ray                 server CPU through Ray Serve and of plain vae-serve
     make bench ARGS=protocols           /v2 compared with the native API, and gRPC with other servers'
+    make bench ARGS="revisions --before PYTHON"
+                                        this tree compared with the revision installed beside PYTHON
 
 Exit codes: 0 all that was measured met its bar; 1 something did not; 2 wrong usage; 69 wrk or
 h2load is missing.
@@ -31,6 +33,7 @@ from comparison.grpc_cost import measure_grpc
 from comparison.pair import Pair, bundled_pair, mlp_pair
 from comparison.protocols import measure_protocols
 from comparison.ray_cost import measure_ray
+from comparison.revisions import measure_revisions
 from comparison.rounds import Figures, Plan, capture_answers, find_best, measure_rounds
 from comparison.split import measure_split
 from comparison.systems import System, asgi, is_installed, others, ours, tutorial
@@ -83,7 +86,7 @@ def main() -> int:
     return 1 if missed else 0
 
 
-#: What compares two ways of this project with each other: a table, and whether it met its bars.
+#: What compares two ways or two revisions of this project: a table, and whether it met its bars.
 _COMPARED: Final[Mapping[str, Callable[[argparse.Namespace, list[Pair]], tuple[str, bool]]]] = {
     "grpc": lambda given, pairs: measure_grpc(pairs, rounds=given.rounds or 5, requests=400, say=_say),
     "caching": lambda given, pairs: measure_caching(
@@ -95,6 +98,9 @@ _COMPARED: Final[Mapping[str, Callable[[argparse.Namespace, list[Pair]], tuple[s
     "protocols": lambda given, pairs: measure_protocols(
         pairs, rounds=given.rounds or 5, window_s=given.window_s or 2.0, say=_say
     ),
+    "revisions": lambda given, pairs: measure_revisions(
+        pairs, given.before, rounds=given.rounds or 10, window_s=given.window_s or 2.0, say=_say
+    ),
 }
 
 
@@ -105,8 +111,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=("compare", "split", "grpc", "caching", "ray", "protocols"),
+        choices=("compare", "split", "grpc", "caching", "ray", "protocols", "revisions"),
         default="compare",
+    )
+    parser.add_argument(
+        "--before", type=Path, metavar="PYTHON", help="of revisions: the interpreter of its environment"
     )
     parser.add_argument("--quick", action="store_true", help="one short round; says only whether it works")
     parser.add_argument("--rounds", type=int, help=f"default {Plan.rounds}")
@@ -121,7 +130,10 @@ def _arguments() -> argparse.Namespace:
         "--write-readme", action="store_true", help="put the tables into tests/benchmarks/README.md"
     )
     parser.add_argument("--json", type=Path, help="every sample into a file")
-    return parser.parse_args()
+    given = parser.parse_args()
+    if (given.what == "revisions") != (given.before is not None):
+        parser.error("revisions and --before go together: give both, or neither")
+    return given
 
 
 def _plan(given: argparse.Namespace) -> Plan:

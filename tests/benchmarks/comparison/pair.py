@@ -92,9 +92,9 @@ def expected_mu(pair: Pair) -> NDArray[np.float32]:
     return np.asarray(mu)
 
 
-def bundled_pair(home: Path) -> Pair:
-    """The model that comes with the service."""
-    return _pair("bundled", "bundled model", REPOSITORY / "model_store/models", home, latent_size=None)
+def bundled_pair(home: Path, store: Path = REPOSITORY / "model_store/models") -> Pair:
+    """The model that comes with the service, or with another revision of it, whose store that is."""
+    return _pair("bundled", "bundled model", store, home, latent_size=None)
 
 
 def mlp_pair(home: Path) -> Pair:

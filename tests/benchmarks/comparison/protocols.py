@@ -20,11 +20,14 @@ from comparison.grpc_cost import costs_us
 from comparison.h2load import body_bytes, first_answer, run_h2load
 from comparison.pair import BATCH, Pair, expected_mu, pixels
 from comparison.processes import Started
+from comparison.rounds import capture_answers
 from comparison.systems import (
+    BARE_GRPC,
     ONE_THREAD,
     OURS,
     System,
     Variant,
+    bare_grpc,
     is_installed,
     npy_batch,
     others,
@@ -154,7 +157,9 @@ def paired(
 def beside_others(pair: Pair, *, rounds: int, window_s: float, say: Say) -> Rates:
     """One image, over gRPC and as JSON over REST, of each server that speaks the protocol."""
     rates = Rates()
-    systems = [ours_with_grpc()]
+    systems = [ours_with_grpc(), bare_grpc()]
+    capture_answers(ours_with_grpc(), pair)
+    capture_grpc_answer(pair)
     for system in others():
         if system.grpc_model and is_installed(system):
             systems.append(system)
@@ -200,6 +205,14 @@ def turn(system: System, server: Started, pair: Pair, window_s: float) -> dict[s
     return {**found, f"REST {_CONNECTIONS_OF_ONE}": rest.per_s}
 
 
+def capture_grpc_answer(pair: Pair) -> None:
+    """What the bare app shall answer to a call: our own bytes."""
+    system = ours_with_grpc()
+    with system.start(pair, ONE_THREAD) as server:
+        answer = first_answer(server.grpc_port, one_image(system.grpc_model))
+    (pair.home / "answers" / "infer.pb").write_bytes(answer)
+
+
 def one_image(model: str) -> bytes:
     """A request with one image, raw."""
     x = pixels(1)
@@ -226,8 +239,8 @@ def check_answer(name: str, answer: bytes, pair: Pair) -> None:
 
 
 def judge_others(pair: str, rates: Rates) -> list[Judged]:
-    """Ours against the best of the others, if any is installed."""
-    rest = [name for name in rates.systems() if name != OURS]
+    """Ours against the best of the others, if any is installed. The bare app is none of them."""
+    rest = [name for name in rates.systems() if name not in (OURS, BARE_GRPC)]
     found = []
     for measure in ("gRPC 32",) if rest and OURS in rates.systems() else ():
         best = max(rates.best(each, measure)[0] for each in rest)

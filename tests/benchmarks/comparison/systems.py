@@ -27,6 +27,7 @@ from comparison.wrk import Question
 FOLDER = REPOSITORY / "tests/benchmarks"
 ENVIRONMENTS = Path(os.environ.get("BENCH_ENVS", REPOSITORY / ".venv-bench"))
 OURS, ASGI, TUTORIAL = "vae-serve", "bare ASGI app", "tutorial service"
+BARE_GRPC = "bare gRPC app"
 _RIGHT_WITHIN_S = 30.0
 
 
@@ -103,7 +104,7 @@ class System:
 
     def _check(self, pair: Pair, port: int) -> None:
         """Some say that they are ready before they are: so long, refusals are passed over."""
-        if self.name == ASGI:
+        if self.name in (ASGI, BARE_GRPC):
             return
         begun_s = time.monotonic()
         while (answer := ask(port, self.encode(pair)))[0] != 200:
@@ -212,6 +213,11 @@ def asgi() -> System:
         folder=FOLDER / "baselines",
         shares_by_luck=True,
     )
+
+
+def bare_grpc() -> System:
+    """The bare ASGI app with a gRPC port that answers as ours does."""
+    return replace(asgi(), name=BARE_GRPC, command=_uvicorn("rpc:app"), grpc_model="mnist-encoder")
 
 
 def tutorial() -> System:
