@@ -106,7 +106,12 @@ def load_model(
         learned = None
         if prior is not None and graphs["decoder"] is not None:
             learned = prior.queued(
-                graphs["decoder"], worker_pool, model=label, observer=watched, row_values=values
+                graphs["decoder"],
+                worker_pool,
+                model=label,
+                observer=watched,
+                row_values=values,
+                run_decoder=runs["decoder"],
             )
         queued = EncoderDecoder(
             label=label,

@@ -10,8 +10,9 @@ of two threads also costs 20 to 30 % more CPU per image (`make bench ARGS=split`
 
 Workers have a higher niceness than the event loop's thread: an event loop that wakes gets a core soon, and
 not at the end of a worker's time slice, up to 4 ms later. While a request of 4,096 images runs, the p99 of
-single images is 2.5 times as long as alone with niceness, and 3.5 without (test_large_beside_small). Niceness
-weighs threads against all others of the same group: the container, the service or the session.
+single images is 2.5 times as long as alone, 3.0 times with a niceness of 5, and 3.5 times with none
+(test_large_beside_small). Niceness weighs threads against all others of the same group: the container, the
+service or the session.
 
 A worker takes the queue that has waited longest, runs one quantum of it, and puts it back at the end. So no
 model and no request delays the others by more than the quanta that are ahead.
@@ -38,8 +39,8 @@ from service.engine.errors import EngineStopped, TooBusy
 _log = logging.getLogger(__name__)
 #: Longest wait reported to a refused caller; a longer one would be a guess.
 _MOST_RETRY_AFTER_S = 60
-#: Niceness of workers above that of the process: a third of the weight of an ordinary thread.
-_NICER = 5
+#: Niceness of workers above that of the process: a seventh of the weight of an ordinary thread.
+_NICER = 9
 
 
 class Work(Protocol):

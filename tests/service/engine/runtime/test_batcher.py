@@ -142,7 +142,7 @@ def test_workers_are_nicer_than_the_event_loop(bench: Bench) -> None:
 
     bench.graph.run = run
     together(lambda: bench.ask(*[1.0] * FULL))
-    assert set(nice) == {min(19, os.getpriority(os.PRIO_PROCESS, 0) + 5)}
+    assert set(nice) == {min(19, os.getpriority(os.PRIO_PROCESS, 0) + 9)}
 
 
 def test_what_waits_while_the_model_is_busy_becomes_one_batch(bench: Bench) -> None:
