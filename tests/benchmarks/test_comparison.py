@@ -9,13 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from comparison.__main__ import main as comparison_main
 from comparison.h2load import read_window
 from comparison.pair import Pair, expected_mu, mlp_pair
 from comparison.protocols import Judged, Rates, judge_others, one_image, table_of
 from comparison.raw import run_raw
 from comparison.ray_cost import table_row
+from comparison.revisions import at_revision, store_of
 from comparison.rounds import AS_SHOWN, BATCHES, RAW, SAMPLE, V2_BATCHES, V2_ONE, Figures, encode_at
-from comparison.systems import ASGI, OURS, TUTORIAL, mu_of, others
+from comparison.systems import ASGI, BARE_GRPC, OURS, TUTORIAL, mu_of, others
 from comparison.table import BARS, BEGIN, END, PAGE, judged, markdown, misses, write_between_markers
 from comparison.wrk import read_result
 
@@ -164,6 +166,7 @@ def test_grpc_is_judged_by_the_best_of_the_other_servers() -> None:
     (judged,) = judge_others("MLP pair", rates_of_a_day(**{OURS: 3000}, MLServer=1501, KServe=1000))
     assert (judged.is_met, "**2.00, missed** | ≥ 2 |" in judged.line()) == (False, True)
     assert judge_others("MLP pair", rates_of_a_day(**{OURS: 3000})) == []
+    assert judge_others("MLP pair", rates_of_a_day(**{OURS: 3000, BARE_GRPC: 9000})) == []
     assert Judged("MLP pair", "cost", 2.2, "≤", 2.2).is_met
     assert not Judged("MLP pair", "cost", 2.21, "≤", 2.2).is_met
 
@@ -173,6 +176,27 @@ def test_table_of_the_protocols_has_a_line_for_each_server() -> None:
     assert [line.count("|") for line in lines[:2]] == [head.count("|")] * 2
     cells = "| MLServer | 1,500 [1 × 1] | 1,500 [1 × 1] | 1,350 µs [2 × 1] | 1,500 [1 × 1] |"
     assert lines[1] == cells, "each figure at its best setting"
+
+
+def test_other_revision_is_that_of_its_interpreter(tmp_path: Path) -> None:
+    python = Path(sys.executable)
+    assert (store_of(python) / "mnist").is_dir()
+    system = at_revision(python)
+    assert (system.command[0], system.environment) == (str(python), {})
+    (tmp_path / "python").write_text("#!/bin/sh\necho no module named model_store >&2\nexit 1\n")
+    (tmp_path / "python").chmod(0o755)
+    with pytest.raises(RuntimeError, match=r"expected an environment with this project[^\0]*no module"):
+        store_of(tmp_path / "python")
+
+
+@pytest.mark.parametrize("arguments", [["revisions"], ["split", "--before", "python"]])
+def test_revisions_need_the_other_one(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["comparison", *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        comparison_main()
+    assert "revisions and --before go together" in capsys.readouterr().err
 
 
 def test_lines_of_h2load_are_read() -> None:
