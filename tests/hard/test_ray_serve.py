@@ -21,7 +21,7 @@ from documents.markdown import fences
 from hazard_plugin import Hazard
 from patience import PATIENCE_S, eventually
 from ray_cluster import NOT_INSTALLED, REPOSITORY, RayCluster, is_installed, ray_cluster
-from ray_load import STORE, Load, ask, configured, fixed
+from ray_load import STABLE, STORE, Load, ask, configured, fixed
 from server_process import serving
 
 pytestmark = [
@@ -112,7 +112,7 @@ def test_user_config_promotes_and_rolls_back_under_load_in_the_same_processes(
     cluster.deploy(configured(cluster, **fixed(2)), replicas=2)
     before = cluster.named("ray::ServeReplica")
     with Load(cluster.port) as load:
-        for version in (4, 5):
+        for version in (4, STABLE):
             config = {"aliases": {"mnist": {"stable": version}}}
             cluster.deploy(configured(cluster, **fixed(2), user_config=config), replicas=2)
             load.seen.clear()
@@ -132,7 +132,7 @@ def test_user_config_promotes_and_rolls_back_under_load_in_the_same_processes(
         figure=f"promoted, rolled back, refused twice: {load.failed} failed, {served}, "
         f"{len(set(before) & set(after))} of 2 processes stay",
         bar="0 failed, 2 of 2 stay",
-        met=load.failed == 0 and before == after and served == "mnist@6",
+        met=load.failed == 0 and before == after and served == f"mnist@{STABLE}",
     )
 
 
@@ -148,7 +148,7 @@ def test_metrics_of_every_replica_reach_ray(cluster: RayCluster) -> None:
         return {
             re.findall(r'replica="([^"]+)"', line)[0]
             for line in lines
-            if 'model="mnist@6"' in line and line.endswith(" 1.0")
+            if f'model="mnist@{STABLE}"' in line and line.endswith(" 1.0")
         }
 
     eventually(lambda: len(replicas()) >= 2, replicas)

@@ -227,7 +227,8 @@ def another_node(cluster: RayCluster, *, cores: int = 1) -> Iterator[Node]:
     ]  # fmt: skip
     log = cluster.home / f"node-{len(list(cluster.home.glob('node-*.log')))}.log"
     with started(command, log, cluster.environment) as process:
-        eventually(lambda: len(_node_ids(cluster)) > len(known), lambda: log.read_text()[-4000:])
+        # A node that was killed just now may still be known, and go while this one comes.
+        eventually(lambda: bool(_node_ids(cluster) - known), lambda: log.read_text()[-4000:])
         (new,) = _node_ids(cluster) - known
         node = Node(process.pid, new)
         try:

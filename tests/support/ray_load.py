@@ -15,8 +15,12 @@ from typing import Any
 from patience import PATIENCE_S
 from ray_cluster import REPOSITORY, RayCluster
 
+from model_store import ModelStore
+
 STORE = REPOSITORY / "model_store/models"
-PINNED = {"aliases": {"mnist": {"stable": 5}}}
+#: The number of the bundled `mnist` that a plain server serves.
+STABLE = ModelStore(STORE).resolve("mnist@stable").version
+PINNED = {"aliases": {"mnist": {"stable": STABLE}}}
 
 
 def configured(cluster: RayCluster, **changes: Any) -> dict[str, Any]:
