@@ -121,6 +121,13 @@ def extra_exists(command: str) -> bool:
     return extra in project["optional-dependencies"]
 
 
+def prepares_the_other_revision(command: str) -> bool:
+    """tests/benchmarks/test_comparison.py runs with an interpreter; here the folder and the extra are checked."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    extras = re.findall(r"\[(\w+)\]", command)
+    return "../before" in command and set(extras) <= set(project["optional-dependencies"])
+
+
 def client_extra_exists(command: str) -> bool:
     """`pip install` of the client from its folder; tests/clients_python/test_package.py builds its wheel."""
     project = tomllib.loads((REPOSITORY / "clients/python/pyproject.toml").read_text())["project"]
@@ -194,6 +201,12 @@ NOT_RUN: Final[dict[str, Check]] = {
     "make bench ARGS=caching": target_exists,
     "make bench ARGS=ray": target_exists,
     "make bench ARGS=protocols": target_exists,
+    'make bench ARGS="revisions --before ../before/.venv/bin/python"': target_exists,
+    "git worktree add ../before HEAD~1": prepares_the_other_revision,
+    "python3 -m venv ../before/.venv": prepares_the_other_revision,
+    "../before/.venv/bin/pip install --constraint ../before/constraints.txt '../before[fast]'": (
+        prepares_the_other_revision
+    ),
     "make bench-others": target_exists,
     "make bench-capacity": target_exists,
     "make bench-capacity ARGS=--write": target_exists,
