@@ -122,7 +122,7 @@ def extra_exists(command: str) -> bool:
 
 
 def prepares_the_other_revision(command: str) -> bool:
-    """tests/benchmarks/test_comparison.py runs with an interpreter; here the folder and the extra are checked."""
+    """tests/benchmarks/test_comparison.py does the rest; this checks the folder and the extra."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     extras = re.findall(r"\[(\w+)\]", command)
     return "../before" in command and set(extras) <= set(project["optional-dependencies"])
