@@ -47,12 +47,11 @@ class ModelCache:
         self._load = load
         self._limit = limit
         self._clock = clock
-        self._lock = threading.Lock()  # guards all below; never held during a load
+        self._lock = threading.Lock()  # guards the three below; never held during a load
         self._models: OrderedDict[VersionId, LoadedModel] = OrderedDict()
         self._loading: dict[VersionId, Future[LoadedModel]] = {}
         self._refused: OrderedDict[VersionId, _Refusal] = OrderedDict()
         self._used_s: dict[VersionId, float] = {}
-        self._labels: dict[str, VersionId] = {}  # of the models, read without the lock
 
     def get(self, version: VersionId) -> LoadedModel:
         """The model: from memory, from a thread that is loading it, or loaded by this thread.
@@ -62,10 +61,8 @@ class ModelCache:
         """
         mine: Future[LoadedModel] = Future()
         with self._lock:
-            model = self._models.get(version)
+            model = self._use(version)
             if model is not None:
-                self._models.move_to_end(version)
-                self._used_s[version] = self._clock()
                 return model
             refusal = self._refused.get(version)
             if refusal is not None and self._clock() < refusal.until_s:
@@ -75,20 +72,15 @@ class ModelCache:
 
     def find(self, label: str) -> LoadedModel | None:
         """The model of a version, as `name@number`, if it is in memory. It never waits for a load."""
-        version = self._labels.get(label)
-        if version is None:
-            return None
         with self._lock:
-            model = self._models.get(version)
-            if model is not None:
-                self._models.move_to_end(version)
-                self._used_s[version] = self._clock()
-            return model
+            version = next((each for each, model in self._models.items() if model.label == label), None)
+            return None if version is None else self._use(version)
 
     def take(self, version: VersionId) -> LoadedModel | None:
         """Remove a model and return it, if it is cached."""
         with self._lock:
-            return self._remove(version)
+            self._used_s.pop(version, None)
+            return self._models.pop(version, None)
 
     def retire(self, idle_s: float) -> list[VersionId]:
         """Remove the models that had no use in the last `idle_s` seconds."""
@@ -96,7 +88,7 @@ class ModelCache:
             oldest_s = self._clock() - idle_s
             idle = [version for version, used_s in self._used_s.items() if used_s <= oldest_s]
             for version in idle:
-                self._remove(version)
+                del self._models[version], self._used_s[version]
             return idle
 
     def models(self) -> Mapping[VersionId, LoadedModel]:
@@ -108,6 +100,14 @@ class ModelCache:
         """Load refused versions again on their next use."""
         with self._lock:
             self._refused.clear()
+
+    def _use(self, version: VersionId) -> LoadedModel | None:
+        """The model if it is in memory, which counts as a use. Called with the lock held."""
+        model = self._models.get(version)
+        if model is not None:
+            self._models.move_to_end(version)
+            self._used_s[version] = self._clock()
+        return model
 
     def _load_for_all(self, version: VersionId, mine: Future[LoadedModel]) -> LoadedModel:
         """Load in this thread, and pass the outcome to every thread that waits."""
@@ -125,18 +125,12 @@ class ModelCache:
             del self._loading[version]
             self._models[version] = model
             self._used_s[version] = self._clock()
-            self._labels[str(version)] = version
             while len(self._models) > self._limit:
-                evicted = next(iter(self._models))
-                self._remove(evicted)
+                evicted, _ = self._models.popitem(last=False)
+                self._used_s.pop(evicted, None)
                 _log.info("model evicted", extra=fields(model=str(evicted)))
         mine.set_result(model)
         return model
-
-    def _remove(self, version: VersionId) -> LoadedModel | None:
-        self._labels.pop(str(version), None)
-        self._used_s.pop(version, None)
-        return self._models.pop(version, None)
 
     def _refuse(self, version: VersionId, reason: str) -> None:
         self._refused[version] = _Refusal(self._clock() + REFUSAL_S, reason)

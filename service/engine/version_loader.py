@@ -22,7 +22,7 @@ from service.engine.runtime.worker_pool import WorkerPool
 from service.engine.store_listing import reason_of
 from service.log_fields import fields
 
-#: A version with no more values in an image, and no larger files, is loaded beside others.
+#: Most values of an image, and most bytes of all files, of a version that is loaded beside others.
 _SMALL_VALUES: Final = 3 * 64 * 64
 _SMALL_BYTES: Final = 32 << 20
 _log = logging.getLogger(__name__)
@@ -59,7 +59,6 @@ class VersionLoader:
         self._max_batch = max_batch
         self._max_values = max_values
         self._worker_pool = worker_pool
-        self._at_once = worker_pool.count
         self._observer = observer
 
     def load_several(
@@ -72,8 +71,9 @@ class VersionLoader:
         Returns:
             Each model, or why it was refused, in the order of `wanted`.
         """
-        small = [version for version in wanted if self._is_small(version)]
-        found = run_together(lambda each: self._load_or_reason(each, wanted[each]), small, self._at_once)
+        at_once = min(self._worker_pool.count, len(wanted))
+        small = [version for version in wanted if self._is_small(version)] if at_once > 1 else []
+        found = run_together(lambda each: self._load_or_reason(each, wanted[each]), small, at_once)
         return {
             version: found[version] if version in found else self._load_or_reason(version, aliases)
             for version, aliases in wanted.items()
@@ -90,7 +90,7 @@ class VersionLoader:
         try:
             manifest = self._store.manifest(version)
         except (StoreError, OSError):
-            return True  # the load tells what is wrong
+            return True  # its load fails with the reason
         graphs_bytes = sum(entry.size_bytes for entry in manifest.files.values())
         return manifest.values_per_row <= _SMALL_VALUES and graphs_bytes <= _SMALL_BYTES
 

@@ -115,7 +115,10 @@ def _arguments() -> argparse.Namespace:
         default="compare",
     )
     parser.add_argument(
-        "--before", type=Path, metavar="PYTHON", help="of revisions: the interpreter of its environment"
+        "--before",
+        type=lambda text: Path(text).absolute(),  # servers start in other folders; a link stays one
+        metavar="PYTHON",
+        help="of revisions: the interpreter of its environment",
     )
     parser.add_argument("--quick", action="store_true", help="one short round; says only whether it works")
     parser.add_argument("--rounds", type=int, help=f"default {Plan.rounds}")

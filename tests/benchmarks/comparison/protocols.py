@@ -35,7 +35,7 @@ from comparison.systems import (
     v2_batch,
     v2_one,
 )
-from comparison.wrk import Question, run_wrk
+from comparison.wrk import paired_ratios, run_wrk
 from service.api.open_inference.grpc.definitions import inference, message
 
 Say = Callable[[str], None]
@@ -130,28 +130,16 @@ def beside_native(pair: Pair, *, rounds: int, window_s: float, say: Say) -> list
             ("One image under /v2 as JSON ÷ native JSON, requests/s",
              system.encode(pair), v2_one(pair), _CONNECTIONS_OF_ONE, 0.85),
         ):  # fmt: skip
-            ratios = paired(server, native, other, connections, rounds=rounds, window_s=window_s)
+            ratios = paired_ratios(
+                (native, server.port),
+                (other, server.port),
+                concurrency=connections,
+                rounds=rounds,
+                window_s=window_s,
+            )
             found.append(Judged(pair.title, what, statistics.median(ratios), "≥", bar))
             say(f"{found[-1].line()} of {', '.join(f'{each:.2f}' for each in ratios)}")
     return found
-
-
-def paired(
-    server: Started, native: Question, other: Question, connections: int, *, rounds: int, window_s: float
-) -> list[float]:
-    """The ratio of each pair of windows; the order changes, so that a slower machine favours neither."""
-    ratios = []
-    for number in range(rounds + 1):
-        order = [("native", native), ("other", other)]
-        per_s = {}
-        for name, question in order if number % 2 else reversed(order):
-            window = run_wrk(question, server.port, concurrency=connections, window_s=window_s)
-            if window.failed:
-                raise RuntimeError(f"{question.path}: {window.failed} requests failed")
-            per_s[name] = window.per_s
-        if number:  # the first is a warm-up
-            ratios.append(per_s["other"] / per_s["native"])
-    return ratios
 
 
 def beside_others(pair: Pair, *, rounds: int, window_s: float, say: Say) -> Rates:

@@ -14,9 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from comparison.pair import Pair, bundled_pair
-from comparison.processes import Started
 from comparison.systems import ONE_THREAD, System, npy_batch, ours, sample_png
-from comparison.wrk import Question, run_wrk
+from comparison.wrk import Question, paired_ratios
 
 #: Of each figure: this tree may be this much slower.
 BAR = 0.97
@@ -61,7 +60,13 @@ def measure_revisions(
         pair = bundled_pair(given.home.parent, store_of(python)) if given.name == "bundled" else given
         with ours().start(pair, ONE_THREAD) as now, at_revision(python).start(pair, ONE_THREAD) as before:
             for measure in _measures(pair):
-                ratios = _ratios(measure, now, before, rounds=rounds, window_s=window_s)
+                ratios = paired_ratios(
+                    (measure.question, before.port),
+                    (measure.question, now.port),
+                    concurrency=measure.concurrency,
+                    rounds=rounds,
+                    window_s=window_s,
+                )
                 figure = statistics.median(ratios)
                 met = met and figure >= BAR
                 told = f"{figure:.3f}" if figure >= BAR else f"**{figure:.3f}, missed**"
@@ -83,19 +88,3 @@ def _measures(pair: Pair) -> list[_Measure]:
         _Measure("64 images as npy, 4 connections", npy_batch(pair), 4),
         _Measure("PNG of one sample, 1 connection", sample_png(), 1),
     ]
-
-
-def _ratios(measure: _Measure, now: Started, before: Started, *, rounds: int, window_s: float) -> list[float]:
-    """The order changes from round to round, so that a slower machine favours neither."""
-    ratios = []
-    for number in range(rounds + 1):
-        order = [("now", now.port), ("before", before.port)]
-        per_s = {}
-        for name, port in order if number % 2 else reversed(order):
-            window = run_wrk(measure.question, port, concurrency=measure.concurrency, window_s=window_s)
-            if window.failed:
-                raise RuntimeError(f"{measure.title}, {name}: {window.failed} requests failed")
-            per_s[name] = window.per_s
-        if number:  # the first is a warm-up
-            ratios.append(per_s["now"] / per_s["before"])
-    return ratios

@@ -70,3 +70,28 @@ def read_result(out: str, err: str = "") -> Window:
         p99_ms=said["p99_us"] / 1e3,
         failed=said["refused"] + said["broken"],
     )
+
+
+def paired_ratios(
+    base: tuple[Question, int], other: tuple[Question, int], *, concurrency: int, rounds: int, window_s: float
+) -> list[float]:
+    """The rate of `other` as a share of that of `base`, in each round; both are questions with their ports.
+
+    The order changes from round to round, so that a slower machine favours neither. One more round comes
+    first, as a warm-up.
+
+    Raises:
+        RuntimeError: A request failed.
+    """
+    ratios = []
+    for number in range(rounds + 1):
+        per_s = {}
+        for asked in (base, other) if number % 2 else (other, base):
+            question, port = asked
+            window = run_wrk(question, port, concurrency=concurrency, window_s=window_s)
+            if window.failed:
+                raise RuntimeError(f"{question.path}: {window.failed} requests failed")
+            per_s[asked] = window.per_s
+        if number:
+            ratios.append(per_s[other] / per_s[base])
+    return ratios
