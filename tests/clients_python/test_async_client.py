@@ -134,7 +134,7 @@ def test_cancelled_call_ends_its_request_and_leaves_the_client_usable(tmp_path: 
             assert {task.exception() for task in done} == {None}
             assert len(await client.encode(images[:1])) == 1
 
-    with serving(store, tmp_path / "log") as running:
+    with serving(store, tmp_path / "log", "--request-timeout-s", f"{PATIENCE_S:.0f}") as running:
         asyncio.run(calls(f"http://127.0.0.1:{running.port}"))
 
 
