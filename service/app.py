@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
 from model_store import MissingExtra, ModelStore, MountedStore, TrustedKeys, UnusableKey, open_store
 from model_store.release import release
@@ -49,6 +48,7 @@ from service.engine import (
     check_accelerator,
 )
 from service.http.addresses import TrustedProxies
+from service.http.application import Application
 from service.http.compression import Compression
 from service.http.cross_origin import CrossOrigin
 from service.http.exception_handlers import EXCEPTION_HANDLERS
@@ -164,7 +164,7 @@ def create_app(
     playground = PlaygroundRoutes(compression=settings.compression) if settings.playground else None
     remote = [RemoteRoutes(app_state)] if settings.remote_vae else []
     table = limit_table(settings, operations)
-    app = _Application(
+    app = Application(
         title="vae-service",
         version=release(),
         lifespan=lifespan,
@@ -209,6 +209,7 @@ def create_app(
     app.openapi = document  # type: ignore[method-assign]
     app.state.app_state = app_state
     app.state.telemetry = telemetry
+    app.has_telemetry = settings.telemetry
     app.state.grpc = _grpc_server(app_state, open_inference, budget, telemetry)
     app.edge = (
         *_behind_proxies(settings, app_state.address, trusted),
@@ -384,19 +385,6 @@ def _doors(app_state: AppState) -> list[Middleware]:
     if app_state.access.keys_required:
         doors.append(Middleware(AccessGuard, access=app_state.access))
     return doors
-
-
-class _Application(FastAPI):
-    """FastAPI with our middleware outside of its own, so that a fast path passes through none of that."""
-
-    edge: Sequence[Middleware] = ()
-    """The outermost first."""
-
-    def build_middleware_stack(self) -> ASGIApp:
-        app = super().build_middleware_stack()
-        for layer in reversed(self.edge):
-            app = layer.cls(app, *layer.args, **layer.kwargs)
-        return app
 
 
 def _example(app_state: AppState) -> ExampleModel:

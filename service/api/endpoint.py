@@ -108,7 +108,8 @@ class Endpoint(Generic[Q, A]):
             query = _one_source(query, parameters)
         call = self._call(query, model, chosen, trace, arrays=arrays, engine_call=engine_call)
         if request.scope["method"] == "POST":
-            response = await self._answer(call, await self._run(call))
+            done = await self._run(call)
+            response = self._quick_answer(call, done) or await self._answer(call, done)
             if headers:
                 response.raw_headers += headers
             return response
@@ -179,7 +180,8 @@ class Endpoint(Generic[Q, A]):
         if is_head and outline is not None:
             response = self._headers_alone(call, outline)
         else:
-            response = await self._answer(call, await self._run(call))
+            done = await self._run(call)
+            response = self._quick_answer(call, done) or await self._answer(call, done)
         self._may_be_kept(request, response, reuse, call.parameters.model)
         if etag is not None:
             response.identified(etag)
@@ -290,16 +292,22 @@ class Endpoint(Generic[Q, A]):
         latent_shape = call.model.queued.latent_shape
         return done.with_latents_of(latent_shape) if latent_shape else done
 
-    async def _answer(self, call: Call[Q], done: A | NpyInParts) -> WholeResponse:
-        """Write the response here if that is quick, otherwise in a thread."""
+    def _quick_answer(self, call: Call[Q], done: A | NpyInParts) -> WholeResponse | None:
+        """The response, if it takes too little time for a thread."""
         if isinstance(done, NpyInParts):
             return done
-        most = self._limits.most_drawn(call.model.image_shape)
         drawing = drawing_of(call)
-        if is_quick(call.format, done, drawing):
-            return respond(call.format, done, drawing=drawing, max_png_pixels=most)
+        if not is_quick(call.format, done, drawing):
+            return None
+        most = self._limits.most_drawn(call.model.image_shape)
+        return respond(call.format, done, drawing=drawing, max_png_pixels=most)
+
+    async def _answer(self, call: Call[Q], done: A | NpyInParts) -> WholeResponse:
+        """The response, written in a thread."""
+        assert not isinstance(done, NpyInParts), "its parts are written as they are sent"
+        most = self._limits.most_drawn(call.model.image_shape)
         return await self._app_state.pool.run(
-            respond, call.format, done, drawing=drawing, max_png_pixels=most
+            respond, call.format, done, drawing=drawing_of(call), max_png_pixels=most
         )
 
     def _file_name(self, call: Call[Q]) -> str:

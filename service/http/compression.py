@@ -171,14 +171,17 @@ class Compression:
         self._app = app
         self._run_in_thread = run_in_thread
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on. If its client accepts a coding, the response may be compressed."""
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Pass the request on. If its client accepts a coding, the response may be compressed.
+
+        It returns the work of the next layer: a coroutine of its own would take part in every step of it.
+        """
         if scope["type"] == "http":
             accepted = accepted_codings(joined_header(scope, b"accept-encoding"))
             if accepted.coding is not None:
                 least = MIN_BYTES if accepted.identity else 1
                 send = _Compressor(scope, send, self._run_in_thread, accepted.coding, min_bytes=least).send
-        await self._app(scope, receive, send)
+        return self._app(scope, receive, send)
 
 
 class _Compressor:

@@ -108,7 +108,7 @@ class Envelope:
                 in_parts = True
             await send(message)
 
-        self._metrics.in_flight.inc()
+        self._metrics.open_requests += 1
         try:
             if connection_of(scope).only_probes and scope["path"] not in PROBES:
                 raise ProblemError(
@@ -144,7 +144,7 @@ class Envelope:
             answer = ProblemError("internal-error", "An unexpected error stopped this request.")
             await problem_response(answer)(scope, receive, send_enveloped)
         finally:
-            self._metrics.in_flight.dec()
+            self._metrics.open_requests -= 1
             self._record(scope, trace, status, in_parts=in_parts)
             end_trace(token)
 

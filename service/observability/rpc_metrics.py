@@ -45,6 +45,9 @@ class RpcMetrics:
         )
         """Is work piling up at the gRPC port?"""
 
+        self.open_calls = 0
+        """The value of `in_flight`."""
+
         self._requests: dict[tuple[str, str], int] = {}
         self._durations = Tallies(self.duration, DURATION_BUCKETS_S)
         metrics.flushed_too.append(self.flush)
@@ -70,4 +73,5 @@ class RpcMetrics:
         for labels, count in self._requests.items():
             self.requests.labels(*labels).inc(count)
         self._requests.clear()
+        self.in_flight.set(self.open_calls)
         self._durations.flush()

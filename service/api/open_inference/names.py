@@ -36,6 +36,8 @@ class Part(Enum):
     DECODER = "-decoder"
     SAMPLER = "-sampler"
 
+    __hash__ = object.__hash__  # as `Format` has it
+
 
 class ServedModel:
     """One model of the protocol, of one version.
@@ -74,7 +76,8 @@ class ServedModel:
     def signature(self) -> tuple[object, ...]:
         """Equal for models that accept the same requests."""
         queued = self.loaded.queued
-        return self.part.value, queued.image_shape, self.loaded.latent_shape, queued.max_batch
+        shapes = queued.image_shape, self.loaded.latent_shape, queued.latent_shape
+        return self.part.value, *shapes, queued.max_batch, queued.is_bounded
 
     @property
     def row_values(self) -> int:

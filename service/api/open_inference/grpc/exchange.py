@@ -149,7 +149,7 @@ class Exchange:
         self.trace, self._token = begin_trace(caller.first("x-request-id"), caller.first("x-canary-key"))
         self.trace.route = self._route
         recorder = self._recorder
-        recorder.metrics.in_flight.inc()
+        recorder.metrics.open_calls += 1
         self._span = self._spans.begin(self._path, self._caller.metadata) if self._spans else None
         return self
 
@@ -188,7 +188,7 @@ class Exchange:
         trace, recorder = self.trace, self._recorder
         duration_s = trace.elapsed_s()
         status = self.status.name
-        recorder.metrics.in_flight.dec()
+        recorder.metrics.open_calls -= 1
         recorder.metrics.observe(trace, status=status, duration_s=duration_s)
         if self._span is not None and self._spans is not None:
             self._spans.end(self._span, trace, code=self.status.value[0])
