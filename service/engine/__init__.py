@@ -70,7 +70,7 @@ from service.engine.operations.validation import (
 )
 from service.engine.registry import ModelRegistry
 from service.engine.runtime.accelerator import Accelerator, installed_runtimes
-from service.engine.runtime.call import Batch, Call, priority_head_start_s
+from service.engine.runtime.call import Batch, Call, Company, priority_head_start_s
 from service.engine.runtime.cpu_quota import ThreadBudget, allowed_threads
 from service.engine.runtime.session import check_accelerator
 from service.engine.runtime.worker_pool import WorkerPool
@@ -96,6 +96,7 @@ __all__ = [
     "Binarise",
     "Call",
     "CallerDisconnected",
+    "Company",
     "DeadlineExceeded",
     "EncoderDecoder",
     "Encoding",

@@ -11,11 +11,9 @@ A transport that needs the model to read a message calls `find` before, and read
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Final, TypeVar
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeVar
 
 from service.api.open_inference import inference
 from service.api.open_inference.messages import InferenceRequest, InferenceResponse, InputTensor
@@ -35,7 +33,7 @@ from service.api.open_inference.tensors import BYTES
 from service.api.picture_room import decode_in_thread
 from service.api.readiness import require_ready
 from service.app_state import AppState
-from service.engine import Batch, Call, priority_head_start_s
+from service.engine import Batch, Call, Company, priority_head_start_s
 from service.http.problems import ProblemError
 from service.observability.request_trace import Trace
 
@@ -46,14 +44,33 @@ _S_PER_US: Final = 1e-6
 W = TypeVar("W")
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """An admitted request: when its result becomes useless, and whether its client still waits."""
 
     at_s: float
     """When it arrived, on the monotonic clock."""
     deadline_s: float
     is_disconnected: Callable[[], bool]
+    company: Company | None = None
+    """As of `Call`."""
+
+
+class Counting:
+    """A context that counts an error inside as a failed request of a model."""
+
+    __slots__ = ("_model", "_statistics", "_trace")
+
+    def __init__(self, statistics: Statistics, model: ServedModel, trace: Trace) -> None:
+        self._statistics = statistics
+        self._model = model
+        self._trace = trace
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._statistics.failed(self._model, self._trace)
 
 
 class OpenInference:
@@ -68,13 +85,20 @@ class OpenInference:
 
     # Inference
 
-    def admit(self, is_disconnected: Callable[[], bool], *, timeout_s: float | None = None) -> Arrival:
+    def admit(
+        self,
+        is_disconnected: Callable[[], bool],
+        *,
+        timeout_s: float | None = None,
+        company: Company | None = None,
+    ) -> Arrival:
         """Accept a request, before its tensors are read.
 
         Args:
             is_disconnected: Whether the client will read no response. Called from any thread.
             timeout_s: The time limit of the transport's own call, if it has one. It shortens the server's and
                 never lengthens it.
+            company: As of `Call`.
 
         Raises:
             TooBusy: The queue is full.
@@ -82,7 +106,7 @@ class OpenInference:
         self._app_state.worker_pool.refuse_when_full()
         now_s = time.monotonic()
         limit_s = self._timeout_s if timeout_s is None else min(self._timeout_s, timeout_s)
-        return Arrival(now_s, now_s + limit_s, is_disconnected)
+        return Arrival(now_s, now_s + limit_s, is_disconnected, company)
 
     async def find(self, name: str, version: str, trace: Trace) -> ServedModel:
         """The model of a request, which its trace then names.
@@ -101,14 +125,9 @@ class OpenInference:
         trace.model = model.loaded.label
         return model
 
-    @contextlib.contextmanager
-    def counting(self, model: ServedModel, trace: Trace) -> Iterator[None]:
+    def counting(self, model: ServedModel, trace: Trace) -> Counting:
         """Count an error inside as a failed request of the model: of its message, its tensors or its run."""
-        try:
-            yield
-        except BaseException:
-            self.statistics.failed(model, trace)
-            raise
+        return Counting(self.statistics, model, trace)
 
     async def infer(
         self,
@@ -208,6 +227,7 @@ class OpenInference:
             is_disconnected=arrival.is_disconnected,
             head_start_s=priority_head_start_s(parameters.priority or 0),
             batches=batches,
+            company=arrival.company,
         )
 
     async def _write(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,8 +44,7 @@ _OF_TENSORS: Final = frozenset({"binary_data", "binary_data_size", "content_type
 _SHARED_MEMORY: Final = "shared_memory_"
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """The checked contents of a request."""
 
     array: NDArray[Any]

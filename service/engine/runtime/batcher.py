@@ -4,10 +4,13 @@ Knows arrays, futures and deadlines. Knows nothing of HTTP, images or ONNX. Wait
 monotonic clock.
 
 There is no timer. A batch is all rows that arrived in one turn of the event loop, or that wait when a worker
-becomes free. A batch shorter than `INLINE_S` runs on the event loop itself when no other batch runs, because
-the hand-over to a thread would cost more than the run. All other batches run on the workers. So does a batch
-with a request that fills a run by itself, if the run takes longer than the hand-over: meanwhile the event
-loop reads the next request (batches of 64 of a small MLP as npy: 3,200 a second instead of 2,400).
+becomes free. A transport that delivers one call in each turn says whether more follow (`Call.company`); its
+rows wait for these, a millisecond at most (`gathering`).
+
+A batch shorter than `INLINE_S` runs on the event loop itself when no other batch runs, because the hand-over
+to a thread would cost more than the run. All other batches run on the workers. So does a batch with a request
+that fills a run by itself, if the run takes longer than the hand-over: meanwhile the event loop reads the
+next request (batches of 64 of a small MLP as npy: 3,200 a second instead of 2,400).
 
 A batch holds at most a quantum: rows worth about `QUANTUM_S` of model time, at least one. A request with more
 rows runs in slices, and returns to the end of the queue after each. So it delays small requests by at most a
@@ -26,7 +29,6 @@ other's: a large request of the highest priority delays small ones by no more th
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import weakref
 from collections import deque
@@ -35,50 +37,23 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.errors import (
-    CallerDisconnected,
-    DeadlineExceeded,
-    EngineStopped,
-    InferenceFailed,
-    TooBusy,
-)
+from service.engine.errors import CallerDisconnected, DeadlineExceeded, TooBusy
 from service.engine.observer import EngineObserver
-from service.engine.runtime.allocator import keep_no_large_blocks, return_memory
 from service.engine.runtime.batch_invariance import FULL, BatchInvariantGraph
-from service.engine.runtime.call import Batch, Call
+from service.engine.runtime.call import Call
 from service.engine.runtime.composition import ComposedGraph
+from service.engine.runtime.gathering import Gathering
+from service.engine.runtime.model_run import Arrays, Job, ModelRun
 from service.engine.runtime.worker_pool import WorkerPool
 
 #: Longest estimated run that may occupy the event loop.
 INLINE_S = 0.001
 #: About the cost of handing a run to a worker and its outputs back.
 HAND_OVER_S = 0.0001
+#: Calls with less time left do not wait for others.
+_SHORT_DEADLINE_S = 0.02
 #: About the model time of one batch.
 QUANTUM_S = 0.0012
-
-Arrays = tuple[NDArray[np.float32], ...]
-
-
-class _Job:
-    """The rows of one call, and the outputs so far."""
-
-    __slots__ = ("call", "count", "finished", "future", "loop", "outputs", "rank_s", "row_shape", "rows",
-                 "run_s", "submitted_s", "taken", "waited_s")  # fmt: skip
-
-    def __init__(self, rows: NDArray[np.float32], call: Call, submitted_s: float) -> None:
-        self.rows = rows
-        self.row_shape = rows.shape[1:]
-        self.count = len(rows)
-        self.call = call
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Arrays] = self.loop.create_future()
-        self.submitted_s = submitted_s
-        self.rank_s = submitted_s - call.head_start_s
-        self.taken = 0  # rows; this and the next two are guarded by the pool's lock
-        self.finished = 0
-        self.outputs: Arrays = ()
-        self.waited_s = 0.0
-        self.run_s = 0.0
 
 
 class GraphQueue:
@@ -102,15 +77,16 @@ class GraphQueue:
             observer: Counts the runs.
             row_values: Numbers of the image of a row, by which the pool bounds memory.
         """
-        self._graph = graph
+        self.graph = graph
         self._row_values = row_values
-        self._worker_pool = worker_pool
-        self._model = model
-        self._observer = observer
-        self._waiting: deque[_Job] = deque()  # this and the next are guarded by the pool's lock
+        self.worker_pool = worker_pool
+        self.model = model
+        self.observer = observer
+        self._waiting: deque[Job] = deque()  # this and the next are guarded by the pool's lock
         self._rows_waiting = 0
-        self._arrived: list[_Job] = []  # in this turn of the event loop, which alone sees this and the next
-        self._open: dict[_Job, None] = {}  # handed to the workers and unanswered, by age
+        self._arrived: list[Job] = []  # in this turn; the event loop alone sees this and those below
+        self._gathering = Gathering()
+        self._open: dict[Job, None] = {}  # handed to the workers and unanswered, by age
         self._sweep: asyncio.TimerHandle | None = None
         self._sweep_at_s = math.inf
 
@@ -132,14 +108,13 @@ class GraphQueue:
             DeadlineExceeded: These rows alone take too long.
             EngineStopped: The pool is closed.
         """
-        if self._graph.is_long:
+        if self.graph.is_long:
             self._refuse_late(len(rows), call)
-        self._worker_pool.admit(len(rows), len(rows) * self._row_values, again=call.is_admitted)
+        self.worker_pool.admit(len(rows), len(rows) * self._row_values, again=call.is_admitted)
         call.is_admitted = True
-        job = _Job(rows, call, self._worker_pool.clock())
+        job = Job(rows, call, self.worker_pool.clock())
         self._arrived.append(job)
-        if len(self._arrived) == 1:
-            job.loop.call_soon(self._flush)
+        self._gathering.arrived(job.loop, call.company, self)
         return job.future
 
     def check_time(self, rows: int, call: Call) -> None:
@@ -150,14 +125,14 @@ class GraphQueue:
         Raises:
             DeadlineExceeded: They cannot.
         """
-        if self._graph.is_long and call.deadline_s < math.inf:
+        if self.graph.is_long and call.deadline_s < math.inf:
             self._check_time(rows, call)
 
     def _check_time(self, rows: int, call: Call) -> float:
         """The same for any rows; returns the seconds until the deadline."""
-        left_s = call.deadline_s - self._worker_pool.clock()
-        at_once = self._worker_pool.count
-        row_s = self._graph.seconds(1)
+        left_s = call.deadline_s - self.worker_pool.clock()
+        at_once = self.worker_pool.count
+        row_s = self.graph.seconds(1)
         needed_s = math.ceil(rows / at_once) * row_s
         if needed_s > left_s > 0.0:
             fit = at_once * int(left_s / row_s)
@@ -175,21 +150,31 @@ class GraphQueue:
         left_s = self._check_time(rows, call)
         if call.is_admitted:
             return
-        with self._worker_pool.lock:
+        with self.worker_pool.lock:
             ahead = sum(min(rows, job.count - job.taken) for job in (*self._waiting, *self._arrived))
-        needed_s = self._graph.seconds(1) * (ahead + rows) / self._worker_pool.count
+        needed_s = self.graph.seconds(1) * (ahead + rows) / self.worker_pool.count
         if ahead and needed_s > left_s > 0.0:
             raise TooBusy(max(1, math.ceil(needed_s - left_s)))
 
-    def _flush(self) -> None:
-        """At the end of a turn: run its rows here, if quick, or offer them to the workers."""
+    def may_wait(self) -> bool:
+        """Whether rows of other calls may join those that have arrived."""
+        rows = sum(job.count for job in self._arrived)
+        if rows >= FULL or self.graph.seconds(rows + 1) > INLINE_S:
+            return False
+        soon_s = self.worker_pool.clock() + _SHORT_DEADLINE_S
+        return all(job.call.deadline_s > soon_s for job in self._arrived)
+
+    def run_arrived(self) -> None:
+        """Run the rows that have arrived here, if quick, or offer them to the workers."""
+        if not self._arrived:
+            return
         jobs, self._arrived = self._arrived, []
-        worker_pool = self._worker_pool
+        worker_pool = self.worker_pool
         with worker_pool.lock:
             for job in jobs:
                 self._enqueue(job)
             self._rows_waiting += sum(job.count for job in jobs)
-            estimate_s = self._graph.seconds(self._rows_waiting)
+            estimate_s = self.graph.seconds(self._rows_waiting)
             is_quick = estimate_s <= INLINE_S and (
                 estimate_s <= HAND_OVER_S or all(job.count < FULL for job in jobs)
             )
@@ -202,14 +187,14 @@ class GraphQueue:
         if depth:
             self._open.update(dict.fromkeys(jobs))
             self._watch_deadlines(jobs)
-            self._observer.queued(self._model, self._graph.file, depth)
+            self.observer.queued(self.model, self.graph.file, depth)
         if batch is not None:
             batch.execute()
             with worker_pool.lock:
                 worker_pool.running -= 1
             batch.hand_out()
 
-    def _enqueue(self, job: _Job) -> None:
+    def _enqueue(self, job: Job) -> None:
         """Add a job behind all that rank before it, which is the end if no request has a priority."""
         waiting = self._waiting
         at = len(waiting)
@@ -225,7 +210,7 @@ class GraphQueue:
     @property
     def is_long(self) -> bool:
         """Whether one row keeps a worker for long."""
-        return self._graph.is_long
+        return self.graph.is_long
 
     def is_empty(self) -> bool:
         """Whether no row waits."""
@@ -233,16 +218,16 @@ class GraphQueue:
 
     def backlog_s(self) -> float:
         """Estimated run time of the waiting rows in seconds."""
-        return self._graph.seconds(self._rows_waiting)
+        return self.graph.seconds(self._rows_waiting)
 
-    def take(self) -> _Batch | None:
+    def take(self) -> ModelRun | None:
         """Up to a quantum of wanted rows, by rank: in the order of arrival, but for priorities.
 
         A call with more rows than a quantum begins a batch, or waits for the next one.
         """
-        room = quantum = self._graph.rows_within(QUANTUM_S)
-        batch = _Batch(self)
-        now_s = self._worker_pool.clock()
+        room = quantum = self.graph.rows_within(QUANTUM_S)
+        batch = ModelRun(self)
+        now_s = self.worker_pool.clock()
         while room and self._waiting:
             job = self._waiting[0]
             error = _unwanted(job, now_s)
@@ -263,21 +248,21 @@ class GraphQueue:
             else:
                 batch.failed.append((job, error))
             self._rows_waiting -= size
-            self._worker_pool.taken(size, size * self._row_values)
+            self.worker_pool.taken(size, size * self._row_values)
         return batch if batch.slices or batch.failed else None
 
     def fail_all(self, error: Exception) -> None:
         """Fail every waiting call with this error, and empty the queue."""
-        batch = _Batch(self)
+        batch = ModelRun(self)
         batch.failed = [(job, error) for job in self._waiting]
-        self._worker_pool.taken(self._rows_waiting, self._rows_waiting * self._row_values)
+        self.worker_pool.taken(self._rows_waiting, self._rows_waiting * self._row_values)
         self._rows_waiting = 0
         self._waiting.clear()
         batch.hand_out_soon()
 
     # On the event loop: no call waits beyond its deadline, even behind a run that never ends.
 
-    def _watch_deadlines(self, jobs: Iterable[_Job]) -> None:
+    def _watch_deadlines(self, jobs: Iterable[Job]) -> None:
         """Set the timer to the earliest deadline of `jobs`, unless it is set to an earlier one."""
         earliest = min(jobs, key=lambda job: job.call.deadline_s, default=None)
         if earliest is None or earliest.call.deadline_s >= self._sweep_at_s:
@@ -285,147 +270,31 @@ class GraphQueue:
         if self._sweep is not None:
             self._sweep.cancel()
         self._sweep_at_s = earliest.call.deadline_s
-        wait_s = max(0.0, self._sweep_at_s - self._worker_pool.clock())
+        wait_s = max(0.0, self._sweep_at_s - self.worker_pool.clock())
         # Weakly: a timer that runs for half a minute must not keep a retired model in memory.
         self._sweep = earliest.loop.call_later(wait_s, _expire, weakref.ref(self))
 
     def _expire(self) -> None:
         self._sweep, self._sweep_at_s = None, math.inf
-        now_s = self._worker_pool.clock()
+        now_s = self.worker_pool.clock()
         for job in [job for job in self._open if job.call.deadline_s <= now_s]:
-            self._fail(job, DeadlineExceeded())
+            self.fail(job, DeadlineExceeded())
         self._watch_deadlines(self._open)
 
-    def _resolve(self, job: _Job) -> None:
+    def resolve(self, job: Job) -> None:
+        """Answer a call with its outputs."""
         self._open.pop(job, None)
         if not job.future.done():  # a cancelled caller must not strand its batch-mates
             job.call.queued_s += job.waited_s
             job.call.run_s += job.run_s
             job.future.set_result(job.outputs)
 
-    def _fail(self, job: _Job, error: Exception) -> None:
+    def fail(self, job: Job, error: Exception) -> None:
+        """Answer a call with an error."""
         self._open.pop(job, None)
         if not job.future.done():
-            job.call.queued_s += self._worker_pool.clock() - job.submitted_s
+            job.call.queued_s += self.worker_pool.clock() - job.submitted_s
             job.future.set_exception(error)
-
-
-class _Batch:
-    """One run: slices of jobs, and the jobs that failed without one."""
-
-    def __init__(self, queue: GraphQueue) -> None:
-        self.is_long = queue.is_long
-        self.row_shape: tuple[int, ...] = ()  # of the slices
-        self.slices: list[tuple[_Job, int, int]] = []  # job, first row, row after the last
-        self.failed: list[tuple[_Job, Exception]] = []
-        self._queue = queue
-        self._finished: list[_Job] = []
-        self._wait_s = 0.0
-
-    def add(self, job: _Job, size: int, now_s: float) -> None:
-        """The next `size` rows of a job. Called with the lock held."""
-        if job.taken == 0:
-            job.waited_s = now_s - job.submitted_s
-            self._wait_s += job.waited_s
-        self.slices.append((job, job.taken, job.taken + size))
-        self.row_shape = job.row_shape
-        job.taken += size
-
-    def run(self) -> None:
-        """Run in a worker."""
-        if self.is_long:
-            keep_no_large_blocks()
-        self.execute()
-        # Before the answer, which may bring the next tile of the same image, for another thread: the memory
-        # of both would be kept. Also after the first run of a size, which shows that it is long. It takes a
-        # millisecond, because large blocks are with the system already.
-        if self._queue.is_long:
-            return_memory()  # of the layers: a large image needs hundreds of megabytes
-        self.hand_out_soon()
-
-    def execute(self) -> None:
-        """Run the slices, in the calling thread. Each error becomes the failure of a job.
-
-        Small slices run together. A slice that fills a run by itself runs alone: copying its rows next to
-        others' would cost a small model a tenth of its time.
-        """
-        small = []
-        for one in self.slices:
-            if one[2] - one[1] < FULL:
-                small.append(one)
-            else:
-                self._execute_together([one])
-        if small:
-            self._execute_together(small)
-
-    def _execute_together(self, slices: list[tuple[_Job, int, int]]) -> None:
-        try:
-            self._execute(slices)
-        except Exception as error:
-            if len(slices) == 1 or not isinstance(error, InferenceFailed):
-                self.failed += [(job, error) for job, _, _ in slices]
-                return
-            for one in slices:  # only the call whose rows cause it shall fail
-                try:
-                    self._execute([one])
-                except Exception as own:
-                    self.failed.append((one[0], own))
-
-    def hand_out(self) -> None:
-        """On the event loop: answer each call by itself."""
-        queue = self._queue
-        for job in self._finished:
-            queue._resolve(job)
-        for job, error in self.failed:
-            reason = _REASONS.get(type(error))
-            if reason is not None and (job.future.cancelled() or not job.future.done()):
-                queue._observer.dropped(queue._model, queue._graph.file, reason, job.count)
-            queue._fail(job, error)
-
-    def hand_out_soon(self) -> None:
-        """From any thread: have the event loop answer, once for the whole batch."""
-        for job in self._finished or [job for job, _ in self.failed]:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: no call waits
-                job.loop.call_soon_threadsafe(self.hand_out)
-            return
-
-    def _execute(self, slices: list[tuple[_Job, int, int]]) -> None:
-        queue = self._queue
-        clock = queue._worker_pool.clock
-        started_s = clock()
-        parts = [job.rows[first:last] for job, first, last in slices]
-        outputs = queue._graph.run(parts[0] if len(parts) == 1 else np.concatenate(parts))
-        run_s = clock() - started_s
-        at = 0
-        for job, first, last in slices:
-            size = last - first
-            if job.call.batches is not None:
-                job.call.batches.append(Batch(rows=len(outputs[0]), calls=len(slices), run_s=run_s))
-            self._store(job, first, tuple(output[at : at + size] for output in outputs), run_s)
-            at += size
-        queue._observer.run(
-            queue._model, queue._graph.file, rows=at, jobs=len(slices), wait_s=self._wait_s, run_s=run_s
-        )
-        self._wait_s = 0.0
-
-    def _store(self, job: _Job, first: int, pieces: Arrays, run_s: float) -> None:
-        """Store a slice of a job's outputs; several workers may do so for one job at once."""
-        size = len(pieces[0])
-        if size == job.count:
-            job.outputs, job.run_s = pieces, run_s
-            self._finished.append(job)
-            return
-        lock = self._queue._worker_pool.lock
-        with lock:
-            if not job.outputs:
-                job.outputs = tuple(np.empty((job.count, *p.shape[1:]), np.float32) for p in pieces)
-        for whole, piece in zip(job.outputs, pieces, strict=True):
-            whole[first : first + size] = piece
-        with lock:
-            job.finished += size
-            job.run_s += run_s
-            if job.finished == job.count:
-                self._finished.append(job)
 
 
 def _expire(queue: weakref.ref[GraphQueue]) -> None:
@@ -434,14 +303,7 @@ def _expire(queue: weakref.ref[GraphQueue]) -> None:
         alive._expire()
 
 
-_REASONS: dict[type[Exception], str] = {
-    DeadlineExceeded: "deadline",
-    CallerDisconnected: "left",
-    EngineStopped: "stopped",
-}
-
-
-def _unwanted(job: _Job, now_s: float) -> Exception | None:
+def _unwanted(job: Job, now_s: float) -> Exception | None:
     """Why the result of this job is not wanted, if so."""
     if now_s >= job.call.deadline_s:
         return DeadlineExceeded()

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from service.engine.errors import CallerDisconnected, DeadlineExceeded
 
@@ -43,6 +43,16 @@ class Batch:
     """Its time."""
 
 
+class Company(Protocol):
+    """The calls of a transport that delivers one in each turn of the event loop."""
+
+    def more_follow(self) -> bool:
+        """Whether a call is about to be delivered."""
+
+    def when_received(self, callback: Callable[[], object]) -> None:
+        """Call this once, in the turn after the next call is delivered or ends without."""
+
+
 def _never() -> bool:
     return False
 
@@ -58,10 +68,12 @@ class Call:
         is_admitted: Some of its rows were admitted, so its later rows are never rejected as too many.
         head_start_s: It is served as if it had arrived so many seconds earlier; see `priority_head_start_s`.
         batches: The runs that contained its rows, if a list was given for them.
+        company: The other calls of its transport; None: it delivers all that have arrived in one turn.
     """
 
     __slots__ = (
         "batches",
+        "company",
         "deadline_s",
         "head_start_s",
         "is_admitted",
@@ -77,11 +89,13 @@ class Call:
         is_disconnected: Callable[[], bool] = _never,
         head_start_s: float = 0.0,
         batches: list[Batch] | None = None,
+        company: Company | None = None,
     ) -> None:
         self.deadline_s = deadline_s
         self.is_disconnected = is_disconnected
         self.head_start_s = head_start_s
         self.batches = batches
+        self.company = company
         self.queued_s = 0.0
         self.run_s = 0.0
         self.is_admitted = False
@@ -105,6 +119,7 @@ class Call:
             is_disconnected=self.is_disconnected,
             head_start_s=self.head_start_s,
             batches=self.batches,
+            company=self.company,
         )
         later.is_admitted = self.is_admitted
         return later

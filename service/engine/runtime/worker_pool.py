@@ -183,6 +183,9 @@ class WorkerPool:
 
     def offer(self, queue: Queue, *, workers: int) -> None:
         """Put a queue with work into the ring and wake up to `workers` threads. Called with the lock held."""
+        if self._closed:
+            queue.fail_all(EngineStopped())
+            return
         if queue not in self._ring:
             self._ring.append(queue)
         missing = min(workers, self.count) - self._sleeping

@@ -103,7 +103,7 @@ def test_parts_are_the_images_of_a_whole_response(published: Callable[..., Publi
     try:
         parts = asyncio.run(images())
     finally:
-        model.queued.run_decoder.__self__._worker_pool.close()  # type: ignore[attr-defined]
+        model.queued.run_decoder.__self__.worker_pool.close()  # type: ignore[attr-defined]
     assert list(map(len, parts)) == [5, 5, 2]
     (whole,) = model.decoder.run(z)
     np.testing.assert_array_equal(np.concatenate(parts), whole)

@@ -14,13 +14,13 @@ from google.protobuf.message import DecodeError, Message
 
 from service.api.open_inference.core import OpenInference
 from service.api.open_inference.grpc.conversions import (
-    read_request,
     write_response,
     write_streamed,
     write_streamed_error,
 )
 from service.api.open_inference.grpc.definitions import INFERENCE, POOL, inference, message, service_of
 from service.api.open_inference.grpc.door import Method, RpcCall
+from service.api.open_inference.grpc.remembered_requests import read_request
 from service.api.open_inference.grpc.statuses import text_of
 from service.api.open_inference.grpc.wire import no_message
 from service.api.open_inference.messages import InferenceResponse

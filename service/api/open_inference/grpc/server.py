@@ -9,7 +9,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import grpc
@@ -122,38 +122,49 @@ class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]
         self._door = door
         self._known = {
             method.path: (
-                grpc.stream_unary_rpc_method_handler(functools.partial(_unary, door, method))
+                grpc.stream_unary_rpc_method_handler(_unary(door, method))
                 if method.answer_error is None
-                else grpc.stream_stream_rpc_method_handler(functools.partial(_stream, door, method))
+                else grpc.stream_stream_rpc_method_handler(_stream(door, method))
             )
             for method in methods
         }
-        self._known[f"/{HEALTH}/Watch"] = grpc.unary_stream_rpc_method_handler(
-            functools.partial(_watch, door, health)
-        )
+        self._known[f"/{HEALTH}/Watch"] = grpc.unary_stream_rpc_method_handler(_watch(door, health))
 
     def service(self, handler_call_details: Any) -> Any:
         """The handler of a call; unknown methods have one too, so that they are counted and logged."""
         path = handler_call_details.method
-        return self._known.get(path) or grpc.stream_unary_rpc_method_handler(
-            functools.partial(_unknown, self._door, path)
-        )
+        return self._known.get(path) or grpc.stream_unary_rpc_method_handler(_unknown(self._door, path))
 
 
-async def _unary(door: Door, method: Method, _messages: Any, context: Any) -> bytes:
-    return await door.unary(method, context)
+# Functions and no partial ones: for each call grpcio looks what kind of function its handler is, and unwraps.
 
 
-async def _stream(door: Door, method: Method, _messages: Any, context: Any) -> None:
-    await door.stream(method, context)
+def _unary(door: Door, method: Method) -> Callable[[Any, Any], Awaitable[bytes]]:
+    async def answer(_messages: Any, context: Any) -> bytes:
+        return await door.unary(method, context)
+
+    return answer
 
 
-async def _watch(door: Door, health: HealthMethods, data: bytes, context: Any) -> None:
-    await door.watch(f"/{HEALTH}/Watch", context, functools.partial(health.watch, context, data))
+def _stream(door: Door, method: Method) -> Callable[[Any, Any], Awaitable[None]]:
+    async def answer(_messages: Any, context: Any) -> None:
+        await door.stream(method, context)
+
+    return answer
 
 
-async def _unknown(door: Door, path: str, _messages: Any, context: Any) -> bytes:
-    return await door.unknown(path, context)
+def _watch(door: Door, health: HealthMethods) -> Callable[[bytes, Any], Awaitable[None]]:
+    async def answer(data: bytes, context: Any) -> None:
+        await door.watch(f"/{HEALTH}/Watch", context, functools.partial(health.watch, context, data))
+
+    return answer
+
+
+def _unknown(door: Door, path: str) -> Callable[[Any, Any], Awaitable[bytes]]:
+    async def answer(_messages: Any, context: Any) -> bytes:
+        return await door.unknown(path, context)
+
+    return answer
 
 
 def options_of(settings: Settings) -> list[tuple[str, int]]:

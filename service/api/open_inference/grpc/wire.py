@@ -54,10 +54,10 @@ def _count(data: bytes, at: int, end: int, plan: Plan, left: int) -> int:
                 "more",
                 "Send tensors as raw_input_contents, one entry each, or fewer elements per request.",
             )
-        tag, at = _varint(data, at, end)
+        tag, at = read_varint(data, at, end)
         kind = tag & 7
         if kind == _LENGTH:
-            size, at = _varint(data, at, end)
+            size, at = read_varint(data, at, end)
             inner = plan.get(tag >> 3)
             if size > end - at:
                 raise _no_message()
@@ -65,7 +65,7 @@ def _count(data: bytes, at: int, end: int, plan: Plan, left: int) -> int:
                 left = _count(data, at, at + size, inner, left)
             at += size
         elif kind == _VARINT:
-            _, at = _varint(data, at, end)
+            _, at = read_varint(data, at, end)
         elif kind == _FIXED32:
             at += 4
         elif kind == _FIXED64:
@@ -77,7 +77,22 @@ def _count(data: bytes, at: int, end: int, plan: Plan, left: int) -> int:
     return left
 
 
-def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
+def varint(value: int) -> bytes:
+    """A number on the wire."""
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    found.append(value)
+    return bytes(found)
+
+
+def read_varint(data: bytes, at: int, end: int) -> tuple[int, int]:
+    """The number at a place, and where the next field or its value begins.
+
+    Raises:
+        MalformedBody: It has no end before `end`.
+    """
     value = shift = 0
     while at < end and shift < 64:
         byte = data[at]

@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
@@ -24,7 +25,7 @@ from service.engine.errors import (
     InferenceFailed,
     TooBusy,
 )
-from service.engine.runtime import batcher
+from service.engine.runtime import batcher, gathering
 from service.engine.runtime.batch_invariance import FULL
 from service.engine.runtime.batcher import GraphQueue
 from service.engine.runtime.call import Call
@@ -114,6 +115,108 @@ def test_what_arrives_in_one_turn_is_one_run_on_the_event_loop_itself(bench: Ben
     assert bench.graph.first_numbers == [[0.0, 1.0, 2.0, 3.0, 4.0]]
     assert set(bench.graph.thread_names) == {threading.current_thread().name}
     assert bench.observer.told == [("run", "tiny@1", "fake.onnx", 5, 5)]
+
+
+class Company:
+    """A transport that delivers one call in each turn, `left` of them."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self.told: list[Callable[[], object]] = []
+
+    def more_follow(self) -> bool:
+        return self.left > 0
+
+    def when_received(self, callback: Callable[[], object]) -> None:
+        self.told.append(callback)
+
+    def received(self) -> None:
+        self.left -= 1
+        told, self.told = self.told, []
+        for callback in told:
+            asyncio.get_running_loop().call_soon(callback)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows wait for others as long as it takes."""
+    monkeypatch.setattr(gathering, "GATHER_S", 10 * PATIENCE_S)
+
+
+@pytest.mark.usefixtures("patient")
+def test_calls_that_are_delivered_one_by_one_share_a_run(bench: Bench) -> None:
+    company = Company(5)
+
+    async def test() -> None:
+        answers = []
+        while company.left:
+            company.received()
+            answers.append(bench.ask(float(company.left), call=Call(company=company)))
+            for _ in range(8):  # more turns than a call needs to begin
+                await asyncio.sleep(0)
+        assert [(await answer)[0].item() for answer in answers] == [8.0, 6.0, 4.0, 2.0, 0.0]
+
+    together(test)
+    assert bench.graph.first_numbers == [[4.0, 3.0, 2.0, 1.0, 0.0]]
+
+
+def test_rows_wait_for_a_call_that_does_not_come_only_for_a_moment(bench: Bench) -> None:
+    together(lambda: bench.ask(1.0, call=Call(company=Company(1))))
+
+
+@pytest.mark.usefixtures("patient")
+def test_rows_wait_no_longer_when_the_call_that_follows_went_elsewhere(bench: Bench) -> None:
+    company = Company(1)
+
+    async def test() -> None:
+        answer = bench.ask(1.0, call=Call(company=company))
+        for _ in range(8):
+            await asyncio.sleep(0)
+        assert not answer.done()
+        company.received()
+        await answer
+
+    together(test)
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("reason", ["enough rows", "long run", "short deadline", "a call of HTTP"])
+def test_rows_do_not_wait_for_others_if(bench: Bench, reason: str) -> None:
+    company = Company(99)
+    call = Call(company=company, deadline_s=100.002 if reason == "short deadline" else 1e9)
+    if reason == "long run":
+        bench.graph.row_s = batcher.INLINE_S
+
+    async def test() -> None:
+        calls = [call] * (FULL if reason == "enough rows" else 1)
+        if reason == "a call of HTTP":
+            calls.append(Call())
+        await asyncio.gather(*(bench.ask(1.0, call=each) for each in calls))
+
+    together(test)
+
+
+def test_rows_that_arrived_before_the_end_are_answered(bench: Bench) -> None:
+    """They wait for others when the pool closes, and are too many for the event loop."""
+
+    async def test() -> None:
+        bench.graph.row_s = batcher.INLINE_S
+        waiting = bench.ask(*[1.0] * 3, call=Call(company=Company(1)))
+        await asyncio.to_thread(bench.worker_pool.close)
+        with pytest.raises(EngineStopped):
+            await waiting
+
+    together(test)
+
+
+def test_queue_that_has_waited_for_others_is_freed_at_once(bench: Bench) -> None:
+    """A retired model leaves memory without a collection of garbage."""
+    company = Company(1)
+    together(lambda: bench.ask(1.0, call=Call(company=company)))
+    assert company.told
+    queue = weakref.ref(bench.queue)
+    del bench.queue
+    assert queue() is None
 
 
 def test_what_would_hold_up_the_event_loop_goes_to_a_lane(bench: Bench) -> None:

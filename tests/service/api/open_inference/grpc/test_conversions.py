@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.api.open_inference.grpc import conversions
+from service.api.open_inference.grpc import conversions, remembered_requests
 from service.api.open_inference.grpc.definitions import inference, message
-from service.api.open_inference.messages import InferenceResponse, OutputTensor
+from service.api.open_inference.grpc.wire import varint
+from service.api.open_inference.messages import InferenceRequest, InferenceResponse, OutputTensor
 from service.codecs.errors import CodecError, InvalidValue, MalformedBody
 
 X = np.arange(8, dtype=np.float32).reshape(2, 4) / 8
@@ -35,7 +37,7 @@ def raw_request() -> Any:
 
 
 def test_request_keeps_names_tensors_and_parameters() -> None:
-    found = conversions.read_request(raw_request().SerializeToString())
+    found = remembered_requests.read_request(raw_request().SerializeToString())
     assert (found.model, found.version, found.id) == ("mnist", "3", "seven")
     assert dict(found.parameters) == {
         "timeout": 5, "temperature": 0.5, "prior": "standard", "resize": True,
@@ -61,7 +63,7 @@ def test_typed_contents_are_the_values_that_were_put_in(datatype: str, field: st
     made = request()
     tensor = made.inputs.add(name="x", datatype=datatype, shape=[len(values)])
     getattr(tensor.contents, field).extend(values)
-    (found,) = conversions.read_request(made.SerializeToString()).inputs
+    (found,) = remembered_requests.read_request(made.SerializeToString()).inputs
     assert found.raw is None
     assert list(found.values) == list(getattr(tensor.contents, field))
 
@@ -72,7 +74,7 @@ def test_many_floats_are_read_whole() -> None:
         values = np.random.default_rng(count).random(count, dtype=np.float32)
         made = request()
         made.inputs.add(name="x", datatype="FP32", shape=[count]).contents.fp32_contents.extend(values)
-        (found,) = conversions.read_request(made.SerializeToString()).inputs
+        (found,) = remembered_requests.read_request(made.SerializeToString()).inputs
         assert isinstance(found.values, np.ndarray)
         assert found.values.dtype == np.float32
         np.testing.assert_array_equal(found.values, values)
@@ -129,15 +131,101 @@ def wrong_contents() -> bytes:
 )
 def test_faulty_message_is_refused_with_its_place(data: bytes, kind: type[CodecError], told: str) -> None:
     with pytest.raises(kind, match=told):
-        conversions.read_request(data)
+        remembered_requests.read_request(data)
 
 
 @given(st.binary(max_size=300))
 def test_no_bytes_raise_anything_but_an_error_of_the_request(data: bytes) -> None:
     try:
-        conversions.read_request(data)
+        remembered_requests.read_request(data)
     except CodecError:
         return
+
+
+#: A field of a message: its number, and what a client may send in it.
+FIELDS = st.one_of(
+    st.tuples(st.just(1), st.sampled_from([b"mnist", b"mnist-encoder", b"\xff"])),
+    st.tuples(st.just(2), st.sampled_from([b"", b"3"])),
+    st.tuples(st.just(3), st.sampled_from([b"", b"seven", b"\xc3\x28", b"a" * 1025, "n\u00fcmero".encode()])),
+    st.tuples(
+        st.just(5),
+        st.sampled_from(
+            [
+                b"\n\x01x\x12\x04FP32\x1a\x02\x02\x04",
+                b"\n\x01z\x12\x04FP32\x1a\x02\x02\x05\x2a\x06\x32\x04" + bytes(4),
+                b'\n\x01x\x1a\x01\x01"\x1a\n\x14shared_memory_region\x12\x02\x10\x01',
+            ]
+        ),
+    ),
+    st.tuples(st.just(6), st.just(b"\n\x02mu")),
+    st.tuples(st.just(7), st.sampled_from([b"", X.tobytes()])),
+    st.tuples(st.just(9), st.just(b"later")),
+)
+
+
+def outcome(read: Callable[[bytes], InferenceRequest], data: bytes) -> object:
+    """Everything that a request or its refusal says."""
+    try:
+        found = read(data)
+    except CodecError as error:
+        return str(error)
+    inputs = [
+        (each.name, each.datatype, each.shape, None if each.raw is None else bytes(each.raw),
+         None if each.values is None else list(each.values), dict(each.parameters))
+        for each in found.inputs
+    ]  # fmt: skip
+    outputs = [(each.name, dict(each.parameters)) for each in found.outputs]
+    return found.model, found.version, found.id, dict(found.parameters), inputs, outputs
+
+
+@given(st.lists(FIELDS, max_size=8), st.booleans(), st.integers(0, 3))
+def test_remembered_request_says_what_the_whole_message_says(
+    fields: list[tuple[int, bytes]], is_in_order: bool, cut: int
+) -> None:
+    """In any order, twice or cut off; and the second of two messages, whose beginning is remembered."""
+    chosen = sorted(fields, key=lambda each: each[0]) if is_in_order else fields
+    data = b"".join(bytes([number << 3 | 2]) + varint(len(each)) + each for number, each in chosen)
+    data = data[: len(data) - cut]
+    expected = outcome(conversions.parse_request, data)
+    for _ in range(2):
+        assert outcome(remembered_requests.read_request, data) == expected
+
+
+def test_fields_of_the_property_are_what_they_seem() -> None:
+    """Otherwise it would compare refusals alone."""
+    (shared,) = [
+        bytes([0x2A]) + varint(len(each)) + each
+        for each in (b'\n\x01x\x1a\x01\x01"\x1a\n\x14shared_memory_region\x12\x02\x10\x01',)
+    ]
+    (tensor,) = conversions.parse_request(shared).inputs
+    assert dict(tensor.parameters) == {"shared_memory_region": 1}
+
+
+def test_length_that_protobuf_refuses_is_refused() -> None:
+    data = request(raw_input_contents=[b"1234"])
+    data.inputs.add(name="x", datatype="FP32", shape=[1])
+    whole = data.SerializeToString()
+    assert whole.endswith(b"\x3a\x041234")
+    for length in (b"\x84\x80\x80\x80\x00", b"\x84\x80\x80\x80\x80\x00"):
+        found = outcome(remembered_requests.read_request, whole[:-6] + b"\x3a" + length + b"1234")
+        assert found == outcome(conversions.parse_request, whole[:-6] + b"\x3a" + length + b"1234")
+
+
+def test_clients_that_repeat_themselves_share_their_plans() -> None:
+    first, second = (raw_request() for _ in range(2))
+    second.id = "eight"
+    second.raw_input_contents[0] = bytes(X.nbytes)
+    found = [remembered_requests.read_request(each.SerializeToString()) for each in (first, second)]
+    assert [each.id for each in found] == ["seven", "eight"]
+    assert [bytes(each.inputs[0].raw or b"") for each in found] == [X.tobytes(), bytes(X.nbytes)]
+    assert found[0].plans is not None
+    assert found[0].plans is found[1].plans
+
+
+def test_requests_of_another_form_have_no_shared_plans() -> None:
+    typed = request()
+    typed.inputs.add(name="x", datatype="FP32", shape=[1]).contents.fp32_contents.append(1.0)
+    assert remembered_requests.read_request(typed.SerializeToString()).plans is None
 
 
 def response() -> InferenceResponse:
@@ -169,6 +257,14 @@ def checked(found: Any) -> None:
 
 def test_response_is_the_message_that_protobuf_reads() -> None:
     checked(message("inference.ModelInferResponse").FromString(conversions.write_response(response())))
+
+
+def test_response_without_parameters_is_remembered_but_for_its_id_and_its_values() -> None:
+    for array, request_id in ((X, "seven"), (-X, ""), (X[:1], "n\u00fcmero")):
+        made = InferenceResponse("mnist", "3", [OutputTensor("mu", "FP32", array)], request_id)
+        found: Any = message("inference.ModelInferResponse").FromString(conversions.write_response(made))
+        assert (found.id, list(found.outputs[0].shape)) == (request_id, list(array.shape))
+        assert list(found.raw_output_contents) == [array.tobytes()]
 
 
 def test_response_in_a_stream_is_marked_as_the_last_of_its_request() -> None:
