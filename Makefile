@@ -159,7 +159,7 @@ bench: bench-tools $(DEV_READY) ## compare speed with onnxruntime, the tutorials
 bench-pictures: $(DEV_READY) ## train the recipe for one's own pictures on 14 sets and compare with PCA (two hours; ARGS="--seeds 0")
 	@PYTHONPATH=tests/benchmarks:. $(BIN)/python -m pictures $(ARGS)
 
-bench-capacity: bench-tools $(DEV_READY) ## measure what requests cost, and simulate 10 to 1,000 servers (10 minutes; ARGS=--quick)
+bench-capacity: bench-tools $(DEV_READY) ## measure what requests cost, and simulate 10 to 1,000 servers (4 minutes; ARGS=--quick)
 	@echo "bench-capacity: alone on the machine, or its figures mean little"
 	@ORT_DISABLE_TELEMETRY=1 PYTHONPATH=tests/benchmarks:tests/support:. $(BIN)/python -m capacity $(ARGS)
 

@@ -16,6 +16,9 @@ from service.observability.tallies import BulkHistogram, Tallies
 class RpcMetrics:
     """The metrics of one server's calls. Only the event loop calls it."""
 
+    open_calls = 0
+    """The value of `in_flight` at the next `flush`."""
+
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         registry = metrics.registry
@@ -44,9 +47,6 @@ class RpcMetrics:
             multiprocess_mode="livesum",
         )
         """Is work piling up at the gRPC port?"""
-
-        self.open_calls = 0
-        """The value of `in_flight`."""
 
         self._requests: dict[tuple[str, str], int] = {}
         self._durations = Tallies(self.duration, DURATION_BUCKETS_S)
