@@ -28,6 +28,7 @@ class GatedGraph:
         """
         self.row_s = row_s
         self.is_long = is_long
+        self.batch_sizes: tuple[int, ...] = (64, 1)
         self.gate = threading.Event()
         self.entered = threading.Semaphore(0)
         self.runs: list[Rows] = []

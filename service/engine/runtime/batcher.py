@@ -5,7 +5,7 @@ monotonic clock.
 
 There is no timer. A batch is all rows that arrived in one turn of the event loop, or that wait when a worker
 becomes free. A transport that delivers one call in each turn says whether more follow (`Call.company`); its
-rows wait for these, a millisecond at most (`gathering`).
+rows wait for these, 5 ms at most (`gathering`).
 
 A batch shorter than `INLINE_S` runs on the event loop itself when no other batch runs, because the hand-over
 to a thread would cost more than the run. All other batches run on the workers. So does a batch with a request
@@ -158,6 +158,8 @@ class GraphQueue:
 
     def may_wait(self) -> bool:
         """Whether rows of other calls may join those that have arrived."""
+        if not self._arrived or self.graph.batch_sizes[0] == 1:
+            return False
         rows = sum(job.count for job in self._arrived)
         if rows >= FULL or self.graph.seconds(rows + 1) > INLINE_S:
             return False

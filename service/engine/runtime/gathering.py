@@ -18,6 +18,8 @@ from service.engine.runtime.call import Company
 
 #: Longest wait for calls that are about to be delivered.
 GATHER_S: Final = 0.005
+#: How often it is asked, meanwhile, whether one still is.
+_LOOK_S: Final = 0.001
 #: Turns from the delivery of one call to the beginning of the next one.
 _TURNS: Final = 4
 
@@ -43,6 +45,7 @@ class Gathering:
         self._looks = False
         self._listens = False
         self._timer: asyncio.TimerHandle | None = None
+        self._until_s = 0.0
 
     def arrived(self, loop: asyncio.AbstractEventLoop, company: Company | None, owner: Owner) -> None:
         """Plan the run of rows that have just arrived.
@@ -70,10 +73,18 @@ class Gathering:
             self._run(owner)
             return
         if self._timer is None:
-            self._timer = loop.call_later(GATHER_S, self._run, owner)
+            self._until_s = loop.time() + GATHER_S
+            self._timer = loop.call_later(_LOOK_S, self._look_again, loop, company, owner)
         if not self._listens:
             self._listens = True
             company.when_received(functools.partial(self._received, loop, company, weakref.ref(owner)))
+
+    def _look_again(self, loop: asyncio.AbstractEventLoop, company: Company, owner: Owner) -> None:
+        """While rows wait: whether the time is over, or the call that follows has become slow."""
+        if loop.time() < self._until_s and owner.may_wait() and company.more_follow():
+            self._timer = loop.call_later(_LOOK_S, self._look_again, loop, company, owner)
+        else:
+            self._run(owner)
 
     def _received(self, loop: asyncio.AbstractEventLoop, company: Company, owner: weakref.ref[Owner]) -> None:
         """A call has been delivered, perhaps to another queue."""

@@ -38,6 +38,8 @@ from service.engine.runtime.accelerator import CPU, Accelerator
 from service.engine.runtime.bound_runs import BoundRuns, Device
 
 _ONLY_ERRORS = 3
+#: Bytes; addresses of new arrays are multiples of it.
+_ALIGNMENT = 16
 _log = logging.getLogger(__name__)
 
 
@@ -119,8 +121,19 @@ class GraphSession:
             return [output[: len(rows)] for output in self._compute(padded)]
         if self._bound is not None:
             return self._bound.run(rows)
-        outputs: list[NDArray[np.float32]] = self._session.run(self._output_names, {self._input_name: rows})
+        outputs: list[NDArray[np.float32]] = self._session.run(
+            self._output_names, {self._input_name: _aligned(rows)}
+        )
         return outputs
+
+
+def _aligned(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The rows at an address as every new array has.
+
+    Parts of a message, and rows in the middle of a batch, begin anywhere. Some sums of onnxruntime
+    (ReduceMean, InstanceNormalization) depend on the address, and equal rows must have equal bits.
+    """
+    return rows if rows.ctypes.data % _ALIGNMENT == 0 else rows.copy()
 
 
 def check_accelerator(accelerator: Accelerator) -> None:

@@ -62,15 +62,18 @@ class Receiving:
             self._inferences[task] = now_s
         if self._timer is None:
             self._watch(loop, self._limit_s)
+        before = task.cancelling()
         try:
             return await message
         except asyncio.CancelledError:
-            if task not in self._late or task.uncancel() > 0:
-                raise
+            if task not in self._late or task.cancelling() > before + 1:
+                raise  # somebody else cancelled it
             raise TimeoutError from None
         finally:
             del self._since_s[task]
-            self._late.discard(task)
+            if task in self._late:
+                self._late.discard(task)
+                task.uncancel()
             if infers:
                 del self._inferences[task]
                 told, self._told = self._told, []

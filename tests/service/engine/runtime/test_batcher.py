@@ -180,18 +180,38 @@ def test_rows_wait_no_longer_when_the_call_that_follows_went_elsewhere(bench: Be
 
 
 @pytest.mark.usefixtures("patient")
-@pytest.mark.parametrize("reason", ["enough rows", "long run", "short deadline", "a call of HTTP"])
+@pytest.mark.parametrize(
+    "reason", ["enough rows", "long run", "short deadline", "a call of HTTP", "each row runs alone"]
+)
 def test_rows_do_not_wait_for_others_if(bench: Bench, reason: str) -> None:
     company = Company(99)
     call = Call(company=company, deadline_s=100.002 if reason == "short deadline" else 1e9)
     if reason == "long run":
         bench.graph.row_s = batcher.INLINE_S
+    if reason == "each row runs alone":
+        bench.graph.batch_sizes = (1,)
 
     async def test() -> None:
         calls = [call] * (FULL if reason == "enough rows" else 1)
         if reason == "a call of HTTP":
             calls.append(Call())
         await asyncio.gather(*(bench.ask(1.0, call=each) for each in calls))
+
+    together(test)
+
+
+@pytest.mark.usefixtures("patient")
+def test_rows_wait_no_longer_when_the_call_that_follows_is_slow(bench: Bench) -> None:
+    """A client that sends nothing holds up nobody."""
+    company = Company(1)
+
+    async def test() -> None:
+        answer = bench.ask(1.0, call=Call(company=company))
+        for _ in range(8):
+            await asyncio.sleep(0)
+        assert not answer.done()
+        company.left = 0  # nobody is told: its message does not come
+        await answer
 
     together(test)
 

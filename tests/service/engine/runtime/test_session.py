@@ -44,6 +44,43 @@ def test_outputs_come_in_the_order_of_the_spec(tiny: TinyModel):
     np.testing.assert_allclose(logvar, tiny.encode(x)[1], atol=1e-5)
 
 
+def mean_encoder(image_shape: tuple[int, ...]) -> bytes:
+    """A graph whose first operator sums over the image."""
+    axes = helper.make_tensor("axes", onnx.TensorProto.INT64, [3], [1, 2, 3])
+    nodes = [
+        helper.make_node("ReduceMean", ["x", "axes"], ["mean"], keepdims=1),
+        helper.make_node("Flatten", ["mean"], ["mu"]),
+        helper.make_node("Neg", ["mu"], ["logvar"]),
+    ]
+    tensors: dict[str, list[str | int | None]] = {
+        "x": ["batch", *image_shape],
+        "mu": ["batch", 1],
+        "logvar": ["batch", 1],
+    }
+    values = {
+        name: helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in tensors.items()
+    }
+    graph = helper.make_graph(
+        nodes, "mean", [values["x"]], [values["mu"], values["logvar"]], initializer=[axes]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+    return bytes(model.SerializeToString())
+
+
+def test_bits_do_not_depend_on_where_the_rows_lie_in_memory() -> None:
+    """Parts of a message, and rows in the middle of a batch, begin anywhere."""
+    shape = (1, 31, 31)
+    encoder, _ = graph_specs(image_shape=shape, latent_size=1, opset=OPSET)
+    run = GraphSession(mean_encoder(shape), encoder, threads=1).run
+    for seed in range(20):
+        rows = np.random.default_rng(seed).random((3, *shape), dtype=np.float32)
+        expected = run(rows)[0].tobytes()
+        for offset in (1, 4, 6, 8, 12):
+            moved = np.frombuffer(bytes(offset) + rows.tobytes(), np.uint8)[offset:].view(np.float32)
+            assert run(moved.reshape(rows.shape))[0].tobytes() == expected, offset
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"not a graph", b"\x08\x0a" + b"\xff" * 100], ids=["empty", "text", "noise"]
 )
