@@ -222,7 +222,7 @@ def test_rows_that_arrived_before_the_end_are_answered(bench: Bench) -> None:
     async def test() -> None:
         bench.graph.row_s = batcher.INLINE_S
         waiting = bench.ask(*[1.0] * 3, call=Call(company=Company(1)))
-        await asyncio.to_thread(bench.worker_pool.close)
+        bench.worker_pool.close()  # before the end of the turn
         with pytest.raises(EngineStopped):
             await waiting
 
