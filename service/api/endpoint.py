@@ -108,8 +108,7 @@ class Endpoint(Generic[Q, A]):
             query = _one_source(query, parameters)
         call = self._call(query, model, chosen, trace, arrays=arrays, engine_call=engine_call)
         if request.scope["method"] == "POST":
-            done = await self._run(call)
-            response = self._quick_answer(call, done) or await self._answer(call, done)
+            response = await self._answer(call, await self._run(call))
             if headers:
                 response.raw_headers += headers
             return response
@@ -180,8 +179,7 @@ class Endpoint(Generic[Q, A]):
         if is_head and outline is not None:
             response = self._headers_alone(call, outline)
         else:
-            done = await self._run(call)
-            response = self._quick_answer(call, done) or await self._answer(call, done)
+            response = await self._answer(call, await self._run(call))
         self._may_be_kept(request, response, reuse, call.parameters.model)
         if etag is not None:
             response.identified(etag)
@@ -292,22 +290,16 @@ class Endpoint(Generic[Q, A]):
         latent_shape = call.model.queued.latent_shape
         return done.with_latents_of(latent_shape) if latent_shape else done
 
-    def _quick_answer(self, call: Call[Q], done: A | NpyInParts) -> WholeResponse | None:
-        """The response, if it takes too little time for a thread."""
+    async def _answer(self, call: Call[Q], done: A | NpyInParts) -> WholeResponse:
+        """Write the response here if that is quick, otherwise in a thread."""
         if isinstance(done, NpyInParts):
             return done
+        most = self._limits.most_drawn(call.model.image_shape)
         drawing = drawing_of(call)
-        if not is_quick(call.format, done, drawing):
-            return None
-        most = self._limits.most_drawn(call.model.image_shape)
-        return respond(call.format, done, drawing=drawing, max_png_pixels=most)
-
-    async def _answer(self, call: Call[Q], done: A | NpyInParts) -> WholeResponse:
-        """The response, written in a thread."""
-        assert not isinstance(done, NpyInParts), "its parts are written as they are sent"
-        most = self._limits.most_drawn(call.model.image_shape)
+        if is_quick(call.format, done, drawing):
+            return respond(call.format, done, drawing=drawing, max_png_pixels=most)
         return await self._app_state.pool.run(
-            respond, call.format, done, drawing=drawing_of(call), max_png_pixels=most
+            respond, call.format, done, drawing=drawing, max_png_pixels=most
         )
 
     def _file_name(self, call: Call[Q]) -> str:

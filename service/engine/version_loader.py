@@ -22,7 +22,7 @@ from service.engine.runtime.worker_pool import WorkerPool
 from service.engine.store_listing import reason_of
 from service.log_fields import fields
 
-#: Most values of an image, and most bytes of all files, of a version that is loaded beside others.
+#: A version is small up to so many values of an image and so many bytes of files. Small ones load together.
 _SMALL_VALUES: Final = 3 * 64 * 64
 _SMALL_BYTES: Final = 32 << 20
 _log = logging.getLogger(__name__)

@@ -27,9 +27,6 @@ Headers = list[tuple[bytes, bytes]]
 
 _CACHE_CONTROL: Final = b"cache-control"
 _VARY: Final = b"vary"
-_ACCEPT_ENCODING: Final = b"Accept-Encoding"
-#: The headers of a response that decide what `complete` adds.
-_DECISIVE: Final = frozenset({b"content-type", _CACHE_CONTROL, _VARY})
 #: An opaque tag with its quotes, which a weak one has after `W/` (RFC 9110, section 8.8.3).
 _ETAG: Final = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 _MAX_CHARACTERS: Final = 4_000
@@ -72,31 +69,21 @@ def cache_control(reuse: Reuse, *, by_key: bool = False) -> tuple[bytes, bytes]:
     return (_CACHE_CONTROL, reuse.by_key if by_key else reuse.for_all)
 
 
-_NEVER_AGAIN: Final = cache_control(Reuse.NEVER)
-
-
 def complete(headers: Headers) -> None:
     """Add what every response has for caches: Cache-Control, and for text Vary.
 
     Text may be compressed, so a cache must compare Accept-Encoding, also if this response is not compressed.
     """
     may_be_packed = is_decided = False
-    varies_at = None
-    for place, (name, value) in enumerate(headers):
-        if name not in _DECISIVE:
-            continue
-        if name == _VARY:
-            varies_at = place if varies_at is None else varies_at
+    for name, value in headers:
+        if name == b"content-type":
+            may_be_packed = is_text(value)
         elif name == _CACHE_CONTROL:
             is_decided = True
-        else:
-            may_be_packed = is_text(value)
-    if may_be_packed and varies_at is not None:
-        headers[varies_at] = (_VARY, _with_name(headers[varies_at][1], _ACCEPT_ENCODING))
     if not is_decided:
-        headers.append(_NEVER_AGAIN)
-    if may_be_packed and varies_at is None:
-        headers.append((_VARY, _ACCEPT_ENCODING))
+        headers.append(cache_control(Reuse.NEVER))
+    if may_be_packed:
+        vary_by(headers, b"Accept-Encoding")
 
 
 def computed_etag(*decisive: bytes) -> bytes:

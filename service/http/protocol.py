@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import ClassVar, Final, NoReturn
+from typing import ClassVar, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -39,8 +39,6 @@ MAX_URL_BYTES: Final = 16_384
 #: 350 MB (test_server_process).
 MAX_HEAD_BYTES: Final = 131_072
 
-#: What a header has on the wire beside its name and its value.
-_LINE_BYTES: Final = len(b": \r\n")
 #: Interval between checks for late connections.
 SWEEP_S: Final = 0.25
 #: Connections beyond the maximum that are still accepted, for probes.
@@ -190,16 +188,12 @@ class ProblemProtocol(HttpToolsProtocol):
         """Count a part of the URL; longer URLs are truncated."""
         if self.reads_framing:
             return
-        self._head_bytes += len(url)
-        if self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse_head()
+        self._count(len(url))
         super().on_url(url[: max(0, MAX_URL_BYTES - len(self.url))])
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count a header towards the limit of the head."""
-        self._head_bytes += len(name) + len(value) + _LINE_BYTES
-        if self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse_head()
+        self._count(len(name) + len(value) + len(b": \r\n"))
         if self._in_head:
             super().on_header(name, value)
         elif not self.reads_framing:
@@ -393,9 +387,11 @@ class ProblemProtocol(HttpToolsProtocol):
                 body_bytes=0,
             )
 
-    def _refuse_head(self) -> NoReturn:
-        self._objection = _head_too_large()
-        raise ValueError("head too long")  # the parser stops, and uvicorn requests a 400
+    def _count(self, more: int) -> None:
+        self._head_bytes += more
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._objection = _head_too_large()
+            raise ValueError("head too long")  # the parser stops, and uvicorn requests a 400
 
 
 def _head_too_large() -> ProblemError:

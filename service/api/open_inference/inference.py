@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from model_store.echo import did_you_mean, echo
 from service import engine
-from service.api.open_inference.messages import InferenceRequest, InputTensor, OutputTensor
+from service.api.open_inference.messages import SHARED_MEMORY, InferenceRequest, InputTensor, OutputTensor
 from service.api.open_inference.names import Part, ServedModel
 from service.api.open_inference.parameters import (
     InferenceParameters,
@@ -41,7 +41,6 @@ _QUICK_VALUES: Final = 20_000
 _QUICK_SEEDS: Final = 8
 #: Parameters of tensors that have an effect elsewhere, or none.
 _OF_TENSORS: Final = frozenset({"binary_data", "binary_data_size", "content_type"})
-_SHARED_MEMORY: Final = "shared_memory_"
 
 
 class Work(NamedTuple):
@@ -147,7 +146,7 @@ def choose_outputs(model: ServedModel, request: InferenceRequest) -> dict[str, M
 def _check_parameters(where: str, parameters: Mapping[str, object]) -> None:
     """Reject parameters of a tensor that this server does not have; a known one is read elsewhere."""
     for name in parameters:
-        if name.startswith(_SHARED_MEMORY):
+        if name.startswith(SHARED_MEMORY):
             raise InvalidValue(
                 f"{where}: parameters",
                 "a tensor in the request itself",

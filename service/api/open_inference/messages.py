@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from numpy.typing import NDArray
 
 from service.api.open_inference.tensors import Raw
 
+#: Beginning of the parameters of a tensor that is not in the request itself.
+SHARED_MEMORY: Final = "shared_memory_"
 #: A parameter is a bool, an integer, a float or text.
 Parameters = Mapping[str, object]
 _NONE: Parameters = MappingProxyType({})

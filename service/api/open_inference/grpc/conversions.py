@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from service.api.open_inference.grpc.definitions import inference, message
 from service.api.open_inference.grpc.wire import no_message, plan_of, refuse_many_fields, varint
 from service.api.open_inference.messages import (
+    SHARED_MEMORY,
     InferenceRequest,
     InferenceResponse,
     InputTensor,
@@ -34,7 +35,6 @@ _MOST_PARAMETERS: Final = 64
 _MOST_AXES_READ: Final = 9
 #: Longest id and name that are read.
 MOST_ID_CHARACTERS: Final = 1024
-SHARED_MEMORY: Final = "shared_memory_"
 #: Field of `contents` for the values of each data type; FP16 and BF16 have none.
 _FIELDS: Final = MappingProxyType(
     {
@@ -57,14 +57,13 @@ _PLAN: Final = plan_of(_REQUEST.DESCRIPTOR)
 _RESPONSE_ID, _RAW_OUTPUT, _INFER_RESPONSE = b"\x1a", b"\x32", b"\x12"
 
 
-def parse_request(data: bytes) -> InferenceRequest:
-    """The request in the bytes of a `ModelInferRequest`, all of which are parsed.
+def request_of(found: Any) -> InferenceRequest:
+    """The request that a `ModelInferRequest` means.
 
     Raises:
-        MalformedBody: The bytes are no such message, or its tensors are incomplete.
+        MalformedBody: Its tensors are incomplete.
         InvalidValue: A shape, a number of tensors or a kind of contents is invalid.
     """
-    found = request_message(data)
     for name in ("inputs", "outputs"):
         if (count := len(getattr(found, name))) > _MOST_TENSORS:
             raise InvalidValue(

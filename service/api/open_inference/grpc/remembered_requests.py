@@ -15,14 +15,9 @@ import contextlib
 import functools
 from typing import Final, NamedTuple
 
-from service.api.open_inference.grpc.conversions import (
-    MOST_ID_CHARACTERS,
-    SHARED_MEMORY,
-    parse_request,
-    request_message,
-)
+from service.api.open_inference.grpc.conversions import MOST_ID_CHARACTERS, request_message, request_of
 from service.api.open_inference.grpc.wire import read_varint
-from service.api.open_inference.messages import InferenceRequest, InputTensor
+from service.api.open_inference.messages import SHARED_MEMORY, InferenceRequest
 from service.codecs.errors import MalformedBody
 
 #: Longest beginning of a message that is remembered, and how many.
@@ -58,18 +53,10 @@ def read_request(data: bytes) -> InferenceRequest:
             request_id = split.id.decode()
             head = _head(split.head)
     if split is None or head is None:
-        return parse_request(data)
+        return request_of(request_message(data))
     (tensor,) = head.inputs
     raw = memoryview(data)[split.data_at :]
-    return InferenceRequest(
-        model=head.model,
-        version=head.version,
-        id=request_id,
-        parameters=head.parameters,
-        inputs=(InputTensor(tensor.name, tensor.datatype, tensor.shape, raw, None, tensor.parameters),),
-        outputs=head.outputs,
-        plans=head.plans,
-    )
+    return head._replace(id=request_id, inputs=(tensor._replace(raw=raw, values=None),))
 
 
 def _split(data: bytes) -> _Split | None:
@@ -105,12 +92,4 @@ def _head(data: bytes) -> InferenceRequest | None:
         return None
     if any(name.startswith(SHARED_MEMORY) for name in found.inputs[0].parameters):
         return None
-    request = parse_request(data)
-    return InferenceRequest(
-        model=request.model,
-        inputs=request.inputs,
-        version=request.version,
-        parameters=request.parameters,
-        outputs=request.outputs,
-        plans={},
-    )
+    return request_of(found)._replace(plans={})

@@ -6,17 +6,13 @@ import asyncio
 import os
 import sys
 import threading
-import weakref
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pytest
-from clocks import Clock
-from gated_graphs import GatedGraph
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from patience import PATIENCE_S
+from queue_bench import Bench, together
 
 from service.engine.errors import (
     CallerDisconnected,
@@ -25,84 +21,10 @@ from service.engine.errors import (
     InferenceFailed,
     TooBusy,
 )
-from service.engine.runtime import batcher, gathering
+from service.engine.runtime import batcher
 from service.engine.runtime.batch_invariance import FULL
 from service.engine.runtime.batcher import GraphQueue
 from service.engine.runtime.call import Call
-from service.engine.runtime.worker_pool import WorkerPool
-
-T = TypeVar("T")
-
-
-class DoublingGraph(GatedGraph):
-    """Doubles its rows, 100 µs a row by its own account; the gate is open at first."""
-
-    def __init__(self, *, row_s: float = 0.0001) -> None:
-        super().__init__(row_s=row_s)
-        self.gate.set()
-        self.poison = -1.0
-
-    def answer(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
-        if (rows == self.poison).any():
-            raise InferenceFailed("fake.onnx: the runtime gave up")
-        return rows * 2, -rows
-
-
-class Recorder:
-    """What an observer was told."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[Any, ...]] = []
-
-    def queued(self, model: str, graph: str, images: int) -> None:
-        self.told.append(("queued", model, graph, images))
-
-    def run(self, model: str, graph: str, *, rows: int, jobs: int, wait_s: float, run_s: float) -> None:
-        self.told.append(("run", model, graph, rows, jobs))
-
-    def dropped(self, model: str, graph: str, reason: str, images: int) -> None:
-        self.told.append(("dropped", model, graph, reason, images))
-
-
-class Bench:
-    """A queue over a gated runner."""
-
-    def __init__(self, *, count: int = 1, max_waiting: int = 1000, row_s: float = 0.0001) -> None:
-        self.clock = Clock()
-        self.graph = DoublingGraph(row_s=row_s)
-        self.observer = Recorder()
-        self.worker_pool = WorkerPool(count, max_waiting=max_waiting, clock=self.clock)
-        self.queue = GraphQueue(self.graph, self.worker_pool, model="tiny@1", observer=self.observer)  # type: ignore[arg-type]
-
-    def rows(self, *values: float) -> np.ndarray:
-        return np.array(values, np.float32).reshape(-1, 1)
-
-    def ask(self, *values: float, call: Call | None = None) -> asyncio.Future[Any]:
-        return self.queue.run(self.rows(*values), call or Call())
-
-    async def block(self) -> asyncio.Future[Any]:
-        """Occupies one worker until the gate opens, with rows too many for the event loop itself."""
-        self.graph.gate.clear()
-        rows = self.graph.rows_within(batcher.QUANTUM_S)
-        blocker = self.ask(*[0.5] * rows)
-        await asyncio.to_thread(self.graph.entered.acquire)
-        return blocker
-
-
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    made = Bench()
-    yield made
-    made.graph.gate.set()
-    made.worker_pool.close()
-
-
-def together(test: Callable[[], Awaitable[T]]) -> T:
-    async def limited() -> T:
-        async with asyncio.timeout(PATIENCE_S):
-            return await test()
-
-    return asyncio.run(limited())
 
 
 def test_what_arrives_in_one_turn_is_one_run_on_the_event_loop_itself(bench: Bench) -> None:
@@ -115,128 +37,6 @@ def test_what_arrives_in_one_turn_is_one_run_on_the_event_loop_itself(bench: Ben
     assert bench.graph.first_numbers == [[0.0, 1.0, 2.0, 3.0, 4.0]]
     assert set(bench.graph.thread_names) == {threading.current_thread().name}
     assert bench.observer.told == [("run", "tiny@1", "fake.onnx", 5, 5)]
-
-
-class Company:
-    """A transport that delivers one call in each turn, `left` of them."""
-
-    def __init__(self, left: int) -> None:
-        self.left = left
-        self.told: list[Callable[[], object]] = []
-
-    def more_follow(self) -> bool:
-        return self.left > 0
-
-    def when_received(self, callback: Callable[[], object]) -> None:
-        self.told.append(callback)
-
-    def received(self) -> None:
-        self.left -= 1
-        told, self.told = self.told, []
-        for callback in told:
-            asyncio.get_running_loop().call_soon(callback)
-
-
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows wait for others as long as it takes."""
-    monkeypatch.setattr(gathering, "GATHER_S", 10 * PATIENCE_S)
-
-
-@pytest.mark.usefixtures("patient")
-def test_calls_that_are_delivered_one_by_one_share_a_run(bench: Bench) -> None:
-    company = Company(5)
-
-    async def test() -> None:
-        answers = []
-        while company.left:
-            company.received()
-            answers.append(bench.ask(float(company.left), call=Call(company=company)))
-            for _ in range(8):  # more turns than a call needs to begin
-                await asyncio.sleep(0)
-        assert [(await answer)[0].item() for answer in answers] == [8.0, 6.0, 4.0, 2.0, 0.0]
-
-    together(test)
-    assert bench.graph.first_numbers == [[4.0, 3.0, 2.0, 1.0, 0.0]]
-
-
-def test_rows_wait_for_a_call_that_does_not_come_only_for_a_moment(bench: Bench) -> None:
-    together(lambda: bench.ask(1.0, call=Call(company=Company(1))))
-
-
-@pytest.mark.usefixtures("patient")
-def test_rows_wait_no_longer_when_the_call_that_follows_went_elsewhere(bench: Bench) -> None:
-    company = Company(1)
-
-    async def test() -> None:
-        answer = bench.ask(1.0, call=Call(company=company))
-        for _ in range(8):
-            await asyncio.sleep(0)
-        assert not answer.done()
-        company.received()
-        await answer
-
-    together(test)
-
-
-@pytest.mark.usefixtures("patient")
-@pytest.mark.parametrize(
-    "reason", ["enough rows", "long run", "short deadline", "a call of HTTP", "each row runs alone"]
-)
-def test_rows_do_not_wait_for_others_if(bench: Bench, reason: str) -> None:
-    company = Company(99)
-    call = Call(company=company, deadline_s=100.002 if reason == "short deadline" else 1e9)
-    if reason == "long run":
-        bench.graph.row_s = batcher.INLINE_S
-    if reason == "each row runs alone":
-        bench.graph.batch_sizes = (1,)
-
-    async def test() -> None:
-        calls = [call] * (FULL if reason == "enough rows" else 1)
-        if reason == "a call of HTTP":
-            calls.append(Call())
-        await asyncio.gather(*(bench.ask(1.0, call=each) for each in calls))
-
-    together(test)
-
-
-@pytest.mark.usefixtures("patient")
-def test_rows_wait_no_longer_when_the_call_that_follows_is_slow(bench: Bench) -> None:
-    """A client that sends nothing holds up nobody."""
-    company = Company(1)
-
-    async def test() -> None:
-        answer = bench.ask(1.0, call=Call(company=company))
-        for _ in range(8):
-            await asyncio.sleep(0)
-        assert not answer.done()
-        company.left = 0  # nobody is told: its message does not come
-        await answer
-
-    together(test)
-
-
-def test_rows_that_arrived_before_the_end_are_answered(bench: Bench) -> None:
-    """They wait for others when the pool closes, and are too many for the event loop."""
-
-    async def test() -> None:
-        bench.graph.row_s = batcher.INLINE_S
-        waiting = bench.ask(*[1.0] * 3, call=Call(company=Company(1)))
-        bench.worker_pool.close()  # before the end of the turn
-        with pytest.raises(EngineStopped):
-            await waiting
-
-    together(test)
-
-
-def test_queue_that_has_waited_for_others_is_freed_at_once(bench: Bench) -> None:
-    """A retired model leaves memory without a collection of garbage."""
-    company = Company(1)
-    together(lambda: bench.ask(1.0, call=Call(company=company)))
-    assert company.told
-    queue = weakref.ref(bench.queue)
-    del bench.queue
-    assert queue() is None
 
 
 def test_what_would_hold_up_the_event_loop_goes_to_a_lane(bench: Bench) -> None:

@@ -67,7 +67,7 @@ def test_cancelled_call_is_cancelled_and_not_late(monkeypatch: pytest.MonkeyPatc
 
 
 def test_call_that_is_cancelled_when_it_is_late_is_cancelled() -> None:
-    """As `asyncio.timeout` has it: whoever cancels a task gets a cancelled task."""
+    """The time limit does not hide that the call was cancelled. `asyncio.timeout` does the same."""
 
     async def test() -> None:
         receiving = Receiving(0.0)
