@@ -114,9 +114,9 @@ class Door:
         caller = Caller(context.invocation_metadata(), context.peer(), method.path)
         with self._exchange(method, caller) as exchange:
             try:
-                with _OpenCall(self, method) as task:
+                with _OpenCall(self, method):
                     call = self._admit(method, exchange, caller, context)
-                    data = await self._read(method, context, exchange.trace, task)
+                    data = await self._read(method, context, exchange.trace)
                     with HeldMessage(self._budget, len(data)):
                         answer = await method.answer(call, data)
                 context.set_trailing_metadata(exchange.metadata())
@@ -288,7 +288,7 @@ class Door:
             )
         return RpcCall(exchange.trace, caller, arrival)
 
-    async def _read(self, method: Method, context: Any, trace: Trace, task: asyncio.Task[Any]) -> bytes:
+    async def _read(self, method: Method, context: Any, trace: Trace) -> bytes:
         """The one message of a call.
 
         Raises:
@@ -296,7 +296,7 @@ class Door:
         """
         try:
             with trace.phase("read"):
-                data = await self._receiving.receive(context.read(), task, infers=method.infers)
+                data = await self._receiving.receive(context.read(), infers=method.infers)
         except TimeoutError:
             raise ProblemError(
                 "receipt-timeout", "The message did not arrive completely within the time limit."
@@ -366,9 +366,8 @@ class _OpenCall:
         self._door = door
         self._method = method
 
-    def __enter__(self) -> asyncio.Task[Any]:
+    def __enter__(self) -> None:
         self._task = self._door._open(self._method)
-        return self._task
 
     def __exit__(self, *_: object) -> None:
         self._door._close(self._task)
