@@ -140,11 +140,13 @@ def test_body_over_the_limit_is_not_kept(server: Running) -> None:
         connection.close()
         return answer.status, document
 
-    send(declared=False)
-    before = resident_bytes(server.process.pid)
-    chunked = send(declared=False)
-    whole = send(declared=True)
-    assert resident_bytes(server.process.pid) - before < 2_000_000
+    growths = []
+    while not growths or growths[-1] >= 2_000_000:  # the first ones leave some free memory to later ones
+        assert len(growths) < 10, growths
+        before = resident_bytes(server.process.pid)
+        chunked = send(declared=False)
+        whole = send(declared=True)
+        growths.append(resident_bytes(server.process.pid) - before)
     assert chunked[0] == whole[0] == 413
     del chunked[1]["request_id"], whole[1]["request_id"]
     assert chunked[1] == whole[1]
