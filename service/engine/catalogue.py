@@ -6,6 +6,7 @@ Knows references, loaded models and reasons. Knows nothing of how the store is r
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -62,16 +63,15 @@ class Catalogue:
     second_name: str | None = None
     """Another name of the default model, if the store has no model with that name."""
 
-    def has_name(self, name: str) -> bool:
-        """Whether the store has a model of this name, also one that cannot be served."""
-        if "@" in name or name == WHOLE_STORE:
-            return False
-        return (
-            name in self.by_reference
-            or name in self.failed_references
-            or name in self.ignored
-            or any(failure.model == name for failure in self.failures)
-        )
+    @functools.cached_property
+    def names(self) -> frozenset[str]:
+        """Names of the store, also of models that cannot be served, and the second name of the default."""
+        failed = (failure.model for failure in self.failures)
+        references = (*self.by_reference, *self.failed_references, *self.ignored, *failed)
+        found = {text for text in references if "@" not in text and text != WHOLE_STORE}
+        if self.second_name is not None and self.name_of(self.second_name) in found:
+            found.add(self.second_name)
+        return frozenset(found)
 
     def name_of(self, name: str) -> str:
         """The name in the store; only the second name of the default model differs from it."""

@@ -224,8 +224,7 @@ class ModelRegistry:
 
     def has_name(self, name: str) -> bool:
         """Whether the store had a model of this name at its last reading, also one that cannot be served."""
-        catalogue = self._current()
-        return catalogue.has_name(name) or catalogue.has_name(catalogue.name_of(name))
+        return name in self._current().names
 
     def unload(self, name: str) -> None:
         """Release every version of a name, and serve none until `allow`. The store does not change.

@@ -84,10 +84,41 @@ def test_port_is_open_on_the_address_of_http_alone(client: Client, store: Path, 
     port = free_port()
     with serving(store, tmp_path / "log", "--grpc-port", str(port)) as running:
         assert client.call(port, LIVE, b"").code == "OK"
-        (address,) = listening(port)
+        (address,) = set(listening(port))
         assert address in ("0100007F", "0000000000000000FFFF00000100007F")  # 127.0.0.1, alone or within IPv6
         (line,) = running.lines("serving gRPC")
         assert line["address"] == f"127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize(("connections", "servers"), [("1000", 8), ("96", 3), ("63", 1), ("1", 1)])
+def test_several_servers_accept_calls_at_the_port_if_each_may_have_some_connections(
+    client: Client, store: Path, tmp_path: Path, connections: str, servers: int
+) -> None:
+    port = free_port()
+    flags = ("--grpc-port", str(port), "--max-connections", connections)
+    with serving(store, tmp_path / "log", *flags) as running:
+        assert len(listening(port)) == servers
+        for _ in range(16):  # a connection each
+            assert client.call(port, LIVE, b"").code == "OK"
+        assert running.stop() == 0
+
+
+def test_connections_beyond_the_limit_are_refused_and_others_go_on(
+    client: Client, store: Path, tmp_path: Path
+) -> None:
+    port = free_port()
+    with serving(store, tmp_path / "log", "--grpc-port", str(port), "--max-connections", "64") as running:
+        with contextlib.ExitStack() as stack:
+            settings = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+            answered = 0
+            for _ in range(128):
+                opened = stack.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE_S))
+                opened.sendall(settings)
+                with contextlib.suppress(ConnectionError):
+                    answered += bool(opened.recv(1))
+            assert 32 <= answered <= 64
+        eventually(lambda: client.call(port, LIVE, b"").code == "OK", lambda: running.log)
+        assert running.stop() == 0
 
 
 def test_port_0_is_chosen_and_logged(client: Client, store: Path, tmp_path: Path) -> None:
@@ -238,7 +269,7 @@ def test_workers_share_the_port_and_one_that_dies_is_replaced(
             assert client.call(port, LIVE, b"").code == "OK"
         eventually(lambda: victim not in running.workers and len(running.workers) == 2, lambda: running.log)
         eventually(lambda: len(running.lines("serving gRPC")) == 3, lambda: running.log)
-        eventually(lambda: len(listening(port)) == 2, lambda: listening(port))
+        eventually(lambda: len(listening(port)) == 2 * 8, lambda: listening(port))
         # The worker that is asked knows of the other one what that one said up to a second ago.
         eventually(
             lambda: sum_of(running, "vae_grpc_requests_total") >= 20,

@@ -1,4 +1,4 @@
-"""The gRPC server: its port, its limits, its start and its stop, on the event loop of the HTTP server.
+"""The gRPC server: its methods, its start and its stop, on the event loop of the HTTP server.
 
 Knows grpcio and the settings. Knows nothing of models or of what a method does.
 """
@@ -19,6 +19,7 @@ from service.api.open_inference.grpc.definitions import HEALTH
 from service.api.open_inference.grpc.door import Door, Method
 from service.api.open_inference.grpc.exchange import Recorder
 from service.api.open_inference.grpc.health import HealthMethods
+from service.api.open_inference.grpc.listeners import Listeners
 from service.api.open_inference.grpc.methods import InferenceMethods
 from service.api.open_inference.grpc.reflection import reflection_methods
 from service.app_state import AppState
@@ -26,14 +27,7 @@ from service.http.middleware import BodyBudget
 from service.observability.access_log import AccessLog
 from service.observability.rpc_metrics import RpcMetrics
 from service.observability.rpc_spans import RpcSpans
-from service.settings import Settings
 
-#: Streams of one connection: each is a call.
-_STREAMS_PER_CONNECTION: Final = 128
-#: A client that pings more often than this is disconnected (`too_many_pings`).
-SHORTEST_PING_S: Final = 10
-#: How long after its last sign of life a client is asked for one, and how long it has to answer.
-_KEEPALIVE_S: Final = 60
 #: How long cancelled calls may take to send their status.
 _LAST_S: Final = 1.0
 _LOOK_S: Final = 0.05
@@ -71,7 +65,7 @@ class GrpcServer:
             [*InferenceMethods(app_state, core).methods(), *self._health.methods(), *reflection_methods()],
             self._health,
         )
-        self._server: Any = None
+        self._listeners: Listeners | None = None
 
     async def start(self, address: str) -> None:
         """Listen.
@@ -83,12 +77,8 @@ class GrpcServer:
         Raises:
             OSError: It is not possible there.
         """
-        self._server = grpc.aio.server(handlers=[self._handler], options=options_of(self._settings))
-        try:
-            self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise OSError(str(error)) from None
-        await self._server.start()
+        self._listeners = Listeners(self._handler, self._settings)
+        await self._listeners.start(address)
 
     async def stop(self, *, delay_s: float, grace_s: float, is_forced: Callable[[], bool]) -> None:
         """Finish all accepted calls.
@@ -101,18 +91,18 @@ class GrpcServer:
             grace_s: See above.
             is_forced: Returns whether the operator wants an immediate end.
         """
-        if self._server is None:
+        listeners, self._listeners = self._listeners, None
+        if listeners is None:
             return
         await _waited(delay_s, is_forced)
         self._door.drain()
-        stopping = asyncio.create_task(self._server.stop(grace_s + _LAST_S))
+        stopping = asyncio.create_task(listeners.stop(grace_s + _LAST_S))
         await _waited(grace_s, lambda: stopping.done() or is_forced())
         if not stopping.done():
             self._door.cancel()
             await asyncio.wait({stopping}, timeout=_LAST_S)
-        await self._server.stop(None)
+        await listeners.stop(None)
         await stopping
-        self._server = None
 
 
 class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]
@@ -165,25 +155,6 @@ def _unknown(door: Door, path: str) -> Callable[[Any, Any], Awaitable[bytes]]:
         return await door.unknown(path, context)
 
     return answer
-
-
-def options_of(settings: Settings) -> list[tuple[str, int]]:
-    """The options of the port."""
-    receipt_ms = round(1e3 * settings.receipt_timeout_s)
-    return [
-        ("grpc.max_receive_message_length", settings.max_body_bytes),
-        ("grpc.max_send_message_length", -1),
-        ("grpc.max_concurrent_streams", min(_STREAMS_PER_CONNECTION, settings.max_grpc_calls)),
-        ("grpc.max_allowed_incoming_connections", settings.max_connections),
-        ("grpc.server_handshake_timeout_ms", receipt_ms),
-        ("grpc.keepalive_time_ms", 1000 * _KEEPALIVE_S),
-        ("grpc.keepalive_timeout_ms", receipt_ms),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_ping_interval_without_data_ms", 1000 * SHORTEST_PING_S),
-        ("grpc.max_connection_idle_ms", 1000 * settings.keep_alive_s),
-        # The socket that reserves the port has the same; a second server finds it taken.
-        ("grpc.so_reuseport", 1),
-    ]
 
 
 async def _waited(seconds: float, is_over: Callable[[], bool]) -> None:
