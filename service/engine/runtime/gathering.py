@@ -2,9 +2,9 @@
 
 Knows turns, a timer and the company of a call. Knows nothing of rows or graphs.
 
-HTTP delivers in one turn all requests that have arrived. grpcio delivers one call in some turns, so its rows
-wait for the call that is about to be delivered: until none is, until no other may share their run, or until
-the time is over. Nothing waits if nothing follows.
+HTTP delivers in one turn all requests that have arrived. A server of grpcio delivers one call in some turns,
+so its rows wait for the call that is about to be delivered: until none is, until no other may share their
+run, or until the time is over. Nothing waits if nothing follows.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 Knows grpcio and the settings. Knows nothing of calls, models or of what a method does.
 
-A server of grpcio accepts one call at a time, and has to see the event loop some turns before it accepts the
+A server of grpcio accepts one call at a time, and needs some turns of the event loop before it accepts the
 next one. Calls of 32 connections then come one by one, each with its own turns. So several servers share the
-port, each accepts one call at a time, and the kernel deals the connections out to them.
+port, and the kernel deals the connections out to them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from service.settings import Settings
 
 #: Servers on the port; fewer if they could have only a few connections each.
 _MOST: Final = 8
-_LEAST_CONNECTIONS: Final = 32
+_LEAST_CONNECTIONS: Final = 100
 #: Streams of one connection: each is a call.
 _STREAMS_PER_CONNECTION: Final = 128
 #: A client that pings more often than this is disconnected (`too_many_pings`).
@@ -38,10 +38,11 @@ class Listeners:
             handler: Finds the handler of a call.
             settings: The limits of connections and messages.
         """
-        count = count_for(settings.max_connections)
-        options = options_of(settings, connections=settings.max_connections // count)
         with joined_wake_ups(asyncio.get_running_loop()):
-            self._servers = [grpc.aio.server(handlers=[handler], options=options) for _ in range(count)]
+            self._servers = [
+                grpc.aio.server(handlers=[handler], options=options_of(settings, connections=connections))
+                for connections in shares_of(settings.max_connections)
+            ]
 
     async def start(self, address: str) -> None:
         """Listen.
@@ -53,22 +54,27 @@ class Listeners:
         Raises:
             OSError: It is not possible there.
         """
-        for server in self._servers:
-            try:
+        try:
+            for server in self._servers:
                 server.add_insecure_port(address)
-            except RuntimeError as error:
-                raise OSError(str(error)) from None
-        for server in self._servers:
-            await server.start()
+                await server.start()
+        except RuntimeError as error:
+            await self.stop(None)
+            raise OSError(str(error)) from None
 
     async def stop(self, grace_s: float | None) -> None:
         """Send GOAWAY to every client, and end calls that still run after the grace; None: at once."""
-        await asyncio.gather(*(server.stop(grace_s) for server in self._servers))
+        stops = (server.stop(grace_s) for server in self._servers)
+        for found in await asyncio.gather(*stops, return_exceptions=True):
+            if isinstance(found, BaseException):
+                raise found
 
 
-def count_for(max_connections: int) -> int:
-    """How many servers share so many connections."""
-    return max(1, min(_MOST, max_connections // _LEAST_CONNECTIONS))
+def shares_of(connections: int) -> list[int]:
+    """How many connections each server may have."""
+    servers = max(1, min(_MOST, connections // _LEAST_CONNECTIONS))
+    least, more = divmod(connections, servers)
+    return [least + (number < more) for number in range(servers)]
 
 
 def options_of(settings: Settings, *, connections: int) -> list[tuple[str, Any]]:
@@ -85,6 +91,6 @@ def options_of(settings: Settings, *, connections: int) -> list[tuple[str, Any]]
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 1000 * _SHORTEST_PING_S),
         ("grpc.max_connection_idle_ms", 1000 * settings.keep_alive_s),
-        # The socket that reserves the port has the same; a second server finds it taken.
+        # So have the others and the socket that reserves the port; another program finds it taken.
         ("grpc.so_reuseport", 1),
     ]

@@ -97,11 +97,13 @@ class GrpcServer:
         await _waited(delay_s, is_forced)
         self._door.drain()
         stopping = asyncio.create_task(listeners.stop(grace_s + _LAST_S))
-        await _waited(grace_s, lambda: stopping.done() or is_forced())
-        if not stopping.done():
-            self._door.cancel()
-            await asyncio.wait({stopping}, timeout=_LAST_S)
-        await listeners.stop(None)
+        try:
+            await _waited(grace_s, lambda: stopping.done() or is_forced())
+            if not stopping.done():
+                self._door.cancel()
+                await asyncio.wait({stopping}, timeout=_LAST_S)
+        finally:  # uvicorn cancels this if it takes long
+            await listeners.stop(None)
         await stopping
 
 

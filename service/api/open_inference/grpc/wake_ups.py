@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-#: More events do not wait at a time.
+#: Bytes that are looked at; any beyond them wake the loop again.
 _MOST: Final = 4096
 
 

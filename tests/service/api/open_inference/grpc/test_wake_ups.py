@@ -121,7 +121,7 @@ def test_readers_by_descriptor_are_left_as_they_are(queue: Queue) -> None:
     asyncio.run(test())
 
 
-#: Calls, readings of the socket of grpcio, and bytes that were left out, as JSON.
+#: Prints the answers to calls, the readings of grpcio's socket, and the bytes left out, as JSON.
 CALLS = """
 import asyncio, json, socket
 import grpc
