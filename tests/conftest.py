@@ -15,7 +15,7 @@ import hypothesis
 import jaxtyping
 import pytest
 
-pytest_plugins = ("hazard_plugin", "leftovers_plugin", "order_plugin", "recorded.plugin")
+pytest_plugins = ("hazard_plugin", "leftovers_plugin", "order_plugin", "recorded.plugin", "stall_plugin")
 
 # A slow machine is not a fault: no example is timed, and none that takes long to make fails its test.
 hypothesis.settings.register_profile(
