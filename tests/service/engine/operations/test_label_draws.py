@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from tiny_learned import SHARES, TinyLearnedPrior
 from tiny_models import TinyModel, publish_tiny
 
 from model_store import LabelDraws, LabelPosterior, ModelStore
-from service.engine import LoadedModel, sample, sample_in_parts
+from service.engine import LoadedModel, WorkerPool, sample, sample_in_parts
 from service.engine.operations.priors import LabelCandidates, Mixture
 from service.engine.operations.sample import latents_of_seeds, plan_sample
 
@@ -24,10 +25,12 @@ _, *EACH = PRIOR.mixtures.split(PRIOR.entry)
 POSTERIOR = LabelPosterior(EACH, SHARES)
 
 
-def published(tmp_path_factory: pytest.TempPathFactory, prior: TinyLearnedPrior) -> LoadedModel:
+def published(
+    tmp_path_factory: pytest.TempPathFactory, prior: TinyLearnedPrior, **options: Any
+) -> LoadedModel:
     store = ModelStore(tmp_path_factory.mktemp("learned"))
     tiny = TinyModel.make(image_shape=(1, 6, 6), latent_size=LATENT, seed=2)
-    return load(store.open(publish_tiny(store, model=tiny, learned=prior)))
+    return load(store.open(publish_tiny(store, model=tiny, learned=prior)), **options)
 
 
 @pytest.fixture(scope="module")
@@ -99,15 +102,20 @@ def test_row_of_a_seed_is_the_same_for_every_number_of_rows_and_part(model):
     assert np.concatenate(alone).tobytes() == together.tobytes()
 
 
-def test_streamed_images_are_those_of_one_answer(model, monkeypatch):
+def test_streamed_images_are_those_of_one_answer(tmp_path_factory, monkeypatch):
     monkeypatch.setattr("service.engine.operations.parts.part_rows", lambda model: 16)
+    pool = WorkerPool(1)  # slow runs start its thread
+    model = published(tmp_path_factory, PRIOR, worker_pool=pool)
 
     async def both() -> tuple[np.ndarray, list[np.ndarray]]:
         whole = await sample(model.queued, n=50, seed=9, label="hats")
         parts = sample_in_parts(model.queued, n=50, max_images=50, seed=9, label="hats")
         return whole.x_hat, [part async for part in parts.images]
 
-    whole, parts = asyncio.run(both())
+    try:
+        whole, parts = asyncio.run(both())
+    finally:
+        pool.close()
     assert len(parts) == 4
     assert np.concatenate(parts).tobytes() == whole.tobytes()
 
