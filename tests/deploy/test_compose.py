@@ -41,7 +41,7 @@ def settings_of_the_servers() -> Settings:
 
 def test_servers_are_as_safe_as_one_alone() -> None:
     for key in (
-        *("image", "restart", "volumes", "logging", "mem_limit", "pids_limit"),
+        *("image", "restart", "logging", "mem_limit", "pids_limit"),
         *("read_only", "tmpfs", "cap_drop", "security_opt"),
     ):
         assert SERVER[key] == ALONE[key], key
@@ -49,6 +49,17 @@ def test_servers_are_as_safe_as_one_alone() -> None:
     assert (FOLDER / SERVER["build"]["context"]).resolve() == REPOSITORY
     assert "ports" not in SERVER, "two servers cannot have one port of the machine"
     assert "container_name" not in SERVER, "a name is for one"
+
+
+def test_one_container_alone_fills_the_volume_of_the_models() -> None:
+    """Docker fills a new volume for each container that is made, and fails if two are made at once."""
+    first = COMPOSE["services"]["models"]
+    assert first["volumes"] == ALONE["volumes"]
+    assert SERVER["volumes"] == [f"{volume}:nocopy" for volume in ALONE["volumes"]]
+    assert SERVER["depends_on"] == ["models"]
+    assert first["restart"] == "no"
+    for key in ("image", "logging", "read_only", "cap_drop", "security_opt"):
+        assert first[key] == SERVER[key], key
 
 
 def test_nginx_has_no_privilege_either() -> None:
