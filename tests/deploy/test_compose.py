@@ -58,7 +58,7 @@ def test_one_container_alone_fills_the_volume_of_the_models() -> None:
     assert SERVER["volumes"] == [f"{volume}:nocopy" for volume in ALONE["volumes"]]
     assert SERVER["depends_on"] == ["models"]
     assert first["restart"] == "no"
-    for key in ("image", "logging", "read_only", "cap_drop", "security_opt"):
+    for key in ("image", "build", "logging", "read_only", "cap_drop", "security_opt"):
         assert first[key] == SERVER[key], key
 
 

@@ -68,15 +68,7 @@ class GrpcServer:
         self._listeners: Listeners | None = None
 
     async def start(self, address: str) -> None:
-        """Listen.
-
-        Args:
-            address: As gRPC writes it, such as `127.0.0.1:8001`. The port is shared with sockets that this
-                program holds.
-
-        Raises:
-            OSError: It is not possible there.
-        """
+        """Listen at an address; see `Listeners.start`."""
         self._listeners = Listeners(self._handler, self._settings)
         await self._listeners.start(address)
 

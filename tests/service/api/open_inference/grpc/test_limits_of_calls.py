@@ -77,21 +77,20 @@ class Opened:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._sockets = contextlib.ExitStack()
         self._opened: list[socket.socket] = []
 
     def __enter__(self) -> Opened:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._sockets.close()
+        for opened in self._opened:
+            opened.close()
 
     def send(self, *frames: bytes) -> None:
         """Open one more, and send these frames."""
         opened = socket.create_connection(("127.0.0.1", self._port), timeout=PATIENCE_S)
-        self._sockets.enter_context(opened)
-        opened.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"".join(frames))
         self._opened.append(opened)
+        opened.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"".join(frames))
 
     def wait_for_the_end(self) -> None:
         """Until the server has closed each."""
