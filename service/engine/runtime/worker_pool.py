@@ -14,8 +14,8 @@ single images is 2.5 times as long as alone, 3.0 times with a niceness of 5, and
 (test_large_beside_small). Niceness weighs threads against all others of the same group: the container, the
 service or the session.
 
-A worker takes the queue that has waited longest, runs one quantum of it, and puts it back at the end. So no
-model and no request delays the others by more than the quanta that are ahead.
+A worker takes the queue that has waited longest, runs one batch of it (a few milliseconds, or one row), and
+puts it back at the end. So no model and no request delays the others by more than the batches ahead.
 
 One row of a large image may take seconds. Such long work does not count for the question whether a quick
 batch may run on the event loop. While it keeps all workers, one more thread takes the other queues' work.
@@ -44,7 +44,7 @@ _NICER = 9
 
 
 class Work(Protocol):
-    """One quantum of a queue: taken with the lock held, run without it."""
+    """One batch of a queue: taken with the lock held, run without it."""
 
     @property
     def is_long(self) -> bool:
@@ -62,7 +62,7 @@ class Queue(Protocol):
         """Whether one row keeps a worker for long."""
 
     def take(self) -> Work | None:
-        """The next quantum, or None when no wanted row waits."""
+        """The next batch, or None when no wanted row waits."""
 
     def is_empty(self) -> bool:
         """Whether nothing waits."""

@@ -6,6 +6,8 @@ import asyncio
 import os
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -79,6 +81,67 @@ def test_what_waits_while_the_model_is_busy_becomes_one_batch(bench: Bench) -> N
     together(test)
     assert bench.graph.first_numbers[1:] == [[0.0, 1.0, 2.0, 3.0]]
     assert bench.worker_pool.waiting == 0
+
+
+@contextmanager
+def small_calls_wait(count: int, ask: Callable[[Bench], list[asyncio.Future[Any]]]) -> Iterator[list[int]]:
+    """The sizes of the runs, largest first, of calls that arrive in one turn while all workers are busy."""
+    bench = Bench(count=count)
+    assert bench.graph.rows_within(batcher.QUANTUM_S) == 12
+    assert bench.graph.rows_within(batcher.TOGETHER_S) == 40
+
+    async def test() -> None:
+        blockers = [await bench.block() for _ in range(count)]
+        calls = ask(bench)
+        await asyncio.sleep(0)
+        bench.graph.gate.set()
+        await asyncio.gather(*blockers, *calls, return_exceptions=True)
+        assert all(call.cancelled() or call.result()[0].shape for call in calls)
+
+    try:
+        together(test)
+        yield sorted(map(len, bench.graph.first_numbers[count:]), reverse=True)
+    finally:
+        bench.graph.gate.set()
+        bench.worker_pool.close()
+
+
+@pytest.mark.parametrize(("count", "runs"), [(1, [40, 5]), (2, [23, 12, 10]), (4, [12, 12, 12, 9])])
+def test_each_worker_takes_its_share_of_many_small_requests(count: int, runs: list[int]) -> None:
+    with small_calls_wait(count, lambda bench: [bench.ask(float(i)) for i in range(45)]) as sizes:
+        assert sizes == runs
+
+
+def test_a_large_request_counts_as_one_slice_of_what_waits() -> None:
+    def ask(bench: Bench) -> list[asyncio.Future[Any]]:
+        return [*(bench.ask(float(i)) for i in range(36)), bench.ask(*range(480))]
+
+    with small_calls_wait(4, ask) as sizes:
+        assert sizes == [12] * (3 + 40)
+
+
+def test_a_request_that_left_does_not_make_a_batch_longer() -> None:
+    def ask(bench: Bench) -> list[asyncio.Future[Any]]:
+        large = bench.ask(*range(480))
+        large.cancel()
+        return [large, *(bench.ask(float(i)) for i in range(24))]
+
+    with small_calls_wait(2, ask) as sizes:
+        assert sizes == [12, 12]
+
+
+def test_rows_that_run_one_by_one_wait_for_no_more_than_a_quantum() -> None:
+    def ask(bench: Bench) -> list[asyncio.Future[Any]]:
+        bench.graph.batch_sizes = (1,)
+        return [bench.ask(float(i)) for i in range(30)]
+
+    with small_calls_wait(1, ask) as sizes:
+        assert sizes == [12, 12, 6]
+
+
+def test_small_requests_are_not_split() -> None:
+    with small_calls_wait(1, lambda bench: [bench.ask(1.0, 2.0, 3.0) for _ in range(20)]) as sizes:
+        assert sizes == [39, 21]
 
 
 def test_a_large_request_goes_in_slices_with_the_small_ones_between(bench: Bench) -> None:
