@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from http2_frames import NO_SETTINGS, PREFACE
 from patience import PATIENCE_S, eventually
 from server_process import free_port, serving
 from tiny_models import publish_tiny
@@ -110,11 +111,10 @@ def test_connections_beyond_the_limit_are_refused_and_others_go_on(
     port = free_port()
     with serving(store, tmp_path / "log", "--grpc-port", str(port), "--max-connections", "201") as running:
         with contextlib.ExitStack() as stack:
-            settings = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
             answered = 0
             for _ in range(402):
                 opened = stack.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE_S))
-                opened.sendall(settings)
+                opened.sendall(PREFACE + NO_SETTINGS)
                 with contextlib.suppress(ConnectionError):
                     answered += bool(opened.recv(1))
             assert 100 <= answered <= 201

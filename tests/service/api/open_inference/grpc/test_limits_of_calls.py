@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from grpc_client import Client, Done, cancelled, together
+from http2_frames import NO_SETTINGS, PREFACE, frame
 from patience import PATIENCE_S, eventually
 from server_process import Running, free_port, serving
 from slow_models import publish_slow
@@ -90,17 +91,13 @@ class Opened:
         """Open one more, and send these frames."""
         opened = socket.create_connection(("127.0.0.1", self._port), timeout=PATIENCE_S)
         self._opened.append(opened)
-        opened.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"".join(frames))
+        opened.sendall(PREFACE + b"".join(frames))
 
     def wait_for_the_end(self) -> None:
         """Until the server has closed each."""
         for opened in self._opened:
             while opened.recv(4096):
                 pass
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
 
 
 def headers() -> bytes:
@@ -121,7 +118,7 @@ def test_calls_beyond_the_limit_are_refused_and_probes_are_not(grpc_client: Clie
 
         def done() -> Done:
             # They send no message, so each holds its place, for one second: a client that stalls misses it.
-            opened.send(frame(4, 0, 0, b""), frame(1, 4, 1, headers()), frame(1, 4, 3, headers()))
+            opened.send(NO_SETTINGS, frame(1, 4, 1, headers()), frame(1, 4, 3, headers()))
             return grpc_client.call(port, INFER, request())
 
         refused = refusal(done)
@@ -140,7 +137,7 @@ def test_probes_are_answered_while_calls_are_refused(grpc_client: Client, small:
         for path in (LIVE, CHECK):
 
             def refused_around_the_probe(path: str = path) -> bool:
-                opened.send(frame(4, 0, 0, b""), frame(1, 4, 1, headers()), frame(1, 4, 3, headers()))
+                opened.send(NO_SETTINGS, frame(1, 4, 1, headers()), frame(1, 4, 3, headers()))
                 before = grpc_client.call(port, INFER, request()).code
                 assert grpc_client.call(port, path, b"").code == "OK"
                 after = grpc_client.call(port, INFER, request()).code
@@ -203,7 +200,7 @@ def test_client_that_pings_too_often_is_disconnected(grpc_client: Client, small:
     """Keepalive is answered; a flood of pings is GOAWAY with `too_many_pings`."""
     _, port = small
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as flood:
-        flood.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b""))
+        flood.sendall(PREFACE + NO_SETTINGS)
         received = b""
         try:
             for _ in range(10):
