@@ -58,8 +58,8 @@ HAND_OVER_S = 0.0001
 _SHORT_DEADLINE_S = 0.02
 #: About the model time of one slice of a large call, and of a batch while few rows wait.
 QUANTUM_S = 0.0012
-#: About the longest model time of one batch of small calls: 16 rows of the bundled encoder take 2 ms, and
-#: twice that on a busy machine. The calls of another model wait so long for each worker.
+#: About the longest model time of one batch of small calls: 16 rows of the bundled encoder take 2 ms. The
+#: calls of another model wait so long for a worker.
 TOGETHER_S = 0.004
 
 
