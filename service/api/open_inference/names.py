@@ -82,7 +82,7 @@ class ServedModel:
     @property
     def row_values(self) -> int:
         """Numbers of one row of its input."""
-        return math.prod(self.inputs[0].row)
+        return _tensors(self.part, self.loaded.image_shape, self.loaded.latent_shape)[2]
 
     @property
     def max_batch(self) -> int:
@@ -96,20 +96,21 @@ _PICTURE: Final = TensorSpec("image", "BYTES", (-1,))
 @functools.lru_cache(maxsize=256)
 def _tensors(
     part: Part, image: tuple[int, ...], latent: tuple[int, ...]
-) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Inputs and outputs."""
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], int]:
+    """Inputs, outputs, and the numbers of one row of the input."""
     x = TensorSpec("x", "FP32", (-1, *image))
     seed = TensorSpec("seed", "INT64", (-1,))
     z = TensorSpec("z", "FP32", (-1, *latent))
     mu = TensorSpec("mu", "FP32", (-1, *latent))
     logvar = TensorSpec("logvar", "FP32", (-1, *latent))
     x_hat = TensorSpec("x_hat", "FP32", (-1, *image))
-    return {
+    inputs, outputs = {
         Part.WHOLE: ((x,), (mu, logvar, x_hat)),
         Part.ENCODER: ((x,), (mu, logvar)),
         Part.DECODER: ((z,), (x_hat,)),
         Part.SAMPLER: ((seed,), (z, x_hat)),
     }[part]
+    return inputs, outputs, math.prod(inputs[0].row)
 
 
 def parts_of(loaded: LoadedModel) -> tuple[Part, ...]:

@@ -101,16 +101,19 @@ def read_request(
         MalformedBody: Not JSON, or binary data that is not as long as the JSON states.
         InvalidValue: A key, a name or a shape that the protocol does not have.
     """
-    text = body if length is None else bytes(memoryview(body)[:length])
-    cut = _without_numbers(text)
-    rest, numbers = (bytes(text), ()) if cut is None else cut
-    if len(rest) <= _MOST_REMEMBERED_BYTES:
-        head = _remembered_head(rest, cut is not None)
+    numbers: Sequence[bytes]
+    if length is None:
+        head, numbers = _head_and_numbers(body, max_values=max_values)
+        binary = memoryview(b"")
     else:
-        head = _head(rest, cut is not None, max_values=max_values)
+        whole = memoryview(body)
+        text, binary = bytes(whole[:length]), whole[length:]
+        if length <= _MOST_REMEMBERED_BYTES:
+            head, numbers = _remembered_text(text)
+        else:
+            head, numbers = _head_and_numbers(text, max_values=max_values)
     _check_same("model_name", head.model, model)
     _check_same("model_version", head.version, version)
-    binary = memoryview(b"") if length is None else memoryview(body)[length:]
     request = InferenceRequest(
         model=model,
         version=version or head.version,
@@ -175,8 +178,19 @@ def _head(text: bytes, is_cut: bool, *, max_values: int = 0) -> _Head:
     )
 
 
+def _head_and_numbers(text: bytes | bytearray, *, max_values: int = 0) -> tuple[_Head, Sequence[bytes]]:
+    """The JSON of a request, and the lists of numbers that were cut out of it."""
+    cut = _without_numbers(text)
+    rest, numbers = (bytes(text), ()) if cut is None else cut
+    if len(rest) <= _MOST_REMEMBERED_BYTES:
+        return _remembered_head(rest, cut is not None), numbers
+    return _head(rest, cut is not None, max_values=max_values), numbers
+
+
 #: Most clients always send the same JSON but for the numbers; it is parsed and checked once.
 _remembered_head = functools.lru_cache(maxsize=256)(_head)
+#: JSON before tensors rarely has numbers, so that all of it is the same.
+_remembered_text = functools.lru_cache(maxsize=256)(_head_and_numbers)
 
 
 def read_raw_request(body: bytes | bytearray, served: ServedModel, *, version: str) -> ParsedRequest:

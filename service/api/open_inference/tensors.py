@@ -56,7 +56,10 @@ _MOST_AXES: Final = 8
 _LARGEST_SIZE: Final = 2**31 - 1
 _LENGTH: Final = struct.Struct("<I")
 #: To copy so few bytes takes less time than to make a view of them.
-_COPIED_BYTES: Final = 4096
+_COPIED_BYTES: Final = 32_768
+#: A part of a message begins at any address. Checks and models are slower there than with a copy of so many
+#: bytes; a model takes its rows from longer ones in slices, which it copies anyway.
+_MOVED_BYTES: Final = 1_048_576
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,8 @@ def array_from_raw(name: str, datatype: str, shape: tuple[int, ...], raw: Raw) -
             f"{len(raw)} bytes",
             "Send all values, row by row and little-endian, and nothing else.",
         )
+    if isinstance(raw, memoryview) and len(raw) <= _MOVED_BYTES:
+        raw = bytes(raw)
     values = np.frombuffer(raw, dtype=dtype)
     if datatype == BF16:
         values = (values.astype("<u4") << 16).view("<f4")

@@ -144,6 +144,27 @@ def test_half_precision_comes_as_bytes_alone(api: Caller) -> None:
         assert "binary" in refused(api.post("/v2/models/mnist/infer", body))
 
 
+def test_tensor_may_begin_at_any_byte(api: Caller) -> None:
+    """Few are aligned, because JSON of any length comes before them."""
+    wanted = infer_json(api, "mnist-encoder", Tensor("x", X)).arrays["mu"]
+    for size in range(16):
+        found = infer(api, "mnist-encoder", Tensor("x", X), id="i" * size)
+        assert found.document.get("id", "") == "i" * size
+        np.testing.assert_array_equal(found.arrays["mu"], wanted)
+
+
+def test_numbers_in_the_json_before_tensors_are_those_of_their_own_request(api: Caller) -> None:
+    """Short JSON with a stated length is remembered."""
+    for z in (Z[:1], Z[1:2], Z[:1]):
+        rounded = z.round(3)
+        body = json_request(Tensor("z", rounded))
+        assert len(body) < 1024
+        answer = api.post("/v2/models/mnist-decoder/infer", body, None, {HEADER: str(len(body))})
+        found = read_result(answer.body, answer.headers).arrays["x_hat"]
+        wanted = infer(api, "mnist-decoder", Tensor("z", rounded)).arrays["x_hat"]
+        np.testing.assert_array_equal(found, wanted)
+
+
 def test_body_of_one_tensor_alone(api: Caller) -> None:
     """A header length of 0: no JSON at all."""
     answer = api.post("/v2/models/mnist/infer", X.tobytes(), None, {HEADER: "0"})
