@@ -81,14 +81,15 @@ class Endpoint(Generic[Q, A]):
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request."""
-        if request.scope["method"] != "POST":
+        is_post = request.scope["method"] == "POST"
+        if not is_post:
             known = self._known_answer(request)
             if known is not None:
                 return known
         trace, engine_call = current_trace(), admit(self._app_state, request)
         chosen, query = self._negotiate(request)
         body = None
-        if request.scope["method"] == "POST":
+        if is_post:
             body = await read_body(request, path=self._operation.path, kinds=self._operation.bodies)
         parameters = self._none_in_body
         if body is not None and not self._has_arrays:
@@ -107,7 +108,7 @@ class Endpoint(Generic[Q, A]):
         if parameters is not self._none_in_body:
             query = _one_source(query, parameters)
         call = self._call(query, model, chosen, trace, arrays=arrays, engine_call=engine_call)
-        if request.scope["method"] == "POST":
+        if is_post:
             response = await self._answer(call, await self._run(call))
             if headers:
                 response.raw_headers += headers
@@ -294,8 +295,9 @@ class Endpoint(Generic[Q, A]):
         """Write the response here if that is quick, otherwise in a thread."""
         if isinstance(done, NpyInParts):
             return done
-        most = self._limits.most_drawn(call.model.image_shape)
-        drawing = drawing_of(call)
+        drawing, most = None, 0
+        if self._is_drawn:
+            drawing, most = drawing_of(call), self._limits.most_drawn(call.model.image_shape)
         if is_quick(call.format, done, drawing):
             return respond(call.format, done, drawing=drawing, max_png_pixels=most)
         return await self._app_state.pool.run(

@@ -46,8 +46,11 @@ _QUICK_COPIES = 500_000
 _LIMITED_SIDES = (Format.JPEG, Format.WEBP)
 
 _CONTENT_TYPES = {form: (b"content-type", form.content_type.encode("ascii")) for form in Format}
-#: A format chosen by Accept may not be reused for a request with another Accept.
-_VARY = (b"vary", b"Accept")
+#: A format chosen by Accept may not be reused for a request with another Accept; text may be compressed too.
+_VARY = {
+    form: (b"vary", b"Accept, Accept-Encoding" if is_text(form.content_type.encode("ascii")) else b"Accept")
+    for form in Format
+}
 
 
 class WholeResponse(Response):
@@ -59,8 +62,9 @@ class WholeResponse(Response):
         self.body = body
         self.status_code = 200
         self.background = None
+        self._vary = _VARY[form]
         size = len(body) if length is None else length
-        self.raw_headers = [_CONTENT_TYPES[form], (b"content-length", b"%d" % size), _VARY, *headers]
+        self.raw_headers = [_CONTENT_TYPES[form], (b"content-length", b"%d" % size), self._vary, *headers]
 
     def may_be_kept(self, reuse: Reuse, *, by_key: bool, by_accept: bool) -> None:
         """Add the headers for caches of a response to GET or HEAD; to POST, no cache keeps any.
@@ -75,7 +79,7 @@ class WholeResponse(Response):
             # or nginx replaces one by the other.
             vary_by(self.raw_headers, b"Accept-Encoding")
         else:
-            self.raw_headers.remove(_VARY)
+            self.raw_headers.remove(self._vary)
         self.raw_headers.append(cache_control(reuse, by_key=by_key))
         if by_key:
             vary_by(self.raw_headers, b"Authorization")

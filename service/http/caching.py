@@ -69,21 +69,22 @@ def cache_control(reuse: Reuse, *, by_key: bool = False) -> tuple[bytes, bytes]:
     return (_CACHE_CONTROL, reuse.by_key if by_key else reuse.for_all)
 
 
+_NO_STORE: Final = cache_control(Reuse.NEVER)
+
+
 def complete(headers: Headers) -> None:
     """Add what every response has for caches: Cache-Control, and for text Vary.
 
     Text may be compressed, so a cache must compare Accept-Encoding, also if this response is not compressed.
     """
-    may_be_packed = is_decided = False
-    for name, value in headers:
-        if name == b"content-type":
-            may_be_packed = is_text(value)
-        elif name == _CACHE_CONTROL:
-            is_decided = True
-    if not is_decided:
-        headers.append(cache_control(Reuse.NEVER))
-    if may_be_packed:
-        vary_by(headers, b"Accept-Encoding")
+    values = dict(headers)
+    if _CACHE_CONTROL not in values:
+        headers.append(_NO_STORE)
+    content_type = values.get(b"content-type")
+    if content_type is not None and is_text(content_type):
+        varies = values.get(_VARY)
+        if varies is None or varies != _with_name(varies, b"Accept-Encoding"):
+            vary_by(headers, b"Accept-Encoding")
 
 
 def computed_etag(*decisive: bytes) -> bytes:

@@ -39,6 +39,8 @@ MAX_URL_BYTES: Final = 16_384
 #: 350 MB (test_server_process).
 MAX_HEAD_BYTES: Final = 131_072
 
+#: A header on the wire has these as well as its name and its value.
+_BYTES_AROUND: Final = len(b": \r\n")
 #: Interval between checks for late connections.
 SWEEP_S: Final = 0.25
 #: Connections beyond the maximum that are still accepted, for probes.
@@ -188,12 +190,16 @@ class ProblemProtocol(HttpToolsProtocol):
         """Count a part of the URL; longer URLs are truncated."""
         if self.reads_framing:
             return
-        self._count(len(url))
+        self._head_bytes += len(url)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse_head()
         super().on_url(url[: max(0, MAX_URL_BYTES - len(self.url))])
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count a header towards the limit of the head."""
-        self._count(len(name) + len(value) + len(b": \r\n"))
+        self._head_bytes += len(name) + len(value) + _BYTES_AROUND
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse_head()
         if self._in_head:
             super().on_header(name, value)
         elif not self.reads_framing:
@@ -387,11 +393,9 @@ class ProblemProtocol(HttpToolsProtocol):
                 body_bytes=0,
             )
 
-    def _count(self, more: int) -> None:
-        self._head_bytes += more
-        if self._head_bytes > MAX_HEAD_BYTES:
-            self._objection = _head_too_large()
-            raise ValueError("head too long")  # the parser stops, and uvicorn requests a 400
+    def _refuse_head(self) -> None:
+        self._objection = _head_too_large()
+        raise ValueError("head too long")  # the parser stops, and uvicorn requests a 400
 
 
 def _head_too_large() -> ProblemError:

@@ -13,8 +13,8 @@ import asyncio
 import functools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -80,8 +80,7 @@ _BY_BEGINNING = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(NamedTuple):
     """A request body, whole."""
 
     kind: BodyKind

@@ -263,11 +263,12 @@ class Metrics:
         """Count one answered request: quickly, in plain numbers that `flush` adds to the metrics."""
         template = route or "none"
         known_method = method if method in _METHODS else "other"
-        key = (template, known_method, str(status))
+        text = str(status)
+        key = (template, known_method, text)
         self._requests[key] = self._requests.get(key, 0) + 1
         self._durations.add((template, known_method), duration_s)
         if model is not None:
-            self.versions.observe(model, status=str(status), duration_s=duration_s)
+            self.versions.observe(model, status=text, duration_s=duration_s)
         if stream_s is not None:
             self._streams.add((template, known_method), stream_s)
         self.observe_work(
@@ -296,8 +297,7 @@ class Metrics:
             images: Number of images.
             body_bytes: Received bytes.
         """
-        for name, seconds in phases.items():
-            self._phases.add((name,), seconds)
+        self._phases.add_each(phases)
         if code is not None:
             self._problems[code] = self._problems.get(code, 0) + 1
         if images and image_labels is not None:

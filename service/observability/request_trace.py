@@ -7,6 +7,7 @@ turns it into headers, a log line and metrics.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 import secrets
@@ -98,8 +99,14 @@ class Trace:
 
     def server_timing(self) -> str:
         """Value of the Server-Timing header: milliseconds per phase, then the total until the headers."""
-        parts = [f"{name};dur={1e3 * seconds:.3f}, " for name, seconds in self.phases.items()]
-        return f"{''.join(parts)}total;dur={1e3 * self.to_answer_s():.3f}"
+        times_ms = [1e3 * seconds for seconds in self.phases.values()]
+        return _timing_form(tuple(self.phases)) % (*times_ms, 1e3 * self.to_answer_s())
+
+
+@functools.lru_cache(maxsize=64)
+def _timing_form(phases: tuple[str, ...]) -> str:
+    """The value of Server-Timing without its numbers: one formatting takes half the time of one for each."""
+    return ", ".join(f"{name};dur=%.3f" for name in (*phases, "total"))
 
 
 _current: ContextVar[Trace | None] = ContextVar("vae_service_trace", default=None)

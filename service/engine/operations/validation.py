@@ -52,7 +52,7 @@ def validate_images(
         return x
     # The bits of 0 … 1 have the order of the numbers, and those of NaN and of negative numbers are larger:
     # one pass instead of two. A negative number may still be -0.0. NaN fails both comparisons.
-    if x.view(np.uint32).max() > _ONE and not (x.min() >= 0.0 and x.max() <= 1.0):
+    if np.maximum.reduce(x.view(np.uint32), axis=None) > _ONE and not (x.min() >= 0.0 and x.max() <= 1.0):
         at = _first(~((x >= 0.0) & (x <= 1.0)))
         raise InvalidInput(
             f"images{_path(at)}",

@@ -206,13 +206,13 @@ class GraphQueue:
     def _enqueue(self, job: Job) -> None:
         """Add a job behind all that rank before it, which is the end if no request has a priority."""
         waiting = self._waiting
+        if not waiting or waiting[-1].rank_s <= job.rank_s:
+            waiting.append(job)
+            return
         at = len(waiting)
         while at and waiting[at - 1].rank_s > job.rank_s:
             at -= 1
-        if at == len(waiting):
-            waiting.append(job)
-        else:
-            waiting.insert(at, job)
+        waiting.insert(at, job)
 
     # Called by the workers, with the pool's lock held.
 
@@ -236,24 +236,25 @@ class GraphQueue:
         batch only if it stays within a quantum.
         """
         quantum = most = self.graph.rows_within(QUANTUM_S)
-        count = 0
+        waiting, large = self._waiting, min(quantum + 1, FULL)  # a call of so many rows is a large one
+        taken = count = 0
         batch = ModelRun(self)
         now_s = self.worker_pool.clock()
-        while count < most and self._waiting:
-            job = self._waiting[0]
+        while count < most and waiting:
+            job = waiting[0]
             error = _unwanted(job, now_s)
             size = job.count - job.taken
             if error is None:
-                is_large = _is_large(job, quantum)
+                is_large = job.count >= large
                 if not batch.slices:
                     most = quantum if is_large else self._most_together(quantum)
                 elif count + size > (quantum if is_large else most):
                     break  # the next run is its own
                 elif job.row_shape != batch.row_shape:
                     break  # so is that of another size
-            self._waiting.popleft()
+            waiting.popleft()
             if error is None:
-                size = min(most - count, size)
+                size = min(size, most - count)
                 count += size
                 batch.add(job, size, now_s)
                 if job.taken < job.count:
@@ -261,8 +262,9 @@ class GraphQueue:
                     self._enqueue(job)
             else:
                 batch.failed.append((job, error))
+            taken += size
             self._rows_waiting -= size
-            self.worker_pool.taken(size, size * self._row_values)
+        self.worker_pool.taken(taken, taken * self._row_values)
         return batch if batch.slices or batch.failed else None
 
     def _most_together(self, quantum: int) -> int:
@@ -332,11 +334,6 @@ def _expire(queue: weakref.ref[GraphQueue]) -> None:
     alive = queue()
     if alive is not None:
         alive._expire()
-
-
-def _is_large(job: Job, quantum: int) -> bool:
-    """Whether a call takes several runs, or fills a run by itself."""
-    return job.count > quantum or job.count >= FULL
 
 
 def _unwanted(job: Job, now_s: float) -> Exception | None:
