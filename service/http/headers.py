@@ -19,8 +19,5 @@ def first_header(scope: Scope, name: bytes) -> str | None:
 
 def joined_header(scope: Scope, name: bytes) -> str | None:
     """All headers of that lower-case name as one list, as RFC 9110, section 5.3, permits."""
-    joined = ""
-    for found, value in scope["headers"]:
-        if found == name:
-            joined = f"{joined}, {str(value, 'latin-1')}" if joined else str(value, "latin-1")
-    return joined or None
+    values = [str(value, "latin-1") for found, value in scope["headers"] if found == name]
+    return ", ".join(values) or None

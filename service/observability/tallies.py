@@ -1,6 +1,6 @@
 """Histograms that accept observations in bulk.
 
-Knows prometheus_client. Knows nothing of what is measured.
+Knows prometheus_client and NumPy. Knows nothing of what is measured.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import Histogram
 
 #: Observations of one series that wait to be sorted into its buckets.
@@ -30,13 +31,16 @@ class Tallies:
     """Observations of one histogram, as plain numbers by label values until they are added in bulk.
 
     prometheus_client takes 3 us for an observation, most of it to find the labels and to lock; a request
-    makes eight of them. Here each is put into a list, and a full list is sorted into the buckets at once.
+    makes eight of them. Here each is put into a list, and a full list is sorted into counts of the buckets at
+    once. Only `flush` changes the histogram, so that a scrape sees it together with the counters.
     """
 
     def __init__(self, histogram: BulkHistogram, bounds: tuple[float, ...]) -> None:
         self._histogram = histogram
         self._bounds = np.array(bounds)
         self._waiting: dict[tuple[str, ...] | str, list[float]] = {}
+        self._sorted: dict[tuple[str, ...] | str, tuple[NDArray[np.int64], float]] = {}
+        """Count of each bucket, and the sum."""
 
     def add(self, labels: tuple[str, ...] | str, value: float) -> None:
         """Count one observation. A single label may come without its tuple."""
@@ -63,11 +67,15 @@ class Tallies:
         for labels, waiting in self._waiting.items():
             if waiting:
                 self._sort(labels, waiting)
+        for labels, (counts, total) in self._sorted.items():
+            names = (labels,) if isinstance(labels, str) else labels
+            self._histogram.labels(*names).add(counts.tolist(), total)
+        self._sorted.clear()
 
     def _sort(self, labels: tuple[str, ...] | str, waiting: list[float]) -> None:
         values = np.array(waiting)
         waiting.clear()
         places = np.searchsorted(self._bounds, values)  # a bound belongs to its bucket
-        counts = np.bincount(places, minlength=len(self._bounds) + 1).tolist()
-        names = (labels,) if isinstance(labels, str) else labels
-        self._histogram.labels(*names).add(counts, float(values.sum()))
+        counts = np.bincount(places, minlength=len(self._bounds) + 1)
+        before, total = self._sorted.get(labels, (0, 0.0))
+        self._sorted[labels] = counts + before, total + float(values.sum())

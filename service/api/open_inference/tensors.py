@@ -56,9 +56,9 @@ _MOST_AXES: Final = 8
 _LARGEST_SIZE: Final = 2**31 - 1
 _LENGTH: Final = struct.Struct("<I")
 #: To copy so few bytes takes less time than to make a view of them.
-_COPIED_BYTES: Final = 32_768
-#: A part of a message begins at any address. Checks and models are slower there than with a copy of so many
-#: bytes; a model takes its rows from longer ones in slices, which it copies anyway.
+_COPIED_BYTES: Final = 16_384
+#: A tensor in a message may begin at any address. One of at most so many bytes is copied as it arrives;
+#: otherwise each run copies its rows to an aligned address, while it holds the interpreter.
 _MOVED_BYTES: Final = 1_048_576
 
 

@@ -42,6 +42,7 @@ def test_single_label_comes_with_or_without_its_tuple() -> None:
     tallies = Tallies(BulkHistogram("t", "-", ["phase"], buckets=BOUNDS, registry=registry), BOUNDS)
     for _ in range(300):
         tallies.add_each({"read": 0.5, "run": 0.005})
+    assert not [line for line in exposed(registry) if "read" in line], "only a flush changes the histogram"
     tallies.add("read", 0.5)
     tallies.add(("run",), 0.005)
     tallies.flush()
