@@ -62,9 +62,8 @@ class WholeResponse(Response):
         self.body = body
         self.status_code = 200
         self.background = None
-        self._vary = _VARY[form]
         size = len(body) if length is None else length
-        self.raw_headers = [_CONTENT_TYPES[form], (b"content-length", b"%d" % size), self._vary, *headers]
+        self.raw_headers = [_CONTENT_TYPES[form], (b"content-length", b"%d" % size), _VARY[form], *headers]
 
     def may_be_kept(self, reuse: Reuse, *, by_key: bool, by_accept: bool) -> None:
         """Add the headers for caches of a response to GET or HEAD; to POST, no cache keeps any.
@@ -79,7 +78,7 @@ class WholeResponse(Response):
             # or nginx replaces one by the other.
             vary_by(self.raw_headers, b"Accept-Encoding")
         else:
-            self.raw_headers.remove(self._vary)
+            self.raw_headers = [header for header in self.raw_headers if header[0] != b"vary"]
         self.raw_headers.append(cache_control(reuse, by_key=by_key))
         if by_key:
             vary_by(self.raw_headers, b"Authorization")

@@ -58,7 +58,7 @@ _LENGTH: Final = struct.Struct("<I")
 #: To copy so few bytes takes less time than to make a view of them.
 _COPIED_BYTES: Final = 16_384
 #: A tensor in a message may begin at any address. One of at most so many bytes is copied as it arrives;
-#: otherwise each run copies its rows to an aligned address, while it holds the interpreter.
+#: otherwise each run copies its rows to an aligned address.
 _MOVED_BYTES: Final = 1_048_576
 
 
@@ -154,7 +154,8 @@ def array_from_raw(name: str, datatype: str, shape: tuple[int, ...], raw: Raw) -
             f"{len(raw)} bytes",
             "Send all values, row by row and little-endian, and nothing else.",
         )
-    if isinstance(raw, memoryview) and len(raw) <= _MOVED_BYTES:
+    is_converted = datatype in BINARY_ONLY  # which copies it as well
+    if isinstance(raw, memoryview) and len(raw) <= _MOVED_BYTES and not is_converted:
         raw = bytes(raw)
     values = np.frombuffer(raw, dtype=dtype)
     if datatype == BF16:

@@ -30,7 +30,7 @@ def read(data: bytes) -> Any:
 
 
 def test_answers_have_the_order_of_the_requests(grpc_client: Client, grpc_server: Server) -> None:
-    """Large requests beside small ones, more than are answered at a time; so many always fit in the queue."""
+    """Large requests beside small ones, more than are answered at a time. The queue has room for all."""
     sent = [request(at, rows=90 if at % 7 == 0 else 1) for at in range(200)]
     done = grpc_client.stream(grpc_server.port, PATH, sent)
     assert done.code == "OK", done
